@@ -1,0 +1,86 @@
+# Everything here works on Linux with Go, gcc, git and make; the rest is built from Go modules.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+export CGO_ENABLED := 0
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Flags of go test. -count=1: the end-to-end tests run binaries that go test's cache does not see.
+TEST_FLAGS ?= -count=1 -timeout=30m
+# What make test runs; make test PKGS=./test/e2e runs one package.
+PKGS ?= ./...
+
+# How the CRDs are generated. Descriptions of embedded Kubernetes types are cut, or a CRD would
+# grow too large for client-side kubectl apply.
+CRD_OPTIONS := crd:allowDangerousTypes=true,maxDescLen=200
+CRD_DIR     := charts/sluice/crds
+CHART       := charts/sluice
+
+# Modules of the tools folder with code of our own.
+OWN_MODULES := $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the operator to bin/sluice
+	@$(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./operator
+
+.PHONY: servers
+servers: ## Build the real servers for tests and demo to bin/ (first time about 25 minutes, later seconds)
+	@test/tools/build servers
+
+.PHONY: tools
+tools: ## Build golangci-lint, controller-gen and helm to bin/
+	@test/tools/build tools
+
+.PHONY: clean
+clean: ## Remove bin/
+	rm -rf bin
+
+.PHONY: generate
+generate: ## Generate deepcopy code, CRDs and the chart's table of values
+	@test/tools/build controller-gen
+	@bin/controller-gen object paths=./api/...
+	@bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir=$(CRD_DIR)
+	@test/tools/chart-docs $(CHART)
+
+.PHONY: verify
+verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
+	@test/tools/build controller-gen
+	@new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; mkdir "$$new/crds" "$$new/api"; \
+	bin/controller-gen object paths=./api/... output:object:dir="$$new/api"; \
+	bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir="$$new/crds"; \
+	diff -u api/v1beta1/zz_generated.deepcopy.go "$$new/api/zz_generated.deepcopy.go" && diff -ru $(CRD_DIR) "$$new/crds" \
+	|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }
+	@test/tools/chart-docs -check $(CHART)
+	@$(GO) mod tidy -diff || { echo 'verify: go.mod or go.sum is not tidy; run go mod tidy' >&2; exit 1; }
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { printf 'verify: run gofmt -w on\n%s\n' "$$unformatted" >&2; exit 1; }
+
+.PHONY: lint
+lint: ## Lint the Go code and the chart
+	@test/tools/build golangci-lint helm
+	@for module in . $(OWN_MODULES); do \
+		echo "lint $$module"; (cd "$$module" && "$(CURDIR)/bin/golangci-lint" run --config "$(CURDIR)/.golangci.yml" ./...); \
+	done
+	@bin/helm lint --strict $(CHART)
+
+.PHONY: test
+test: servers build ## Run all tests: unit, integration and end to end
+	@$(GO) test $(TEST_FLAGS) $(PKGS)
+
+# A package needs servers when it is under test/ or its tests import something from there, or envtest.
+.PHONY: test-unit
+test-unit: ## Run only the tests that need no server (seconds)
+	@$(GO) list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
+	| grep -vE '/sluice/test|/envtest' | cut -d' ' -f1 | xargs $(GO) test
+
+.PHONY: demo
+demo: servers ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
+	@$(GO) build -buildvcs=false -o bin/demo ./test/demo
+	@exec bin/demo

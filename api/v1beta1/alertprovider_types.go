@@ -1,0 +1,65 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// AlertProvider is a place where alerts about releases are sent.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=alertproviders,singular=alertprovider,scope=Namespaced,categories=all
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+type AlertProvider struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says where alerts go.
+	// +required
+	Spec AlertProviderSpec `json:"spec"`
+
+	// Status is kept for other tools.
+	// +optional
+	Status ObjectStatus `json:"status,omitzero"`
+}
+
+// AlertProviderList is a list of AlertProviders.
+//
+// +kubebuilder:object:root=true
+type AlertProviderList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []AlertProvider `json:"items"`
+}
+
+// AlertProviderSpec says where alerts go.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.address) || has(self.secretRef)",message="one of address and secretRef must be set"
+type AlertProviderSpec struct {
+	// Type of the receiver.
+	// +required
+	// +kubebuilder:validation:Enum=slack;msteams;discord;rocket;gchat
+	Type string `json:"type"`
+
+	// Channel to write to.
+	// +optional
+	Channel string `json:"channel,omitempty"`
+
+	// Username to write as.
+	// +optional
+	Username string `json:"username,omitempty"`
+
+	// Address is the URL to send to.
+	// +optional
+	Address string `json:"address,omitempty"`
+
+	// Proxy is the URL of an HTTP proxy to send through.
+	// +optional
+	Proxy string `json:"proxy,omitempty"`
+
+	// SecretRef names a Secret in the provider's namespace with the address (key address) or a token (key token).
+	// +optional
+	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+}

@@ -1,0 +1,281 @@
+package v1beta1
+
+// CanaryAnalysis says how traffic moves to a new version and what is checked at each step. With iterations it
+// is A/B testing (if match is set) or blue/green; otherwise the weight goes up step by step.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || (has(self.stepWeight) && self.stepWeight > 0) || (has(self.stepWeights) && size(self.stepWeights) > 0)",message="one of stepWeight, stepWeights and iterations must be set and above 0"
+// +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || (has(self.stepWeights) && size(self.stepWeights) > 0) || !has(self.stepWeight) || !has(self.maxWeight) || self.maxWeight == 0 || self.stepWeight <= self.maxWeight",message="stepWeight must not be above maxWeight"
+// +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || !has(self.stepWeights) || self.stepWeights.all(w, self.stepWeights.exists_one(v, v == w)) && self.stepWeights.isSorted()",message="stepWeights must grow from each step to the next"
+type CanaryAnalysis struct {
+	// Interval is the time between two rounds of checks, such as 30s or 1m.
+	// +required
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')",message="interval must be a duration above 0 such as 30s, 1m or 1m30s"
+	Interval string `json:"interval"`
+
+	// Iterations is how many rounds of checks A/B testing and blue/green take before promotion.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="iterations must be 0 or more"
+	Iterations int32 `json:"iterations,omitempty"`
+
+	// Mirror sends copies of requests to the canary instead of requests, in blue/green and before the first step.
+	// +optional
+	Mirror bool `json:"mirror,omitempty"`
+
+	// MirrorWeight is the percentage of requests that is copied, 0 to 100. 0 means all.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 100",message="mirrorWeight must be 0 to 100"
+	MirrorWeight int32 `json:"mirrorWeight,omitempty"`
+
+	// MaxWeight is the percentage of requests at which the steps end, 0 to 100. 0 means 100.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 100",message="maxWeight must be 0 to 100"
+	MaxWeight int32 `json:"maxWeight,omitempty"`
+
+	// StepWeight is the percentage of requests added at each step, 0 to 100.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 100",message="stepWeight must be 0 to 100"
+	StepWeight int32 `json:"stepWeight,omitempty"`
+
+	// StepWeights are the percentages of requests of each step, 1 to 100, each above the one before. They win over
+	// stepWeight.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:XValidation:rule="self.all(w, w >= 1 && w <= 100)",message="each of stepWeights must be 1 to 100"
+	StepWeights []int32 `json:"stepWeights,omitempty"`
+
+	// StepWeightPromotion is the percentage of requests given back to the promoted primary at each step, 0 to 100.
+	// 0 means all at once.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 100",message="stepWeightPromotion must be 0 to 100"
+	StepWeightPromotion int32 `json:"stepWeightPromotion,omitempty"`
+
+	// Threshold is how many failed rounds of checks end the release in a rollback. 0 means 1.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="threshold must be 0 or more"
+	Threshold int32 `json:"threshold"`
+
+	// PrimaryReadyThreshold is the percentage of the primary's pods that must be ready, 0 to 100. Unset means 100.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 100",message="primaryReadyThreshold must be 0 to 100"
+	PrimaryReadyThreshold *int32 `json:"primaryReadyThreshold,omitempty"`
+
+	// CanaryReadyThreshold is the percentage of the canary's pods that must be ready, 0 to 100. Unset means 100.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 100",message="canaryReadyThreshold must be 0 to 100"
+	CanaryReadyThreshold *int32 `json:"canaryReadyThreshold,omitempty"`
+
+	// Alerts say who is told about this Canary's releases.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Alerts []CanaryAlert `json:"alerts,omitempty"`
+
+	// Metrics are the metric checks of each round.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Metrics []CanaryMetric `json:"metrics,omitempty"`
+
+	// Webhooks are the hooks and gates of a release.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Webhooks []CanaryWebhook `json:"webhooks,omitempty"`
+
+	// Match says which requests go to the canary in A/B testing: Istio's HTTPMatchRequest.
+	// +optional
+	Match []RawObject `json:"match,omitempty"`
+
+	// SessionAffinity keeps a user who was sent to the canary there.
+	// +optional
+	SessionAffinity *SessionAffinity `json:"sessionAffinity,omitempty"`
+}
+
+// SessionAffinity is the cookie that keeps users on one version during a release.
+type SessionAffinity struct {
+	// CookieName is the name of the cookie that marks users of the canary.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="cookieName must not be empty"
+	// +kubebuilder:validation:MaxLength=253
+	CookieName string `json:"cookieName"`
+
+	// PrimaryCookieName is the name of the cookie that marks users of the primary. Empty means that they are not marked.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PrimaryCookieName string `json:"primaryCookieName,omitempty"`
+
+	// Domain attribute of the cookie.
+	// +optional
+	Domain string `json:"domain,omitempty"`
+
+	// HTTPOnly keeps the cookie from scripts.
+	// +optional
+	HTTPOnly bool `json:"httpOnly,omitempty"`
+
+	// MaxAge is how long the cookie lives, in seconds.
+	// +optional
+	// +kubebuilder:default=86400
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="maxAge must be 0 or more"
+	MaxAge int32 `json:"maxAge,omitempty"`
+
+	// Partitioned keeps the cookie in partitioned storage.
+	// +optional
+	Partitioned bool `json:"partitioned,omitempty"`
+
+	// Path attribute of the cookie.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// SameSite attribute of the cookie.
+	// +optional
+	// +kubebuilder:validation:Enum=Strict;Lax;None
+	SameSite string `json:"sameSite,omitempty"`
+
+	// Secure sends the cookie over https only.
+	// +optional
+	Secure bool `json:"secure,omitempty"`
+}
+
+// Built-in metric checks, by the name that asks for them.
+const (
+	MetricRequestSuccessRate = "request-success-rate"
+	MetricRequestDuration    = "request-duration"
+)
+
+// CanaryMetric is one metric check: a built-in one by its name, a MetricTemplate, or a query.
+type CanaryMetric struct {
+	// Name of the check. Without templateRef and query it names a built-in check.
+	// +required
+	Name string `json:"name"`
+
+	// Interval is the time span that the query looks back, as the metric provider writes it, such as 1m. Empty means 1m.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?))+$') && !self.matches('^[0.]+[a-z]+$')",message="interval must be a duration above 0 such as 30s, 1m or 1m30s"
+	Interval string `json:"interval,omitempty"`
+
+	// Threshold is the lowest accepted request-success-rate, or the highest accepted value of any other check.
+	//
+	// Deprecated: write thresholdRange.
+	// +optional
+	Threshold *float64 `json:"threshold,omitempty"`
+
+	// ThresholdRange is the range of accepted values. It wins over threshold.
+	// +optional
+	ThresholdRange *CanaryThresholdRange `json:"thresholdRange,omitempty"`
+
+	// Query is a Prometheus query.
+	//
+	// Deprecated: write a MetricTemplate and templateRef.
+	// +optional
+	Query string `json:"query,omitempty"`
+
+	// TemplateRef names a MetricTemplate.
+	// +optional
+	TemplateRef *CrossNamespaceObjectReference `json:"templateRef,omitempty"`
+
+	// TemplateVariables are values for the template's query.
+	// +optional
+	TemplateVariables map[string]string `json:"templateVariables,omitempty"`
+}
+
+// CanaryThresholdRange is a range of accepted values, both ends included; an unset end is open.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.min) || !has(self.max) || self.min <= self.max",message="thresholdRange: min must not be above max"
+type CanaryThresholdRange struct {
+	// Min is the lowest accepted value.
+	// +optional
+	Min *float64 `json:"min,omitempty"`
+
+	// Max is the highest accepted value.
+	// +optional
+	Max *float64 `json:"max,omitempty"`
+}
+
+// AlertSeverity is how bad something must be to be told.
+type AlertSeverity string
+
+// Severities, from all alerts to failures only. Empty means info.
+const (
+	SeverityInfo  AlertSeverity = "info"
+	SeverityWarn  AlertSeverity = "warn"
+	SeverityError AlertSeverity = "error"
+)
+
+// CanaryAlert says who is told what about a Canary's releases.
+type CanaryAlert struct {
+	// Name of the alert.
+	// +required
+	Name string `json:"name"`
+
+	// Severity from which on alerts are sent. Empty means info: all of them.
+	// +optional
+	// +kubebuilder:validation:Enum="";info;warn;error
+	Severity AlertSeverity `json:"severity,omitempty"`
+
+	// ProviderRef names an AlertProvider.
+	// +required
+	ProviderRef CrossNamespaceObjectReference `json:"providerRef"`
+}
+
+// HookType says when a hook is called and what its answer means.
+type HookType string
+
+// Types of hooks. Empty means rollout.
+const (
+	// RolloutHook is a check of each round: anything but success fails the round.
+	RolloutHook HookType = "rollout"
+	// PreRolloutHook is called before the first request goes to the canary: a failure holds the release there and counts.
+	PreRolloutHook HookType = "pre-rollout"
+	// PostRolloutHook is called when a release has ended, well or not.
+	PostRolloutHook HookType = "post-rollout"
+	// ConfirmRolloutHook is a gate before the release starts.
+	ConfirmRolloutHook HookType = "confirm-rollout"
+	// ConfirmPromotionHook is a gate before the promotion.
+	ConfirmPromotionHook HookType = "confirm-promotion"
+	// ConfirmTrafficIncreaseHook is a gate before each step.
+	ConfirmTrafficIncreaseHook HookType = "confirm-traffic-increase"
+	// RollbackHook rolls back when it answers with success.
+	RollbackHook HookType = "rollback"
+	// EventHook is told every event of the Canary.
+	EventHook HookType = "event"
+)
+
+// CanaryWebhook is a hook or a gate: an HTTP endpoint that is called at a point of the release.
+type CanaryWebhook struct {
+	// Type says when the hook is called. Empty means rollout.
+	// +optional
+	// +kubebuilder:validation:Enum="";confirm-rollout;pre-rollout;rollout;confirm-promotion;post-rollout;event;rollback;confirm-traffic-increase
+	Type HookType `json:"type,omitempty"`
+
+	// Name of the hook.
+	// +required
+	Name string `json:"name"`
+
+	// URL to which the payload is posted.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="url must not be empty"
+	// +kubebuilder:validation:MaxLength=4096
+	URL string `json:"url"`
+
+	// MuteAlert sends no alert about this hook.
+	// +optional
+	MuteAlert bool `json:"muteAlert,omitempty"`
+
+	// Timeout of one call, such as 15s. Empty means 10s.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')",message="timeout must be a duration above 0 such as 500ms, 30s or 1m"
+	Timeout string `json:"timeout,omitempty"`
+
+	// Retries is how often a failed call is repeated before it counts as failed.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="retries must be 0 or more"
+	Retries int32 `json:"retries,omitempty"`
+
+	// DisableTLS accepts any certificate of an https endpoint.
+	// +optional
+	DisableTLS bool `json:"disableTLS,omitempty"`
+
+	// Metadata is sent with the payload.
+	// +optional
+	Metadata map[string]string `json:"metadata,omitempty"`
+}

@@ -1,0 +1,183 @@
+package v1beta1
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Defaults of fields that are not set.
+const (
+	DefaultInterval         = time.Minute
+	DefaultMetricInterval   = "1m"
+	DefaultProgressDeadline = 10 * time.Minute
+	DefaultDrainDelay       = 10 * time.Second
+	DefaultReadyThreshold   = int32(100)
+	DefaultThreshold        = int32(1)
+	DefaultMaxWeight        = int32(100)
+)
+
+const (
+	primarySuffix = "-primary"
+	canarySuffix  = "-canary"
+)
+
+// ServiceNames returns the names of the three Services: the one clients call, the primary's and the canary's.
+func (c *Canary) ServiceNames() (apex, primary, canary string) {
+	apex = c.Spec.Service.Name
+	if apex == "" {
+		apex = c.Spec.TargetRef.Name
+	}
+	return apex, apex + primarySuffix, apex + canarySuffix
+}
+
+// PrimaryName returns the name of the primary workload.
+func (c *Canary) PrimaryName() string { return c.Spec.TargetRef.Name + primarySuffix }
+
+// GetAnalysis returns spec.analysis, else the deprecated spec.canaryAnalysis, else an empty one; never nil.
+func (c *Canary) GetAnalysis() *CanaryAnalysis {
+	switch {
+	case c.Spec.Analysis != nil:
+		return c.Spec.Analysis
+	case c.Spec.CanaryAnalysis != nil:
+		return c.Spec.CanaryAnalysis
+	default:
+		return &CanaryAnalysis{}
+	}
+}
+
+// GetProvider returns the name of the router, fallback if the Canary names none.
+func (c *Canary) GetProvider(fallback string) string {
+	if c.Spec.Provider == "" {
+		return fallback
+	}
+	return c.Spec.Provider
+}
+
+// GetProgressDeadline returns how long workloads may take to become ready.
+func (c *Canary) GetProgressDeadline() time.Duration {
+	return secondsOr(c.Spec.ProgressDeadlineSeconds, DefaultProgressDeadline)
+}
+
+// GetDrainDelay returns how long canary pods stay after the route was seen with weight 0.
+func (c *Canary) GetDrainDelay() time.Duration {
+	return secondsOr(c.Spec.DrainDelaySeconds, DefaultDrainDelay)
+}
+
+// GetInterval returns the time between two rounds of checks, DefaultInterval if there is none. The error says
+// that interval is not a duration above 0.
+func (a *CanaryAnalysis) GetInterval() (time.Duration, error) {
+	if a.Interval == "" {
+		return DefaultInterval, nil
+	}
+	d, err := time.ParseDuration(a.Interval)
+	if err != nil {
+		return 0, fmt.Errorf("interval: %w", err)
+	}
+	if d <= 0 {
+		return 0, fmt.Errorf("interval: %q is not above 0", a.Interval)
+	}
+	return d, nil
+}
+
+// GetInterval returns the time span that the check looks back, as it goes into the query. It is a duration in the
+// language of the metric provider: 1m for Prometheus, but 1min for Graphite.
+func (m *CanaryMetric) GetInterval() string {
+	if m.Interval == "" {
+		return DefaultMetricInterval
+	}
+	return m.Interval
+}
+
+// GetThreshold returns how many failed rounds of checks end the release, at least 1.
+func (a *CanaryAnalysis) GetThreshold() int32 { return max(a.Threshold, DefaultThreshold) }
+
+// GetPrimaryReadyThreshold returns the percentage of the primary's pods that must be ready.
+func (a *CanaryAnalysis) GetPrimaryReadyThreshold() int32 {
+	return valueOr(a.PrimaryReadyThreshold, DefaultReadyThreshold)
+}
+
+// GetCanaryReadyThreshold returns the percentage of the canary's pods that must be ready.
+func (a *CanaryAnalysis) GetCanaryReadyThreshold() int32 {
+	return valueOr(a.CanaryReadyThreshold, DefaultReadyThreshold)
+}
+
+// Steps returns the weight of each step, growing, 1 to 100: stepWeights as they are, or stepWeight added up to
+// maxWeight, where the last step is maxWeight itself. It is empty if neither is set.
+func (a *CanaryAnalysis) Steps() []int32 {
+	if len(a.StepWeights) > 0 {
+		return slices.Clone(a.StepWeights)
+	}
+	if a.StepWeight <= 0 {
+		return nil
+	}
+	last := a.MaxWeight
+	if last <= 0 || last > DefaultMaxWeight {
+		last = DefaultMaxWeight
+	}
+	var steps []int32
+	for w := a.StepWeight; w < last; w += a.StepWeight {
+		steps = append(steps, w)
+	}
+	return append(steps, last)
+}
+
+// GetCondition returns the condition of that type, or nil.
+func (s *CanaryStatus) GetCondition(t CanaryConditionType) *CanaryCondition {
+	for i := range s.Conditions {
+		if s.Conditions[i].Type == t {
+			return &s.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// SetCondition puts the condition in place of the one of the same type, or appends it, and says whether anything
+// changed. It sets both times itself: lastUpdateTime to now if anything changed, lastTransitionTime to now only if
+// the status did.
+func (s *CanaryStatus) SetCondition(c CanaryCondition, now time.Time) bool {
+	t := metav1.NewTime(now)
+	old := s.GetCondition(c.Type)
+	if old == nil {
+		c.LastUpdateTime, c.LastTransitionTime = t, t
+		s.Conditions = append(s.Conditions, c)
+		return true
+	}
+	c.LastUpdateTime, c.LastTransitionTime = old.LastUpdateTime, old.LastTransitionTime
+	if c == *old {
+		return false
+	}
+	c.LastUpdateTime = t
+	if c.Status != old.Status {
+		c.LastTransitionTime = t
+	}
+	*old = c
+	return true
+}
+
+// RemoveCondition removes the condition of that type and says whether there was one.
+func (s *CanaryStatus) RemoveCondition(t CanaryConditionType) bool {
+	for i := range s.Conditions {
+		if s.Conditions[i].Type == t {
+			s.Conditions = slices.Delete(s.Conditions, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+func secondsOr(s *int32, fallback time.Duration) time.Duration {
+	if s == nil {
+		return fallback
+	}
+	return time.Duration(*s) * time.Second
+}
+
+func valueOr(v *int32, fallback int32) int32 {
+	if v == nil {
+		return fallback
+	}
+	return *v
+}

@@ -1,0 +1,84 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MetricTemplate is a query that Canaries can share, and the metric provider that answers it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=metrictemplates,singular=metrictemplate,scope=Namespaced,categories=all
+// +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`
+type MetricTemplate struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is the query and who answers it.
+	// +required
+	Spec MetricTemplateSpec `json:"spec"`
+
+	// Status is kept for other tools.
+	// +optional
+	Status ObjectStatus `json:"status,omitzero"`
+}
+
+// MetricTemplateList is a list of MetricTemplates.
+//
+// +kubebuilder:object:root=true
+type MetricTemplateList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []MetricTemplate `json:"items"`
+}
+
+// MetricTemplateSpec is a query and who answers it.
+type MetricTemplateSpec struct {
+	// Provider answers the query.
+	// +required
+	Provider MetricTemplateProvider `json:"provider"`
+
+	// Query with template variables: {{ name }}, {{ namespace }}, {{ target }}, {{ service }}, {{ ingress }},
+	// {{ route }}, {{ interval }} and {{ variables.NAME }}.
+	// +required
+	Query string `json:"query"`
+}
+
+// MetricTemplateProvider is a metric provider and how to reach it.
+type MetricTemplateProvider struct {
+	// Type of the metric provider.
+	// +required
+	// +kubebuilder:validation:Enum=prometheus;influxdb;datadog;externalmetrics;stackdriver;cloudwatch;newrelic;graphite;dynatrace;keptn;splunk;skywalking
+	Type string `json:"type"`
+
+	// Address is the URL of the provider.
+	// +optional
+	Address string `json:"address,omitempty"`
+
+	// Headers to send with each request.
+	// +optional
+	Headers map[string][]string `json:"headers,omitempty"`
+
+	// SecretRef names the Secret with the credentials, in the template's namespace.
+	// +optional
+	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Region of the provider.
+	// +optional
+	Region string `json:"region,omitempty"`
+
+	// InsecureSkipVerify accepts any certificate of the provider.
+	// +optional
+	InsecureSkipVerify bool `json:"insecureSkipVerify,omitempty"`
+}
+
+// ObjectStatus is the status of objects that are only read.
+type ObjectStatus struct {
+	// Conditions of the object.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []CanaryCondition `json:"conditions,omitempty"`
+}

@@ -1,0 +1,211 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// CanaryPhase is where a Canary is in its life.
+type CanaryPhase string
+
+// Phases of a Canary.
+const (
+	// PhaseInitializing: the primary, the Services and the route are being made.
+	PhaseInitializing CanaryPhase = "Initializing"
+	// PhaseInitialized: the primary serves; no release has happened yet.
+	PhaseInitialized CanaryPhase = "Initialized"
+	// PhaseWaiting: a new version waits for its gate to open.
+	PhaseWaiting CanaryPhase = "Waiting"
+	// PhaseProgressing: a new version is being analysed.
+	PhaseProgressing CanaryPhase = "Progressing"
+	// PhaseWaitingPromotion: the analysis is done and promotion waits for its gate to open.
+	PhaseWaitingPromotion CanaryPhase = "WaitingPromotion"
+	// PhasePromoting: the primary is getting the new version.
+	PhasePromoting CanaryPhase = "Promoting"
+	// PhaseFinalising: the primary has the new version and all requests; the canary is being drained.
+	PhaseFinalising CanaryPhase = "Finalising"
+	// PhaseSucceeded: the last release was promoted.
+	PhaseSucceeded CanaryPhase = "Succeeded"
+	// PhaseFailed: the last release was rolled back.
+	PhaseFailed CanaryPhase = "Failed"
+	// PhaseTerminating: the Canary is being deleted and gives back what it took over.
+	PhaseTerminating CanaryPhase = "Terminating"
+	// PhaseTerminated: everything was given back.
+	PhaseTerminated CanaryPhase = "Terminated"
+)
+
+// CanaryConditionType names a condition of a Canary.
+type CanaryConditionType string
+
+// Conditions of a Canary.
+const (
+	// ConditionPromoted says how the last release went: True promoted, False rolled back, Unknown under way.
+	ConditionPromoted CanaryConditionType = "Promoted"
+	// ConditionReady says whether the Canary has reached what its spec and target ask for.
+	ConditionReady CanaryConditionType = "Ready"
+	// ConditionReconciling says that something is under way.
+	ConditionReconciling CanaryConditionType = "Reconciling"
+	// ConditionStalled says that nothing will go on until a person changes something.
+	ConditionStalled CanaryConditionType = "Stalled"
+)
+
+// CanaryStatus is what the operator has seen and done. It is written before anything is moved, so that what
+// it says is enough to go on from after a crash.
+type CanaryStatus struct {
+	// Phase is where the Canary is in its life.
+	// +optional
+	// +kubebuilder:validation:Enum="";Initializing;Initialized;Waiting;Progressing;WaitingPromotion;Promoting;Finalising;Succeeded;Failed;Terminating;Terminated
+	Phase CanaryPhase `json:"phase"`
+
+	// CanaryWeight is the percentage of requests that the mesh routes to the canary, 0 to 100.
+	// It is never left out: health checks read it unguarded.
+	// +optional
+	CanaryWeight int32 `json:"canaryWeight"`
+
+	// FailedChecks is how many rounds of checks have failed in this release.
+	// +optional
+	FailedChecks int32 `json:"failedChecks"`
+
+	// Iterations is how many rounds of checks have passed in A/B testing and blue/green.
+	// +optional
+	Iterations int32 `json:"iterations"`
+
+	// ObservedGeneration is the generation of the Canary that this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Step is the step that the release is at; absent when there is none under way.
+	// +optional
+	Step *StepStatus `json:"step,omitempty"`
+
+	// Checks has the last result of each check of this release.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Checks []CheckStatus `json:"checks,omitempty"`
+
+	// LastAppliedSpec is the hash of the target's pod template of the last release that was started.
+	// +optional
+	LastAppliedSpec string `json:"lastAppliedSpec,omitempty"`
+
+	// LastPromotedSpec is the hash of the target's pod template that the primary has.
+	// +optional
+	LastPromotedSpec string `json:"lastPromotedSpec,omitempty"`
+
+	// LastTrackedRevision is written by other controllers of this API; it is kept and not used.
+	// +optional
+	LastTrackedRevision string `json:"lastTrackedRevision,omitempty"`
+
+	// TrackedConfigs are the hashes of the ConfigMaps and Secrets that the target uses.
+	// +optional
+	TrackedConfigs *map[string]string `json:"trackedConfigs,omitempty"`
+
+	// LastTransitionTime is when phase, weight or counts changed last.
+	// +optional
+	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty,omitzero"`
+
+	// SessionAffinityCookie is the cookie of users of the canary in this release.
+	// +optional
+	SessionAffinityCookie string `json:"sessionAffinityCookie,omitempty"`
+
+	// PrimarySessionAffinityCookie is the cookie of users of the primary in this release.
+	// +optional
+	PrimarySessionAffinityCookie string `json:"primarySessionAffinityCookie,omitempty"`
+
+	// PreviousSessionAffinityCookie is the cookie of the release before, to be removed from browsers.
+	// +optional
+	PreviousSessionAffinityCookie string `json:"previousSessionAffinityCookie,omitempty"`
+
+	// Conditions of the Canary. The list is never left out: health checks read it unguarded.
+	// +optional
+	// +nullable
+	// +listType=map
+	// +listMapKey=type
+	Conditions []CanaryCondition `json:"conditions"`
+}
+
+// StepStatus is the step that a release is at.
+type StepStatus struct {
+	// Index is the step: 0 while the canary becomes ready, then 1 for the first step.
+	Index int32 `json:"index"`
+
+	// Since is when the step began or its last round of checks ended.
+	Since metav1.MicroTime `json:"since"`
+
+	// Checks is how many rounds of checks this step has had.
+	Checks int32 `json:"checks"`
+}
+
+// CheckVerdict is how a check went.
+//
+// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable
+type CheckVerdict string
+
+// Verdicts of a check.
+const (
+	// CheckPassed: the value was in its range, or the hook answered with success.
+	CheckPassed CheckVerdict = "Passed"
+	// CheckFailed: the value was out of its range, or the hook answered without success.
+	CheckFailed CheckVerdict = "Failed"
+	// CheckNoData: the metric provider answered and had no value.
+	CheckNoData CheckVerdict = "NoData"
+	// CheckUnavailable: there was no answer.
+	CheckUnavailable CheckVerdict = "Unavailable"
+)
+
+// CheckStatus is the last result of one check.
+type CheckStatus struct {
+	// Name of the check.
+	Name string `json:"name"`
+
+	// Query that was asked.
+	// +optional
+	Query string `json:"query,omitempty"`
+
+	// Value that came back.
+	// +optional
+	Value string `json:"value,omitempty"`
+
+	// Range of accepted values, such as ">= 99".
+	// +optional
+	Range string `json:"range,omitempty"`
+
+	// Verdict on the value.
+	Verdict CheckVerdict `json:"verdict"`
+
+	// Message says why, for a person.
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// Time at which the check ended.
+	Time metav1.MicroTime `json:"time"`
+}
+
+// CanaryCondition is one condition of a Canary.
+type CanaryCondition struct {
+	// Type of the condition.
+	Type CanaryConditionType `json:"type"`
+
+	// Status of the condition: True, False or Unknown.
+	Status corev1.ConditionStatus `json:"status"`
+
+	// ObservedGeneration is the generation of the Canary that the condition is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// LastUpdateTime is when anything of the condition changed last.
+	// +optional
+	LastUpdateTime metav1.Time `json:"lastUpdateTime,omitempty,omitzero"`
+
+	// LastTransitionTime is when the condition's status changed last.
+	// +optional
+	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty,omitzero"`
+
+	// Reason is one word for machines.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+
+	// Message says the same to a person.
+	// +optional
+	Message string `json:"message,omitempty"`
+}

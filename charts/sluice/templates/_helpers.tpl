@@ -1,0 +1,77 @@
+{{/* Name of the chart, for labels. */}}
+{{- define "sluice.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of the objects: the release's, with the chart's unless it is in there already. */}}
+{{- define "sluice.fullname" -}}
+{{- $name := include "sluice.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "sluice.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "sluice.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "sluice.labels" -}}
+{{ include "sluice.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* The one ServiceAccount that every binding binds. */}}
+{{- define "sluice.subjects" -}}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "sluice.serviceAccountName" . }}
+    namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{/*
+What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
+The finalizers rule lets it set owner references that block deletion.
+*/}}
+{{- define "sluice.rules" -}}
+rules:
+  - apiGroups: [flagger.app]
+    resources: [canaries]
+    verbs: [get, list, watch, update, patch]
+  - apiGroups: [flagger.app]
+    resources: [canaries/status]
+    verbs: [update, patch]
+  - apiGroups: [flagger.app]
+    resources: [canaries/finalizers]
+    verbs: [update]
+  - apiGroups: [apps]
+    resources: [deployments]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [""]
+    resources: [services]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [networking.istio.io]
+    resources: [destinationrules, virtualservices]
+    verbs: [get, list, watch, create, patch, delete]
+  {{- include "sluice.eventRule" . | nindent 2 }}
+{{- end -}}
+
+{{- define "sluice.eventRule" -}}
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -1,0 +1,69 @@
+// Package builtin has the queries of the checks that need no query in the spec.
+package builtin
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
+)
+
+// Vars are what a query is about.
+type Vars struct {
+	// Name and Namespace are the Canary's.
+	Name, Namespace string
+	// Target is the name of the workload that is released.
+	Target string
+	// Service is the name of the apex Service.
+	Service string
+	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
+	Interval string
+}
+
+// Names returns the names of all built-in metrics, sorted.
+func Names() []string {
+	names := map[string]bool{}
+	for _, queries := range table() {
+		for name := range queries {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Known reports whether any provider has a built-in metric of this name.
+func Known(name string) bool { return slices.Contains(Names(), name) }
+
+// Expr returns the query of a built-in metric for a mesh, named as in
+// spec.provider. The errors are *metrics.UnknownMetricError, and
+// *metrics.QueryError for an interval that Prometheus cannot read.
+func Expr(provider, metricName string, v Vars) (string, error) {
+	queries := table()[provider]
+	query, ok := queries[metricName]
+	if !ok {
+		return "", &metrics.UnknownMetricError{
+			Provider: provider, Metric: metricName, Known: slices.Sorted(maps.Keys(queries)),
+		}
+	}
+	if d, err := model.ParseDuration(v.Interval); err != nil || d <= 0 {
+		return "", &metrics.QueryError{Message: fmt.Sprintf("interval %q: a duration above 0 is needed, such as 30s, 1m or 1m30s", v.Interval)}
+	}
+	return query(v), nil
+}
+
+func table() map[string]map[string]func(Vars) string {
+	return map[string]map[string]func(Vars) string{
+		v1beta1.ProviderIstio: {
+			v1beta1.MetricRequestSuccessRate: istioSuccessRate,
+			v1beta1.MetricRequestDuration:    istioDuration,
+		},
+	}
+}
+
+// matcher is one label matcher with an exact value.
+func matcher(label, value string) string { return label + "=" + strconv.Quote(value) }

@@ -1,0 +1,108 @@
+package prometheus
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// maxResponse is far more than one number needs and far less than a query
+	// that selects a whole server would send.
+	maxResponse = 1 << 20
+	// maxDetail is how much of an error page is worth repeating.
+	maxDetail = 200
+)
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          32,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
+// boundedTransport limits the size of answers, and turns those statuses into
+// errors that the API's client reports without their number. 400 and 422 carry
+// Prometheus's own explanation and are left to that client, as are the three
+// that make it try GET.
+type boundedTransport struct {
+	next  http.RoundTripper
+	limit int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if passed(req.Method, resp.StatusCode) {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: t.limit}
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	detail, _ := io.ReadAll(io.LimitReader(resp.Body, maxDetail))
+	return nil, &statusError{status: resp.StatusCode, detail: strings.TrimSpace(string(detail))}
+}
+
+func passed(method string, status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return true
+	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return method == http.MethodPost
+	}
+	return status < 400
+}
+
+// statusError is an answer with an error status.
+type statusError struct {
+	status int
+	detail string
+}
+
+// Error implements error.
+func (e *statusError) Error() string {
+	s := fmt.Sprintf("HTTP %d %s", e.status, http.StatusText(e.status))
+	if e.detail != "" {
+		s += ": " + e.detail
+	}
+	return s
+}
+
+// aboutQuery reports whether it is the query that is at fault. Any other
+// status (a wrong path, missing credentials, overload) is no answer to it.
+func (e *statusError) aboutQuery() bool {
+	return e.status == http.StatusRequestEntityTooLarge || e.status == http.StatusRequestURITooLong
+}
+
+var errTooLarge = fmt.Errorf("the answer is larger than %d bytes", maxResponse)
+
+// boundedBody fails instead of reading more than left bytes.
+type boundedBody struct {
+	io.ReadCloser
+
+	left int64
+}
+
+// Read implements io.Reader.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLarge
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	return n, err
+}

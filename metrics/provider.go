@@ -1,0 +1,33 @@
+// Package metrics asks metric providers for the numbers that an analysis
+// judges, and judges them. Implementations live in folders of their own and
+// import this package, never the other way round.
+package metrics
+
+import (
+	"context"
+	"time"
+)
+
+// Query is ready to be sent: nothing in it is left to fill in.
+type Query struct {
+	// Expr is in the language of the provider (PromQL for Prometheus).
+	Expr string
+	// Timeout bounds the whole request. 0 means the provider's own limit.
+	Timeout time.Duration
+}
+
+// Sample is what a query gave.
+type Sample struct {
+	// Value may be NaN or infinite.
+	Value float64
+}
+
+// Provider answers queries.
+type Provider interface {
+	// Query asks for one number. Its errors are told apart by [IsNoData] (the
+	// provider answered that it has no value), [IsUnavailable] (no answer; the
+	// same query may succeed later) and [IsQueryError] (the query is wrong and
+	// stays wrong). It is called from many goroutines at once and must return
+	// when ctx ends.
+	Query(ctx context.Context, q Query) (Sample, error)
+}

@@ -1,0 +1,134 @@
+package canary
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// apply brings the world to the desired state. It is safe to stop after any of
+// its writes: the next turn applies the same state again, and sends only what
+// differs.
+func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) error {
+	switch {
+	case want.Hold:
+		return nil
+	case !w.Canary.DeletionTimestamp.IsZero():
+		return r.release(ctx, w, want)
+	}
+	// What serves comes before what leads to it, and pods go last.
+	if err := r.applyPrimary(ctx, w, want); err != nil {
+		return err
+	}
+	for _, s := range []*corev1.Service{w.services.Primary, w.services.Canary} {
+		if err := r.Applier.Apply(ctx, s); err != nil {
+			return fmt.Errorf("apply Service %s: %w", s.Name, err)
+		}
+	}
+	if want.Routed {
+		if err := r.Applier.Apply(ctx, w.services.Apex); err != nil {
+			return fmt.Errorf("apply Service %s: %w", w.services.Apex.Name, err)
+		}
+		traffic := providers.Traffic{Primary: 100 - want.CanaryWeight, Canary: want.CanaryWeight}
+		if err := w.router.Apply(ctx, providers.Route{Canary: w.Canary, Traffic: traffic}); err != nil {
+			return fmt.Errorf("apply the route: %w", err)
+		}
+	}
+	return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+}
+
+func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.Desired) error {
+	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
+		return nil
+	}
+	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
+	if err != nil {
+		return fmt.Errorf("build the primary: %w", err)
+	}
+	if err := r.Applier.Apply(ctx, primary); err != nil {
+		return fmt.Errorf("apply Deployment %s: %w", primary.Name, err)
+	}
+	return nil
+}
+
+// scaleTarget writes the target's number of pods and nothing else of it.
+func (r *Reconciler) scaleTarget(ctx context.Context, target *appsv1.Deployment, replicas *int32) error {
+	if replicas == nil || workload.Replicas(target) == *replicas {
+		return nil
+	}
+	intent := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": appsv1.SchemeGroupVersion.String(),
+		"kind":       "Deployment",
+		"metadata": map[string]any{
+			"namespace": target.Namespace,
+			"name":      target.Name,
+			"uid":       string(target.UID), // one that was deleted is not created again
+		},
+		"spec": map[string]any{"replicas": int64(*replicas)},
+	}}
+	if err := r.Applier.ApplyPartial(ctx, intent, target); err != nil {
+		return fmt.Errorf("scale Deployment %s to %d: %w", target.Name, *replicas, err)
+	}
+	return nil
+}
+
+// release gives the traffic back to the target of a Canary that is deleted and
+// lets the object go when that is done.
+func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired) error {
+	if w.target != nil {
+		if err := r.scaleTarget(ctx, w.target, want.TargetReplicas); err != nil {
+			return err
+		}
+	}
+	if want.Released && w.services.Apex != nil && w.router != nil {
+		apex, err := r.apex(w, true)
+		if err != nil {
+			return fmt.Errorf("build the apex service: %w", err)
+		}
+		if err := r.Applier.Apply(ctx, apex); err != nil {
+			return fmt.Errorf("apply Service %s: %w", apex.Name, err)
+		}
+		if err := w.router.Release(ctx, w.route()); err != nil {
+			return fmt.Errorf("release the route: %w", err)
+		}
+	}
+	if !want.Finished {
+		return nil
+	}
+	before := w.Canary.DeepCopy()
+	controllerutil.RemoveFinalizer(w.Canary, v1beta1.Finalizer)
+	if err := r.Client.Patch(ctx, w.Canary, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("remove the finalizer: %w", err))
+	}
+	log.FromContext(ctx).Info("Released")
+	return nil
+}
+
+// ensureFinalizer gives a Canary the finalizer by which its deletion waits for
+// the target to serve again. It returns whether this turn ends here.
+func (r *Reconciler) ensureFinalizer(ctx context.Context, c *v1beta1.Canary) (done bool, err error) {
+	if controllerutil.ContainsFinalizer(c, v1beta1.Finalizer) {
+		return false, nil
+	}
+	if !c.DeletionTimestamp.IsZero() {
+		return true, nil
+	}
+	before := c.DeepCopy()
+	controllerutil.AddFinalizer(c, v1beta1.Finalizer)
+	if err := r.Client.Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return true, client.IgnoreNotFound(fmt.Errorf("add the finalizer: %w", err))
+	}
+	r.memory.wrote(c)
+	return true, nil
+}

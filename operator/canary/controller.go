@@ -1,0 +1,180 @@
+// Package canary reconciles Canaries: it observes, lets package rollout
+// decide, persists the status and then brings the world to what it asks.
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// Reconciler brings Canaries from what is to what their specs ask.
+type Reconciler struct {
+	// Client reads from the informer cache and writes to the API server.
+	Client client.Client
+	// Applier writes the objects that are made for a Canary.
+	Applier *ssa.Applier
+	// Router gives the router of a mesh provider by its name. An unknown name
+	// is an error that lists the known ones.
+	Router func(provider string) (providers.Router, error)
+	// Checker runs the checks of an analysis.
+	Checker *Checker
+	// Recorder sends events.
+	Recorder events.EventRecorder
+	// Telemetry is told of every persisted status.
+	Telemetry *telemetry.Rollouts
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Options are the settings for generated objects.
+	Options workload.Options
+	// Provider is the mesh provider of a Canary that names none.
+	Provider string
+
+	memory memory
+}
+
+// Indexes of the cache, by which a Canary is found from what it refers to.
+const (
+	targetIndex = "target"
+	apexIndex   = "apex"
+)
+
+// SetUp registers the reconciler and its watches with a manager. workers is how
+// many Canaries are reconciled at once; meshKinds are the kinds by which routers move traffic.
+func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshKinds []client.Object) error {
+	index := mgr.GetFieldIndexer()
+	if err := index.IndexField(ctx, &v1beta1.Canary{}, targetIndex, func(o client.Object) []string {
+		c := o.(*v1beta1.Canary)
+		return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
+	}); err != nil {
+		return fmt.Errorf("index of targets: %w", err)
+	}
+	if err := index.IndexField(ctx, &v1beta1.Canary{}, apexIndex, func(o client.Object) []string {
+		apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
+		return []string{apex, primary, canary}
+	}); err != nil {
+		return fmt.Errorf("index of services: %w", err)
+	}
+	b := builder.ControllerManagedBy(mgr).
+		Named("canary").
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		For(&v1beta1.Canary{}).
+		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
+		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
+	c, err := b.Build(r)
+	if err != nil {
+		return fmt.Errorf("canary controller: %w", err)
+	}
+	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds}); err != nil {
+		return fmt.Errorf("watch of the mesh: %w", err)
+	}
+	return nil
+}
+
+// byName finds the Canaries to which an object of a certain name belongs.
+func (r *Reconciler) byName(index string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.requests(ctx, index, o.GetNamespace(), o.GetName())
+	}
+}
+
+// siblings finds the Canaries that name the same target or services as one
+// that came or went: what was a conflict may be none now.
+func (r *Reconciler) siblings(ctx context.Context, o client.Object) []reconcile.Request {
+	c := o.(*v1beta1.Canary)
+	apex, _, _ := c.ServiceNames()
+	return append(r.requests(ctx, targetIndex, c.Namespace, c.Spec.TargetRef.Name), r.requests(ctx, apexIndex, c.Namespace, apex)...)
+}
+
+func (r *Reconciler) requests(ctx context.Context, index, namespace, name string) []reconcile.Request {
+	var list v1beta1.CanaryList
+	err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Finding the Canaries of an object", "index", index, "namespace", namespace, "name", name)
+		return nil
+	}
+	out := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		out[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return out
+}
+
+// comesOrGoes passes the creation, the deletion and a change of the spec.
+func comesOrGoes() predicate.Predicate {
+	return predicate.GenerationChangedPredicate{}
+}
+
+// Reconcile is one turn: observe, decide, write the status once, apply the
+// desired state, tell people, and say when to look again.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	c := &v1beta1.Canary{}
+	if err := r.Client.Get(ctx, req.NamespacedName, c); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.forget(req.NamespacedName)
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, fmt.Errorf("read Canary: %w", err)
+	}
+	if r.memory.stale(c) {
+		// Our own last write is not in the cache yet; its arrival is an event.
+		return ctrl.Result{}, nil
+	}
+	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
+		return ctrl.Result{}, err
+	}
+	world, err := r.observe(ctx, c)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	decision := rollout.Decide(world.Observation)
+	if err := r.writeStatus(ctx, c, decision); err != nil {
+		if errors.Is(err, errConflict) {
+			return ctrl.Result{}, nil // the newer object is on its way
+		}
+		return ctrl.Result{}, err
+	}
+	if err := r.apply(ctx, world, decision.Desired); err != nil {
+		r.memory.trouble(c, err)
+		return ctrl.Result{}, err
+	}
+	if r.memory.trouble(c, nil) {
+		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // so that the status stops telling of it
+	}
+	if decision.RunChecks != nil {
+		r.Checker.Run(c, *decision.RunChecks)
+	}
+	return ctrl.Result{RequeueAfter: decision.RequeueAfter}, nil
+}
+
+// forget drops what is remembered of a Canary that is gone.
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.memory.forget(key)
+	r.Checker.Forget(key)
+	r.Telemetry.Forget(key)
+}

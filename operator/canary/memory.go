@@ -1,0 +1,110 @@
+package canary
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// memory is what a process knows of a Canary beyond its status. All of it can
+// be lost: then a wait begins again, and nothing moves sooner.
+type memory struct {
+	mu   sync.Mutex
+	byID map[types.NamespacedName]*remembered
+}
+
+type remembered struct {
+	uid     types.UID
+	written string // resource version of our last write to the Canary
+	trouble string // why the last apply failed
+
+	routeSeen   bool // the route was in sync when last looked at
+	routeWeight int32
+	routeSince  time.Time // since when, zero if it was so at the first look
+}
+
+// of returns the entry of a Canary; the lock must be held.
+func (m *memory) of(c *v1beta1.Canary) (entry *remembered, isNew bool) {
+	key := client.ObjectKeyFromObject(c)
+	entry = m.byID[key]
+	if entry != nil && entry.uid == c.UID {
+		return entry, false
+	}
+	if m.byID == nil {
+		m.byID = map[types.NamespacedName]*remembered{}
+	}
+	entry = &remembered{uid: c.UID}
+	m.byID[key] = entry
+	return entry, true
+}
+
+func (m *memory) forget(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byID, key)
+}
+
+// wrote notes the version that a write of ours gave the Canary.
+func (m *memory) wrote(c *v1beta1.Canary) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry, _ := m.of(c)
+	entry.written = c.ResourceVersion
+}
+
+// stale tells whether the Canary as read is older than our last write of it.
+func (m *memory) stale(c *v1beta1.Canary) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry, _ := m.of(c)
+	if entry.written == "" {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(c.ResourceVersion, entry.written)
+	return err == nil && order < 0
+}
+
+// trouble notes why an apply failed, nil for one that did not, and returns
+// whether that mends an earlier one.
+func (m *memory) trouble(c *v1beta1.Canary, err error) (mended bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry, _ := m.of(c)
+	if err != nil {
+		entry.trouble = err.Error()
+		return false
+	}
+	mended = entry.trouble != ""
+	entry.trouble = ""
+	return mended
+}
+
+func (m *memory) lastTrouble(c *v1beta1.Canary) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry, _ := m.of(c)
+	return entry.trouble
+}
+
+// routeInSync notes whether the mesh shows the route with this weight and
+// returns since when it is known to.
+func (m *memory) routeInSync(c *v1beta1.Canary, inSync bool, weight int32, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry, isNew := m.of(c)
+	switch {
+	case !inSync:
+		entry.routeSince = time.Time{}
+	case isNew:
+		// It was so before this process looked.
+	case !entry.routeSeen || entry.routeWeight != weight:
+		entry.routeSince = now
+	}
+	entry.routeSeen, entry.routeWeight = inSync, weight
+	return entry.routeSince
+}

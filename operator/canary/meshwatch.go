@@ -1,0 +1,87 @@
+package canary
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// meshPoll is how often it is looked whether a mesh has been installed.
+const meshPoll = 10 * time.Second
+
+// meshWatch watches the kinds of the meshes as soon as they are served: a
+// mesh that is installed after the operator needs no restart.
+type meshWatch struct {
+	reconciler *Reconciler
+	manager    ctrl.Manager
+	controller controller.Controller
+	kinds      []client.Object
+}
+
+// NeedLeaderElection makes it start with the controller.
+func (w *meshWatch) NeedLeaderElection() bool { return true }
+
+// Start runs until every kind is watched.
+func (w *meshWatch) Start(ctx context.Context) error {
+	missing := slices.Clone(w.kinds)
+	err := wait.PollUntilContextCancel(ctx, meshPoll, true, func(ctx context.Context) (bool, error) {
+		var err error
+		missing, err = w.watch(ctx, missing)
+		return len(missing) == 0, err
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// watch begins to watch those kinds that are served and returns the others.
+func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing []client.Object, err error) {
+	for _, kind := range kinds {
+		gvk, err := apiutil.GVKForObject(kind, w.manager.GetScheme())
+		if err != nil {
+			return nil, fmt.Errorf("kind of %T: %w", kind, err)
+		}
+		if _, err := w.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
+			if !meta.IsNoMatchError(err) {
+				log.FromContext(ctx).Error(err, "Looking for a kind of the mesh", "kind", gvk.String())
+			}
+			missing = append(missing, kind)
+			continue
+		}
+		enqueue := handler.EnqueueRequestsFromMapFunc(w.reconciler.byName(apexIndex))
+		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue)); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", gvk, err)
+		}
+	}
+	if len(missing) == 0 {
+		w.wakeAll(ctx)
+	}
+	return missing, nil
+}
+
+// wakeAll has every Canary looked at: those that waited for the mesh go on.
+func (w *meshWatch) wakeAll(ctx context.Context) {
+	var all v1beta1.CanaryList
+	if err := w.reconciler.Client.List(ctx, &all); err != nil {
+		log.FromContext(ctx).Error(err, "Listing the Canaries that wait for the mesh")
+		return
+	}
+	for i := range all.Items {
+		w.reconciler.Checker.finished <- event.GenericEvent{Object: &all.Items[i]}
+	}
+}

@@ -1,0 +1,257 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// world is an observation and the objects that it was made from.
+type world struct {
+	rollout.Observation
+	router   providers.Router // nil where the provider is unknown
+	target   *appsv1.Deployment
+	primary  *appsv1.Deployment
+	services workload.Services
+}
+
+// observe reads everything that a decision depends on, from the informer cache
+// only. What the user must mend is a Mistake of the observation, not an error.
+func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
+	w := &world{Observation: rollout.Observation{
+		Now:     r.Clock.Now(),
+		Canary:  c,
+		Checks:  r.Checker.Result(c),
+		Trouble: r.memory.lastTrouble(c),
+	}}
+	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeRoute}
+	for _, step := range steps {
+		if err := step(ctx, w); err != nil {
+			var mistake *mistakeError
+			if !errors.As(err, &mistake) {
+				return nil, err
+			}
+			if w.Mistake == nil {
+				w.Mistake = &mistake.Mistake
+			}
+		}
+	}
+	return w, nil
+}
+
+// mistakeError carries a Mistake up to observe.
+type mistakeError struct{ rollout.Mistake }
+
+func (e *mistakeError) Error() string { return e.Message }
+
+func mistake(reason, format string, args ...any) error {
+	return &mistakeError{rollout.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...)}}
+}
+
+func foreign(reason, format string, args ...any) error {
+	return &mistakeError{rollout.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...), Foreign: true}}
+}
+
+// Reasons of mistakes.
+const (
+	reasonInvalidSpec     = "InvalidSpec"
+	reasonUnknownProvider = "UnknownProvider"
+	reasonMeshMissing     = "MeshNotInstalled"
+	reasonTargetMissing   = "TargetMissing"
+	reasonTargetShared    = "TargetShared"
+	reasonNoSelectorLabel = "NoSelectorLabel"
+	reasonConflict        = "ObjectConflict"
+)
+
+func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
+	provider := w.Canary.GetProvider(r.Provider)
+	router, err := r.Router(provider)
+	if err != nil {
+		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
+	}
+	w.router = router
+	if message := invalid(w.Canary, router.Capabilities()); message != "" {
+		return mistake(reasonInvalidSpec, "%s", message)
+	}
+	return r.observeSiblings(ctx, w)
+}
+
+// observeSiblings refuses a Canary that would share its target or its Services
+// with an older one; the older goes on.
+func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
+	apex, _, _ := w.Canary.ServiceNames()
+	for index, name := range map[string]string{targetIndex: w.Canary.Spec.TargetRef.Name, apexIndex: apex} {
+		var list v1beta1.CanaryList
+		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return fmt.Errorf("list Canaries: %w", err)
+		}
+		for i := range list.Items {
+			if other := &list.Items[i]; other.UID != w.Canary.UID && older(other, w.Canary) {
+				what := "target " + w.Canary.Spec.TargetRef.Kind + "/" + name
+				if index == apexIndex {
+					what = "service " + name
+				}
+				return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", what, other.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func older(a, b *v1beta1.Canary) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Name < b.Name
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
+}
+
+func (r *Reconciler) observeTarget(ctx context.Context, w *world) error {
+	ref := w.Canary.Spec.TargetRef
+	target, err := get[appsv1.Deployment](ctx, r.Client, w.Canary.Namespace, ref.Name)
+	if err != nil {
+		return err
+	}
+	if target == nil {
+		return mistake(reasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
+	}
+	revision, err := workload.Revision(&target.Spec.Template)
+	if err != nil {
+		return err
+	}
+	w.target = target
+	w.Target = workload.Observe(target, revision, w.Canary.GetAnalysis().GetCanaryReadyThreshold())
+	if !r.Applier.Observed(target) {
+		w.Target.Ready, w.Target.Message = false, "its last change is not observed yet"
+	}
+	return nil
+}
+
+func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
+	primary, err := get[appsv1.Deployment](ctx, r.Client, w.Canary.Namespace, w.Canary.PrimaryName())
+	if primary == nil || err != nil {
+		return err
+	}
+	w.primary = primary
+	revision := primary.Annotations[workload.RevisionAnnotation]
+	if w.target != nil {
+		revision = workload.PrimaryRevision(w.Canary, w.target, primary, w.Target.Revision, r.Options)
+	}
+	w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
+	if !r.Applier.Observed(primary) {
+		w.Primary.Ready, w.Primary.Message = false, "its last change is not observed yet"
+	}
+	return conflict(w.Canary, primary, "Deployment")
+}
+
+func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
+	if w.target == nil {
+		return nil
+	}
+	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
+	if err != nil {
+		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {
+		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
+		if err != nil {
+			return err
+		}
+		if live == nil {
+			continue
+		}
+		if err := conflict(w.Canary, live, "Service"); err != nil {
+			return err
+		}
+		if !metav1.IsControlledBy(live, w.Canary) {
+			s.OwnerReferences = nil // it was there before the Canary and stays when that goes
+		}
+	}
+	w.services = services
+	return nil
+}
+
+// conflict refuses objects that another object's controller takes care of.
+func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
+	if owner := metav1.GetControllerOf(o); owner != nil && owner.UID != c.UID {
+		return foreign(reasonConflict, "%s %s belongs to %s %s; delete it or choose another name for spec.service.name or the target", kind, o.GetName(), owner.Kind, owner.Name)
+	}
+	return nil
+}
+
+func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
+	if w.router == nil || w.services.Apex == nil {
+		// Where there is nothing to observe there is nothing to give back.
+		w.Route.InSync = !w.Canary.DeletionTimestamp.IsZero()
+		return nil
+	}
+	apex, err := r.apex(w, !w.Canary.DeletionTimestamp.IsZero())
+	if err != nil {
+		return err
+	}
+	apexInSync, err := r.Applier.InSync(ctx, apex)
+	if err != nil {
+		return fmt.Errorf("observe Service %s: %w", apex.Name, err)
+	}
+	state, err := w.router.Observe(ctx, w.route())
+	switch {
+	case errors.Is(err, providers.ErrNotInstalled):
+		w.Route.InSync = !w.Canary.DeletionTimestamp.IsZero()
+		return mistake(reasonMeshMissing, "spec.provider: %v", err)
+	case providers.IsInvalid(err), providers.IsUnsupported(err):
+		return mistake(reasonInvalidSpec, "%v", err)
+	case providers.IsConflict(err):
+		return mistake(reasonConflict, "%v", err)
+	case err != nil:
+		return fmt.Errorf("observe the mesh: %w", err)
+	}
+	w.Route.InSync = apexInSync && state.InSync
+	weight := w.Canary.Status.CanaryWeight
+	if !w.Canary.DeletionTimestamp.IsZero() {
+		w.Route.InSync = apexInSync && !state.Exists
+		weight = -1
+	}
+	w.Route.Since = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
+	return nil
+}
+
+// route is the route that the persisted status asks for.
+func (w *world) route() providers.Route {
+	weight := w.Canary.Status.CanaryWeight
+	return providers.Route{Canary: w.Canary, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
+}
+
+// apex is the intent for the apex Service: it leads to the primary or, when
+// released, to the target.
+func (r *Reconciler) apex(w *world, released bool) (*corev1.Service, error) {
+	if !released {
+		return w.services.Apex, nil
+	}
+	return workload.ReleasedApex(w.Canary, w.target, r.Options)
+}
+
+// get reads an object from the cache, nil if there is none.
+func get[T any, P interface {
+	*T
+	client.Object
+}](ctx context.Context, reader client.Reader, namespace, name string) (*T, error) {
+	o := P(new(T))
+	if err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read %T %s/%s: %w", o, namespace, name, err)
+	}
+	return (*T)(o), nil
+}

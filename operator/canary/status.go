@@ -1,0 +1,54 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+// errConflict says that the Canary was changed since it was read. Nothing has
+// moved, and the turn ends.
+var errConflict = errors.New("the Canary was changed meanwhile")
+
+// writeStatus persists what was decided, before anything of it is done, and
+// tells people. It writes only what changed, under an optimistic lock: of two
+// writers that read the same version, one loses and moves nothing.
+func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) error {
+	r.Telemetry.Observe(c)
+	if equality.Semantic.DeepEqual(c.Status, d.Status) {
+		return nil
+	}
+	before := c.Status
+	next := c.DeepCopy()
+	next.Status = d.Status
+	if err := r.Client.Status().Update(ctx, next); err != nil {
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return errConflict
+		}
+		return fmt.Errorf("write status: %w", err)
+	}
+	r.memory.wrote(next)
+	r.Telemetry.Transition(next, before.Phase)
+	r.tell(ctx, next, d.Events)
+	return nil
+}
+
+// tell sends the events of a decision, to the log too.
+func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollout.Event) {
+	for _, e := range events {
+		kind := corev1.EventTypeNormal
+		if e.Warning {
+			kind = corev1.EventTypeWarning
+		}
+		r.Recorder.Eventf(c, nil, kind, e.Reason, "Reconcile", "%s", e.Message)
+		log.FromContext(ctx).Info(e.Message, "reason", e.Reason, "phase", c.Status.Phase, "weight", c.Status.CanaryWeight)
+	}
+}

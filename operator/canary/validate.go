@@ -1,0 +1,59 @@
+package canary
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics/builtin"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// invalid says what in a spec can't be carried out, empty if all can. What the
+// CRD's schema refuses does not come here, unless it is older than the schema.
+//
+// A field that would decide over a release, or protect it, and that can't be
+// acted on is refused rather than passed over: a release without the gate that
+// its manifest asks for is worse than none.
+func invalid(c *v1beta1.Canary, can providers.Capabilities) string {
+	a := c.GetAnalysis()
+	if _, err := a.GetInterval(); err != nil {
+		return fmt.Sprintf("spec.analysis.interval: %v", err)
+	}
+	for _, refused := range []struct {
+		is    bool
+		field string
+		why   string
+	}{
+		{c.Spec.TargetRef.Kind != "Deployment", "spec.targetRef.kind", fmt.Sprintf("%q is not served yet, only Deployment is", c.Spec.TargetRef.Kind)},
+		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
+		{len(a.Match) > 0, "spec.analysis.match", "A/B testing is not served yet"},
+		{a.Iterations > 0, "spec.analysis.iterations", "blue/green and A/B testing are not served yet"},
+		{a.Mirror, "spec.analysis.mirror", "mirroring is not served yet"},
+		{a.SessionAffinity != nil, "spec.analysis.sessionAffinity", "session affinity is not served yet"},
+		{len(a.Webhooks) > 0, "spec.analysis.webhooks", "hooks are not served yet"},
+		{!can.Weighted, "spec.analysis.stepWeight", "the router has no weights"},
+		{len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight or stepWeights"},
+	} {
+		if refused.is {
+			return refused.field + ": " + refused.why
+		}
+	}
+	if err := can.Check(c.Spec.Provider, c); err != nil {
+		return err.Error()
+	}
+	return invalidMetrics(a)
+}
+
+func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
+	for i, m := range a.Metrics {
+		field := fmt.Sprintf("spec.analysis.metrics[%d]", i)
+		switch {
+		case m.TemplateRef != nil:
+			return field + ".templateRef: metric templates are not served yet"
+		case m.Query == "" && !builtin.Known(m.Name):
+			return fmt.Sprintf("%s.name: %q has no query and is not built in; built in are %s", field, m.Name, strings.Join(builtin.Names(), ", "))
+		}
+	}
+	return ""
+}

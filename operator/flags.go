@@ -1,0 +1,80 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// options are what the command line says. Flags that mean what one of
+// Flagger's does have its name.
+type options struct {
+	kubeconfig          string
+	meshProvider        string
+	metricsServer       string
+	namespace           string
+	logLevel            string
+	port                int
+	workers             int
+	checksConcurrency   int
+	qps                 float64
+	burst               int
+	leaderElection      bool
+	leaderElectionSpace string
+	objects             workload.Options
+}
+
+func parseFlags(args []string, output io.Writer) (options, error) {
+	o := options{objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}}}
+	f := flag.NewFlagSet("sluice", flag.ContinueOnError)
+	f.SetOutput(output)
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
+	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")
+	f.StringVar(&o.metricsServer, "metrics-server", "http://prometheus:9090", "Prometheus of Canaries that name none")
+	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.IntVar(&o.port, "port", 8080, "port of /metrics, /healthz and /readyz; 0 for none")
+	f.IntVar(&o.workers, "threadiness", 16, "how many Canaries are reconciled at once")
+	f.IntVar(&o.checksConcurrency, "checks-concurrency", 64, "how many metric queries may be under way at once")
+	f.Float64Var(&o.qps, "kubeconfig-qps", -1, "limit of requests to the API server in a second; -1 leaves it to the server's own fairness")
+	f.IntVar(&o.burst, "kubeconfig-burst", 0, "requests above -kubeconfig-qps in a burst")
+	f.BoolVar(&o.leaderElection, "enable-leader-election", false, "act only as the leader of all replicas")
+	f.StringVar(&o.leaderElectionSpace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the leader's lease")
+	f.Var((*list)(&o.objects.SelectorLabels), "selector-labels", "labels, comma separated, that may tell a primary's pods from its target's")
+	f.Var((*list)(&o.objects.IncludeLabelPrefixes), "include-label-prefix", "prefixes, comma separated, of labels and annotations that a primary carries like its target; * for all")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.port < 0 || o.port > 65535:
+		return o, fmt.Errorf("-port: %d is not 0 to 65535", o.port)
+	case o.workers < 1:
+		return o, fmt.Errorf("-threadiness: %d is not 1 or more", o.workers)
+	case o.checksConcurrency < 1:
+		return o, fmt.Errorf("-checks-concurrency: %d is not 1 or more", o.checksConcurrency)
+	case len(o.objects.SelectorLabels) == 0:
+		return o, fmt.Errorf("-selector-labels: at least one label is needed")
+	}
+	return o, nil
+}
+
+// list is a comma separated flag.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(value string) error {
+	*l = nil
+	for v := range strings.SplitSeq(value, ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			*l = append(*l, v)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+// Command sluice is the operator: it reconciles the Canaries of a cluster.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "sluice:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the operator from its command line to the end of ctx.
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	o, err := parseFlags(args, stderr)
+	if err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return fmt.Errorf("-log-level: %q is none of debug, info, warn, error", o.logLevel)
+	}
+	logger := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	log.SetLogger(logger)
+	config, err := kubeConfig(o)
+	if err != nil {
+		return err
+	}
+	if err := refuseBesideFlagger(ctx, config, o.namespace); err != nil {
+		return err
+	}
+	mgr, err := newManager(ctx, config, o, wiring{})
+	if err != nil {
+		return err
+	}
+	logger.Info("Starting", "version", version, "meshProvider", o.meshProvider, "metricsServer", o.metricsServer)
+	return mgr.Start(ctx)
+}
+
+// kubeConfig is that of the file, else of the pod that this runs in.
+func kubeConfig(o options) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no way to reach Kubernetes: %w", err)
+	}
+	config.UserAgent = "sluice/" + version
+	config.QPS, config.Burst = float32(o.qps), o.burst
+	return config, nil
+}

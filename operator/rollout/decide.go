@@ -1,0 +1,320 @@
+package rollout
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Decide gives the next status of a rollout and the state of the world that it
+// asks for. It is pure: the same observation gives the same decision.
+//
+// The status decides and the world follows: a phase or weight changes in
+// Status first, and Desired is derived from it. Whatever waits (for pods, for
+// the mesh, for an interval) leaves the status as it is.
+func Decide(o Observation) Decision {
+	d := &decider{Observation: o, st: o.Canary.Status.DeepCopy()}
+	d.st.ObservedGeneration = o.Canary.Generation
+	switch {
+	case !o.Canary.DeletionTimestamp.IsZero():
+		d.terminate()
+		d.stamp()
+		d.describe()
+	case o.Mistake != nil:
+		d.hold(o.Mistake.Reason, o.Mistake.Message, true)
+	case o.Canary.Spec.Suspend:
+		d.hold(ReasonSuspended, "spec.suspend is true: nothing moves until it is false", false)
+	default:
+		d.adoptRevision()
+		d.advance()
+		d.stamp()
+		d.desire()
+		d.describe()
+	}
+	d.out.Status = *d.st
+	return d.out
+}
+
+// decider carries one decision while it is made.
+type decider struct {
+	Observation
+	st  *v1beta1.CanaryStatus
+	out Decision
+	// waiting says what the present phase waits for.
+	waiting string
+	// stalled is set when the rollout can't go on without a person.
+	stalled *Mistake
+}
+
+func (d *decider) event(warning bool, reason, message string) {
+	d.out.Events = append(d.out.Events, Event{Warning: warning, Reason: reason, Message: message})
+}
+
+// stamp notes the time of a transition.
+func (d *decider) stamp() {
+	if d.st.Phase != d.Canary.Status.Phase || d.st.CanaryWeight != d.Canary.Status.CanaryWeight {
+		d.st.LastTransitionTime = metav1.NewTime(d.Now)
+	}
+}
+
+// patience is how long a wait goes on before its details are told. Most waits
+// are over sooner, and would only cost writes.
+const patience = 15 * time.Second
+
+// blocked says what holds up the rollout since a moment, when that is long
+// enough ago.
+func (d *decider) blocked(since time.Time, detail string) {
+	told := since.Add(patience)
+	if d.Now.Before(told) {
+		d.lookAgain(told)
+		return
+	}
+	d.waiting += ": " + detail
+}
+
+// lookAgain asks for the next look no later than at t.
+func (d *decider) lookAgain(t time.Time) {
+	in := max(t.Sub(d.Now), time.Millisecond)
+	if d.out.RequeueAfter == 0 || in < d.out.RequeueAfter {
+		d.out.RequeueAfter = in
+	}
+}
+
+// advance takes the transition that the observation allows, if any.
+func (d *decider) advance() {
+	switch d.st.Phase {
+	case "", v1beta1.PhaseInitializing:
+		d.initialize()
+	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
+		d.progress()
+	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion:
+		d.promote()
+	case v1beta1.PhaseFinalising:
+		d.finalise()
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+		d.rest()
+	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
+		// Only a Canary that is being deleted is here, and it is not.
+		d.st.Phase = v1beta1.PhaseInitializing
+	}
+}
+
+// initialize waits for the first primary and for the mesh to lead to it. Until
+// then the primary follows the target, so that a broken first version can be
+// mended by setting another.
+func (d *decider) initialize() {
+	if d.st.LastAppliedSpec == "" {
+		d.event(false, ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
+	}
+	d.st.Phase = v1beta1.PhaseInitializing
+	d.st.LastAppliedSpec = d.Target.Revision
+	d.waiting = "waiting for " + d.Canary.PrimaryName() + " to serve"
+	since := d.st.LastTransitionTime.Time
+	if since.IsZero() {
+		since = d.Now
+	}
+	switch {
+	case !d.primaryCarries(d.Target.Revision):
+		d.blocked(since, "it is not yet a copy of "+d.target())
+	case !d.Primary.Ready:
+		d.blocked(since, d.Primary.Message)
+	case d.st.CanaryWeight != 0:
+		d.st.CanaryWeight = 0 // what a lost primary left with the canary
+	case !d.Route.InSync:
+		d.blocked(since, "the mesh does not show the route yet")
+	default:
+		d.st.Phase = v1beta1.PhaseInitialized
+		d.st.LastPromotedSpec = d.Target.Revision
+		d.event(false, ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
+	}
+}
+
+// rest is the state between releases.
+func (d *decider) rest() {
+	d.reactToRevision()
+}
+
+// reactToRevision begins, restarts or calls off an analysis when the target is
+// another revision than the one that the status is about. It returns whether
+// it did.
+func (d *decider) reactToRevision() bool {
+	switch {
+	case !d.Primary.Exists:
+		// Without a primary there is nothing to compare with: begin anew. The
+		// route stays what it is until the new primary is ready.
+		d.event(true, ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.target())
+		d.st.Step = nil
+		d.initialize()
+		return true
+	case d.Target.Revision == d.st.LastAppliedSpec:
+		return false
+	case d.primaryCarries(d.Target.Revision):
+		// Set back to what the primary runs: there is nothing to analyse.
+		if d.running() || d.st.Phase == v1beta1.PhaseFailed {
+			d.event(false, ReasonReverted, d.target()+" was set back to the revision that "+d.Canary.PrimaryName()+" runs ("+d.Target.Images+"); no analysis is needed")
+		}
+		d.st.LastAppliedSpec = d.Target.Revision
+		d.st.LastPromotedSpec = d.Target.Revision
+		d.st.FailedChecks = 0
+		d.st.CanaryWeight = 0
+		d.st.Step = nil
+		d.st.Phase = v1beta1.PhaseFinalising
+		d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
+		return true
+	default:
+		verb := "New revision of "
+		if d.running() {
+			verb = "Analysis starts anew: another revision of "
+		}
+		d.event(false, ReasonNewRevision, verb+d.target()+" ("+d.Primary.Images+" -> "+d.Target.Images+"); it gets traffic when it is ready")
+		d.st.Phase = v1beta1.PhaseProgressing
+		d.st.LastAppliedSpec = d.Target.Revision
+		d.st.FailedChecks = 0
+		d.st.Iterations = 0
+		d.st.Checks = nil
+		d.enterStep(0, 0)
+		d.waiting = d.stepName()
+		return true
+	}
+}
+
+// running is true while a release is under way.
+func (d *decider) running() bool {
+	switch d.st.Phase { //nolint:exhaustive // the rest are states between releases
+	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting, v1beta1.PhaseWaitingPromotion,
+		v1beta1.PhasePromoting, v1beta1.PhaseFinalising:
+		return true
+	default:
+		return false
+	}
+}
+
+// enterStep begins a step: 0 waits for the canary, 1 and more have weight.
+func (d *decider) enterStep(index, weight int32) {
+	d.st.Step = &v1beta1.StepStatus{Index: index, Since: metav1.NewMicroTime(d.Now)}
+	d.st.CanaryWeight = weight
+}
+
+// promote waits for the primary to run the new revision, then gives traffic
+// back to it. Until the primary is ready the canary keeps what it has.
+func (d *decider) promote() {
+	if d.reactToRevision() {
+		return
+	}
+	d.needStep()
+	d.waiting = d.promotionName()
+	if d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready {
+		d.handBack()
+		return
+	}
+	d.blocked(d.st.Step.Since.Time, d.Primary.Message)
+	switch {
+	case d.Primary.Available == 0 && d.Target.Available > 0 && d.st.CanaryWeight < 100:
+		// The primary has nothing to serve with, and the canary was found good:
+		// it takes everything rather than let the primary's share fail.
+		d.st.CanaryWeight = 100
+		d.event(true, ReasonPrimaryUnavailable, d.Canary.PrimaryName()+" has no available pod during its promotion; the canary takes all traffic")
+	case d.Target.Available == 0 && d.Primary.Available > 0 && d.st.CanaryWeight > 0:
+		d.st.CanaryWeight = 0
+		d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+	}
+	if deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline()); d.Now.Before(deadline) {
+		d.lookAgain(deadline)
+		return
+	}
+	d.stalled = &Mistake{
+		Reason: ReasonPromotionHalted,
+		Message: "promotion is halted and the canary goes on serving: " + d.Canary.PrimaryName() + " did not become ready within " +
+			d.Canary.GetProgressDeadline().String() + ": " + d.Primary.Message,
+	}
+	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != ReasonPromotionHalted {
+		d.event(true, ReasonPromotionHalted, d.stalled.Message)
+	}
+}
+
+// handBack moves the traffic to the promoted primary, at once or by
+// stepWeightPromotion an interval.
+func (d *decider) handBack() {
+	d.st.LastPromotedSpec = d.st.LastAppliedSpec
+	if !d.Route.InSync {
+		d.blocked(d.st.Step.Since.Time, "the mesh does not show the route yet")
+		return
+	}
+	by := d.Canary.GetAnalysis().StepWeightPromotion
+	// Step.Checks counts the steps back, so that the first one, which follows
+	// the primary's readiness at once, is told from those that are paced.
+	if d.st.Step.Checks > 0 {
+		if due := d.stepBegan().Add(d.interval()); d.Now.Before(due) {
+			d.lookAgain(due)
+			return
+		}
+	}
+	if by > 0 && d.st.CanaryWeight > by && d.Target.Available > 0 {
+		d.st.CanaryWeight -= by
+		d.st.Step.Since = metav1.NewMicroTime(d.Now)
+		d.st.Step.Checks++
+		d.waiting = d.promotionName()
+		d.event(false, ReasonWeightLowered, percent(d.st.CanaryWeight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
+		d.lookAgain(d.Now.Add(d.interval()))
+		return
+	}
+	d.st.CanaryWeight = 0
+	d.st.Step = nil
+	d.st.Phase = v1beta1.PhaseFinalising
+	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
+}
+
+// finalise waits for the mesh to have given everything to the primary.
+func (d *decider) finalise() {
+	if d.reactToRevision() {
+		return
+	}
+	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
+	if !d.Route.InSync {
+		return
+	}
+	d.st.Phase = v1beta1.PhaseSucceeded
+	d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
+}
+
+// rollBack ends a release: the primary, which was not touched, gets all
+// traffic.
+func (d *decider) rollBack(reason, why string) {
+	d.st.Phase = v1beta1.PhaseFailed
+	d.st.CanaryWeight = 0
+	d.st.Step = nil
+	d.event(true, reason, "Rolled back "+d.Target.Images+": "+why+"; "+d.Canary.PrimaryName()+" serves all traffic")
+	d.waiting = why
+}
+
+// needStep repairs a status without step, as one that another operator wrote.
+func (d *decider) needStep() {
+	if d.st.Step == nil {
+		d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now)}
+	}
+}
+
+// stepBegan is when the present step began: when the mesh was seen to have its
+// route, which is never before it was asked for.
+func (d *decider) stepBegan() time.Time {
+	since := d.st.Step.Since.Time
+	if d.Route.Since.After(since) {
+		return d.Route.Since
+	}
+	return since
+}
+
+func (d *decider) primaryCarries(revision string) bool {
+	return d.Primary.Exists && d.Primary.Revision == revision
+}
+
+func (d *decider) promotionName() string {
+	return "waiting for " + d.Canary.PrimaryName() + " to run the new revision, " + percent(d.st.CanaryWeight) + " of the traffic stays with the canary"
+}
+
+func (d *decider) target() string {
+	ref := d.Canary.Spec.TargetRef
+	return ref.Kind + "/" + ref.Name
+}

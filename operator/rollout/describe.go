@@ -1,0 +1,145 @@
+package rollout
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Reasons of events and conditions.
+const (
+	ReasonInitializing       = "Initializing"
+	ReasonInitialized        = "Initialized"
+	ReasonPrimaryMissing     = "PrimaryMissing"
+	ReasonPrimaryUnavailable = "PrimaryUnavailable"
+	ReasonCanaryUnavailable  = "CanaryUnavailable"
+	ReasonNewRevision        = "NewRevision"
+	ReasonReverted           = "Reverted"
+	ReasonWeightRaised       = "WeightRaised"
+	ReasonWeightLowered      = "WeightLowered"
+	ReasonCheckFailed        = "CheckFailed"
+	ReasonChecksUnavailable  = "ChecksUnavailable"
+	ReasonAnalysisFailed     = "AnalysisFailed"
+	ReasonDeadlineExceeded   = "ProgressDeadlineExceeded"
+	ReasonPromoting          = "Promoting"
+	ReasonPromotionHalted    = "PromotionHalted"
+	ReasonPromoted           = "Promoted"
+	ReasonApplyFailed        = "ApplyFailed"
+	ReasonTerminating        = "Terminating"
+	ReasonSuspended          = "Suspended"
+)
+
+// describe writes the conditions for where the rollout stands.
+func (d *decider) describe() {
+	phase := string(d.st.Phase)
+	switch d.st.Phase { //nolint:exhaustive // every other phase is on its way
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
+		message := d.Canary.PrimaryName() + " serves all traffic"
+		d.set(v1beta1.ConditionPromoted, corev1.ConditionTrue, phase, message)
+		d.set(v1beta1.ConditionReady, corev1.ConditionTrue, phase, message)
+		d.st.RemoveCondition(v1beta1.ConditionReconciling)
+		d.st.RemoveCondition(v1beta1.ConditionStalled)
+	case v1beta1.PhaseFailed:
+		message := d.waiting
+		if was := d.st.GetCondition(v1beta1.ConditionPromoted); message == "" && was != nil && was.Reason == phase {
+			message = was.Message // the reason of the rollback stays readable
+		}
+		d.set(v1beta1.ConditionPromoted, corev1.ConditionFalse, phase, message)
+		d.set(v1beta1.ConditionReady, corev1.ConditionFalse, phase, message)
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, phase, message)
+		d.st.RemoveCondition(v1beta1.ConditionReconciling)
+	default:
+		message := sentence(d.waiting)
+		d.set(v1beta1.ConditionPromoted, corev1.ConditionUnknown, phase, message)
+		d.set(v1beta1.ConditionReady, corev1.ConditionUnknown, phase, message)
+		if d.stalled != nil {
+			d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, d.stalled.Reason, d.stalled.Message)
+			d.st.RemoveCondition(v1beta1.ConditionReconciling)
+			break
+		}
+		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, phase, message)
+		d.st.RemoveCondition(v1beta1.ConditionStalled)
+	}
+	d.tellTrouble()
+}
+
+// tellTrouble says that the world could not be brought to what the status
+// asks. It is tried again, so the rollout is not stalled.
+func (d *decider) tellTrouble() {
+	if d.Trouble == "" {
+		return
+	}
+	if was := d.Canary.Status.GetCondition(v1beta1.ConditionReady); was == nil || was.Message != d.Trouble {
+		d.event(true, ReasonApplyFailed, d.Trouble)
+	}
+	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, ReasonApplyFailed, d.Trouble)
+	d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, ReasonApplyFailed, d.Trouble)
+	d.st.RemoveCondition(v1beta1.ConditionStalled)
+}
+
+// hold leaves everything as it is and says why.
+func (d *decider) hold(reason, message string, mistake bool) {
+	d.out.Desired = Desired{Hold: true, CanaryWeight: d.st.CanaryWeight}
+	was := d.st.GetCondition(v1beta1.ConditionReady)
+	if was == nil || was.Reason != reason || was.Message != message {
+		d.event(mistake, reason, message)
+	}
+	if d.st.Phase == "" {
+		d.st.Phase = v1beta1.PhaseInitializing
+		d.st.LastTransitionTime = metav1.NewTime(d.Now)
+	}
+	if d.st.GetCondition(v1beta1.ConditionPromoted) == nil {
+		d.set(v1beta1.ConditionPromoted, corev1.ConditionUnknown, reason, message)
+	}
+	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, reason, message)
+	d.st.RemoveCondition(v1beta1.ConditionReconciling)
+	if mistake {
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, reason, message)
+	} else {
+		d.st.RemoveCondition(v1beta1.ConditionStalled)
+	}
+}
+
+func (d *decider) set(kind v1beta1.CanaryConditionType, status corev1.ConditionStatus, reason, message string) {
+	d.st.SetCondition(v1beta1.CanaryCondition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: d.Canary.Generation,
+	}, d.Now)
+}
+
+// sentence begins with a capital letter.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// adoptRevision takes over a status whose revisions have another format than
+// ours, as an older Sluice or Flagger wrote it: it is compared by what target
+// and primary are, so that an upgrade of the operator starts no rollout.
+func (d *decider) adoptRevision() {
+	if d.st.LastAppliedSpec == "" || format(d.st.LastAppliedSpec) == format(d.Target.Revision) {
+		return
+	}
+	if d.primaryCarries(d.Target.Revision) {
+		d.st.LastAppliedSpec = d.Target.Revision
+		d.st.LastPromotedSpec = d.Target.Revision
+		return
+	}
+	if d.running() || d.st.Phase == v1beta1.PhaseFailed {
+		// What was under way, or has failed, is what the target is now.
+		d.st.LastAppliedSpec = d.Target.Revision
+	}
+}
+
+// format is the version prefix of a revision.
+func format(revision string) string {
+	prefix, _, found := strings.Cut(revision, "-")
+	if !found {
+		return ""
+	}
+	return prefix
+}

@@ -1,0 +1,69 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// desire derives the state of the world from the next status. It reads no
+// other state of the decider, so a crash between the two changes nothing.
+func (d *decider) desire() {
+	want := &d.out.Desired
+	want.CanaryWeight = d.st.CanaryWeight
+	want.Routed = true
+	switch d.st.Phase {
+	case "", v1beta1.PhaseInitializing:
+		want.PrimaryRevision = d.Target.Revision
+		want.Routed = d.primaryCarries(d.Target.Revision) && d.Primary.Ready
+	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
+		d.wakeTarget()
+	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion:
+		want.PrimaryRevision = d.st.LastAppliedSpec
+		d.wakeTarget()
+	case v1beta1.PhaseFinalising:
+		want.PrimaryRevision = d.promotedRevision()
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+		want.PrimaryRevision = d.promotedRevision()
+		d.drainTarget()
+	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
+		want.Hold = true // terminate has decided
+	}
+}
+
+// promotedRevision is the revision that heals the primary: the promoted one,
+// as long as the target still is its source.
+func (d *decider) promotedRevision() string {
+	if d.Target.Revision == d.st.LastPromotedSpec {
+		return d.Target.Revision
+	}
+	return ""
+}
+
+// wakeTarget gives the canary as many pods as the primary has, so that it can
+// take any weight. A target that has pods keeps what its user gave it.
+func (d *decider) wakeTarget() {
+	if d.Target.Replicas == 0 {
+		d.out.Desired.TargetReplicas = new(max(d.Primary.Replicas, 1))
+	}
+}
+
+// drainTarget removes the canary's pods when the mesh has shown weight 0 for
+// the drain delay: before that, requests may be on their way to them.
+func (d *decider) drainTarget() {
+	if d.Target.Replicas == 0 || !d.Route.InSync || d.Primary.Available == 0 || d.st.CanaryWeight != 0 {
+		return
+	}
+	if drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
+		d.lookAgain(drained)
+		return
+	}
+	d.out.Desired.TargetReplicas = new(int32)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

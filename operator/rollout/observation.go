@@ -1,0 +1,151 @@
+// Package rollout decides. Decide is a pure function from what was observed to
+// the next status, the desired state of the world and the moment to look
+// again. It has no client, reads no clock and logs nothing, so that every rule
+// that moves users' traffic can be tested with a table.
+package rollout
+
+import (
+	"time"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Observation is everything that a decision depends on.
+type Observation struct {
+	// Now is the time of the observation.
+	Now time.Time
+	// Canary is the object with its spec and its last persisted status. Decide
+	// never changes it.
+	Canary *v1beta1.Canary
+	// Target is the workload that the Canary names; while a release runs, its
+	// pods are the canary.
+	Target Workload
+	// Primary is the copy of the target that serves between releases.
+	Primary Workload
+	// Route is the traffic as the mesh has it.
+	Route Route
+	// Checks is the last finished run of the analysis' checks, or nil. It
+	// counts only where its ID is the one that the status has come to.
+	Checks *CheckRun
+	// Mistake is what the user must mend before anything may move, or nil.
+	Mistake *Mistake
+	// Trouble is why the desired state could not be applied the last time.
+	// Empty when it could.
+	Trouble string
+}
+
+// Workload is the state of the target or of the primary.
+type Workload struct {
+	// Exists is false while there is no such workload.
+	Exists bool
+	// Revision identifies what a user can mean by a change of the workload. For
+	// the primary it is the revision that was copied to it.
+	Revision string
+	// Images are the images of its containers, for people to read.
+	Images string
+	// Replicas is how many pods are asked for.
+	Replicas int32
+	// Ready is true when the workload controller has acted on the last change,
+	// all pods are of the present revision, and as many of them are available
+	// as the ready threshold asks, at least one.
+	Ready bool
+	// Available is how many pods, of whatever revision, can serve now.
+	Available int32
+	// Message says what Ready is waiting for.
+	Message string
+}
+
+// Route is the traffic as the mesh has it.
+type Route struct {
+	// InSync is true when the mesh has exactly what the persisted status asks,
+	// which on deletion is no route of ours at all.
+	InSync bool
+	// Since is when this process first saw that; zero while it does not know.
+	Since time.Time
+}
+
+// CheckID names one run of the checks. It is the idempotency key of
+// everything that the run does.
+type CheckID struct {
+	// Revision is the revision under analysis.
+	Revision string
+	// Step is the step under analysis, from 1.
+	Step int32
+	// Number counts the runs of a step, from 1.
+	Number int32
+}
+
+// CheckRun is a finished run of all checks of an analysis.
+type CheckRun struct {
+	// ID is the run that was asked for.
+	ID CheckID
+	// At is when it was finished.
+	At time.Time
+	// Results has one entry for each metric of the analysis, in its order.
+	Results []v1beta1.CheckStatus
+}
+
+// Mistake is something in a Canary, or in what it refers to, that only its
+// user can mend.
+type Mistake struct {
+	// Reason is a PascalCase word for conditions and events.
+	Reason string
+	// Message names the field, its value and what is allowed.
+	Message string
+	// Foreign is true when the objects of the Canary belong to somebody else, so
+	// that even its deletion must not touch them.
+	Foreign bool
+}
+
+// Decision is what follows from an Observation.
+type Decision struct {
+	// Status is the complete next status. It is persisted before anything of
+	// Desired is done.
+	Status v1beta1.CanaryStatus
+	// Desired is the complete state of the world that Status asks for. The same
+	// status and world always give the same one, so it can be applied again
+	// after a crash.
+	Desired Desired
+	// RunChecks asks for a run of the checks, or is nil. The run goes on beside
+	// the reconciler; its end brings the next observation.
+	RunChecks *CheckID
+	// Events tell people what was decided. They belong to the change of status
+	// and are sent only when that was persisted.
+	Events []Event
+	// RequeueAfter is when to look again if nothing happens before. Zero: only
+	// when something happens.
+	RequeueAfter time.Duration
+}
+
+// Desired is the state of the world that a status asks for.
+type Desired struct {
+	// Hold is true when nothing at all may be touched.
+	Hold bool
+	// PrimaryRevision is the revision of the target that the primary must be a
+	// copy of. Empty: the primary stays what it is.
+	PrimaryRevision string
+	// Routed is true when the apex service must lead to the primary and the
+	// mesh must have CanaryWeight. False: both stay what they are.
+	Routed bool
+	// CanaryWeight is the share of requests that goes to the canary, in percent;
+	// the primary gets the rest.
+	CanaryWeight int32
+	// TargetReplicas is how many pods the target must have. Nil: it keeps what
+	// it has.
+	TargetReplicas *int32
+	// Released is true when, on deletion, the apex service must lead to the
+	// target again and the mesh must have no route of ours.
+	Released bool
+	// Finished is true when, on deletion, nothing is left to do.
+	Finished bool
+}
+
+// Event is something that people should hear of.
+type Event struct {
+	// Warning is true for what may need a person.
+	Warning bool
+	// Reason is a PascalCase word that tells kinds of events apart.
+	Reason string
+	// Message is a sentence.
+	Message string
+}

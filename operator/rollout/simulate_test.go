@@ -1,0 +1,319 @@
+package rollout_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+// world is a cluster reduced to what a rollout depends on, on a fake clock.
+type world struct {
+	now     time.Time
+	canary  *v1beta1.Canary // with the persisted status
+	target  rollout.Workload
+	primary rollout.Workload
+
+	mesh      int32 // canary weight that the mesh has
+	asked     int32 // canary weight that was asked of it last
+	emergency bool  // the weight was raised as the primary could not serve
+	routed    bool  // whether it has a route at all
+	requests  int   // writes to the world and the status, for crashes
+	crashAt   int   // the write after which the operator stops; 0: none
+	history   []int32
+	requeue   time.Duration
+
+	// What an operator keeps in memory, and loses in a crash.
+	since   time.Time
+	seen    bool
+	seenAt  int32
+	checks  *rollout.CheckRun
+	verdict func(weight int32) v1beta1.CheckVerdict
+
+	violation string
+}
+
+func newWorld() *world {
+	s := newScene()
+	s.Canary.Status = v1beta1.CanaryStatus{}
+	return &world{
+		now: t0, canary: s.Canary, target: ready(revA, 2), verdict: func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed },
+	}
+}
+
+func ready(revision string, pods int32) rollout.Workload {
+	return rollout.Workload{Exists: true, Revision: revision, Replicas: pods, Available: pods, Ready: pods > 0}
+}
+
+// crashed stops the operator right after a write, if that is the one.
+func (w *world) crashed() bool {
+	w.requests++
+	if w.requests != w.crashAt {
+		return false
+	}
+	w.restart()
+	return true
+}
+
+func (w *world) restart() {
+	w.since, w.seen, w.checks = time.Time{}, false, nil
+}
+
+func (w *world) fail(format string, args ...any) {
+	if w.violation == "" {
+		w.violation = fmt.Sprintf(format, args...)
+	}
+}
+
+// observe is what the operator's observation would be.
+func (w *world) observe() rollout.Observation {
+	inSync := w.routed && w.mesh == w.canary.Status.CanaryWeight
+	if inSync && (!w.seen || w.seenAt != w.mesh) {
+		w.since = w.now
+	}
+	w.seen, w.seenAt = inSync, w.mesh
+	return rollout.Observation{
+		Now: w.now, Canary: w.canary.DeepCopy(), Target: w.target, Primary: w.primary,
+		Route: rollout.Route{InSync: inSync, Since: w.since}, Checks: w.checks,
+	}
+}
+
+// reconcile is one turn of the operator, cut short by a crash.
+func (w *world) reconcile() {
+	o := w.observe()
+	d := rollout.Decide(o)
+	w.requeue = d.RequeueAfter
+	w.judge(o, d)
+	if !reflect.DeepEqual(w.canary.Status, d.Status) {
+		w.canary.Status = d.Status
+		if w.crashed() {
+			return
+		}
+	}
+	if d.Desired.Hold {
+		return
+	}
+	if r := d.Desired.PrimaryRevision; r != "" && w.primary.Revision != r {
+		w.primary = rollout.Workload{Exists: true, Revision: r, Replicas: 2, Available: w.primary.Available}
+		if w.crashed() {
+			return
+		}
+	}
+	if d.Desired.Routed && (!w.routed || w.asked != d.Desired.CanaryWeight) {
+		w.route(o, d.Desired.CanaryWeight)
+		if w.crashed() {
+			return
+		}
+	}
+	if n := d.Desired.TargetReplicas; n != nil && *n != w.target.Replicas {
+		if *n == 0 && w.routed && w.mesh > 0 {
+			w.fail("the canary is scaled to zero with weight %d", w.mesh)
+		}
+		w.target.Replicas, w.target.Ready = *n, false
+		w.target.Available = min(w.target.Available, *n)
+		if w.crashed() {
+			return
+		}
+	}
+	if d.RunChecks != nil {
+		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "m", Verdict: w.verdict(w.mesh)}}}
+	}
+}
+
+// judge checks what one decision makes of the status: invariants 2 and 3.
+func (w *world) judge(o rollout.Observation, d rollout.Decision) {
+	before, after := o.Canary.Status, d.Status
+	raised := after.CanaryWeight > before.CanaryWeight
+	emergency := after.CanaryWeight == 100 && o.Primary.Available == 0
+	if raised {
+		w.emergency = emergency
+	}
+	switch {
+	case raised && !emergency && after.CanaryWeight-before.CanaryWeight > o.Canary.Spec.Analysis.StepWeight:
+		w.fail("invariant 2: weight jumps from %d to %d", before.CanaryWeight, after.CanaryWeight)
+	case raised && o.Target.Available == 0:
+		w.fail("invariant 1: weight %d for a canary without an available pod", after.CanaryWeight)
+	case after.CanaryWeight < before.CanaryWeight && before.Phase == v1beta1.PhasePromoting &&
+		after.LastAppliedSpec == before.LastAppliedSpec && !o.Primary.Ready && o.Target.Available > 0:
+		w.fail("invariant 3: traffic leaves a healthy canary for a primary that is not ready")
+	}
+	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && raised && before.Step.Index > 0 {
+		id := rollout.CheckID{Revision: before.LastAppliedSpec, Step: before.Step.Index, Number: before.Step.Checks + 1}
+		if o.Checks == nil || o.Checks.ID != id || o.Checks.Results[0].Verdict != v1beta1.CheckPassed {
+			w.fail("weight raised without passed checks for %v", id)
+		}
+	}
+	if after.FailedChecks > before.FailedChecks+1 {
+		w.fail("a failed check counted more than once")
+	}
+	if !reflect.DeepEqual(d, rollout.Decide(o)) {
+		w.fail("invariant 4: another decision for the same observation")
+	}
+}
+
+// route asks the mesh for a weight, which it shows later.
+func (w *world) route(o rollout.Observation, weight int32) {
+	if weight-w.asked > 20 && !w.emergency {
+		w.fail("invariant 2: the mesh is asked for %d after %d", weight, w.asked)
+	}
+	if !w.routed && o.Primary.Available == 0 {
+		w.fail("invariant 1: the first route leads to a primary without an available pod")
+	}
+	w.routed, w.asked = true, weight
+	w.history = append(w.history, weight)
+}
+
+// settle lets pods and mesh do what was asked of them.
+func (w *world) settle() {
+	w.mesh = w.asked
+	w.target = ready(w.target.Revision, w.target.Replicas)
+	if w.primary.Exists {
+		w.primary = ready(w.primary.Revision, w.primary.Replicas)
+	}
+}
+
+// goOn is a turn in which everything acts as it should.
+func (w *world) goOn() {
+	w.settle()
+	w.reconcile()
+	w.now = w.now.Add(max(w.requeue, time.Second))
+}
+
+// TestSimulatedRollouts drives random rollouts: pods that come and go, a mesh
+// that lags, checks with any verdict, new revisions, crashes between any two
+// writes, and time. Invariants 1 to 4 hold at every decision, and whatever
+// happened before, a rollout that is left alone ends.
+func TestSimulatedRollouts(t *testing.T) {
+	verdicts := []v1beta1.CheckVerdict{v1beta1.CheckPassed, v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckUnavailable}
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		w.canary.Spec.Analysis.StepWeightPromotion = rapid.SampledFrom([]int32{0, 30}).Draw(t, "stepWeightPromotion")
+		w.verdict = func(int32) v1beta1.CheckVerdict { return rapid.SampledFrom(verdicts).Draw(t, "verdict") }
+		act := map[string]func(*rapid.T){
+			"reconcile": func(*rapid.T) { w.reconcile() },
+			"reconcile and crash": func(t *rapid.T) {
+				w.crashAt = w.requests + rapid.IntRange(1, 3).Draw(t, "write")
+				w.reconcile()
+			},
+			"restart": func(*rapid.T) { w.restart() },
+			"time": func(t *rapid.T) {
+				w.now = w.now.Add(time.Duration(rapid.IntRange(0, 12000).Draw(t, "ms")) * time.Millisecond)
+			},
+			"requeue":         func(*rapid.T) { w.now = w.now.Add(w.requeue) },
+			"the mesh acts":   func(*rapid.T) { w.mesh = w.asked },
+			"target settles":  func(*rapid.T) { w.target = ready(w.target.Revision, w.target.Replicas) },
+			"primary settles": func(*rapid.T) { w.primary = settled(w.primary) },
+			"target pods fail": func(t *rapid.T) {
+				w.target.Available, w.target.Ready = rapid.Int32Range(0, w.target.Replicas).Draw(t, "pods"), false
+			},
+			"primary pods fail": func(t *rapid.T) {
+				w.primary.Available, w.primary.Ready = rapid.Int32Range(0, w.primary.Replicas).Draw(t, "pods"), false
+			},
+			"new revision": func(t *rapid.T) {
+				w.target.Revision, w.target.Ready = rapid.SampledFrom([]string{revA, revB, revC}).Draw(t, "revision"), false
+			},
+			// Most random actions are setbacks; these bring rollouts far enough for
+			// setbacks in every phase.
+			"goes on": func(*rapid.T) { w.goOn() },
+			"goes on to the next phase": func(*rapid.T) {
+				for phase, i := w.canary.Status.Phase, 0; i < 20 && w.canary.Status.Phase == phase; i++ {
+					w.goOn()
+				}
+			},
+			"": func(t *rapid.T) {
+				if w.violation != "" {
+					t.Fatal(w.violation)
+				}
+			},
+		}
+		t.Repeat(act)
+
+		w.verdict = func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }
+		for range 100 {
+			w.goOn()
+		}
+		switch w.canary.Status.Phase { //nolint:exhaustive // only ends are right
+		case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+		default:
+			t.Fatalf("left alone, the rollout does not end: %s %+v", w.canary.Status.Phase, w.canary.Status.Step)
+		}
+		if w.mesh != 0 || w.canary.Status.CanaryWeight != 0 || w.target.Replicas != 0 {
+			t.Fatalf("at the end the canary has weight %d (status %d) and %d pods", w.mesh, w.canary.Status.CanaryWeight, w.target.Replicas)
+		}
+		if w.violation != "" {
+			t.Fatal(w.violation)
+		}
+	})
+}
+
+func settled(w rollout.Workload) rollout.Workload {
+	if !w.Exists {
+		return w
+	}
+	return ready(w.Revision, w.Replicas)
+}
+
+// TestCrashAfterAnyWrite stops the operator after each write of a release in
+// turn. The next one goes on from what was persisted, so the mesh is asked for
+// the same weights in the same order and the release ends the same.
+func TestCrashAfterAnyWrite(t *testing.T) {
+	for name, tc := range map[string]struct {
+		verdict func(weight int32) v1beta1.CheckVerdict
+		want    v1beta1.CanaryPhase
+		weights []int32
+	}{
+		"good release": {
+			func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }, v1beta1.PhaseSucceeded, []int32{0, 20, 40, 60, 0},
+		},
+		"bad release": {
+			func(weight int32) v1beta1.CheckVerdict {
+				if weight >= 40 {
+					return v1beta1.CheckFailed
+				}
+				return v1beta1.CheckPassed
+			}, v1beta1.PhaseFailed, []int32{0, 20, 40, 0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := func(crashAt int) *world {
+				w := newWorld()
+				w.verdict, w.crashAt = tc.verdict, crashAt
+				for range 60 {
+					w.reconcile()
+					w.settle()
+					w.now = w.now.Add(min(max(w.requeue, time.Second), 10*time.Second))
+					if w.canary.Status.Phase == v1beta1.PhaseInitialized && w.target.Replicas == 0 {
+						w.target.Revision = revB
+					}
+				}
+				return w
+			}
+			undisturbed := run(0)
+			if got := undisturbed.history; !slices.Equal(got, tc.weights) {
+				t.Fatalf("weights asked of the mesh: %v, want %v", got, tc.weights)
+			}
+			for crashAt := 1; crashAt <= undisturbed.requests; crashAt++ {
+				w := run(crashAt)
+				if w.violation != "" {
+					t.Errorf("crash after write %d: %s", crashAt, w.violation)
+				}
+				if diff := cmp.Diff(tc.weights, w.history); diff != "" {
+					t.Errorf("crash after write %d: weights (-want +got):\n%s", crashAt, diff)
+				}
+				if got := w.canary.Status.Phase; got != tc.want {
+					t.Errorf("crash after write %d: ends %s, want %s", crashAt, got, tc.want)
+				}
+				if got, want := w.canary.Status.FailedChecks, undisturbed.canary.Status.FailedChecks; got != want {
+					t.Errorf("crash after write %d: %d failed checks, want %d", crashAt, got, want)
+				}
+			}
+		})
+	}
+}

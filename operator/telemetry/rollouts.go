@@ -1,0 +1,163 @@
+// Package telemetry holds the operator's own Prometheus metrics. Those of
+// rollouts keep the names, labels and values that Flagger's users have
+// dashboards and alert rules on.
+package telemetry
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Values of flagger_canary_status.
+const (
+	statusRunning   = 0
+	statusSucceeded = 1
+	statusFailed    = 2
+)
+
+// Rollouts publishes what Canaries do. It is safe for concurrent use.
+type Rollouts struct {
+	clock     clock.PassiveClock
+	total     *prometheus.GaugeVec
+	status    *prometheus.GaugeVec
+	weight    *prometheus.GaugeVec
+	check     *prometheus.GaugeVec
+	duration  *prometheus.HistogramVec
+	successes *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+
+	mu   sync.Mutex
+	seen map[types.NamespacedName]*rollout
+}
+
+// rollout is what is remembered of a Canary to publish it.
+type rollout struct {
+	target  string
+	version string
+	began   time.Time
+}
+
+// NewRollouts registers the metrics. version and provider are published as
+// flagger_info.
+func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version, provider string) *Rollouts {
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "flagger", Name: name, Help: help}, labels)
+	}
+	ended := []string{"name", "namespace", "deployment_strategy", "analysis_status"}
+	r := &Rollouts{
+		clock:  clk,
+		total:  gauge("canary_total", "Canaries in a namespace.", "namespace"),
+		status: gauge("canary_status", "How the last analysis stands: 0 running, 1 succeeded, 2 failed.", "name", "namespace"),
+		weight: gauge("canary_weight", "Share of the traffic that a workload gets, in percent.", "workload", "namespace"),
+		check:  gauge("canary_metric_analysis", "Last value of a check.", "name", "namespace", "metric"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "flagger", Name: "canary_duration_seconds",
+			Help:    "Time from a new revision to its promotion or rollback.",
+			Buckets: []float64{10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200},
+		}, []string{"name", "namespace"}),
+		successes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "flagger", Name: "canary_successes_total", Help: "Releases that were promoted.",
+		}, ended),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "flagger", Name: "canary_failures_total", Help: "Releases that were rolled back.",
+		}, ended),
+		seen: map[types.NamespacedName]*rollout{},
+	}
+	info := gauge("info", "Version and mesh provider of the operator.", "version", "mesh_provider")
+	info.WithLabelValues(version, provider).Set(1)
+	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.successes, r.failures, info)
+	return r
+}
+
+// Observe publishes the persisted state of a Canary. It costs nothing where
+// that is published already.
+func (r *Rollouts) Observe(c *v1beta1.Canary) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := types.NamespacedName{Namespace: c.Namespace, Name: c.Name}
+	known := r.seen[key]
+	if known == nil {
+		known = &rollout{}
+		r.seen[key] = known
+		r.total.WithLabelValues(c.Namespace).Inc()
+	}
+	if known.version == c.ResourceVersion || c.Status.Phase == "" {
+		return
+	}
+	known.version, known.target = c.ResourceVersion, c.Spec.TargetRef.Name
+	status := statusSucceeded
+	switch c.Status.Phase { //nolint:exhaustive // Flagger counts every other phase as a success
+	case v1beta1.PhaseProgressing:
+		status = statusRunning
+	case v1beta1.PhaseFailed:
+		status = statusFailed
+	}
+	r.status.WithLabelValues(c.Name, c.Namespace).Set(float64(status))
+	r.weight.WithLabelValues(known.target, c.Namespace).Set(float64(c.Status.CanaryWeight))
+	r.weight.WithLabelValues(known.target+"-primary", c.Namespace).Set(float64(100 - c.Status.CanaryWeight))
+}
+
+// Transition counts the beginning and the end of a release. c has the status
+// that was just persisted, before is the phase that it had.
+func (r *Rollouts) Transition(c *v1beta1.Canary, before v1beta1.CanaryPhase) {
+	if c.Status.Phase == before {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.seen[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}]
+	if known == nil {
+		return
+	}
+	verdict := "completed"
+	if c.Spec.SkipAnalysis {
+		verdict = "skipped"
+	}
+	switch c.Status.Phase { //nolint:exhaustive // no other phase begins or ends a release
+	case v1beta1.PhaseProgressing:
+		known.began = r.clock.Now()
+		return
+	case v1beta1.PhaseSucceeded:
+		r.successes.WithLabelValues(c.Name, c.Namespace, "canary", verdict).Inc()
+	case v1beta1.PhaseFailed:
+		r.failures.WithLabelValues(c.Name, c.Namespace, "canary", verdict).Inc()
+	default:
+		return
+	}
+	if !known.began.IsZero() { // zero when another process saw the beginning
+		r.duration.WithLabelValues(c.Name, c.Namespace).Observe(r.clock.Since(known.began).Seconds())
+		known.began = time.Time{}
+	}
+}
+
+// Check publishes the value of a check.
+func (r *Rollouts) Check(c *v1beta1.Canary, metric string, value float64) {
+	r.check.WithLabelValues(c.Name, c.Namespace, metric).Set(value)
+}
+
+// Forget drops the series of a Canary that is gone.
+func (r *Rollouts) Forget(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.seen[key]
+	if known == nil {
+		return
+	}
+	delete(r.seen, key)
+	r.total.WithLabelValues(key.Namespace).Dec()
+	r.status.DeleteLabelValues(key.Name, key.Namespace)
+	for _, workload := range []string{known.target, known.target + "-primary"} {
+		r.weight.DeleteLabelValues(workload, key.Namespace)
+	}
+	of := prometheus.Labels{"name": key.Name, "namespace": key.Namespace}
+	r.check.DeletePartialMatch(of)
+	r.duration.DeletePartialMatch(of)
+	r.successes.DeletePartialMatch(of)
+	r.failures.DeletePartialMatch(of)
+}

@@ -1,0 +1,138 @@
+package workload
+
+import (
+	"maps"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Services are the three Services of a Canary.
+type Services struct {
+	// Apex is what clients call. It leads to the primary.
+	Apex *corev1.Service
+	// Primary and Canary are what the mesh divides the traffic between.
+	Primary, Canary *corev1.Service
+}
+
+// BuildServices gives the complete intent for the Services of a Canary. It
+// returns a *NoSelectorLabelError where the target has no label to select by.
+func BuildServices(canary *v1beta1.Canary, target *appsv1.Deployment, o Options) (Services, error) {
+	key, value, err := SelectorLabel(target, o)
+	if err != nil {
+		return Services{}, err
+	}
+	apex, primary, canaryName := canary.ServiceNames()
+	toCanary, toPrimary := map[string]string{key: value}, map[string]string{key: PrimaryLabelValue(value)}
+	spec := canary.Spec.Service
+	return Services{
+		Apex:    service(canary, target, apex, toPrimary, spec.Apex),
+		Primary: service(canary, target, primary, toPrimary, spec.Primary),
+		Canary:  service(canary, target, canaryName, toCanary, spec.Canary),
+	}, nil
+}
+
+// ReleasedApex is the intent for the apex Service when its Canary goes: it
+// leads to the target again, and belongs to nobody.
+func ReleasedApex(canary *v1beta1.Canary, target *appsv1.Deployment, o Options) (*corev1.Service, error) {
+	services, err := BuildServices(canary, target, o)
+	if err != nil {
+		return nil, err
+	}
+	services.Apex.Spec.Selector = maps.Clone(services.Canary.Spec.Selector)
+	services.Apex.OwnerReferences = nil
+	return services.Apex, nil
+}
+
+func service(canary *v1beta1.Canary, target *appsv1.Deployment, name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
+	s := &corev1.Service{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:       canary.Namespace,
+			Name:            name,
+			Labels:          map[string]string{},
+			Annotations:     map[string]string{},
+			OwnerReferences: []metav1.OwnerReference{Owner(canary)},
+		},
+		Spec: corev1.ServiceSpec{
+			Type:     corev1.ServiceTypeClusterIP,
+			Selector: selector,
+			Ports:    ports(canary, target),
+		},
+	}
+	if custom != nil {
+		maps.Copy(s.Labels, custom.Labels)
+		maps.Copy(s.Annotations, custom.Annotations)
+	}
+	maps.Copy(s.Labels, selectorLabels(selector, name))
+	s.Labels[managedByLabel] = managedBy
+	if canary.Spec.Service.Headless {
+		s.Spec.ClusterIP = corev1.ClusterIPNone
+	}
+	s.Spec.TrafficDistribution = trafficDistribution(canary)
+	return s
+}
+
+// selectorLabels gives a Service its own name as the value of the label that
+// it selects by, which is what ServiceMonitors and dashboards look for.
+func selectorLabels(selector map[string]string, name string) map[string]string {
+	out := map[string]string{}
+	for key := range selector {
+		out[key] = name
+	}
+	return out
+}
+
+func trafficDistribution(canary *v1beta1.Canary) *string {
+	if d := canary.Spec.Service.TrafficDistribution; d != "" {
+		return &d
+	}
+	return nil
+}
+
+// ports are the port of the Canary and, with portDiscovery, those of the
+// target's containers.
+func ports(canary *v1beta1.Canary, target *appsv1.Deployment) []corev1.ServicePort {
+	spec := canary.Spec.Service
+	main := corev1.ServicePort{
+		Name:       spec.PortName,
+		Protocol:   corev1.ProtocolTCP,
+		Port:       spec.Port,
+		TargetPort: spec.TargetPort,
+	}
+	if main.Name == "" {
+		main.Name = "http"
+	}
+	if main.TargetPort == (intstr.IntOrString{}) {
+		main.TargetPort = intstr.FromInt32(spec.Port)
+	}
+	if spec.AppProtocol != "" {
+		main.AppProtocol = &spec.AppProtocol
+	}
+	out := []corev1.ServicePort{main}
+	if !spec.PortDiscovery {
+		return out
+	}
+	seen := map[int32]bool{main.Port: true}
+	for _, c := range target.Spec.Template.Spec.Containers {
+		for _, p := range c.Ports {
+			isMain := main.TargetPort == intstr.FromInt32(p.ContainerPort) || main.TargetPort == intstr.FromString(p.Name)
+			if p.Name == "" || p.Name == main.Name || isMain || seen[p.ContainerPort] {
+				continue
+			}
+			seen[p.ContainerPort] = true
+			protocol := p.Protocol
+			if protocol == "" {
+				protocol = corev1.ProtocolTCP
+			}
+			out = append(out, corev1.ServicePort{
+				Name: p.Name, Protocol: protocol, Port: p.ContainerPort, TargetPort: intstr.FromInt32(p.ContainerPort),
+			})
+		}
+	}
+	return out
+}

@@ -1,0 +1,41 @@
+package providers
+
+import (
+	"strings"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Capabilities are what a router can do. A spec that needs more is refused.
+type Capabilities struct {
+	// Weighted is sharing out HTTP requests by percentage.
+	Weighted bool
+	// HeaderMatch is sending requests to the canary by what is in them (A/B testing).
+	HeaderMatch bool
+	// Mirror is sending copies of requests to the canary.
+	Mirror bool
+	// SessionAffinity is keeping a user on the version that he was sent to.
+	SessionAffinity bool
+	// TCP is sharing out connections of a service that does not speak HTTP.
+	TCP bool
+}
+
+// Check returns an [UnsupportedError] for the first field of the spec that
+// needs what c does not have. router is the name to put into it.
+func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
+	a := canary.GetAnalysis()
+	for _, need := range []struct {
+		needed, had bool
+		field, why  string
+	}{
+		{len(a.Match) > 0, c.HeaderMatch, "spec.analysis.match", "it cannot route by headers"},
+		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
+		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},
+		{strings.EqualFold(canary.Spec.Service.AppProtocol, "tcp"), c.TCP, "spec.service.appProtocol", "it cannot share out TCP connections"},
+	} {
+		if need.needed && !need.had {
+			return &UnsupportedError{Router: router, Field: need.field, Why: need.why}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrNotInstalled says that the mesh is not in the cluster: its kinds are not served.
+var ErrNotInstalled = errors.New("the mesh is not installed")
+
+// InvalidError is a mistake in the spec. Nothing helps but changing it.
+type InvalidError struct {
+	// Field is the path of the field, such as spec.service.timeout.
+	Field string
+	// Value is what it holds, shortened where it is long.
+	Value string
+	// Allowed says what it may hold.
+	Allowed string
+}
+
+// Error implements error.
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("%s: invalid value %q: %s", e.Field, e.Value, e.Allowed)
+}
+
+// UnsupportedError says that the spec needs what the router cannot do.
+type UnsupportedError struct {
+	// Router is the name of the router.
+	Router string
+	// Field is the path of the field that needs it.
+	Field string
+	// Why says what the router lacks.
+	Why string
+}
+
+// Error implements error.
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s is not supported by router %q: %s", e.Field, e.Router, e.Why)
+}
+
+// ConflictError says that an object of the name that we need belongs to
+// somebody else. It was left alone.
+type ConflictError struct {
+	// Kind, Namespace and Name are the object's.
+	Kind, Namespace, Name string
+	// Owner is its controller, such as "Canary other".
+	Owner string
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s %s/%s belongs to %s", e.Kind, e.Namespace, e.Name, e.Owner)
+}
+
+// UnknownRouterError says that there is no router of this name.
+type UnknownRouterError struct {
+	Name  string
+	Known []string
+}
+
+// Error implements error.
+func (e *UnknownRouterError) Error() string {
+	return fmt.Sprintf("unknown provider %q: known are %s", e.Name, strings.Join(e.Known, ", "))
+}
+
+// IsInvalid reports whether err is a mistake in the spec.
+func IsInvalid(err error) bool { return is[*InvalidError](err) }
+
+// IsUnsupported reports whether err says that the router cannot do what the spec needs.
+func IsUnsupported(err error) bool { return is[*UnsupportedError](err) }
+
+// IsConflict reports whether err says that an object belongs to somebody else.
+func IsConflict(err error) bool { return is[*ConflictError](err) }
+
+// IsNotInstalled reports whether err says that the mesh is not in the cluster.
+func IsNotInstalled(err error) bool { return errors.Is(err, ErrNotInstalled) }
+
+// IsUnknownRouter reports whether err says that there is no router of that name.
+func IsUnknownRouter(err error) bool { return is[*UnknownRouterError](err) }
+
+func is[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}

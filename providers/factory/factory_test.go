@@ -1,0 +1,24 @@
+package factory
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+func TestNew(t *testing.T) {
+	for _, name := range Names() {
+		if r, err := New(name, Deps{}); err != nil || r == nil {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
+	}
+	for name, tc := range map[string]string{"unknown": "nginx", "empty": "", "prefix of a known one": "istio:v2"} {
+		t.Run(name, func(t *testing.T) {
+			r, err := New(tc, Deps{})
+			if r != nil || !providers.IsUnknownRouter(err) || !strings.Contains(err.Error(), "istio") {
+				t.Errorf("got %v, %v", r, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,67 @@
+package istio
+
+import (
+	"context"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// Release implements providers.Router. Objects that we made are deleted. A
+// user's VirtualService stays and routes to the apex Service, because the
+// Services that it leads to now are about to go. A user's DestinationRule is
+// left as it is: it has no effect without its Service.
+func (r *Router) Release(ctx context.Context, route providers.Route) error {
+	if err := r.releaseVirtualService(ctx, route.Canary); err != nil {
+		return err
+	}
+	_, primary, canary := route.Canary.ServiceNames()
+	for _, name := range []string{primary, canary} {
+		rule := &networkingv1.DestinationRule{}
+		found, err := r.get(ctx, client.ObjectKey{Namespace: route.Canary.Namespace, Name: name}, rule)
+		if err != nil {
+			return err
+		}
+		if found && ownershipOf(rule, route.Canary) == ours {
+			if err := r.remove(ctx, rule); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Router) releaseVirtualService(ctx context.Context, canary *v1beta1.Canary) error {
+	live := &networkingv1.VirtualService{}
+	found, err := r.get(ctx, apexKey(canary), live)
+	if err != nil || !found {
+		return err
+	}
+	switch ownershipOf(live, canary) {
+	case ours:
+		return r.remove(ctx, live)
+	case users:
+		if live.Annotations[ssa.AppliedAnnotation] == "" {
+			return nil // never adopted
+		}
+		i, err := released(canary)
+		if err != nil {
+			return err
+		}
+		return explain(r.applier.Apply(ctx, i.object, i.options()...))
+	case others:
+	}
+	return nil
+}
+
+// remove deletes the very object that was read.
+func (r *Router) remove(ctx context.Context, live client.Object) error {
+	if !live.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	return explain(r.applier.Delete(ctx, live))
+}

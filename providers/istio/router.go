@@ -1,0 +1,161 @@
+// Package istio moves traffic with Istio's VirtualService and DestinationRule.
+//
+// The VirtualService has the name of the apex Service; its one HTTP route always
+// holds both destinations, the primary's first, with weights that sum to 100.
+// Two DestinationRules carry the traffic policy to the primary's and the
+// canary's Service.
+package istio
+
+import (
+	"context"
+	"fmt"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// Router is the providers.Router for Istio.
+type Router struct {
+	client  client.Client
+	applier *ssa.Applier
+}
+
+var _ providers.Router = (*Router)(nil)
+
+// New returns a router that reads through c, an informer cache, and writes by
+// a. The scheme of c needs networking.istio.io/v1.
+func New(c client.Client, a *ssa.Applier) *Router {
+	return &Router{client: c, applier: a}
+}
+
+// Capabilities implements providers.Router.
+func (*Router) Capabilities() providers.Capabilities {
+	return providers.Capabilities{Weighted: true}
+}
+
+// Observe implements providers.Router. The traffic is what the VirtualService
+// says; InSync needs the DestinationRules too.
+func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
+	vs := &networkingv1.VirtualService{}
+	found, err := r.get(ctx, apexKey(route.Canary), vs)
+	if err != nil {
+		return providers.State{}, err
+	}
+	state := providers.State{}
+	if found && ownershipOf(vs, route.Canary) != others {
+		state.Traffic, state.Exists = trafficOf(vs, route.Canary)
+	}
+	if !route.Canary.DeletionTimestamp.IsZero() {
+		return state, nil
+	}
+	intents, err := r.plan(ctx, route)
+	if err != nil {
+		return state, err
+	}
+	for _, i := range intents {
+		same, err := r.applier.InSync(ctx, i.object, i.options()...)
+		if err != nil {
+			return state, explain(err)
+		}
+		if !same {
+			return state, nil
+		}
+	}
+	state.InSync = state.Exists
+	return state, nil
+}
+
+// Apply implements providers.Router. The DestinationRules come first, so that
+// no request is routed before its policy is known.
+func (r *Router) Apply(ctx context.Context, route providers.Route) error {
+	intents, err := r.plan(ctx, route)
+	if err != nil {
+		return err
+	}
+	for _, i := range intents {
+		if err := r.applier.Apply(ctx, i.object, i.options()...); err != nil {
+			return explain(err)
+		}
+	}
+	return nil
+}
+
+// plan returns what the mesh must hold for route.
+func (r *Router) plan(ctx context.Context, route providers.Route) ([]intent, error) {
+	if err := route.Traffic.Validate(); err != nil {
+		return nil, err
+	}
+	if err := r.Capabilities().Check(v1beta1.ProviderIstio, route.Canary); err != nil {
+		return nil, err
+	}
+	intents, err := intentsOf(route)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range intents {
+		if err := r.claim(ctx, i.object, route.Canary); err != nil {
+			return nil, err
+		}
+	}
+	return intents, nil
+}
+
+// claim completes the metadata of an intent by whose the live object is. An
+// object that we make is owned by the Canary and goes with it. One that a user
+// made stays the user's: no owner, and no label that says otherwise.
+func (r *Router) claim(ctx context.Context, object client.Object, canary *v1beta1.Canary) error {
+	live := emptyLike(object)
+	found, err := r.get(ctx, client.ObjectKeyFromObject(object), live)
+	if err != nil {
+		return err
+	}
+	if !found {
+		own(object, canary)
+		return nil
+	}
+	switch ownershipOf(live, canary) {
+	case ours:
+		own(object, canary)
+	case users:
+	case others:
+		owner := metav1.GetControllerOf(live)
+		return &providers.ConflictError{
+			Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName(),
+			Owner: owner.Kind + " " + owner.Name,
+		}
+	}
+	return nil
+}
+
+// get reads from the cache and says whether there is such an object.
+func (r *Router) get(ctx context.Context, key client.ObjectKey, into client.Object) (bool, error) {
+	err := r.client.Get(ctx, key, into)
+	switch {
+	case err == nil:
+		return true, nil
+	case apierrors.IsNotFound(err):
+		return false, nil
+	default:
+		return false, explain(fmt.Errorf("read %s %s: %w", kindOf(into), key, err))
+	}
+}
+
+func apexKey(c *v1beta1.Canary) client.ObjectKey {
+	apex, _, _ := c.ServiceNames()
+	return client.ObjectKey{Namespace: c.Namespace, Name: apex}
+}
+
+// explain marks errors that mean that Istio's kinds are not served.
+func explain(err error) error {
+	if meta.IsNoMatchError(err) {
+		return fmt.Errorf("%w: networking.istio.io/v1 is not served by this cluster: %w", providers.ErrNotInstalled, err)
+	}
+	return err
+}

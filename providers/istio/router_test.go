@@ -1,0 +1,425 @@
+package istio
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/routertest"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+type world struct {
+	client.Client
+
+	router *Router
+	writes int
+	sent   map[string]string // last applied body by kind and name
+}
+
+func newWorld(t *testing.T, objs ...client.Object) *world {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{networkingv1.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &world{sent: map[string]string{}}
+	w.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objs...).WithInterceptorFuncs(interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			w.writes++
+			body, err := json.Marshal(obj)
+			if err != nil {
+				return err
+			}
+			var head struct {
+				Kind     string
+				Metadata struct{ Name string }
+			}
+			if err := json.Unmarshal(body, &head); err != nil {
+				return err
+			}
+			w.sent[head.Kind+" "+head.Metadata.Name] = string(body)
+			return c.Apply(ctx, obj, opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			w.writes++
+			return c.Delete(ctx, obj, opts...)
+		},
+	}).Build()
+	w.router = New(w.Client, ssa.New(w.Client))
+	return w
+}
+
+func (w *world) virtualService(t *testing.T) *networkingv1.VirtualService {
+	t.Helper()
+	vs := &networkingv1.VirtualService{}
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "podinfo"}, vs); err != nil {
+		t.Fatal(err)
+	}
+	return vs
+}
+
+func canary(change ...func(*v1beta1.CanaryService)) *v1beta1.Canary {
+	c := &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Name: "podinfo", Namespace: "test", UID: "c1"},
+		Spec: v1beta1.CanarySpec{
+			TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"},
+			Service:   v1beta1.CanaryService{Port: 9898},
+			Analysis:  &v1beta1.CanaryAnalysis{StepWeight: 10},
+		},
+	}
+	for _, f := range change {
+		f(&c.Spec.Service)
+	}
+	return c
+}
+
+func route(c *v1beta1.Canary, weight int32) providers.Route {
+	return providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
+}
+
+func raw(s string) *v1beta1.RawObject { return &v1beta1.RawObject{Raw: json.RawMessage(s)} }
+
+func TestConformance(t *testing.T) {
+	routertest.Run(t, func(t *testing.T) routertest.World {
+		w := newWorld(t)
+		return routertest.World{
+			Router: w.router, Canary: canary(), Writes: func() int { return w.writes },
+			Drift: func(t *testing.T, traffic providers.Traffic) {
+				vs := w.virtualService(t)
+				vs.Spec.Http[0].Route[0].Weight, vs.Spec.Http[0].Route[1].Weight = traffic.Primary, traffic.Canary
+				if err := w.Update(t.Context(), vs); err != nil {
+					t.Fatal(err)
+				}
+			},
+		}
+	})
+}
+
+func TestObjectsWritten(t *testing.T) {
+	for name, tc := range map[string]struct {
+		service func(*v1beta1.CanaryService)
+		weight  int32
+		want    string // spec of the VirtualService
+		policy  string // trafficPolicy of the DestinationRules
+	}{
+		"plain": {
+			want: `{hosts: [podinfo], gateways: [mesh], http: [{route: [
+				{destination: {host: podinfo-primary}, weight: 100}, {destination: {host: podinfo-canary}, weight: 0}]}]}`,
+		},
+		"everything in the spec": {
+			weight: 100,
+			service: func(s *v1beta1.CanaryService) {
+				s.Name = ""
+				s.Hosts, s.Gateways = []string{"app.example.com"}, []string{"istio-system/public", "mesh"}
+				s.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/"}}`)}
+				s.Rewrite = raw(`{"uri":"/v2","type":"ReplacePrefixMatch"}`)
+				s.Retries = raw(`{"attempts":3,"perTryTimeout":"1m30s","retryOn":"gateway-error"}`)
+				s.Timeout = "1m30s"
+				s.Headers = raw(`{"request":{"add":{"x-a":"1"}}}`)
+				s.CorsPolicy = raw(`{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"24h"}`)
+				s.TrafficPolicy = raw(`{"tls":{"mode":"ISTIO_MUTUAL"},"outlierDetection":{"consecutive5xxErrors":7}}`)
+			},
+			want: `{hosts: [app.example.com, podinfo], gateways: [istio-system/public, mesh], http: [{
+				match: [{uri: {prefix: /}}], rewrite: {uri: /v2}, timeout: 90s,
+				retries: {attempts: 3, perTryTimeout: 90s, retryOn: gateway-error},
+				headers: {request: {add: {x-a: "1"}}},
+				corsPolicy: {allowOrigins: [{exact: "https://example.com"}], allowCredentials: false, maxAge: 86400s},
+				route: [{destination: {host: podinfo-primary}, weight: 0}, {destination: {host: podinfo-canary}, weight: 100}]}]}`,
+			policy: `{tls: {mode: ISTIO_MUTUAL}, outlierDetection: {consecutive5xxErrors: 7}}`,
+		},
+		"apex host listed fully": {
+			service: func(s *v1beta1.CanaryService) { s.Hosts = []string{"podinfo.test.svc.cluster.local"} },
+			want: `{hosts: [podinfo.test.svc.cluster.local], gateways: [mesh], http: [{route: [
+				{destination: {host: podinfo-primary}, weight: 100}, {destination: {host: podinfo-canary}, weight: 0}]}]}`,
+		},
+		"port where a gateway cannot know it": {
+			service: func(s *v1beta1.CanaryService) {
+				s.PortDiscovery, s.Gateways, s.Hosts = true, []string{"public"}, []string{"*"}
+			},
+			want: `{hosts: ["*"], gateways: [public], http: [{route: [
+				{destination: {host: podinfo-primary, port: {number: 9898}}, weight: 100},
+				{destination: {host: podinfo-canary, port: {number: 9898}}, weight: 0}]}]}`,
+		},
+		"delegation": {
+			service: func(s *v1beta1.CanaryService) { s.Delegation = true },
+			want: `{hosts: [], gateways: [], http: [{route: [
+				{destination: {host: podinfo-primary}, weight: 100}, {destination: {host: podinfo-canary}, weight: 0}]}]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := canary()
+			if tc.service != nil {
+				tc.service(&c.Spec.Service)
+			}
+			w := newWorld(t)
+			if err := w.router.Apply(t.Context(), route(c, tc.weight)); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(decodeYAML(t, tc.want), specOf(t, w.sent["VirtualService podinfo"])); d != "" {
+				t.Error(d)
+			}
+			for _, host := range []string{"podinfo-primary", "podinfo-canary"} {
+				want := decodeYAML(t, "{host: "+host+"}")
+				if tc.policy != "" {
+					want["trafficPolicy"] = decodeYAML(t, tc.policy)
+				}
+				if d := cmp.Diff(want, specOf(t, w.sent["DestinationRule "+host])); d != "" {
+					t.Error(d)
+				}
+			}
+			state, err := w.router.Observe(t.Context(), route(c, tc.weight))
+			if err != nil || !state.InSync {
+				t.Errorf("observed %+v, %v", state, err)
+			}
+		})
+	}
+}
+
+func decodeYAML(t *testing.T, s string) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := yaml.Unmarshal([]byte(s), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func specOf(t *testing.T, body string) map[string]any {
+	t.Helper()
+	spec, _ := decodeYAML(t, body)["spec"].(map[string]any)
+	return spec
+}
+
+func TestMetadata(t *testing.T) {
+	w := newWorld(t)
+	c := canary(func(s *v1beta1.CanaryService) {
+		s.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "b"}}
+	})
+	if err := w.router.Apply(t.Context(), route(c, 0)); err != nil {
+		t.Fatal(err)
+	}
+	vs := w.virtualService(t)
+	if !metav1.IsControlledBy(vs, c) || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels[managedByLabel] != managedByValue {
+		t.Errorf("metadata %+v", vs.ObjectMeta)
+	}
+	rule := &networkingv1.DestinationRule{}
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "podinfo-canary"}, rule); err != nil {
+		t.Fatal(err)
+	}
+	if !metav1.IsControlledBy(rule, c) || rule.Labels["team"] != "" {
+		t.Errorf("metadata %+v", rule.ObjectMeta)
+	}
+}
+
+func TestDriftInsideARouteIsHealed(t *testing.T) {
+	for name, change := range map[string]string{
+		"canary weight only": `{"http":[{"route":[{"destination":{"host":"podinfo-primary"},"weight":100},{"destination":{"host":"podinfo-canary"},"weight":50}]}]}`,
+		"match added":        `{"http":[{"match":[{"uri":{"prefix":"/x"}}],"route":[{"destination":{"host":"podinfo-primary"},"weight":100},{"destination":{"host":"podinfo-canary"}}]}]}`,
+		"route in front":     `{"http":[{"route":[{"destination":{"host":"other"}}]},{"route":[{"destination":{"host":"podinfo-primary"},"weight":100},{"destination":{"host":"podinfo-canary"}}]}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if err := w.router.Apply(t.Context(), route(canary(), 0)); err != nil {
+				t.Fatal(err)
+			}
+			vs := w.virtualService(t)
+			vs.Spec.Http = nil
+			if err := json.Unmarshal([]byte(change), &vs.Spec); err != nil {
+				t.Fatal(err)
+			}
+			vs.Spec.Hosts, vs.Spec.Gateways = []string{"podinfo"}, []string{"mesh"}
+			if err := w.Update(t.Context(), vs); err != nil {
+				t.Fatal(err)
+			}
+			before := w.writes
+			if state, err := w.router.Observe(t.Context(), route(canary(), 0)); err != nil || state.InSync {
+				t.Fatalf("observed %+v, %v", state, err)
+			}
+			if err := w.router.Apply(t.Context(), route(canary(), 0)); err != nil {
+				t.Fatal(err)
+			}
+			if state, err := w.router.Observe(t.Context(), route(canary(), 0)); err != nil || !state.InSync || w.writes != before+1 {
+				t.Fatalf("observed %+v, %v after %d writes", state, err, w.writes-before)
+			}
+		})
+	}
+}
+
+// A user's VirtualService is taken over without making it ours (F1715), loses
+// hosts and gateways under delegation (F1464), and is given back (F388).
+func TestAdoption(t *testing.T) {
+	theirs := func() *networkingv1.VirtualService {
+		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{
+			Name: "podinfo", Namespace: "test",
+			Labels:      map[string]string{managedByLabel: "Helm", "team": "a"},
+			Annotations: map[string]string{"note": "kept"},
+		}}
+		if err := json.Unmarshal([]byte(`{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."],
+			"http":[{"route":[{"destination":{"host":"podinfo"}}]}]}`), &vs.Spec); err != nil {
+			t.Fatal(err)
+		}
+		return vs
+	}
+	for name, tc := range map[string]struct {
+		service   func(*v1beta1.CanaryService)
+		wantHosts []string
+	}{
+		"plain":      {service: func(*v1beta1.CanaryService) {}, wantHosts: []string{"podinfo"}},
+		"delegation": {service: func(s *v1beta1.CanaryService) { s.Delegation = true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, theirs())
+			c := canary(tc.service)
+			if state, err := w.router.Observe(t.Context(), route(c, 0)); err != nil || state.Exists {
+				t.Fatalf("observed %+v, %v before adoption", state, err)
+			}
+			if err := w.router.Apply(t.Context(), route(c, 10)); err != nil {
+				t.Fatal(err)
+			}
+			if state, err := w.router.Observe(t.Context(), route(c, 10)); err != nil || !state.InSync {
+				t.Fatalf("observed %+v, %v", state, err)
+			}
+			vs := w.virtualService(t)
+			if len(vs.OwnerReferences) != 0 || vs.Labels[managedByLabel] != "Helm" || vs.Labels["team"] != "a" || vs.Annotations["note"] != "kept" {
+				t.Errorf("metadata %+v", vs.ObjectMeta)
+			}
+			if d := cmp.Diff(tc.wantHosts, vs.Spec.Hosts); d != "" {
+				t.Error(d)
+			}
+			if len(vs.Spec.ExportTo) != 1 {
+				t.Error("a field of the user is lost")
+			}
+
+			now := metav1.Now()
+			c.DeletionTimestamp = &now
+			for range 2 {
+				if err := w.router.Release(t.Context(), route(c, 0)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			vs = w.virtualService(t)
+			if got := vs.Spec.Http[0].Route; len(got) != 1 || got[0].Destination.Host != "podinfo" {
+				t.Errorf("after release it routes to %v", got)
+			}
+			if state, err := w.router.Observe(t.Context(), route(c, 0)); err != nil || state.Exists {
+				t.Errorf("observed %+v, %v after release", state, err)
+			}
+		})
+	}
+}
+
+func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
+	for name, owned := range map[string]client.Object{
+		"VirtualService":  &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Name: "podinfo", Namespace: "test"}},
+		"DestinationRule": &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-primary", Namespace: "test"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := canary()
+			other.Name, other.UID = "other", "c2"
+			own(owned, other)
+			w := newWorld(t, owned)
+			if err := w.router.Apply(t.Context(), route(canary(), 10)); !providers.IsConflict(err) {
+				t.Errorf("apply: %v", err)
+			}
+			if state, err := w.router.Observe(t.Context(), route(canary(), 10)); !providers.IsConflict(err) || state.InSync {
+				t.Errorf("observe: %+v, %v", state, err)
+			}
+			leaving := canary()
+			now := metav1.Now()
+			leaving.DeletionTimestamp = &now
+			if err := w.router.Release(t.Context(), route(leaving, 0)); err != nil {
+				t.Errorf("release: %v", err)
+			}
+			if state, err := w.router.Observe(t.Context(), route(leaving, 0)); err != nil || state.Exists {
+				t.Errorf("observe while deleted: %+v, %v", state, err)
+			}
+			if w.writes != 0 {
+				t.Errorf("%d writes", w.writes)
+			}
+		})
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*v1beta1.Canary)
+		is     func(error) bool
+	}{
+		"timeout":             {func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" }, providers.IsInvalid},
+		"match":               {func(c *v1beta1.Canary) { c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":7}`)} }, providers.IsInvalid},
+		"traffic policy":      {func(c *v1beta1.Canary) { c.Spec.Service.TrafficPolicy = raw(`{"tls":{"mode":"NO"}}`) }, providers.IsInvalid},
+		"hosts of a delegate": {func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Hosts = true, []string{"a"} }, providers.IsInvalid},
+		"mirror":              {func(c *v1beta1.Canary) { c.Spec.Analysis.Mirror = true }, providers.IsUnsupported},
+		"A/B match":           {func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{}`)} }, providers.IsUnsupported},
+		"tcp":                 {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "TCP" }, providers.IsUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c := canary()
+			tc.change(c)
+			if err := w.router.Apply(t.Context(), route(c, 0)); !tc.is(err) {
+				t.Errorf("apply: %v", err)
+			}
+			if _, err := w.router.Observe(t.Context(), route(c, 0)); !tc.is(err) {
+				t.Errorf("observe: %v", err)
+			}
+			if w.writes != 0 {
+				t.Errorf("%d writes", w.writes)
+			}
+		})
+	}
+}
+
+func TestNotInstalled(t *testing.T) {
+	w := newWorld(t)
+	missing := interceptor.NewClient(w.Client.(client.WithWatch), interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "VirtualService"}}
+		},
+	})
+	r := New(missing, ssa.New(missing))
+	if _, err := r.Observe(t.Context(), route(canary(), 0)); !providers.IsNotInstalled(err) {
+		t.Errorf("observe: %v", err)
+	}
+	if err := r.Apply(t.Context(), route(canary(), 0)); !providers.IsNotInstalled(err) {
+		t.Errorf("apply: %v", err)
+	}
+}
+
+func TestShares(t *testing.T) {
+	for name, tc := range map[string]struct {
+		primary, canary, total int64
+		want                   providers.Traffic
+	}{
+		"percent":            {90, 10, 100, providers.Traffic{Primary: 90, Canary: 10}},
+		"other sum":          {1, 1, 2, providers.Traffic{Primary: 50, Canary: 50}},
+		"third destination":  {50, 25, 100, providers.Traffic{Primary: 75, Canary: 25}},
+		"no weights":         {0, 0, 0, providers.Traffic{Primary: 100}},
+		"canary alone":       {0, 100, 0, providers.Traffic{Canary: 100}},
+		"primary alone":      {100, 0, 0, providers.Traffic{Primary: 100}},
+		"sum above 100":      {100, 100, 200, providers.Traffic{Primary: 50, Canary: 50}},
+		"rounded to nearest": {2, 1, 3, providers.Traffic{Primary: 67, Canary: 33}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := shares(tc.primary, tc.canary, tc.total); got != tc.want {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,91 @@
+package istio
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	networking "istio.io/api/networking/v1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// httpRoute is the part of the route that the spec gives: all but destinations.
+func httpRoute(c *v1beta1.Canary) (*networking.HTTPRoute, error) {
+	s := &c.Spec.Service
+	route := &networking.HTTPRoute{}
+	for i := range s.Match {
+		match := &networking.HTTPMatchRequest{}
+		if err := decode(fmt.Sprintf("match[%d]", i), &s.Match[i], match); err != nil {
+			return nil, err
+		}
+		route.Match = append(route.Match, match)
+	}
+	timeout, err := timeoutOf(s.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	route.Timeout = timeout
+	if route.Rewrite, err = decodeIfSet[networking.HTTPRewrite]("rewrite", s.Rewrite); err != nil {
+		return nil, err
+	}
+	if route.Retries, err = decodeIfSet[networking.HTTPRetry]("retries", s.Retries); err != nil {
+		return nil, err
+	}
+	if route.Headers, err = decodeIfSet[networking.Headers]("headers", s.Headers); err != nil {
+		return nil, err
+	}
+	if route.CorsPolicy, err = decodeIfSet[networking.CorsPolicy]("corsPolicy", s.CorsPolicy); err != nil {
+		return nil, err
+	}
+	return route, nil
+}
+
+func destinationRule(c *v1beta1.Canary, host string) (*networkingv1.DestinationRule, error) {
+	policy, err := decodeIfSet[networking.TrafficPolicy]("trafficPolicy", c.Spec.Service.TrafficPolicy)
+	if err != nil {
+		return nil, err
+	}
+	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: host, Namespace: c.Namespace}}
+	rule.Spec.Host, rule.Spec.TrafficPolicy = host, policy
+	return rule, nil
+}
+
+func timeoutOf(s string) (*durationpb.Duration, error) {
+	if s == "" {
+		return nil, nil //nolint:nilnil // no timeout
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return nil, &providers.InvalidError{Field: "spec.service.timeout", Value: s, Allowed: "a duration such as 500ms, 15s or 1m30s"}
+	}
+	return durationpb.New(d), nil
+}
+
+func decodeIfSet[T any](field string, raw *v1beta1.RawObject) (*T, error) {
+	if raw == nil {
+		return nil, nil //nolint:nilnil // the field is not set
+	}
+	into := new(T)
+	return into, decode(field, raw, into)
+}
+
+// decode reads a piece of Istio's API. Fields that this version of Istio's
+// types does not have are passed over, as by the API server.
+func decode(field string, raw *v1beta1.RawObject, into any) error {
+	if err := raw.Decode(into); err != nil {
+		return &providers.InvalidError{Field: "spec.service." + field, Value: shorten(string(raw.Raw)), Allowed: err.Error()}
+	}
+	return nil
+}
+
+func shorten(s string) string {
+	const limit = 80
+	if len(s) > limit {
+		return s[:limit] + "..."
+	}
+	return s
+}

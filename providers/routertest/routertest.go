@@ -1,0 +1,186 @@
+// Package routertest is the conformance suite that every router passes,
+// whatever it writes to: a fake client, a real API server, a mesh's own server.
+package routertest
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// World is a router and what is around it. The suite asks for a new one, with
+// nothing in the mesh, for each of its tests.
+type World struct {
+	Router providers.Router
+	// Canary exists, where the router needs it to. The suite may change its copy of it.
+	Canary *v1beta1.Canary
+	// Writes returns how many requests that change something the router has sent.
+	Writes func() int
+	// Drift makes the mesh route as given, as somebody else would do it.
+	Drift func(t *testing.T, traffic providers.Traffic)
+	// Deadline is how long the router may take to observe a write; 0 means 10 s.
+	Deadline time.Duration
+}
+
+// Setup makes a world. It cleans up by t.Cleanup.
+type Setup func(t *testing.T) World
+
+// Run runs the suite.
+func Run(t *testing.T, setup Setup) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, World){
+		"nothing there":           nothingThere,
+		"weights 0 to 100":        weights,
+		"repeated apply is quiet": repeated,
+		"drift is healed":         drift,
+		"bad traffic is refused":  badTraffic,
+		"release":                 release,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, setup(t)) })
+	}
+}
+
+func nothingThere(t *testing.T, w World) {
+	state, err := w.Router.Observe(t.Context(), w.route(0))
+	if err != nil || state != (providers.State{}) {
+		t.Errorf("observed %+v, %v before anything was applied", state, err)
+	}
+	if n := w.Writes(); n != 0 {
+		t.Errorf("observing wrote %d times", n)
+	}
+}
+
+func weights(t *testing.T, w World) {
+	for _, weight := range []int32{0, 1, 10, 50, 99, 100, 50, 0} {
+		w.apply(t, weight)
+		w.settle(t, weight)
+	}
+}
+
+func repeated(t *testing.T, w World) {
+	w.apply(t, 30)
+	w.settle(t, 30)
+	before := w.Writes()
+	for range 3 {
+		w.apply(t, 30)
+		w.settle(t, 30)
+	}
+	if n := w.Writes() - before; n != 0 {
+		t.Errorf("applying the same again wrote %d times", n)
+	}
+	w.apply(t, 31)
+	if w.Writes() == before {
+		t.Error("applying another weight wrote nothing")
+	}
+}
+
+func drift(t *testing.T, w World) {
+	w.apply(t, 20)
+	w.settle(t, 20)
+	w.Drift(t, providers.Traffic{Primary: 35, Canary: 65})
+	w.eventually(t, "sees the drift", func() bool {
+		state := w.observe(t, 20)
+		return !state.InSync && state.Traffic == (providers.Traffic{Primary: 35, Canary: 65})
+	})
+	w.apply(t, 20)
+	w.settle(t, 20)
+}
+
+func badTraffic(t *testing.T, w World) {
+	for name, tc := range map[string]providers.Traffic{
+		"sum below 100": {Primary: 50, Canary: 10},
+		"sum above 100": {Primary: 100, Canary: 10},
+		"negative":      {Primary: 110, Canary: -10},
+		"zero value":    {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := w.Router.Apply(t.Context(), providers.Route{Canary: w.Canary, Traffic: tc}); err == nil {
+				t.Error("no error")
+			}
+			if n := w.Writes(); n != 0 {
+				t.Errorf("it wrote %d times", n)
+			}
+		})
+	}
+}
+
+func release(t *testing.T, w World) {
+	w.apply(t, 40)
+	w.settle(t, 40)
+	now := metav1.Now()
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.DeletionTimestamp = &now
+	w.release(t)
+	w.eventually(t, "sees that the route is gone", func() bool { return !w.observe(t, 0).Exists })
+	before := w.Writes()
+	w.release(t)
+	if n := w.Writes() - before; n != 0 {
+		t.Errorf("releasing again wrote %d times", n)
+	}
+}
+
+func (w World) route(weight int32) providers.Route {
+	return providers.Route{Canary: w.Canary, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
+}
+
+func (w World) apply(t *testing.T, weight int32) {
+	t.Helper()
+	if err := w.Router.Apply(t.Context(), w.route(weight)); err != nil {
+		t.Fatalf("apply %d%%: %v", weight, err)
+	}
+}
+
+func (w World) release(t *testing.T) {
+	t.Helper()
+	if err := w.Router.Release(t.Context(), w.route(0)); err != nil {
+		t.Fatalf("release: %v", err)
+	}
+}
+
+func (w World) observe(t *testing.T, weight int32) providers.State {
+	t.Helper()
+	state, err := w.Router.Observe(t.Context(), w.route(weight))
+	if err != nil {
+		t.Fatalf("observe: %v", err)
+	}
+	return state
+}
+
+// settle waits until the router observes the weight, and checks that it never
+// says that it is in sync with another one.
+func (w World) settle(t *testing.T, weight int32) {
+	t.Helper()
+	want := w.route(weight).Traffic
+	w.eventually(t, "observes what was applied", func() bool {
+		state := w.observe(t, weight)
+		if state.InSync && (!state.Exists || state.Traffic != want) {
+			t.Fatalf("in sync with %+v, but observed %+v", want, state)
+		}
+		return state.InSync
+	})
+	if other := (weight + 50) % 101; w.observe(t, other).InSync {
+		t.Fatalf("in sync with %d%%, although %d%% was applied", other, weight)
+	}
+}
+
+func (w World) eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	limit := w.Deadline
+	if limit == 0 {
+		limit = 10 * time.Second
+	}
+	deadline := time.After(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %s: router %s", limit, what)
+		}
+	}
+}

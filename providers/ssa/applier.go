@@ -1,0 +1,234 @@
+// Package ssa writes objects by server-side apply with one field owner, and
+// only when something differs, so that a settled object costs no request.
+//
+// An object differs when the annotation [AppliedAnnotation] does not hold the
+// hash of the intent (the intent changed, perhaps by losing a field), or when
+// the intent is not contained in the live object (somebody else changed one of
+// our fields).
+package ssa
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+const (
+	// FieldOwner is the field manager of every write.
+	FieldOwner = "sluice"
+	// AppliedAnnotation holds a versioned hash of the intent last applied.
+	AppliedAnnotation = "sluice.dev/applied"
+)
+
+// Option changes how an intent is made or compared with the live object.
+type Option func(*options)
+
+type options struct {
+	comparison
+
+	edit func(map[string]any)
+}
+
+// ProtoJSON says that the kind is a custom resource made from protobuf, as
+// Istio's are: its lists are atomic, so that an element which somebody
+// extended is drift, and an absent field is the same as 0 or an empty list.
+func ProtoJSON(o *options) { o.proto = true }
+
+// Edited has edit change the JSON form of desired, to say what its Go type
+// cannot: an explicit 0 or empty list. It must be a pure function of its argument.
+func Edited(edit func(object map[string]any)) Option {
+	return func(o *options) { o.edit = edit }
+}
+
+// Applier applies intents. It is safe for concurrent use.
+type Applier struct {
+	client client.Client
+	memory *memory
+}
+
+// New returns an Applier that reads through c, which is expected to answer
+// from an informer cache, and writes with it.
+func New(c client.Client) *Applier { return newApplier(c, clock.RealClock{}) }
+
+func newApplier(c client.Client, now clock.PassiveClock) *Applier {
+	return &Applier{client: c, memory: newMemory(now)}
+}
+
+// Apply makes the object express desired, which is everything that Sluice
+// wants to own in it: a field that an earlier intent had and this one lacks is
+// removed. Nothing is sent when nothing differs, nor while the cache has yet to
+// show our last write of the same intent. Fields of others are left alone,
+// except where both set the same one: then ours wins.
+func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Option) error {
+	p, err := a.compare(ctx, desired, opts)
+	if err != nil || p.state != differs {
+		return err
+	}
+	u := p.intent.object
+	annotate(u, p.intent.hash)
+	return a.send(ctx, p.key, p.fingerprint, u)
+}
+
+// InSync reports whether the object expresses desired. It is false while the
+// cache is older than our own last write.
+func (a *Applier) InSync(ctx context.Context, desired client.Object, opts ...Option) (bool, error) {
+	p, err := a.compare(ctx, desired, opts)
+	return err == nil && p.state == same, err
+}
+
+// ApplyPartial applies u, a few fields of an object that is not ours, without
+// leaving the annotation. It sends when u is not contained in live, the object
+// as the cache has it; u gets the UID of live, so that an object deleted
+// meanwhile is not created again (the error is then a conflict). Use either
+// Apply or ApplyPartial on one object, never both: each removes what the other owns.
+func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured, live client.Object) error {
+	u = u.DeepCopy()
+	if u.GetUID() == "" && live.GetUID() != "" {
+		u.SetUID(live.GetUID())
+	}
+	key := keyOf(u.GroupVersionKind(), u)
+	fingerprint, _, err := fingerprintOf(u, comparison{})
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", key, err)
+	}
+	switch a.memory.recall(key, fingerprint, live.GetResourceVersion()) {
+	case pending, same:
+		return nil
+	case differs:
+		return a.send(ctx, key, fingerprint, u)
+	case unknown:
+	}
+	actual, err := toMap(live)
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", key, err)
+	}
+	if (comparison{}).contains(withoutType(u.Object), actual) {
+		a.memory.verified(key, fingerprint, live.GetResourceVersion())
+		return nil
+	}
+	return a.send(ctx, key, fingerprint, u)
+}
+
+// Observed reports whether obj, as read from the cache, is at least as new as
+// our last write to it. An object that we never wrote is observed.
+func (a *Applier) Observed(obj client.Object) bool {
+	gvk, err := a.client.GroupVersionKindFor(obj)
+	if err != nil {
+		return true
+	}
+	return a.memory.observed(keyOf(gvk, obj), obj.GetResourceVersion())
+}
+
+// Delete deletes obj if it still has the UID that obj carries (any UID when it
+// has none) and forgets it. An object that is gone already is no error.
+func (a *Applier) Delete(ctx context.Context, obj client.Object) error {
+	gvk, err := a.client.GroupVersionKindFor(obj)
+	if err != nil {
+		return fmt.Errorf("delete %T: %w", obj, err)
+	}
+	key := keyOf(gvk, obj)
+	var opts []client.DeleteOption
+	if uid := obj.GetUID(); uid != "" {
+		opts = append(opts, client.Preconditions{UID: &uid})
+	}
+	if err := a.client.Delete(ctx, obj, opts...); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	a.memory.forget(key)
+	return nil
+}
+
+// plan is the outcome of a comparison. intent is set when state is differs.
+type plan struct {
+	key         objectKey
+	fingerprint fingerprint
+	state       state
+	intent      intent
+}
+
+func (a *Applier) compare(ctx context.Context, desired client.Object, opts []Option) (plan, error) {
+	gvk, err := a.client.GroupVersionKindFor(desired)
+	if err != nil {
+		return plan{}, fmt.Errorf("compare %T: %w", desired, err)
+	}
+	o := options{}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	p := plan{key: keyOf(gvk, desired)}
+	p.state, err = a.fill(ctx, &p, gvk, desired, o)
+	if err != nil {
+		return plan{}, fmt.Errorf("compare %s: %w", p.key, err)
+	}
+	return p, nil
+}
+
+func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind, desired client.Object, o options) (state, error) {
+	live, err := a.newLike(gvk, desired)
+	if err != nil {
+		return unknown, err
+	}
+	version := ""
+	err = a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
+	switch {
+	case err == nil:
+		version = live.GetResourceVersion()
+	case !apierrors.IsNotFound(err):
+		return unknown, err
+	}
+	fp, raw, err := fingerprintOf(desired, o.comparison)
+	if err != nil {
+		return unknown, err
+	}
+	p.fingerprint = fp
+	known := a.memory.recall(p.key, fp, version)
+	if known == same || known == pending {
+		return known, nil
+	}
+	if p.intent, err = intentOf(gvk, raw, o.edit); err != nil {
+		return unknown, err
+	}
+	if known == differs || live.GetAnnotations()[AppliedAnnotation] != p.intent.hash {
+		return differs, nil
+	}
+	actual, err := toMap(live)
+	if err != nil {
+		return unknown, err
+	}
+	if !o.contains(withoutType(p.intent.object.Object), actual) {
+		return differs, nil
+	}
+	a.memory.verified(p.key, fp, version)
+	return same, nil
+}
+
+// newLike returns an empty object of desired's form, so that the read is
+// answered by the informer that the rest of the operator uses.
+func (a *Applier) newLike(gvk schema.GroupVersionKind, desired client.Object) (client.Object, error) {
+	if _, ok := desired.(*unstructured.Unstructured); ok {
+		u := &unstructured.Unstructured{}
+		u.SetGroupVersionKind(gvk)
+		return u, nil
+	}
+	obj, err := a.client.Scheme().New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	return obj.(client.Object), nil //nolint:forcetypeassert // same type as desired, which is one
+}
+
+func (a *Applier) send(ctx context.Context, key objectKey, fp fingerprint, u *unstructured.Unstructured) error {
+	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldOwner), client.ForceOwnership)
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", key, err)
+	}
+	a.memory.wrote(key, fp, u.GetResourceVersion())
+	log.FromContext(ctx).V(1).Info("Applied", "object", key.String(), "resourceVersion", u.GetResourceVersion())
+	return nil
+}

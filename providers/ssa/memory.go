@@ -1,0 +1,149 @@
+package ssa
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// grace is how long the cache may take to show a write before the same
+	// intent is sent again. A second write of it changes nothing on the server.
+	grace = 15 * time.Second
+	// generation bounds the memory: what nobody asked about for one to two
+	// generations is forgotten, at the cost of one full comparison.
+	generation = 10 * time.Minute
+)
+
+// state is what is known of an object in relation to an intent.
+type state int
+
+const (
+	unknown state = iota // compare intent and live object
+	same                 // the live object expresses the intent
+	pending              // written, and the cache has yet to show it
+	differs              // must be sent
+)
+
+type objectKey struct {
+	gvk schema.GroupVersionKind
+	client.ObjectKey
+}
+
+func keyOf(gvk schema.GroupVersionKind, obj client.Object) objectKey {
+	return objectKey{gvk: gvk, ObjectKey: client.ObjectKeyFromObject(obj)}
+}
+
+// String names the object for people: "VirtualService test/podinfo".
+func (k objectKey) String() string { return k.gvk.Kind + " " + k.ObjectKey.String() }
+
+// record says that at resource version the object expressed an intent.
+type record struct {
+	fingerprint fingerprint
+	version     string
+	at          time.Time
+	seen        bool // the cache has shown this version or a newer one
+}
+
+// memory remembers our writes. A write is news until the cache shows it.
+type memory struct {
+	mu            sync.Mutex
+	clock         clock.PassiveClock
+	rotated       time.Time
+	current, past map[objectKey]record
+}
+
+func newMemory(now clock.PassiveClock) *memory {
+	return &memory{clock: now, rotated: now.Now(), current: map[objectKey]record{}}
+}
+
+// recall compares what we remember with the version that the cache has ("" for
+// an object that the cache does not have).
+func (m *memory) recall(key objectKey, fp fingerprint, version string) state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.get(key)
+	switch {
+	case version == "" && (!ok || r.seen):
+		m.drop(key)
+		return differs
+	case !ok:
+		return unknown
+	case version == "" || older(version, r.version):
+		if r.fingerprint == fp && m.clock.Since(r.at) < grace {
+			return pending
+		}
+		return differs
+	}
+	if !r.seen {
+		r.seen = true
+		m.current[key] = r
+	}
+	if r.fingerprint == fp && r.version == version {
+		return same
+	}
+	return unknown
+}
+
+func (m *memory) wrote(key objectKey, fp fingerprint, version string) {
+	m.put(key, record{fingerprint: fp, version: version})
+}
+
+func (m *memory) verified(key objectKey, fp fingerprint, version string) {
+	m.put(key, record{fingerprint: fp, version: version, seen: true})
+}
+
+func (m *memory) put(key objectKey, r record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.at = m.clock.Now()
+	m.drop(key)
+	m.current[key] = r
+}
+
+func (m *memory) observed(key objectKey, version string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.get(key)
+	return !ok || r.seen || version != "" && !older(version, r.version)
+}
+
+func (m *memory) forget(key objectKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drop(key)
+}
+
+func (m *memory) drop(key objectKey) {
+	delete(m.current, key)
+	delete(m.past, key)
+}
+
+// get returns the record of key, moves it to the current generation, and lets
+// the generations grow old.
+func (m *memory) get(key objectKey) (record, bool) {
+	if m.clock.Since(m.rotated) >= generation {
+		m.past, m.current = m.current, map[objectKey]record{}
+		m.rotated = m.clock.Now()
+	}
+	if r, ok := m.current[key]; ok {
+		return r, true
+	}
+	r, ok := m.past[key]
+	if ok {
+		m.current[key] = r
+		delete(m.past, key)
+	}
+	return r, ok
+}
+
+// older reports whether version a is before b. Versions that cannot be
+// compared are not: it is better to trust the cache than to wait for ever.
+func older(a, b string) bool {
+	c, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && c < 0
+}

@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	istioNamespace = "istio-system"
+	xdsAddress     = "127.0.0.1:15010"
+
+	meshConfig = `accessLogFile: ""
+defaultConfig:
+  discoveryAddress: ` + xdsAddress + "\n"
+)
+
+// findIstioCRDs returns the file with Istio's CRDs, from the istio.io/api
+// module that this module is built with.
+func findIstioCRDs(ctx context.Context) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOPROXY=off") // the namespace has no way out
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
+		}
+		return "", fmt.Errorf("find Istio's CRDs: %w", err)
+	}
+	path := filepath.Join(string(bytes.TrimSpace(out)), "kubernetes", "customresourcedefinitions.gen.yaml")
+	if !isFile(path) {
+		return "", errors.New("Istio's CRDs are not in the module cache: run: go mod download istio.io/api")
+	}
+	return path, nil
+}
+
+// startIstio installs the CRDs, starts istiod and waits until it serves.
+func (c *Cluster) startIstio(ctx context.Context, crds string) error {
+	binary, err := Binary("pilot-discovery")
+	if err != nil {
+		return err
+	}
+	clients, err := kubernetes.NewForConfig(c.config)
+	if err != nil {
+		return err
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: istioNamespace}}
+	if _, err := clients.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("namespace of istiod: %w", err)
+	}
+	if err := c.InstallCRDs(ctx, crds); err != nil {
+		return fmt.Errorf("istio: %w", err)
+	}
+	if err := os.WriteFile(c.path("mesh.yaml"), []byte(meshConfig), 0o600); err != nil {
+		return err
+	}
+	// Every port on 127.0.0.1, and the ones a sidecar would use off: pods may
+	// listen on any port of their own addresses.
+	istiod, err := c.run("istiod", []string{"POD_NAMESPACE=" + istioNamespace, "POD_NAME=istiod", "ENABLE_CA_SERVER=false"},
+		binary, "discovery", "--kubeconfig", c.userKubeconfig(istioUser), "--meshConfig", c.path("mesh.yaml"),
+		"--grpcAddr", xdsAddress, "--secureGRPCAddr", "", "--httpAddr", "127.0.0.1:15080", "--httpsAddr", "",
+		"--monitoringAddr", "127.0.0.1:15014", "--ctrlz_port", "0",
+		"--kubernetesApiQPS", "1000", "--kubernetesApiBurst", "2000")
+	if err != nil {
+		return err
+	}
+	if err := waitFor(ctx, "istiod", readyLimit, []*process{istiod}, func(ctx context.Context) error {
+		return httpOK(ctx, http.DefaultClient, "http://127.0.0.1:15080/ready")
+	}); err != nil {
+		return err
+	}
+	c.progress("istiod is ready")
+	return nil
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/stefanprodan/podinfo/pkg/api/grpc/version"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+)
+
+// load calls podinfo at a steady rate, whether or not earlier calls are done.
+type load struct {
+	conn    *grpc.ClientConn
+	pods    *podIndex
+	record  *recorder
+	rate    float64 // a second
+	timeout time.Duration
+}
+
+// run begins with the first call that succeeds, which does not count: until
+// then the mesh does not know the service.
+func (l *load) run(ctx context.Context) {
+	client := version.NewVersionServiceClient(l.conn)
+	for {
+		attempt, cancel := context.WithTimeout(ctx, l.timeout)
+		_, err := client.Version(attempt, &version.VersionRequest{}, grpc.WaitForReady(true))
+		cancel()
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		l.record.waiting(err)
+		// A refusal comes at once.
+		if !sleepUntil(ctx, time.Now().Add(50*time.Millisecond)) {
+			return
+		}
+	}
+	l.record.begin()
+
+	interval := time.Duration(float64(time.Second) / l.rate)
+	next := time.Now()
+	for {
+		next = next.Add(interval)
+		if behind := time.Since(next); behind > time.Second {
+			next = next.Add(behind) // the machine stood still; no burst for that
+		}
+		if !sleepUntil(ctx, next) {
+			return
+		}
+		go l.call(ctx, client)
+	}
+}
+
+func (l *load) call(ctx context.Context, client version.VersionServiceClient) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	var from peer.Peer
+	began := time.Now()
+	_, err := client.Version(ctx, &version.VersionRequest{}, grpc.Peer(&from))
+	now := time.Now()
+	result := result{at: now, took: now.Sub(began), err: err}
+	if address, ok := from.Addr.(*net.TCPAddr); ok {
+		result.pod, result.reached = l.pods.lookup(address.IP.String())
+	}
+	l.record.add(result)
+}
+
+func sleepUntil(ctx context.Context, t time.Time) bool {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	latencyWindow = 10 * time.Second
+	errorsKept    = 10
+)
+
+// result is the outcome of one request.
+type result struct {
+	at      time.Time // when it was over
+	took    time.Duration
+	err     error
+	pod     podInfo
+	reached bool // whether a known pod answered
+}
+
+// report is the answer of /report. Counts are since the start, so that the
+// difference of two reports tells what happened between them.
+type report struct {
+	Started    bool              `json:"started"`
+	Total      int64             `json:"total"`
+	Failed     int64             `json:"failed"`
+	ByWorkload map[string]counts `json:"byWorkload"`
+	Errors     []string          `json:"errors"` // the last few
+	P50        float64           `json:"p50Milliseconds"`
+	P99        float64           `json:"p99Milliseconds"` // of the last 10 seconds
+}
+
+type counts struct {
+	Requests int64 `json:"requests"`
+	Failed   int64 `json:"failed"`
+}
+
+type latency struct {
+	at   time.Time
+	took time.Duration
+}
+
+type recorder struct {
+	name, namespace string // of this workload
+	service         string // host name of the called service
+	requests        *prometheus.CounterVec
+	durations       *prometheus.HistogramVec
+
+	mu        sync.Mutex
+	sum       report
+	latencies []latency
+}
+
+// labels of Istio's standard metrics.
+var labels = []string{
+	"reporter", "source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version",
+	"source_cluster", "source_canonical_service", "source_canonical_revision",
+	"destination_workload", "destination_workload_namespace", "destination_principal", "destination_app",
+	"destination_version", "destination_service", "destination_service_name", "destination_service_namespace",
+	"destination_cluster", "destination_canonical_service", "destination_canonical_revision",
+	"request_protocol", "response_code", "grpc_response_status", "response_flags", "connection_security_policy",
+}
+
+// buckets of Istio's histograms, in milliseconds.
+var buckets = []float64{
+	0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+}
+
+func newRecorder(registry *prometheus.Registry, name, namespace, service string) *recorder {
+	r := &recorder{
+		name: name, namespace: namespace, service: service, sum: report{ByWorkload: map[string]counts{}},
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "istio_requests_total", Help: "Requests, by their outcome.",
+		}, labels),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "istio_request_duration_milliseconds", Help: "Duration of requests.", Buckets: buckets,
+		}, labels),
+	}
+	registry.MustRegister(r.requests, r.durations)
+	return r
+}
+
+// waiting notes why the load has not begun.
+func (r *recorder) waiting(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.Errors = []string{err.Error()}
+}
+
+func (r *recorder) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.Started, r.sum.Errors = true, nil
+}
+
+func (r *recorder) add(res result) {
+	if !res.reached {
+		res.pod = podInfo{workload: unknown, namespace: unknown, app: unknown, version: unknown}
+	}
+	r.measure("source", res)
+	if res.reached {
+		r.measure("destination", res) // whoever did not get a request reports nothing
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := r.sum.ByWorkload[res.pod.workload]
+	r.sum.Total++
+	of.Requests++
+	if res.err != nil {
+		r.sum.Failed++
+		of.Failed++
+		r.sum.Errors = append(r.sum.Errors, res.at.UTC().Format("15:04:05.000")+" "+res.pod.workload+": "+res.err.Error())
+		r.sum.Errors = r.sum.Errors[max(0, len(r.sum.Errors)-errorsKept):]
+	}
+	r.sum.ByWorkload[res.pod.workload] = of
+	r.latencies = append(r.latencies, latency{res.at, res.took})
+	if len(r.latencies)%1000 == 0 {
+		r.dropOld(res.at)
+	}
+}
+
+func (r *recorder) measure(reporter string, res result) {
+	serviceName, rest, _ := strings.Cut(r.service, ".")
+	serviceNamespace, _, _ := strings.Cut(rest, ".")
+	code := status.Code(res.err)
+	values := prometheus.Labels{
+		"reporter": reporter, "source_workload": r.name, "source_workload_namespace": r.namespace,
+		"source_principal": unknown, "source_app": r.name, "source_version": unknown, "source_cluster": "Kubernetes",
+		"source_canonical_service": r.name, "source_canonical_revision": "latest",
+		"destination_workload": res.pod.workload, "destination_workload_namespace": res.pod.namespace,
+		"destination_principal": unknown, "destination_app": res.pod.app, "destination_version": res.pod.version,
+		"destination_service": r.service, "destination_service_name": serviceName,
+		"destination_service_namespace": serviceNamespace, "destination_cluster": "Kubernetes",
+		"destination_canonical_service": res.pod.app, "destination_canonical_revision": res.pod.version,
+		"request_protocol": "grpc", "response_code": "200", "grpc_response_status": strconv.Itoa(int(code)),
+		"response_flags": "-", "connection_security_policy": "none",
+	}
+	if reporter == "source" {
+		values["connection_security_policy"] = unknown
+	}
+	if !res.reached {
+		// Nobody answered, so the answer is the proxy's own: no healthy upstream.
+		values["response_code"], values["response_flags"] = "503", "UH"
+		if code == codes.DeadlineExceeded {
+			values["response_code"], values["response_flags"] = "504", "UT"
+		}
+	}
+	r.requests.With(values).Inc()
+	r.durations.With(values).Observe(float64(res.took) / float64(time.Millisecond))
+}
+
+func (r *recorder) report(now time.Time) report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropOld(now)
+	answer := r.sum
+	answer.Errors = slices.Clone(r.sum.Errors)
+	answer.ByWorkload = map[string]counts{}
+	for name, c := range r.sum.ByWorkload {
+		answer.ByWorkload[name] = c
+	}
+	took := make([]time.Duration, 0, len(r.latencies))
+	for _, l := range r.latencies {
+		took = append(took, l.took)
+	}
+	slices.Sort(took)
+	answer.P50, answer.P99 = quantile(took, 0.50), quantile(took, 0.99)
+	return answer
+}
+
+// dropOld is called with the lock held.
+func (r *recorder) dropOld(now time.Time) {
+	r.latencies = slices.DeleteFunc(r.latencies, func(l latency) bool { return now.Sub(l.at) > latencyWindow })
+}
+
+// quantile is in milliseconds, and 0 without values.
+func quantile(sorted []time.Duration, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	value := sorted[int(q*float64(len(sorted)-1))]
+	return float64(value) / float64(time.Millisecond)
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// faults is what goes wrong with the requests of a bad release. Health checks
+// and metrics stay right: a release that fails those never gets traffic.
+type faults struct {
+	errorPercent float64
+	delay        time.Duration
+}
+
+func faultsFromEnv() (faults, error) {
+	percent, err := number("SLUICE_ERROR_PERCENT", 100)
+	if err != nil {
+		return faults{}, err
+	}
+	delay, err := number("SLUICE_DELAY_MS", float64(time.Hour.Milliseconds()))
+	if err != nil {
+		return faults{}, err
+	}
+	return faults{errorPercent: percent, delay: time.Duration(delay * float64(time.Millisecond))}, nil
+}
+
+func number(name string, highest float64) (float64, error) {
+	value := os.Getenv(name)
+	if value == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(n >= 0 && n <= highest) {
+		return 0, fmt.Errorf("%s=%q is not a number from 0 to %v", name, value, highest)
+	}
+	return n, nil
+}
+
+// strike waits out the delay and tells whether the request is to fail.
+func (f faults) strike(ctx context.Context) bool {
+	if f.delay > 0 {
+		timer := time.NewTimer(f.delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return rand.Float64()*100 < f.errorPercent
+}
+
+func (f faults) http(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		spared := strings.HasPrefix(r.URL.Path, "/readyz") || strings.HasPrefix(r.URL.Path, "/healthz") || r.URL.Path == "/metrics"
+		if !spared && f.strike(r.Context()) {
+			http.Error(w, "injected fault", http.StatusInternalServerError)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// grpc returns the error that a call of method is to fail with, or nil.
+func (f faults) grpc(ctx context.Context, method string) error {
+	if strings.HasPrefix(method, "/grpc.health.") || strings.HasPrefix(method, "/grpc.reflection.") || !f.strike(ctx) {
+		return nil
+	}
+	return status.Error(codes.Internal, "injected fault")
+}
