@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -21,7 +22,7 @@ const flaggerLease = "flagger-leader-election"
 // refuseBesideFlagger fails while Flagger is at work in the cluster, or in the
 // one namespace that this operator is for: two operators on one Canary undo
 // each other's routes.
-func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespace string) error {
+func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespace string, clk clock.PassiveClock) error {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
@@ -37,7 +38,7 @@ func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespace str
 		return fmt.Errorf("look for a lease of Flagger's: %w", err)
 	}
 	for i := range leases.Items {
-		if l := &leases.Items[i]; held(l, time.Now()) {
+		if l := &leases.Items[i]; held(l, clk.Now()) {
 			return fmt.Errorf("Flagger is running: %s holds lease %s/%s; scale it to zero first, its Canaries are then taken over as they are",
 				*l.Spec.HolderIdentity, l.Namespace, l.Name)
 		}

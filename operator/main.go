@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -46,7 +47,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := refuseBesideFlagger(ctx, config, o.namespace); err != nil {
+	if err := refuseBesideFlagger(ctx, config, o.namespace, clock.RealClock{}); err != nil {
 		return err
 	}
 	mgr, err := newManager(ctx, config, o, wiring{})

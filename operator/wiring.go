@@ -23,7 +23,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
-	prometheusprovider "github.com/sluice-delivery/sluice/metrics/prometheus"
+	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/providers"
@@ -57,7 +57,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	rollouts := telemetry.NewRollouts(w.registry, clock.RealClock{}, version, o.meshProvider)
 	checker := canary.NewChecker(canary.CheckerConfig{
 		Provider: memoize(func(address string) (metrics.Provider, error) {
-			return prometheusprovider.New(prometheusprovider.Config{Address: address})
+			return metricfactory.New(metricfactory.Prometheus, address)
 		}),
 		MetricsServer: o.metricsServer,
 		MeshProvider:  o.meshProvider,

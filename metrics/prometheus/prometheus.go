@@ -78,7 +78,7 @@ func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	value, _, err := p.api.Query(ctx, q.Expr, p.clock.Now(), promv1.WithTimeout(timeout))
+	value, _, _, err := p.api.Query(ctx, q.Expr, p.clock.Now(), promv1.WithTimeout(timeout))
 	if err != nil {
 		return metrics.Sample{}, p.classify(q, timeout, err)
 	}

@@ -62,7 +62,6 @@ func TestQuery(t *testing.T) {
 		"no series":        {handler: vector(), wantErr: metrics.IsNoData},
 		"several series":   {handler: vector("1", "2", "3"), wantErr: metrics.IsQueryError, wantMessage: "3 series"},
 		"range vector":     {handler: success("matrix", `[]`), wantErr: metrics.IsQueryError, wantMessage: "matrix"},
-		"string":           {handler: success("string", `[1767225600,"x"]`), wantErr: metrics.IsQueryError, wantMessage: "string"},
 		"histogram":        {handler: success("vector", `[{"metric":{},"histogram":[1767225600,{"count":"1","sum":"1","buckets":[]}]}]`), wantErr: metrics.IsQueryError, wantMessage: "histogram"},
 		"parse error":      {handler: answer(400, `{"status":"error","errorType":"bad_data","error":"parse error: x"}`), wantErr: metrics.IsQueryError, wantMessage: "parse error: x"},
 		"execution error":  {handler: answer(422, `{"status":"error","errorType":"execution","error":"many-to-many"}`), wantErr: metrics.IsQueryError, wantMessage: "many-to-many"},

@@ -83,7 +83,7 @@ func (k *Checker) Result(c *v1beta1.Canary) *rollout.CheckRun {
 
 // Run starts the checks of a Canary unless the same run is under way. A run
 // for another id is called off.
-func (k *Checker) Run(c *v1beta1.Canary, id rollout.CheckID) {
+func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := client.ObjectKeyFromObject(c)
@@ -97,7 +97,7 @@ func (k *Checker) Run(c *v1beta1.Canary, id rollout.CheckID) {
 		return
 	}
 	k.stop(r)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the turn that asks for it
 	r.id, r.cancel = id, cancel
 	go k.run(ctx, c.DeepCopy(), id)
 }
@@ -179,12 +179,8 @@ func (k *Checker) query(c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics
 		return metrics.Query{Expr: metric.Query}, nil
 	}
 	apex, _, _ := c.ServiceNames()
-	interval := metric.Interval
-	if interval == "" {
-		interval = "1m"
-	}
 	expr, err := builtin.Expr(c.GetProvider(k.MeshProvider), metric.Name, builtin.Vars{
-		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Service: apex, Interval: interval,
+		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Service: apex, Interval: metric.GetInterval(),
 	})
 	return metrics.Query{Expr: expr}, err
 }

@@ -167,7 +167,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // so that the status stops telling of it
 	}
 	if decision.RunChecks != nil {
-		r.Checker.Run(c, *decision.RunChecks)
+		r.Checker.Run(ctx, c, *decision.RunChecks)
 	}
 	return ctrl.Result{RequeueAfter: decision.RequeueAfter}, nil
 }

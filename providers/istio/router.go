@@ -68,7 +68,8 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 			return state, nil
 		}
 	}
-	state.InSync = state.Exists
+	// The cache may have moved on since the traffic was read.
+	state.InSync = state.Exists && state.Traffic == route.Traffic
 	return state, nil
 }
 

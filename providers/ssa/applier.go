@@ -126,13 +126,17 @@ func (a *Applier) Observed(obj client.Object) bool {
 }
 
 // Delete deletes obj if it still has the UID that obj carries (any UID when it
-// has none) and forgets it. An object that is gone already is no error.
+// has none). An object that is gone already is no error; one that the cache
+// still shows after we deleted it costs no second request.
 func (a *Applier) Delete(ctx context.Context, obj client.Object) error {
 	gvk, err := a.client.GroupVersionKindFor(obj)
 	if err != nil {
 		return fmt.Errorf("delete %T: %w", obj, err)
 	}
 	key := keyOf(gvk, obj)
+	if a.memory.isGone(key, obj.GetUID()) {
+		return nil
+	}
 	var opts []client.DeleteOption
 	if uid := obj.GetUID(); uid != "" {
 		opts = append(opts, client.Preconditions{UID: &uid})
@@ -140,7 +144,7 @@ func (a *Applier) Delete(ctx context.Context, obj client.Object) error {
 	if err := a.client.Delete(ctx, obj, opts...); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %s: %w", key, err)
 	}
-	a.memory.forget(key)
+	a.memory.deleted(key, obj.GetUID())
 	return nil
 }
 
@@ -177,8 +181,9 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	version := ""
 	err = a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
 	switch {
-	case err == nil:
+	case err == nil && !a.memory.isGone(p.key, live.GetUID()):
 		version = live.GetResourceVersion()
+	case err == nil: // the cache shows what we deleted
 	case !apierrors.IsNotFound(err):
 		return unknown, err
 	}

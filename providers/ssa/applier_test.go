@@ -24,6 +24,7 @@ type world struct {
 	client.Client
 
 	applies int
+	deletes int
 	frozen  map[client.ObjectKey]client.Object // what the cache shows; nil value: not there
 	clock   *clocktesting.FakePassiveClock
 	applier *Applier
@@ -36,7 +37,7 @@ func newWorld(t *testing.T, objs ...client.Object) *world {
 		clock:  clocktesting.NewFakePassiveClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
 	}
 	w.Client = fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objs...).
-		WithInterceptorFuncs(interceptor.Funcs{Apply: w.countApply, Get: w.cachedGet}).Build()
+		WithInterceptorFuncs(interceptor.Funcs{Apply: w.countApply, Delete: w.countDelete, Get: w.cachedGet}).Build()
 	w.applier = newApplier(w.Client, w.clock)
 	return w
 }
@@ -44,6 +45,11 @@ func newWorld(t *testing.T, objs ...client.Object) *world {
 func (w *world) countApply(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 	w.applies++
 	return c.Apply(ctx, obj, opts...)
+}
+
+func (w *world) countDelete(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+	w.deletes++
+	return c.Delete(ctx, obj, opts...)
 }
 
 func (w *world) cachedGet(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
@@ -257,17 +263,35 @@ func TestApplyPartial(t *testing.T) {
 	}
 }
 
-func TestDeleteForgets(t *testing.T) {
+func TestDelete(t *testing.T) {
 	w := newWorld(t)
+	theirs := deployment("podinfo:0")
+	theirs.UID = "u1"
+	if err := w.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
 	w.apply(t, deployment("podinfo:1"))
-	for range 2 { // the second time it is gone already
+	w.wantApplies(t, 1)
+	old := w.live(t)
+	w.frozen[primaryKey] = old
+	for range 2 { // the cache still shows it the second time
+		if err := w.applier.Delete(t.Context(), old.DeepCopy()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.deletes != 1 {
+		t.Errorf("%d requests to delete it", w.deletes)
+	}
+	w.wantInSync(t, deployment("podinfo:1"), false)
+	w.apply(t, deployment("podinfo:1"))
+	w.wantApplies(t, 2)
+	delete(w.frozen, primaryKey)
+	w.wantInSync(t, deployment("podinfo:1"), true)
+	for range 2 { // gone already the second time
 		if err := w.applier.Delete(t.Context(), deployment("")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.frozen[primaryKey] = nil
-	w.apply(t, deployment("podinfo:1"))
-	w.wantApplies(t, 2)
 }
 
 func TestMemoryIsBounded(t *testing.T) {

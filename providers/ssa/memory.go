@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,7 +47,8 @@ type record struct {
 	fingerprint fingerprint
 	version     string
 	at          time.Time
-	seen        bool // the cache has shown this version or a newer one
+	seen        bool      // the cache has shown this version or a newer one
+	gone        types.UID // what we deleted; then there is no version
 }
 
 // memory remembers our writes. A write is news until the cache shows it.
@@ -97,6 +99,20 @@ func (m *memory) verified(key objectKey, fp fingerprint, version string) {
 	m.put(key, record{fingerprint: fp, version: version, seen: true})
 }
 
+// deleted remembers that we deleted the object with this UID, "" for whatever was there.
+func (m *memory) deleted(key objectKey, uid types.UID) {
+	m.put(key, record{gone: uid, seen: true})
+}
+
+// isGone reports whether the object with this UID, which the cache may still
+// show, was deleted by us a short while ago.
+func (m *memory) isGone(key objectKey, uid types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.get(key)
+	return ok && uid != "" && r.gone == uid && m.clock.Since(r.at) < grace
+}
+
 func (m *memory) put(key objectKey, r record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,12 +126,6 @@ func (m *memory) observed(key objectKey, version string) bool {
 	defer m.mu.Unlock()
 	r, ok := m.get(key)
 	return !ok || r.seen || version != "" && !older(version, r.version)
-}
-
-func (m *memory) forget(key objectKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.drop(key)
 }
 
 func (m *memory) drop(key objectKey) {

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/kubernetes"
 	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -228,10 +229,7 @@ func (n *node) report(ctx context.Context, object *corev1.Pod, current *pod) err
 	if equality.Semantic.DeepEqual(*status, object.Status) {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": object.UID}, // never onto a namesake
-		"status":   status,
-	})
+	patch, err := statusPatch(object, status)
 	if err != nil {
 		return err
 	}
@@ -240,6 +238,23 @@ func (n *node) report(ctx context.Context, object *corev1.Pod, current *pod) err
 		return nil
 	}
 	return err
+}
+
+// statusPatch says what differs, as a kubelet does: a plain merge would keep
+// the reasons of conditions that have none any more.
+func statusPatch(object *corev1.Pod, status *corev1.PodStatus) ([]byte, error) {
+	before, err := json.Marshal(corev1.Pod{Status: object.Status})
+	if err != nil {
+		return nil, err
+	}
+	after, err := json.Marshal(corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{UID: object.UID}, // never onto a namesake
+		Status:     *status,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
 }
 
 func (n *node) running(key string) *pod {

@@ -48,6 +48,13 @@ func testPods(t *testing.T, api client.Client) {
 			t.Fatalf("enable readiness: %d, %v", code, err)
 		}
 		waitReady(t, api, "unready")
+		pods, err := podsOf(t.Context(), api, "unready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ready, reason := readiness(&pods[0]); !ready || reason != "" {
+			t.Errorf("ready is %v with the reason %q after readiness was enabled", ready, reason)
+		}
 	})
 
 	t.Run("with a gRPC probe", func(t *testing.T) {
@@ -107,14 +114,11 @@ func testPods(t *testing.T, api client.Client) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		remove(t, api, "plain")
+		removeAll(t, api, "plain", "unready", "health", "faulty", "crashing")
 		for _, pod := range pods {
 			if err := checkTCP(t.Context(), net.JoinHostPort(pod.Status.PodIP, "9898")); err == nil {
 				t.Errorf("%s is gone, but its server still listens", pod.Name)
 			}
-		}
-		for _, name := range []string{"unready", "health", "faulty", "crashing"} {
-			remove(t, api, name)
 		}
 	})
 }
@@ -124,23 +128,27 @@ func testManyPods(t *testing.T, api client.Client) {
 		pod.Annotations = map[string]string{ProcessAnnotation: "none"}
 	}))
 	waitReady(t, api, "many")
-	remove(t, api, "many")
+	removeAll(t, api, "many")
 }
 
-// remove deletes a Deployment and waits until its pods are gone.
-func remove(t *testing.T, api client.Client, name string) {
+// removeAll deletes Deployments and waits until their pods are gone.
+func removeAll(t *testing.T, api client.Client, names ...string) {
 	t.Helper()
-	object := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: testNamespace}}
-	if err := api.Delete(t.Context(), object, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "deletion of "+name, func(ctx context.Context) error {
-		pods, err := podsOf(ctx, api, name)
-		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d pods are left", len(pods))
+	for _, name := range names {
+		object := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: testNamespace}}
+		if err := api.Delete(t.Context(), object, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+			t.Fatal(err)
 		}
-		return err
-	})
+	}
+	for _, name := range names {
+		eventually(t, "deletion of "+name, func(ctx context.Context) error {
+			pods, err := podsOf(ctx, api, name)
+			if err == nil && len(pods) > 0 {
+				err = fmt.Errorf("%d pods are left", len(pods))
+			}
+			return err
+		})
+	}
 }
 
 // waitAnswering returns the Deployment's pod once its server answers at all.

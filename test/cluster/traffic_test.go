@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -12,7 +13,9 @@ import (
 
 	istionetworking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,13 +49,13 @@ func testTraffic(t *testing.T, c *Cluster, api client.Client) {
 	waitReady(t, api, "podinfo-new")
 
 	clock := time.Now()
-	client, err := c.StartClient(t.Context(), ClientOptions{
+	caller, err := c.StartClient(t.Context(), ClientOptions{
 		Target: "podinfo.test.svc.cluster.local:9999", Namespace: testNamespace, Rate: 200,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := awaitShare(t, client, 0.7)
+	report := awaitShare(t, caller, 0.7)
 	t.Logf("70/30 after %v: %+v", time.Since(clock).Round(time.Millisecond), report)
 	if failed := report.ByWorkload["podinfo-old"].Failed; failed != 0 {
 		t.Errorf("%d requests to the good release failed", failed)
@@ -67,8 +70,10 @@ func testTraffic(t *testing.T, c *Cluster, api client.Client) {
 		t.Fatal(err)
 	}
 	clock = time.Now()
-	report = awaitShare(t, client, 0.2)
+	report = awaitShare(t, caller, 0.2)
 	t.Logf("20/80 after %v: %+v", time.Since(clock).Round(time.Millisecond), report)
+
+	testRollingUpdate(t, api, caller)
 
 	eventually(t, "Istio's metrics in Prometheus", func(ctx context.Context) error {
 		const failures = `sum(rate(istio_requests_total{reporter="destination",destination_workload_namespace="test",` +
@@ -80,6 +85,45 @@ func testTraffic(t *testing.T, c *Cluster, api client.Client) {
 		}
 		return err
 	})
+}
+
+// testRollingUpdate replaces pods under load: endings and beginnings that are
+// as graceful as a kubelet's cost no request.
+func testRollingUpdate(t *testing.T, api client.Client, c *Client) {
+	t.Helper()
+	before, err := c.Report(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d appsv1.Deployment
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: "podinfo-old"}, &d); err != nil {
+		t.Fatal(err)
+	}
+	pods, err := podsOf(t.Context(), api, "podinfo-old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Spec.Template.Annotations = map[string]string{"restarted": "yes"}
+	if err := api.Update(t.Context(), &d); err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range pods {
+		eventually(t, "the end of "+old.Name, func(ctx context.Context) error {
+			err := api.Get(ctx, client.ObjectKeyFromObject(&old), &corev1.Pod{})
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return errors.Join(err, errors.New("it is still there"))
+		})
+	}
+	after, err := c.Report(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := after.Sub(before)
+	if good := seen.ByWorkload["podinfo-old"]; good.Requests == 0 || good.Failed > 0 || seen.ByWorkload[UnknownWorkload].Failed > 0 {
+		t.Errorf("want no failure while pods were replaced, got %+v", seen)
+	}
 }
 
 func split(old int32) []*istionetworking.HTTPRouteDestination {

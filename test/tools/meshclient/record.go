@@ -55,8 +55,22 @@ type recorder struct {
 	durations       *prometheus.HistogramVec
 
 	mu        sync.Mutex
+	series    map[seriesKey]series
 	sum       report
 	latencies []latency
+}
+
+// seriesKey is all that a request's labels depend on.
+type seriesKey struct {
+	reporter string
+	pod      podInfo
+	reached  bool
+	code     codes.Code
+}
+
+type series struct {
+	requests  prometheus.Counter
+	durations prometheus.Observer
 }
 
 // labels of Istio's standard metrics.
@@ -77,6 +91,7 @@ var buckets = []float64{
 func newRecorder(registry *prometheus.Registry, name, namespace, service string) *recorder {
 	r := &recorder{
 		name: name, namespace: namespace, service: service, sum: report{ByWorkload: map[string]counts{}},
+		series: map[seriesKey]series{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "istio_requests_total", Help: "Requests, by their outcome.",
 		}, labels),
@@ -105,13 +120,12 @@ func (r *recorder) add(res result) {
 	if !res.reached {
 		res.pod = podInfo{workload: unknown, namespace: unknown, app: unknown, version: unknown}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.measure("source", res)
 	if res.reached {
 		r.measure("destination", res) // whoever did not get a request reports nothing
 	}
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	of := r.sum.ByWorkload[res.pod.workload]
 	r.sum.Total++
 	of.Requests++
@@ -128,34 +142,45 @@ func (r *recorder) add(res result) {
 	}
 }
 
+// measure is called with the lock held.
 func (r *recorder) measure(reporter string, res result) {
+	key := seriesKey{reporter, res.pod, res.reached, status.Code(res.err)}
+	known, found := r.series[key]
+	if !found {
+		values := r.labelsOf(key)
+		known = series{r.requests.With(values), r.durations.With(values)}
+		r.series[key] = known
+	}
+	known.requests.Inc()
+	known.durations.Observe(float64(res.took) / float64(time.Millisecond))
+}
+
+func (r *recorder) labelsOf(key seriesKey) prometheus.Labels {
 	serviceName, rest, _ := strings.Cut(r.service, ".")
 	serviceNamespace, _, _ := strings.Cut(rest, ".")
-	code := status.Code(res.err)
 	values := prometheus.Labels{
-		"reporter": reporter, "source_workload": r.name, "source_workload_namespace": r.namespace,
+		"reporter": key.reporter, "source_workload": r.name, "source_workload_namespace": r.namespace,
 		"source_principal": unknown, "source_app": r.name, "source_version": unknown, "source_cluster": "Kubernetes",
 		"source_canonical_service": r.name, "source_canonical_revision": "latest",
-		"destination_workload": res.pod.workload, "destination_workload_namespace": res.pod.namespace,
-		"destination_principal": unknown, "destination_app": res.pod.app, "destination_version": res.pod.version,
+		"destination_workload": key.pod.workload, "destination_workload_namespace": key.pod.namespace,
+		"destination_principal": unknown, "destination_app": key.pod.app, "destination_version": key.pod.version,
 		"destination_service": r.service, "destination_service_name": serviceName,
 		"destination_service_namespace": serviceNamespace, "destination_cluster": "Kubernetes",
-		"destination_canonical_service": res.pod.app, "destination_canonical_revision": res.pod.version,
-		"request_protocol": "grpc", "response_code": "200", "grpc_response_status": strconv.Itoa(int(code)),
+		"destination_canonical_service": key.pod.app, "destination_canonical_revision": key.pod.version,
+		"request_protocol": "grpc", "response_code": "200", "grpc_response_status": strconv.Itoa(int(key.code)),
 		"response_flags": "-", "connection_security_policy": "none",
 	}
-	if reporter == "source" {
+	if key.reporter == "source" {
 		values["connection_security_policy"] = unknown
 	}
-	if !res.reached {
+	if !key.reached {
 		// Nobody answered, so the answer is the proxy's own: no healthy upstream.
 		values["response_code"], values["response_flags"] = "503", "UH"
-		if code == codes.DeadlineExceeded {
+		if key.code == codes.DeadlineExceeded {
 			values["response_code"], values["response_flags"] = "504", "UT"
 		}
 	}
-	r.requests.With(values).Inc()
-	r.durations.With(values).Observe(float64(res.took) / float64(time.Millisecond))
+	return values
 }
 
 func (r *recorder) report(now time.Time) report {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -67,6 +68,20 @@ func (f faults) http(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (f faults) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := f.grpc(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return next(ctx, request)
+}
+
+func (f faults) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := f.grpc(stream.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return next(server, stream)
 }
 
 // grpc returns the error that a call of method is to fail with, or nil.

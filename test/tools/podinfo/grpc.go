@@ -9,9 +9,11 @@ import (
 	"strconv"
 
 	podgrpc "github.com/stefanprodan/podinfo/pkg/api/grpc"
+	"github.com/stefanprodan/podinfo/pkg/api/grpc/version"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -35,12 +37,16 @@ func serveGRPC(config podgrpc.Config, f faults, logger *zap.Logger) (*grpc.Serve
 	inner.ListenAndServe()
 	backend, err := grpc.NewClient(fmt.Sprintf("passthrough:///127.0.0.1:%d", config.Port),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")})))
 	if err != nil {
 		return nil, err
 	}
-	front := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(
-		func(_ any, stream grpc.ServerStream) error { return proxy(f, backend, stream) }))
+	front := grpc.NewServer(
+		grpc.ForceServerCodecV2(rawCodec{encoding.GetCodecV2("proto")}),
+		grpc.UnaryInterceptor(f.unary), grpc.StreamInterceptor(f.stream),
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return proxy(backend, stream) }))
+	// What is called most needs no detour.
+	version.RegisterVersionServiceServer(front, &podgrpc.VersionServer{})
 	go func() {
 		if err := front.Serve(listener); err != nil {
 			logger.Fatal("gRPC server crashed", zap.Error(err))
@@ -58,12 +64,9 @@ func freePort() (int, error) {
 }
 
 // proxy passes a call of any method on, message by message.
-func proxy(f faults, backend *grpc.ClientConn, in grpc.ServerStream) error {
+func proxy(backend *grpc.ClientConn, in grpc.ServerStream) error {
 	ctx := in.Context()
 	method, _ := grpc.MethodFromServerStream(in)
-	if err := f.grpc(ctx, method); err != nil {
-		return err
-	}
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
 		ctx = metadata.NewOutgoingContext(ctx, md.Copy())
 	}
@@ -106,26 +109,22 @@ func copyMessages(send, receive func(any) error) error {
 // rawMessage is an encoded message that nobody looks into.
 type rawMessage struct{ bytes []byte }
 
-type rawCodec struct{}
+// rawCodec passes rawMessages through and leaves all else to another codec.
+type rawCodec struct{ encoding.CodecV2 }
 
 // Marshal implements encoding.CodecV2.
-func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	message, ok := v.(*rawMessage)
-	if !ok {
-		return nil, fmt.Errorf("unexpected message %T", v)
+func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if message, ok := v.(*rawMessage); ok {
+		return mem.BufferSlice{mem.SliceBuffer(message.bytes)}, nil
 	}
-	return mem.BufferSlice{mem.SliceBuffer(message.bytes)}, nil
+	return c.CodecV2.Marshal(v)
 }
 
 // Unmarshal implements encoding.CodecV2.
-func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	message, ok := v.(*rawMessage)
-	if !ok {
-		return fmt.Errorf("unexpected message %T", v)
+func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	if message, ok := v.(*rawMessage); ok {
+		message.bytes = data.Materialize()
+		return nil
 	}
-	message.bytes = data.Materialize()
-	return nil
+	return c.CodecV2.Unmarshal(data, v)
 }
-
-// Name implements encoding.CodecV2; the messages are protocol buffers.
-func (rawCodec) Name() string { return "proto" }
