@@ -3,10 +3,12 @@
 package routertest
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
@@ -173,14 +175,9 @@ func (w World) eventually(t *testing.T, what string, condition func() bool) {
 	if limit == 0 {
 		limit = 10 * time.Second
 	}
-	deadline := time.After(limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %s: router %s", limit, what)
-		}
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, limit, true,
+		func(context.Context) (bool, error) { return condition(), nil })
+	if err != nil {
+		t.Fatalf("not within %s: router %s", limit, what)
 	}
 }

@@ -71,7 +71,9 @@ func (m *memory) recall(key objectKey, fp fingerprint, version string) state {
 	r, ok := m.get(key)
 	switch {
 	case version == "" && (!ok || r.seen):
-		m.drop(key)
+		if r.gone == "" {
+			m.drop(key)
+		}
 		return differs
 	case !ok:
 		return unknown

@@ -47,13 +47,14 @@ type container struct {
 	rushed   chan struct{} // closed and made anew when killAt moves forward
 }
 
-func startContainer(object *corev1.Pod, spec *corev1.Container, ip string, options runtimeOptions) *container {
+func startContainer(ctx context.Context, object *corev1.Pod, spec *corev1.Container, ip string, options runtimeOptions) *container {
 	c := &container{
 		spec: spec, uid: object.UID, ip: ip, changed: options.changed,
 		done: make(chan struct{}), rushed: make(chan struct{}),
 		log: filepath.Join(options.logs, object.Namespace+"_"+object.Name+"_"+spec.Name+".log"),
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	base := context.WithoutCancel(ctx)
+	c.ctx, c.cancel = context.WithCancel(base)
 	if !runsPodinfo(object, spec) {
 		c.state.Running = &corev1.ContainerStateRunning{StartedAt: metav1.Now()}
 		c.ready = true
@@ -62,18 +63,18 @@ func startContainer(object *corev1.Pod, spec *corev1.Container, ip string, optio
 	c.state.Waiting = &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
 	c.argv = append([]string{options.binary}, arguments(spec)...)
 	c.env = environment(object, spec, ip)
-	go c.run()
+	go c.run(base)
 	return c
 }
 
 // run keeps the container's process alive until the container is stopped.
-func (c *container) run() {
+func (c *container) run(base context.Context) {
 	defer c.changed()
 	defer close(c.done)
 	backoff := firstBackoff
 	for c.ctx.Err() == nil {
 		began := time.Now()
-		c.runOnce()
+		c.runOnce(base)
 		if time.Since(began) > steadyRun {
 			backoff = firstBackoff
 		}
@@ -88,7 +89,7 @@ func (c *container) run() {
 }
 
 // runOnce starts the process and returns after its end.
-func (c *container) runOnce() {
+func (c *container) runOnce(base context.Context) {
 	p, err := startProcess(c.spec.Name, c.log, c.env, c.argv...)
 	if err != nil {
 		c.set(func() {
@@ -105,7 +106,7 @@ func (c *container) runOnce() {
 		c.state = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}
 	})
 	// The readiness probe goes on during termination, as a kubelet's does.
-	probing, stopProbing := context.WithCancel(context.Background())
+	probing, stopProbing := context.WithCancel(base)
 	var probes sync.WaitGroup
 	probes.Go(func() {
 		watchReadiness(probing, c.spec, c.ip, func(ready bool) { c.set(func() { c.ready = ready }) })

@@ -44,7 +44,7 @@ func findIstioCRDs(ctx context.Context) (string, error) {
 	}
 	path := filepath.Join(string(bytes.TrimSpace(out)), "kubernetes", "customresourcedefinitions.gen.yaml")
 	if !isFile(path) {
-		return "", errors.New("Istio's CRDs are not in the module cache: run: go mod download istio.io/api")
+		return "", errors.New("the CRDs of Istio are not in the module cache: run: go mod download istio.io/api")
 	}
 	return path, nil
 }

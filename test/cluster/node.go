@@ -193,7 +193,7 @@ func (n *node) begin(ctx context.Context, key string, object *corev1.Pod) (*pod,
 	if err != nil {
 		return nil, err
 	}
-	started := newPod(object, ip, runtimeOptions{
+	started := newPod(ctx, object, ip, runtimeOptions{
 		binary: n.podBinary, logs: n.logs, changed: func() { n.queue.Add(key) },
 	})
 	n.pods[key] = started

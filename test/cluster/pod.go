@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -31,11 +32,12 @@ type pod struct {
 	containers []*container
 }
 
-// newPod starts the pod's containers.
-func newPod(object *corev1.Pod, ip string, options runtimeOptions) *pod {
+// newPod starts the pod's containers. They run until they are stopped; the end
+// of ctx does not end them.
+func newPod(ctx context.Context, object *corev1.Pod, ip string, options runtimeOptions) *pod {
 	p := &pod{uid: object.UID, ip: ip, started: metav1.Now()}
 	for i := range object.Spec.Containers {
-		p.containers = append(p.containers, startContainer(object, &object.Spec.Containers[i], ip, options))
+		p.containers = append(p.containers, startContainer(ctx, object, &object.Spec.Containers[i], ip, options))
 	}
 	return p
 }

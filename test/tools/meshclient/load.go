@@ -64,7 +64,7 @@ func (l *load) call(ctx context.Context, client version.VersionServiceClient) {
 	now := time.Now()
 	result := result{at: now, took: now.Sub(began), err: err}
 	if address, ok := from.Addr.(*net.TCPAddr); ok {
-		result.pod, result.reached = l.pods.lookup(address.IP.String())
+		result.pod, result.reached = l.pods.lookup(ctx, address.IP.String())
 	}
 	l.record.add(result)
 }

@@ -73,11 +73,11 @@ func (i *podIndex) put(pod *corev1.Pod) {
 
 // lookup asks the API server itself for an address that the watch has not
 // brought yet: istiod's may be faster.
-func (i *podIndex) lookup(ip string) (podInfo, bool) {
+func (i *podIndex) lookup(ctx context.Context, ip string) (podInfo, bool) {
 	if info, found := i.get(ip); found {
 		return info, true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the request is over
 	defer cancel()
 	pods, err := i.clients.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "status.podIP=" + ip})
 	if err == nil {

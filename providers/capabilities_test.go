@@ -1,0 +1,60 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+func TestCheck(t *testing.T) {
+	all := Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	for name, tc := range map[string]struct {
+		change    func(*v1beta1.Canary)
+		wantField string
+	}{
+		"plain":            {func(*v1beta1.Canary) {}, ""},
+		"match":            {func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{{}} }, "spec.analysis.match"},
+		"mirror":           {func(c *v1beta1.Canary) { c.Spec.Analysis.Mirror = true }, "spec.analysis.mirror"},
+		"session affinity": {func(c *v1beta1.Canary) { c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{} }, "spec.analysis.sessionAffinity"},
+		"tcp":              {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "tcp" }, "spec.service.appProtocol"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &v1beta1.Canary{Spec: v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{}}}
+			tc.change(c)
+			if err := all.Check("mesh", c); err != nil {
+				t.Errorf("with every capability: %v", err)
+			}
+			err := Capabilities{Weighted: true}.Check("mesh", c)
+			if IsUnsupported(err) != (tc.wantField != "") {
+				t.Fatalf("error %v", err)
+			}
+			if tc.wantField != "" && (!strings.Contains(err.Error(), tc.wantField) || !strings.Contains(err.Error(), `"mesh"`)) {
+				t.Errorf("message %q", err)
+			}
+		})
+	}
+}
+
+func TestErrorsAreToldApart(t *testing.T) {
+	checks := map[string]func(error) bool{
+		"invalid": IsInvalid, "unsupported": IsUnsupported, "conflict": IsConflict,
+		"not installed": IsNotInstalled, "unknown router": IsUnknownRouter,
+	}
+	for name, err := range map[string]error{
+		"invalid":        &InvalidError{},
+		"unsupported":    &UnsupportedError{},
+		"conflict":       &ConflictError{},
+		"not installed":  ErrNotInstalled,
+		"unknown router": &UnknownRouterError{},
+		"any other":      errors.New("x"),
+	} {
+		for check, is := range checks {
+			if got := is(fmt.Errorf("wrapped: %w", err)); got != (name == check) {
+				t.Errorf("%s error is %s: %v", name, check, got)
+			}
+		}
+	}
+}

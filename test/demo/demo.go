@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
+)
+
+const (
+	rate         = 100 // requests a second
+	errorPercent = 50  // of the bad release
+	canaryName   = rig.Name
+)
+
+// stage is one part of the show and what must come of it.
+type stage struct {
+	title   string
+	begin   func(context.Context) error
+	phase   v1beta1.CanaryPhase // at its end
+	mayFail bool                // whether the canary's own requests may fail
+	limit   time.Duration
+}
+
+// run is the whole show.
+func run(ctx context.Context, out io.Writer, keep bool) (err error) {
+	fmt.Fprintln(out, "Sluice demo: a real Kubernetes API, a real Istio, real requests. Bringing them up:")
+	r, err := rig.Start(ctx, "", out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Stop()) }()
+
+	if _, err := r.StartOperator(ctx, ""); err != nil {
+		return err
+	}
+	if err := r.DeployPodinfo(ctx); err != nil {
+		return err
+	}
+	caller, err := r.Call(ctx, rate)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\npodinfo 6.0.0 serves, and a client in the mesh calls it %d times a second.\n", rate)
+
+	var summary []result
+	for _, s := range []stage{
+		{
+			title: "A Canary is applied: the running application is taken over",
+			begin: func(ctx context.Context) error { return r.Create(ctx, "canary.yaml") },
+			phase: v1beta1.PhaseInitialized, limit: time.Minute,
+		},
+		{
+			title: "Release 6.0.1, which is good",
+			begin: func(ctx context.Context) error { return r.Release(ctx, "6.0.1") },
+			phase: v1beta1.PhaseSucceeded, limit: 2 * time.Minute,
+		},
+		{
+			title: fmt.Sprintf("Release 6.0.2, which answers %d%% of its requests with an error", errorPercent),
+			begin: func(ctx context.Context) error {
+				return r.Release(ctx, "6.0.2", corev1.EnvVar{Name: "SLUICE_ERROR_PERCENT", Value: fmt.Sprint(errorPercent)})
+			},
+			phase: v1beta1.PhaseFailed, mayFail: true, limit: 2 * time.Minute,
+		},
+	} {
+		got, err := perform(ctx, out, r, caller, s)
+		summary = append(summary, got)
+		if err != nil {
+			printSummary(out, summary)
+			return fmt.Errorf("%s: %w", s.title, err)
+		}
+	}
+	if err := story(ctx, out, r); err != nil {
+		return err
+	}
+	printSummary(out, summary)
+	if keep {
+		return stay(ctx, out, r)
+	}
+	return nil
+}
+
+// perform shows one stage until its phase has come and the canary's pods are
+// gone, and judges the requests of that time.
+func perform(ctx context.Context, out io.Writer, r *rig.Rig, caller *cluster.Client, s stage) (result, error) {
+	got := result{title: s.title, began: time.Now()}
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	fmt.Fprintf(out, "\n== %s\n\n%s\n", s.title, header)
+
+	before, err := caller.Report(ctx)
+	if err != nil {
+		return got, err
+	}
+	if err := s.begin(ctx); err != nil {
+		return got, err
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last := before
+	for ended := false; !ended; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return got, fmt.Errorf("%s was not reached within %s", s.phase, s.limit)
+		}
+		c, err := r.Canary(ctx)
+		if err != nil {
+			return got, err
+		}
+		now, err := caller.Report(ctx)
+		if err != nil {
+			return got, err
+		}
+		row(out, time.Since(got.began), c, now.Sub(last))
+		got.see(c)
+		last = now
+		drained, err := r.TargetAtZero(ctx)
+		if err != nil {
+			return got, err
+		}
+		ended = c.Status.Phase == s.phase && drained
+		if wrong := wrongEnd(c.Status.Phase, s.phase); wrong != nil {
+			return got, wrong
+		}
+	}
+	got.requests = last.Sub(before)
+	return got, got.judge(s)
+}
+
+// wrongEnd tells when a release ended the other way round.
+func wrongEnd(is, want v1beta1.CanaryPhase) error {
+	if is == v1beta1.PhaseFailed && want == v1beta1.PhaseSucceeded {
+		return errors.New("the good release was rolled back")
+	}
+	return nil
+}
+
+// stay keeps the cluster up for as long as the user wants it.
+func stay(ctx context.Context, out io.Writer, r *rig.Rig) error {
+	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. In another terminal:\n\n"+
+		"  export KUBECONFIG=%s\n  kubectl -n %s get canaries\n  kubectl -n %s describe canary %s\n"+
+		"  kubectl -n %s set image deployment/%s podinfod=ghcr.io/stefanprodan/podinfo:6.0.3\n",
+		r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name)
+	<-ctx.Done()
+	return nil
+}
+
+// story shows what people see with kubectl.
+func story(ctx context.Context, out io.Writer, r *rig.Rig) error {
+	for _, args := range [][]string{
+		{"-n", rig.Namespace, "get", "canaries"},
+		{"-n", rig.Namespace, "get", "events", "--field-selector", "involvedObject.kind=Canary", "-o",
+			"custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message", "--sort-by=.metadata.creationTimestamp"},
+	} {
+		text, err := r.Kubectl(ctx, args...)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "\n$ kubectl -n %s %s %s\n%s", rig.Namespace, args[2], args[3], text)
+	}
+	return nil
+}

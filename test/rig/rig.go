@@ -1,0 +1,245 @@
+// Package rig puts the operator to work in an embedded cluster with a real
+// mesh, real requests and real metrics. The end-to-end tests and the demo stand
+// on it.
+package rig
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/test/cluster"
+)
+
+// Namespace and Name of the application that is released, and of its Canary.
+const (
+	Namespace = "test"
+	Name      = "podinfo"
+)
+
+// grpcPort is what the mesh client calls, see manifests/podinfo.yaml.
+const grpcPort = "9999"
+
+// operatorPort is where the operator's own server listens.
+const operatorPort = "8080"
+
+//go:embed manifests
+var manifests embed.FS
+
+// Rig is a running cluster in which an operator can be put to work.
+type Rig struct {
+	*cluster.Cluster
+	// API is a client with the rights of an administrator and no cache.
+	API client.Client
+}
+
+// Start brings up a cluster with Istio, Prometheus and Sluice's CRDs.
+func Start(ctx context.Context, dir string, progress io.Writer) (*Rig, error) {
+	c, err := cluster.Start(ctx, cluster.Options{Dir: dir, Progress: progress, Node: true, Istio: true, Prometheus: true})
+	if err != nil {
+		return nil, err
+	}
+	r := &Rig{Cluster: c}
+	if err := r.setUp(ctx); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return r, nil
+}
+
+func (r *Rig) setUp(ctx context.Context) error {
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	if err := r.InstallCRDs(ctx, filepath.Join(root, "charts", "sluice", "crds")); err != nil {
+		return err
+	}
+	scheme, err := Scheme()
+	if err != nil {
+		return err
+	}
+	r.API, err = r.Client(scheme)
+	return err
+}
+
+// Scheme knows every kind that the operator works with.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), istionetworking.AddToScheme(scheme))
+}
+
+// StartOperator runs bin/sluice with the rights of kubeconfig, empty for an
+// administrator's, and waits until it is ready.
+func (r *Rig) StartOperator(ctx context.Context, kubeconfig string, args ...string) (*cluster.Program, error) {
+	binary, err := cluster.Binary("sluice")
+	if err != nil {
+		return nil, err
+	}
+	if kubeconfig == "" {
+		kubeconfig = r.Kubeconfig()
+	}
+	argv := append([]string{binary, "-kubeconfig", kubeconfig, "-port", operatorPort, "-metrics-server", r.PrometheusURL()}, args...)
+	operator, err := r.StartProgram("sluice", nil, argv...)
+	if err != nil {
+		return nil, err
+	}
+	return operator, Await(ctx, "the operator", 30*time.Second, func(ctx context.Context) error {
+		if err := operator.Err(); err != nil {
+			return err
+		}
+		return r.OperatorReady(ctx)
+	})
+}
+
+// OperatorReady asks the operator whether it is ready.
+func (r *Rig) OperatorReady(ctx context.Context) error {
+	_, err := httpGet(ctx, "http://127.0.0.1:"+operatorPort+"/readyz")
+	return err
+}
+
+// Telemetry is what the operator publishes at /metrics.
+func (r *Rig) Telemetry(ctx context.Context) (string, error) {
+	return httpGet(ctx, "http://127.0.0.1:"+operatorPort+"/metrics")
+}
+
+func httpGet(ctx context.Context, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, response.Status)
+	}
+	return string(body), err
+}
+
+// DeployPodinfo creates the application as it is before it has a Canary, and
+// waits until it is ready.
+func (r *Rig) DeployPodinfo(ctx context.Context) error {
+	if err := r.Create(ctx, "podinfo.yaml"); err != nil {
+		return err
+	}
+	return Await(ctx, "podinfo", time.Minute, func(ctx context.Context) error {
+		var d appsv1.Deployment
+		if err := r.API.Get(ctx, key(Name), &d); err != nil {
+			return err
+		}
+		if d.Status.AvailableReplicas != *d.Spec.Replicas {
+			return fmt.Errorf("%d of %d pods are available", d.Status.AvailableReplicas, *d.Spec.Replicas)
+		}
+		return nil
+	})
+}
+
+// Create creates the objects of one of the manifests.
+func (r *Rig) Create(ctx context.Context, manifest string) error {
+	file, err := manifests.Open("manifests/" + manifest)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
+	for {
+		var u unstructured.Unstructured
+		switch err := decoder.Decode(&u.Object); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: %w", manifest, err)
+		}
+		if err := r.API.Create(ctx, &u); err != nil {
+			return fmt.Errorf("%s: %w", manifest, err)
+		}
+	}
+}
+
+// Call starts a client in the mesh that calls the application at a steady rate
+// of requests a second.
+func (r *Rig) Call(ctx context.Context, rate float64) (*cluster.Client, error) {
+	return r.StartClient(ctx, cluster.ClientOptions{
+		Target: Name + "." + Namespace + ".svc.cluster.local:" + grpcPort, Namespace: Namespace, Name: "caller", Rate: rate,
+	})
+}
+
+// Release gives the application another version and environment, as a merge
+// into a Git repository would.
+func (r *Rig) Release(ctx context.Context, version string, env ...corev1.EnvVar) error {
+	var d appsv1.Deployment
+	if err := r.API.Get(ctx, key(Name), &d); err != nil {
+		return err
+	}
+	before := d.DeepCopy()
+	c := &d.Spec.Template.Spec.Containers[0]
+	c.Image = c.Image[:strings.LastIndex(c.Image, ":")+1] + version
+	c.Env = env
+	return r.API.Patch(ctx, &d, client.MergeFrom(before))
+}
+
+// Canary reads the Canary.
+func (r *Rig) Canary(ctx context.Context) (*v1beta1.Canary, error) {
+	var c v1beta1.Canary
+	return &c, r.API.Get(ctx, key(Name), &c)
+}
+
+// TargetAtZero tells whether the application has no pod of its own left, only
+// the primary's.
+func (r *Rig) TargetAtZero(ctx context.Context) (bool, error) {
+	var d appsv1.Deployment
+	err := r.API.Get(ctx, key(Name), &d)
+	return d.Spec.Replicas != nil && *d.Spec.Replicas == 0 && d.Status.Replicas == 0, err
+}
+
+func key(name string) client.ObjectKey { return client.ObjectKey{Namespace: Namespace, Name: name} }
+
+// Await asks check again and again until it has no objection, for at most
+// limit. Its last objection is in the error.
+func Await(ctx context.Context, what string, limit time.Duration, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s: not within %s: %w", what, limit, err)
+		}
+	}
+}
+
+// AwaitPhase waits until the Canary is in a phase.
+func (r *Rig) AwaitPhase(ctx context.Context, phase v1beta1.CanaryPhase, limit time.Duration) error {
+	return Await(ctx, "phase "+string(phase), limit, func(ctx context.Context) error {
+		c, err := r.Canary(ctx)
+		if err == nil && c.Status.Phase != phase {
+			err = fmt.Errorf("it is %s with weight %d", c.Status.Phase, c.Status.CanaryWeight)
+		}
+		return err
+	})
+}
