@@ -23,6 +23,7 @@ type options struct {
 	checksConcurrency   int
 	qps                 float64
 	burst               int
+	pprofAddress        string
 	leaderElection      bool
 	leaderElectionSpace string
 	objects             workload.Options
@@ -38,6 +39,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.IntVar(&o.port, "port", 8080, "port of /metrics, /healthz and /readyz; 0 for none")
+	f.StringVar(&o.pprofAddress, "pprof-address", "", "address of Go's profiling endpoints, such as 127.0.0.1:6060; none without it")
 	f.IntVar(&o.workers, "threadiness", 16, "how many Canaries are reconciled at once")
 	f.IntVar(&o.checksConcurrency, "checks-concurrency", 64, "how many metric queries may be under way at once")
 	f.Float64Var(&o.qps, "kubeconfig-qps", -1, "limit of requests to the API server in a second; -1 leaves it to the server's own fairness")

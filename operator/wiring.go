@@ -102,6 +102,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring) ctrl.Options {
 			BindAddress:   address,
 			ExtraHandlers: map[string]http.Handler{"/healthz": alive, "/readyz": alive},
 		},
+		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElection,
 		LeaderElectionID:              "sluice-leader-election",
 		LeaderElectionNamespace:       o.leaderElectionSpace,

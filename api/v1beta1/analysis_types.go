@@ -4,7 +4,6 @@ package v1beta1
 // is A/B testing (if match is set) or blue/green; otherwise the weight goes up step by step.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || (has(self.stepWeight) && self.stepWeight > 0) || (has(self.stepWeights) && size(self.stepWeights) > 0)",message="one of stepWeight, stepWeights and iterations must be set and above 0"
-// +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || (has(self.stepWeights) && size(self.stepWeights) > 0) || !has(self.stepWeight) || !has(self.maxWeight) || self.maxWeight == 0 || self.stepWeight <= self.maxWeight",message="stepWeight must not be above maxWeight"
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || !has(self.stepWeights) || self.stepWeights.all(w, self.stepWeights.exists_one(v, v == w)) && self.stepWeights.isSorted()",message="stepWeights must grow from each step to the next"
 type CanaryAnalysis struct {
 	// Interval is the time between two rounds of checks, such as 30s or 1m.

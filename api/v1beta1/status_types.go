@@ -47,6 +47,8 @@ const (
 	ConditionReconciling CanaryConditionType = "Reconciling"
 	// ConditionStalled says that nothing will go on until a person changes something.
 	ConditionStalled CanaryConditionType = "Stalled"
+	// ConditionFieldsIgnored names the fields of the spec that have no effect; it is absent when there is none.
+	ConditionFieldsIgnored CanaryConditionType = "FieldsIgnored"
 )
 
 // CanaryStatus is what the operator has seen and done. It is written before anything is moved, so that what

@@ -33,6 +33,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Now:     r.Clock.Now(),
 		Canary:  c,
 		Checks:  r.Checker.Result(c),
+		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
 	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeRoute}

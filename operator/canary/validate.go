@@ -57,3 +57,34 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 	}
 	return ""
 }
+
+// ignored names the fields of a weighted canary that have no effect, each with
+// its reason. Flagger accepts them, so manifests have them.
+func ignored(c *v1beta1.Canary) []string {
+	a, s := c.GetAnalysis(), &c.Spec.Service
+	var out []string
+	for _, field := range []struct {
+		is   bool
+		name string
+		why  string
+	}{
+		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
+		{c.Spec.IngressRef != nil, "spec.ingressRef", "no ingress controller is served"},
+		{c.Spec.RouteRef != nil, "spec.routeRef", "APISIX is not served"},
+		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
+		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
+		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
+		{len(s.GatewayRefs) > 0, "spec.service.gatewayRefs", "the istio provider goes by gateways"},
+		{s.BackendTimeout != "", "spec.service.backendTimeout", "the istio provider goes by timeout"},
+		{len(s.Mirror) > 0, "spec.service.mirror", "the istio provider does not have it"},
+		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
+		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
+		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
+		{len(a.Alerts) > 0, "spec.analysis.alerts", "alerts are not sent yet"},
+	} {
+		if field.is {
+			out = append(out, field.name+" has no effect: "+field.why)
+		}
+	}
+	return out
+}

@@ -28,6 +28,7 @@ const (
 	ReasonPromotionHalted    = "PromotionHalted"
 	ReasonPromoted           = "Promoted"
 	ReasonApplyFailed        = "ApplyFailed"
+	ReasonFieldsIgnored      = "FieldsIgnored"
 	ReasonTerminating        = "Terminating"
 	ReasonSuspended          = "Suspended"
 )
@@ -63,7 +64,22 @@ func (d *decider) describe() {
 		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, phase, message)
 		d.st.RemoveCondition(v1beta1.ConditionStalled)
 	}
+	d.tellIgnored()
 	d.tellTrouble()
+}
+
+// tellIgnored says which fields have no effect: they are accepted, as existing
+// manifests have them, but not in silence.
+func (d *decider) tellIgnored() {
+	if len(d.Ignored) == 0 {
+		d.st.RemoveCondition(v1beta1.ConditionFieldsIgnored)
+		return
+	}
+	message := strings.Join(d.Ignored, "; ")
+	if was := d.st.GetCondition(v1beta1.ConditionFieldsIgnored); was == nil || was.Message != message {
+		d.event(true, ReasonFieldsIgnored, message)
+	}
+	d.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, ReasonFieldsIgnored, message)
 }
 
 // tellTrouble says that the world could not be brought to what the status

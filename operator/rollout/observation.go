@@ -29,6 +29,9 @@ type Observation struct {
 	Checks *CheckRun
 	// Mistake is what the user must mend before anything may move, or nil.
 	Mistake *Mistake
+	// Ignored are the fields of the spec that have no effect beside others, each
+	// with its reason.
+	Ignored []string
 	// Trouble is why the desired state could not be applied the last time.
 	// Empty when it could.
 	Trouble string

@@ -54,7 +54,7 @@ func (d *decider) canaryLost() bool {
 		d.rollBack(ReasonAnalysisFailed, d.failures(why))
 		return true
 	}
-	d.event(true, ReasonCanaryUnavailable, d.failures(why)+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
+	d.event(true, ReasonCanaryUnavailable, sentence(d.failures(why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
 	d.enterStep(0, 0)
 	d.waiting = d.stepName()
 	return true
@@ -109,9 +109,9 @@ func sort(results []v1beta1.CheckStatus) (failed, unavailable []string) {
 		switch r.Verdict {
 		case v1beta1.CheckPassed:
 		case v1beta1.CheckUnavailable:
-			unavailable = append(unavailable, r.Name+": "+r.Message)
+			unavailable = append(unavailable, r.Message)
 		case v1beta1.CheckFailed, v1beta1.CheckNoData:
-			failed = append(failed, r.Name+": "+r.Message)
+			failed = append(failed, r.Message)
 		default: // a verdict that is not known can't be for the release
 			failed = append(failed, fmt.Sprintf("%s: unknown verdict %q", r.Name, r.Verdict))
 		}
@@ -127,7 +127,7 @@ func (d *decider) checkFailed(run *CheckRun, failed []string) {
 		d.rollBack(ReasonAnalysisFailed, d.failures(why))
 		return
 	}
-	d.event(true, ReasonCheckFailed, d.failures(why)+"; the weight stays at "+percent(d.st.CanaryWeight))
+	d.event(true, ReasonCheckFailed, sentence(d.failures(why))+"; the weight stays at "+percent(d.st.CanaryWeight))
 	d.st.Step.Since = metav1.NewMicroTime(d.Now)
 	d.st.Step.Checks++
 	d.waiting = d.stepName()

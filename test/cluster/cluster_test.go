@@ -224,3 +224,19 @@ func processesInNamespace(t *testing.T) []string {
 	}
 	return names
 }
+
+// TestStartSaysWhatWentWrong needs the namespace for itself, as TestCluster does.
+func TestStartSaysWhatWentWrong(t *testing.T) {
+	_, err := Start(t.Context(), Options{APIServerArgs: []string{"--no-such-flag"}})
+	if err == nil || !strings.Contains(err.Error(), "kube-apiserver ended early") || !strings.Contains(err.Error(), "unknown flag: --no-such-flag") {
+		t.Errorf("want an error with the end of the server's log, got %v", err)
+	}
+	if others := processesInNamespace(t); len(others) > 0 {
+		t.Errorf("still running after Start failed: %q", others)
+	}
+	t.Chdir(t.TempDir())
+	t.Setenv("KUBEBUILDER_ASSETS", "")
+	if _, err := Start(t.Context(), Options{}); err == nil {
+		t.Error("Start succeeded outside of the repository")
+	}
+}

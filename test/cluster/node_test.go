@@ -114,7 +114,19 @@ func testPods(t *testing.T, api client.Client) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A request in flight outlives the beginning of the end.
+		slow := make(chan error, 1)
+		go func() {
+			code, _, err := get(t.Context(), http.MethodGet, pods[0].Status.PodIP, "/delay/2")
+			if err == nil && code != http.StatusOK {
+				err = fmt.Errorf("status %d", code)
+			}
+			slow <- err
+		}()
 		removeAll(t, api, "plain", "unready", "health", "faulty", "crashing")
+		if err := <-slow; err != nil {
+			t.Errorf("a request during termination failed: %v", err)
+		}
 		for _, pod := range pods {
 			if err := checkTCP(t.Context(), net.JoinHostPort(pod.Status.PodIP, "9898")); err == nil {
 				t.Errorf("%s is gone, but its server still listens", pod.Name)
