@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
@@ -16,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	telemetryserver "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -37,6 +39,9 @@ type wiring struct {
 	newClient client.NewClientFunc
 	// registry is where the operator's telemetry goes.
 	registry prometheus.Registerer
+	// oneOfMany allows several operators in one process, which production has
+	// no use for: their controllers have the same name.
+	oneOfMany bool
 }
 
 // newManager wires the operator. The manager is ready to be started.
@@ -47,8 +52,12 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 			return nil, fmt.Errorf("scheme: %w", err)
 		}
 	}
-	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w))
+	ready := &readiness{}
+	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, ready))
 	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	if err := mgr.Add(ready); err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
 	if w.registry == nil {
@@ -85,7 +94,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	return mgr, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, o options, w wiring) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {
 	address := "0" // none
 	if o.port != 0 {
 		address = ":" + strconv.Itoa(o.port)
@@ -96,11 +105,15 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring) ctrl.Options {
 		Cache: cache.Options{
 			// Managed fields are half of what an object weighs, and nobody reads them.
 			DefaultTransform: cache.TransformStripManagedFields(),
+			// What is read is only compared; the Canary, which is changed, is copied
+			// by its reconciler.
+			DefaultUnsafeDisableDeepCopy: new(true),
 		},
-		NewClient: w.newClient,
+		NewClient:  w.newClient,
+		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics: metricsserver.Options{
 			BindAddress:   address,
-			ExtraHandlers: map[string]http.Handler{"/healthz": alive, "/readyz": alive},
+			ExtraHandlers: map[string]http.Handler{"/healthz": alive, "/readyz": ready},
 		},
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElection,
@@ -113,6 +126,28 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring) ctrl.Options {
 		out.Cache.DefaultNamespaces = map[string]cache.Config{o.namespace: {}}
 	}
 	return out
+}
+
+// readiness answers /readyz: an operator is ready when it has read the cluster
+// once, whether or not it is the leader.
+type readiness struct{ cached atomic.Bool }
+
+// NeedLeaderElection makes it start with the caches.
+func (r *readiness) NeedLeaderElection() bool { return false }
+
+// Start is called by the manager once the caches are filled.
+func (r *readiness) Start(ctx context.Context) error {
+	r.cached.Store(true)
+	<-ctx.Done()
+	return nil
+}
+
+func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	if !r.cached.Load() {
+		http.Error(w, "the caches are not filled yet", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
 }
 
 // memoize keeps what a constructor gave for a name. Errors are not kept.

@@ -31,14 +31,17 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 	if err := r.applyPrimary(ctx, w, want); err != nil {
 		return err
 	}
+	if w.settled(want) {
+		return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+	}
 	for _, s := range []*corev1.Service{w.services.Primary, w.services.Canary} {
-		if err := r.Applier.Apply(ctx, s); err != nil {
-			return fmt.Errorf("apply Service %s: %w", s.Name, err)
+		if err := r.applyService(ctx, w, s); err != nil {
+			return err
 		}
 	}
 	if want.Routed {
-		if err := r.Applier.Apply(ctx, w.services.Apex); err != nil {
-			return fmt.Errorf("apply Service %s: %w", w.services.Apex.Name, err)
+		if err := r.applyService(ctx, w, w.services.Apex); err != nil {
+			return err
 		}
 		traffic := providers.Traffic{Primary: 100 - want.CanaryWeight, Canary: want.CanaryWeight}
 		if err := w.router.Apply(ctx, providers.Route{Canary: w.Canary, Traffic: traffic}); err != nil {
@@ -46,6 +49,19 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 		}
 	}
 	return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+}
+
+// settled tells whether Services and route were just observed to be what is
+// wanted.
+func (w *world) settled(want rollout.Desired) bool {
+	return w.Route.InSync && want.Routed && want.CanaryWeight == w.Canary.Status.CanaryWeight
+}
+
+func (r *Reconciler) applyService(ctx context.Context, w *world, s *corev1.Service) error {
+	if err := r.Applier.Apply(ctx, s, w.serviceKey(s)); err != nil {
+		return fmt.Errorf("apply Service %s: %w", s.Name, err)
+	}
+	return nil
 }
 
 func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.Desired) error {
@@ -96,8 +112,8 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 		if err != nil {
 			return fmt.Errorf("build the apex service: %w", err)
 		}
-		if err := r.Applier.Apply(ctx, apex); err != nil {
-			return fmt.Errorf("apply Service %s: %w", apex.Name, err)
+		if err := r.applyService(ctx, w, apex); err != nil {
+			return err
 		}
 		if err := w.router.Release(ctx, w.route()); err != nil {
 			return fmt.Errorf("release the route: %w", err)

@@ -141,6 +141,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, fmt.Errorf("read Canary: %w", err)
 	}
+	c = c.DeepCopy() // the cache hands out its own objects
 	if r.memory.stale(c) {
 		// Our own last write is not in the cache yet; its arrival is an event.
 		return ctrl.Result{}, nil

@@ -4,11 +4,13 @@ import (
 	"sync"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // memory is what a process knows of a Canary beyond its status. All of it can
@@ -23,24 +25,34 @@ type remembered struct {
 	written string // resource version of our last write to the Canary
 	trouble string // why the last apply failed
 
+	revision revision
+
+	routeLooked bool
 	routeSeen   bool // the route was in sync when last looked at
 	routeWeight int32
 	routeSince  time.Time // since when, zero if it was so at the first look
 }
 
+// revision is that of the target's pod template at a generation.
+type revision struct {
+	uid        types.UID
+	generation int64
+	hash       string
+}
+
 // of returns the entry of a Canary; the lock must be held.
-func (m *memory) of(c *v1beta1.Canary) (entry *remembered, isNew bool) {
+func (m *memory) of(c *v1beta1.Canary) *remembered {
 	key := client.ObjectKeyFromObject(c)
-	entry = m.byID[key]
+	entry := m.byID[key]
 	if entry != nil && entry.uid == c.UID {
-		return entry, false
+		return entry
 	}
 	if m.byID == nil {
 		m.byID = map[types.NamespacedName]*remembered{}
 	}
 	entry = &remembered{uid: c.UID}
 	m.byID[key] = entry
-	return entry, true
+	return entry
 }
 
 func (m *memory) forget(key types.NamespacedName) {
@@ -49,11 +61,29 @@ func (m *memory) forget(key types.NamespacedName) {
 	delete(m.byID, key)
 }
 
+// revision is the hash of the target's pod template, computed once for each
+// generation of the target.
+func (m *memory) revision(c *v1beta1.Canary, target *appsv1.Deployment) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry := m.of(c)
+	known := &entry.revision
+	if known.uid == target.UID && known.generation == target.Generation {
+		return known.hash, nil
+	}
+	hash, err := workload.Revision(&target.Spec.Template)
+	if err != nil {
+		return "", err
+	}
+	*known = revision{uid: target.UID, generation: target.Generation, hash: hash}
+	return hash, nil
+}
+
 // wrote notes the version that a write of ours gave the Canary.
 func (m *memory) wrote(c *v1beta1.Canary) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry, _ := m.of(c)
+	entry := m.of(c)
 	entry.written = c.ResourceVersion
 }
 
@@ -61,7 +91,7 @@ func (m *memory) wrote(c *v1beta1.Canary) {
 func (m *memory) stale(c *v1beta1.Canary) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry, _ := m.of(c)
+	entry := m.of(c)
 	if entry.written == "" {
 		return false
 	}
@@ -74,7 +104,7 @@ func (m *memory) stale(c *v1beta1.Canary) bool {
 func (m *memory) trouble(c *v1beta1.Canary, err error) (mended bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry, _ := m.of(c)
+	entry := m.of(c)
 	if err != nil {
 		entry.trouble = err.Error()
 		return false
@@ -87,7 +117,7 @@ func (m *memory) trouble(c *v1beta1.Canary, err error) (mended bool) {
 func (m *memory) lastTrouble(c *v1beta1.Canary) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry, _ := m.of(c)
+	entry := m.of(c)
 	return entry.trouble
 }
 
@@ -96,15 +126,15 @@ func (m *memory) lastTrouble(c *v1beta1.Canary) string {
 func (m *memory) routeInSync(c *v1beta1.Canary, inSync bool, weight int32, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry, isNew := m.of(c)
+	entry := m.of(c)
 	switch {
 	case !inSync:
 		entry.routeSince = time.Time{}
-	case isNew:
+	case !entry.routeLooked:
 		// It was so before this process looked.
 	case !entry.routeSeen || entry.routeWeight != weight:
 		entry.routeSince = now
 	}
-	entry.routeSeen, entry.routeWeight = inSync, weight
+	entry.routeLooked, entry.routeSeen, entry.routeWeight = true, inSync, weight
 	return entry.routeSince
 }

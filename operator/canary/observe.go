@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // world is an observation and the objects that it was made from.
@@ -127,7 +128,7 @@ func (r *Reconciler) observeTarget(ctx context.Context, w *world) error {
 	if target == nil {
 		return mistake(reasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
 	}
-	revision, err := workload.Revision(&target.Spec.Template)
+	revision, err := r.memory.revision(w.Canary, target)
 	if err != nil {
 		return err
 	}
@@ -197,13 +198,9 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		w.Route.InSync = !w.Canary.DeletionTimestamp.IsZero()
 		return nil
 	}
-	apex, err := r.apex(w, !w.Canary.DeletionTimestamp.IsZero())
+	servicesInSync, err := r.servicesInSync(ctx, w)
 	if err != nil {
 		return err
-	}
-	apexInSync, err := r.Applier.InSync(ctx, apex)
-	if err != nil {
-		return fmt.Errorf("observe Service %s: %w", apex.Name, err)
 	}
 	state, err := w.router.Observe(ctx, w.route())
 	switch {
@@ -217,14 +214,40 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	case err != nil:
 		return fmt.Errorf("observe the mesh: %w", err)
 	}
-	w.Route.InSync = apexInSync && state.InSync
+	w.Route.InSync = servicesInSync && state.InSync
 	weight := w.Canary.Status.CanaryWeight
 	if !w.Canary.DeletionTimestamp.IsZero() {
-		w.Route.InSync = apexInSync && !state.Exists
+		w.Route.InSync = servicesInSync && !state.Exists
 		weight = -1
 	}
 	w.Route.Since = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
 	return nil
+}
+
+// servicesInSync tells whether the Services are as they must be. Of a Canary
+// that is being deleted only the apex Service matters.
+func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error) {
+	released := !w.Canary.DeletionTimestamp.IsZero()
+	apex, err := r.apex(w, released)
+	if err != nil {
+		return false, err
+	}
+	services := []*corev1.Service{apex}
+	if !released {
+		services = append(services, w.services.Primary, w.services.Canary)
+	}
+	for _, s := range services {
+		if same, err := r.Applier.InSync(ctx, s, w.serviceKey(s)); err != nil || !same {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// serviceKey is all that the intent for a Service depends on.
+func (w *world) serviceKey(s *corev1.Service) ssa.Option {
+	return ssa.Keyed(fmt.Sprintf("%s %d %s %d %t %t", w.Canary.UID, w.Canary.Generation, w.target.UID, w.target.Generation,
+		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero()))
 }
 
 // route is the route that the persisted status asks for.

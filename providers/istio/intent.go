@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -24,6 +25,14 @@ type intent struct {
 
 func (i intent) options() []ssa.Option {
 	return []ssa.Option{ssa.ProtoJSON, ssa.Edited(i.edit)}
+}
+
+// keyed are the options for an intent of route, which is all that the intent
+// depends on, and on whose the live object is.
+func (i intent) keyed(route providers.Route) []ssa.Option {
+	c := route.Canary
+	key := fmt.Sprintf("%s %d %d %t", c.UID, c.Generation, route.Traffic.Canary, len(i.object.GetOwnerReferences()) > 0)
+	return append(i.options(), ssa.Keyed(key))
 }
 
 // weighted is a Service and its share.

@@ -60,7 +60,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return state, err
 	}
 	for _, i := range intents {
-		same, err := r.applier.InSync(ctx, i.object, i.options()...)
+		same, err := r.applier.InSync(ctx, i.object, i.keyed(route)...)
 		if err != nil {
 			return state, explain(err)
 		}
@@ -81,7 +81,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 		return err
 	}
 	for _, i := range intents {
-		if err := r.applier.Apply(ctx, i.object, i.options()...); err != nil {
+		if err := r.applier.Apply(ctx, i.object, i.keyed(route)...); err != nil {
 			return explain(err)
 		}
 	}

@@ -33,6 +33,7 @@ type options struct {
 	comparison
 
 	edit func(map[string]any)
+	key  string
 }
 
 // ProtoJSON says that the kind is a custom resource made from protobuf, as
@@ -44,6 +45,12 @@ func ProtoJSON(o *options) { o.proto = true }
 // cannot: an explicit 0 or empty list. It must be a pure function of its argument.
 func Edited(edit func(object map[string]any)) Option {
 	return func(o *options) { o.edit = edit }
+}
+
+// Keyed says that desired is a pure function of key, so that a settled object is
+// known by the key alone and desired need not be encoded to compare it.
+func Keyed(key string) Option {
+	return func(o *options) { o.key = key }
 }
 
 // Applier applies intents. It is safe for concurrent use.
@@ -187,14 +194,20 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	case !apierrors.IsNotFound(err):
 		return unknown, err
 	}
-	fp, raw, err := fingerprintOf(desired, o.comparison)
-	if err != nil {
+	var raw []byte
+	if o.key != "" {
+		p.fingerprint = fingerprintOfKey(o.key)
+	} else if p.fingerprint, raw, err = fingerprintOf(desired, o.comparison); err != nil {
 		return unknown, err
 	}
-	p.fingerprint = fp
-	known := a.memory.recall(p.key, fp, version)
+	known := a.memory.recall(p.key, p.fingerprint, version)
 	if known == same || known == pending {
 		return known, nil
+	}
+	if raw == nil {
+		if _, raw, err = fingerprintOf(desired, o.comparison); err != nil {
+			return unknown, err
+		}
 	}
 	if p.intent, err = intentOf(gvk, raw, o.edit); err != nil {
 		return unknown, err
@@ -209,7 +222,7 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	if !o.contains(withoutType(p.intent.object.Object), actual) {
 		return differs, nil
 	}
-	a.memory.verified(p.key, fp, version)
+	a.memory.verified(p.key, p.fingerprint, version)
 	return same, nil
 }
 

@@ -39,6 +39,10 @@ func fingerprintOf(desired client.Object, cmp comparison) (fingerprint, []byte, 
 	return fingerprint(h.Sum(nil)), raw, nil
 }
 
+func fingerprintOfKey(key string) fingerprint {
+	return sha256.Sum256([]byte("key " + key)) // JSON does not begin like that
+}
+
 func intentOf(gvk schema.GroupVersionKind, raw []byte, edit func(map[string]any)) (intent, error) {
 	m, err := decode(raw)
 	if err != nil {

@@ -89,7 +89,7 @@ func (c *Cluster) bringUp(ctx, runCtx context.Context) error {
 		},
 		func() (err error) {
 			if c.options.Istio {
-				istioCRDs, err = findIstioCRDs(ctx)
+				istioCRDs, err = IstioCRDs(ctx)
 			}
 			return err
 		},

@@ -24,9 +24,10 @@ defaultConfig:
   discoveryAddress: ` + xdsAddress + "\n"
 )
 
-// findIstioCRDs returns the file with Istio's CRDs, from the istio.io/api
-// module that this module is built with.
-func findIstioCRDs(ctx context.Context) (string, error) {
+// IstioCRDs returns the file with Istio's CRDs, from the istio.io/api module
+// that this module is built with. InstallCRDs takes it, for a cluster that needs
+// Istio's kinds and no istiod.
+func IstioCRDs(ctx context.Context) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err

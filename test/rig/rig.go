@@ -27,7 +27,8 @@ import (
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
-// Namespace and Name of the application that is released, and of its Canary.
+// Name of the application that is released, and of its Canary, and the
+// namespace that both are in where none is chosen with In.
 const (
 	Namespace = "test"
 	Name      = "podinfo"
@@ -46,36 +47,53 @@ var manifests embed.FS
 type Rig struct {
 	*cluster.Cluster
 	// API is a client with the rights of an administrator and no cache.
-	API client.Client
+	API client.WithWatch
+	// Namespace is that of the application.
+	Namespace string
 }
 
 // Start brings up a cluster with Istio, Prometheus and Sluice's CRDs.
 func Start(ctx context.Context, dir string, progress io.Writer) (*Rig, error) {
-	c, err := cluster.Start(ctx, cluster.Options{Dir: dir, Progress: progress, Node: true, Istio: true, Prometheus: true})
+	r, err := StartWithoutCRDs(ctx, dir, progress)
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{Cluster: c}
-	if err := r.setUp(ctx); err != nil {
+	root, err := cluster.Root()
+	if err == nil {
+		err = r.InstallCRDs(ctx, filepath.Join(root, "charts", "sluice", "crds"))
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Stop())
+	}
+	return r, nil
+}
+
+// StartWithoutCRDs is Start for those who install Sluice's CRDs themselves.
+func StartWithoutCRDs(ctx context.Context, dir string, progress io.Writer) (*Rig, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	c, err := cluster.Start(ctx, cluster.Options{
+		Dir: dir, Progress: progress, Node: true, Istio: true, Prometheus: true,
+		// As strict as the strictest clusters are about owner references.
+		APIServerArgs: []string{"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &Rig{Cluster: c, Namespace: Namespace}
+	if r.API, err = client.NewWithWatch(r.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return r, nil
 }
 
-func (r *Rig) setUp(ctx context.Context) error {
-	root, err := cluster.Root()
-	if err != nil {
-		return err
-	}
-	if err := r.InstallCRDs(ctx, filepath.Join(root, "charts", "sluice", "crds")); err != nil {
-		return err
-	}
-	scheme, err := Scheme()
-	if err != nil {
-		return err
-	}
-	r.API, err = r.Client(scheme)
-	return err
+// In is the same rig with the application in another namespace.
+func (r *Rig) In(namespace string) *Rig {
+	other := *r
+	other.Namespace = namespace
+	return &other
 }
 
 // Scheme knows every kind that the operator works with.
@@ -143,7 +161,7 @@ func (r *Rig) DeployPodinfo(ctx context.Context) error {
 	}
 	return Await(ctx, "podinfo", time.Minute, func(ctx context.Context) error {
 		var d appsv1.Deployment
-		if err := r.API.Get(ctx, key(Name), &d); err != nil {
+		if err := r.API.Get(ctx, r.key(Name), &d); err != nil {
 			return err
 		}
 		if d.Status.AvailableReplicas != *d.Spec.Replicas {
@@ -153,8 +171,8 @@ func (r *Rig) DeployPodinfo(ctx context.Context) error {
 	})
 }
 
-// Create creates the objects of one of the manifests.
-func (r *Rig) Create(ctx context.Context, manifest string) error {
+// Create creates the objects of one of the manifests in the rig's namespace.
+func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstructured.Unstructured)) error {
 	file, err := manifests.Open("manifests/" + manifest)
 	if err != nil {
 		return err
@@ -169,6 +187,14 @@ func (r *Rig) Create(ctx context.Context, manifest string) error {
 		case err != nil:
 			return fmt.Errorf("%s: %w", manifest, err)
 		}
+		if u.GetKind() == "Namespace" {
+			u.SetName(r.Namespace)
+		} else {
+			u.SetNamespace(r.Namespace)
+		}
+		for _, edit := range edits {
+			edit(&u)
+		}
 		if err := r.API.Create(ctx, &u); err != nil {
 			return fmt.Errorf("%s: %w", manifest, err)
 		}
@@ -179,7 +205,7 @@ func (r *Rig) Create(ctx context.Context, manifest string) error {
 // of requests a second.
 func (r *Rig) Call(ctx context.Context, rate float64) (*cluster.Client, error) {
 	return r.StartClient(ctx, cluster.ClientOptions{
-		Target: Name + "." + Namespace + ".svc.cluster.local:" + grpcPort, Namespace: Namespace, Name: "caller", Rate: rate,
+		Target: Name + "." + r.Namespace + ".svc.cluster.local:" + grpcPort, Namespace: r.Namespace, Name: "caller", Rate: rate,
 	})
 }
 
@@ -187,7 +213,7 @@ func (r *Rig) Call(ctx context.Context, rate float64) (*cluster.Client, error) {
 // into a Git repository would.
 func (r *Rig) Release(ctx context.Context, version string, env ...corev1.EnvVar) error {
 	var d appsv1.Deployment
-	if err := r.API.Get(ctx, key(Name), &d); err != nil {
+	if err := r.API.Get(ctx, r.key(Name), &d); err != nil {
 		return err
 	}
 	before := d.DeepCopy()
@@ -200,18 +226,20 @@ func (r *Rig) Release(ctx context.Context, version string, env ...corev1.EnvVar)
 // Canary reads the Canary.
 func (r *Rig) Canary(ctx context.Context) (*v1beta1.Canary, error) {
 	var c v1beta1.Canary
-	return &c, r.API.Get(ctx, key(Name), &c)
+	return &c, r.API.Get(ctx, r.key(Name), &c)
 }
 
 // TargetAtZero tells whether the application has no pod of its own left, only
 // the primary's.
 func (r *Rig) TargetAtZero(ctx context.Context) (bool, error) {
 	var d appsv1.Deployment
-	err := r.API.Get(ctx, key(Name), &d)
+	err := r.API.Get(ctx, r.key(Name), &d)
 	return d.Spec.Replicas != nil && *d.Spec.Replicas == 0 && d.Status.Replicas == 0, err
 }
 
-func key(name string) client.ObjectKey { return client.ObjectKey{Namespace: Namespace, Name: name} }
+func (r *Rig) key(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: r.Namespace, Name: name}
+}
 
 // Await asks check again and again until it has no objection, for at most
 // limit. Its last objection is in the error.

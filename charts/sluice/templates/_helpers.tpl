@@ -60,13 +60,18 @@ rules:
     verbs: [update]
   - apiGroups: [apps]
     resources: [deployments]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [get, list, watch, create, patch]
   - apiGroups: [""]
     resources: [services]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [get, list, watch, create, patch]
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
+  # A look at whether Flagger is at work.
+  - apiGroups: [coordination.k8s.io]
+    resources: [leases]
+    resourceNames: [flagger-leader-election]
+    verbs: [list]
   {{- include "sluice.eventRule" . | nindent 2 }}
 {{- end -}}
 

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+// TestOnCluster runs its parts in one cluster, which takes longer to come up
+// than most of them.
+func TestOnCluster(t *testing.T) {
+	c, err := cluster.Start(t.Context(), cluster.Options{Node: true, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	istio, err := cluster.IstioCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.InstallCRDs(t.Context(), filepath.Join(root, "charts", "sluice", "crds"), istio); err != nil {
+		t.Fatal(err)
+	}
+	scheme, err := rig.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := client.NewWithWatch(c.Config(), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("a live Flagger is refused", func(t *testing.T) { testRefuseBesideFlagger(t, c, api) })
+	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
+	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })
+}
+
+func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client) {
+	renewed := metav1.NewMicroTime(time.Now())
+	lease := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: flaggerLease},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("flagger-0"), LeaseDurationSeconds: new(int32(60)), RenewTime: &renewed},
+	}
+	other := lease.DeepCopy()
+	other.Name = "another-leader-election"
+	for _, l := range []*coordinationv1.Lease{lease, other} {
+		if err := api.Create(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := api.Delete(context.WithoutCancel(t.Context()), lease); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, tc := range map[string]struct {
+		namespace string
+		after     time.Duration
+		wantErr   string
+	}{
+		"whole cluster":            {after: 59 * time.Second, wantErr: "flagger-0 holds lease default/" + flaggerLease},
+		"its namespace":            {namespace: "default", wantErr: "flagger-0 holds lease default/" + flaggerLease},
+		"another namespace":        {namespace: "kube-system"},
+		"a lease that has run out": {after: 61 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakePassiveClock(renewed.Add(tc.after))
+			err := refuseBesideFlagger(t.Context(), c.Config(), tc.namespace, clk)
+			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
+				t.Errorf("got error %v, want %q", err, tc.wantErr)
+			}
+		})
+	}
+	t.Run("the command line too", func(t *testing.T) {
+		err := run(t.Context(), []string{"-kubeconfig", c.Kubeconfig(), "-port", "0"}, &bytes.Buffer{})
+		if err == nil || !strings.Contains(err.Error(), "Flagger is running") {
+			t.Errorf("got error %v", err)
+		}
+	})
+	t.Run("no right to read leases", func(t *testing.T) {
+		config, err := c.ConfigFor(t.Context(), "default", "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := refuseBesideFlagger(t.Context(), config, "", clocktesting.NewFakePassiveClock(renewed.Time)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// testRun starts the operator as from the command line and ends it as a signal
+// does. A lease shows that it has come to lead, and that it stepped down.
+func testRun(t *testing.T, c *cluster.Cluster, api client.Client) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var log safeBuffer
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{
+			"-kubeconfig", c.Kubeconfig(), "-port", "0", "-namespace", "default",
+			"-enable-leader-election", "-leader-election-namespace", "default",
+		}, &log)
+	}()
+	holder := func(ctx context.Context) (string, error) {
+		var lease coordinationv1.Lease
+		err := api.Get(ctx, client.ObjectKey{Namespace: "default", Name: "sluice-leader-election"}, &lease)
+		if err != nil || lease.Spec.HolderIdentity == nil {
+			return "", err
+		}
+		return *lease.Spec.HolderIdentity, nil
+	}
+	if err := rig.Await(ctx, "leadership", 30*time.Second, func(ctx context.Context) error {
+		select {
+		case err := <-done:
+			t.Fatalf("the operator ended: %v\n%s", err, log.String())
+		default:
+		}
+		name, err := holder(ctx)
+		if err == nil && name == "" {
+			err = errors.New("nobody leads")
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("run: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it did not end within 30 s")
+	}
+	if name, err := holder(t.Context()); err != nil || name != "" {
+		t.Errorf("after the end the lease is held by %q, %v", name, err)
+	}
+}
+
+// safeBuffer is a buffer for several goroutines.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,567 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
+)
+
+// trialsAtOnce is how many operators work at the same time, each with a
+// namespace of its own.
+const trialsAtOnce = 24
+
+// The application of every trial.
+const (
+	app      = "podinfo"
+	oldImage = "podinfo:6.0.0"
+	newImage = "podinfo:6.0.1"
+)
+
+// release is a story that every trial with it must tell, however it is
+// disturbed. The first check at 40% always fails, which the good release
+// survives; the bad one fails the second too.
+type release struct {
+	name  string
+	bad   bool
+	image string // what the primary runs in the end
+	// statuses are the changes of the status after the initialization, weights
+	// those of the route.
+	statuses []string
+	weights  []int32
+}
+
+var releases = []release{{
+	name: "good", image: newImage, weights: []int32{0, 20, 40, 60, 0},
+	statuses: []string{
+		"Progressing 0% step 0/0 failed 0",
+		"Progressing 20% step 1/0 failed 0",
+		"Progressing 40% step 2/0 failed 0",
+		"Progressing 40% step 2/1 failed 1",
+		"Progressing 60% step 3/0 failed 1",
+		"Promoting 60% step 0/0 failed 1",
+		"Finalising 0% failed 1",
+		"Succeeded 0% failed 1",
+	},
+}, {
+	name: "bad", bad: true, image: oldImage, weights: []int32{0, 20, 40, 0},
+	statuses: []string{
+		"Progressing 0% step 0/0 failed 0",
+		"Progressing 20% step 1/0 failed 0",
+		"Progressing 40% step 2/0 failed 0",
+		"Progressing 40% step 2/1 failed 1",
+		"Failed 0% failed 2",
+	},
+}}
+
+var initialization = []string{"-", "Initializing 0% failed 0", "Initialized 0% failed 0"}
+
+// disturbance is what happens to the operator at one of its writes.
+type disturbance string
+
+const (
+	undisturbed   disturbance = "undisturbed"
+	stoppedAfter  disturbance = "stopped after write"  // the write is done, nobody heard of it
+	stoppedBefore disturbance = "stopped before write" // the write is not done
+	unanswered    disturbance = "no answer to write"   // it is done and reported as an error; the operator lives on
+)
+
+// testCrashes lets a release of each kind pass undisturbed, and then once for
+// each of the writes that it took, and each way in which that can go wrong.
+func testCrashes(t *testing.T, l *lab) {
+	first := make([]*trial, len(releases))
+	for i, r := range releases {
+		first[i] = &trial{lab: l, release: r, fuse: fuse{how: undisturbed}}
+	}
+	conduct(t, first)
+	if t.Failed() {
+		return
+	}
+	var all []*trial
+	for _, u := range first {
+		t.Logf("the %s release takes %d writes, %d of them to initialize:\n%s",
+			u.release.name, len(u.fuse.writes), u.initWrites, strings.Join(u.fuse.writes, "\n"))
+		begin := 1
+		if u.release.bad {
+			begin = u.initWrites + 1 // the good release has shown the others
+		}
+		for at := begin; at <= len(u.fuse.writes); at++ {
+			for _, how := range []disturbance{stoppedAfter, stoppedBefore, unanswered} {
+				all = append(all, &trial{lab: l, release: u.release, fuse: fuse{how: how, at: at, expected: u.fuse.writes[at-1]}})
+			}
+		}
+	}
+	conduct(t, all)
+}
+
+// conduct runs trials, some at once, and reports on each as a test.
+func conduct(t *testing.T, trials []*trial) {
+	slots := make(chan struct{}, trialsAtOnce)
+	var wg sync.WaitGroup
+	for i, trial := range trials {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			trial.namespace = fmt.Sprintf("%s-%s-%d", trial.release.name, strings.ReplaceAll(string(trial.fuse.how), " ", "-"), i)
+			trial.err = trial.run(t.Context())
+		})
+	}
+	wg.Wait()
+	for _, trial := range trials {
+		name := trial.release.name + " " + string(trial.fuse.how)
+		if trial.fuse.how != undisturbed {
+			name += fmt.Sprintf(" %d %s", trial.fuse.at, trial.fuse.expected)
+		}
+		t.Run(name, trial.judge)
+	}
+}
+
+// trial is one release in a namespace of its own.
+type trial struct {
+	lab       *lab
+	release   release
+	fuse      fuse
+	namespace string
+
+	initWrites int
+	err        error
+}
+
+// run runs operators, one after the other, until the release has ended.
+func (x *trial) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	operators := make(chan error, 1)
+	go func() { operators <- x.operate(ctx) }()
+	err := x.drive(ctx)
+	cancel()
+	return errors.Join(err, <-operators)
+}
+
+// operate has an operator at work until ctx ends: where one stops, the next
+// is started.
+func (x *trial) operate(ctx context.Context) error {
+	for ctx.Err() == nil {
+		life, end := context.WithCancel(ctx)
+		o, err := parseFlags([]string{"-namespace", x.namespace, "-port", "0", "-threadiness", "1"}, io.Discard)
+		if err == nil {
+			err = start(life, x.lab.config, o, wiring{newClient: x.fuse.client(end), registry: prometheus.NewRegistry(), oneOfMany: true})
+		}
+		end()
+		if err != nil {
+			return fmt.Errorf("operator: %w", err)
+		}
+	}
+	return nil
+}
+
+func start(ctx context.Context, config *rest.Config, o options, w wiring) error {
+	mgr, err := newManager(ctx, config, o, w)
+	if err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// drive does what people do, and waits for what they wait for.
+func (x *trial) drive(ctx context.Context) error {
+	for _, o := range x.objects() {
+		if err := x.lab.api.Create(ctx, o); err != nil {
+			return err
+		}
+	}
+	if err := x.await(ctx, "initialization", oldImage, v1beta1.PhaseInitialized); err != nil {
+		return err
+	}
+	x.initWrites = x.fuse.count()
+	if err := x.lab.api.Patch(ctx, x.deployment(oldImage), client.RawPatch("application/json-patch+json",
+		[]byte(`[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "`+newImage+`"}]`))); err != nil {
+		return err
+	}
+	if err := x.await(ctx, "the end of the release", x.release.image, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed); err != nil {
+		return err
+	}
+	// The watches bring the kinds apart from each other; wait for the last route.
+	var vs istionetworking.VirtualService
+	if err := x.lab.api.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: app}, &vs); err != nil {
+		return err
+	}
+	return rig.Await(ctx, "the watch of routes", time.Minute, func(context.Context) error {
+		if seen := latest[*istionetworking.VirtualService](x.lab.seen(x.namespace), app); seen == nil || seen.ResourceVersion != vs.ResourceVersion {
+			return errors.New("it is behind")
+		}
+		return nil
+	})
+}
+
+// await waits until the Canary rests in one of the phases, with the target's
+// pods gone and the primary complete.
+func (x *trial) await(ctx context.Context, what, primaryImage string, phases ...v1beta1.CanaryPhase) error {
+	return rig.Await(ctx, what, time.Minute, func(context.Context) error {
+		seen := x.lab.seen(x.namespace)
+		c := latest[*v1beta1.Canary](seen, app)
+		target := latest[*appsv1.Deployment](seen, app)
+		primary := latest[*appsv1.Deployment](seen, app+"-primary")
+		switch {
+		case c == nil || !slices.Contains(phases, c.Status.Phase):
+			return fmt.Errorf("phase: %s", strings.Join(statuses(seen), ", "))
+		case target == nil || *target.Spec.Replicas != 0 || target.Status.Replicas != 0:
+			return errors.New("the target has pods")
+		case primary == nil || primary.Spec.Template.Spec.Containers[0].Image != primaryImage || primary.Status.AvailableReplicas != *primary.Spec.Replicas:
+			return fmt.Errorf("the primary is not complete with %s", primaryImage)
+		case !c.Status.IsReconciled():
+			return errors.New("it is not at rest")
+		}
+		return nil
+	})
+}
+
+func (x *trial) objects() []client.Object {
+	return []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}},
+		x.deployment(oldImage),
+		&v1beta1.Canary{
+			ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: app},
+			Spec: v1beta1.CanarySpec{
+				MetricsServer:     x.lab.metricsServer(x.release.bad),
+				TargetRef:         v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app},
+				DrainDelaySeconds: new(int32(1)),
+				Service:           v1beta1.CanaryService{Port: 9898},
+				Analysis: &v1beta1.CanaryAnalysis{
+					Interval: "1s", Threshold: 2, StepWeight: 20, MaxWeight: 60,
+					Metrics: []v1beta1.CanaryMetric{{Name: "health", Query: x.namespace, ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(1.0)}}},
+				},
+			},
+		},
+	}
+}
+
+func (x *trial) deployment(image string) *appsv1.Deployment {
+	labels := map[string]string{"app": app}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: app},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{cluster.ProcessAnnotation: "none"}},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: app, Image: image}}, TerminationGracePeriodSeconds: new(int64(0))},
+			},
+		},
+	}
+}
+
+// judge compares what was seen with what the release must look like.
+func (x *trial) judge(t *testing.T) {
+	if x.fuse.how != undisturbed && !x.fuse.blown {
+		t.Errorf("there was no write %d; the writes:\n%s", x.fuse.at, strings.Join(x.fuse.writes, "\n"))
+	}
+	seen := x.lab.seen(x.namespace)
+	if diff := cmp.Diff(slices.Concat(initialization, x.release.statuses), statuses(seen)); diff != "" {
+		t.Errorf("statuses (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff(x.release.weights, weights(seen)); diff != "" {
+		t.Errorf("weights of the route (-want +got)\n%s", diff)
+	}
+	if err := safe(seen); err != nil {
+		t.Error(err)
+	}
+	if x.err != nil {
+		t.Error(x.err)
+	}
+	if t.Failed() {
+		t.Logf("the writes:\n%s", strings.Join(x.fuse.writes, "\n"))
+	}
+}
+
+// errStopped is what an operator gets that has been stopped.
+var errStopped = errors.New("the operator has been stopped")
+
+// fuse counts the writes of a trial's operators and disturbs one of them.
+type fuse struct {
+	how      disturbance
+	at       int    // which write, from 1
+	expected string // what the undisturbed operator wrote then
+
+	mu     sync.Mutex
+	writes []string
+	blown  bool
+}
+
+func (f *fuse) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.writes)
+}
+
+// next counts a write and tells whether it is the one to disturb.
+func (f *fuse) next(what string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writes = append(f.writes, what)
+	if f.how == undisturbed || len(f.writes) != f.at {
+		return false
+	}
+	f.blown = true
+	return true
+}
+
+// client gives an operator a client that ends it when the fuse blows: from
+// then on it reaches nothing.
+func (f *fuse) client(end func()) client.NewClientFunc {
+	return func(config *rest.Config, o client.Options) (client.Client, error) {
+		direct, err := client.NewWithWatch(config, o)
+		if err != nil {
+			return nil, err
+		}
+		var mu sync.Mutex
+		dead := false
+		call := func(what string, send func() error) error {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case dead:
+				return errStopped
+			case what == "" || !f.next(what):
+				return send()
+			case f.how == stoppedBefore:
+			default:
+				err = send()
+			}
+			if f.how != unanswered {
+				dead = true
+				end()
+			}
+			return errors.Join(err, errStopped)
+		}
+		return interceptor.NewClient(direct, intercept(call)), nil
+	}
+}
+
+// intercept has every read and write go through call. A read has no name.
+func intercept(call func(what string, send func() error) error) interceptor.Funcs {
+	name := func(verb string, o client.Object) string { return fmt.Sprintf("%s %T %s", verb, o, o.GetName()) }
+	return interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			return call("", func() error { return c.Get(ctx, key, o, opts...) })
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			return call("", func() error { return c.List(ctx, list, opts...) })
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return call(name("create", o), func() error { return c.Create(ctx, o, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			return call(name("delete", o), func() error { return c.Delete(ctx, o, opts...) })
+		},
+		DeleteAllOf: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteAllOfOption) error {
+			return call(name("delete all", o), func() error { return c.DeleteAllOf(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return call(name("update", o), func() error { return c.Update(ctx, o, opts...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			return call(name("patch", o), func() error { return c.Patch(ctx, o, patch, opts...) })
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			return call("apply "+applied(o), func() error { return c.Apply(ctx, o, opts...) })
+		},
+		SubResourceCreate: func(ctx context.Context, c client.Client, sub string, o, body client.Object, opts ...client.SubResourceCreateOption) error {
+			return call(name("create "+sub+" of", o), func() error { return c.SubResource(sub).Create(ctx, o, body, opts...) })
+		},
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+			what := name("update "+sub+" of", o)
+			if canary, ok := o.(*v1beta1.Canary); ok {
+				what += ": " + status(canary)
+			}
+			return call(what, func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			return call(name("patch "+sub+" of", o), func() error { return c.SubResource(sub).Patch(ctx, o, patch, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return call("apply "+sub+" of "+applied(o), func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
+		},
+	}
+}
+
+func applied(o runtime.ApplyConfiguration) string {
+	named, ok := o.(interface {
+		GetKind() string
+		GetName() string
+	})
+	if !ok {
+		return fmt.Sprintf("%T", o)
+	}
+	return named.GetKind() + " " + named.GetName()
+}
+
+// lab is a cluster and everything that ever happened in it.
+type lab struct {
+	config *rest.Config
+	api    client.Client
+	stub   *httptest.Server
+
+	mu     sync.Mutex
+	events map[string][]client.Object // by namespace
+}
+
+// newLab begins to watch before anything happens.
+func newLab(t *testing.T, c *cluster.Cluster, api client.WithWatch) *lab {
+	l := &lab{config: c.Config(), api: api, events: map[string][]client.Object{}}
+	l.stub = httptest.NewServer(http.HandlerFunc(l.answer))
+	t.Cleanup(l.stub.Close)
+	for _, kind := range []client.ObjectList{&v1beta1.CanaryList{}, &appsv1.DeploymentList{}, &istionetworking.VirtualServiceList{}} {
+		w, err := api.Watch(t.Context(), kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Stop)
+		go func() {
+			for e := range w.ResultChan() {
+				if o, ok := e.Object.(client.Object); ok {
+					l.mu.Lock()
+					l.events[o.GetNamespace()] = append(l.events[o.GetNamespace()], o)
+					l.mu.Unlock()
+				}
+			}
+		}()
+	}
+	return l
+}
+
+// seen are all states of the objects of a namespace so far, as they were
+// written one after the other.
+func (l *lab) seen(namespace string) []client.Object {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slices.SortStableFunc(l.events[namespace], func(a, b client.Object) int { return version(a) - version(b) })
+	return slices.Clone(l.events[namespace])
+}
+
+func version(o client.Object) int {
+	v, _ := strconv.Atoi(o.GetResourceVersion())
+	return v
+}
+
+func (l *lab) metricsServer(bad bool) string { return l.stub.URL + "/" + strconv.FormatBool(bad) }
+
+// answer is a Prometheus that judges a release by its persisted status, so
+// that its answers do not depend on how often or when it is asked. The query
+// is the namespace.
+func (l *lab) answer(w http.ResponseWriter, r *http.Request) {
+	var c v1beta1.Canary
+	if err := l.api.Get(r.Context(), client.ObjectKey{Namespace: r.FormValue("query"), Name: app}, &c); err != nil || c.Status.Step == nil {
+		http.Error(w, fmt.Sprintf("no analysis is under way: %v", err), http.StatusInternalServerError)
+		return
+	}
+	healthy := 1
+	if step := c.Status.Step; step.Index == 2 && (step.Checks == 0 || strings.HasPrefix(r.URL.Path, "/true/")) {
+		healthy = 0
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"%d"]}}`, healthy)
+}
+
+// latest is the last state of an object, nil before the first.
+func latest[T client.Object](seen []client.Object, name string) (last T) {
+	for _, o := range seen {
+		if typed, ok := o.(T); ok && o.GetName() == name {
+			last = typed
+		}
+	}
+	return last
+}
+
+// statuses are the statuses of the Canary without repetitions.
+func statuses(seen []client.Object) []string {
+	var out []string
+	for _, o := range seen {
+		if c, ok := o.(*v1beta1.Canary); ok {
+			out = append(out, status(c))
+		}
+	}
+	return slices.Compact(out)
+}
+
+func status(c *v1beta1.Canary) string {
+	s := c.Status
+	if s.Phase == "" {
+		return "-"
+	}
+	out := fmt.Sprintf("%s %d%%", s.Phase, s.CanaryWeight)
+	if s.Step != nil {
+		out += fmt.Sprintf(" step %d/%d", s.Step.Index, s.Step.Checks)
+	}
+	return out + fmt.Sprintf(" failed %d", s.FailedChecks)
+}
+
+// weights are the canary's shares of the route without repetitions.
+func weights(seen []client.Object) []int32 {
+	var out []int32
+	for _, o := range seen {
+		if vs, ok := o.(*istionetworking.VirtualService); ok {
+			_, canary := shares(vs)
+			out = append(out, canary)
+		}
+	}
+	return slices.Compact(out)
+}
+
+func shares(vs *istionetworking.VirtualService) (primary, canary int32) {
+	for _, d := range vs.Spec.Http[0].Route {
+		if d.Destination.Host == app+"-primary" {
+			primary = d.Weight
+		} else {
+			canary = d.Weight
+		}
+	}
+	return primary, canary
+}
+
+// safe checks every moment: weights sum to 100, the route follows the status
+// and never runs ahead of it, and who gets requests has pods for them.
+func safe(seen []client.Object) error {
+	var asked int32 = -1
+	available := map[string]int32{}
+	for _, o := range seen {
+		switch o := o.(type) {
+		case *v1beta1.Canary:
+			asked = o.Status.CanaryWeight
+		case *appsv1.Deployment:
+			available[o.Name] = o.Status.AvailableReplicas
+		case *istionetworking.VirtualService:
+			primary, canary := shares(o)
+			switch {
+			case primary+canary != 100:
+				return fmt.Errorf("weights %d and %d", primary, canary)
+			case canary != asked:
+				return fmt.Errorf("the route has %d%% while the status has %d%%", canary, asked)
+			case primary > 0 && available[app+"-primary"] == 0, canary > 0 && available[app] == 0:
+				return fmt.Errorf("route %d/%d to pods %v", primary, canary, available)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+func TestParseFlags(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "delivery")
+	defaults := options{
+		meshProvider: "istio", metricsServer: "http://prometheus:9090", logLevel: "info", port: 8080, workers: 16,
+		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery",
+		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		want func(*options)
+	}{
+		"none": {want: func(*options) {}},
+		"lists replace their default": {
+			args: []string{"-selector-labels", "team, app ,,", "--include-label-prefix=example.com/,*"},
+			want: func(o *options) {
+				o.objects.SelectorLabels = []string{"team", "app"}
+				o.objects.IncludeLabelPrefixes = []string{"example.com/", "*"}
+			},
+		},
+		"the last of a repeated list counts": {
+			args: []string{"-selector-labels=a,b", "-selector-labels=c"},
+			want: func(o *options) { o.objects.SelectorLabels = []string{"c"} },
+		},
+		"bounds are allowed": {
+			args: []string{"-port=65535", "-threadiness=1", "-checks-concurrency=1"},
+			want: func(o *options) { o.port, o.workers, o.checksConcurrency = 65535, 1, 1 },
+		},
+		"no server": {args: []string{"-port=0"}, want: func(o *options) { o.port = 0 }},
+		"the rest": {
+			args: []string{
+				"-kubeconfig=k", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
+				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
+				"-leader-election-namespace=l",
+			},
+			want: func(o *options) {
+				o.kubeconfig, o.meshProvider, o.metricsServer, o.namespace, o.logLevel = "k", "m", "http://p", "n", "debug"
+				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := defaults
+			tc.want(&want)
+			got, err := parseFlags(tc.args, t.Output())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseFlagsRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args    []string
+		wantErr string
+	}{
+		"unknown flag":         {[]string{"-no-such-flag"}, "no-such-flag"},
+		"argument":             {[]string{"-port=1", "start"}, `"start"`},
+		"negative port":        {[]string{"-port=-1"}, "-port: -1 is not 0 to 65535"},
+		"port too large":       {[]string{"-port=65536"}, "-port: 65536 is not 0 to 65535"},
+		"no workers":           {[]string{"-threadiness=0"}, "-threadiness: 0"},
+		"no checks":            {[]string{"-checks-concurrency=0"}, "-checks-concurrency: 0"},
+		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
+		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := parseFlags(tc.args, t.Output()); err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("got error %v, want %q", err, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestRunSaysWhatIsWrong(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args       []string
+		wantErr    string
+		wantOutput string
+	}{
+		"help":               {[]string{"-h"}, flag.ErrHelp.Error(), "-mesh-provider"},
+		"log level":          {[]string{"-log-level=loud"}, `-log-level: "loud" is none of debug, info, warn, error`, ""},
+		"missing kubeconfig": {[]string{"-kubeconfig=/does/not/exist"}, "no way to reach Kubernetes", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var output bytes.Buffer
+			err := run(t.Context(), tc.args, &output)
+			if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("got error %v, want %q", err, tc.wantErr)
+			}
+			if tc.wantOutput != "" && (!errors.Is(err, flag.ErrHelp) || !strings.Contains(output.String(), tc.wantOutput)) {
+				t.Errorf("output lacks %q:\n%s", tc.wantOutput, &output)
+			}
+		})
+	}
+}
+
+func TestHeld(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	renewed := func(ago time.Duration) *metav1.MicroTime { return new(metav1.NewMicroTime(now.Add(-ago))) }
+	for name, tc := range map[string]struct {
+		spec coordinationv1.LeaseSpec
+		want bool
+	}{
+		"empty":         {},
+		"renewed":       {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(0), LeaseDurationSeconds: new(int32(60))}, true},
+		"about to end":  {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(time.Minute - 1), LeaseDurationSeconds: new(int32(60))}, true},
+		"ended":         {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(time.Minute), LeaseDurationSeconds: new(int32(60))}, false},
+		"given up":      {coordinationv1.LeaseSpec{HolderIdentity: new(""), RenewTime: renewed(0), LeaseDurationSeconds: new(int32(60))}, false},
+		"no holder":     {coordinationv1.LeaseSpec{RenewTime: renewed(0), LeaseDurationSeconds: new(int32(60))}, false},
+		"never renewed": {coordinationv1.LeaseSpec{HolderIdentity: new("a"), LeaseDurationSeconds: new(int32(60))}, false},
+		"no duration":   {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(0)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := held(&coordinationv1.Lease{Spec: tc.spec}, now); got != tc.want {
+				t.Errorf("held: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,82 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Moment is one status that a Canary has had.
+type Moment struct {
+	// At is when it was seen, which is a little after it was written.
+	At     time.Time
+	Status v1beta1.CanaryStatus
+}
+
+// History is every status that a Canary has had since a moment, in order. It
+// is safe for concurrent use.
+type History struct {
+	mu      sync.Mutex
+	moments []Moment
+}
+
+// Watch begins a History of the Canary, which may not exist yet. It goes on
+// until ctx ends.
+func (r *Rig) Watch(ctx context.Context) (*History, error) {
+	w, err := r.API.Watch(ctx, &v1beta1.CanaryList{}, client.InNamespace(r.Namespace),
+		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", Name)})
+	if err != nil {
+		return nil, fmt.Errorf("watch the Canary: %w", err)
+	}
+	context.AfterFunc(ctx, w.Stop)
+	h := &History{}
+	go func() {
+		for event := range w.ResultChan() {
+			if c, ok := event.Object.(*v1beta1.Canary); ok {
+				h.add(Moment{At: time.Now(), Status: c.Status})
+			}
+		}
+	}()
+	return h, nil
+}
+
+func (h *History) add(m Moment) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moments = append(h.moments, m)
+}
+
+// Moments are all that were seen so far.
+func (h *History) Moments() []Moment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.moments)
+}
+
+// Weights are the canary's weights in their order, without repetitions of
+// the one before.
+func (h *History) Weights() []int32 {
+	var weights []int32
+	for _, m := range h.Moments() {
+		weights = append(weights, m.Status.CanaryWeight)
+	}
+	return slices.Compact(weights)
+}
+
+// Phases are the phases in their order, without repetitions of the one before.
+func (h *History) Phases() []v1beta1.CanaryPhase {
+	var phases []v1beta1.CanaryPhase
+	for _, m := range h.Moments() {
+		if m.Status.Phase != "" {
+			phases = append(phases, m.Status.Phase)
+		}
+	}
+	return slices.Compact(phases)
+}
