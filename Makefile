@@ -1,4 +1,4 @@
-# Everything here works on Linux with Go, gcc, git and make; the rest is built from Go modules.
+# Everything here works on Linux with Go, git and make; the rest is built from Go modules.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

@@ -107,7 +107,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 			return err
 		}
 	}
-	if want.Released && w.services.Apex != nil && w.router != nil {
+	if want.Released && w.services.Apex != nil {
 		apex, err := r.apex(w, true)
 		if err != nil {
 			return fmt.Errorf("build the apex service: %w", err)
@@ -115,7 +115,9 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 		if err := r.applyService(ctx, w, apex); err != nil {
 			return err
 		}
-		if err := w.router.Release(ctx, w.route()); err != nil {
+	}
+	if want.Released && w.router != nil {
+		if err := w.router.Release(ctx, w.route()); err != nil && !providers.IsNotInstalled(err) {
 			return fmt.Errorf("release the route: %w", err)
 		}
 	}

@@ -83,7 +83,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.router = router
-	if message := invalid(w.Canary, router.Capabilities()); message != "" {
+	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
 	return r.observeSiblings(ctx, w)
@@ -193,35 +193,46 @@ func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
 }
 
 func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
-	if w.router == nil || w.services.Apex == nil {
-		// Where there is nothing to observe there is nothing to give back.
-		w.Route.InSync = !w.Canary.DeletionTimestamp.IsZero()
-		return nil
+	deleted := !w.Canary.DeletionTimestamp.IsZero()
+	servicesInSync := deleted // without a target there is nothing to lead to
+	if w.services.Apex != nil {
+		var err error
+		if servicesInSync, err = r.servicesInSync(ctx, w); err != nil {
+			return err
+		}
 	}
-	servicesInSync, err := r.servicesInSync(ctx, w)
-	if err != nil {
-		return err
+	var state providers.State
+	if w.router != nil {
+		var err error
+		if state, err = w.router.Observe(ctx, w.route()); err != nil && !(deleted && providers.IsNotInstalled(err)) {
+			return routerMistake(err)
+		}
 	}
-	state, err := w.router.Observe(ctx, w.route())
+	weight := w.Canary.Status.CanaryWeight
+	w.Route.InSync = servicesInSync && state.InSync
+	if deleted {
+		weight = releasedWeight
+		w.Route.InSync = servicesInSync && !state.Exists
+	}
+	w.Route.Since = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
+	return nil
+}
+
+// releasedWeight stands for no route at all where weights are remembered.
+const releasedWeight = -1
+
+// routerMistake tells the user's mistakes from what goes away by itself.
+func routerMistake(err error) error {
 	switch {
-	case errors.Is(err, providers.ErrNotInstalled):
-		w.Route.InSync = !w.Canary.DeletionTimestamp.IsZero()
+	case providers.IsNotInstalled(err):
 		return mistake(reasonMeshMissing, "spec.provider: %v", err)
 	case providers.IsInvalid(err), providers.IsUnsupported(err):
 		return mistake(reasonInvalidSpec, "%v", err)
 	case providers.IsConflict(err):
-		return mistake(reasonConflict, "%v", err)
-	case err != nil:
+		return foreign(reasonConflict, "%v", err)
+	default:
 		return fmt.Errorf("observe the mesh: %w", err)
 	}
-	w.Route.InSync = servicesInSync && state.InSync
-	weight := w.Canary.Status.CanaryWeight
-	if !w.Canary.DeletionTimestamp.IsZero() {
-		w.Route.InSync = servicesInSync && !state.Exists
-		weight = -1
-	}
-	w.Route.Since = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
-	return nil
 }
 
 // servicesInSync tells whether the Services are as they must be. Of a Canary

@@ -15,7 +15,7 @@ import (
 // A field that would decide over a release, or protect it, and that can't be
 // acted on is refused rather than passed over: a release without the gate that
 // its manifest asks for is worse than none.
-func invalid(c *v1beta1.Canary, can providers.Capabilities) string {
+func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) string {
 	a := c.GetAnalysis()
 	if _, err := a.GetInterval(); err != nil {
 		return fmt.Sprintf("spec.analysis.interval: %v", err)
@@ -39,7 +39,7 @@ func invalid(c *v1beta1.Canary, can providers.Capabilities) string {
 			return refused.field + ": " + refused.why
 		}
 	}
-	if err := can.Check(c.Spec.Provider, c); err != nil {
+	if err := can.Check(provider, c); err != nil {
 		return err.Error()
 	}
 	return invalidMetrics(a)

@@ -3,9 +3,11 @@ package workload
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -57,11 +59,11 @@ func PrimaryLabelValue(value string) string { return value + "-primary" }
 // target, which must be at the given revision. live is the present primary or
 // nil; it keeps its number of pods, and its selector, which can't be changed.
 func Primary(canary *v1beta1.Canary, target, live *appsv1.Deployment, revision string, o Options) (*appsv1.Deployment, error) {
-	key, value, err := SelectorLabel(target, o)
+	key, own, err := SelectorLabel(target, o)
 	if err != nil {
 		return nil, err
 	}
-	value = PrimaryLabelValue(value)
+	value := PrimaryLabelValue(own)
 
 	primary := &appsv1.Deployment{
 		TypeMeta: metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"},
@@ -86,6 +88,7 @@ func Primary(canary *v1beta1.Canary, target, live *appsv1.Deployment, revision s
 	}
 	labels[key] = value
 	primary.Spec.Template.Labels = labels
+	renameInSelectors(&primary.Spec.Template.Spec, key, own, value)
 
 	replicas := max(Replicas(target), 1)
 	if live != nil {
@@ -98,6 +101,51 @@ func Primary(canary *v1beta1.Canary, target, live *appsv1.Deployment, revision s
 	}
 	primary.Spec.Replicas = &replicas
 	return primary, nil
+}
+
+// renameInSelectors has what spreads or gathers the pods of the target do so
+// with the pods of the primary: selectors that name the target by its selector
+// label name the primary.
+func renameInSelectors(spec *corev1.PodSpec, key, from, to string) {
+	for i := range spec.TopologySpreadConstraints {
+		renameInSelector(spec.TopologySpreadConstraints[i].LabelSelector, key, from, to)
+	}
+	if spec.Affinity == nil {
+		return
+	}
+	var terms []*corev1.PodAffinityTerm
+	add := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
+		for i := range required {
+			terms = append(terms, &required[i])
+		}
+		for i := range preferred {
+			terms = append(terms, &preferred[i].PodAffinityTerm)
+		}
+	}
+	if a := spec.Affinity.PodAffinity; a != nil {
+		add(a.RequiredDuringSchedulingIgnoredDuringExecution, a.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if a := spec.Affinity.PodAntiAffinity; a != nil {
+		add(a.RequiredDuringSchedulingIgnoredDuringExecution, a.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	for _, t := range terms {
+		renameInSelector(t.LabelSelector, key, from, to)
+	}
+}
+
+func renameInSelector(s *metav1.LabelSelector, key, from, to string) {
+	if s == nil {
+		return
+	}
+	if s.MatchLabels[key] == from {
+		s.MatchLabels[key] = to
+	}
+	for i := range s.MatchExpressions {
+		e := &s.MatchExpressions[i]
+		if at := slices.Index(e.Values, from); e.Key == key && at >= 0 {
+			e.Values[at] = to
+		}
+	}
 }
 
 const (

@@ -146,9 +146,9 @@ func wrongEnd(is, want v1beta1.CanaryPhase) error {
 // stay keeps the cluster up for as long as the user wants it.
 func stay(ctx context.Context, out io.Writer, r *rig.Rig) error {
 	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. In another terminal:\n\n"+
-		"  export KUBECONFIG=%s\n  kubectl -n %s get canaries\n  kubectl -n %s describe canary %s\n"+
-		"  kubectl -n %s set image deployment/%s podinfod=ghcr.io/stefanprodan/podinfo:6.0.3\n",
-		r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name)
+		"  export KUBECONFIG=%s\n  kubectl -n %s get canaries\n  kubectl -n %s describe canary %s\n\nMend the bad release and watch it being promoted:\n\n"+
+		"  kubectl -n %s set env deployment/%s SLUICE_ERROR_PERCENT-\n  kubectl -n %s get canaries -w\n",
+		r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name, rig.Namespace)
 	<-ctx.Done()
 	return nil
 }

@@ -78,7 +78,11 @@ func (a *app) tellAll(ctx context.Context) {
 		}
 		a.t.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
 	}
-	a.t.Logf("the end of the operator's log\n%s", a.operatorLog())
+	lines, err := a.operatorLog(`"namespace":"` + a.Namespace + `"`)
+	if err != nil {
+		a.t.Log(err)
+	}
+	a.t.Logf("the end of the operator's log\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
 }
 
 func (a *app) must(err error) {
@@ -158,16 +162,7 @@ func (a *app) awaitWeight(weight int32) {
 // awaitDrained waits until the canary's pods are gone.
 func (a *app) awaitDrained() {
 	a.t.Helper()
-	a.await("the end of the canary's pods", func(ctx context.Context) error {
-		var pods corev1.PodList
-		if err := a.API.List(ctx, &pods, client.InNamespace(a.Namespace), client.MatchingLabels{"app": rig.Name}); err != nil {
-			return err
-		}
-		if n := len(pods.Items); n > 0 {
-			return fmt.Errorf("%d are left", n)
-		}
-		return nil
-	})
+	a.await("the end of the canary's pods", func(ctx context.Context) error { return a.noPods(ctx, rig.Name) })
 }
 
 // awaitEvent waits for an event of the Canary name with a reason and every part

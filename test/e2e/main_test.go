@@ -8,8 +8,11 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,12 +50,18 @@ var shared struct {
 type tests struct{ *testing.M }
 
 func (m tests) Run() int {
+	// What runs in parallel mostly waits.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := m.M.Run()
-	if shared.suite != nil {
-		if err := shared.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return max(code, 1)
-		}
+	if shared.suite == nil {
+		return code
+	}
+	if err := errors.Join(shared.refusals(), shared.Stop()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
 	}
 	return code
 }
@@ -114,17 +123,27 @@ func (s *suite) killOperator() {
 	s.operator.Stop(0)
 }
 
-// operatorLog is the end of the operator's log.
-func (s *suite) operatorLog() string {
+// operatorLog are the lines of the operator's log that have a word in them.
+func (s *suite) operatorLog(word string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.operator == nil {
-		return "the operator was not started"
+		return nil, nil
 	}
 	content, err := os.ReadFile(s.operator.Log())
-	if err != nil {
-		return err.Error()
+	lines := strings.Split(string(content), "\n")
+	return slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, word) }), err
+}
+
+// refusals are what the API server has refused to the operator in all tests: a
+// right that the chart does not give.
+func (s *suite) refusals() error {
+	lines, err := s.operatorLog("forbidden")
+	lines = slices.DeleteFunc(lines, func(line string) bool {
+		return strings.Contains(line, "because it is being terminated") // the namespace of a test that is over
+	})
+	if len(lines) > 0 {
+		err = errors.Join(err, fmt.Errorf("the chart's rights were too narrow:\n%s", strings.Join(lines, "\n")))
 	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(lines[max(0, len(lines)-40):], "\n")
+	return err
 }

@@ -45,7 +45,8 @@ subjects:
 
 {{/*
 What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
-The finalizers rule lets it set owner references that block deletion.
+It deletes routes only. The finalizers rule, and delete on what it makes, let it set and take away owner
+references where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 */}}
 {{- define "sluice.rules" -}}
 rules:
@@ -60,10 +61,10 @@ rules:
     verbs: [update]
   - apiGroups: [apps]
     resources: [deployments]
-    verbs: [get, list, watch, create, patch]
+    verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [""]
     resources: [services]
-    verbs: [get, list, watch, create, patch]
+    verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]

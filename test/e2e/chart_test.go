@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
+)
+
+// TestChart is about what the chart installs. That the operator can work with
+// it is shown by all tests: each of them has it under the chart's ServiceAccount,
+// with the arguments of the chart's Deployment.
+func TestChart(t *testing.T) {
+	s := setUp(t)
+	t.Run("is accepted by helm", func(t *testing.T) { chartIsAccepted(t, s) })
+	t.Run("brings up a pod behind the Service", func(t *testing.T) { chartBringsUp(t, s) })
+	t.Run("gives no more rights than needed", func(t *testing.T) { chartRights(t, s) })
+	t.Run("the operator does not start beside Flagger", func(t *testing.T) { notBesideFlagger(t, s) })
+	t.Run("a release under the chart's rights", func(t *testing.T) {
+		a, h := begin(t, "chart", func(*v1beta1.Canary) {})
+		a.release("6.0.1")
+		a.awaitPhase(v1beta1.PhaseSucceeded)
+		wantWeights(t, h, 0, 10, 20, 30, 40, 50, 0)
+		a.wantPrimary("6.0.1")
+	})
+}
+
+func chartIsAccepted(t *testing.T, s *suite) {
+	chart, err := rig.Chart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.Helm(t.Context(), "lint", "--strict", chart); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, tc := range []struct {
+		set       string
+		want, not []string
+	}{
+		{set: "logLevel=debug", want: []string{"-log-level=debug", "kind: ClusterRole"}, not: []string{"enable-leader-election"}},
+		{set: "namespace=shop", want: []string{"-namespace=shop", "kind: Role\n"}, not: []string{"kind: ClusterRole"}},
+		{set: "leaderElection.enabled=true", want: []string{"replicas: 2", "-leader-election-namespace=" + releaseNamespace, "name: sluice-leases"}},
+		{set: "rbac.create=false", not: []string{"kind: ClusterRole", "kind: Role"}},
+		{set: "podMonitor.enabled=true", want: []string{"kind: PodMonitor"}},
+	} {
+		out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--set", tc.set)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("with %s there is no %q in\n%s", tc.set, want, out)
+			}
+		}
+		for _, not := range tc.not {
+			if strings.Contains(out, not) {
+				t.Errorf("with %s there is %q in\n%s", tc.set, not, out)
+			}
+		}
+	}
+	if out, err := s.Helm(t.Context(), "template", releaseName, chart, "--set", "meshProvidr=istio"); err == nil {
+		t.Errorf("a value that does not exist was accepted:\n%s", out)
+	}
+}
+
+// chartBringsUp looks at the Deployment's pod. The node has no container
+// runtime, so it stands for an image like this one with nothing.
+func chartBringsUp(t *testing.T, s *suite) {
+	err := rig.Await(t.Context(), "the chart's pod", limit, func(ctx context.Context) error {
+		var d appsv1.Deployment
+		if err := s.API.Get(ctx, client.ObjectKey{Namespace: releaseNamespace, Name: releaseName}, &d); err != nil {
+			return err
+		}
+		var slices discoveryv1.EndpointSliceList
+		if err := s.API.List(ctx, &slices, client.InNamespace(releaseNamespace), client.MatchingLabels{discoveryv1.LabelServiceName: releaseName}); err != nil {
+			return err
+		}
+		if d.Status.AvailableReplicas != 1 || len(slices.Items) != 1 || len(slices.Items[0].Endpoints) != 1 {
+			return fmt.Errorf("%d pods are available, the Service leads to %+v", d.Status.AvailableReplicas, slices.Items)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(s.Dir(), "logs", "pods", releaseNamespace+"_*"))
+	if err != nil || len(logs) > 0 {
+		t.Errorf("want the pod to be nothing, but it has a log: %v %v", logs, err)
+	}
+}
+
+func chartRights(t *testing.T, s *suite) {
+	var d appsv1.Deployment
+	if err := s.API.Get(t.Context(), client.ObjectKey{Namespace: releaseNamespace, Name: releaseName}, &d); err != nil {
+		t.Fatal(err)
+	}
+	config, err := s.ConfigFor(t.Context(), releaseNamespace, d.Spec.Template.Spec.ServiceAccountName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type right = authorizationv1.ResourceAttributes
+	const istio = "networking.istio.io"
+	for _, tc := range []struct {
+		right
+		verbs string
+		want  bool
+	}{
+		{right{Group: "flagger.app", Resource: "canaries"}, "get list watch patch", true},
+		{right{Group: "flagger.app", Resource: "canaries", Subresource: "status"}, "update", true},
+		{right{Group: "flagger.app", Resource: "canaries", Subresource: "finalizers"}, "update", true},
+		{right{Group: "apps", Resource: "deployments"}, "get list watch create patch", true},
+		{right{Resource: "services"}, "get list watch create patch", true},
+		{right{Group: istio, Resource: "virtualservices"}, "get list watch create patch delete", true},
+		{right{Group: istio, Resource: "destinationrules"}, "get list watch create patch delete", true},
+		{right{Group: "events.k8s.io", Resource: "events"}, "create patch", true},
+
+		{right{Group: "flagger.app", Resource: "canaries"}, "create delete deletecollection", false},
+		{right{Group: "flagger.app", Resource: "metrictemplates"}, "create update patch delete", false},
+		{right{Group: "flagger.app", Resource: "alertproviders"}, "create update patch delete", false},
+		{right{Resource: "secrets"}, "get list watch create update patch delete", false},
+		{right{Resource: "configmaps"}, "get list watch create update patch delete", false},
+		{right{Resource: "pods"}, "get list create update patch delete", false},
+		{right{Resource: "pods", Subresource: "exec"}, "create get", false},
+		{right{Resource: "pods", Subresource: "log"}, "get", false},
+		{right{Resource: "nodes"}, "get list patch", false},
+		{right{Resource: "namespaces"}, "list create delete patch", false},
+		{right{Resource: "services"}, "deletecollection", false},
+		{right{Resource: "services", Subresource: "proxy"}, "get create", false},
+		{right{Resource: "events"}, "get list delete", false},
+		{right{Resource: "serviceaccounts"}, "get list create impersonate", false},
+		{right{Resource: "serviceaccounts", Subresource: "token"}, "create", false},
+		{right{Resource: "users"}, "impersonate", false},
+		{right{Group: "apps", Resource: "deployments"}, "deletecollection", false},
+		{right{Group: "apps", Resource: "statefulsets"}, "get list create patch delete", false},
+		{right{Group: "apps", Resource: "daemonsets"}, "get list create patch delete", false},
+		{right{Group: istio, Resource: "gateways"}, "get list create patch delete", false},
+		{right{Group: istio, Resource: "envoyfilters"}, "get list create patch delete", false},
+		{right{Group: "coordination.k8s.io", Resource: "leases"}, "list get create update delete", false},
+		{right{Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}, "get list create update patch delete bind escalate", false},
+		{right{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, "get list create update patch delete", false},
+		{right{Group: "rbac.authorization.k8s.io", Resource: "roles"}, "get list create update patch delete bind escalate", false},
+		{right{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}, "get list create update patch delete", false},
+		{right{Group: "admissionregistration.k8s.io", Resource: "validatingwebhookconfigurations"}, "get list create patch delete", false},
+		{right{Group: "*", Resource: "*"}, "*", false},
+	} {
+		for verb := range strings.FieldsSeq(tc.verbs) {
+			attributes := tc.right
+			attributes.Verb, attributes.Namespace = verb, "default"
+			review, err := account.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), &authorizationv1.SelfSubjectAccessReview{
+				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if review.Status.Allowed != tc.want {
+				t.Errorf("%s %s.%s/%s: allowed is %t, want %t (%s)", verb, tc.Resource, tc.Group, tc.Subresource,
+					review.Status.Allowed, tc.want, review.Status.Reason)
+			}
+		}
+	}
+}
+
+// notBesideFlagger has a Flagger at work in some other namespace.
+func notBesideFlagger(t *testing.T, s *suite) {
+	ctx := t.Context()
+	if err := s.API.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "flagger-system"}}); err != nil {
+		t.Fatal(err)
+	}
+	now := metav1.NowMicro()
+	lease := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "flagger-system", Name: "flagger-leader-election"},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: new("flagger-7d9c_1f0e"), RenewTime: &now, LeaseDurationSeconds: new(int32(3600)),
+		},
+	}
+	if err := s.API.Create(ctx, lease); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.API.Delete(context.WithoutCancel(ctx), lease); err != nil {
+			t.Error(err)
+		}
+	}()
+	binary, err := cluster.Binary("sluice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := append([]string{binary, "-kubeconfig", s.kubeconfig}, s.args...)
+	second, err := s.StartProgram("sluice-beside-flagger", nil, append(argv, "-port=0")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Stop(time.Second)
+	if err := rig.Await(ctx, "its end", limit, func(context.Context) error {
+		if second.Err() == nil {
+			return errors.New("it is running")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(second.Log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "Flagger is running: flagger-7d9c_1f0e holds lease flagger-system/flagger-leader-election; scale it to zero first"
+	if !strings.Contains(string(log), want) {
+		t.Errorf("it did not say %q but\n%s", want, log)
+	}
+}
