@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -39,16 +37,4 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollo
 	r.Telemetry.Transition(next, before.Phase)
 	r.tell(ctx, next, d.Events)
 	return nil
-}
-
-// tell sends the events of a decision, to the log too.
-func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollout.Event) {
-	for _, e := range events {
-		kind := corev1.EventTypeNormal
-		if e.Warning {
-			kind = corev1.EventTypeWarning
-		}
-		r.Recorder.Eventf(c, nil, kind, e.Reason, "Reconcile", "%s", e.Message)
-		log.FromContext(ctx).Info(e.Message, "reason", e.Reason, "phase", c.Status.Phase, "weight", c.Status.CanaryWeight)
-	}
 }

@@ -1,0 +1,210 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio"
+	"github.com/sluice-delivery/sluice/providers/routertest"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+const app = "podinfo"
+
+// canary creates a Canary in a namespace of its own.
+func (e *environment) canary(t *testing.T, service v1beta1.CanaryService) *v1beta1.Canary {
+	t.Helper()
+	service.Port = 80
+	c := &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace(t), Name: app},
+		Spec: v1beta1.CanarySpec{
+			TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app},
+			Service:   service,
+			Analysis:  &v1beta1.CanaryAnalysis{Interval: "10s", Threshold: 1, StepWeight: 10},
+		},
+	}
+	e.create(t, c)
+	return c
+}
+
+func route(c *v1beta1.Canary, weight int32) providers.Route {
+	return providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
+}
+
+func testIstioNotInstalled(t *testing.T, e *environment) {
+	router := istio.New(e.cached, ssa.New(e.cached))
+	r := route(e.canary(t, v1beta1.CanaryService{}), 0)
+	if _, err := router.Observe(t.Context(), r); !providers.IsNotInstalled(err) {
+		t.Errorf("observe: %v", err)
+	}
+	if err := router.Apply(t.Context(), r); !providers.IsNotInstalled(err) {
+		t.Errorf("apply: %v", err)
+	}
+}
+
+func testIstio(t *testing.T, e *environment) {
+	t.Run("conformance", func(t *testing.T) {
+		routertest.Run(t, func(t *testing.T) routertest.World {
+			c, writes := e.counting()
+			canary := e.canary(t, v1beta1.CanaryService{})
+			return routertest.World{
+				Router: istio.New(c, ssa.New(c)), Canary: canary, Deadline: limit,
+				Writes: func() int { return int(writes.Load()) },
+				Drift: func(t *testing.T, traffic providers.Traffic) {
+					var vs istionetworking.VirtualService
+					e.read(t, canary.Namespace, app, &vs)
+					vs.Spec.Http[0].Route[0].Weight, vs.Spec.Http[0].Route[1].Weight = traffic.Primary, traffic.Canary
+					if err := e.live.Update(t.Context(), &vs); err != nil {
+						t.Fatal(err)
+					}
+				},
+			}
+		})
+	})
+	t.Run("every field survives the server", func(t *testing.T) { testIstioFields(t, e) })
+	t.Run("a user's VirtualService", func(t *testing.T) { testIstioAdoption(t, e) })
+}
+
+// testIstioFields has everything that the spec can say, zeros among it, stored
+// and read back: nothing is dropped, and nothing looks like drift.
+func testIstioFields(t *testing.T, e *environment) {
+	c, writes := e.counting()
+	canary := e.canary(t, v1beta1.CanaryService{
+		Hosts: []string{"app.example.com"}, Gateways: []string{"istio-system/public", "mesh"}, Timeout: "1m30s",
+		Match:         []v1beta1.RawObject{raw(`{"uri":{"prefix":"/"}}`)},
+		Rewrite:       new(raw(`{"uri":"/v2"}`)),
+		Retries:       new(raw(`{"attempts":0}`)),
+		Headers:       new(raw(`{"request":{"add":{"x-a":"1"}}}`)),
+		CorsPolicy:    new(raw(`{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"24h"}`)),
+		TrafficPolicy: new(raw(`{"tls":{"mode":"DISABLE"},"connectionPool":{"http":{"http1MaxPendingRequests":0,"maxRetries":3},"tcp":{"connectTimeout":"30ms"}}}`)),
+	})
+	settle(t, istio.New(c, ssa.New(c)), route(canary, 10))
+	before := writes.Load()
+	// A new operator has no memory, and compares what is there.
+	if state, err := istio.New(c, ssa.New(c)).Observe(t.Context(), route(canary, 10)); err != nil || !state.InSync {
+		t.Errorf("a new router observes %+v, %v", state, err)
+	}
+	settle(t, istio.New(c, ssa.New(c)), route(canary, 10))
+	if n := writes.Load() - before; n != 0 {
+		t.Errorf("a new router wrote %d times", n)
+	}
+	want := object(t, `{"hosts":["app.example.com","podinfo"],"gateways":["istio-system/public","mesh"],"http":[{
+		"match":[{"uri":{"prefix":"/"}}],"rewrite":{"uri":"/v2"},"timeout":"90s","retries":{},
+		"headers":{"request":{"add":{"x-a":"1"}}},
+		"corsPolicy":{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"86400s"},
+		"route":[{"destination":{"host":"podinfo-primary"},"weight":90},{"destination":{"host":"podinfo-canary"},"weight":10}]}]}`)
+	if d := cmp.Diff(want, e.spec(t, "VirtualService", canary.Namespace, app)); d != "" {
+		t.Errorf("VirtualService (-want +got)\n%s", d)
+	}
+	want = object(t, `{"host":"podinfo-canary","trafficPolicy":{"tls":{},
+		"connectionPool":{"http":{"maxRetries":3},"tcp":{"connectTimeout":"0.030s"}}}}`)
+	if d := cmp.Diff(want, e.spec(t, "DestinationRule", canary.Namespace, app+"-canary")); d != "" {
+		t.Errorf("DestinationRule (-want +got)\n%s", d)
+	}
+}
+
+// testIstioAdoption takes over a VirtualService of somebody else's, which stays
+// theirs, and gives it back.
+func testIstioAdoption(t *testing.T, e *environment) {
+	for name, tc := range map[string]struct {
+		service v1beta1.CanaryService
+		want    string // of the spec's beginning
+	}{
+		"plain":      {v1beta1.CanaryService{}, `{"hosts":["podinfo"],"gateways":["mesh"],"exportTo":["."]}`},
+		"delegation": {v1beta1.CanaryService{Delegation: true}, `{"hosts":[],"gateways":[],"exportTo":["."]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			canary := e.canary(t, tc.service)
+			vs := &istionetworking.VirtualService{ObjectMeta: metav1.ObjectMeta{
+				Namespace: canary.Namespace, Name: app, Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
+			}}
+			if err := json.Unmarshal([]byte(`{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."],
+				"http":[{"route":[{"destination":{"host":"podinfo"}}]}]}`), &vs.Spec); err != nil {
+				t.Fatal(err)
+			}
+			e.create(t, vs)
+			e.cachedAs(t, vs)
+			c, _ := e.counting()
+			router := istio.New(c, ssa.New(c))
+			settle(t, router, route(canary, 10))
+
+			got := e.spec(t, "VirtualService", canary.Namespace, app)
+			delete(got, "http")
+			if d := cmp.Diff(object(t, tc.want), got); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+			e.read(t, canary.Namespace, app, vs)
+			if vs.Labels["app.kubernetes.io/managed-by"] != "Helm" || len(vs.OwnerReferences) != 0 {
+				t.Errorf("it is no longer its user's: %+v", vs.ObjectMeta)
+			}
+
+			deleted := canary.DeepCopy()
+			deleted.DeletionTimestamp = new(metav1.Now())
+			if err := router.Release(t.Context(), route(deleted, 0)); err != nil {
+				t.Fatal(err)
+			}
+			e.read(t, canary.Namespace, app, vs)
+			if r := vs.Spec.Http[0].Route; len(r) != 1 || r[0].Destination.Host != app {
+				t.Errorf("released to %v", r)
+			}
+		})
+	}
+}
+
+// settle applies until the router observes it.
+func settle(t *testing.T, router providers.Router, r providers.Route) {
+	t.Helper()
+	if err := router.Apply(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the route", func(ctx context.Context) error {
+		state, err := router.Observe(ctx, r)
+		if err == nil && !state.InSync {
+			err = fmt.Errorf("it is %+v", state)
+		}
+		return err
+	})
+}
+
+// spec is that of one of Istio's objects as it is stored.
+func (e *environment) spec(t *testing.T, kind, namespace, name string) map[string]any {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(istionetworking.SchemeGroupVersion.WithKind(kind))
+	e.read(t, namespace, name, u)
+	spec, ok := u.Object["spec"].(map[string]any)
+	if !ok {
+		t.Fatal(errors.New("no spec"), client.ObjectKeyFromObject(u))
+	}
+	return object(t, string(encode(t, spec)))
+}
+
+func raw(s string) v1beta1.RawObject { return v1beta1.RawObject{Raw: []byte(s)} }
+
+func object(t *testing.T, s string) (o map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(s), &o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
