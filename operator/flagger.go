@@ -39,7 +39,7 @@ func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespace str
 	}
 	for i := range leases.Items {
 		if l := &leases.Items[i]; held(l, clk.Now()) {
-			return fmt.Errorf("Flagger is running: %s holds lease %s/%s; scale it to zero first, its Canaries are then taken over as they are",
+			return fmt.Errorf("a Flagger is running: %s holds lease %s/%s; scale it to zero first, its Canaries are then taken over as they are",
 				*l.Spec.HolderIdentity, l.Namespace, l.Name)
 		}
 	}

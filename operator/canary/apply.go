@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // apply brings the world to the desired state. It is safe to stop after any of
@@ -68,7 +69,8 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
 	}
-	if err := r.Applier.Apply(ctx, primary); err != nil {
+	key := fmt.Sprintf("%s %s %s %d", w.Canary.UID, w.target.UID, w.target.ResourceVersion, *primary.Spec.Replicas)
+	if err := r.Applier.Apply(ctx, primary, ssa.Keyed(key)); err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", primary.Name, err)
 	}
 	return nil

@@ -17,9 +17,8 @@ import (
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
-// maxCheckTime bounds one query, so that a metrics server that hangs costs a
-// place in the pool for so long and no longer.
-const maxCheckTime = 10 * time.Second
+// defaultTimeout is the Timeout of a CheckerConfig that has none.
+const defaultTimeout = 10 * time.Second
 
 // CheckerConfig is what a Checker needs.
 type CheckerConfig struct {
@@ -32,6 +31,9 @@ type CheckerConfig struct {
 	MeshProvider string
 	// Concurrency is how many queries may be under way at once, at least 1.
 	Concurrency int
+	// Timeout bounds one query, so that a metrics server that hangs costs a place
+	// in the pool for so long and no longer. 0 means 10 seconds.
+	Timeout time.Duration
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Telemetry is told the values.
@@ -60,6 +62,9 @@ type run struct {
 
 // NewChecker gives a Checker that is ready to run.
 func NewChecker(config CheckerConfig) *Checker {
+	if config.Timeout == 0 {
+		config.Timeout = defaultTimeout
+	}
 	return &Checker{
 		CheckerConfig: config,
 		slots:         make(chan struct{}, max(config.Concurrency, 1)),
@@ -148,7 +153,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 
 // check asks one metric and judges the answer.
 func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) v1beta1.CheckStatus {
-	ctx, cancel := context.WithTimeout(ctx, maxCheckTime)
+	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
 	query, err := k.query(c, metric)
 	var sample metrics.Sample
@@ -156,7 +161,7 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, metric v1beta1.C
 		sample, err = k.ask(ctx, c, query)
 	}
 	if err == nil {
-		k.Telemetry.Check(c, metric.Name, sample.Value)
+		k.Telemetry.Check(c, metric, sample.Value)
 	}
 	return metrics.Evaluate(metric, query, sample, err, k.Clock.Now())
 }

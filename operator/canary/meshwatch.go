@@ -43,7 +43,7 @@ func (w *meshWatch) Start(ctx context.Context) error {
 		missing, err = w.watch(ctx, missing)
 		return len(missing) == 0, err
 	})
-	if ctx.Err() != nil {
+	if wait.Interrupted(err) { // the operator stops
 		return nil
 	}
 	return err
@@ -82,6 +82,10 @@ func (w *meshWatch) wakeAll(ctx context.Context) {
 		return
 	}
 	for i := range all.Items {
-		w.reconciler.Checker.finished <- event.GenericEvent{Object: &all.Items[i]}
+		select {
+		case w.reconciler.Checker.finished <- event.GenericEvent{Object: &all.Items[i]}:
+		case <-ctx.Done(): // nobody reads any more
+			return
+		}
 	}
 }

@@ -93,20 +93,26 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 // with an older one; the older goes on.
 func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 	apex, _, _ := w.Canary.ServiceNames()
-	for index, name := range map[string]string{targetIndex: w.Canary.Spec.TargetRef.Name, apexIndex: apex} {
+	target := w.Canary.Spec.TargetRef
+	// Of several conflicts always the same one is told: a message that changed
+	// from turn to turn would be a write and an event each time.
+	for _, shared := range []struct{ index, name, what string }{
+		{targetIndex, target.Name, "target " + target.Kind + "/" + target.Name},
+		{apexIndex, apex, "service " + apex},
+	} {
 		var list v1beta1.CanaryList
-		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
+		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{shared.index: shared.name}, client.UnsafeDisableDeepCopy)
 		if err != nil {
 			return fmt.Errorf("list Canaries: %w", err)
 		}
+		owner := w.Canary
 		for i := range list.Items {
-			if other := &list.Items[i]; other.UID != w.Canary.UID && older(other, w.Canary) {
-				what := "target " + w.Canary.Spec.TargetRef.Kind + "/" + name
-				if index == apexIndex {
-					what = "service " + name
-				}
-				return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", what, other.Name)
+			if older(&list.Items[i], owner) {
+				owner = &list.Items[i]
 			}
+		}
+		if owner.Name != w.Canary.Name {
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.Name)
 		}
 	}
 	return nil

@@ -34,6 +34,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollo
 		return fmt.Errorf("write status: %w", err)
 	}
 	r.memory.wrote(next)
+	c.ResourceVersion = next.ResourceVersion // a later write of this turn follows this one
 	r.Telemetry.Transition(next, before.Phase)
 	r.tell(ctx, next, d.Events)
 	return nil

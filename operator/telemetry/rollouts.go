@@ -1,6 +1,6 @@
 // Package telemetry holds the operator's own Prometheus metrics. Those of
 // rollouts keep the names, labels and values that Flagger's users have
-// dashboards and alert rules on.
+// dashboards and alert rules on: the label name is that of the target.
 package telemetry
 
 import (
@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -38,9 +39,9 @@ type Rollouts struct {
 
 // rollout is what is remembered of a Canary to publish it.
 type rollout struct {
-	target  string
-	version string
-	began   time.Time
+	target  string    // the label name of its series; empty while it has none
+	version string    // resource version that is published
+	began   time.Time // zero when another process saw the beginning
 }
 
 // NewRollouts registers the metrics. version and provider are published as
@@ -80,15 +81,20 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 func (r *Rollouts) Observe(c *v1beta1.Canary) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := types.NamespacedName{Namespace: c.Namespace, Name: c.Name}
+	key := client.ObjectKeyFromObject(c)
 	known := r.seen[key]
 	if known == nil {
 		known = &rollout{}
 		r.seen[key] = known
 		r.total.WithLabelValues(c.Namespace).Inc()
 	}
-	if known.version == c.ResourceVersion || c.Status.Phase == "" {
+	// A Canary that never began, perhaps as its target is another one's, has
+	// nothing to say of that target.
+	if known.version == c.ResourceVersion || c.Status.LastAppliedSpec == "" {
 		return
+	}
+	if known.target != "" && known.target != c.Spec.TargetRef.Name {
+		r.drop(known.target, c.Namespace)
 	}
 	known.version, known.target = c.ResourceVersion, c.Spec.TargetRef.Name
 	status := statusSucceeded
@@ -98,7 +104,7 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 	case v1beta1.PhaseFailed:
 		status = statusFailed
 	}
-	r.status.WithLabelValues(c.Name, c.Namespace).Set(float64(status))
+	r.status.WithLabelValues(known.target, c.Namespace).Set(float64(status))
 	r.weight.WithLabelValues(known.target, c.Namespace).Set(float64(c.Status.CanaryWeight))
 	r.weight.WithLabelValues(known.target+"-primary", c.Namespace).Set(float64(100 - c.Status.CanaryWeight))
 }
@@ -111,10 +117,11 @@ func (r *Rollouts) Transition(c *v1beta1.Canary, before v1beta1.CanaryPhase) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.seen[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}]
+	known := r.seen[client.ObjectKeyFromObject(c)]
 	if known == nil {
 		return
 	}
+	target := c.Spec.TargetRef.Name
 	verdict := "completed"
 	if c.Spec.SkipAnalysis {
 		verdict = "skipped"
@@ -124,21 +131,31 @@ func (r *Rollouts) Transition(c *v1beta1.Canary, before v1beta1.CanaryPhase) {
 		known.began = r.clock.Now()
 		return
 	case v1beta1.PhaseSucceeded:
-		r.successes.WithLabelValues(c.Name, c.Namespace, "canary", verdict).Inc()
+		r.successes.WithLabelValues(target, c.Namespace, "canary", verdict).Inc()
 	case v1beta1.PhaseFailed:
-		r.failures.WithLabelValues(c.Name, c.Namespace, "canary", verdict).Inc()
+		r.failures.WithLabelValues(target, c.Namespace, "canary", verdict).Inc()
 	default:
 		return
 	}
-	if !known.began.IsZero() { // zero when another process saw the beginning
-		r.duration.WithLabelValues(c.Name, c.Namespace).Observe(r.clock.Since(known.began).Seconds())
+	if !known.began.IsZero() {
+		r.duration.WithLabelValues(target, c.Namespace).Observe(r.clock.Since(known.began).Seconds())
 		known.began = time.Time{}
 	}
 }
 
-// Check publishes the value of a check.
-func (r *Rollouts) Check(c *v1beta1.Canary, metric string, value float64) {
-	r.check.WithLabelValues(c.Name, c.Namespace, metric).Set(value)
+// Check publishes the value of a check. A Canary that was forgotten meanwhile
+// gets no series any more.
+func (r *Rollouts) Check(c *v1beta1.Canary, metric v1beta1.CanaryMetric, value float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.seen[client.ObjectKeyFromObject(c)]
+	if known == nil || known.target == "" {
+		return
+	}
+	if metric.Name == v1beta1.MetricRequestDuration && metric.Query == "" && metric.TemplateRef == nil {
+		value /= 1000 // published in seconds, though its thresholds are milliseconds
+	}
+	r.check.WithLabelValues(known.target, c.Namespace, metric.Name).Set(value)
 }
 
 // Forget drops the series of a Canary that is gone.
@@ -151,11 +168,18 @@ func (r *Rollouts) Forget(key types.NamespacedName) {
 	}
 	delete(r.seen, key)
 	r.total.WithLabelValues(key.Namespace).Dec()
-	r.status.DeleteLabelValues(key.Name, key.Namespace)
-	for _, workload := range []string{known.target, known.target + "-primary"} {
-		r.weight.DeleteLabelValues(workload, key.Namespace)
+	if known.target != "" {
+		r.drop(known.target, key.Namespace)
 	}
-	of := prometheus.Labels{"name": key.Name, "namespace": key.Namespace}
+}
+
+// drop removes the series about a target; the lock must be held.
+func (r *Rollouts) drop(target, namespace string) {
+	r.status.DeleteLabelValues(target, namespace)
+	for _, workload := range []string{target, target + "-primary"} {
+		r.weight.DeleteLabelValues(workload, namespace)
+	}
+	of := prometheus.Labels{"name": target, "namespace": namespace}
 	r.check.DeletePartialMatch(of)
 	r.duration.DeletePartialMatch(of)
 	r.successes.DeletePartialMatch(of)

@@ -114,23 +114,36 @@ func ports(canary *v1beta1.Canary, target *appsv1.Deployment) []corev1.ServicePo
 		main.AppProtocol = &spec.AppProtocol
 	}
 	out := []corev1.ServicePort{main}
-	if !spec.PortDiscovery {
-		return out
+	if spec.PortDiscovery {
+		out = append(out, discovered(main, &target.Spec.Template.Spec)...)
 	}
-	seen := map[int32]bool{main.Port: true}
-	for _, c := range target.Spec.Template.Spec.Containers {
+	return out
+}
+
+// discovered are the named ports of a pod's containers beside the main one. The
+// API server refuses a Service that has a name, or a port of a protocol, twice,
+// so the first of them wins.
+func discovered(main corev1.ServicePort, pod *corev1.PodSpec) []corev1.ServicePort {
+	type port struct {
+		number   int32
+		protocol corev1.Protocol
+	}
+	names, ports := map[string]bool{main.Name: true}, map[port]bool{{main.Port, main.Protocol}: true}
+	var out []corev1.ServicePort
+	for _, c := range pod.Containers {
 		for _, p := range c.Ports {
-			isMain := main.TargetPort == intstr.FromInt32(p.ContainerPort) || main.TargetPort == intstr.FromString(p.Name)
-			if p.Name == "" || p.Name == main.Name || isMain || seen[p.ContainerPort] {
+			found := port{p.ContainerPort, p.Protocol}
+			if found.protocol == "" {
+				found.protocol = corev1.ProtocolTCP
+			}
+			isMain := found.protocol == main.Protocol &&
+				(main.TargetPort == intstr.FromInt32(p.ContainerPort) || main.TargetPort == intstr.FromString(p.Name))
+			if p.Name == "" || isMain || names[p.Name] || ports[found] {
 				continue
 			}
-			seen[p.ContainerPort] = true
-			protocol := p.Protocol
-			if protocol == "" {
-				protocol = corev1.ProtocolTCP
-			}
+			names[p.Name], ports[found] = true, true
 			out = append(out, corev1.ServicePort{
-				Name: p.Name, Protocol: protocol, Port: p.ContainerPort, TargetPort: intstr.FromInt32(p.ContainerPort),
+				Name: p.Name, Protocol: found.protocol, Port: found.number, TargetPort: intstr.FromInt32(found.number),
 			})
 		}
 	}

@@ -23,6 +23,7 @@ import (
 // TestBadInput has mistakes of users. Each is told by a condition and an event,
 // harms nothing, and is over by itself once it is mended.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		deploy func(*app) // nil: there is no application
 		canary func(*v1beta1.Canary)
@@ -150,12 +151,13 @@ func deployLabelled(label string) func(*app) {
 
 // redeployWithApp makes the Deployment anew: its selector can't be changed.
 func redeployWithApp(a *app) {
-	a.must(a.API.Delete(a.t.Context(), get[appsv1.Deployment](a, rig.Name)))
-	a.must(a.Create(a.t.Context(), "podinfo.yaml", func(u *unstructured.Unstructured) {
-		if u.GetKind() != "Deployment" {
-			u.SetName(u.GetName() + "-again") // the others are there
-		}
-	}))
+	old := get[appsv1.Deployment](a, rig.Name)
+	a.must(a.API.Delete(a.t.Context(), old))
+	labels := map[string]string{"app": rig.Name}
+	again := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: rig.Name, Namespace: a.Namespace}, Spec: old.Spec}
+	again.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
+	again.Spec.Template.Labels = labels
+	a.must(a.API.Create(a.t.Context(), again))
 }
 
 // TestPrometheusUnreachable has a release that can't be watched. It does not

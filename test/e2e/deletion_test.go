@@ -20,9 +20,10 @@ import (
 // application without pods or without a route. It is done between releases, and
 // in mid-analysis, while requests go on.
 func TestDeletionUnderLoad(t *testing.T) {
+	t.Parallel()
 	a := newApp(t, "deletion")
 	a.deploy()
-	requests := a.call(200)
+	requests := a.call(100)
 	for _, tc := range []struct {
 		name    string
 		version string // released and in mid-analysis when the Canary is deleted
@@ -62,7 +63,7 @@ func TestDeletionUnderLoad(t *testing.T) {
 					a.noPods(ctx, primaryName),
 				)
 			})
-			requests.awaitMore(400)
+			requests.awaitMore(200)
 			requests.wantNoFailure("from the adoption to the deletion", before)
 
 			a.must(available(a, rig.Name, 3)(t.Context()))

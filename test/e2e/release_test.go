@@ -63,9 +63,7 @@ func (s *releaseStory) initialization(t *testing.T) {
 	s.awaitDrained()
 	s.caller.awaitMore(200)
 	s.caller.wantNoFailure("initialization", before)
-	if diff := cmp.Diff([]v1beta1.CanaryPhase{v1beta1.PhaseInitializing, v1beta1.PhaseInitialized}, h.Phases()); diff != "" {
-		t.Errorf("phases (-want +got):\n%s", diff)
-	}
+	wantPhases(t, h, v1beta1.PhaseInitializing, v1beta1.PhaseInitialized)
 	wantConditions(t, h)
 	s.wantTelemetry(1, 0)
 }
@@ -96,14 +94,8 @@ func (s *releaseStory) good(t *testing.T) {
 	m.stop()
 	s.caller.wantNoFailure("the good release", before)
 	wantShares(t, h, m)
-	if diff := cmp.Diff([]int32{0, 10, 20, 30, 40, 50, 0}, h.Weights()); diff != "" {
-		t.Errorf("weights (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]v1beta1.CanaryPhase{
-		v1beta1.PhaseInitialized, v1beta1.PhaseProgressing, v1beta1.PhasePromoting, v1beta1.PhaseFinalising, v1beta1.PhaseSucceeded,
-	}, h.Phases()); diff != "" {
-		t.Errorf("phases (-want +got):\n%s", diff)
-	}
+	wantWeights(t, h, 0, 10, 20, 30, 40, 50, 0)
+	wantPhases(t, h, v1beta1.PhaseInitialized, v1beta1.PhaseProgressing, v1beta1.PhasePromoting, v1beta1.PhaseFinalising, v1beta1.PhaseSucceeded)
 	wantConditions(t, h)
 	if got := image(get[appsv1.Deployment](s.app, primaryName)); got != "6.0.1" {
 		t.Errorf("the primary runs %s, want 6.0.1", got)
@@ -142,9 +134,7 @@ func (s *releaseStory) bad(version string, fault corev1.EnvVar, why string) clus
 	m.stop()
 	wantShares(t, h, m)
 	wantConditions(t, h)
-	if diff := cmp.Diff([]int32{0, 10, 0}, h.Weights()); diff != "" {
-		t.Errorf("weights (-want +got):\n%s", diff)
-	}
+	wantWeights(t, h, 0, 10, 0)
 
 	seen := s.caller.report().Sub(before)
 	canary := seen.ByWorkload[rig.Name]
@@ -271,7 +261,7 @@ func wantConditions(t *testing.T, h *rig.History) {
 		v1beta1.PhaseSucceeded:    done,
 		v1beta1.PhaseFailed:       failed,
 	}
-	for _, m := range h.Moments() {
+	for _, m := range moments(t, h) {
 		if m.Status.Phase == "" {
 			continue // not looked at by the operator yet
 		}

@@ -50,7 +50,7 @@ func TestOperatorRestart(t *testing.T) {
 	requests.wantNoFailure("a release with four restarts", before)
 	wantWeights(t, h, 0, 10, 20, 30, 40, 50, 0)
 	wantEachStepOnce(t, h, 5)
-	for _, s := range spans(h) {
+	for _, s := range spans(moments(t, h)) {
 		if lasted := s.to.Sub(s.from); lasted < interval-100*time.Millisecond {
 			t.Errorf("the step with weight %d lasted %v, want at least the interval of %v", s.weight, lasted, interval)
 		}
@@ -70,7 +70,7 @@ func TestOperatorRestart(t *testing.T) {
 	restart()
 	a.awaitPhase(v1beta1.PhaseFailed)
 	var failed []int32
-	for _, m := range h.Moments() {
+	for _, m := range moments(t, h) {
 		if n := m.Status.FailedChecks; len(failed) == 0 || failed[len(failed)-1] != n {
 			failed = append(failed, n)
 		}
@@ -90,7 +90,7 @@ func wantEachStepOnce(t *testing.T, h *rig.History, n int32) {
 		want = append(want, i)
 	}
 	last := time.Time{}
-	for _, m := range h.Moments() {
+	for _, m := range moments(t, h) {
 		s := m.Status.Step
 		if m.Status.Phase != v1beta1.PhaseProgressing || s == nil || s.Index == 0 || s.Since.Time.Equal(last) {
 			continue

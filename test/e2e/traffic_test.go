@@ -90,10 +90,10 @@ type span struct {
 	from, to time.Time
 }
 
-// spans are the times of the history's weights above 0.
-func spans(h *rig.History) []span {
+// spans are the times of the weights above 0.
+func spans(moments []rig.Moment) []span {
 	var out []span
-	for _, m := range h.Moments() {
+	for _, m := range moments {
 		weight := m.Status.CanaryWeight
 		if n := len(out); n > 0 {
 			if out[n-1].weight == weight {
@@ -117,7 +117,7 @@ func spans(h *rig.History) []span {
 // chance alone is missed once in two million.
 func wantShares(t *testing.T, h *rig.History, m *measurement) {
 	t.Helper()
-	for _, s := range spans(h) {
+	for _, s := range spans(moments(t, h)) {
 		seen, ok := m.between(s.from.Add(settling), s.to.Add(-closing))
 		if !ok || seen.Total == 0 {
 			t.Errorf("weight %d: nothing was measured in %v", s.weight, s.to.Sub(s.from))

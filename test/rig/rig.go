@@ -14,9 +14,13 @@ import (
 	"strings"
 	"time"
 
+	promapi "github.com/prometheus/client_golang/api"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -171,7 +175,8 @@ func (r *Rig) DeployPodinfo(ctx context.Context) error {
 	})
 }
 
-// Create creates the objects of one of the manifests in the rig's namespace.
+// Create creates the objects of one of the manifests in the rig's namespace,
+// which may exist.
 func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstructured.Unstructured)) error {
 	file, err := manifests.Open("manifests/" + manifest)
 	if err != nil {
@@ -187,7 +192,8 @@ func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstru
 		case err != nil:
 			return fmt.Errorf("%s: %w", manifest, err)
 		}
-		if u.GetKind() == "Namespace" {
+		isNamespace := u.GetKind() == "Namespace"
+		if isNamespace {
 			u.SetName(r.Namespace)
 		} else {
 			u.SetNamespace(r.Namespace)
@@ -195,17 +201,44 @@ func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstru
 		for _, edit := range edits {
 			edit(&u)
 		}
-		if err := r.API.Create(ctx, &u); err != nil {
+		if err := r.API.Create(ctx, &u); err != nil && !(isNamespace && apierrors.IsAlreadyExists(err)) {
 			return fmt.Errorf("%s: %w", manifest, err)
 		}
 	}
 }
 
 // Call starts a client in the mesh that calls the application at a steady rate
-// of requests a second.
+// of requests a second. It returns when Prometheus has begun to measure them: a
+// Prometheus takes seconds to find a new target.
 func (r *Rig) Call(ctx context.Context, rate float64) (*cluster.Client, error) {
-	return r.StartClient(ctx, cluster.ClientOptions{
+	caller, err := r.StartClient(ctx, cluster.ClientOptions{
 		Target: Name + "." + r.Namespace + ".svc.cluster.local:" + grpcPort, Namespace: r.Namespace, Name: "caller", Rate: rate,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.awaitMeasured(ctx); err != nil {
+		caller.Stop()
+		return nil, err
+	}
+	return caller, nil
+}
+
+func (r *Rig) awaitMeasured(ctx context.Context) error {
+	prometheus, err := promapi.NewClient(promapi.Config{Address: r.PrometheusURL()})
+	if err != nil {
+		return err
+	}
+	query := fmt.Sprintf(`rate(istio_requests_total{destination_workload_namespace=%q}[5s])`, r.Namespace)
+	return Await(ctx, "requests in Prometheus", 30*time.Second, func(ctx context.Context) error {
+		value, _, _, err := promv1.NewAPI(prometheus).Query(ctx, query, time.Time{})
+		if err != nil {
+			return err
+		}
+		if rates, ok := value.(model.Vector); !ok || len(rates) == 0 {
+			return fmt.Errorf("%s gives %v", query, value)
+		}
+		return nil
 	})
 }
 

@@ -1,0 +1,198 @@
+package workload_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+func TestSelectorLabel(t *testing.T) {
+	for name, tc := range map[string]struct {
+		target     deployment
+		labels     []string
+		wantKey    string
+		wantValue  string
+		wantErrHas []string
+	}{
+		"app":                       {target: newDeployment(), labels: defaults.SelectorLabels, wantKey: "app", wantValue: "podinfo"},
+		"the first of several":      {target: newDeployment().selector(map[string]string{"name": "n", "app.kubernetes.io/name": "a"}), labels: defaults.SelectorLabels, wantKey: "name", wantValue: "n"},
+		"order is the operator's":   {target: newDeployment().selector(map[string]string{"app": "a", "name": "n"}), labels: []string{"name", "app"}, wantKey: "name", wantValue: "n"},
+		"none of them":              {target: newDeployment().selector(map[string]string{"component": "x"}), labels: []string{"app", "name"}, wantErrHas: []string{"Deployment/podinfo", "app, name", "-selector-labels"}},
+		"only on the pods":          {target: newDeployment().selector(map[string]string{"team": "a"}), labels: []string{"app"}, wantErrHas: []string{"app"}},
+		"selector is missing":       {target: newDeployment().with(func(d *appsv1.Deployment) { d.Spec.Selector = nil }), labels: []string{"app"}, wantErrHas: []string{"app"}},
+		"an empty value is a value": {target: newDeployment().selector(map[string]string{"app": ""}), labels: []string{"app"}, wantKey: "app"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key, value, err := workload.SelectorLabel(tc.target.Deployment, workload.Options{SelectorLabels: tc.labels})
+			if (err != nil) != (tc.wantErrHas != nil) {
+				t.Fatalf("error %v", err)
+			}
+			if err == nil {
+				if key != tc.wantKey || value != tc.wantValue {
+					t.Errorf("label %s=%s, want %s=%s", key, value, tc.wantKey, tc.wantValue)
+				}
+				return
+			}
+			if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
+				t.Errorf("error of type %T", err)
+			}
+			for _, want := range tc.wantErrHas {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q lacks %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestPrimary(t *testing.T) {
+	target := newDeployment().with(func(d *appsv1.Deployment) {
+		d.Spec.Paused = true // pain 12: a paused target must not make a primary that never rolls out
+		d.Spec.MinReadySeconds = 7
+	})
+	before := target.DeepCopy()
+	got := primaryOf(t, target, nil, defaults)
+
+	wantTemplate := target.Spec.Template.DeepCopy()
+	wantTemplate.Labels["app"] = "podinfo-primary"
+	want := &appsv1.Deployment{
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:   "test",
+			Name:        "podinfo-primary",
+			Labels:      map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice"},
+			Annotations: map[string]string{workload.RevisionAnnotation: revisionOf(t, target)},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "release", UID: "c1", Controller: new(true), BlockOwnerDeletion: new(true),
+			}},
+		},
+		Spec: appsv1.DeploymentSpec{
+			Replicas:        new(int32(2)),
+			MinReadySeconds: 7,
+			Selector:        &metav1.LabelSelector{MatchLabels: map[string]string{"app": "podinfo-primary"}},
+			Template:        *wantTemplate,
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+
+	// The target comes from a cache that is shared by all.
+	got.Spec.Template.Labels["app"] = "changed"
+	got.Spec.Template.Annotations["changed"] = "yes"
+	got.Spec.Template.Spec.Containers[0].Image = "changed"
+	*got.Spec.Replicas = 99
+	if diff := cmp.Diff(before, target.Deployment); diff != "" {
+		t.Errorf("the target was changed: -before +after\n%s", diff)
+	}
+}
+
+func TestPrimaryReplicas(t *testing.T) {
+	live := func(revision string, pods int32) *appsv1.Deployment {
+		d := newDeployment().pods(pods)
+		d.Annotations = map[string]string{workload.RevisionAnnotation: revision}
+		return d.Deployment
+	}
+	revision := revisionOf(t, newDeployment())
+	for name, tc := range map[string]struct {
+		target int32
+		live   *appsv1.Deployment
+		want   int32
+	}{
+		"first copy":                           {target: 3, want: 3},
+		"first copy of a target at zero":       {target: 0, want: 1},
+		"between releases it keeps its own":    {target: 0, live: live(revision, 5), want: 5},
+		"somebody scales the target":           {target: 9, live: live(revision, 5), want: 5},
+		"promotion takes the canary's":         {target: 4, live: live("s1-old", 2), want: 4},
+		"pain 2: promotion of a target at 0":   {target: 0, live: live("s1-old", 6), want: 6},
+		"scaled to zero by its owner it stays": {target: 0, live: live(revision, 0), want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := primaryOf(t, newDeployment().pods(tc.target), tc.live, defaults); *got.Spec.Replicas != tc.want {
+				t.Errorf("%d pods, want %d", *got.Spec.Replicas, tc.want)
+			}
+		})
+	}
+}
+
+// A selector can't be changed, so a primary that has another one keeps it.
+func TestPrimaryKeepsItsSelector(t *testing.T) {
+	live := newDeployment().selector(map[string]string{"app": "podinfo-primary", "track": "stable"})
+	got := primaryOf(t, newDeployment(), live.Deployment, defaults)
+	if diff := cmp.Diff(live.Spec.Selector, got.Spec.Selector); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	got.Spec.Selector.MatchLabels["app"] = "changed"
+	if live.Spec.Selector.MatchLabels["app"] != "podinfo-primary" {
+		t.Error("the live primary was changed")
+	}
+}
+
+func TestPrimaryOfTemplateWithoutLabels(t *testing.T) {
+	target := newDeployment().with(func(d *appsv1.Deployment) { d.Spec.Template.Labels = nil })
+	if got := primaryOf(t, target, nil, defaults).Spec.Template.Labels; !maps.Equal(got, map[string]string{"app": "podinfo-primary"}) {
+		t.Errorf("labels %v", got)
+	}
+}
+
+func TestPrimaryMetadata(t *testing.T) {
+	ours := []string{"app", "app.kubernetes.io/managed-by"}
+	tracking := map[string]string{
+		"app.kubernetes.io/instance":                       "shop",
+		"app.kubernetes.io/managed-by":                     "Helm",
+		"argocd.argoproj.io/instance":                      "shop",
+		"argocd.argoproj.io/tracking-id":                   "shop:apps/Deployment:test/podinfo",
+		"deployment.kubernetes.io/revision":                "4",
+		"helm.sh/chart":                                    "podinfo-6",
+		"helm.toolkit.fluxcd.io/name":                      "podinfo",
+		"kubectl.kubernetes.io/last-applied-configuration": "{}",
+		"kustomize.toolkit.fluxcd.io/name":                 "apps",
+		"meta.helm.sh/release-name":                        "podinfo",
+	}
+	theirs := map[string]string{"team": "a", "tenant.acme.io/cost": "7", "other.io/x": "1"}
+	for name, tc := range map[string]struct {
+		prefixes []string
+		want     []string
+	}{
+		"none":                                   {},
+		"empty prefix means none":                {prefixes: []string{""}},
+		"prefix":                                 {prefixes: []string{"tenant.acme.io/"}, want: []string{"tenant.acme.io/cost"}},
+		"several":                                {prefixes: []string{"team", "other.io"}, want: []string{"other.io/x", "team"}},
+		"pain 11: everything but tracking":       {prefixes: []string{"*"}, want: []string{"other.io/x", "team", "tenant.acme.io/cost"}},
+		"pain 11: even if tracking is asked for": {prefixes: []string{"argocd.argoproj.io/", "app.kubernetes.io/", "helm", "kustomize"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := newDeployment()
+			target.Labels = maps.Clone(tracking)
+			maps.Copy(target.Labels, theirs)
+			target.Annotations = maps.Clone(target.Labels)
+			got := primaryOf(t, target, nil, workload.Options{SelectorLabels: []string{"app"}, IncludeLabelPrefixes: tc.prefixes})
+
+			if want := slices.Sorted(slices.Values(append(slices.Clone(ours), tc.want...))); !slices.Equal(slices.Sorted(maps.Keys(got.Labels)), want) {
+				t.Errorf("labels %v, want %v", got.Labels, want)
+			}
+			if want := slices.Sorted(slices.Values(append([]string{workload.RevisionAnnotation}, tc.want...))); !slices.Equal(slices.Sorted(maps.Keys(got.Annotations)), want) {
+				t.Errorf("annotations %v, want %v", got.Annotations, want)
+			}
+			if got.Labels["app"] != "podinfo-primary" || got.Labels["app.kubernetes.io/managed-by"] != "sluice" {
+				t.Errorf("labels %v", got.Labels)
+			}
+		})
+	}
+}
+
+func TestPrimaryWithoutSelectorLabel(t *testing.T) {
+	target := newDeployment().selector(map[string]string{"component": "x"})
+	_, err := workload.Primary(newCanary().Canary, target.Deployment, nil, "s1-a", defaults)
+	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
+		t.Errorf("error %v", err)
+	}
+}

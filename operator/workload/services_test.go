@@ -1,0 +1,189 @@
+package workload_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+func buildServices(t *testing.T, c canary, target deployment) workload.Services {
+	t.Helper()
+	services, err := workload.BuildServices(c.Canary, target.Deployment, defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return services
+}
+
+func TestServices(t *testing.T) {
+	for name, tc := range map[string]struct {
+		canary   canary
+		wantName string
+	}{
+		"named like the target": {canary: newCanary(), wantName: "podinfo"},
+		"name of its own":       {canary: newCanary().service(func(s *v1beta1.CanaryService) { s.Name = "shop" }), wantName: "shop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			services := buildServices(t, tc.canary, newDeployment())
+			for _, s := range []struct {
+				of             *corev1.Service
+				name, selected string
+			}{
+				{services.Apex, tc.wantName, "podinfo-primary"},
+				{services.Primary, tc.wantName + "-primary", "podinfo-primary"},
+				{services.Canary, tc.wantName + "-canary", "podinfo"},
+			} {
+				want := &corev1.Service{
+					TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+					ObjectMeta: metav1.ObjectMeta{
+						Namespace: "test", Name: s.name,
+						Labels:          map[string]string{"app": s.name, "app.kubernetes.io/managed-by": "sluice"},
+						Annotations:     map[string]string{},
+						OwnerReferences: []metav1.OwnerReference{workload.Owner(tc.canary.Canary)},
+					},
+					Spec: corev1.ServiceSpec{
+						Type:     corev1.ServiceTypeClusterIP,
+						Selector: map[string]string{"app": s.selected},
+						Ports:    []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
+					},
+				}
+				if diff := cmp.Diff(want, s.of); diff != "" {
+					t.Errorf("%s: -want +got\n%s", s.name, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestServicePorts(t *testing.T) {
+	grpc := corev1.ServicePort{Name: "grpc", Protocol: corev1.ProtocolTCP, Port: 9999, TargetPort: intstr.FromInt32(9999)}
+	dns := corev1.ServicePort{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 5353, TargetPort: intstr.FromInt32(5353)}
+	for name, tc := range map[string]struct {
+		service v1beta1.CanaryService
+		target  deployment
+		want    []corev1.ServicePort
+	}{
+		"target port is the port": {
+			service: v1beta1.CanaryService{Port: 9898}, target: newDeployment(),
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 9898, TargetPort: intstr.FromInt32(9898)}},
+		},
+		"name and application protocol": {
+			service: v1beta1.CanaryService{Port: 80, PortName: "web", TargetPort: intstr.FromString("http"), AppProtocol: "kubernetes.io/h2c"}, target: newDeployment(),
+			want: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("http"), AppProtocol: new("kubernetes.io/h2c")}},
+		},
+		"discovery leaves out the port itself and those without name": {
+			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true}, target: newDeployment(),
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, dns},
+		},
+		"discovery with the port by name": {
+			service: v1beta1.CanaryService{Port: 80, PortName: "web", TargetPort: intstr.FromString("http"), PortDiscovery: true}, target: newDeployment(),
+			want: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("http")}, grpc, dns},
+		},
+		"discovery names no port twice": {
+			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true},
+			target: newDeployment().with(func(d *appsv1.Deployment) {
+				pod := &d.Spec.Template.Spec
+				pod.Containers = append(pod.Containers, corev1.Container{Ports: []corev1.ContainerPort{
+					{Name: "grpc-too", ContainerPort: 9999}, {Name: "eighty", ContainerPort: 80}, {Name: "grpc", ContainerPort: 1234},
+				}})
+			}),
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, dns},
+		},
+		"discovery of one port with two protocols": {
+			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true},
+			target: newDeployment().with(func(d *appsv1.Deployment) {
+				pod := &d.Spec.Template.Spec
+				pod.Containers = append(pod.Containers, corev1.Container{Ports: []corev1.ContainerPort{{Name: "dns-tcp", ContainerPort: 5353}}})
+			}),
+			want: []corev1.ServicePort{
+				{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, dns,
+				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 5353, TargetPort: intstr.FromInt32(5353)},
+			},
+		},
+		"no discovery": {
+			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898)}, target: newDeployment(),
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary().service(func(s *v1beta1.CanaryService) { *s = tc.service })
+			services := buildServices(t, c, tc.target)
+			for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {
+				if diff := cmp.Diff(tc.want, s.Spec.Ports); diff != "" {
+					t.Errorf("%s: -want +got\n%s", s.Name, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestServiceOptions(t *testing.T) {
+	c := newCanary().service(func(s *v1beta1.CanaryService) {
+		s.Headless = true
+		s.TrafficDistribution = corev1.ServiceTrafficDistributionPreferSameZone
+		s.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "apex"}}
+		s.Canary = &v1beta1.CustomMetadata{
+			Labels:      map[string]string{"app": "mine", "app.kubernetes.io/managed-by": "me"},
+			Annotations: map[string]string{"note": "canary"},
+		}
+	})
+	services := buildServices(t, c, newDeployment())
+	for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {
+		if s.Spec.ClusterIP != corev1.ClusterIPNone {
+			t.Errorf("%s: cluster IP %q", s.Name, s.Spec.ClusterIP)
+		}
+		if d := s.Spec.TrafficDistribution; d == nil || *d != "PreferSameZone" {
+			t.Errorf("%s: traffic distribution %v", s.Name, d)
+		}
+	}
+	type metadata struct{ Labels, Annotations map[string]string }
+	want := map[string]metadata{
+		"podinfo":         {map[string]string{"app": "podinfo", "app.kubernetes.io/managed-by": "sluice", "team": "a"}, map[string]string{"note": "apex"}},
+		"podinfo-primary": {map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice"}, map[string]string{}},
+		// What the Service is found by stays ours.
+		"podinfo-canary": {map[string]string{"app": "podinfo-canary", "app.kubernetes.io/managed-by": "sluice"}, map[string]string{"note": "canary"}},
+	}
+	got := map[string]metadata{}
+	for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {
+		got[s.Name] = metadata{s.Labels, s.Annotations}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// Pain 5: when the Canary goes, clients still reach the application, and the
+// Service does not go with its owner.
+func TestReleasedApex(t *testing.T) {
+	c, target := newCanary(), newDeployment()
+	got, err := workload.ReleasedApex(c.Canary, target.Deployment, defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := buildServices(t, c, target).Apex
+	want.OwnerReferences = nil
+	want.Spec.Selector = map[string]string{"app": "podinfo"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestServicesWithoutSelectorLabel(t *testing.T) {
+	target := newDeployment().selector(map[string]string{"component": "x"})
+	_, err := workload.BuildServices(newCanary().Canary, target.Deployment, defaults)
+	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
+		t.Errorf("services: error %v", err)
+	}
+	_, err = workload.ReleasedApex(newCanary().Canary, target.Deployment, defaults)
+	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
+		t.Errorf("released apex: error %v", err)
+	}
+}
