@@ -140,11 +140,11 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	wg.Wait()
 
 	k.mu.Lock()
-	r := k.runs[client.ObjectKeyFromObject(c)]
-	if ctx.Err() != nil || r == nil || r.uid != c.UID || r.id != id {
+	if ctx.Err() != nil { // called off: what is remembered now is another run
 		k.mu.Unlock()
 		return
 	}
+	r := k.runs[client.ObjectKeyFromObject(c)]
 	k.stop(r)
 	r.done = &rollout.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
 	k.mu.Unlock()

@@ -74,16 +74,10 @@ const (
 // many Canaries are reconciled at once; meshKinds are the kinds by which routers move traffic.
 func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshKinds []client.Object) error {
 	index := mgr.GetFieldIndexer()
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, targetIndex, func(o client.Object) []string {
-		c := o.(*v1beta1.Canary)
-		return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
-	}); err != nil {
+	if err := index.IndexField(ctx, &v1beta1.Canary{}, targetIndex, workloadNames); err != nil {
 		return fmt.Errorf("index of targets: %w", err)
 	}
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, apexIndex, func(o client.Object) []string {
-		apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
-		return []string{apex, primary, canary}
-	}); err != nil {
+	if err := index.IndexField(ctx, &v1beta1.Canary{}, apexIndex, serviceNames); err != nil {
 		return fmt.Errorf("index of services: %w", err)
 	}
 	b := builder.ControllerManagedBy(mgr).
@@ -105,6 +99,18 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		return fmt.Errorf("watch of the mesh: %w", err)
 	}
 	return nil
+}
+
+// workloadNames are the values of targetIndex for a Canary.
+func workloadNames(o client.Object) []string {
+	c := o.(*v1beta1.Canary)
+	return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
+}
+
+// serviceNames are the values of apexIndex for a Canary.
+func serviceNames(o client.Object) []string {
+	apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
+	return []string{apex, primary, canary}
 }
 
 // byName finds the Canaries to which an object of a certain name belongs.

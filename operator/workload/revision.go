@@ -26,8 +26,8 @@ const RevisionAnnotation = "sluice.dev/revision"
 // of the operator is not taken for a change of the target.
 const revisionFormat = "s1"
 
-// Revision is a short hash of a pod template, prefixed with its format. Two
-// templates that mean the same have the same one.
+// Revision is a short hash of a pod template as the API server has it, prefixed
+// with its format.
 func Revision(template *corev1.PodTemplateSpec) (string, error) {
 	// Maps are sorted by encoding/json, so the same template always gives the
 	// same bytes.

@@ -58,7 +58,7 @@ func newApp(t *testing.T, namespace string) *app {
 	return a
 }
 
-// Kubectl and Helm are the rig's.
+// Kubectl runs kubectl in the app's namespace.
 func (a *app) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return a.Rig.Kubectl(ctx, append([]string{"-n", a.Namespace}, args...)...)
 }

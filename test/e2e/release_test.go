@@ -42,6 +42,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+const drainDelay = 3 * time.Second
+
 type releaseStory struct {
 	*app
 	caller *caller
@@ -54,7 +56,7 @@ func (s *releaseStory) initialization(t *testing.T) {
 	s.must(err)
 	s.apply(func(c *v1beta1.Canary) {
 		c.Spec.Analysis.Interval = "4s"
-		c.Spec.DrainDelaySeconds = new(int32(3))
+		c.Spec.DrainDelaySeconds = new(int32(drainDelay / time.Second))
 		for i := range c.Spec.Analysis.Metrics {
 			c.Spec.Analysis.Metrics[i].Interval = "4s"
 		}
@@ -89,6 +91,7 @@ func (s *releaseStory) good(t *testing.T) {
 	if err := <-waited; err != nil {
 		t.Error(err)
 	}
+	s.wantDrainDelay(h)
 	s.awaitDrained()
 	s.caller.awaitMore(200)
 	m.stop()
@@ -102,6 +105,25 @@ func (s *releaseStory) good(t *testing.T) {
 	}
 	s.wantTelemetry(1, 0)
 	s.wantSeries(`flagger_canary_successes_total{analysis_status="completed",deployment_strategy="canary",name="podinfo",namespace="release"} 1`)
+}
+
+// wantDrainDelay makes sure that the canary's pods stay for the drain delay
+// after their weight has become 0.
+func (s *releaseStory) wantDrainDelay(h *rig.History) {
+	s.app.t.Helper()
+	s.await("the target to be scaled to zero", func(ctx context.Context) error {
+		var d appsv1.Deployment
+		err := s.API.Get(ctx, s.key(rig.Name), &d)
+		if err == nil && replicas(&d) > 0 {
+			err = fmt.Errorf("it has %d pods", replicas(&d))
+		}
+		return err
+	})
+	seen := spans(moments(s.app.t, h))
+	stayed := time.Since(seen[len(seen)-1].to)
+	if stayed < drainDelay-closing {
+		s.app.t.Errorf("the canary's pods were taken away %v after their weight became 0, want %v", stayed, drainDelay)
+	}
 }
 
 func (s *releaseStory) failing(t *testing.T) {

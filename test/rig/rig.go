@@ -281,15 +281,19 @@ func Await(ctx context.Context, what string, limit time.Duration, check func(con
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var objection error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		if objection == nil || ctx.Err() == nil { // else it is that the time is over
+			objection = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: not within %s: %w", what, limit, err)
+			return fmt.Errorf("%s: not within %s: %w", what, limit, objection)
 		}
 	}
 }

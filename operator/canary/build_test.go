@@ -1,0 +1,446 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/fake"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// patience is how long a test waits for what happens beside it.
+const patience = 20 * time.Second
+
+var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// scene is a cluster with a Reconciler that is driven by hand. The server is
+// fake, time stands still, and Deployments get their pods when a test says so.
+type scene struct {
+	t          *testing.T
+	api        client.WithWatch // the server itself; the Reconciler's way there is watched
+	reconciler *Reconciler
+	router     *fake.Router
+	clock      *clocktesting.FakePassiveClock
+	recorder   *events.FakeRecorder
+	provider   *fakeProvider
+
+	// What the server does with writes.
+	statusError error                   // to writes of the status
+	applyError  func(kind string) error // to server-side apply
+	cached      *v1beta1.Canary         // what the cache shows in place of the Canary
+	writes      []string                // every write that was tried
+
+	canary  client.ObjectKey
+	awaited *rollout.CheckRun // the results that were waited for last
+}
+
+// newScene has the objects in its cluster; the first Canary is the one that is
+// reconciled.
+func newScene(t *testing.T, objects ...client.Object) *scene {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &scene{
+		t:        t,
+		router:   &fake.Router{},
+		clock:    clocktesting.NewFakePassiveClock(start),
+		recorder: events.NewFakeRecorder(1000),
+		provider: &fakeProvider{},
+	}
+	s.canary = client.ObjectKeyFromObject(objects[slices.IndexFunc(objects, func(o client.Object) bool {
+		_, ok := o.(*v1beta1.Canary)
+		return ok
+	})])
+	s.api = fakeclient.NewClientBuilder().WithScheme(scheme).
+		WithObjects(objects...).
+		WithStatusSubresource(&v1beta1.Canary{}, &appsv1.Deployment{}).
+		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
+		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
+		Build()
+	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
+	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")
+	s.reconciler = &Reconciler{
+		Client:  watched,
+		Applier: ssa.New(watched),
+		Router: func(name string) (providers.Router, error) {
+			if name != "fake" {
+				return nil, &providers.UnknownRouterError{Name: name, Known: []string{"fake"}}
+			}
+			return s.router, nil
+		},
+		Checker: NewChecker(CheckerConfig{
+			Provider:     func(string) (metrics.Provider, error) { return s.provider, nil },
+			MeshProvider: "istio",
+			Concurrency:  4,
+			Clock:        s.clock,
+			Telemetry:    rollouts,
+		}),
+		Recorder:  s.recorder,
+		Telemetry: rollouts,
+		Clock:     s.clock,
+		Options:   workload.Options{SelectorLabels: []string{"app"}},
+		Provider:  "fake",
+	}
+	return s
+}
+
+func (s *scene) get(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	if canary, ok := into.(*v1beta1.Canary); ok && s.cached != nil {
+		s.cached.DeepCopyInto(canary)
+		return nil
+	}
+	return c.Get(ctx, key, into, opts...)
+}
+
+func (s *scene) apply(ctx context.Context, c client.WithWatch, intent runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+	o, ok := intent.(interface {
+		GetKind() string
+		GetName() string
+	})
+	if !ok {
+		return errors.New("apply of something without name")
+	}
+	s.writes = append(s.writes, "apply "+o.GetKind()+" "+o.GetName())
+	if s.applyError != nil {
+		if err := s.applyError(o.GetKind()); err != nil {
+			return err
+		}
+	}
+	before := &appsv1.Deployment{}
+	if o.GetKind() == "Deployment" {
+		if err := c.Get(ctx, client.ObjectKey{Namespace: s.canary.Namespace, Name: o.GetName()}, before); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	if err := c.Apply(ctx, intent, opts...); err != nil || o.GetKind() != "Deployment" {
+		return err
+	}
+	return s.bump(ctx, c, o.GetName(), before)
+}
+
+// bump counts the generation of a Deployment as the API server does.
+func (s *scene) bump(ctx context.Context, c client.Client, name string, before *appsv1.Deployment) error {
+	after := &appsv1.Deployment{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: s.canary.Namespace, Name: name}, after); err != nil {
+		return err
+	}
+	if after.Spec.Selector == nil {
+		after.Spec.Selector = before.Spec.Selector // the fake server loses an atomic field that has no owner
+	}
+	if equality.Semantic.DeepEqual(before.Spec, after.Spec) {
+		return nil
+	}
+	after.Generation = before.Generation + 1
+	return c.Update(ctx, after)
+}
+
+func (s *scene) patch(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+	s.writes = append(s.writes, "patch "+o.GetName())
+	return c.Patch(ctx, o, patch, opts...)
+}
+
+func (s *scene) updateStatus(ctx context.Context, c client.Client, _ string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	s.writes = append(s.writes, "status "+o.GetName())
+	if s.statusError != nil {
+		return s.statusError
+	}
+	return c.Status().Update(ctx, o, opts...)
+}
+
+// worldWrites are the writes to anything but the Canary.
+func (s *scene) worldWrites() []string {
+	return slices.DeleteFunc(slices.Clone(s.writes), func(w string) bool { return !strings.HasPrefix(w, "apply ") })
+}
+
+// turn is one call of Reconcile.
+func (s *scene) turn() (ctrl.Result, error) {
+	return s.reconciler.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: s.canary})
+}
+
+func (s *scene) mustTurn() ctrl.Result {
+	s.t.Helper()
+	result, err := s.turn()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return result
+}
+
+// settle takes turns, with pods as asked for, until nothing is written any
+// more. Time stands still. It returns the last turn's result.
+func (s *scene) settle() ctrl.Result {
+	s.t.Helper()
+	for range 50 {
+		before := len(s.writes) + s.router.Writes()
+		result := s.mustTurn()
+		checked := s.awaitChecks()
+		changed := s.rollOut()
+		if len(s.writes)+s.router.Writes() == before && !changed && !checked {
+			return result
+		}
+	}
+	s.t.Fatalf("the turns come to no end: %v", s.writes[len(s.writes)-20:])
+	return ctrl.Result{}
+}
+
+// wait lets as much time pass as the last turn asked for.
+func (s *scene) wait(result ctrl.Result) {
+	s.t.Helper()
+	if result.RequeueAfter <= 0 {
+		s.t.Fatalf("nothing to wait for in phase %s", s.now().Status.Phase)
+	}
+	s.clock.SetTime(s.clock.Now().Add(result.RequeueAfter))
+}
+
+// awaitChecks waits for the end of a run of checks, if the last turn began one.
+func (s *scene) awaitChecks() (began bool) {
+	s.t.Helper()
+	if underWay, done := s.reconciler.Checker.state(s.canary); !underWay && (done == nil || done == s.awaited) {
+		return false
+	}
+	awaitFinished(s.t, s.reconciler.Checker)
+	_, s.awaited = s.reconciler.Checker.state(s.canary)
+	return true
+}
+
+// state is whether checks are under way, and their last results.
+func (k *Checker) state(key client.ObjectKey) (underWay bool, done *rollout.CheckRun) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r := k.runs[key]; r != nil {
+		return r.cancel != nil, r.done
+	}
+	return false, nil
+}
+
+func awaitFinished(t *testing.T, k *Checker) client.Object {
+	t.Helper()
+	select {
+	case e := <-k.Finished():
+		return e.Object
+	case <-time.After(patience):
+		t.Fatal("the checks don't come to an end")
+		return nil
+	}
+}
+
+// rollOut plays the Deployment controller: every Deployment gets the pods that
+// it asks for. It returns whether anything changed.
+func (s *scene) rollOut() bool {
+	s.t.Helper()
+	var list appsv1.DeploymentList
+	if err := s.api.List(s.t.Context(), &list); err != nil {
+		s.t.Fatal(err)
+	}
+	changed := false
+	for i := range list.Items {
+		d := &list.Items[i]
+		n := workload.Replicas(d)
+		want := appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: n, UpdatedReplicas: n, AvailableReplicas: n}
+		if equality.Semantic.DeepEqual(want, d.Status) {
+			continue
+		}
+		d.Status, changed = want, true
+		if err := s.api.Status().Update(s.t.Context(), d); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return changed
+}
+
+// now is the Canary as the server has it; an empty one if it is gone.
+func (s *scene) now() *v1beta1.Canary {
+	s.t.Helper()
+	c := &v1beta1.Canary{}
+	if err := s.api.Get(s.t.Context(), s.canary, c); client.IgnoreNotFound(err) != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func (s *scene) gone() bool {
+	return apierrors.IsNotFound(s.api.Get(s.t.Context(), s.canary, &v1beta1.Canary{}))
+}
+
+func (s *scene) deployment(name string) *appsv1.Deployment {
+	s.t.Helper()
+	d := &appsv1.Deployment{}
+	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: s.canary.Namespace, Name: name}, d); err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func (s *scene) service(name string) *corev1.Service {
+	s.t.Helper()
+	svc := &corev1.Service{}
+	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: s.canary.Namespace, Name: name}, svc); err != nil {
+		s.t.Fatal(err)
+	}
+	return svc
+}
+
+// edit changes an object as its user would.
+func edit[T client.Object](s *scene, o T, change func(T)) {
+	s.t.Helper()
+	change(o)
+	o.SetGeneration(o.GetGeneration() + 1)
+	if err := s.api.Update(s.t.Context(), o); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// delete has the server mark the Canary as deleted.
+func (s *scene) delete() {
+	s.t.Helper()
+	if err := s.api.Delete(s.t.Context(), s.now()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// release sets another image of the target.
+func (s *scene) release(image string) {
+	s.t.Helper()
+	edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
+}
+
+// told drains the events: type, reason and message.
+func (s *scene) told() []string {
+	var out []string
+	for {
+		select {
+		case e := <-s.recorder.Events:
+			out = append(out, e)
+		default:
+			return out
+		}
+	}
+}
+
+// reasons are the types and reasons of events.
+func reasons(told []string) []string {
+	out := make([]string, len(told))
+	for i, e := range told {
+		out[i] = strings.Join(strings.SplitN(e, " ", 3)[:2], " ")
+	}
+	return out
+}
+
+// condition is status and reason of a condition, "" if there is none.
+func (s *scene) condition(kind v1beta1.CanaryConditionType) string {
+	s.t.Helper()
+	status := s.now().Status
+	c := status.GetCondition(kind)
+	if c == nil {
+		return ""
+	}
+	return string(c.Status) + " " + c.Reason
+}
+
+// fakeProvider answers queries with a value, or as its function does.
+type fakeProvider struct {
+	mu     sync.Mutex
+	answer func(ctx context.Context, q metrics.Query) (metrics.Sample, error)
+	asked  int
+}
+
+func (p *fakeProvider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	p.mu.Lock()
+	p.asked++
+	answer := p.answer
+	p.mu.Unlock()
+	if answer == nil {
+		return metrics.Sample{Value: 100}, nil
+	}
+	return answer(ctx, q)
+}
+
+// value makes every answer this number.
+func (p *fakeProvider) value(v float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = func(context.Context, metrics.Query) (metrics.Sample, error) { return metrics.Sample{Value: v}, nil }
+}
+
+func (p *fakeProvider) calls() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// canaryOf builds a Canary of Deployment podinfo: weights 20 and 40 at 10 s,
+// one check, threshold 2.
+type canaryOf struct{ *v1beta1.Canary }
+
+func newCanary(name string) canaryOf {
+	return canaryOf{&v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "test", Name: name, UID: types.UID("uid-of-" + name), Generation: 1,
+			CreationTimestamp: metav1.NewTime(start.Add(-time.Hour)),
+		},
+		Spec: v1beta1.CanarySpec{
+			TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"},
+			Service:   v1beta1.CanaryService{Port: 9898},
+			Analysis: &v1beta1.CanaryAnalysis{
+				Interval: "10s", Threshold: 2, StepWeights: []int32{20, 40},
+				Metrics: []v1beta1.CanaryMetric{{Name: "health", Query: "health", ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(99.0)}}},
+			},
+		},
+	}}
+}
+
+func (c canaryOf) bornAfter(d time.Duration) canaryOf {
+	c.CreationTimestamp = metav1.NewTime(c.CreationTimestamp.Add(d))
+	return c
+}
+
+func (c canaryOf) with(change func(*v1beta1.CanarySpec)) canaryOf {
+	change(&c.Spec)
+	return c
+}
+
+func newTarget() *appsv1.Deployment {
+	labels := map[string]string{"app": "podinfo"}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "uid-of-target", Generation: 1},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(2)),
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "podinfod", Image: "podinfo:1"}}},
+			},
+		},
+	}
+}

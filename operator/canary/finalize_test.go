@@ -1,0 +1,162 @@
+package canary
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// Pain 5: the target serves again before anything that serves now goes.
+func TestDeletion(t *testing.T) {
+	s := newInitialized(t)
+	s.delete()
+
+	s.mustTurn() // asks for the target's pods
+	s.mustTurn()
+	if n := *s.deployment("podinfo").Spec.Replicas; n != 2 {
+		t.Errorf("the target has %d pods, the primary had 2", n)
+	}
+	if got := s.service("podinfo").Spec.Selector["app"]; got != "podinfo-primary" {
+		t.Errorf("the apex service leads to %s before the target has pods", got)
+	}
+	if released := s.router.Released(); len(released) != 0 {
+		t.Error("the route was released before the target has pods")
+	}
+
+	s.rollOut()
+	result := s.settle()
+	apex := s.service("podinfo")
+	if got := apex.Spec.Selector["app"]; got != "podinfo" {
+		t.Errorf("the apex service leads to %s", got)
+	}
+	if len(apex.OwnerReferences) != 0 {
+		t.Errorf("the apex service goes with %v", apex.OwnerReferences)
+	}
+	if len(s.router.Released()) != 1 {
+		t.Error("the route was not released")
+	}
+	if s.gone() {
+		t.Error("the Canary, and with it the primary, went before the drain delay")
+	}
+
+	s.wait(result)
+	s.mustTurn()
+	if !s.gone() {
+		t.Errorf("the Canary is still there: %v", s.now().Finalizers)
+	}
+	if diff := cmp.Diff([]string{"Normal Terminating"}, reasons(s.told())); diff != "" {
+		t.Errorf("events: -want +got\n%s", diff)
+	}
+}
+
+// What goes with the Canary and what stays: the owner references decide.
+func TestOwnedObjects(t *testing.T) {
+	s := newInitialized(t)
+	for _, o := range []metav1.Object{s.deployment("podinfo-primary"), s.service("podinfo"), s.service("podinfo-primary"), s.service("podinfo-canary")} {
+		if !metav1.IsControlledBy(o, s.now()) {
+			t.Errorf("%s does not go with the Canary", o.GetName())
+		}
+	}
+	if owners := s.deployment("podinfo").OwnerReferences; len(owners) != 0 {
+		t.Errorf("the target goes with %v", owners)
+	}
+}
+
+// A Canary that never began has taken over nothing, so it gives back nothing.
+func TestDeletionOfCanaryThatNeverBegan(t *testing.T) {
+	for name, c := range map[string]canaryOf{
+		"with a mistake": newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.Provider = "nobody's" }),
+		"suspended":      newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, c.Canary, newTarget())
+			s.rollOut()
+			s.settle()
+			s.delete()
+			s.mustTurn()
+			if !s.gone() {
+				t.Error("it is still there after a turn")
+			}
+			if writes := s.worldWrites(); len(writes) != 0 || s.router.Writes() != 0 {
+				t.Errorf("writes: %v, %d of routes", writes, s.router.Writes())
+			}
+			if n := *s.deployment("podinfo").Spec.Replicas; n != 2 {
+				t.Errorf("the target has %d pods", n)
+			}
+			if told := reasons(s.told()); slices.Contains(told, "Warning ApplyFailed") {
+				t.Errorf("events: %v", told)
+			}
+		})
+	}
+}
+
+// A Canary whose objects are another one's must not touch them when it goes.
+func TestDeletionOfCanaryWithoutItsTarget(t *testing.T) {
+	older := newCanary("older")
+	s := newScene(t, newCanary("younger").bornAfter(time.Minute).Canary, older.Canary, newTarget())
+	s.rollOut()
+	s.settle()
+	s.delete()
+	s.settle()
+	if !s.gone() {
+		t.Error("it is still there")
+	}
+	if writes := s.worldWrites(); len(writes) != 0 || s.router.Writes() != 0 {
+		t.Errorf("writes: %v, %d of routes", writes, s.router.Writes())
+	}
+}
+
+// A mesh that is gone must not hold up a deletion, and clients must reach the
+// target all the same.
+func TestDeletionWithoutMesh(t *testing.T) {
+	s := newInitialized(t)
+	s.router.Fail(providers.ErrNotInstalled)
+	s.delete()
+	s.rest()
+	if !s.gone() {
+		t.Error("it is still there")
+	}
+	if got := s.service("podinfo").Spec.Selector["app"]; got != "podinfo" {
+		t.Errorf("the apex service leads to %s", got)
+	}
+}
+
+// Nor must a target that is gone.
+func TestDeletionWithoutTarget(t *testing.T) {
+	s := newInitialized(t)
+	if err := s.api.Delete(t.Context(), s.deployment("podinfo")); err != nil {
+		t.Fatal(err)
+	}
+	s.delete()
+	s.rest()
+	if !s.gone() {
+		t.Error("it is still there")
+	}
+}
+
+func TestIgnoreChanged(t *testing.T) {
+	canaries := schema.GroupResource{Group: "flagger.app", Resource: "canaries"}
+	for name, tc := range map[string]struct {
+		err     error
+		wantErr bool
+	}{
+		"changed":     {err: apierrors.NewConflict(canaries, "podinfo", errors.New("changed"))},
+		"deleted":     {err: apierrors.NewNotFound(canaries, "podinfo")},
+		"not allowed": {err: apierrors.NewForbidden(canaries, "podinfo", errors.New("no")), wantErr: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := ignoreChanged(tc.err); (err != nil) != tc.wantErr {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}

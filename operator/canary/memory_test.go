@@ -1,0 +1,144 @@
+package canary
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+func (c canaryOf) version(v string) *v1beta1.Canary {
+	c.ResourceVersion = v
+	return c.Canary
+}
+
+func TestStale(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wrote []string
+		read  string
+		uid   bool // whether the Canary was made anew meanwhile
+		want  bool
+	}{
+		"never written":                {read: "5"},
+		"the version that was written": {wrote: []string{"5"}, read: "5"},
+		"a newer one":                  {wrote: []string{"5"}, read: "6"},
+		"an older one":                 {wrote: []string{"5"}, read: "4", want: true},
+		"older by number, not by text": {wrote: []string{"10"}, read: "9", want: true},
+		"the last write counts":        {wrote: []string{"5", "8"}, read: "6", want: true},
+		"another Canary of that name":  {wrote: []string{"5"}, read: "4", uid: true},
+		"not to be compared":           {wrote: []string{"5"}, read: "abc"}, // better to go on than to wait for ever
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m memory
+			for _, v := range tc.wrote {
+				m.wrote(newCanary("podinfo").version(v))
+			}
+			read := newCanary("podinfo").version(tc.read)
+			if tc.uid {
+				read.UID = "another"
+			}
+			if got := m.stale(read); got != tc.want {
+				t.Errorf("stale: %v", got)
+			}
+		})
+	}
+}
+
+func TestRouteInSync(t *testing.T) {
+	type look struct {
+		inSync bool
+		weight int32
+	}
+	for name, tc := range map[string]struct {
+		looks []look // one each second from start on
+		want  int    // the look since which it is known, -1: not known
+	}{
+		"so at the first look":          {looks: []look{{true, 20}}, want: -1},
+		"so since before":               {looks: []look{{true, 20}, {true, 20}}, want: -1},
+		"not so":                        {looks: []look{{false, 20}}, want: -1},
+		"comes":                         {looks: []look{{false, 20}, {true, 20}}, want: 1},
+		"stays":                         {looks: []look{{false, 20}, {true, 20}, {true, 20}, {true, 20}}, want: 1},
+		"goes":                          {looks: []look{{false, 20}, {true, 20}, {false, 20}}, want: -1},
+		"comes back":                    {looks: []look{{true, 20}, {false, 20}, {true, 20}}, want: 2},
+		"another weight is another one": {looks: []look{{true, 20}, {true, 40}}, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m memory
+			var got time.Time
+			for i, l := range tc.looks {
+				got = m.routeInSync(newCanary("podinfo").Canary, l.inSync, l.weight, start.Add(time.Duration(i)*time.Second))
+			}
+			want := time.Time{}
+			if tc.want >= 0 {
+				want = start.Add(time.Duration(tc.want) * time.Second)
+			}
+			if !got.Equal(want) {
+				t.Errorf("since %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestRememberedRevision(t *testing.T) {
+	var m memory
+	c := newCanary("podinfo").Canary
+	revision := func(image string, generation int64, uid string) string {
+		target := newTarget()
+		target.Generation = generation
+		target.UID = newCanary(uid).UID
+		target.Spec.Template.Spec.Containers[0].Image = image
+		got, err := m.revision(c, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	first := revision("podinfo:1", 1, "a")
+	// A generation has one template, so this image is never looked at.
+	if got := revision("podinfo:2", 1, "a"); got != first {
+		t.Errorf("the same generation gave %s, then %s", first, got)
+	}
+	if got := revision("podinfo:2", 2, "a"); got == first {
+		t.Error("another generation gave the same revision")
+	}
+	if got := revision("podinfo:3", 2, "b"); got == first {
+		t.Error("another Deployment of that name gave the same revision")
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	var m memory
+	c := newCanary("podinfo").Canary
+	for i, tc := range []struct {
+		err        error
+		wantMended bool
+		wantLast   string
+	}{
+		{},
+		{err: errors.New("a"), wantLast: "a"},
+		{err: errors.New("b"), wantLast: "b"},
+		{wantMended: true},
+		{},
+	} {
+		if got := m.trouble(c, tc.err); got != tc.wantMended {
+			t.Errorf("%d: mended %v", i, got)
+		}
+		if got := m.lastTrouble(c); got != tc.wantLast {
+			t.Errorf("%d: last trouble %q", i, got)
+		}
+	}
+}
+
+func TestForgetMemory(t *testing.T) {
+	var m memory
+	c := newCanary("podinfo").version("5")
+	m.wrote(c)
+	m.trouble(c, errors.New("a"))
+	m.forget(client.ObjectKeyFromObject(c))
+	if len(m.byID) != 0 || m.lastTrouble(c) != "" || m.stale(newCanary("podinfo").version("4")) {
+		t.Error("it is still remembered")
+	}
+}

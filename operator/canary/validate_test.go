@@ -1,0 +1,115 @@
+package canary
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+func TestInvalid(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*v1beta1.CanarySpec)
+		can    providers.Capabilities
+		want   []string // nil: nothing is wrong
+	}{
+		"weights":                  {change: func(*v1beta1.CanarySpec) {}},
+		"weights by stepWeight":    {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights, s.Analysis.StepWeight = nil, 10 }},
+		"no analysis when skipped": {change: func(s *v1beta1.CanarySpec) { s.Analysis, s.SkipAnalysis = nil, true }},
+		"under the old name":       {change: func(s *v1beta1.CanarySpec) { s.Analysis, s.CanaryAnalysis = nil, s.Analysis }},
+		"built-in metric": {change: func(s *v1beta1.CanarySpec) {
+			s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "request-success-rate"}}
+		}},
+		"no step":          {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights = nil }, want: []string{"spec.analysis:", "stepWeight"}},
+		"no analysis":      {change: func(s *v1beta1.CanarySpec) { s.Analysis = nil }, want: []string{"spec.analysis:"}},
+		"interval":         {change: func(s *v1beta1.CanarySpec) { s.Analysis.Interval = "soon" }, want: []string{"spec.analysis.interval", `"soon"`}},
+		"kind of target":   {change: func(s *v1beta1.CanarySpec) { s.TargetRef.Kind = "DaemonSet" }, want: []string{"spec.targetRef.kind", `"DaemonSet"`, "Deployment"}},
+		"autoscaler":       {change: func(s *v1beta1.CanarySpec) { s.AutoscalerRef = &v1beta1.AutoscalerReference{} }, want: []string{"spec.autoscalerRef"}},
+		"A/B testing":      {change: func(s *v1beta1.CanarySpec) { s.Analysis.Match = make([]v1beta1.RawObject, 1) }, want: []string{"spec.analysis.match"}},
+		"blue/green":       {change: func(s *v1beta1.CanarySpec) { s.Analysis.Iterations = 1 }, want: []string{"spec.analysis.iterations"}},
+		"mirroring":        {change: func(s *v1beta1.CanarySpec) { s.Analysis.Mirror = true }, want: []string{"spec.analysis.mirror"}},
+		"session affinity": {change: func(s *v1beta1.CanarySpec) { s.Analysis.SessionAffinity = &v1beta1.SessionAffinity{} }, want: []string{"spec.analysis.sessionAffinity"}},
+		"pain 16: a gate that would not be asked": {change: func(s *v1beta1.CanarySpec) { s.Analysis.Webhooks = make([]v1beta1.CanaryWebhook, 1) }, want: []string{"spec.analysis.webhooks"}},
+		"metric template": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "a", Query: "a"}, {Name: "b", TemplateRef: &v1beta1.CrossNamespaceObjectReference{}}}
+			},
+			want: []string{"spec.analysis.metrics[1].templateRef"},
+		},
+		"metric that is not built in": {
+			change: func(s *v1beta1.CanarySpec) { s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "latency"}} },
+			want:   []string{"spec.analysis.metrics[0].name", `"latency"`, "request-duration, request-success-rate"},
+		},
+		"router without weights": {change: func(*v1beta1.CanarySpec) {}, can: providers.Capabilities{HeaderMatch: true}, want: []string{"spec.analysis.stepWeight"}},
+		"router without TCP":     {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tc.can == (providers.Capabilities{}) {
+				tc.can = providers.Capabilities{Weighted: true}
+			}
+			got := invalid(newCanary("podinfo").with(tc.change).Canary, "istio", tc.can)
+			if (got != "") != (tc.want != nil) {
+				t.Fatalf("message %q", got)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("message %q lacks %q", got, want)
+				}
+			}
+		})
+	}
+}
+
+// Fields that Flagger accepts without acting on them are accepted, but told.
+func TestIgnored(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*v1beta1.CanarySpec)
+		want   string
+	}{
+		"nothing":          {change: func(*v1beta1.CanarySpec) {}},
+		"canaryAnalysis":   {change: func(s *v1beta1.CanarySpec) { s.CanaryAnalysis = s.Analysis }, want: "spec.canaryAnalysis "},
+		"ingressRef":       {change: func(s *v1beta1.CanarySpec) { s.IngressRef = &v1beta1.LocalObjectReference{} }, want: "spec.ingressRef "},
+		"routeRef":         {change: func(s *v1beta1.CanarySpec) { s.RouteRef = &v1beta1.LocalObjectReference{} }, want: "spec.routeRef "},
+		"upstreamRef":      {change: func(s *v1beta1.CanarySpec) { s.UpstreamRef = &v1beta1.CrossNamespaceObjectReference{} }, want: "spec.upstreamRef "},
+		"meshName":         {change: func(s *v1beta1.CanarySpec) { s.Service.MeshName = "x" }, want: "spec.service.meshName "},
+		"backends":         {change: func(s *v1beta1.CanarySpec) { s.Service.Backends = []string{"x"} }, want: "spec.service.backends "},
+		"gatewayRefs":      {change: func(s *v1beta1.CanarySpec) { s.Service.GatewayRefs = make([]v1beta1.ParentReference, 1) }, want: "spec.service.gatewayRefs "},
+		"backendTimeout":   {change: func(s *v1beta1.CanarySpec) { s.Service.BackendTimeout = "1s" }, want: "spec.service.backendTimeout "},
+		"mirror":           {change: func(s *v1beta1.CanarySpec) { s.Service.Mirror = make([]v1beta1.RawObject, 1) }, want: "spec.service.mirror "},
+		"stepWeight":       {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeight = 5 }, want: "spec.analysis.stepWeight "},
+		"maxWeight":        {change: func(s *v1beta1.CanarySpec) { s.Analysis.MaxWeight = 5 }, want: "spec.analysis.maxWeight "},
+		"mirrorWeight":     {change: func(s *v1beta1.CanarySpec) { s.Analysis.MirrorWeight = 5 }, want: "spec.analysis.mirrorWeight "},
+		"alerts (pain 14)": {change: func(s *v1beta1.CanarySpec) { s.Analysis.Alerts = make([]v1beta1.CanaryAlert, 1) }, want: "spec.analysis.alerts "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary("podinfo").with(tc.change).Canary
+			got := strings.Join(ignored(c), "; ")
+			if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) || strings.Contains(got, ";") {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+			if message := invalid(c, "istio", providers.Capabilities{Weighted: true}); message != "" {
+				t.Errorf("refused: %s", message)
+			}
+		})
+	}
+}
+
+// Pain 21 and others: what has no effect is told once, where people look.
+func TestIgnoredFieldsAreTold(t *testing.T) {
+	s := newScene(t, newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.Analysis.StepWeight = 5 }).Canary, newTarget())
+	s.rollOut()
+	s.rest()
+	if got, want := s.condition(v1beta1.ConditionFieldsIgnored), "True FieldsIgnored"; got != want {
+		t.Errorf("FieldsIgnored is %q", got)
+	}
+	n := 0
+	for _, reason := range reasons(s.told()) {
+		if reason == "Warning FieldsIgnored" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
