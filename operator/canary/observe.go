@@ -98,6 +98,7 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 	// from turn to turn would be a write and an event each time.
 	for _, shared := range []struct{ index, name, what string }{
 		{targetIndex, target.Name, "target " + target.Kind + "/" + target.Name},
+		{targetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
 		{apexIndex, apex, "service " + apex},
 	} {
 		var list v1beta1.CanaryList

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -195,4 +196,56 @@ func TestPrimaryWithoutSelectorLabel(t *testing.T) {
 	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// Pods that are kept apart from each other must not be kept apart from those of
+// the other workload instead.
+func TestPrimarySelectorsOfPods(t *testing.T) {
+	named := func(app string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{
+			MatchLabels: map[string]string{"app": app, "team": "podinfo"},
+			MatchExpressions: []metav1.LabelSelectorRequirement{
+				{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"other", app}},
+				{Key: "team", Operator: metav1.LabelSelectorOpIn, Values: []string{"podinfo"}},
+				{Key: "app", Operator: metav1.LabelSelectorOpExists},
+			},
+		}
+	}
+	spec := func(app string) corev1.PodSpec {
+		required := func() []corev1.PodAffinityTerm {
+			return []corev1.PodAffinityTerm{{LabelSelector: named(app), TopologyKey: "zone"}, {TopologyKey: "host"}}
+		}
+		preferred := func() []corev1.WeightedPodAffinityTerm {
+			return []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: corev1.PodAffinityTerm{LabelSelector: named(app)}}}
+		}
+		return corev1.PodSpec{
+			TopologySpreadConstraints: []corev1.TopologySpreadConstraint{
+				{LabelSelector: named(app)},
+				{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "database"}}},
+				{},
+			},
+			Affinity: &corev1.Affinity{
+				PodAffinity: &corev1.PodAffinity{
+					RequiredDuringSchedulingIgnoredDuringExecution: required(), PreferredDuringSchedulingIgnoredDuringExecution: preferred(),
+				},
+				PodAntiAffinity: &corev1.PodAntiAffinity{
+					RequiredDuringSchedulingIgnoredDuringExecution: required(), PreferredDuringSchedulingIgnoredDuringExecution: preferred(),
+				},
+			},
+		}
+	}
+	target := newDeployment().with(func(d *appsv1.Deployment) { d.Spec.Template.Spec = spec("podinfo") })
+	got := primaryOf(t, target, nil, defaults)
+	if diff := cmp.Diff(spec("podinfo-primary"), got.Spec.Template.Spec); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if diff := cmp.Diff(spec("podinfo"), target.Spec.Template.Spec); diff != "" {
+		t.Errorf("the target was changed: -before +after\n%s", diff)
+	}
+
+	// Node affinity alone names no pods.
+	target = newDeployment().with(func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
+	})
+	primaryOf(t, target, nil, defaults)
 }
