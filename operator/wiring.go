@@ -74,6 +74,10 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Clock:         clock.RealClock{},
 		Telemetry:     rollouts,
 	})
+	recorder, err := newRecorder(ctx, config, scheme)
+	if err != nil {
+		return nil, err
+	}
 	applier := ssa.New(mgr.GetClient())
 	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
 	reconciler := &canary.Reconciler{
@@ -81,7 +85,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Applier:   applier,
 		Router:    memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
 		Checker:   checker,
-		Recorder:  mgr.GetEventRecorder("sluice"),
+		Recorder:  recorder,
 		Telemetry: rollouts,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,

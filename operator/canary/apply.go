@@ -69,7 +69,8 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
 	}
-	key := fmt.Sprintf("%s %s %s %d", w.Canary.UID, w.target.UID, w.target.ResourceVersion, *primary.Spec.Replicas)
+	key := fmt.Sprintf("%s %s %d %d %v %v", w.Canary.UID, w.target.UID, w.target.Generation, *primary.Spec.Replicas,
+		primary.Labels, primary.Annotations)
 	if err := r.Applier.Apply(ctx, primary, ssa.Keyed(key)); err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", primary.Name, err)
 	}
