@@ -24,7 +24,7 @@ var version = "dev"
 
 // gcPercent lets the heap, which is small, grow further between collections
 // than Go does by itself. GOGC and GOMEMLIMIT have the last word.
-const gcPercent = 300
+const gcPercent = 200
 
 func main() {
 	if os.Getenv("GOGC") == "" {

@@ -22,7 +22,7 @@ const (
 	PhaseWaitingPromotion CanaryPhase = "WaitingPromotion"
 	// PhasePromoting: the primary is getting the new version.
 	PhasePromoting CanaryPhase = "Promoting"
-	// PhaseFinalising: the primary has the new version and all requests; the canary is being drained.
+	// PhaseFinalising: the primary has the new version and is being given all requests.
 	PhaseFinalising CanaryPhase = "Finalising"
 	// PhaseSucceeded: the last release was promoted.
 	PhaseSucceeded CanaryPhase = "Succeeded"
@@ -102,7 +102,7 @@ type CanaryStatus struct {
 	// +optional
 	TrackedConfigs *map[string]string `json:"trackedConfigs,omitempty"`
 
-	// LastTransitionTime is when phase, weight or counts changed last.
+	// LastTransitionTime is when phase or weight changed last.
 	// +optional
 	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty,omitzero"`
 
