@@ -195,21 +195,14 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 		return unknown, err
 	}
 	var raw []byte
-	if o.key != "" {
-		p.fingerprint = fingerprintOfKey(o.key)
-	} else if p.fingerprint, raw, err = fingerprintOf(desired, o.comparison); err != nil {
+	if p.fingerprint, raw, err = o.identify(desired); err != nil {
 		return unknown, err
 	}
 	known := a.memory.recall(p.key, p.fingerprint, version)
 	if known == same || known == pending {
 		return known, nil
 	}
-	if raw == nil {
-		if _, raw, err = fingerprintOf(desired, o.comparison); err != nil {
-			return unknown, err
-		}
-	}
-	if p.intent, err = intentOf(gvk, raw, o.edit); err != nil {
+	if p.intent, err = o.intentOf(gvk, desired, raw); err != nil {
 		return unknown, err
 	}
 	if known == differs || live.GetAnnotations()[AppliedAnnotation] != p.intent.hash {

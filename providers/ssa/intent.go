@@ -39,8 +39,24 @@ func fingerprintOf(desired client.Object, cmp comparison) (fingerprint, []byte, 
 	return fingerprint(h.Sum(nil)), raw, nil
 }
 
-func fingerprintOfKey(key string) fingerprint {
-	return sha256.Sum256([]byte("key " + key)) // JSON does not begin like that
+// identify returns the fingerprint of desired, and its JSON where it took that
+// to make it.
+func (o options) identify(desired client.Object) (fingerprint, []byte, error) {
+	if o.key != "" {
+		return sha256.Sum256([]byte("key " + o.key)), nil, nil // JSON does not begin like that
+	}
+	return fingerprintOf(desired, o.comparison)
+}
+
+// intentOf makes the intent of desired from its JSON, nil if there is none yet.
+func (o options) intentOf(gvk schema.GroupVersionKind, desired client.Object, raw []byte) (intent, error) {
+	if raw == nil {
+		var err error
+		if raw, err = json.Marshal(desired); err != nil {
+			return intent{}, fmt.Errorf("encode: %w", err)
+		}
+	}
+	return intentOf(gvk, raw, o.edit)
 }
 
 func intentOf(gvk schema.GroupVersionKind, raw []byte, edit func(map[string]any)) (intent, error) {
