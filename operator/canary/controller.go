@@ -177,11 +177,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, err
 	}
-	if begins(c.Status, decision.Status) {
-		// Our own write brings the next turn. When hundreds of releases begin at
-		// once, each is noted before any of them takes the API server's time.
-		return ctrl.Result{}, nil
-	}
 	if err := r.apply(ctx, world, decision.Desired); err != nil {
 		r.memory.trouble(c, err)
 		return ctrl.Result{}, err
@@ -193,11 +188,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.Checker.Run(ctx, c, *decision.RunChecks)
 	}
 	return ctrl.Result{RequeueAfter: decision.RequeueAfter}, nil
-}
-
-// begins tells whether a release begins with nothing to be undone before.
-func begins(before, after v1beta1.CanaryStatus) bool {
-	return after.Phase == v1beta1.PhaseProgressing && before.Phase != after.Phase && before.CanaryWeight == 0
 }
 
 // forget drops what is remembered of a Canary that is gone.
