@@ -68,6 +68,14 @@ func TestMistakes(t *testing.T) {
 			reason: reasonTargetShared, told: []string{"service shop", "Canary older"},
 			mend: remove(newCanary("older").Canary),
 		},
+		"the primary would be the target of another Canary": {
+			objects: []client.Object{
+				newCanary("podinfo").bornAfter(time.Minute).Canary,
+				newCanary("older").with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Name, spec.Service.Name = "podinfo-primary", "shop" }).Canary, newTarget(),
+			},
+			reason: reasonTargetShared, told: []string{"name podinfo-primary", "Canary older"},
+			mend: remove(newCanary("older").Canary),
+		},
 		"of the same age, the first by name has it": {
 			objects: []client.Object{newCanary("podinfo").Canary, newCanary("aaa").Canary, newTarget()},
 			reason:  reasonTargetShared, told: []string{"Canary aaa"},
