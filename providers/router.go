@@ -10,15 +10,49 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// Traffic is how requests are shared out, in percent. The sum is 100.
+// Traffic is how requests are shared out.
 type Traffic struct {
+	// Primary and Canary are shares in percent that sum to 100.
 	Primary, Canary int32
+	// Matched says that the shares are of the requests that spec.analysis.match
+	// names, and that all other requests go to the primary.
+	Matched bool
+	// Mirror is the percentage of the primary's requests of which the canary gets a
+	// copy whose answer nobody reads, 0 to 100.
+	Mirror int32
+	// Sessions keeps users on the version that they were sent to. Its zero value
+	// does not.
+	Sessions Sessions
 }
 
-// Validate says whether both shares are 0 to 100 and sum to 100.
+// Sessions are the cookies by which users stay on a version. Names and
+// attributes of the cookies are in spec.analysis.sessionAffinity; the values
+// differ from release to release, so that cookies of an earlier one have no effect.
+type Sessions struct {
+	// Canary is the value that marks users of the canary, who stay there. Empty: there is
+	// no session affinity now.
+	Canary string
+	// Primary is the value that marks users who were sent to the primary at this
+	// step. They stay there until the next.
+	Primary string
+	// Raised is by how many percent of all users the canary's share was raised at
+	// this step. Of the users who were sent to the primary at an earlier step,
+	// Raised in Raised+Traffic.Primary go to the canary now. That, and not the share of
+	// new users, brings the canary's share of all users to Traffic.Canary.
+	Raised int32
+	// Ended is the value of an earlier release, whose cookies browsers are told
+	// to drop. Empty: there is none.
+	Ended string
+}
+
+// Validate says whether both shares are 0 to 100 and sum to 100, and the mirrored
+// one is 0 to 100.
 func (t Traffic) Validate() error {
 	if t.Primary < 0 || t.Canary < 0 || t.Primary+t.Canary != 100 {
 		return fmt.Errorf("traffic primary %d%%, canary %d%%: shares must be 0 to 100 and sum to 100", t.Primary, t.Canary)
+	}
+	if t.Mirror < 0 || t.Mirror > 100 {
+		return fmt.Errorf("traffic mirrored to the canary %d%%: must be 0 to 100", t.Mirror)
 	}
 	return nil
 }
