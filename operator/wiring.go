@@ -10,6 +10,7 @@ import (
 	"time"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -112,6 +113,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 			// What is read is only compared; the Canary, which is changed, is copied
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),
+			ByObject:                     map[client.Object]cache.ByObject{&discoveryv1.EndpointSlice{}: canary.EndpointsCache()},
 		},
 		NewClient:  w.newClient,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,6 +58,8 @@ type scene struct {
 	cached      *v1beta1.Canary         // what the cache shows in place of the Canary
 	writes      []string                // every write that was tried
 
+	endpointsLag bool // pods come up and do not become endpoints
+
 	canary  client.ObjectKey
 	awaited *rollout.CheckRun // the results that were waited for last
 }
@@ -87,6 +90,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithStatusSubresource(&v1beta1.Canary{}, &appsv1.Deployment{}).
 		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
 		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
+		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")
@@ -255,8 +259,9 @@ func awaitFinished(t *testing.T, k *Checker) client.Object {
 	}
 }
 
-// rollOut plays the Deployment controller: every Deployment gets the pods that
-// it asks for. It returns whether anything changed.
+// rollOut plays the controllers of Deployments and endpoints: every Deployment
+// gets the pods that it asks for, and they become endpoints. It returns whether
+// anything changed.
 func (s *scene) rollOut() bool {
 	s.t.Helper()
 	var list appsv1.DeploymentList
@@ -276,7 +281,58 @@ func (s *scene) rollOut() bool {
 			s.t.Fatal(err)
 		}
 	}
+	if s.endpointsLag {
+		return changed
+	}
+	return s.publish() || changed
+}
+
+// publish plays the endpoints controller: every Service that the mesh divides
+// traffic between leads to the available pods of its workload. It returns
+// whether anything changed.
+func (s *scene) publish() bool {
+	s.t.Helper()
+	var list corev1.ServiceList
+	if err := s.api.List(s.t.Context(), &list, client.HasLabels{workload.BackendLabel}); err != nil {
+		s.t.Fatal(err)
+	}
+	changed := false
+	for i := range list.Items {
+		svc := &list.Items[i]
+		want := discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: svc.Namespace, Name: svc.Name,
+				Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name, workload.BackendLabel: svc.Labels[workload.BackendLabel]},
+			},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints:   make([]discoveryv1.Endpoint, s.available(svc.Spec.Selector["app"])),
+		}
+		live := &discoveryv1.EndpointSlice{}
+		err := s.api.Get(s.t.Context(), client.ObjectKeyFromObject(svc), live)
+		switch {
+		case apierrors.IsNotFound(err):
+			err = s.api.Create(s.t.Context(), &want)
+			changed = true
+		case err == nil && len(live.Endpoints) != len(want.Endpoints):
+			live.Endpoints = want.Endpoints
+			err = s.api.Update(s.t.Context(), live)
+			changed = true
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	return changed
+}
+
+// available is how many pods there are of the Deployment whose name is its app.
+func (s *scene) available(app string) int32 {
+	s.t.Helper()
+	d := &appsv1.Deployment{}
+	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: s.canary.Namespace, Name: app}, d); client.IgnoreNotFound(err) != nil {
+		s.t.Fatal(err)
+	}
+	return d.Status.AvailableReplicas
 }
 
 // now is the Canary as the server has it; an empty one if it is gone.

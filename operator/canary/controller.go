@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -70,6 +71,9 @@ const (
 	apexIndex   = "apex"
 )
 
+// serviceIndex is the index of EndpointSlices by their Service.
+const serviceIndex = "service"
+
 // SetUp registers the reconciler and its watches with a manager. workers is how
 // many Canaries are reconciled at once; meshKinds are the kinds by which routers move traffic.
 func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshKinds []client.Object) error {
@@ -79,6 +83,9 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	}
 	if err := index.IndexField(ctx, &v1beta1.Canary{}, apexIndex, serviceNames); err != nil {
 		return fmt.Errorf("index of services: %w", err)
+	}
+	if err := index.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, serviceOf); err != nil {
+		return fmt.Errorf("index of endpoints: %w", err)
 	}
 	b := builder.ControllerManagedBy(mgr).
 		Named("canary").
@@ -90,6 +97,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
+		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
 	c, err := b.Build(r)
 	if err != nil {

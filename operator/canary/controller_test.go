@@ -8,8 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -176,6 +178,51 @@ func TestStepWaitsForTheMesh(t *testing.T) {
 	}
 	if n := s.provider.calls(); n != 0 {
 		t.Errorf("%d queries before the mesh has the route", n)
+	}
+}
+
+// A Deployment says that its pods are available before their Service leads to
+// them. Traffic that came in between would fail (pain 3).
+func TestStepWaitsForTheEndpoints(t *testing.T) {
+	s := newInitialized(t)
+	s.endpointsLag = true
+	s.release("podinfo:2")
+	s.settle()
+	if got := format(s.now().Status); got != "Progressing " {
+		t.Errorf("%s without endpoints of the canary", got)
+	}
+	s.clock.SetTime(s.clock.Now().Add(time.Minute))
+	s.settle()
+	if got := s.now().Status.GetCondition(v1beta1.ConditionReady).Message; !strings.Contains(got, "0 of 2 pods are endpoints of Service podinfo-canary") {
+		t.Errorf("it says %q", got)
+	}
+	s.endpointsLag = false
+	if got := s.phases(); got[len(got)-1] != "Succeeded " {
+		t.Errorf("afterwards: %v", got)
+	}
+}
+
+// What is not known of endpoints takes no traffic away: another version of the
+// operator, or Flagger, may have made the Services.
+func TestUnknownEndpointsTakeNothingAway(t *testing.T) {
+	s := newInitialized(t)
+	s.release("podinfo:2")
+	s.settle()
+	if got := format(s.now().Status); got != "Progressing #" {
+		t.Fatalf("%s", got)
+	}
+	canarySlice := &discoveryv1.EndpointSlice{}
+	if err := s.api.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "podinfo-canary"}, canarySlice); err != nil {
+		t.Fatal(err)
+	}
+	s.endpointsLag = true
+	if err := s.api.Delete(t.Context(), canarySlice); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.SetTime(s.clock.Now().Add(time.Minute))
+	s.settle()
+	if got := format(s.now().Status); got != "Progressing #" {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -37,7 +37,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
-	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeRoute}
+	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeEndpoints, r.observeRoute}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
 			var mistake *mistakeError

@@ -47,12 +47,16 @@ func unready(d *appsv1.Deployment, want, threshold int32) string {
 	case st.UpdatedReplicas < want || st.Replicas > st.UpdatedReplicas:
 		return fmt.Sprintf("%d of %d pods are of the present revision, %d are of older ones%s",
 			st.UpdatedReplicas, want, st.Replicas-st.UpdatedReplicas, trouble(d))
-	case st.AvailableReplicas == 0 || st.AvailableReplicas*100 < want*threshold:
+	case tooFew(st.AvailableReplicas, want, threshold):
 		return fmt.Sprintf("%d of %d pods are available%s", st.AvailableReplicas, want, trouble(d))
 	default:
 		return ""
 	}
 }
+
+// tooFew tells whether there are less pods than the threshold, in percent, asks
+// for, or none at all.
+func tooFew(pods, want, threshold int32) bool { return pods == 0 || pods*100 < want*threshold }
 
 // trouble is what the Deployment's controller complains of.
 func trouble(d *appsv1.Deployment) string {

@@ -19,6 +19,10 @@ type Services struct {
 	Primary, Canary *corev1.Service
 }
 
+// BackendLabel is on the Services that the mesh divides traffic between. Their
+// EndpointSlices carry it too, by which the operator watches no others.
+const BackendLabel = "sluice.dev/backend"
+
 // BuildServices gives the complete intent for the Services of a Canary. It
 // returns a *NoSelectorLabelError where the target has no label to select by.
 func BuildServices(canary *v1beta1.Canary, target *appsv1.Deployment, o Options) (Services, error) {
@@ -29,11 +33,14 @@ func BuildServices(canary *v1beta1.Canary, target *appsv1.Deployment, o Options)
 	apex, primary, canaryName := canary.ServiceNames()
 	toCanary, toPrimary := map[string]string{key: value}, map[string]string{key: PrimaryLabelValue(value)}
 	spec := canary.Spec.Service
-	return Services{
+	services := Services{
 		Apex:    service(canary, target, apex, toPrimary, spec.Apex),
 		Primary: service(canary, target, primary, toPrimary, spec.Primary),
 		Canary:  service(canary, target, canaryName, toCanary, spec.Canary),
-	}, nil
+	}
+	services.Primary.Labels[BackendLabel] = "primary"
+	services.Canary.Labels[BackendLabel] = "canary"
+	return services, nil
 }
 
 // ReleasedApex is the intent for the apex Service when its Canary goes: it

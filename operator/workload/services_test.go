@@ -36,10 +36,11 @@ func TestServices(t *testing.T) {
 			for _, s := range []struct {
 				of             *corev1.Service
 				name, selected string
+				backend        string
 			}{
-				{services.Apex, tc.wantName, "podinfo-primary"},
-				{services.Primary, tc.wantName + "-primary", "podinfo-primary"},
-				{services.Canary, tc.wantName + "-canary", "podinfo"},
+				{services.Apex, tc.wantName, "podinfo-primary", ""},
+				{services.Primary, tc.wantName + "-primary", "podinfo-primary", "primary"},
+				{services.Canary, tc.wantName + "-canary", "podinfo", "canary"},
 			} {
 				want := &corev1.Service{
 					TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
@@ -54,6 +55,9 @@ func TestServices(t *testing.T) {
 						Selector: map[string]string{"app": s.selected},
 						Ports:    []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
 					},
+				}
+				if s.backend != "" {
+					want.Labels["sluice.dev/backend"] = s.backend
 				}
 				if diff := cmp.Diff(want, s.of); diff != "" {
 					t.Errorf("%s: -want +got\n%s", s.name, diff)
@@ -147,9 +151,9 @@ func TestServiceOptions(t *testing.T) {
 	type metadata struct{ Labels, Annotations map[string]string }
 	want := map[string]metadata{
 		"podinfo":         {map[string]string{"app": "podinfo", "app.kubernetes.io/managed-by": "sluice", "team": "a"}, map[string]string{"note": "apex"}},
-		"podinfo-primary": {map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice"}, map[string]string{}},
+		"podinfo-primary": {map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/backend": "primary"}, map[string]string{}},
 		// What the Service is found by stays ours.
-		"podinfo-canary": {map[string]string{"app": "podinfo-canary", "app.kubernetes.io/managed-by": "sluice"}, map[string]string{"note": "canary"}},
+		"podinfo-canary": {map[string]string{"app": "podinfo-canary", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/backend": "canary"}, map[string]string{"note": "canary"}},
 	}
 	got := map[string]metadata{}
 	for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {

@@ -1,0 +1,111 @@
+package canary
+
+import (
+	"context"
+	"fmt"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// EndpointsCache holds the EndpointSlices of the Services that Canaries divide
+// traffic between, and of those only what is read.
+func EndpointsCache() cache.ByObject {
+	ours, err := labels.NewRequirement(workload.BackendLabel, selection.Exists, nil)
+	if err != nil {
+		panic(err) // a constant is not a label
+	}
+	return cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: slimEndpoints}
+}
+
+// slimEndpoints drops the addresses: with thousands of pods they are most of it.
+func slimEndpoints(o any) (any, error) {
+	s, ok := o.(*discoveryv1.EndpointSlice)
+	if !ok { // a tombstone
+		return o, nil
+	}
+	slim := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: s.Name, Namespace: s.Namespace, UID: s.UID, ResourceVersion: s.ResourceVersion,
+			Labels: map[string]string{
+				discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName],
+				workload.BackendLabel:        s.Labels[workload.BackendLabel],
+			},
+		},
+		AddressType: s.AddressType,
+		Endpoints:   make([]discoveryv1.Endpoint, len(s.Endpoints)),
+	}
+	for i, e := range s.Endpoints {
+		slim.Endpoints[i].Conditions.Ready = e.Conditions.Ready
+	}
+	return slim, nil
+}
+
+// serviceOf is the value of serviceIndex for an EndpointSlice.
+func serviceOf(o client.Object) []string {
+	return []string{o.GetLabels()[discoveryv1.LabelServiceName]}
+}
+
+// byService finds the Canaries of the Service that an EndpointSlice is of.
+func (r *Reconciler) byService(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, apexIndex, o.GetNamespace(), o.GetLabels()[discoveryv1.LabelServiceName])
+}
+
+// endpointsChange passes an update that changes how many endpoints are ready.
+func endpointsChange() predicate.Predicate {
+	ready := func(o client.Object) int32 {
+		s, ok := o.(*discoveryv1.EndpointSlice)
+		if !ok {
+			return 0
+		}
+		return workload.ReadyEndpoints([]discoveryv1.EndpointSlice{*s})
+	}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return ready(e.ObjectOld) != ready(e.ObjectNew) }}
+}
+
+// observeEndpoints looks at target and primary as the mesh does: through the
+// endpoints of their Services.
+func (r *Reconciler) observeEndpoints(ctx context.Context, w *world) error {
+	if w.services.Primary == nil {
+		return nil
+	}
+	a := w.Canary.GetAnalysis()
+	for _, side := range []struct {
+		workload  *rollout.Workload
+		service   string
+		threshold int32
+	}{
+		{&w.Primary, w.services.Primary.Name, a.GetPrimaryReadyThreshold()},
+		{&w.Target, w.services.Canary.Name, a.GetCanaryReadyThreshold()},
+	} {
+		if side.workload.Available == 0 {
+			continue // no endpoint can make it less
+		}
+		var list discoveryv1.EndpointSliceList
+		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{serviceIndex: side.service}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return fmt.Errorf("list the endpoints of Service %s: %w", side.service, err)
+		}
+		if len(list.Items) > 0 {
+			*side.workload = workload.Reachable(*side.workload, workload.ReadyEndpoints(list.Items), side.threshold, side.service)
+			continue
+		}
+		// Nothing is known yet, as of a Service that was just made or that another
+		// version of the operator made. That is a reason to wait before more
+		// traffic goes there, and none to take traffic away.
+		if w.Canary.DeletionTimestamp.IsZero() && side.workload.Ready {
+			side.workload.Ready, side.workload.Message = false, "the endpoints of Service "+side.service+" are not known yet"
+		}
+	}
+	return nil
+}
