@@ -96,7 +96,8 @@ type SessionAffinity struct {
 	// +kubebuilder:validation:MaxLength=253
 	CookieName string `json:"cookieName"`
 
-	// PrimaryCookieName is the name of the cookie that marks users of the primary. Empty means that they are not marked.
+	// PrimaryCookieName is the name of the cookie that marks users of the primary. Empty means cookieName with -primary
+	// appended.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PrimaryCookieName string `json:"primaryCookieName,omitempty"`

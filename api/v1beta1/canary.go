@@ -124,6 +124,53 @@ func (a *CanaryAnalysis) Steps() []int32 {
 	return append(steps, last)
 }
 
+// Strategy is the way in which an analysis brings in a new version.
+type Strategy string
+
+// Strategies.
+const (
+	// StrategyWeighted raises the canary's share of requests step by step.
+	StrategyWeighted Strategy = "Canary"
+	// StrategyABTesting sends the requests that match names to the canary, for a number of iterations.
+	StrategyABTesting Strategy = "A/B testing"
+	// StrategyBlueGreen checks the canary without users' requests for a number of iterations, and then gives it all of them.
+	StrategyBlueGreen Strategy = "Blue/green"
+)
+
+// Strategy returns the way in which the analysis brings in a new version: iterations make it A/B testing where match is
+// set and blue/green where it is not.
+func (a *CanaryAnalysis) Strategy() Strategy {
+	switch {
+	case a.Iterations <= 0:
+		return StrategyWeighted
+	case len(a.Match) > 0:
+		return StrategyABTesting
+	default:
+		return StrategyBlueGreen
+	}
+}
+
+// GetPrimaryCookieName returns the name of the cookie that marks users of the primary: without it their choice could not
+// be remembered, and the canary's share of users would grow with each of their requests.
+func (s *SessionAffinity) GetPrimaryCookieName() string {
+	if s.PrimaryCookieName == "" {
+		return s.CookieName + primarySuffix
+	}
+	return s.PrimaryCookieName
+}
+
+// GetMirrorWeight returns the percentage of requests that mirroring copies, 0 where there is no mirroring.
+func (a *CanaryAnalysis) GetMirrorWeight() int32 {
+	switch {
+	case !a.Mirror:
+		return 0
+	case a.MirrorWeight == 0:
+		return DefaultMaxWeight
+	default:
+		return a.MirrorWeight
+	}
+}
+
 // GetCondition returns the condition of that type, or nil.
 func (s *CanaryStatus) GetCondition(t CanaryConditionType) *CanaryCondition {
 	for i := range s.Conditions {

@@ -80,6 +80,18 @@ type CanaryStatus struct {
 	// +optional
 	Step *StepStatus `json:"step,omitempty"`
 
+	// Paused is true from a Pause until a Resume, a Promote or an Abort.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+
+	// Retry is the last value of the annotation sluice.dev/retry that was seen.
+	// +optional
+	Retry string `json:"retry,omitempty"`
+
+	// LastAction is the last action that a person asked for.
+	// +optional
+	LastAction *ActionStatus `json:"lastAction,omitempty"`
+
 	// Checks has the last result of each check of this release.
 	// +optional
 	// +listType=map
@@ -136,6 +148,58 @@ type StepStatus struct {
 
 	// Checks is how many rounds of checks this step has had.
 	Checks int32 `json:"checks"`
+
+	// From is the weight of the step before, 0 to 100.
+	// +optional
+	From int32 `json:"from,omitempty"`
+
+	// Takeover is true while the canary has all requests because the primary can't serve them.
+	// +optional
+	Takeover bool `json:"takeover,omitempty"`
+}
+
+// ActionType is what a person can ask of a release that is under way.
+//
+// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry
+type ActionType string
+
+// Actions.
+const (
+	// ActionPause holds releases at the step where they are until Resume. A canary that can't serve still loses its
+	// traffic.
+	ActionPause ActionType = "Pause"
+	// ActionResume goes on with what was paused.
+	ActionResume ActionType = "Resume"
+	// ActionPromote ends the analysis and promotes the canary now.
+	ActionPromote ActionType = "Promote"
+	// ActionAbort rolls the release back now.
+	ActionAbort ActionType = "Abort"
+	// ActionRetry analyses the revision that failed once more.
+	ActionRetry ActionType = "Retry"
+)
+
+// ActionStatus is an action that a person asked for and what came of it.
+type ActionStatus struct {
+	// Name identifies the request.
+	Name string `json:"name"`
+
+	// Action that was asked for.
+	Action ActionType `json:"action"`
+
+	// By is who asked.
+	// +optional
+	By string `json:"by,omitempty"`
+
+	// Done is false for an action that could not be taken.
+	// +optional
+	Done bool `json:"done"`
+
+	// Message says what was done, or why nothing was.
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// Time at which it was decided.
+	Time metav1.MicroTime `json:"time"`
 }
 
 // CheckVerdict is how a check went.

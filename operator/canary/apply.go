@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
-	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -40,8 +39,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 		if err := r.applyService(ctx, w, w.services.Apex); err != nil {
 			return err
 		}
-		traffic := providers.Traffic{Primary: 100 - want.CanaryWeight, Canary: want.CanaryWeight}
-		if err := w.router.Apply(ctx, providers.Route{Canary: w.Canary, Traffic: traffic}); err != nil {
+		if err := w.router.Apply(ctx, routeOf(w.Canary, want.Traffic)); err != nil {
 			return fmt.Errorf("apply the route: %w", err)
 		}
 	}
@@ -51,7 +49,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 // settled tells whether Services and route were just observed to be what is
 // wanted.
 func (w *world) settled(want rollout.Desired) bool {
-	return w.Route.InSync && want.Routed && want.CanaryWeight == w.Canary.Status.CanaryWeight
+	return w.Route.InSync && want.Routed && want.Traffic == rollout.TrafficOf(w.Canary, &w.Canary.Status)
 }
 
 func (r *Reconciler) applyService(ctx context.Context, w *world, s *corev1.Service) error {

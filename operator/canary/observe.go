@@ -270,8 +270,14 @@ func (w *world) serviceKey(s *corev1.Service) ssa.Option {
 
 // route is the route that the persisted status asks for.
 func (w *world) route() providers.Route {
-	weight := w.Canary.Status.CanaryWeight
-	return providers.Route{Canary: w.Canary, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
+	return routeOf(w.Canary, rollout.TrafficOf(w.Canary, &w.Canary.Status))
+}
+
+// routeOf tells a router what the decision core asks for.
+func routeOf(c *v1beta1.Canary, t rollout.Traffic) providers.Route {
+	return providers.Route{Canary: c, Traffic: providers.Traffic{
+		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
+	}}
 }
 
 // apex is the intent for the apex Service: it leads to the primary or, when

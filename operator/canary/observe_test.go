@@ -126,9 +126,9 @@ func TestMistakes(t *testing.T) {
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"a field that is not served": {
-			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.Analysis.Iterations = 5 }), newTarget()},
-			reason:  reasonInvalidSpec, told: []string{"spec.analysis.iterations"},
-			mend: change(func(spec *v1beta1.CanarySpec) { spec.Analysis.Iterations = 0 }),
+			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.Analysis.Webhooks = make([]v1beta1.CanaryWebhook, 1) }), newTarget()},
+			reason:  reasonInvalidSpec, told: []string{"spec.analysis.webhooks"},
+			mend: change(func(spec *v1beta1.CanarySpec) { spec.Analysis.Webhooks = nil }),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

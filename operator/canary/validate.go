@@ -20,6 +20,7 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if _, err := a.GetInterval(); err != nil {
 		return fmt.Sprintf("spec.analysis.interval: %v", err)
 	}
+	weighted := a.Strategy() == v1beta1.StrategyWeighted
 	for _, refused := range []struct {
 		is    bool
 		field string
@@ -27,13 +28,9 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	}{
 		{c.Spec.TargetRef.Kind != "Deployment", "spec.targetRef.kind", fmt.Sprintf("%q is not served yet, only Deployment is", c.Spec.TargetRef.Kind)},
 		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
-		{len(a.Match) > 0, "spec.analysis.match", "A/B testing is not served yet"},
-		{a.Iterations > 0, "spec.analysis.iterations", "blue/green and A/B testing are not served yet"},
-		{a.Mirror, "spec.analysis.mirror", "mirroring is not served yet"},
-		{a.SessionAffinity != nil, "spec.analysis.sessionAffinity", "session affinity is not served yet"},
 		{len(a.Webhooks) > 0, "spec.analysis.webhooks", "hooks are not served yet"},
-		{!can.Weighted, "spec.analysis.stepWeight", "the router has no weights"},
-		{len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight or stepWeights"},
+		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},
+		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
 	} {
 		if refused.is {
 			return refused.field + ": " + refused.why
@@ -58,10 +55,12 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 	return ""
 }
 
-// ignored names the fields of a weighted canary that have no effect, each with
-// its reason. Flagger accepts them, so manifests have them.
+// ignored names the fields that have no effect, each with its reason. Flagger
+// accepts them, so manifests have them.
 func ignored(c *v1beta1.Canary) []string {
 	a, s := c.GetAnalysis(), &c.Spec.Service
+	strategy := a.Strategy()
+	iterates := strategy != v1beta1.StrategyWeighted
 	var out []string
 	for _, field := range []struct {
 		is   bool
@@ -79,6 +78,13 @@ func ignored(c *v1beta1.Canary) []string {
 		{len(s.Mirror) > 0, "spec.service.mirror", "the istio provider does not have it"},
 		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
 		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
+		{iterates && a.StepWeight > 0, "spec.analysis.stepWeight", "iterations is set"},
+		{iterates && len(a.StepWeights) > 0, "spec.analysis.stepWeights", "iterations is set"},
+		{iterates && a.MaxWeight > 0, "spec.analysis.maxWeight", "iterations is set"},
+		{iterates && a.SessionAffinity != nil, "spec.analysis.sessionAffinity", "iterations is set"},
+		{!iterates && len(a.Match) > 0 && a.SessionAffinity != nil, "spec.analysis.sessionAffinity", "match is set"},
+		{strategy == v1beta1.StrategyABTesting && a.Mirror, "spec.analysis.mirror", "match is set"},
+		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
 		{len(a.Alerts) > 0, "spec.analysis.alerts", "alerts are not sent yet"},
 	} {

@@ -27,7 +27,7 @@ func TestInvalid(t *testing.T) {
 		"kind of target":   {change: func(s *v1beta1.CanarySpec) { s.TargetRef.Kind = "DaemonSet" }, want: []string{"spec.targetRef.kind", `"DaemonSet"`, "Deployment"}},
 		"autoscaler":       {change: func(s *v1beta1.CanarySpec) { s.AutoscalerRef = &v1beta1.AutoscalerReference{} }, want: []string{"spec.autoscalerRef"}},
 		"A/B testing":      {change: func(s *v1beta1.CanarySpec) { s.Analysis.Match = make([]v1beta1.RawObject, 1) }, want: []string{"spec.analysis.match"}},
-		"blue/green":       {change: func(s *v1beta1.CanarySpec) { s.Analysis.Iterations = 1 }, want: []string{"spec.analysis.iterations"}},
+		"blue/green":       {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights, s.Analysis.Iterations = nil, 1 }, can: providers.Capabilities{HeaderMatch: true}},
 		"mirroring":        {change: func(s *v1beta1.CanarySpec) { s.Analysis.Mirror = true }, want: []string{"spec.analysis.mirror"}},
 		"session affinity": {change: func(s *v1beta1.CanarySpec) { s.Analysis.SessionAffinity = &v1beta1.SessionAffinity{} }, want: []string{"spec.analysis.sessionAffinity"}},
 		"pain 16: a gate that would not be asked": {change: func(s *v1beta1.CanarySpec) { s.Analysis.Webhooks = make([]v1beta1.CanaryWebhook, 1) }, want: []string{"spec.analysis.webhooks"}},
@@ -67,19 +67,26 @@ func TestIgnored(t *testing.T) {
 		change func(*v1beta1.CanarySpec)
 		want   string
 	}{
-		"nothing":          {change: func(*v1beta1.CanarySpec) {}},
-		"canaryAnalysis":   {change: func(s *v1beta1.CanarySpec) { s.CanaryAnalysis = s.Analysis }, want: "spec.canaryAnalysis "},
-		"ingressRef":       {change: func(s *v1beta1.CanarySpec) { s.IngressRef = &v1beta1.LocalObjectReference{} }, want: "spec.ingressRef "},
-		"routeRef":         {change: func(s *v1beta1.CanarySpec) { s.RouteRef = &v1beta1.LocalObjectReference{} }, want: "spec.routeRef "},
-		"upstreamRef":      {change: func(s *v1beta1.CanarySpec) { s.UpstreamRef = &v1beta1.CrossNamespaceObjectReference{} }, want: "spec.upstreamRef "},
-		"meshName":         {change: func(s *v1beta1.CanarySpec) { s.Service.MeshName = "x" }, want: "spec.service.meshName "},
-		"backends":         {change: func(s *v1beta1.CanarySpec) { s.Service.Backends = []string{"x"} }, want: "spec.service.backends "},
-		"gatewayRefs":      {change: func(s *v1beta1.CanarySpec) { s.Service.GatewayRefs = make([]v1beta1.ParentReference, 1) }, want: "spec.service.gatewayRefs "},
-		"backendTimeout":   {change: func(s *v1beta1.CanarySpec) { s.Service.BackendTimeout = "1s" }, want: "spec.service.backendTimeout "},
-		"mirror":           {change: func(s *v1beta1.CanarySpec) { s.Service.Mirror = make([]v1beta1.RawObject, 1) }, want: "spec.service.mirror "},
-		"stepWeight":       {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeight = 5 }, want: "spec.analysis.stepWeight "},
-		"maxWeight":        {change: func(s *v1beta1.CanarySpec) { s.Analysis.MaxWeight = 5 }, want: "spec.analysis.maxWeight "},
-		"mirrorWeight":     {change: func(s *v1beta1.CanarySpec) { s.Analysis.MirrorWeight = 5 }, want: "spec.analysis.mirrorWeight "},
+		"nothing":                   {change: func(*v1beta1.CanarySpec) {}},
+		"canaryAnalysis":            {change: func(s *v1beta1.CanarySpec) { s.CanaryAnalysis = s.Analysis }, want: "spec.canaryAnalysis "},
+		"ingressRef":                {change: func(s *v1beta1.CanarySpec) { s.IngressRef = &v1beta1.LocalObjectReference{} }, want: "spec.ingressRef "},
+		"routeRef":                  {change: func(s *v1beta1.CanarySpec) { s.RouteRef = &v1beta1.LocalObjectReference{} }, want: "spec.routeRef "},
+		"upstreamRef":               {change: func(s *v1beta1.CanarySpec) { s.UpstreamRef = &v1beta1.CrossNamespaceObjectReference{} }, want: "spec.upstreamRef "},
+		"meshName":                  {change: func(s *v1beta1.CanarySpec) { s.Service.MeshName = "x" }, want: "spec.service.meshName "},
+		"backends":                  {change: func(s *v1beta1.CanarySpec) { s.Service.Backends = []string{"x"} }, want: "spec.service.backends "},
+		"gatewayRefs":               {change: func(s *v1beta1.CanarySpec) { s.Service.GatewayRefs = make([]v1beta1.ParentReference, 1) }, want: "spec.service.gatewayRefs "},
+		"backendTimeout":            {change: func(s *v1beta1.CanarySpec) { s.Service.BackendTimeout = "1s" }, want: "spec.service.backendTimeout "},
+		"mirror":                    {change: func(s *v1beta1.CanarySpec) { s.Service.Mirror = make([]v1beta1.RawObject, 1) }, want: "spec.service.mirror "},
+		"stepWeight":                {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeight = 5 }, want: "spec.analysis.stepWeight "},
+		"maxWeight":                 {change: func(s *v1beta1.CanarySpec) { s.Analysis.MaxWeight = 5 }, want: "spec.analysis.maxWeight "},
+		"mirrorWeight":              {change: func(s *v1beta1.CanarySpec) { s.Analysis.MirrorWeight = 5 }, want: "spec.analysis.mirrorWeight "},
+		"weights beside iterations": {change: func(s *v1beta1.CanarySpec) { s.Analysis.Iterations = 5 }, want: "spec.analysis.stepWeights "},
+		"sessions beside iterations": {change: func(s *v1beta1.CanarySpec) {
+			s.Analysis.StepWeights, s.Analysis.Iterations, s.Analysis.SessionAffinity = nil, 5, &v1beta1.SessionAffinity{}
+		}, want: "spec.analysis.sessionAffinity "},
+		"mirroring beside match": {change: func(s *v1beta1.CanarySpec) {
+			s.Analysis.StepWeights, s.Analysis.Iterations, s.Analysis.Match, s.Analysis.Mirror = nil, 5, make([]v1beta1.RawObject, 1), true
+		}, want: "spec.analysis.mirror "},
 		"alerts (pain 14)": {change: func(s *v1beta1.CanarySpec) { s.Analysis.Alerts = make([]v1beta1.CanaryAlert, 1) }, want: "spec.analysis.alerts "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +95,8 @@ func TestIgnored(t *testing.T) {
 			if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) || strings.Contains(got, ";") {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
-			if message := invalid(c, "istio", providers.Capabilities{Weighted: true}); message != "" {
+			all := providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true}
+			if message := invalid(c, "istio", all); message != "" {
 				t.Errorf("refused: %s", message)
 			}
 		})

@@ -28,7 +28,9 @@ func Decide(o Observation) Decision {
 		d.hold(ReasonSuspended, "spec.suspend is true: nothing moves until it is false", false)
 	default:
 		d.adoptRevision()
-		d.advance()
+		if !d.act() {
+			d.advance()
+		}
 		d.stamp()
 		d.desire()
 		d.describe()
@@ -120,6 +122,7 @@ func (d *decider) initialize() {
 		d.blocked(since, "it is not yet a copy of "+d.target())
 	case !d.Primary.Ready:
 		d.blocked(since, d.Primary.Message)
+		d.overdue(since, ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready")
 	case d.st.CanaryWeight != 0:
 		d.st.CanaryWeight = 0 // what a lost primary left with the canary
 	case !d.Route.InSync:
@@ -131,9 +134,36 @@ func (d *decider) initialize() {
 	}
 }
 
+// overdue tells, once, of a wait since a moment that lasts for longer than the
+// progress deadline. The wait goes on.
+func (d *decider) overdue(since time.Time, reason, what string) bool {
+	if deadline := since.Add(d.Canary.GetProgressDeadline()); d.Now.Before(deadline) {
+		d.lookAgain(deadline)
+		return false
+	}
+	why := d.Primary.Message
+	if why == "" {
+		why = "the mesh does not show the route yet"
+	}
+	d.stalled = &Mistake{Reason: reason, Message: what + " within " + d.Canary.GetProgressDeadline().String() + ": " + why}
+	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != reason {
+		d.event(true, reason, d.stalled.Message)
+	}
+	return true
+}
+
 // rest is the state between releases.
 func (d *decider) rest() {
-	d.reactToRevision()
+	if d.retry() || d.reactToRevision() {
+		return
+	}
+	switch {
+	case d.st.Phase == v1beta1.PhaseSucceeded && d.onlyCanaryServes() && d.Target.Revision == d.st.LastPromotedSpec:
+		d.settle() // the canary, which is not drained yet, runs what was promoted
+	case d.st.CanaryWeight > 0 && !d.onlyCanaryServes():
+		d.st.CanaryWeight = 0 // what a rollback left with the canary
+		d.event(false, ReasonPrimaryRecovered, d.Canary.PrimaryName()+" serves all traffic again")
+	}
 }
 
 // reactToRevision begins, restarts or calls off an analysis when the target is
@@ -158,26 +188,36 @@ func (d *decider) reactToRevision() bool {
 		d.st.LastAppliedSpec = d.Target.Revision
 		d.st.LastPromotedSpec = d.Target.Revision
 		d.st.FailedChecks = 0
-		d.st.CanaryWeight = 0
-		d.st.Step = nil
-		d.st.Phase = v1beta1.PhaseFinalising
-		d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
+		d.settle()
 		return true
 	default:
 		verb := "New revision of "
 		if d.running() {
 			verb = "Analysis starts anew: another revision of "
 		}
-		d.event(false, ReasonNewRevision, verb+d.target()+" ("+d.Primary.Images+" -> "+d.Target.Images+"); it gets traffic when it is ready")
-		d.st.Phase = v1beta1.PhaseProgressing
-		d.st.LastAppliedSpec = d.Target.Revision
-		d.st.FailedChecks = 0
-		d.st.Iterations = 0
-		d.st.Checks = nil
-		d.enterStep(0, 0)
-		d.waiting = d.stepName()
+		d.begin(ReasonNewRevision, verb+d.target())
 		return true
 	}
+}
+
+// begin starts an analysis of the target's revision.
+func (d *decider) begin(reason, what string) {
+	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); it gets traffic when it is ready")
+	serves := d.st.CanaryWeight == 100 && (d.st.Step == nil || d.st.Step.Takeover) && !d.Primary.Ready && d.Target.Available > 0
+	serves = serves || d.st.CanaryWeight > 0 && d.onlyCanaryServes()
+	d.st.Step = nil
+	if serves {
+		// The canary serves in place of a primary that is still broken.
+		d.st.Step = &v1beta1.StepStatus{Takeover: true}
+	}
+	d.st.Phase = v1beta1.PhaseProgressing
+	d.st.LastAppliedSpec = d.Target.Revision
+	d.st.FailedChecks = 0
+	d.st.Checks = nil
+	d.endSessions()
+	d.enterStep(0, 0)
+	d.st.Iterations = 0
+	d.waiting = d.stepName()
 }
 
 // running is true while a release is under way.
@@ -191,108 +231,34 @@ func (d *decider) running() bool {
 	}
 }
 
-// enterStep begins a step: 0 waits for the canary, 1 and more have weight.
-func (d *decider) enterStep(index, weight int32) {
-	d.st.Step = &v1beta1.StepStatus{Index: index, Since: metav1.NewMicroTime(d.Now)}
-	d.st.CanaryWeight = weight
-}
-
-// promote waits for the primary to run the new revision, then gives traffic
-// back to it. Until the primary is ready the canary keeps what it has.
-func (d *decider) promote() {
-	if d.reactToRevision() {
-		return
-	}
-	d.needStep()
-	d.waiting = d.promotionName()
-	if d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready {
-		d.handBack()
-		return
-	}
-	d.blocked(d.st.Step.Since.Time, d.Primary.Message)
-	switch {
-	case d.Primary.Available == 0 && d.Target.Available > 0 && d.st.CanaryWeight < 100:
-		// The primary has nothing to serve with, and the canary was found good:
-		// it takes everything rather than let the primary's share fail.
-		d.st.CanaryWeight = 100
-		d.event(true, ReasonPrimaryUnavailable, d.Canary.PrimaryName()+" has no available pod during its promotion; the canary takes all traffic")
-	case d.Target.Available == 0 && d.Primary.Available > 0 && d.st.CanaryWeight > 0:
-		d.st.CanaryWeight = 0
-		d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
-	}
-	if deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline()); d.Now.Before(deadline) {
-		d.lookAgain(deadline)
-		return
-	}
-	d.stalled = &Mistake{
-		Reason: ReasonPromotionHalted,
-		Message: "promotion is halted and the canary goes on serving: " + d.Canary.PrimaryName() + " did not become ready within " +
-			d.Canary.GetProgressDeadline().String() + ": " + d.Primary.Message,
-	}
-	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != ReasonPromotionHalted {
-		d.event(true, ReasonPromotionHalted, d.stalled.Message)
-	}
-}
-
-// handBack moves the traffic to the promoted primary, at once or by
-// stepWeightPromotion an interval.
-func (d *decider) handBack() {
-	d.st.LastPromotedSpec = d.st.LastAppliedSpec
-	if !d.Route.InSync {
-		d.blocked(d.st.Step.Since.Time, "the mesh does not show the route yet")
-		return
-	}
-	by := d.Canary.GetAnalysis().StepWeightPromotion
-	// Step.Checks counts the steps back, so that the first one, which follows
-	// the primary's readiness at once, is told from those that are paced.
-	if d.st.Step.Checks > 0 {
-		if due := d.stepBegan().Add(d.interval()); d.Now.Before(due) {
-			d.lookAgain(due)
-			return
-		}
-	}
-	if by > 0 && d.st.CanaryWeight > by && d.Target.Available > 0 {
-		d.st.CanaryWeight -= by
-		d.st.Step.Since = metav1.NewMicroTime(d.Now)
-		d.st.Step.Checks++
-		d.waiting = d.promotionName()
-		d.event(false, ReasonWeightLowered, percent(d.st.CanaryWeight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
-		d.lookAgain(d.Now.Add(d.interval()))
-		return
-	}
-	d.st.CanaryWeight = 0
-	d.st.Step = nil
-	d.st.Phase = v1beta1.PhaseFinalising
-	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
-}
-
-// finalise waits for the mesh to have given everything to the primary.
-func (d *decider) finalise() {
-	if d.reactToRevision() {
-		return
-	}
-	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
-	if !d.Route.InSync {
-		return
-	}
-	d.st.Phase = v1beta1.PhaseSucceeded
-	d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
-}
-
 // rollBack ends a release: the primary, which was not touched, gets all
-// traffic.
+// traffic. Only where it can't serve any the canary goes on until it can.
 func (d *decider) rollBack(reason, why string) {
 	d.st.Phase = v1beta1.PhaseFailed
-	d.st.CanaryWeight = 0
 	d.st.Step = nil
-	d.event(true, reason, "Rolled back "+d.Target.Images+": "+why+"; "+d.Canary.PrimaryName()+" serves all traffic")
+	d.st.Paused = false
+	d.endSessions()
+	outcome := d.Canary.PrimaryName() + " serves all traffic"
+	d.st.CanaryWeight = 0
+	if d.onlyCanaryServes() {
+		d.st.CanaryWeight = 100
+		outcome = "the canary goes on serving until " + d.Canary.PrimaryName() + " has an available pod"
+	}
+	d.event(true, reason, "Rolled back "+d.Target.Images+": "+why+"; "+outcome)
 	d.waiting = why
 }
 
+// onlyCanaryServes is true when all that could serve is the canary.
+func (d *decider) onlyCanaryServes() bool { return d.Primary.Available == 0 && d.Target.Available > 0 }
+
 // needStep repairs a status without step, as one that another operator wrote.
 func (d *decider) needStep() {
-	if d.st.Step == nil {
-		d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now)}
+	if d.st.Step != nil {
+		return
+	}
+	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now)}
+	if d.st.Phase == v1beta1.PhaseProgressing || d.st.Phase == v1beta1.PhaseWaiting {
+		d.st.Step.Index = d.indexOf()
 	}
 }
 
@@ -308,10 +274,6 @@ func (d *decider) stepBegan() time.Time {
 
 func (d *decider) primaryCarries(revision string) bool {
 	return d.Primary.Exists && d.Primary.Revision == revision
-}
-
-func (d *decider) promotionName() string {
-	return "waiting for " + d.Canary.PrimaryName() + " to run the new revision, " + percent(d.st.CanaryWeight) + " of the traffic stays with the canary"
 }
 
 func (d *decider) target() string {

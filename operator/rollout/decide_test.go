@@ -86,6 +86,29 @@ func (s *scene) primaryAvailable(pods int32) *scene {
 	return s
 }
 
+func (s *scene) iterations(n int32, match bool) *scene {
+	a := s.Canary.Spec.Analysis
+	a.StepWeight, a.MaxWeight, a.Iterations = 0, 0, n
+	if match {
+		a.Match = []v1beta1.RawObject{{}}
+	}
+	return s
+}
+
+func (s *scene) mirror(weight int32) *scene {
+	s.Canary.Spec.Analysis.Mirror, s.Canary.Spec.Analysis.MirrorWeight = true, weight
+	return s
+}
+
+func (s *scene) takeover() *scene { s.Canary.Status.Step.Takeover = true; return s }
+
+func (s *scene) paused() *scene { s.Canary.Status.Paused = true; return s }
+
+func (s *scene) asked(a v1beta1.ActionType) *scene {
+	s.Actions = append(s.Actions, rollout.Action{Name: "x", Type: a, By: "alice", Reason: "for a test"})
+	return s
+}
+
 func (s *scene) outOfSync() *scene { s.Route = rollout.Route{}; return s }
 
 func (s *scene) failed(checks int32) *scene { s.Canary.Status.FailedChecks = checks; return s }
@@ -116,6 +139,10 @@ type outcome struct {
 	Checks   int32 // number of the run that is asked for
 	Requeue  time.Duration
 	Events   []string
+
+	Matched    bool
+	Mirror     int32
+	Iterations int32
 }
 
 func outcomeOf(d rollout.Decision) outcome {
@@ -124,6 +151,7 @@ func outcomeOf(d rollout.Decision) outcome {
 		Primary: d.Desired.PrimaryRevision, Routed: d.Desired.Routed, Replicas: -1, Hold: d.Desired.Hold,
 		Released: d.Desired.Released, Finished: d.Desired.Finished, Requeue: d.RequeueAfter,
 	}
+	o.Matched, o.Mirror, o.Iterations = d.Desired.Traffic.Matched, d.Desired.Traffic.Mirror, d.Status.Iterations
 	if d.Status.Step != nil {
 		o.Step = d.Status.Step.Index
 	}
@@ -246,9 +274,38 @@ func TestDecide(t *testing.T) {
 			newScene().step(0, 0, time.Second).outOfSync(),
 			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue = 14 * time.Second }),
 		},
-		"no weight while the primary is not ready": {
+		// F639, F1578: the release may be what mends the primary.
+		"pain 6: a primary that is not ready does not hold the release up": {
 			newScene().step(0, 0, time.Second).primaryAvailable(1),
-			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue = 14 * time.Second }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+		},
+		"pain 6: the canary serves for a primary without a pod": {
+			newScene().step(0, 0, time.Second).primaryAvailable(0),
+			with(at(v1beta1.PhaseProgressing, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonPrimaryUnavailable} }),
+		},
+		"the analysis goes on while the canary serves for the primary": {
+			newScene().step(1, 100, 10*time.Second).takeover().primaryAvailable(0).checked(v1beta1.CheckPassed, 0),
+			with(at(v1beta1.PhaseProgressing, 100, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+		},
+		"a primary that recovers gets back what the step leaves it": {
+			newScene().step(2, 100, time.Second).takeover(),
+			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Events = []string{rollout.ReasonPrimaryRecovered} }),
+		},
+		"a failed release goes on serving for a primary without a pod": {
+			newScene().step(1, 100, 10*time.Second).takeover().primaryAvailable(0).failed(2).checked(v1beta1.CheckFailed, 0),
+			with(at(v1beta1.PhaseFailed, 100, -1), func(o *outcome) { o.Failed, o.Events = 3, []string{rollout.ReasonAnalysisFailed} }),
+		},
+		"a primary that recovers after a failed release gets everything": {
+			newScene().step(0, 100, time.Second).phase(v1beta1.PhaseFailed).with(func(o *rollout.Observation) { o.Canary.Status.Step = nil }),
+			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonPrimaryRecovered} }),
+		},
+		"another revision while the canary serves for the primary keeps it serving": {
+			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(1).targetAt(revC, 2),
+			with(at(v1beta1.PhaseProgressing, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonNewRevision} }),
+		},
+		"a mesh that does not show the route in time rolls back": {
+			newScene().step(1, 20, deadline+10*time.Second).outOfSync(),
+			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{rollout.ReasonDeadlineExceeded} }),
 		},
 		"skipAnalysis promotes a ready canary": {
 			newScene().step(0, 0, time.Second).with(func(o *rollout.Observation) { o.Canary.Spec.SkipAnalysis = true }),
@@ -381,9 +438,163 @@ func TestDecide(t *testing.T) {
 			}),
 		},
 		// F1898, F1932: the healthy canary is never scaled down for a broken primary.
-		"pain 1: a promotion that does not get ready halts and the canary goes on serving": {
+		"pain 1: a promotion that does not get ready halts and the healthy canary serves everything": {
 			newScene().promoting(60, deadline).primaryAt(revB).primaryAvailable(1),
-			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPromotionHalted} }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
+				o.Primary, o.Events = revB, []string{rollout.ReasonPromotionHalted, rollout.ReasonPrimaryUnavailable}
+			}),
+		},
+		"pain 1: a primary that loses its pods after the promotion leaves the traffic to the canary": {
+			newScene().promoting(0, time.Second).phase(v1beta1.PhaseSucceeded).primaryAt(revB).primaryAvailable(0).with(func(o *rollout.Observation) {
+				o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
+			}),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPrimaryUnavailable} }),
+		},
+		"pain 2: traffic waits until the primary has as many pods as served as canary": {
+			newScene().promoting(60, time.Second).targetAt(revB, 5).primaryAt(revB).with(func(o *rollout.Observation) { o.Primary.Replicas = 5 }),
+			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) { o.Primary, o.Requeue = revB, 14*time.Second }),
+		},
+		"a primary that may not have more pods gets the traffic": {
+			newScene().promoting(60, time.Second).targetAt(revB, 5).primaryAt(revB),
+			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
+		},
+		// A/B testing
+		"A/B testing sends requests that match to the ready canary": {
+			newScene().iterations(3, true).step(0, 0, time.Second),
+			with(at(v1beta1.PhaseProgressing, 100, 1), func(o *outcome) {
+				o.Matched, o.Requeue, o.Events = true, 10*time.Second, []string{rollout.ReasonStepStarted}
+			}),
+		},
+		"A/B testing counts its iterations": {
+			newScene().iterations(3, true).step(2, 100, 10*time.Second).checked(v1beta1.CheckPassed, 0),
+			with(at(v1beta1.PhaseProgressing, 100, 3), func(o *outcome) {
+				o.Matched, o.Iterations, o.Requeue, o.Events = true, 2, 10*time.Second, []string{rollout.ReasonStepStarted}
+			}),
+		},
+		"A/B testing keeps its requests at the canary during the promotion": {
+			newScene().iterations(3, true).step(3, 100, 10*time.Second).checked(v1beta1.CheckPassed, 0),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
+				o.Matched, o.Iterations, o.Primary, o.Events = true, 3, revB, []string{rollout.ReasonPromoting}
+			}),
+		},
+		"A/B testing gives all requests back at once": {
+			newScene().iterations(3, true).promoting(100, time.Second).primaryAt(revB).with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.StepWeightPromotion = 25 }),
+			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
+		},
+		"A/B testing leaves all requests to the canary when the promotion fails": {
+			newScene().iterations(3, true).promoting(100, time.Second).primaryAt(revB).primaryAvailable(0),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
+				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonPrimaryUnavailable}
+			}),
+		},
+		// Blue/green
+		"blue/green checks a canary without traffic": {
+			newScene().iterations(2, false).step(0, 0, time.Second),
+			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonStepStarted} }),
+		},
+		"blue/green may send copies of requests": {
+			newScene().iterations(2, false).mirror(30).step(0, 0, time.Second),
+			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) {
+				o.Mirror, o.Requeue, o.Events = 30, 10*time.Second, []string{rollout.ReasonStepStarted}
+			}),
+		},
+		"blue/green gives everything to the canary before the primary is touched": {
+			newScene().iterations(2, false).step(2, 0, 10*time.Second).checked(v1beta1.CheckPassed, 0),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Iterations, o.Events = 2, []string{rollout.ReasonPromoting} }),
+		},
+		"blue/green does not touch the primary before the mesh shows the switch": {
+			newScene().iterations(2, false).promoting(100, time.Second).outOfSync().with(func(o *rollout.Observation) { o.Primary.Ready = false }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Requeue = 14 * time.Second }),
+		},
+		"blue/green touches the primary when its users are at the canary": {
+			newScene().iterations(2, false).promoting(100, time.Second),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, 14*time.Second }),
+		},
+		"blue/green rolls back without having moved a user": {
+			newScene().iterations(2, false).step(2, 0, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0),
+			with(rolledBack(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
+		},
+		// Mirroring before weights
+		"copies come before users": {
+			newScene().mirror(0).step(0, 0, time.Second),
+			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) {
+				o.Mirror, o.Requeue, o.Events = 100, 10*time.Second, []string{rollout.ReasonStepStarted}
+			}),
+		},
+		"users come after copies": {
+			newScene().mirror(0).step(1, 0, 10*time.Second).checked(v1beta1.CheckPassed, 0),
+			with(at(v1beta1.PhaseProgressing, 20, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+		},
+		// What people ask for
+		"a paused release stays at its step": {
+			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).paused(), at(v1beta1.PhaseProgressing, 20, 1),
+		},
+		"a paused canary without a pod loses its weight": {
+			newScene().step(2, 40, time.Second).targetAvailable(0).paused(),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Failed, o.Events = 1, []string{rollout.ReasonCanaryUnavailable} }),
+		},
+		"pause": {
+			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).asked(v1beta1.ActionPause),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Events = []string{rollout.ReasonPaused} }),
+		},
+		"resume": {
+			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionResume),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{rollout.ReasonResumed} }),
+		},
+		"promote now": {
+			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionPromote),
+			with(at(v1beta1.PhasePromoting, 20, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPromoting} }),
+		},
+		"promote now is refused for a canary that is not ready": {
+			newScene().step(0, 0, time.Second).targetAvailable(1).asked(v1beta1.ActionPromote),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue, o.Events = 14*time.Second, []string{rollout.ReasonActionRefused} }),
+		},
+		"abort": {
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort), rolledBack(rollout.ReasonAborted),
+		},
+		"abort is refused when the primary is getting the revision": {
+			newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1).asked(v1beta1.ActionAbort),
+			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) {
+				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonActionRefused}
+			}),
+		},
+		"an action for another revision is refused": {
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort).with(func(o *rollout.Observation) { o.Actions[0].Revision = revC }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{rollout.ReasonActionRefused} }),
+		},
+		"pain 9: retry": {
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0).asked(v1beta1.ActionRetry),
+			with(started, func(o *outcome) { o.Events = []string{rollout.ReasonRetried} }),
+		},
+		"pain 9: retry by annotation": {
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0).with(func(o *rollout.Observation) {
+				o.Canary.Annotations = map[string]string{rollout.RetryAnnotation: "2"}
+			}),
+			with(started, func(o *outcome) { o.Events = []string{rollout.ReasonRetried} }),
+		},
+		"a retry that was seen is none": {
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(func(o *rollout.Observation) {
+				o.Canary.Annotations = map[string]string{rollout.RetryAnnotation: "2"}
+				o.Canary.Status.Retry, o.Canary.Status.Step = "2", nil
+			}),
+			at(v1beta1.PhaseFailed, 0, -1),
+		},
+		"an action that was taken is not taken again": {
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort).with(func(o *rollout.Observation) {
+				o.Canary.Status.LastAction = &v1beta1.ActionStatus{Name: o.Actions[0].Name}
+			}),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 9 * time.Second }),
+		},
+		// Taking over from Flagger, whose statuses have no step
+		"a weight without a step is gone through once more": {
+			newScene().step(0, 40, 0).with(func(o *rollout.Observation) { o.Canary.Status.Step = nil }),
+			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue = 10 * time.Second }),
+		},
+		"iterations without a step go on": {
+			newScene().iterations(5, true).step(0, 100, 0).with(func(o *rollout.Observation) {
+				o.Canary.Status.Step, o.Canary.Status.Iterations = nil, 3
+			}),
+			with(at(v1beta1.PhaseProgressing, 100, 4), func(o *outcome) { o.Matched, o.Iterations, o.Requeue = true, 3, 10*time.Second }),
 		},
 		"a primary that recovers after the deadline is promoted": {
 			newScene().promoting(60, 2*deadline).primaryAt(revB),

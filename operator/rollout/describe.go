@@ -18,6 +18,8 @@ const (
 	ReasonCanaryUnavailable  = "CanaryUnavailable"
 	ReasonNewRevision        = "NewRevision"
 	ReasonReverted           = "Reverted"
+	ReasonPrimaryRecovered   = "PrimaryRecovered"
+	ReasonStepStarted        = "StepStarted"
 	ReasonWeightRaised       = "WeightRaised"
 	ReasonWeightLowered      = "WeightLowered"
 	ReasonCheckFailed        = "CheckFailed"
@@ -31,6 +33,11 @@ const (
 	ReasonFieldsIgnored      = "FieldsIgnored"
 	ReasonTerminating        = "Terminating"
 	ReasonSuspended          = "Suspended"
+	ReasonPaused             = "Paused"
+	ReasonResumed            = "Resumed"
+	ReasonAborted            = "Aborted"
+	ReasonRetried            = "Retried"
+	ReasonActionRefused      = "ActionRefused"
 )
 
 // describe writes the conditions for where the rollout stands.
@@ -98,7 +105,7 @@ func (d *decider) tellTrouble() {
 
 // hold leaves everything as it is and says why.
 func (d *decider) hold(reason, message string, mistake bool) {
-	d.out.Desired = Desired{Hold: true, CanaryWeight: d.st.CanaryWeight}
+	d.out.Desired = Desired{Hold: true}
 	was := d.st.GetCondition(v1beta1.ConditionReady)
 	if was == nil || was.Reason != reason || was.Message != message {
 		d.event(mistake, reason, message)

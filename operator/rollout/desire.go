@@ -10,7 +10,7 @@ import (
 // other state of the decider, so a crash between the two changes nothing.
 func (d *decider) desire() {
 	want := &d.out.Desired
-	want.CanaryWeight = d.st.CanaryWeight
+	want.Traffic = TrafficOf(d.Canary, d.st)
 	want.Routed = true
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
@@ -18,8 +18,13 @@ func (d *decider) desire() {
 		want.Routed = d.primaryCarries(d.Target.Revision) && d.Primary.Ready
 	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
 		d.wakeTarget()
-	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion:
-		want.PrimaryRevision = d.st.LastAppliedSpec
+	case v1beta1.PhaseWaitingPromotion:
+		d.wakeTarget()
+	case v1beta1.PhasePromoting:
+		// In blue/green the primary is not touched before its users are elsewhere.
+		if d.Route.InSync && want.Traffic == TrafficOf(d.Canary, &d.Canary.Status) || d.primaryCarries(d.st.LastAppliedSpec) {
+			want.PrimaryRevision = d.st.LastAppliedSpec
+		}
 		d.wakeTarget()
 	case v1beta1.PhaseFinalising:
 		want.PrimaryRevision = d.promotedRevision()

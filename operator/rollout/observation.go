@@ -27,6 +27,8 @@ type Observation struct {
 	// Checks is the last finished run of the analysis' checks, or nil. It
 	// counts only where its ID is the one that the status has come to.
 	Checks *CheckRun
+	// Actions are what people ask for, the oldest first.
+	Actions []Action
 	// Mistake is what the user must mend before anything may move, or nil.
 	Mistake *Mistake
 	// Ignored are the fields of the spec that have no effect beside others, each
@@ -128,11 +130,10 @@ type Desired struct {
 	// copy of. Empty: the primary stays what it is.
 	PrimaryRevision string
 	// Routed is true when the apex service must lead to the primary and the
-	// mesh must have CanaryWeight. False: both stay what they are.
+	// mesh must have Traffic. False: both stay what they are.
 	Routed bool
-	// CanaryWeight is the share of requests that goes to the canary, in percent;
-	// the primary gets the rest.
-	CanaryWeight int32
+	// Traffic is what the mesh must do with requests, when Routed.
+	Traffic Traffic
 	// TargetReplicas is how many pods the target must have. Nil: it keeps what
 	// it has.
 	TargetReplicas *int32

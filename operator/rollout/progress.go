@@ -21,17 +21,17 @@ func (d *decider) progress() {
 	}
 	d.needStep()
 	d.st.Phase = v1beta1.PhaseProgressing
-	if d.canaryLost() || d.canaryLate() {
+	if d.canaryLost() || d.primaryLost() || d.tooLate() {
 		return
 	}
 	d.waiting = d.stepName()
 	switch due := d.stepDue(); {
+	case d.st.Paused:
+		d.waiting = d.paused()
 	case !d.Target.Ready:
 		d.blocked(due, "the canary is not ready: "+d.Target.Message)
 	case !d.Route.InSync:
 		d.blocked(due, "the mesh does not show the route yet")
-	case !d.Primary.Ready:
-		d.blocked(due, d.Canary.PrimaryName()+" is not ready: "+d.Primary.Message)
 	case d.Canary.Spec.SkipAnalysis:
 		d.beginPromotion("spec.skipAnalysis is true")
 	case d.st.Step.Index == 0:
@@ -49,6 +49,7 @@ func (d *decider) canaryLost() bool {
 		return false
 	}
 	d.st.FailedChecks++
+	d.st.Step.Takeover = false
 	why := "no pod of the canary is available"
 	if d.thresholdReached() {
 		d.rollBack(ReasonAnalysisFailed, d.failures(why))
@@ -60,17 +61,38 @@ func (d *decider) canaryLost() bool {
 	return true
 }
 
-// canaryLate rolls back a canary that was not ready within the deadline.
-func (d *decider) canaryLate() bool {
-	if d.Target.Ready {
+// primaryLost lets the canary serve while the primary can't. The analysis goes
+// on: the release may be the one that mends the primary.
+func (d *decider) primaryLost() bool {
+	switch {
+	case d.st.Step.Takeover && d.Primary.Ready:
+		d.handOver(d.plannedWeight(d.steps()))
+	case !d.st.Step.Takeover && d.Primary.Available == 0 && d.Target.Available > 0:
+		d.takeOver("no pod of " + d.Canary.PrimaryName() + " is available")
+	default:
 		return false
 	}
-	deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline())
+	d.waiting = d.stepName()
+	return true
+}
+
+// tooLate rolls back a release that waits for its canary, or for the mesh, for
+// longer than the deadline.
+func (d *decider) tooLate() bool {
+	if d.Target.Ready && d.Route.InSync || d.st.Paused {
+		return false
+	}
+	deadline := d.stepDue().Add(d.Canary.GetProgressDeadline())
 	if d.Now.Before(deadline) {
 		d.lookAgain(deadline)
 		return false
 	}
-	d.rollBack(ReasonDeadlineExceeded, fmt.Sprintf("the canary was not ready within %s: %s", d.Canary.GetProgressDeadline(), d.Target.Message))
+	within := fmt.Sprintf(" within %s", d.Canary.GetProgressDeadline())
+	if d.Target.Ready {
+		d.rollBack(ReasonDeadlineExceeded, "the mesh did not show the route"+within)
+		return true
+	}
+	d.rollBack(ReasonDeadlineExceeded, "the canary was not ready"+within+": "+d.Target.Message)
 	return true
 }
 
@@ -172,30 +194,23 @@ func sameChecks(a, b []v1beta1.CheckStatus) bool {
 	return true
 }
 
-// nextStep goes on to the next weight, or to the promotion after the last.
+// nextStep goes on to the next step, or to the promotion after the last.
 func (d *decider) nextStep(because string) {
-	steps := d.Canary.GetAnalysis().Steps()
-	index := d.st.Step.Index
-	// The spec may have been edited in mid-analysis: weights that were already
-	// passed are not gone back to.
-	for int(index) < len(steps) && steps[index] <= d.st.CanaryWeight {
-		index++
-	}
-	if int(index) >= len(steps) {
+	steps := d.steps()
+	index := d.next(steps)
+	if int(index) > len(steps) {
 		d.beginPromotion(because)
 		return
 	}
-	d.enterStep(index+1, steps[index])
-	d.event(false, ReasonWeightRaised, fmt.Sprintf("%s; step %d of %d: %s of the traffic goes to the canary", because, index+1, len(steps), percent(steps[index])))
+	s := steps[index-1]
+	d.enterStep(index, s.weight)
+	reason := ReasonStepStarted
+	if s.weight > 0 && d.strategy() == v1beta1.StrategyWeighted {
+		reason = ReasonWeightRaised
+	}
+	d.event(false, reason, because+"; "+d.progressOf(index, steps))
 	d.waiting = d.stepName()
 	d.lookAgain(d.stepDue())
-}
-
-func (d *decider) beginPromotion(because string) {
-	d.st.Phase = v1beta1.PhasePromoting
-	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now)}
-	d.event(false, ReasonPromoting, because+"; copying "+d.target()+" ("+d.Target.Images+") to "+d.Canary.PrimaryName())
-	d.waiting = d.promotionName()
 }
 
 func (d *decider) thresholdReached() bool {
@@ -221,21 +236,3 @@ func (d *decider) stepDue() time.Time {
 	}
 	return d.stepBegan().Add(d.interval())
 }
-
-// stepName says where the analysis is.
-func (d *decider) stepName() string {
-	if d.st.Step.Index == 0 {
-		return "waiting for the canary to be ready" + d.failedSoFar()
-	}
-	return fmt.Sprintf("step %d of %d, %s of the traffic goes to the canary%s",
-		d.st.Step.Index, len(d.Canary.GetAnalysis().Steps()), percent(d.st.CanaryWeight), d.failedSoFar())
-}
-
-func (d *decider) failedSoFar() string {
-	if d.st.FailedChecks == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", %d of %d failed checks", d.st.FailedChecks, d.Canary.GetAnalysis().GetThreshold())
-}
-
-func percent(weight int32) string { return fmt.Sprintf("%d%%", weight) }

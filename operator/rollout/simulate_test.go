@@ -21,19 +21,20 @@ type world struct {
 	target  rollout.Workload
 	primary rollout.Workload
 
-	mesh      int32 // canary weight that the mesh has
-	asked     int32 // canary weight that was asked of it last
-	emergency bool  // the weight was raised as the primary could not serve
-	routed    bool  // whether it has a route at all
-	requests  int   // writes to the world and the status, for crashes
-	crashAt   int   // the write after which the operator stops; 0: none
+	mesh      rollout.Traffic // what the mesh does
+	asked     rollout.Traffic // what was asked of it last
+	emergency bool            // the weight was raised as the primary could not serve
+	routed    bool            // whether it has a route at all
+	requests  int             // writes to the world and the status, for crashes
+	crashAt   int             // the write after which the operator stops; 0: none
+	actions   []rollout.Action
 	history   []int32
 	requeue   time.Duration
 
 	// What an operator keeps in memory, and loses in a crash.
 	since   time.Time
 	seen    bool
-	seenAt  int32
+	seenAt  rollout.Traffic
 	checks  *rollout.CheckRun
 	verdict func(weight int32) v1beta1.CheckVerdict
 
@@ -74,14 +75,14 @@ func (w *world) fail(format string, args ...any) {
 
 // observe is what the operator's observation would be.
 func (w *world) observe() rollout.Observation {
-	inSync := w.routed && w.mesh == w.canary.Status.CanaryWeight
+	inSync := w.routed && w.mesh == rollout.TrafficOf(w.canary, &w.canary.Status)
 	if inSync && (!w.seen || w.seenAt != w.mesh) {
 		w.since = w.now
 	}
 	w.seen, w.seenAt = inSync, w.mesh
 	return rollout.Observation{
 		Now: w.now, Canary: w.canary.DeepCopy(), Target: w.target, Primary: w.primary,
-		Route: rollout.Route{InSync: inSync, Since: w.since}, Checks: w.checks,
+		Route: rollout.Route{InSync: inSync, Since: w.since}, Checks: w.checks, Actions: w.actions,
 	}
 }
 
@@ -106,15 +107,15 @@ func (w *world) reconcile() {
 			return
 		}
 	}
-	if d.Desired.Routed && (!w.routed || w.asked != d.Desired.CanaryWeight) {
-		w.route(o, d.Desired.CanaryWeight)
+	if d.Desired.Routed && (!w.routed || w.asked != d.Desired.Traffic) {
+		w.route(o, d.Desired.Traffic)
 		if w.crashed() {
 			return
 		}
 	}
 	if n := d.Desired.TargetReplicas; n != nil && *n != w.target.Replicas {
-		if *n == 0 && w.routed && w.mesh > 0 {
-			w.fail("the canary is scaled to zero with weight %d", w.mesh)
+		if *n == 0 && w.routed && w.mesh.Canary > 0 {
+			w.fail("the canary is scaled to zero with weight %d", w.mesh.Canary)
 		}
 		w.target.Replicas, w.target.Ready = *n, false
 		w.target.Available = min(w.target.Available, *n)
@@ -123,7 +124,7 @@ func (w *world) reconcile() {
 		}
 	}
 	if d.RunChecks != nil {
-		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "m", Verdict: w.verdict(w.mesh)}}}
+		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "m", Verdict: w.verdict(w.mesh.Canary)}}}
 	}
 }
 
@@ -131,23 +132,27 @@ func (w *world) reconcile() {
 func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	before, after := o.Canary.Status, d.Status
 	raised := after.CanaryWeight > before.CanaryWeight
-	emergency := after.CanaryWeight == 100 && o.Primary.Available == 0
-	if raised {
+	// The canary may take everything where the primary has nothing to serve with, or did
+	// not get well by its promotion.
+	emergency := after.CanaryWeight == 100 && (o.Primary.Available == 0 || before.Phase == v1beta1.PhasePromoting && !o.Primary.Ready)
+	if takesOver := after.Step != nil && after.Step.Takeover && (before.Step == nil || !before.Step.Takeover); raised || takesOver {
 		w.emergency = emergency
 	}
 	switch {
-	case raised && !emergency && after.CanaryWeight-before.CanaryWeight > o.Canary.Spec.Analysis.StepWeight:
+	case raised && !emergency && after.CanaryWeight-before.CanaryWeight > w.largestStep(after.Phase):
 		w.fail("invariant 2: weight jumps from %d to %d", before.CanaryWeight, after.CanaryWeight)
 	case raised && o.Target.Available == 0:
 		w.fail("invariant 1: weight %d for a canary without an available pod", after.CanaryWeight)
+	case after.CanaryWeight < before.CanaryWeight && o.Primary.Available == 0 && o.Target.Available > 0:
+		w.fail("invariant 1: weight %d with a primary without an available pod, and the canary has some", after.CanaryWeight)
 	case after.CanaryWeight < before.CanaryWeight && before.Phase == v1beta1.PhasePromoting &&
 		after.LastAppliedSpec == before.LastAppliedSpec && !o.Primary.Ready && o.Target.Available > 0:
 		w.fail("invariant 3: traffic leaves a healthy canary for a primary that is not ready")
 	}
-	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && raised && before.Step.Index > 0 {
+	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && !emergency && before.Step.Index > 0 && after.Step.Index > before.Step.Index {
 		id := rollout.CheckID{Revision: before.LastAppliedSpec, Step: before.Step.Index, Number: before.Step.Checks + 1}
 		if o.Checks == nil || o.Checks.ID != id || o.Checks.Results[0].Verdict != v1beta1.CheckPassed {
-			w.fail("weight raised without passed checks for %v", id)
+			w.fail("a step without passed checks for %v", id)
 		}
 	}
 	if after.FailedChecks > before.FailedChecks+1 {
@@ -158,16 +163,43 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	}
 }
 
-// route asks the mesh for a weight, which it shows later.
-func (w *world) route(o rollout.Observation, weight int32) {
-	if weight-w.asked > 20 && !w.emergency {
-		w.fail("invariant 2: the mesh is asked for %d after %d", weight, w.asked)
+// largestStep is by how much a weight may be raised at once.
+func (w *world) largestStep(phase v1beta1.CanaryPhase) int32 {
+	switch a := w.canary.Spec.Analysis; a.Strategy() {
+	case v1beta1.StrategyABTesting:
+		return 100
+	case v1beta1.StrategyBlueGreen:
+		if phase == v1beta1.PhasePromoting {
+			return 100
+		}
+		return 0
+	case v1beta1.StrategyWeighted:
+		return a.StepWeight
+	default:
+		return 0
+	}
+}
+
+// route asks the mesh for traffic, which it shows later.
+func (w *world) route(o rollout.Observation, t rollout.Traffic) {
+	if t.Canary-w.asked.Canary > w.largestStep(w.canary.Status.Phase) && !w.emergency {
+		w.fail("invariant 2: the mesh is asked for %d after %d", t.Canary, w.asked.Canary)
+	}
+	if t.Canary == 100 && w.asked.Matched && !t.Matched && !w.emergency {
+		w.fail("invariant 2: the canary gets requests that do not match")
 	}
 	if !w.routed && o.Primary.Available == 0 {
 		w.fail("invariant 1: the first route leads to a primary without an available pod")
 	}
-	w.routed, w.asked = true, weight
-	w.history = append(w.history, weight)
+	w.routed, w.asked = true, t
+	if n := len(w.history); n == 0 || w.history[n-1] != t.Canary {
+		w.history = append(w.history, t.Canary)
+	}
+}
+
+// act asks for an action, once.
+func (w *world) act(a v1beta1.ActionType) {
+	w.actions = append(w.actions, rollout.Action{Name: fmt.Sprint(len(w.actions)), Type: a})
 }
 
 // settle lets pods and mesh do what was asked of them.
@@ -194,7 +226,19 @@ func TestSimulatedRollouts(t *testing.T) {
 	verdicts := []v1beta1.CheckVerdict{v1beta1.CheckPassed, v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckUnavailable}
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld()
-		w.canary.Spec.Analysis.StepWeightPromotion = rapid.SampledFrom([]int32{0, 30}).Draw(t, "stepWeightPromotion")
+		a := w.canary.Spec.Analysis
+		a.StepWeightPromotion = rapid.SampledFrom([]int32{0, 30}).Draw(t, "stepWeightPromotion")
+		a.Mirror = rapid.Bool().Draw(t, "mirror")
+		switch rapid.SampledFrom([]v1beta1.Strategy{v1beta1.StrategyWeighted, v1beta1.StrategyABTesting, v1beta1.StrategyBlueGreen}).Draw(t, "strategy") {
+		case v1beta1.StrategyABTesting:
+			a.StepWeight, a.Iterations, a.Match, a.Mirror = 0, 3, []v1beta1.RawObject{{}}, false
+		case v1beta1.StrategyBlueGreen:
+			a.StepWeight, a.Iterations = 0, 3
+		case v1beta1.StrategyWeighted:
+			if rapid.Bool().Draw(t, "sessions") {
+				a.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "c"}
+			}
+		}
 		w.verdict = func(int32) v1beta1.CheckVerdict { return rapid.SampledFrom(verdicts).Draw(t, "verdict") }
 		act := map[string]func(*rapid.T){
 			"reconcile": func(*rapid.T) { w.reconcile() },
@@ -219,6 +263,11 @@ func TestSimulatedRollouts(t *testing.T) {
 			"new revision": func(t *rapid.T) {
 				w.target.Revision, w.target.Ready = rapid.SampledFrom([]string{revA, revB, revC}).Draw(t, "revision"), false
 			},
+			"somebody acts": func(t *rapid.T) {
+				w.act(rapid.SampledFrom([]v1beta1.ActionType{
+					v1beta1.ActionPause, v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionRetry,
+				}).Draw(t, "action"))
+			},
 			// Most random actions are setbacks; these bring rollouts far enough for
 			// setbacks in every phase.
 			"goes on": func(*rapid.T) { w.goOn() },
@@ -236,6 +285,7 @@ func TestSimulatedRollouts(t *testing.T) {
 		t.Repeat(act)
 
 		w.verdict = func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }
+		w.act(v1beta1.ActionResume)
 		for range 100 {
 			w.goOn()
 		}
@@ -244,8 +294,8 @@ func TestSimulatedRollouts(t *testing.T) {
 		default:
 			t.Fatalf("left alone, the rollout does not end: %s %+v", w.canary.Status.Phase, w.canary.Status.Step)
 		}
-		if w.mesh != 0 || w.canary.Status.CanaryWeight != 0 || w.target.Replicas != 0 {
-			t.Fatalf("at the end the canary has weight %d (status %d) and %d pods", w.mesh, w.canary.Status.CanaryWeight, w.target.Replicas)
+		if w.mesh.Canary != 0 || w.mesh.Mirror != 0 || w.canary.Status.CanaryWeight != 0 || w.target.Replicas != 0 {
+			t.Fatalf("at the end the canary has %+v (status %d) and %d pods", w.mesh, w.canary.Status.CanaryWeight, w.target.Replicas)
 		}
 		if w.violation != "" {
 			t.Fatal(w.violation)
