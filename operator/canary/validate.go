@@ -25,7 +25,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		field string
 		why   string
 	}{
-		{c.Spec.TargetRef.Kind != "Deployment", "spec.targetRef.kind", fmt.Sprintf("%q is not served yet, only Deployment is", c.Spec.TargetRef.Kind)},
 		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
 		{len(a.Match) > 0, "spec.analysis.match", "A/B testing is not served yet"},
 		{a.Iterations > 0, "spec.analysis.iterations", "blue/green and A/B testing are not served yet"},
