@@ -3,6 +3,7 @@ package v1beta1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // CanaryPhase is where a Canary is in its life.
@@ -102,6 +103,11 @@ type CanaryStatus struct {
 	// +optional
 	LastAppliedSpec string `json:"lastAppliedSpec,omitempty"`
 
+	// AppliedTarget is the object that LastAppliedSpec was computed from. While it is the same and of the same
+	// generation, there is no new release, however the hash is computed.
+	// +optional
+	AppliedTarget *AppliedTarget `json:"appliedTarget,omitempty"`
+
 	// LastPromotedSpec is the hash of the target's pod template that the primary has.
 	// +optional
 	LastPromotedSpec string `json:"lastPromotedSpec,omitempty"`
@@ -136,6 +142,15 @@ type CanaryStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []CanaryCondition `json:"conditions"`
+}
+
+// AppliedTarget names a target as its user left it.
+type AppliedTarget struct {
+	// UID of the object.
+	UID types.UID `json:"uid"`
+
+	// Generation of the object.
+	Generation int64 `json:"generation"`
 }
 
 // StepStatus is the step that a release is at.

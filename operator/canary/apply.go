@@ -4,13 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
-	"github.com/sluice-delivery/sluice/operator/workload"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // apply brings the world to the desired state. It is safe to stop after any of
@@ -30,15 +26,15 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 	if w.settled(want) {
 		return r.scaleTarget(ctx, w.target, want.TargetReplicas)
 	}
-	for _, s := range []*corev1.Service{w.services.Primary, w.services.Canary} {
+	for _, s := range w.services.All() {
+		if s == w.services.Apex && !want.Routed {
+			continue
+		}
 		if err := r.applyService(ctx, w, s); err != nil {
 			return err
 		}
 	}
 	if want.Routed {
-		if err := r.applyService(ctx, w, w.services.Apex); err != nil {
-			return err
-		}
 		if err := w.router.Apply(ctx, routeOf(w.Canary, want.Traffic)); err != nil {
 			return fmt.Errorf("apply the route: %w", err)
 		}
@@ -55,43 +51,6 @@ func (w *world) settled(want rollout.Desired) bool {
 func (r *Reconciler) applyService(ctx context.Context, w *world, s *corev1.Service) error {
 	if err := r.Applier.Apply(ctx, s, w.serviceKey(s)); err != nil {
 		return fmt.Errorf("apply Service %s: %w", s.Name, err)
-	}
-	return nil
-}
-
-func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.Desired) error {
-	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
-		return nil
-	}
-	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
-	if err != nil {
-		return fmt.Errorf("build the primary: %w", err)
-	}
-	key := fmt.Sprintf("%s %s %d %d %v %v", w.Canary.UID, w.target.UID, w.target.Generation, *primary.Spec.Replicas,
-		primary.Labels, primary.Annotations)
-	if err := r.Applier.Apply(ctx, primary, ssa.Keyed(key)); err != nil {
-		return fmt.Errorf("apply Deployment %s: %w", primary.Name, err)
-	}
-	return nil
-}
-
-// scaleTarget writes the target's number of pods and nothing else of it.
-func (r *Reconciler) scaleTarget(ctx context.Context, target *appsv1.Deployment, replicas *int32) error {
-	if replicas == nil || workload.Replicas(target) == *replicas {
-		return nil
-	}
-	intent := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": appsv1.SchemeGroupVersion.String(),
-		"kind":       "Deployment",
-		"metadata": map[string]any{
-			"namespace": target.Namespace,
-			"name":      target.Name,
-			"uid":       string(target.UID), // one that was deleted is not created again
-		},
-		"spec": map[string]any{"replicas": int64(*replicas)},
-	}}
-	if err := r.Applier.ApplyPartial(ctx, intent, target); err != nil {
-		return fmt.Errorf("scale Deployment %s to %d: %w", target.Name, *replicas, err)
 	}
 	return nil
 }

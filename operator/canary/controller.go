@@ -56,6 +56,7 @@ type Reconciler struct {
 	Provider string
 
 	memory memory
+	kinds  *kindWatches
 }
 
 // How long a turn that failed waits for the next try. What is to be tried again
@@ -103,6 +104,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)
 	}
+	r.kinds = r.newKindWatches(mgr, c)
 	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds}); err != nil {
 		return fmt.Errorf("watch of the mesh: %w", err)
 	}

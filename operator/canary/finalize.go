@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -23,7 +24,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 		}
 	}
 	if want.Released && w.services.Apex != nil {
-		apex, err := r.apex(w, true)
+		apex, err := workload.ReleasedApex(w.Canary, w.target, r.Options)
 		if err != nil {
 			return fmt.Errorf("build the apex service: %w", err)
 		}

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,12 +32,8 @@ type remembered struct {
 	routeSince  time.Time // since when, zero if it was so at the first look
 }
 
-// revision is that of the target's pod template at a generation.
-type revision struct {
-	uid        types.UID
-	generation int64
-	hash       string
-}
+// revision is that of the target in a state of its spec.
+type revision struct{ version, hash string }
 
 // of returns the entry of a Canary; the lock must be held.
 func (m *memory) of(c *v1beta1.Canary) *remembered {
@@ -61,21 +56,20 @@ func (m *memory) forget(key types.NamespacedName) {
 	delete(m.byID, key)
 }
 
-// revision is the hash of the target's pod template, computed once for each
-// generation of the target.
-func (m *memory) revision(c *v1beta1.Canary, target *appsv1.Deployment) (string, error) {
+// revision is the target's, computed once for each state of its spec.
+func (m *memory) revision(c *v1beta1.Canary, target client.Object) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.of(c)
-	known := &entry.revision
-	if known.uid == target.UID && known.generation == target.Generation {
-		return known.hash, nil
+	version := workload.Version(target)
+	if entry.revision.version == version {
+		return entry.revision.hash, nil
 	}
-	hash, err := workload.Revision(&target.Spec.Template)
+	hash, err := workload.Revision(target)
 	if err != nil {
 		return "", err
 	}
-	*known = revision{uid: target.UID, generation: target.Generation, hash: hash}
+	entry.revision = revision{version: version, hash: hash}
 	return hash, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,8 +21,8 @@ import (
 type world struct {
 	rollout.Observation
 	router   providers.Router // nil where the provider is unknown
-	target   *appsv1.Deployment
-	primary  *appsv1.Deployment
+	target   client.Object    // nil where there is none
+	primary  client.Object    // nil where there is none
 	services workload.Services
 }
 
@@ -71,6 +70,7 @@ const (
 	reasonUnknownProvider = "UnknownProvider"
 	reasonMeshMissing     = "MeshNotInstalled"
 	reasonTargetMissing   = "TargetMissing"
+	reasonTargetUnfit     = "TargetUnfit"
 	reasonTargetShared    = "TargetShared"
 	reasonNoSelectorLabel = "NoSelectorLabel"
 	reasonConflict        = "ObjectConflict"
@@ -126,71 +126,6 @@ func older(a, b *v1beta1.Canary) bool {
 	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
-func (r *Reconciler) observeTarget(ctx context.Context, w *world) error {
-	ref := w.Canary.Spec.TargetRef
-	target, err := get[appsv1.Deployment](ctx, r.Client, w.Canary.Namespace, ref.Name)
-	if err != nil {
-		return err
-	}
-	if target == nil {
-		return mistake(reasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
-	}
-	revision, err := r.memory.revision(w.Canary, target)
-	if err != nil {
-		return err
-	}
-	w.target = target
-	w.Target = workload.Observe(target, revision, w.Canary.GetAnalysis().GetCanaryReadyThreshold())
-	if !r.Applier.Observed(target) {
-		w.Target.Ready, w.Target.Message = false, "its last change is not observed yet"
-	}
-	return nil
-}
-
-func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
-	primary, err := get[appsv1.Deployment](ctx, r.Client, w.Canary.Namespace, w.Canary.PrimaryName())
-	if primary == nil || err != nil {
-		return err
-	}
-	w.primary = primary
-	revision := primary.Annotations[workload.RevisionAnnotation]
-	if w.target != nil {
-		revision = workload.PrimaryRevision(w.Canary, w.target, primary, w.Target.Revision, r.Options)
-	}
-	w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
-	if !r.Applier.Observed(primary) {
-		w.Primary.Ready, w.Primary.Message = false, "its last change is not observed yet"
-	}
-	return conflict(w.Canary, primary, "Deployment")
-}
-
-func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
-	if w.target == nil {
-		return nil
-	}
-	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
-	if err != nil {
-		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
-	}
-	for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {
-		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
-		if err != nil {
-			return err
-		}
-		if live == nil {
-			continue
-		}
-		if err := conflict(w.Canary, live, "Service"); err != nil {
-			return err
-		}
-		if !metav1.IsControlledBy(live, w.Canary) {
-			s.OwnerReferences = nil // it was there before the Canary and stays when that goes
-		}
-	}
-	w.services = services
-	return nil
-}
-
 // conflict refuses objects that another object's controller takes care of.
 func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
 	if owner := metav1.GetControllerOf(o); owner != nil && owner.UID != c.UID {
@@ -202,7 +137,7 @@ func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
 func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	deleted := !w.Canary.DeletionTimestamp.IsZero()
 	servicesInSync := deleted // without a target there is nothing to lead to
-	if w.services.Apex != nil {
+	if len(w.services.All()) > 0 {
 		var err error
 		if servicesInSync, err = r.servicesInSync(ctx, w); err != nil {
 			return err
@@ -245,14 +180,13 @@ func routerMistake(err error) error {
 // servicesInSync tells whether the Services are as they must be. Of a Canary
 // that is being deleted only the apex Service matters.
 func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error) {
-	released := !w.Canary.DeletionTimestamp.IsZero()
-	apex, err := r.apex(w, released)
-	if err != nil {
-		return false, err
-	}
-	services := []*corev1.Service{apex}
-	if !released {
-		services = append(services, w.services.Primary, w.services.Canary)
+	services := w.services.All()
+	if !w.Canary.DeletionTimestamp.IsZero() {
+		apex, err := workload.ReleasedApex(w.Canary, w.target, r.Options)
+		if apex == nil || err != nil {
+			return err == nil, err
+		}
+		services = []*corev1.Service{apex}
 	}
 	for _, s := range services {
 		if same, err := r.Applier.InSync(ctx, s, w.serviceKey(s)); err != nil || !same {
@@ -264,7 +198,7 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 
 // serviceKey is all that the intent for a Service depends on.
 func (w *world) serviceKey(s *corev1.Service) ssa.Option {
-	return ssa.Keyed(fmt.Sprintf("%s %d %s %d %t %t", w.Canary.UID, w.Canary.Generation, w.target.UID, w.target.Generation,
+	return ssa.Keyed(fmt.Sprintf("%s %d %s %t %t", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
 		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero()))
 }
 
@@ -278,15 +212,6 @@ func routeOf(c *v1beta1.Canary, t rollout.Traffic) providers.Route {
 	return providers.Route{Canary: c, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
-}
-
-// apex is the intent for the apex Service: it leads to the primary or, when
-// released, to the target.
-func (r *Reconciler) apex(w *world, released bool) (*corev1.Service, error) {
-	if !released {
-		return w.services.Apex, nil
-	}
-	return workload.ReleasedApex(w.Canary, w.target, r.Options)
 }
 
 // get reads an object from the cache, nil if there is none.

@@ -26,7 +26,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		field string
 		why   string
 	}{
-		{c.Spec.TargetRef.Kind != "Deployment", "spec.targetRef.kind", fmt.Sprintf("%q is not served yet, only Deployment is", c.Spec.TargetRef.Kind)},
 		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
 		{len(a.Webhooks) > 0, "spec.analysis.webhooks", "hooks are not served yet"},
 		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},

@@ -42,6 +42,7 @@ const (
 
 // describe writes the conditions for where the rollout stands.
 func (d *decider) describe() {
+	d.rememberTarget()
 	phase := string(d.st.Phase)
 	switch d.st.Phase { //nolint:exhaustive // every other phase is on its way
 	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
@@ -140,21 +141,43 @@ func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// adoptRevision takes over a status whose revisions have another format than
-// ours, as an older Sluice or Flagger wrote it: it is compared by what target
-// and primary are, so that an upgrade of the operator starts no rollout.
+// adoptRevision takes over a status whose revisions were computed in another
+// way than ours, as an older Sluice or Flagger did, so that an upgrade of the
+// operator starts no rollout.
+//
+// A target of the same generation as the status is about is the same target,
+// whatever the hash says. Else a revision of another format is compared by
+// what target and primary are.
 func (d *decider) adoptRevision() {
-	if d.st.LastAppliedSpec == "" || format(d.st.LastAppliedSpec) == format(d.Target.Revision) {
-		return
-	}
-	if d.primaryCarries(d.Target.Revision) {
-		d.st.LastAppliedSpec = d.Target.Revision
-		d.st.LastPromotedSpec = d.Target.Revision
-		return
-	}
-	if d.running() || d.st.Phase == v1beta1.PhaseFailed {
+	was, is := d.st.LastAppliedSpec, d.Target.Revision
+	switch {
+	case was == "" || was == is:
+	case d.sameTarget():
+		d.st.LastAppliedSpec = is
+		if d.st.LastPromotedSpec == was {
+			d.st.LastPromotedSpec = is
+		}
+	case format(was) == format(is):
+	case d.primaryCarries(is):
+		d.st.LastAppliedSpec = is
+		d.st.LastPromotedSpec = is
+	case d.running() || d.st.Phase == v1beta1.PhaseFailed:
 		// What was under way, or has failed, is what the target is now.
-		d.st.LastAppliedSpec = d.Target.Revision
+		d.st.LastAppliedSpec = is
+	}
+}
+
+// sameTarget tells whether the target is the object, of the generation, that
+// LastAppliedSpec was computed from.
+func (d *decider) sameTarget() bool {
+	known := d.st.AppliedTarget
+	return known != nil && known.UID != "" && known.UID == d.Target.UID && known.Generation == d.Target.Generation
+}
+
+// rememberTarget notes which object LastAppliedSpec was computed from.
+func (d *decider) rememberTarget() {
+	if d.Target.Exists && d.Target.UID != "" && d.st.LastAppliedSpec == d.Target.Revision && !d.sameTarget() {
+		d.st.AppliedTarget = &v1beta1.AppliedTarget{UID: d.Target.UID, Generation: d.Target.Generation}
 	}
 }
 

@@ -7,6 +7,8 @@ package rollout
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -43,6 +45,10 @@ type Observation struct {
 type Workload struct {
 	// Exists is false while there is no such workload.
 	Exists bool
+	// UID and Generation name the object as its user left it: while both stay the
+	// same, so does what the user means.
+	UID        types.UID
+	Generation int64
 	// Revision identifies what a user can mean by a change of the workload. For
 	// the primary it is the revision that was copied to it.
 	Revision string

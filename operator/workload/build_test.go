@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -22,7 +23,7 @@ type deployment struct{ *appsv1.Deployment }
 
 func newDeployment() deployment {
 	d := &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Generation: 3},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "t1", Generation: 3},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "podinfo"}},
 			Template: corev1.PodTemplateSpec{
@@ -100,7 +101,7 @@ func (c canary) service(change func(*v1beta1.CanaryService)) canary {
 
 func revisionOf(t *testing.T, d deployment) string {
 	t.Helper()
-	revision, err := workload.Revision(&d.Spec.Template)
+	revision, err := workload.Revision(d.Deployment)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +110,26 @@ func revisionOf(t *testing.T, d deployment) string {
 
 func primaryOf(t *testing.T, target deployment, live *appsv1.Deployment, o workload.Options) *appsv1.Deployment {
 	t.Helper()
-	primary, err := workload.Primary(newCanary().Canary, target.Deployment, live, revisionOf(t, target), o)
+	if live == nil {
+		return primary(t, target.Deployment, nil, o)
+	}
+	return primary(t, target.Deployment, live, o)
+}
+
+// primary builds the primary of any kind of target.
+func primary[T client.Object](t *testing.T, target T, live client.Object, o workload.Options) T {
+	t.Helper()
+	revision, err := workload.Revision(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return primary
+	built, err := workload.Primary(newCanary().Canary, target, live, revision, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, ok := built.(T)
+	if !ok {
+		t.Fatalf("the primary of a %T is a %T", target, built)
+	}
+	return is
 }

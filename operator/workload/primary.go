@@ -2,13 +2,13 @@ package workload
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -39,68 +39,131 @@ func (e *NoSelectorLabelError) Error() string {
 
 // SelectorLabel finds the label that tells the target's pods from those of the
 // primary, and the target's value of it. It returns a *NoSelectorLabelError
-// where there is none.
-func SelectorLabel(target *appsv1.Deployment, o Options) (key, value string, err error) {
-	for _, label := range o.SelectorLabels {
-		if target.Spec.Selector == nil {
-			break
-		}
-		if v, ok := target.Spec.Selector.MatchLabels[label]; ok {
-			return label, v, nil
+// where there is none. A Service needs none: key and value are empty.
+func SelectorLabel(target client.Object, o Options) (key, value string, err error) {
+	if Kind(target) == KindService {
+		return "", "", nil
+	}
+	if selector := Selector(target); selector != nil {
+		for _, label := range o.SelectorLabels {
+			if v, ok := selector.MatchLabels[label]; ok {
+				return label, v, nil
+			}
 		}
 	}
-	return "", "", &NoSelectorLabelError{Target: "Deployment/" + target.Name, Allowed: o.SelectorLabels}
+	return "", "", &NoSelectorLabelError{Target: Kind(target) + "/" + target.GetName(), Allowed: o.SelectorLabels}
 }
 
 // PrimaryLabelValue is the primary's value of the selector label.
 func PrimaryLabelValue(value string) string { return value + "-primary" }
 
-// Primary is the complete intent for the primary of a Deployment: a copy of
-// target, which must be at the given revision. live is the present primary or
-// nil; it keeps its number of pods, and its selector, which can't be changed.
-func Primary(canary *v1beta1.Canary, target, live *appsv1.Deployment, revision string, o Options) (*appsv1.Deployment, error) {
+// Primary is the complete intent for the primary of a target: a copy of it, and
+// of its kind. The target must be at the given revision. live is the present
+// primary or nil; it keeps its number of pods, and what can't be changed in it.
+func Primary(canary *v1beta1.Canary, target, live client.Object, revision string, o Options) (client.Object, error) {
 	key, own, err := SelectorLabel(target, o)
 	if err != nil {
 		return nil, err
 	}
+	meta := metav1.ObjectMeta{
+		Namespace:       canary.Namespace,
+		Name:            canary.PrimaryName(),
+		Labels:          included(target.GetLabels(), o.IncludeLabelPrefixes),
+		Annotations:     included(target.GetAnnotations(), o.IncludeLabelPrefixes),
+		OwnerReferences: []metav1.OwnerReference{Owner(canary)},
+	}
+	meta.Labels[managedByLabel] = managedBy
+	meta.Annotations[RevisionAnnotation] = revision
+	if key != "" {
+		meta.Labels[key] = PrimaryLabelValue(own)
+	}
+	primary := copyOf(target, meta)
+	p := partsOf(primary)
+	if p.template != nil {
+		*p.selector = primarySelector(*p.selector, key, PrimaryLabelValue(own))
+		turnTemplate(p.template, key, own)
+	}
+	turnKind(canary, primary, live)
+	if p.replicas != nil {
+		n, err := primaryReplicas(target, primary, live)
+		if err != nil {
+			return nil, err
+		}
+		*p.replicas = &n
+	}
+	return primary, nil
+}
+
+// turnTemplate makes the pod template of a target that of its primary.
+func turnTemplate(template *corev1.PodTemplateSpec, key, own string) {
 	value := PrimaryLabelValue(own)
-
-	primary := &appsv1.Deployment{
-		TypeMeta: metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       canary.Namespace,
-			Name:            canary.PrimaryName(),
-			Labels:          included(target.Labels, o.IncludeLabelPrefixes),
-			Annotations:     included(target.Annotations, o.IncludeLabelPrefixes),
-			OwnerReferences: []metav1.OwnerReference{Owner(canary)},
-		},
-		Spec: *target.Spec.DeepCopy(),
+	template.Labels = meaningful(template.Labels)
+	template.Annotations = meaningful(template.Annotations)
+	if template.Labels == nil {
+		template.Labels = map[string]string{}
 	}
-	primary.Labels[key] = value
-	primary.Labels[managedByLabel] = managedBy
-	primary.Annotations[RevisionAnnotation] = revision
+	template.Labels[key] = value
+	awake(template)
+	renameInSelectors(&template.Spec, key, own, value)
+}
 
-	primary.Spec.Paused = false
-	primary.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
-	labels := maps.Clone(primary.Spec.Template.Labels)
-	if labels == nil {
-		labels = map[string]string{}
+// primarySelector finds the primary's pods, and those alone: it is the
+// target's selector with the primary's value of the selector label, so that
+// workloads which share that label and differ in others stay apart.
+func primarySelector(own *metav1.LabelSelector, key, value string) *metav1.LabelSelector {
+	s := own.DeepCopy()
+	s.MatchLabels[key] = value
+	// What else the target asks of this label is about its own value.
+	s.MatchExpressions = slices.DeleteFunc(s.MatchExpressions, func(e metav1.LabelSelectorRequirement) bool { return e.Key == key })
+	if len(s.MatchExpressions) == 0 {
+		s.MatchExpressions = nil
 	}
-	labels[key] = value
-	primary.Spec.Template.Labels = labels
-	renameInSelectors(&primary.Spec.Template.Spec, key, own, value)
+	return s
+}
 
-	replicas := max(Replicas(target), 1)
-	if live != nil {
-		primary.Spec.Selector = live.Spec.Selector.DeepCopy()
-		// A promoted canary has shown how many pods the new revision needs. At
-		// any other time the number is whoever's who scales the primary.
-		if promoted := live.Annotations[RevisionAnnotation] != revision && Replicas(target) > 0; !promoted {
-			replicas = Replicas(live)
+// primaryReplicas is how many pods the primary is asked for. A promoted canary
+// has shown how many pods the new revision needs. At any other time the number
+// is whoever's who scales the primary.
+func primaryReplicas(target, next, live client.Object) (int32, error) {
+	if live == nil {
+		return max(Replicas(target), 1), nil
+	}
+	if Replicas(target) == 0 {
+		return Replicas(live), nil
+	}
+	promoted := next.GetAnnotations()[RevisionAnnotation] != live.GetAnnotations()[RevisionAnnotation]
+	if promoted && !sameFormat(next.GetAnnotations()[RevisionAnnotation], live.GetAnnotations()[RevisionAnnotation]) {
+		same, err := sameMeaning(next, live)
+		if err != nil {
+			return 0, err
+		}
+		promoted = !same
+	}
+	if promoted {
+		return Replicas(target), nil
+	}
+	return Replicas(live), nil
+}
+
+// turnKind does what only one kind of workload needs to be a primary. What
+// can't be changed in it stays as it is in live.
+func turnKind(canary *v1beta1.Canary, primary, live client.Object) {
+	if was := Selector(live); was != nil {
+		*partsOf(primary).selector = was.DeepCopy()
+	}
+	switch primary := primary.(type) {
+	case *appsv1.Deployment:
+		primary.Spec.Paused = false // a paused target must not make a primary that never rolls out
+	case *appsv1.StatefulSet:
+		// The governing Service of the target does not select the primary's pods.
+		// The primary's Service does, and names them when it is headless.
+		_, primary.Spec.ServiceName, _ = canary.ServiceNames()
+		if was, ok := live.(*appsv1.StatefulSet); ok {
+			primary.Spec.ServiceName = was.Spec.ServiceName
+			primary.Spec.PodManagementPolicy = was.Spec.PodManagementPolicy
+			primary.Spec.VolumeClaimTemplates = was.DeepCopy().Spec.VolumeClaimTemplates
 		}
 	}
-	primary.Spec.Replicas = &replicas
-	return primary, nil
 }
 
 // renameInSelectors has what spreads or gathers the pods of the target do so
@@ -151,6 +214,8 @@ func renameInSelector(s *metav1.LabelSelector, key, from, to string) {
 const (
 	managedByLabel = "app.kubernetes.io/managed-by"
 	managedBy      = "sluice"
+	// flaggerID is what Flagger writes on the pods of a primary, a random one at each promotion.
+	flaggerID = "flagger-id"
 )
 
 // Owner is the owner reference for what is made for a Canary and goes with it.
@@ -165,6 +230,7 @@ var tracking = []string{
 	"app.kubernetes.io/managed-by",
 	"argocd.argoproj.io/",
 	"deployment.kubernetes.io/",
+	"deprecated.daemonset.template.generation",
 	"helm.sh/",
 	"helm.toolkit.fluxcd.io/",
 	"kubectl.kubernetes.io/",
@@ -190,4 +256,15 @@ func hasPrefix(s string, prefixes []string) bool {
 		}
 	}
 	return false
+}
+
+// MadeByFlagger tells whether a workload is a primary that Flagger made, also
+// after it lost its owner. Of Services it can't be told.
+func MadeByFlagger(o client.Object) bool {
+	template := Template(o)
+	if template == nil {
+		return false
+	}
+	_, ok := template.Annotations[flaggerID]
+	return ok
 }

@@ -14,7 +14,7 @@ import (
 // would release every application again. Whoever changes this value must change
 // the format too.
 func TestRevisionIsTheSameInEveryBuild(t *testing.T) {
-	if got, want := revisionOf(t, newDeployment()), "s1-5fd48d0a467d"; got != want {
+	if got, want := revisionOf(t, newDeployment()), "s2-1fe8cd197919"; got != want {
 		t.Errorf("revision %s, want %s", got, want)
 	}
 }
@@ -72,15 +72,20 @@ func TestRevisionSurvivesTheWire(t *testing.T) {
 func TestPrimaryRevision(t *testing.T) {
 	target := newDeployment()
 	revision := revisionOf(t, target)
-	// flaggers is a primary as Flagger leaves it: another selector value of its
-	// own choice, more labels and annotations, and nothing of ours.
+	// flaggers is a primary as Flagger leaves it: with an annotation of its own on
+	// the pods, and nothing of ours.
 	flaggers := func(change func(*appsv1.Deployment)) *appsv1.Deployment {
 		primary := primaryOf(t, target, nil, defaults)
 		primary.Annotations = nil
-		primary.Spec.Template.Annotations = map[string]string{"flagger-id": "1f0e"}
+		primary.Spec.Template.Annotations["flagger-id"] = "1f0e"
 		if change != nil {
 			change(primary)
 		}
+		return primary
+	}
+	older := func(of deployment) *appsv1.Deployment {
+		primary := primaryOf(t, of, nil, defaults)
+		primary.Annotations[workload.RevisionAnnotation] = "s1-1fe8cd197919"
 		return primary
 	}
 	for name, tc := range map[string]struct {
@@ -93,6 +98,11 @@ func TestPrimaryRevision(t *testing.T) {
 		"annotated with another one": {
 			primary: primaryOf(t, newDeployment().image("podinfo:0"), nil, defaults), want: revisionOf(t, newDeployment().image("podinfo:0")),
 		},
+		"pain 7: of an older format, and the same": {primary: older(target), want: revision},
+		"of an older format, and another":          {primary: older(newDeployment().image("podinfo:0"))},
+		"restarted since": {primary: flaggers(func(d *appsv1.Deployment) {
+			d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "now"
+		})},
 		"pain 7: Flagger's copy of the target":     {primary: flaggers(nil), want: revision},
 		"Flagger's copy of something else":         {primary: flaggers(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "podinfo:0" })},
 		"Flagger's copy with other number of pods": {primary: flaggers(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(9)) }), want: revision},
@@ -125,11 +135,11 @@ func TestImages(t *testing.T) {
 		"several":           {images: []string{"a/app:1", "b/proxy:2"}, want: "app:1, proxy:2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			template := &corev1.PodTemplateSpec{}
+			d := &appsv1.Deployment{}
 			for _, image := range tc.images {
-				template.Spec.Containers = append(template.Spec.Containers, corev1.Container{Image: image})
+				d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Image: image})
 			}
-			if got := workload.Images(template); got != tc.want {
+			if got := workload.Images(d); got != tc.want {
 				t.Errorf("images %q, want %q", got, tc.want)
 			}
 		})

@@ -2,16 +2,19 @@ package workload
 
 import (
 	"maps"
+	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// Services are the three Services of a Canary.
+// Services are the three Services of a Canary. Those that are not made by this
+// package are nil: of a target of kind Service, the apex is the target itself,
+// and the primary is what Primary gives.
 type Services struct {
 	// Apex is what clients call. It leads to the primary.
 	Apex *corev1.Service
@@ -23,20 +26,40 @@ type Services struct {
 // EndpointSlices carry it too, by which the operator watches no others.
 const BackendLabel = "sluice.dev/backend"
 
+// All are those Services that there are, the apex last: it comes after what it
+// leads to.
+func (s Services) All() []*corev1.Service {
+	all := []*corev1.Service{s.Primary, s.Canary, s.Apex}
+	return slices.DeleteFunc(all, func(s *corev1.Service) bool { return s == nil })
+}
+
 // BuildServices gives the complete intent for the Services of a Canary. It
 // returns a *NoSelectorLabelError where the target has no label to select by.
-func BuildServices(canary *v1beta1.Canary, target *appsv1.Deployment, o Options) (Services, error) {
+func BuildServices(canary *v1beta1.Canary, target client.Object, o Options) (Services, error) {
+	if target, ok := target.(*corev1.Service); ok {
+		return Services{Canary: canaryOfService(canary, target, o)}, nil
+	}
 	key, value, err := SelectorLabel(target, o)
 	if err != nil {
 		return Services{}, err
 	}
 	apex, primary, canaryName := canary.ServiceNames()
-	toCanary, toPrimary := map[string]string{key: value}, map[string]string{key: PrimaryLabelValue(value)}
+	// All labels of the selector, as other workloads may have the same value of
+	// the one that tells target and primary apart.
+	toCanary := maps.Clone(Selector(target).MatchLabels)
+	toPrimary := maps.Clone(toCanary)
+	toPrimary[key] = PrimaryLabelValue(value)
 	spec := canary.Spec.Service
+	build := func(name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
+		s := service(canary, target, name, selector, custom)
+		// Its own name is what ServiceMonitors and dashboards look for.
+		s.Labels[key] = name
+		return s
+	}
 	services := Services{
-		Apex:    service(canary, target, apex, toPrimary, spec.Apex),
-		Primary: service(canary, target, primary, toPrimary, spec.Primary),
-		Canary:  service(canary, target, canaryName, toCanary, spec.Canary),
+		Apex:    build(apex, toPrimary, spec.Apex),
+		Primary: build(primary, toPrimary, spec.Primary),
+		Canary:  build(canaryName, toCanary, spec.Canary),
 	}
 	services.Primary.Labels[BackendLabel] = "primary"
 	services.Canary.Labels[BackendLabel] = "canary"
@@ -44,10 +67,11 @@ func BuildServices(canary *v1beta1.Canary, target *appsv1.Deployment, o Options)
 }
 
 // ReleasedApex is the intent for the apex Service when its Canary goes: it
-// leads to the target again, and belongs to nobody.
-func ReleasedApex(canary *v1beta1.Canary, target *appsv1.Deployment, o Options) (*corev1.Service, error) {
+// leads to the target again, and belongs to nobody. It is nil for a target of
+// kind Service, which is the apex and was never changed.
+func ReleasedApex(canary *v1beta1.Canary, target client.Object, o Options) (*corev1.Service, error) {
 	services, err := BuildServices(canary, target, o)
-	if err != nil {
+	if err != nil || services.Apex == nil {
 		return nil, err
 	}
 	services.Apex.Spec.Selector = maps.Clone(services.Canary.Spec.Selector)
@@ -55,7 +79,7 @@ func ReleasedApex(canary *v1beta1.Canary, target *appsv1.Deployment, o Options) 
 	return services.Apex, nil
 }
 
-func service(canary *v1beta1.Canary, target *appsv1.Deployment, name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
+func service(canary *v1beta1.Canary, target client.Object, name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
 	s := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -75,23 +99,12 @@ func service(canary *v1beta1.Canary, target *appsv1.Deployment, name string, sel
 		maps.Copy(s.Labels, custom.Labels)
 		maps.Copy(s.Annotations, custom.Annotations)
 	}
-	maps.Copy(s.Labels, selectorLabels(selector, name))
 	s.Labels[managedByLabel] = managedBy
 	if canary.Spec.Service.Headless {
 		s.Spec.ClusterIP = corev1.ClusterIPNone
 	}
 	s.Spec.TrafficDistribution = trafficDistribution(canary)
 	return s
-}
-
-// selectorLabels gives a Service its own name as the value of the label that
-// it selects by, which is what ServiceMonitors and dashboards look for.
-func selectorLabels(selector map[string]string, name string) map[string]string {
-	out := map[string]string{}
-	for key := range selector {
-		out[key] = name
-	}
-	return out
 }
 
 func trafficDistribution(canary *v1beta1.Canary) *string {
@@ -103,7 +116,7 @@ func trafficDistribution(canary *v1beta1.Canary) *string {
 
 // ports are the port of the Canary and, with portDiscovery, those of the
 // target's containers.
-func ports(canary *v1beta1.Canary, target *appsv1.Deployment) []corev1.ServicePort {
+func ports(canary *v1beta1.Canary, target client.Object) []corev1.ServicePort {
 	spec := canary.Spec.Service
 	main := corev1.ServicePort{
 		Name:       spec.PortName,
@@ -122,7 +135,7 @@ func ports(canary *v1beta1.Canary, target *appsv1.Deployment) []corev1.ServicePo
 	}
 	out := []corev1.ServicePort{main}
 	if spec.PortDiscovery {
-		out = append(out, discovered(main, &target.Spec.Template.Spec)...)
+		out = append(out, discovered(main, &Template(target).Spec)...)
 	}
 	return out
 }

@@ -60,7 +60,7 @@ rules:
     resources: [canaries/finalizers]
     verbs: [update]
   - apiGroups: [apps]
-    resources: [deployments]
+    resources: [daemonsets, deployments, statefulsets]
     verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [""]
     resources: [services]

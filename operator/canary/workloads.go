@@ -1,0 +1,235 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+func (r *Reconciler) observeTarget(ctx context.Context, w *world) error {
+	ref := w.Canary.Spec.TargetRef
+	target, err := r.workload(ctx, w.Canary, ref.Name)
+	if err != nil {
+		return err
+	}
+	if target == nil {
+		return mistake(reasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
+	}
+	revision, err := r.memory.revision(w.Canary, target)
+	if err != nil {
+		return err
+	}
+	w.target = target
+	w.Target = workload.Observe(target, revision, w.Canary.GetAnalysis().GetCanaryReadyThreshold())
+	r.unseen(target, &w.Target)
+	return nil
+}
+
+func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
+	primary, err := r.workload(ctx, w.Canary, w.Canary.PrimaryName())
+	if err != nil {
+		return err
+	}
+	if primary != nil {
+		w.primary = primary
+		revision := primary.GetAnnotations()[workload.RevisionAnnotation]
+		if w.target != nil {
+			revision = workload.PrimaryRevision(w.Canary, w.target, primary, w.Target.Revision, r.Options)
+		}
+		w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
+		r.unseen(primary, &w.Primary)
+		if err := foreignPrimary(w.Canary, primary); err != nil {
+			return err
+		}
+	}
+	if w.target == nil {
+		return nil
+	}
+	var unfit *workload.UnfitError
+	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unfit) {
+		return mistake(reasonTargetUnfit, "spec.targetRef: %v", unfit)
+	}
+	return nil
+}
+
+// unseen says that a workload as the cache has it is older than our last write
+// of it.
+func (r *Reconciler) unseen(o client.Object, w *rollout.Workload) {
+	if !r.Applier.Observed(o) {
+		w.Ready, w.Message = false, "its last change is not observed yet"
+	}
+}
+
+// workload reads a workload of the kind of the Canary's target, nil if there
+// is none.
+func (r *Reconciler) workload(ctx context.Context, c *v1beta1.Canary, name string) (client.Object, error) {
+	kind := c.Spec.TargetRef.Kind
+	o := workload.New(kind)
+	if o == nil {
+		return nil, mistake(reasonInvalidSpec, "spec.targetRef.kind: %q is none of %s", kind, strings.Join(workload.Kinds(), ", "))
+	}
+	if err := r.kinds.watch(o); err != nil {
+		return nil, fmt.Errorf("watch %ss: %w", kind, err)
+	}
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, o); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read %s %s/%s: %w", kind, c.Namespace, name, err)
+	}
+	return o, nil
+}
+
+// foreignPrimary refuses to take over what has the primary's name and is
+// somebody's own. A primary belongs to its Canary; one that lost its owner, as
+// by a deletion that orphans, is known by what Sluice or Flagger wrote on it.
+func foreignPrimary(c *v1beta1.Canary, primary client.Object) error {
+	kind := workload.Kind(primary)
+	if metav1.GetControllerOf(primary) != nil {
+		return conflict(c, primary, kind)
+	}
+	if _, ours := primary.GetAnnotations()[workload.RevisionAnnotation]; ours || workload.MadeByFlagger(primary) {
+		return nil
+	}
+	return foreign(reasonConflict, "%s %s was not made for a Canary and would be overwritten by the primary of %s; rename or delete it", kind, primary.GetName(), c.Spec.TargetRef.Name)
+}
+
+func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.Desired) error {
+	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
+		return nil
+	}
+	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
+	if err != nil {
+		return fmt.Errorf("build the primary: %w", err)
+	}
+	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary)); err != nil {
+		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
+	}
+	return nil
+}
+
+// primaryKey is all that the intent for the primary depends on.
+func (w *world) primaryKey(primary client.Object) ssa.Option {
+	live := ""
+	if w.primary != nil {
+		live = string(w.primary.GetUID()) // what can't be changed is taken from it
+	}
+	return ssa.Keyed(fmt.Sprintf("%s %s %s %d %v %v", w.Canary.UID, workload.Version(w.target), live,
+		workload.Replicas(primary), primary.GetLabels(), primary.GetAnnotations()))
+}
+
+// scaleTarget writes what scales the target and nothing else of it.
+func (r *Reconciler) scaleTarget(ctx context.Context, target client.Object, replicas *int32) error {
+	if replicas == nil {
+		return nil
+	}
+	spec := workload.Scale(target, *replicas)
+	if spec == nil {
+		return nil
+	}
+	kind := workload.Kind(target)
+	var err error
+	if _, ok := target.(*appsv1.DaemonSet); ok {
+		err = r.Applier.Merge(ctx, map[string]any{"spec": spec}, target)
+	} else {
+		intent := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": workload.APIVersion(target),
+			"kind":       kind,
+			"metadata": map[string]any{
+				"namespace": target.GetNamespace(),
+				"name":      target.GetName(),
+				"uid":       string(target.GetUID()), // one that was deleted is not created again
+			},
+			"spec": spec,
+		}}
+		err = r.Applier.ApplyPartial(ctx, intent, target)
+	}
+	if err != nil {
+		return fmt.Errorf("scale %s %s to %d: %w", kind, target.GetName(), *replicas, err)
+	}
+	return nil
+}
+
+// kindWatches watches the kinds of workloads that Canaries have, each from the
+// first Canary on that has it: a cache of all DaemonSets of a cluster is for
+// nothing where no Canary has one.
+type kindWatches struct {
+	mu      sync.Mutex
+	begin   func(client.Object) error // nil in a process without watches
+	watched map[string]bool
+}
+
+// newKindWatches watches what c does not watch from its start.
+func (r *Reconciler) newKindWatches(mgr ctrl.Manager, c controller.Controller) *kindWatches {
+	return &kindWatches{
+		watched: map[string]bool{workload.KindDeployment: true, workload.KindService: true},
+		begin: func(kind client.Object) error {
+			return c.Watch(source.Kind(mgr.GetCache(), kind, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))))
+		},
+	}
+}
+
+// watch begins to watch the kind of an empty object, unless it did before.
+func (k *kindWatches) watch(o client.Object) error {
+	if k == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	kind := workload.Kind(o)
+	if k.watched[kind] {
+		return nil
+	}
+	if err := k.begin(workload.New(kind)); err != nil {
+		return err
+	}
+	k.watched[kind] = true
+	return nil
+}
+
+// observeServices builds the Services that are wanted, and looks whose those are
+// that are there.
+func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
+	if w.target == nil {
+		return nil
+	}
+	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
+	if err != nil {
+		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	for _, s := range services.All() {
+		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
+		if err != nil {
+			return err
+		}
+		if live == nil {
+			continue
+		}
+		if err := conflict(w.Canary, live, "Service"); err != nil {
+			return err
+		}
+		if !metav1.IsControlledBy(live, w.Canary) {
+			s.OwnerReferences = nil // it was there before the Canary and stays when that goes
+		}
+	}
+	w.services = services
+	return nil
+}
