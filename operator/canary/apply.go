@@ -29,7 +29,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 		return err
 	}
 	if w.settled(want) {
-		return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+		return r.scale(ctx, w, want)
 	}
 	for _, s := range []*corev1.Service{w.services.Primary, w.services.Canary} {
 		if err := r.applyService(ctx, w, s); err != nil {
@@ -45,7 +45,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 			return fmt.Errorf("apply the route: %w", err)
 		}
 	}
-	return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+	return r.scale(ctx, w, want)
 }
 
 // settled tells whether Services and route were just observed to be what is
@@ -68,6 +68,9 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
+	}
+	if *primary.Spec.Replicas, err = w.primaryReplicas(*primary.Spec.Replicas, want.PrimaryFloor); err != nil {
+		return err
 	}
 	key := fmt.Sprintf("%s %s %d %d %v %v", w.Canary.UID, w.target.UID, w.target.Generation, *primary.Spec.Replicas,
 		primary.Labels, primary.Annotations)

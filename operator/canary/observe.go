@@ -25,6 +25,8 @@ type world struct {
 	target   *appsv1.Deployment
 	primary  *appsv1.Deployment
 	services workload.Services
+
+	autoscaler autoscaler
 }
 
 // observe reads everything that a decision depends on, from the informer cache
@@ -37,7 +39,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
-	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeRoute}
+	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeAutoscaler, r.observeServices, r.observeRoute}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
 			var mistake *mistakeError

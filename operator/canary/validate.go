@@ -26,7 +26,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		why   string
 	}{
 		{c.Spec.TargetRef.Kind != "Deployment", "spec.targetRef.kind", fmt.Sprintf("%q is not served yet, only Deployment is", c.Spec.TargetRef.Kind)},
-		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
 		{len(a.Match) > 0, "spec.analysis.match", "A/B testing is not served yet"},
 		{a.Iterations > 0, "spec.analysis.iterations", "blue/green and A/B testing are not served yet"},
 		{a.Mirror, "spec.analysis.mirror", "mirroring is not served yet"},
@@ -41,6 +40,9 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	}
 	if err := can.Check(provider, c); err != nil {
 		return err.Error()
+	}
+	if message := invalidAutoscaler(c); message != "" {
+		return message
 	}
 	return invalidMetrics(a)
 }
@@ -69,6 +71,7 @@ func ignored(c *v1beta1.Canary) []string {
 		why  string
 	}{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
+		{hasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
 		{c.Spec.IngressRef != nil, "spec.ingressRef", "no ingress controller is served"},
 		{c.Spec.RouteRef != nil, "spec.routeRef", "APISIX is not served"},
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},

@@ -93,9 +93,12 @@ func Primary(canary *v1beta1.Canary, target, live *appsv1.Deployment, revision s
 	replicas := max(Replicas(target), 1)
 	if live != nil {
 		primary.Spec.Selector = live.Spec.Selector.DeepCopy()
-		// A promoted canary has shown how many pods the new revision needs. At
-		// any other time the number is whoever's who scales the primary.
-		if promoted := live.Annotations[RevisionAnnotation] != revision && Replicas(target) > 0; !promoted {
+		// A promoted canary has shown how many pods the new revision needs. The
+		// primary never loses pods to that, and at any other time the number is
+		// whoever's who scales it.
+		if promoted := live.Annotations[RevisionAnnotation] != revision && Replicas(target) > 0; promoted {
+			replicas = max(Replicas(live), Replicas(target))
+		} else {
 			replicas = Replicas(live)
 		}
 	}
