@@ -115,6 +115,8 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 			DefaultUnsafeDisableDeepCopy: new(true),
 			ByObject:                     map[client.Object]cache.ByObject{&discoveryv1.EndpointSlice{}: canary.EndpointsCache()},
 		},
+		// ScaledObjects have no Go type here, and are read from the cache all the same.
+		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:  w.newClient,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics: metricsserver.Options{

@@ -24,7 +24,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 		return err
 	}
 	if w.settled(want) {
-		return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+		return r.scale(ctx, w, want)
 	}
 	for _, s := range w.services.All() {
 		if s == w.services.Apex && !want.Routed {
@@ -39,7 +39,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 			return fmt.Errorf("apply the route: %w", err)
 		}
 	}
-	return r.scaleTarget(ctx, w.target, want.TargetReplicas)
+	return r.scale(ctx, w, want)
 }
 
 // settled tells whether Services and route were just observed to be what is

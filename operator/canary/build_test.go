@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -74,6 +75,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 			t.Fatal(err)
 		}
 	}
+	registerScaledObjects(scheme)
 	s := &scene{
 		t:        t,
 		router:   &fake.Router{},
@@ -91,6 +93,9 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
 		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
 		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
+		WithIndex(&v1beta1.Canary{}, autoscalerIndex, autoscalerNames).
+		WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor).
+		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -57,6 +59,8 @@ type Reconciler struct {
 
 	memory memory
 	kinds  *kindWatches
+	// scaledObjects is set once KEDA's ScaledObjects are watched.
+	scaledObjects atomic.Bool
 }
 
 // How long a turn that failed waits for the next try. What is to be tried again
@@ -88,6 +92,12 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := index.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, serviceOf); err != nil {
 		return fmt.Errorf("index of endpoints: %w", err)
 	}
+	if err := index.IndexField(ctx, &v1beta1.Canary{}, autoscalerIndex, autoscalerNames); err != nil {
+		return fmt.Errorf("index of autoscalers: %w", err)
+	}
+	if err := index.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor); err != nil {
+		return fmt.Errorf("index of copied autoscalers: %w", err)
+	}
 	b := builder.ControllerManagedBy(mgr).
 		Named("canary").
 		WithOptions(controller.Options{
@@ -97,6 +107,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		For(&v1beta1.Canary{}).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
+		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.byName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
@@ -105,8 +116,11 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		return fmt.Errorf("canary controller: %w", err)
 	}
 	r.kinds = r.newKindWatches(mgr, c)
-	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds}); err != nil {
+	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds, index: apexIndex}); err != nil {
 		return fmt.Errorf("watch of the mesh: %w", err)
+	}
+	if err := mgr.Add(r.kedaWatch(mgr, c)); err != nil {
+		return fmt.Errorf("watch of KEDA: %w", err)
 	}
 	return nil
 }

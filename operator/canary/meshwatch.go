@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -23,13 +24,23 @@ import (
 // meshPoll is how often it is looked whether a mesh has been installed.
 const meshPoll = 10 * time.Second
 
-// meshWatch watches the kinds of the meshes as soon as they are served: a
-// mesh that is installed after the operator needs no restart.
+// meshWatch watches the kinds of the meshes, or of KEDA, as soon as they are
+// served: what is installed after the operator needs no restart.
 type meshWatch struct {
 	reconciler *Reconciler
 	manager    ctrl.Manager
 	controller controller.Controller
 	kinds      []client.Object
+	// index finds the Canaries that an object of such a kind belongs to.
+	index string
+	// predicates choose the events; none for all.
+	predicates []predicate.Predicate
+	// wanted tells whether to look for the kinds once more when they were not
+	// served at first; nil for yes.
+	wanted func(context.Context) bool
+	// prepare is called before a kind that is served is watched; nil for nothing
+	// to prepare.
+	prepare func(context.Context, client.Object) error
 }
 
 // NeedLeaderElection makes it start with the controller.
@@ -38,7 +49,12 @@ func (w *meshWatch) NeedLeaderElection() bool { return true }
 // Start runs until every kind is watched.
 func (w *meshWatch) Start(ctx context.Context) error {
 	missing := slices.Clone(w.kinds)
+	looked := false
 	err := wait.PollUntilContextCancel(ctx, meshPoll, true, func(ctx context.Context) (bool, error) {
+		if looked && w.wanted != nil && !w.wanted(ctx) {
+			return false, nil
+		}
+		looked = true
 		var err error
 		missing, err = w.watch(ctx, missing)
 		return len(missing) == 0, err
@@ -58,13 +74,18 @@ func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing [
 		}
 		if _, err := w.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
 			if !meta.IsNoMatchError(err) {
-				log.FromContext(ctx).Error(err, "Looking for a kind of the mesh", "kind", gvk.String())
+				log.FromContext(ctx).Error(err, "Looking for a kind to watch", "kind", gvk.String())
 			}
 			missing = append(missing, kind)
 			continue
 		}
-		enqueue := handler.EnqueueRequestsFromMapFunc(w.reconciler.byName(apexIndex))
-		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue)); err != nil {
+		if w.prepare != nil {
+			if err := w.prepare(ctx, kind); err != nil {
+				return nil, fmt.Errorf("prepare the watch of %s: %w", gvk, err)
+			}
+		}
+		enqueue := handler.EnqueueRequestsFromMapFunc(w.reconciler.byName(w.index))
+		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue, w.predicates...)); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", gvk, err)
 		}
 	}
@@ -74,11 +95,11 @@ func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing [
 	return missing, nil
 }
 
-// wakeAll has every Canary looked at: those that waited for the mesh go on.
+// wakeAll has every Canary looked at: those that waited for the kinds go on.
 func (w *meshWatch) wakeAll(ctx context.Context) {
 	var all v1beta1.CanaryList
 	if err := w.reconciler.Client.List(ctx, &all); err != nil {
-		log.FromContext(ctx).Error(err, "Listing the Canaries that wait for the mesh")
+		log.FromContext(ctx).Error(err, "Listing the Canaries that wait for a kind to be served")
 		return
 	}
 	for i := range all.Items {

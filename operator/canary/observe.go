@@ -24,6 +24,8 @@ type world struct {
 	target   client.Object    // nil where there is none
 	primary  client.Object    // nil where there is none
 	services workload.Services
+
+	autoscaler autoscaler
 }
 
 // observe reads everything that a decision depends on, from the informer cache
@@ -36,7 +38,9 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
-	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeEndpoints, r.observeRoute}
+	steps := []func(context.Context, *world) error{
+		r.observeSpec, r.observeTarget, r.observePrimary, r.observeAutoscaler, r.observeServices, r.observeEndpoints, r.observeRoute,
+	}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
 			var mistake *mistakeError

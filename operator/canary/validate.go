@@ -26,7 +26,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		field string
 		why   string
 	}{
-		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
 		{len(a.Webhooks) > 0, "spec.analysis.webhooks", "hooks are not served yet"},
 		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},
 		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
@@ -37,6 +36,9 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	}
 	if err := can.Check(provider, c); err != nil {
 		return err.Error()
+	}
+	if message := invalidAutoscaler(c); message != "" {
+		return message
 	}
 	return invalidMetrics(a)
 }
@@ -67,6 +69,7 @@ func ignored(c *v1beta1.Canary) []string {
 		why  string
 	}{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
+		{hasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
 		{c.Spec.IngressRef != nil, "spec.ingressRef", "no ingress controller is served"},
 		{c.Spec.RouteRef != nil, "spec.routeRef", "APISIX is not served"},
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},

@@ -120,6 +120,11 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
 	}
+	replicas, err := w.primaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
+	if err != nil {
+		return err
+	}
+	workload.SetReplicas(primary, replicas)
 	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary)); err != nil {
 		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
 	}

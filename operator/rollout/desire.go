@@ -34,6 +34,8 @@ func (d *decider) desire() {
 	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
 		want.Hold = true // terminate has decided
 	}
+	want.PrimaryFloor = PrimaryFloor(d.st.Phase, d.Primary, d.Target)
+	want.TargetPaused = PauseTarget(d.st.Phase, d.Target, *want)
 }
 
 // promotedRevision is the revision that heals the primary: the promoted one,

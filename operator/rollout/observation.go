@@ -143,6 +143,12 @@ type Desired struct {
 	// TargetReplicas is how many pods the target must have. Nil: it keeps what
 	// it has.
 	TargetReplicas *int32
+	// TargetPaused is true when the target's autoscaler must leave it at zero
+	// pods. False: it must not be kept from scaling.
+	TargetPaused bool
+	// PrimaryFloor is how many pods the primary must have at least, whatever its
+	// autoscaler thinks. Zero: no such bound.
+	PrimaryFloor int32
 	// Released is true when, on deletion, the apex service must lead to the
 	// target again and the mesh must have no route of ours.
 	Released bool

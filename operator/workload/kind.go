@@ -81,6 +81,14 @@ func Replicas(o client.Object) int32 {
 	return 1 // as the API server defaults it
 }
 
+// SetReplicas asks for n pods of a workload that has a number of its own; the
+// others stay as they are.
+func SetReplicas(o client.Object, n int32) {
+	if p := partsOf(o); p.replicas != nil {
+		*p.replicas = &n
+	}
+}
+
 // Version says which state of its spec a workload is in, for comparison with
 // that of the same object at another time. A Service has no generation, so
 // each of its versions counts as another state.

@@ -122,8 +122,8 @@ func primarySelector(own *metav1.LabelSelector, key, value string) *metav1.Label
 }
 
 // primaryReplicas is how many pods the primary is asked for. A promoted canary
-// has shown how many pods the new revision needs. At any other time the number
-// is whoever's who scales the primary.
+// has shown how many pods the new revision needs. The primary never loses pods
+// to that, and at any other time the number is whoever's who scales it.
 func primaryReplicas(target, next, live client.Object) (int32, error) {
 	if live == nil {
 		return max(Replicas(target), 1), nil
@@ -140,7 +140,7 @@ func primaryReplicas(target, next, live client.Object) (int32, error) {
 		promoted = !same
 	}
 	if promoted {
-		return Replicas(target), nil
+		return max(Replicas(target), Replicas(live)), nil
 	}
 	return Replicas(live), nil
 }

@@ -45,7 +45,7 @@ subjects:
 
 {{/*
 What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
-It deletes routes only. The finalizers rule, and delete on what it makes, let it set and take away owner
+It deletes routes, and copies of autoscalers, only. The finalizers rule, and delete on what it makes, let it set and take away owner
 references where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 */}}
 {{- define "sluice.rules" -}}
@@ -68,6 +68,12 @@ rules:
   - apiGroups: [discovery.k8s.io]
     resources: [endpointslices]
     verbs: [get, list, watch]
+  - apiGroups: [autoscaling]
+    resources: [horizontalpodautoscalers]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [keda.sh]
+    resources: [scaledobjects]
+    verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]

@@ -1,0 +1,584 @@
+package canary
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+func registerScaledObjects(scheme *runtime.Scheme) {
+	kind := workload.ScaledObjectKind
+	scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
+	scheme.AddKnownTypeWithName(kind.GroupVersion().WithKind(kind.Kind+"List"), &unstructured.UnstructuredList{})
+}
+
+// newScaledObject is one of Deployment podinfo between 1 and 4 pods.
+func newScaledObject(name string) *unstructured.Unstructured {
+	so := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"scaleTargetRef":  map[string]any{"name": "podinfo"},
+		"minReplicaCount": int64(1),
+		"maxReplicaCount": int64(4),
+		"triggers": []any{map[string]any{
+			"type": "prometheus", "name": "requests", "metadata": map[string]any{"query": `rate(requests{app="podinfo"}[1m])`, "threshold": "5"},
+		}},
+	}}}
+	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetNamespace("test")
+	so.SetName(name)
+	so.SetUID("uid-of-scaled-object")
+	return so
+}
+
+// newHPA is one of Deployment podinfo between 1 and 4 pods.
+func newHPA(name string) *autoscalingv2.HorizontalPodAutoscaler {
+	return &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, UID: "uid-of-hpa"},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"},
+			MinReplicas:    new(int32(1)),
+			MaxReplicas:    4,
+			Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+				Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: new(int32(80))},
+			}}},
+		},
+	}
+}
+
+func refersTo(kind, name string) func(*v1beta1.CanarySpec) {
+	return func(spec *v1beta1.CanarySpec) {
+		spec.AutoscalerRef = &v1beta1.AutoscalerReference{Kind: kind, Name: name}
+	}
+}
+
+// newScaled is a scene whose Canary has an autoscaler and is Initialized.
+func newScaled(t *testing.T, kind string, autoscaler client.Object) *scene {
+	t.Helper()
+	s := newScene(t, newCanary("podinfo").with(refersTo(kind, autoscaler.GetName())).Canary, newTarget(), autoscaler)
+	s.reconciler.scaledObjects.Store(true)
+	s.rollOut()
+	s.rest()
+	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
+		t.Fatalf("phase %s: %s", phase, s.condition(v1beta1.ConditionStalled))
+	}
+	s.told()
+	s.writes = nil
+	return s
+}
+
+func (s *scene) hpa(name string) *autoscalingv2.HorizontalPodAutoscaler {
+	s.t.Helper()
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{}
+	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: "test", Name: name}, hpa); err != nil {
+		s.t.Fatal(err)
+	}
+	return hpa
+}
+
+func (s *scene) scaledObject(name string) *unstructured.Unstructured {
+	s.t.Helper()
+	so := newScaledObject(name)
+	if err := s.api.Get(s.t.Context(), client.ObjectKeyFromObject(so), so); err != nil {
+		s.t.Fatal(err)
+	}
+	return so
+}
+
+func (s *scene) exists(o client.Object, name string) bool {
+	s.t.Helper()
+	err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: "test", Name: name}, o)
+	if client.IgnoreNotFound(err) != nil {
+		s.t.Fatal(err)
+	}
+	return err == nil
+}
+
+// pausedAt is the number of pods that a ScaledObject is paused at, and by whom.
+func (s *scene) pausedAt(name string) string {
+	s.t.Helper()
+	annotations := s.scaledObject(name).GetAnnotations()
+	return strings.TrimSpace(annotations[workload.PausedReplicasAnnotation] + " " + annotations[workload.PausedByAnnotation])
+}
+
+func (s *scene) minReplicas(name string) int32 {
+	s.t.Helper()
+	return *s.hpa(name + "-primary").Spec.MinReplicas
+}
+
+func TestPrimaryGetsAnHPA(t *testing.T) {
+	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	got := s.hpa("web-primary")
+	if got.Spec.ScaleTargetRef.Name != "podinfo-primary" || *got.Spec.MinReplicas != 1 || got.Spec.MaxReplicas != 4 {
+		t.Errorf("%+v", got.Spec)
+	}
+	if !metav1.IsControlledBy(got, s.now()) {
+		t.Error("it does not go with the Canary")
+	}
+
+	// Between releases, and in the middle of one: an edit is no release, and the
+	// primary has it at once.
+	edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 9 })
+	s.rest()
+	if n := s.hpa("web-primary").Spec.MaxReplicas; n != 9 {
+		t.Errorf("maximum %d after an edit", n)
+	}
+	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
+		t.Errorf("phase %s", phase)
+	}
+	s.writes = nil
+	s.rest()
+	if len(s.writes) != 0 {
+		t.Errorf("writes at rest: %v", s.writes)
+	}
+	s.release("podinfo:2")
+	s.settle()
+	edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 8 })
+	s.settle()
+	if n := s.hpa("web-primary").Spec.MaxReplicas; n != 8 {
+		t.Errorf("maximum %d after an edit in mid-analysis", n)
+	}
+}
+
+// Pain 2: the primary's autoscaler must not take its pods away before the
+// traffic comes back.
+func TestFloorOfThePrimary(t *testing.T) {
+	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	if n := s.minReplicas("web"); n != 1 {
+		t.Fatalf("minimum %d at rest", n)
+	}
+	s.release("podinfo:2")
+	s.mustTurn()
+	if n := s.minReplicas("web"); n != 2 {
+		t.Errorf("minimum %d while the primary has 2 pods and a release runs", n)
+	}
+	s.rollOut()
+	scaleTo(s, "podinfo", 3) // what the target's autoscaler does under load
+	floors := map[v1beta1.CanaryPhase][]int32{}
+	for range 100 {
+		result := s.mustTurn()
+		st := s.now().Status
+		if n := s.minReplicas("web"); !slices.Contains(floors[st.Phase], n) {
+			floors[st.Phase] = append(floors[st.Phase], n)
+		}
+		if st.Phase == v1beta1.PhaseSucceeded && *s.deployment("podinfo").Spec.Replicas == 0 && result.RequeueAfter == 0 {
+			break
+		}
+		if !s.awaitChecks() && !s.rollOut() && result.RequeueAfter > 0 {
+			s.wait(result)
+		}
+	}
+	s.rest()
+	floors[v1beta1.PhaseSucceeded] = append(floors[v1beta1.PhaseSucceeded], s.minReplicas("web"))
+	want := map[v1beta1.CanaryPhase][]int32{
+		v1beta1.PhaseProgressing: {2}, v1beta1.PhasePromoting: {3}, v1beta1.PhaseFinalising: {3}, v1beta1.PhaseSucceeded: {3, 1},
+	}
+	if diff := cmp.Diff(want, floors); diff != "" {
+		t.Errorf("minimum by phase: -want +got\n%s", diff)
+	}
+	if n := *s.deployment("podinfo-primary").Spec.Replicas; n != 3 {
+		t.Errorf("the primary has %d pods, the canary had 3", n)
+	}
+}
+
+// What the primary's autoscaler does not allow is not asked for: it would only
+// be taken away again.
+func TestFloorStaysBelowTheMaximum(t *testing.T) {
+	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	c := s.now()
+	edit(s, c, func(c *v1beta1.Canary) {
+		c.Spec.AutoscalerRef.PrimaryScalerReplicas = &v1beta1.ScalerReplicas{MaxReplicas: new(int32(3))}
+	})
+	s.release("podinfo:2")
+	s.mustTurn()
+	s.rollOut()
+	scaleTo(s, "podinfo", 7)
+	s.phases()
+	if n := *s.deployment("podinfo-primary").Spec.Replicas; n != 3 {
+		t.Errorf("the primary has %d pods, its autoscaler allows 3", n)
+	}
+	if n := s.hpa("web-primary").Spec.MaxReplicas; n != 3 {
+		t.Errorf("maximum %d", n)
+	}
+}
+
+func scaleTo(s *scene, name string, pods int32) {
+	s.t.Helper()
+	d := s.deployment(name)
+	d.Spec.Replicas = &pods
+	d.Generation++
+	if err := s.api.Update(s.t.Context(), d); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Pain 12: paused while the target is at zero and at no other time, and the
+// primary's copy never.
+func TestScaledObjectIsPausedAndResumed(t *testing.T) {
+	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	if got := s.pausedAt("web"); got != "0 podinfo" {
+		t.Errorf("Initialized: paused at %q", got)
+	}
+	for _, value := range []float64{100, 0} { // a promotion and a rollback
+		s.provider.value(value)
+		s.release(fmt.Sprintf("podinfo:%v", value+2))
+		s.writes = nil
+		for range 200 {
+			result := s.mustTurn()
+			phase, pods := s.now().Status.Phase, *s.deployment("podinfo").Spec.Replicas
+			want := ""
+			if pods == 0 {
+				want = "0 podinfo"
+			}
+			if got := s.pausedAt("web"); got != want {
+				t.Fatalf("%s with %d pods: paused at %q, want %q", phase, pods, got, want)
+			}
+			if got := s.pausedAt("web-primary"); got != "" {
+				t.Fatalf("%s: the primary is paused at %q", phase, got)
+			}
+			if resting := phase == v1beta1.PhaseSucceeded || phase == v1beta1.PhaseFailed; resting && pods == 0 && result.RequeueAfter == 0 {
+				break
+			}
+			if !s.awaitChecks() && !s.rollOut() && result.RequeueAfter > 0 {
+				s.wait(result)
+			}
+		}
+		s.rest()
+		if got := s.pausedAt("web"); got != "0 podinfo" {
+			t.Errorf("%s: paused at %q", s.now().Status.Phase, got)
+		}
+		resume, wake := slices.Index(s.writes, "patch web"), slices.Index(s.writes, "apply Deployment podinfo")
+		if resume < 0 || wake < 0 || resume > wake {
+			t.Errorf("it is to be resumed before the target is woken: %v", s.writes)
+		}
+		lastPause, lastScale := lastIndex(s.writes, "apply ScaledObject web"), lastIndex(s.writes, "apply Deployment podinfo")
+		if lastPause < 0 || lastPause > lastScale {
+			t.Errorf("it is to be paused before the target goes to zero: %v", s.writes)
+		}
+	}
+}
+
+func lastIndex(all []string, one string) int {
+	for i := range slices.Backward(all) {
+		if all[i] == one {
+			return i
+		}
+	}
+	return -1
+}
+
+// Pain 12: an operator that stops between two writes leaves nothing paused for
+// good; the next turn of another one does what is left.
+func TestScaledObjectAfterACrash(t *testing.T) {
+	for _, kind := range []string{"Deployment", "ScaledObject"} {
+		t.Run("before a write of "+kind, func(t *testing.T) {
+			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s.applyError = func(k string) error {
+				if k == kind {
+					return apierrors.NewServiceUnavailable("down")
+				}
+				return nil
+			}
+			s.release("podinfo:2")
+			for range 3 {
+				if _, err := s.turn(); err == nil {
+					t.Fatal("no error")
+				}
+				if got := s.pausedAt("web-primary"); got != "" {
+					t.Errorf("the primary is paused at %q", got)
+				}
+			}
+			s.applyError = nil
+			s.mustTurn()
+			if got, pods := s.pausedAt("web"), *s.deployment("podinfo").Spec.Replicas; got != "" || pods != 2 {
+				t.Errorf("paused at %q with %d pods", got, pods)
+			}
+		})
+	}
+}
+
+// Pain 12: what Flagger has copied with the annotation is resumed, and its
+// pause of the target is taken over.
+func TestScaledObjectsOfFlagger(t *testing.T) {
+	c := newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web"))
+	users, primary := newScaledObject("web"), newScaledObject("web-primary")
+	paused := map[string]string{workload.PausedReplicasAnnotation: "0"}
+	users.SetAnnotations(paused)
+	primary.SetAnnotations(paused)
+	primary.SetOwnerReferences([]metav1.OwnerReference{workload.Owner(c.Canary)})
+	s := newScene(t, c.Canary, newTarget(), users, primary)
+	s.reconciler.scaledObjects.Store(true)
+	s.rollOut()
+	s.rest()
+	if got := s.pausedAt("web-primary"); got != "" {
+		t.Errorf("the primary is paused at %q", got)
+	}
+	if got := s.pausedAt("web"); got != "0 podinfo" {
+		t.Errorf("the target is paused at %q", got)
+	}
+	if name, _, _ := unstructured.NestedString(s.scaledObject("web-primary").Object, "spec", "scaleTargetRef", "name"); name != "podinfo-primary" {
+		t.Errorf("it scales %s", name)
+	}
+}
+
+// Pain 12: the deletion gives back what the user had.
+func TestDeletionResumesTheScaledObject(t *testing.T) {
+	for name, change := range map[string]func(*v1beta1.CanarySpec){
+		"as it is":             func(*v1beta1.CanarySpec) {},
+		"with another mistake": func(spec *v1beta1.CanarySpec) { spec.Provider = "nobody's" },
+		"without a reference":  func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
+		"with a wrong one":     refersTo(workload.KindScaledObject, "nothing"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
+			s.delete()
+			s.mustTurn()
+			s.mustTurn()
+			if got, pods := s.pausedAt("web"), *s.deployment("podinfo").Spec.Replicas; got != "" || pods != 2 {
+				t.Errorf("paused at %q with %d pods", got, pods)
+			}
+			s.rest()
+			if !s.gone() {
+				t.Error("it is still there")
+			}
+		})
+	}
+}
+
+// A Canary that takes nothing over resumes nothing.
+func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
+	so := newScaledObject("web")
+	so.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0"})
+	s := newScene(t, newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
+	s.reconciler.scaledObjects.Store(true)
+	s.rollOut()
+	s.settle()
+	s.delete()
+	s.rest()
+	if got := s.pausedAt("web"); !s.gone() || got != "0" {
+		t.Errorf("gone: %t, paused at %q", s.gone(), got)
+	}
+}
+
+// The HPA of the user stays as it is, whatever happens.
+func TestUsersHPAIsNotTouched(t *testing.T) {
+	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	before := s.hpa("web")
+	s.release("podinfo:2")
+	s.phases()
+	s.delete()
+	s.rest()
+	if diff := cmp.Diff(before, s.hpa("web")); diff != "" || !s.gone() {
+		t.Errorf("-before +after\n%s", diff)
+	}
+}
+
+// A copy that is asked for no longer goes, and what was paused for the Canary is
+// resumed.
+func TestAnotherAutoscaler(t *testing.T) {
+	for name, change := range map[string]func(*v1beta1.CanarySpec){
+		"none":         func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
+		"another name": refersTo(workload.KindScaledObject, "other"),
+		"another kind": refersTo(workload.KindHPA, "web"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			other := newScaledObject("other")
+			for _, o := range []client.Object{other, newHPA("web")} {
+				if err := s.api.Create(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
+			s.rest()
+			if s.exists(newScaledObject(""), "web-primary") {
+				t.Error("the old copy is still there")
+			}
+			if got := s.pausedAt("web"); got != "" {
+				t.Errorf("it is left paused at %q", got)
+			}
+			ref := s.now().Spec.AutoscalerRef
+			if want := ref != nil && ref.Kind == workload.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
+				t.Errorf("copy of the HPA: want %t", want)
+			}
+			if want := ref != nil && ref.Name == "other"; s.exists(newScaledObject(""), "other-primary") != want {
+				t.Errorf("copy of the other: want %t", want)
+			}
+		})
+	}
+}
+
+func TestAutoscalerMistakes(t *testing.T) {
+	elsewhere := newHPA("web")
+	elsewhere.Spec.ScaleTargetRef.Name = "other"
+	foreignCopy := newHPA("web-primary")
+	for name, tc := range map[string]struct {
+		ref     v1beta1.AutoscalerReference
+		objects []client.Object
+		notMade bool // KEDA's kinds are not served
+		want    string
+		parts   []string
+		mend    func(*scene)
+	}{
+		"missing": {
+			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, want: "True AutoscalerMissing",
+			parts: []string{"spec.autoscalerRef", "HorizontalPodAutoscaler web"},
+			mend:  func(s *scene) { s.create(newHPA("web")) },
+		},
+		"another workload's": {
+			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, objects: []client.Object{elsewhere}, want: "True AutoscalerInvalid",
+			parts: []string{"Deployment other", "Deployment podinfo"},
+			mend: func(s *scene) {
+				edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.ScaleTargetRef.Name = "podinfo" })
+			},
+		},
+		"the name of the copy is taken": {
+			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, objects: []client.Object{newHPA("web"), foreignCopy}, want: "True ObjectConflict",
+			parts: []string{"web-primary"},
+			mend: func(s *scene) {
+				if err := s.api.Delete(s.t.Context(), s.hpa("web-primary")); err != nil {
+					s.t.Fatal(err)
+				}
+			},
+		},
+		"KEDA is not installed": {
+			ref: v1beta1.AutoscalerReference{Kind: "ScaledObject", Name: "web"}, objects: []client.Object{newScaledObject("web")}, notMade: true, want: "True KEDANotInstalled",
+			parts: []string{"spec.autoscalerRef.kind", "ScaledObject"},
+		},
+		"bounds that cross": {
+			ref:     v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web", PrimaryScalerReplicas: &v1beta1.ScalerReplicas{MinReplicas: new(int32(9))}},
+			objects: []client.Object{newHPA("web")}, want: "True AutoscalerInvalid", parts: []string{"primaryScalerReplicas", "9", "4"},
+			mend: func(s *scene) {
+				edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 10 })
+			},
+		},
+		"another API": {
+			ref: v1beta1.AutoscalerReference{APIVersion: "acme.io/v1", Kind: "HorizontalPodAutoscaler", Name: "web"}, want: "True InvalidSpec",
+			parts: []string{"spec.autoscalerRef.apiVersion", "acme.io/v1", "autoscaling/v2"},
+		},
+		"another version of KEDA": {
+			ref: v1beta1.AutoscalerReference{APIVersion: "keda.sh/v9", Kind: "ScaledObject", Name: "web"}, want: "True InvalidSpec",
+			parts: []string{"spec.autoscalerRef.apiVersion", "keda.sh/v9", "keda.sh/v1alpha1"},
+		},
+		"another kind": {
+			ref: v1beta1.AutoscalerReference{Kind: "Scaler", Name: "web"}, want: "True InvalidSpec",
+			parts: []string{"spec.autoscalerRef.kind", "Scaler", "ScaledObject"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = &tc.ref })
+			s := newScene(t, append([]client.Object{c.Canary, newTarget()}, tc.objects...)...)
+			if tc.notMade {
+				s.reconciler.Client = interceptor.NewClient(s.api, interceptor.Funcs{Get: withoutKEDA})
+			}
+			s.rollOut()
+			s.mustTurn() // sets the finalizer
+			s.settle()
+			if got := s.condition(v1beta1.ConditionStalled); got != tc.want {
+				t.Fatalf("Stalled is %q, want %q", got, tc.want)
+			}
+			status := s.now().Status
+			message := status.GetCondition(v1beta1.ConditionStalled).Message
+			for _, part := range tc.parts {
+				if !strings.Contains(message, part) {
+					t.Errorf("message %q lacks %q", message, part)
+				}
+			}
+			if writes := s.worldWrites(); len(writes) != 0 {
+				t.Errorf("writes: %v", writes)
+			}
+			if tc.mend == nil {
+				return
+			}
+			tc.mend(s)
+			s.rest()
+			if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
+				t.Errorf("phase %s after it was mended: %s", phase, s.condition(v1beta1.ConditionStalled))
+			}
+		})
+	}
+}
+
+func (s *scene) create(o client.Object) {
+	s.t.Helper()
+	if err := s.api.Create(s.t.Context(), o); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func withoutKEDA(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	if _, ok := into.(*unstructured.Unstructured); ok {
+		return &meta.NoKindMatchError{GroupKind: workload.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
+	}
+	return c.Get(ctx, key, into, opts...)
+}
+
+func TestQueriesWithoutTrigger(t *testing.T) {
+	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	edit(s, s.now(), func(c *v1beta1.Canary) {
+		c.Spec.AutoscalerRef.PrimaryScalerQueries = map[string]string{"requests": "up", "typo": "down"}
+	})
+	s.rest()
+	status := s.now().Status
+	if c := status.GetCondition(v1beta1.ConditionFieldsIgnored); c == nil || !strings.Contains(c.Message, "primaryScalerQueries.typo") || strings.Contains(c.Message, "requests") {
+		t.Errorf("FieldsIgnored is %+v", c)
+	}
+}
+
+// HorizontalPodAutoscalers and ScaledObjects change their status all the time.
+func TestAutoscalerEdited(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(client.Object)
+		want   bool
+	}{
+		"status": {change: func(o client.Object) {
+			switch a := o.(type) {
+			case *autoscalingv2.HorizontalPodAutoscaler:
+				a.Status.CurrentReplicas = 7
+			case *unstructured.Unstructured:
+				a.Object["status"] = map[string]any{"health": "good"}
+			}
+			o.SetResourceVersion("2")
+		}},
+		"spec": {change: func(o client.Object) {
+			switch a := o.(type) {
+			case *autoscalingv2.HorizontalPodAutoscaler:
+				a.Spec.MaxReplicas = 7
+			case *unstructured.Unstructured:
+				if err := unstructured.SetNestedField(a.Object, int64(7), "spec", "maxReplicaCount"); err != nil {
+					panic(err)
+				}
+			}
+		}, want: true},
+		"label":      {change: func(o client.Object) { o.SetLabels(map[string]string{"a": "b"}) }, want: true},
+		"annotation": {change: func(o client.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, want: true},
+		"owner":      {change: func(o client.Object) { o.SetOwnerReferences([]metav1.OwnerReference{{Name: "x"}}) }, want: true},
+		"deletion":   {change: func(o client.Object) { o.SetDeletionTimestamp(&metav1.Time{Time: start}) }, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, before := range []client.Object{newHPA("web"), newScaledObject("web")} {
+				after := before.DeepCopyObject().(client.Object)
+				tc.change(after)
+				if got := autoscalerEdited().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != tc.want {
+					t.Errorf("%T: %t, want %t", before, got, tc.want)
+				}
+			}
+		})
+	}
+}
