@@ -20,6 +20,7 @@ func TestParseFlags(t *testing.T) {
 	defaults := options{
 		meshProvider: "istio", metricsServer: "http://prometheus:9090", logLevel: "info", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery",
+		coverage: "report", istioRootNamespace: "istio-system",
 		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
 	}
 	for name, tc := range map[string]struct {

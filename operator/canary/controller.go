@@ -51,6 +51,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
 	Options workload.Options
+	// Coverage watches what selects pods by label; nil leaves it alone.
+	Coverage *Coverage
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
@@ -91,6 +93,13 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
+	if r.Coverage != nil {
+		selectors, err := newCoverageSource(r, mgr)
+		if err != nil {
+			return err
+		}
+		b = b.WatchesRawSource(selectors)
+	}
 	c, err := b.Build(r)
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
@@ -25,6 +26,7 @@ type world struct {
 	target   *appsv1.Deployment
 	primary  *appsv1.Deployment
 	services workload.Services
+	coverage coverage.Assessment
 }
 
 // observe reads everything that a decision depends on, from the informer cache
@@ -37,7 +39,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
-	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeRoute}
+	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeCoverage, r.observeRoute}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
 			var mistake *mistakeError

@@ -31,6 +31,9 @@ const (
 	ReasonFieldsIgnored      = "FieldsIgnored"
 	ReasonTerminating        = "Terminating"
 	ReasonSuspended          = "Suspended"
+	ReasonNotCovered         = "NotCovered"
+	ReasonCovered            = "Covered"
+	ReasonTargetKeptUp       = "TargetKeptUp"
 )
 
 // describe writes the conditions for where the rollout stands.
@@ -65,6 +68,8 @@ func (d *decider) describe() {
 		d.st.RemoveCondition(v1beta1.ConditionStalled)
 	}
 	d.tellIgnored()
+	d.tellCoverage()
+	d.tellKeptUp()
 	d.tellTrouble()
 }
 

@@ -32,6 +32,9 @@ type Observation struct {
 	// Ignored are the fields of the spec that have no effect beside others, each
 	// with its reason.
 	Ignored []string
+	// Coverage is how far what selects the target's pods by label covers the
+	// primary's; nil where that is not looked at.
+	Coverage *Coverage
 	// Trouble is why the desired state could not be applied the last time.
 	// Empty when it could.
 	Trouble string
@@ -46,6 +49,8 @@ type Workload struct {
 	Revision string
 	// Images are the images of its containers, for people to read.
 	Images string
+	// Generation counts the changes of the workload's spec; 0 where it is not known.
+	Generation int64
 	// Replicas is how many pods are asked for.
 	Replicas int32
 	// Ready is true when the workload controller has acted on the last change,
@@ -56,6 +61,15 @@ type Workload struct {
 	Available int32
 	// Message says what Ready is waiting for.
 	Message string
+}
+
+// Coverage is how far the objects that select the target's pods by label cover
+// those of the primary, which have another value of that label.
+type Coverage struct {
+	// Uncovered are those that do not, each with what it selects, sorted.
+	Uncovered []string
+	// Copied are those of which the primary has a copy, sorted.
+	Copied []string
 }
 
 // Route is the traffic as the mesh has it.

@@ -17,11 +17,12 @@ func Observe(d *appsv1.Deployment, revision string, threshold int32) rollout.Wor
 		return rollout.Workload{}
 	}
 	w := rollout.Workload{
-		Exists:    true,
-		Revision:  revision,
-		Images:    Images(&d.Spec.Template),
-		Replicas:  Replicas(d),
-		Available: d.Status.AvailableReplicas,
+		Exists:     true,
+		Revision:   revision,
+		Images:     Images(&d.Spec.Template),
+		Generation: d.Generation,
+		Replicas:   Replicas(d),
+		Available:  d.Status.AvailableReplicas,
 	}
 	w.Message = unready(d, w.Replicas, threshold)
 	w.Ready = w.Message == ""

@@ -69,7 +69,7 @@ func TestObserve(t *testing.T) {
 
 func TestObserveFields(t *testing.T) {
 	got := workload.Observe(newDeployment().pods(3).status(3, 3, 2).Deployment, "s1-a", 50)
-	want := rollout.Workload{Exists: true, Revision: "s1-a", Images: "podinfo:1", Replicas: 3, Available: 2, Ready: true}
+	want := rollout.Workload{Exists: true, Revision: "s1-a", Images: "podinfo:1", Generation: 3, Replicas: 3, Available: 2, Ready: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
