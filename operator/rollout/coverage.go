@@ -9,9 +9,12 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// coverageLength bounds a list of objects in a message, in bytes: the API
-// server refuses events with more than 1024.
-const coverageLength = 600
+// Bounds of a list of objects in a message, and of one of them, in bytes: the
+// API server refuses events with more than 1024.
+const (
+	coverageLength = 600
+	nameLength     = 400
+)
 
 // tellCoverage says which objects cover the target's pods and not those that
 // serve everyone. Nothing waits for that to be mended, so no other condition
@@ -49,6 +52,9 @@ func listed(names []string, length int) string {
 		}
 		if i > 0 {
 			out.WriteString(", ")
+		}
+		if len(name) > nameLength {
+			name = name[:nameLength] + "..."
 		}
 		out.WriteString(name)
 	}
