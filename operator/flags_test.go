@@ -20,6 +20,7 @@ func TestParseFlags(t *testing.T) {
 	defaults := options{
 		meshProvider: "istio", metricsServer: "http://prometheus:9090", logLevel: "info", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery",
+		coverage: "report", istioRootNamespace: "istio-system",
 		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
 	}
 	for name, tc := range map[string]struct {
@@ -47,11 +48,12 @@ func TestParseFlags(t *testing.T) {
 			args: []string{
 				"-kubeconfig=k", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
-				"-leader-election-namespace=l",
+				"-leader-election-namespace=l", "-coverage=copy", "-istio-root-namespace=r",
 			},
 			want: func(o *options) {
 				o.kubeconfig, o.meshProvider, o.metricsServer, o.namespace, o.logLevel = "k", "m", "http://p", "n", "debug"
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
+				o.coverage, o.istioRootNamespace = "copy", "r"
 			},
 		},
 	} {
@@ -81,6 +83,7 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"no workers":           {[]string{"-threadiness=0"}, "-threadiness: 0"},
 		"no checks":            {[]string{"-checks-concurrency=0"}, "-checks-concurrency: 0"},
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
+		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of none, report, copy`},
 		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -28,6 +28,7 @@ import (
 	"github.com/sluice-delivery/sluice/metrics"
 	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
 	"github.com/sluice-delivery/sluice/operator/canary"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/factory"
@@ -90,6 +91,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Telemetry: rollouts,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,
+		Coverage:  newCoverage(o),
 		Provider:  o.meshProvider,
 	}
 	meshKinds := []client.Object{&istionetworking.VirtualService{}, &istionetworking.DestinationRule{}}
@@ -97,6 +99,14 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	return mgr, nil
+}
+
+// newCoverage is nil where what selects pods by label is not looked at.
+func newCoverage(o options) *canary.Coverage {
+	if o.coverage == coverageNone {
+		return nil
+	}
+	return &canary.Coverage{Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace}
 }
 
 func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {
@@ -109,13 +119,13 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		Scheme: scheme,
 		Cache: cache.Options{
 			// Managed fields are half of what an object weighs, and nobody reads them.
-			DefaultTransform: cache.TransformStripManagedFields(),
+			DefaultTransform: coverage.Slim(cache.TransformStripManagedFields()),
 			// What is read is only compared; the Canary, which is changed, is copied
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),
 			ByObject:                     map[client.Object]cache.ByObject{&discoveryv1.EndpointSlice{}: canary.EndpointsCache()},
 		},
-		// ScaledObjects have no Go type here, and are read from the cache all the same.
+		// What has no Go type here is read from the cache too.
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:  w.newClient,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},

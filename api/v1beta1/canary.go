@@ -66,6 +66,14 @@ func (c *Canary) GetDrainDelay() time.Duration {
 	return secondsOr(c.Spec.DrainDelaySeconds, DefaultDrainDelay)
 }
 
+// GetCoverageMode returns what happens to objects that select the target's pods and not the primary's.
+func (c *Canary) GetCoverageMode() CoverageMode {
+	if c.Spec.Coverage == nil || c.Spec.Coverage.Mode == "" {
+		return CoverageReport
+	}
+	return c.Spec.Coverage.Mode
+}
+
 // GetInterval returns the time between two rounds of checks, DefaultInterval if there is none. The error says
 // that interval is not a duration above 0.
 func (a *CanaryAnalysis) GetInterval() (time.Duration, error) {

@@ -135,9 +135,36 @@ type CanarySpec struct {
 	// +optional
 	RevertOnDeletion bool `json:"revertOnDeletion,omitempty"`
 
+	// Coverage says what happens to objects that select the target's pods by label and not the primary's.
+	// +optional
+	Coverage *CoverageSpec `json:"coverage,omitempty"`
+
 	// Suspend starts no release, and holds one that is under way where it is, until it is false again.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
+}
+
+// CoverageMode says what happens to objects that select the target's pods by label and not the primary's.
+//
+// +kubebuilder:validation:Enum=Report;Copy
+type CoverageMode string
+
+// Modes of coverage.
+const (
+	// CoverageReport names them in the condition Covered and in an event.
+	CoverageReport CoverageMode = "Report"
+	// CoverageCopy keeps a copy of each that selects the primary's pods, and names those that can't be copied.
+	CoverageCopy CoverageMode = "Copy"
+)
+
+// CoverageSpec is about objects that select pods by label, such as PodDisruptionBudgets, NetworkPolicies and
+// Istio's policies. The primary's pods have another value of the selector label than the target's, so what selects
+// the target's by that label does not cover them.
+type CoverageSpec struct {
+	// Mode is Report or Copy. Empty means Report: such objects are named in the condition Covered and in an event.
+	// Copy also keeps a copy of each, NAME-primary, that selects the primary's pods and goes with the Canary.
+	// +optional
+	Mode CoverageMode `json:"mode,omitempty"`
 }
 
 // TargetReference names the workload to release, in the Canary's namespace.

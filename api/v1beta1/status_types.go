@@ -50,6 +50,12 @@ const (
 	ConditionStalled CanaryConditionType = "Stalled"
 	// ConditionFieldsIgnored names the fields of the spec that have no effect; it is absent when there is none.
 	ConditionFieldsIgnored CanaryConditionType = "FieldsIgnored"
+	// ConditionCovered says whether everything that selects the target's pods by label covers the primary's too; it
+	// is absent where that is not looked at.
+	ConditionCovered CanaryConditionType = "Covered"
+	// ConditionTargetKeptUp says that somebody else gave the idle target pods again after they were removed; it is
+	// absent when nobody did.
+	ConditionTargetKeptUp CanaryConditionType = "TargetKeptUp"
 )
 
 // CanaryStatus is what the operator has seen and done. It is written before anything is moved, so that what
@@ -123,6 +129,11 @@ type CanaryStatus struct {
 	// LastTransitionTime is when phase or weight changed last.
 	// +optional
 	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty,omitzero"`
+
+	// DrainedGeneration is the generation that the target had when the removal of its idle pods was asked for; absent
+	// while that was not done since the last release. What changes the target twice after it was somebody else.
+	// +optional
+	DrainedGeneration int64 `json:"drainedGeneration,omitempty"`
 
 	// SessionAffinityCookie is the cookie of users of the canary in this release.
 	// +optional

@@ -2,6 +2,7 @@ package canary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,17 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 	case !w.Canary.DeletionTimestamp.IsZero():
 		return r.release(ctx, w, want)
 	}
+	// What guards the pods is there before they are. Once they serve, it must
+	// not hold up what moves traffic.
+	covered := r.applyCoverage(ctx, w)
+	if covered != nil && !w.guarded() {
+		return covered
+	}
+	return errors.Join(r.applyTraffic(ctx, w, want), covered)
+}
+
+// applyTraffic brings workloads, Services and the route to the desired state.
+func (r *Reconciler) applyTraffic(ctx context.Context, w *world, want rollout.Desired) error {
 	// What serves comes before what leads to it, and pods go last.
 	if err := r.applyPrimary(ctx, w, want); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,6 +97,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithIndex(&v1beta1.Canary{}, autoscalerIndex, autoscalerNames).
 		WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor).
 		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
+		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")

@@ -54,6 +54,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
 	Options workload.Options
+	// Coverage watches what selects pods by label; nil leaves it alone.
+	Coverage *Coverage
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
@@ -111,6 +113,13 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
+	if r.Coverage != nil {
+		selectors, err := newCoverageSource(r, mgr)
+		if err != nil {
+			return err
+		}
+		b = b.WatchesRawSource(selectors)
+	}
 	c, err := b.Build(r)
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
@@ -26,6 +27,7 @@ type world struct {
 	services workload.Services
 
 	autoscaler autoscaler
+	coverage   coverage.Assessment
 }
 
 // observe reads everything that a decision depends on, from the informer cache
@@ -39,7 +41,8 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Trouble: r.memory.lastTrouble(c),
 	}}
 	steps := []func(context.Context, *world) error{
-		r.observeSpec, r.observeTarget, r.observePrimary, r.observeAutoscaler, r.observeServices, r.observeEndpoints, r.observeRoute,
+		r.observeSpec, r.observeTarget, r.observePrimary, r.observeAutoscaler, r.observeServices, r.observeEndpoints,
+		r.observeCoverage, r.observeRoute,
 	}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {

@@ -38,6 +38,9 @@ const (
 	ReasonAborted            = "Aborted"
 	ReasonRetried            = "Retried"
 	ReasonActionRefused      = "ActionRefused"
+	ReasonNotCovered         = "NotCovered"
+	ReasonCovered            = "Covered"
+	ReasonTargetKeptUp       = "TargetKeptUp"
 )
 
 // describe writes the conditions for where the rollout stands.
@@ -73,6 +76,8 @@ func (d *decider) describe() {
 		d.st.RemoveCondition(v1beta1.ConditionStalled)
 	}
 	d.tellIgnored()
+	d.tellCoverage()
+	d.tellKeptUp()
 	d.tellTrouble()
 }
 

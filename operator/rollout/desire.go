@@ -50,14 +50,20 @@ func (d *decider) promotedRevision() string {
 // wakeTarget gives the canary as many pods as the primary has, so that it can
 // take any weight. A target that has pods keeps what its user gave it.
 func (d *decider) wakeTarget() {
+	d.st.DrainedGeneration = 0
 	if d.Target.Replicas == 0 {
 		d.out.Desired.TargetReplicas = new(max(d.Primary.Replicas, 1))
 	}
 }
 
 // drainTarget removes the canary's pods when the mesh has shown weight 0 for
-// the drain delay: before that, requests may be on their way to them.
+// the drain delay: before that, requests may be on their way to them. It does
+// so once a release: who gives the target pods after that has them in Git, and
+// would do so again and again.
 func (d *decider) drainTarget() {
+	if d.keptUp() {
+		return
+	}
 	if d.Target.Replicas == 0 || !d.Route.InSync || d.Primary.Available == 0 || d.st.CanaryWeight != 0 {
 		return
 	}
@@ -65,6 +71,7 @@ func (d *decider) drainTarget() {
 		d.lookAgain(drained)
 		return
 	}
+	d.st.DrainedGeneration = d.Target.Generation
 	d.out.Desired.TargetReplicas = new(int32)
 }
 

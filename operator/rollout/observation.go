@@ -36,6 +36,9 @@ type Observation struct {
 	// Ignored are the fields of the spec that have no effect beside others, each
 	// with its reason.
 	Ignored []string
+	// Coverage is how far what selects the target's pods by label covers the
+	// primary's; nil where that is not looked at.
+	Coverage *Coverage
 	// Trouble is why the desired state could not be applied the last time.
 	// Empty when it could.
 	Trouble string
@@ -64,6 +67,15 @@ type Workload struct {
 	Available int32
 	// Message says what Ready is waiting for.
 	Message string
+}
+
+// Coverage is how far the objects that select the target's pods by label cover
+// those of the primary, which have another value of that label.
+type Coverage struct {
+	// Uncovered are those that do not, each with what it selects, sorted.
+	Uncovered []string
+	// Copied are those of which the primary has a copy, sorted.
+	Copied []string
 }
 
 // Route is the traffic as the mesh has it.

@@ -228,14 +228,22 @@ func Owner(canary *v1beta1.Canary) metav1.OwnerReference {
 var tracking = []string{
 	"app.kubernetes.io/instance",
 	"app.kubernetes.io/managed-by",
+	"applyset.kubernetes.io/",
 	"argocd.argoproj.io/",
+	"config.k8s.io/owning-inventory",
+	"configmanagement.gke.io/",
+	"configsync.gke.io/",
 	"deployment.kubernetes.io/",
 	"deprecated.daemonset.template.generation",
+	"fleet.cattle.io/",
 	"helm.sh/",
 	"helm.toolkit.fluxcd.io/",
+	"kapp.k14s.io/",
 	"kubectl.kubernetes.io/",
 	"kustomize.toolkit.fluxcd.io/",
 	"meta.helm.sh/",
+	"objectset.rio.cattle.io/",
+	"sluice.dev/",
 }
 
 // included picks the labels or annotations that go over to a copy.

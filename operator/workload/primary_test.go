@@ -150,14 +150,22 @@ func TestPrimaryMetadata(t *testing.T) {
 	tracking := map[string]string{
 		"app.kubernetes.io/instance":                       "shop",
 		"app.kubernetes.io/managed-by":                     "Helm",
+		"applyset.kubernetes.io/part-of":                   "shop",
 		"argocd.argoproj.io/instance":                      "shop",
 		"argocd.argoproj.io/tracking-id":                   "shop:apps/Deployment:test/podinfo",
+		"config.k8s.io/owning-inventory":                   "shop",
+		"configmanagement.gke.io/managed":                  "enabled",
+		"configsync.gke.io/declared-version":               "v1",
 		"deployment.kubernetes.io/revision":                "4",
+		"fleet.cattle.io/bundle-id":                        "shop",
 		"helm.sh/chart":                                    "podinfo-6",
 		"helm.toolkit.fluxcd.io/name":                      "podinfo",
+		"kapp.k14s.io/app":                                 "5",
 		"kubectl.kubernetes.io/last-applied-configuration": "{}",
 		"kustomize.toolkit.fluxcd.io/name":                 "apps",
 		"meta.helm.sh/release-name":                        "podinfo",
+		"objectset.rio.cattle.io/hash":                     "5",
+		"sluice.dev/applied":                               "1-5",
 	}
 	theirs := map[string]string{"team": "a", "tenant.acme.io/cost": "7", "other.io/x": "1"}
 	for name, tc := range map[string]struct {

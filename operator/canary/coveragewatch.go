@@ -1,0 +1,299 @@
+package canary
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/operator/coverage"
+)
+
+const (
+	// coveragePoll is how often it is looked whether another of the kinds that
+	// select pods is served. A look is one request.
+	coveragePoll = time.Minute
+	// coverageSync is how long the first turn waits for these kinds. One that
+	// may not be read would never come.
+	coverageSync = 10 * time.Second
+	// reachIndex finds objects by the namespaces that they may select in.
+	reachIndex = "reach"
+)
+
+// Coverage reads and watches what selects pods by label, each kind as soon as
+// it is served. It is safe for concurrent use.
+type Coverage struct {
+	// Copies is true where copies may be kept for primaries.
+	Copies bool
+	// RootNamespace is Istio's.
+	RootNamespace string
+
+	reader client.Reader // from a cache; it has the objects as unstructured ones
+
+	mu      sync.Mutex
+	watched []watched
+}
+
+// watched is a kind whose objects are being read.
+type watched struct {
+	schema.GroupVersionKind
+
+	hasSynced func() bool
+}
+
+// synced tells whether all kinds that are watched have been read.
+func (c *Coverage) synced() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.watched {
+		if !w.hasSynced() {
+			return false
+		}
+	}
+	return true
+}
+
+// kinds are those that have been read. Listing another one would wait for it.
+func (c *Coverage) kinds() []schema.GroupVersionKind {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []schema.GroupVersionKind
+	for _, w := range c.watched {
+		if w.hasSynced() {
+			out = append(out, w.GroupVersionKind)
+		}
+	}
+	return out
+}
+
+func (c *Coverage) add(w watched) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched = append(c.watched, w)
+}
+
+// objects are all that may select pods or Services in a namespace. They are
+// the cache's own and must not be changed.
+func (c *Coverage) objects(ctx context.Context, typed client.Reader, namespace string) ([]*unstructured.Unstructured, error) {
+	var services corev1.ServiceList
+	if err := typed.List(ctx, &services, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Services: %w", err)
+	}
+	var out []*unstructured.Unstructured
+	for i := range services.Items {
+		out = append(out, serviceObject(&services.Items[i]))
+	}
+	for _, kind := range c.kinds() {
+		for _, reach := range []string{namespace, coverage.Everywhere} {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+			if err := c.reader.List(ctx, list, client.MatchingFields{reachIndex: reach}, client.UnsafeDisableDeepCopy); err != nil {
+				return nil, fmt.Errorf("list %s: %w", kind.Kind, err)
+			}
+			for i := range list.Items {
+				out = append(out, &list.Items[i])
+			}
+		}
+	}
+	return out, nil
+}
+
+// serviceObject is what selectors know of a Service.
+func serviceObject(s *corev1.Service) *unstructured.Unstructured {
+	selector := map[string]any{}
+	for k, v := range s.Spec.Selector {
+		selector[k] = v
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"selector": selector}}}
+	u.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Service"))
+	u.SetNamespace(s.Namespace)
+	u.SetName(s.Name)
+	u.SetAnnotations(s.Annotations)
+	return u
+}
+
+// reaches is the index function of reachIndex.
+func (c *Coverage) reaches(o client.Object) []string {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return nil
+	}
+	return coverage.Reach(u, c.RootNamespace)
+}
+
+// coverageSource brings the Canaries that are concerned by what selects pods.
+// It is a source of the controller, so that the first turn finds these objects
+// read. A kind that may not be read, or is not served, holds up nothing.
+type coverageSource struct {
+	reconciler *Reconciler
+	manager    ctrl.Manager
+	groups     discovery.ServerGroupsInterface
+
+	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
+	missing []coverage.Kind
+}
+
+func newCoverageSource(r *Reconciler, mgr ctrl.Manager) (*coverageSource, error) {
+	groups, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("client of the served kinds: %w", err)
+	}
+	r.Coverage.reader = mgr.GetCache()
+	return &coverageSource{reconciler: r, manager: mgr, groups: groups}, nil
+}
+
+// String names the source in the log.
+func (s *coverageSource) String() string { return "what selects pods by label" }
+
+// Start watches what is served, and goes on looking for the rest until ctx
+// ends.
+func (s *coverageSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	s.queue = queue
+	informer, err := s.manager.GetCache().GetInformer(ctx, &corev1.Service{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch Services: %w", err)
+	}
+	if _, err := informer.AddEventHandler(s.handler(ctx)); err != nil {
+		return fmt.Errorf("watch Services: %w", err)
+	}
+	for _, k := range coverage.Kinds() {
+		if k.Group != "" {
+			s.missing = append(s.missing, k)
+		}
+	}
+	s.look(ctx)
+	go func() {
+		// The only error is the end of ctx.
+		_ = wait.PollUntilContextCancel(ctx, coveragePoll, false, func(ctx context.Context) (bool, error) {
+			s.look(ctx)
+			return len(s.missing) == 0, nil
+		})
+	}()
+	return nil
+}
+
+// WaitForSync waits until everything is read, but not for ever.
+func (s *coverageSource) WaitForSync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, coverageSync)
+	defer cancel()
+	if !toolscache.WaitForCacheSync(ctx.Done(), s.reconciler.Coverage.synced) && ctx.Err() != nil {
+		log.FromContext(ctx).Info("Not all objects that select pods by label could be read; what is told of them may be incomplete. See -coverage")
+	}
+	return nil
+}
+
+// look begins to watch the missing kinds that are served now.
+func (s *coverageSource) look(ctx context.Context) {
+	served, err := s.groups.ServerGroups()
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Looking for kinds that select pods by label")
+		return
+	}
+	is := map[string]bool{}
+	for i := range served.Groups {
+		is[served.Groups[i].Name] = true
+	}
+	var missing []coverage.Kind
+	for _, k := range s.missing {
+		if !is[k.Group] || !s.watch(ctx, k) {
+			missing = append(missing, k)
+		}
+	}
+	s.missing = missing
+}
+
+// watch begins to watch a kind in the version that the server prefers. It
+// returns false for one that is not served.
+func (s *coverageSource) watch(ctx context.Context, k coverage.Kind) bool {
+	mapping, err := s.manager.GetRESTMapper().RESTMapping(k.GroupKind)
+	if err != nil {
+		return false
+	}
+	kind := &unstructured.Unstructured{}
+	kind.SetGroupVersionKind(mapping.GroupVersionKind)
+	objects := s.manager.GetCache()
+	err = objects.IndexField(ctx, kind, reachIndex, s.reconciler.Coverage.reaches)
+	if err == nil {
+		var informer cache.Informer
+		if informer, err = objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err == nil {
+			_, err = informer.AddEventHandler(s.handler(ctx))
+			s.reconciler.Coverage.add(watched{GroupVersionKind: mapping.GroupVersionKind, hasSynced: informer.HasSynced})
+		}
+	}
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Watching a kind that selects pods by label", "kind", mapping.GroupVersionKind.String())
+	}
+	return true
+}
+
+// handler brings the Canaries that an object concerns, as it was or as it is.
+func (s *coverageSource) handler(ctx context.Context) toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) { s.enqueue(ctx, selecting(o)) },
+		UpdateFunc: func(before, after any) {
+			if b, a := selecting(before), selecting(after); changed(b, a) {
+				s.enqueue(ctx, b, a)
+			}
+		},
+		DeleteFunc: func(o any) {
+			if last, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = last.Obj
+			}
+			s.enqueue(ctx, selecting(o))
+		},
+	}
+}
+
+// selecting is an object of an informer as it is assessed, nil for what can't
+// be.
+func selecting(o any) *unstructured.Unstructured {
+	switch o := o.(type) {
+	case *unstructured.Unstructured:
+		return o
+	case *corev1.Service:
+		return serviceObject(o)
+	default:
+		return nil
+	}
+}
+
+// changed leaves out updates of the status, which come with every pod.
+func changed(before, after *unstructured.Unstructured) bool {
+	if before == nil || after == nil {
+		return false
+	}
+	return !equality.Semantic.DeepEqual(before.Object["spec"], after.Object["spec"]) ||
+		!maps.Equal(before.GetLabels(), after.GetLabels()) ||
+		!maps.Equal(before.GetAnnotations(), after.GetAnnotations()) ||
+		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
+}
+
+func (s *coverageSource) enqueue(ctx context.Context, objects ...*unstructured.Unstructured) {
+	for _, u := range objects {
+		if u == nil {
+			continue
+		}
+		keys, err := s.reconciler.concerned(ctx, u)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "Finding the Canaries of an object that selects pods", "kind", u.GetKind(), "namespace", u.GetNamespace(), "name", u.GetName())
+		}
+		for _, key := range keys {
+			s.queue.Add(reconcile.Request{NamespacedName: key})
+		}
+	}
+}

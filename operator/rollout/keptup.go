@@ -1,0 +1,41 @@
+package rollout
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// keptUp is true when somebody else gave the idle target pods after their
+// removal had been asked for. The removal is one change of the target, and the
+// record of it is written first: one change more was not ours.
+func (d *decider) keptUp() bool {
+	if !d.atRest() || d.st.DrainedGeneration == 0 || d.Target.Replicas == 0 {
+		return false
+	}
+	return d.Target.Generation >= d.st.DrainedGeneration+2
+}
+
+// atRest is true between releases.
+func (d *decider) atRest() bool {
+	switch d.st.Phase { //nolint:exhaustive // the rest are states of a release
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// tellKeptUp says once that the idle target has pods that nothing leads to.
+func (d *decider) tellKeptUp() {
+	if !d.keptUp() {
+		d.st.RemoveCondition(v1beta1.ConditionTargetKeptUp)
+		return
+	}
+	message := d.target() + " was given pods again after its idle ones were removed. They get no traffic and stay until the next release has ended. " +
+		"If spec.replicas is in Git, leave it out or have your tool ignore it"
+	if d.st.GetCondition(v1beta1.ConditionTargetKeptUp) == nil {
+		d.event(true, ReasonTargetKeptUp, message)
+	}
+	d.set(v1beta1.ConditionTargetKeptUp, corev1.ConditionTrue, ReasonTargetKeptUp, message)
+}
