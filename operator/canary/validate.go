@@ -25,6 +25,7 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		field string
 		why   string
 	}{
+		{strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"), "spec.targetRef.apiVersion", "Knative is not served"},
 		{c.Spec.AutoscalerRef != nil, "spec.autoscalerRef", "autoscalers are not served yet"},
 		{len(a.Match) > 0, "spec.analysis.match", "A/B testing is not served yet"},
 		{a.Iterations > 0, "spec.analysis.iterations", "blue/green and A/B testing are not served yet"},
