@@ -21,9 +21,12 @@ func TestInvalid(t *testing.T) {
 		"built-in metric": {change: func(s *v1beta1.CanarySpec) {
 			s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "request-success-rate"}}
 		}},
-		"no step":            {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights = nil }, want: []string{"spec.analysis:", "stepWeight"}},
-		"no analysis":        {change: func(s *v1beta1.CanarySpec) { s.Analysis = nil }, want: []string{"spec.analysis:"}},
-		"interval":           {change: func(s *v1beta1.CanarySpec) { s.Analysis.Interval = "soon" }, want: []string{"spec.analysis.interval", `"soon"`}},
+		"no step":     {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights = nil }, want: []string{"spec.analysis:", "stepWeight"}},
+		"no analysis": {change: func(s *v1beta1.CanarySpec) { s.Analysis = nil }, want: []string{"spec.analysis:"}},
+		"interval":    {change: func(s *v1beta1.CanarySpec) { s.Analysis.Interval = "soon" }, want: []string{"spec.analysis.interval", `"soon"`}},
+		"Knative": {change: func(s *v1beta1.CanarySpec) {
+			s.TargetRef.APIVersion, s.TargetRef.Kind = "serving.knative.dev/v1", "Service"
+		}, want: []string{"spec.targetRef.apiVersion", "Knative"}},
 		"autoscaler":         {change: func(s *v1beta1.CanarySpec) { s.AutoscalerRef = &v1beta1.AutoscalerReference{} }, want: []string{"spec.autoscalerRef"}},
 		"A/B testing":        {change: func(s *v1beta1.CanarySpec) { s.Analysis.Match = make([]v1beta1.RawObject, 1) }, want: []string{"spec.analysis.match"}},
 		"blue/green":         {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights, s.Analysis.Iterations = nil, 1 }, can: providers.Capabilities{HeaderMatch: true}},

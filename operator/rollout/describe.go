@@ -179,11 +179,18 @@ func (d *decider) sameTarget() bool {
 	return known != nil && known.UID != "" && known.UID == d.Target.UID && known.Generation == d.Target.Generation
 }
 
-// rememberTarget notes which object LastAppliedSpec was computed from.
+// rememberTarget notes which object LastAppliedSpec was computed from. Under
+// way, when scaling gives the target one generation after the other, that is
+// only noted with a new revision: it would be a write each time.
 func (d *decider) rememberTarget() {
-	if d.Target.Exists && d.Target.UID != "" && d.st.LastAppliedSpec == d.Target.Revision && !d.sameTarget() {
-		d.st.AppliedTarget = &v1beta1.AppliedTarget{UID: d.Target.UID, Generation: d.Target.Generation}
+	of := d.Target
+	if !of.Exists || of.UID == "" || d.st.LastAppliedSpec != of.Revision || d.sameTarget() {
+		return
 	}
+	if d.running() && d.st.AppliedTarget != nil && d.st.LastAppliedSpec == d.Canary.Status.LastAppliedSpec {
+		return
+	}
+	d.st.AppliedTarget = &v1beta1.AppliedTarget{UID: of.UID, Generation: of.Generation}
 }
 
 // format is the version prefix of a revision.

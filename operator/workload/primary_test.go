@@ -102,20 +102,27 @@ func TestPrimaryReplicas(t *testing.T) {
 		d.Annotations = map[string]string{workload.RevisionAnnotation: revision}
 		return d.Deployment
 	}
+	older := func(of deployment, pods int32) *appsv1.Deployment {
+		d := primaryOf(t, of.pods(pods), nil, defaults)
+		d.Annotations[workload.RevisionAnnotation] = "s1-old"
+		return d
+	}
 	revision := revisionOf(t, newDeployment())
 	for name, tc := range map[string]struct {
 		target int32
 		live   *appsv1.Deployment
 		want   int32
 	}{
-		"first copy":                            {target: 3, want: 3},
-		"first copy of a target at zero":        {target: 0, want: 1},
-		"between releases it keeps its own":     {target: 0, live: live(revision, 5), want: 5},
-		"somebody scales the target":            {target: 9, live: live(revision, 5), want: 5},
-		"promotion takes the canary's":          {target: 4, live: live("s1-old", 2), want: 4},
-		"pain 2: promotion of a smaller canary": {target: 2, live: live("s1-old", 5), want: 5},
-		"pain 2: promotion of a target at 0":    {target: 0, live: live("s1-old", 6), want: 6},
-		"scaled to zero by its owner it stays":  {target: 0, live: live(revision, 0), want: 0},
+		"first copy":                              {target: 3, want: 3},
+		"first copy of a target at zero":          {target: 0, want: 1},
+		"between releases it keeps its own":       {target: 0, live: live(revision, 5), want: 5},
+		"somebody scales the target":              {target: 9, live: live(revision, 5), want: 5},
+		"promotion takes the canary's":            {target: 4, live: live("s2-old", 2), want: 4},
+		"pain 2: promotion of a smaller canary":   {target: 2, live: live("s2-old", 5), want: 5},
+		"pain 2: promotion of a target at 0":      {target: 0, live: live("s2-old", 6), want: 6},
+		"pain 7: an older format is no promotion": {target: 9, live: older(newDeployment(), 5), want: 5},
+		"promotion from an older format":          {target: 4, live: older(newDeployment().image("podinfo:0"), 2), want: 4},
+		"scaled to zero by its owner it stays":    {target: 0, live: live(revision, 0), want: 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := primaryOf(t, newDeployment().pods(tc.target), tc.live, defaults); *got.Spec.Replicas != tc.want {

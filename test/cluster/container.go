@@ -236,7 +236,7 @@ func environment(object *corev1.Pod, spec *corev1.Container, ip string) []string
 	env := []string{"HOSTNAME=" + object.Name, "SLUICE_POD_IP=" + ip, "SLUICE_POD_VERSION=" + tag}
 	fields := map[string]string{
 		"metadata.name": object.Name, "metadata.namespace": object.Namespace, "metadata.uid": string(object.UID),
-		"spec.nodeName": nodeName, "status.podIP": ip, "status.hostIP": hostIP,
+		"spec.nodeName": nodeOf(object), "status.podIP": ip, "status.hostIP": hostIP,
 	}
 	for _, e := range spec.Env {
 		switch {

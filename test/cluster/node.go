@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,12 +24,14 @@ import (
 	"k8s.io/client-go/util/workqueue"
 )
 
-const (
-	nodeName    = "node"
-	nodeWorkers = 16
-)
+const nodeWorkers = 16
 
-// node plays scheduler and kubelet for all pods of the cluster.
+// nodeNames are the cluster's nodes. There are two, so that a DaemonSet which
+// replaces its pods has one that serves. All other pods are on the first.
+var nodeNames = []string{"node", "node-2"}
+
+// node plays the scheduler, and the kubelets of all nodes, for all pods of the
+// cluster. Volumes are not mounted, and claims need not be bound.
 type node struct {
 	core      typedcore.CoreV1Interface
 	store     cache.Store
@@ -91,23 +94,36 @@ func (c *Cluster) startNode(ctx, runCtx context.Context) error {
 }
 
 func (n *node) register(ctx context.Context) error {
+	for _, name := range nodeNames {
+		if err := n.registerAs(ctx, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (n *node) registerAs(ctx context.Context, name string) error {
 	capacity := corev1.ResourceList{
 		corev1.ResourceCPU:    resource.MustParse("64"),
 		corev1.ResourceMemory: resource.MustParse("256Gi"),
 		corev1.ResourcePods:   resource.MustParse("10000"),
 	}
 	object, err := n.core.Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-		Name:   nodeName,
-		Labels: map[string]string{corev1.LabelHostname: nodeName, corev1.LabelOSStable: "linux"},
+		Name: name, Labels: nodeLabels(name),
 	}}, metav1.CreateOptions{})
 	if err != nil {
+		return err
+	}
+	// The API server taints a new node as not ready, which DaemonSets go by.
+	object.Spec.Taints = nil
+	if object, err = n.core.Nodes().Update(ctx, object, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
 	now := metav1.Now()
 	object.Status = corev1.NodeStatus{
 		Capacity: capacity, Allocatable: capacity,
 		Addresses: []corev1.NodeAddress{
-			{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: nodeName},
+			{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: name},
 		},
 		Conditions: []corev1.NodeCondition{{
 			Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady",
@@ -116,6 +132,56 @@ func (n *node) register(ctx context.Context) error {
 	}
 	_, err = n.core.Nodes().UpdateStatus(ctx, object, metav1.UpdateOptions{})
 	return err
+}
+
+func nodeLabels(name string) map[string]string {
+	return map[string]string{corev1.LabelHostname: name, corev1.LabelOSStable: "linux"}
+}
+
+// schedule gives the node that a pod goes to: the first that it allows by its
+// node selector and by the name in its node affinity, as DaemonSets set it;
+// empty when there is none.
+func schedule(object *corev1.Pod) string {
+	for _, name := range nodeNames {
+		if isSubset(object.Spec.NodeSelector, nodeLabels(name)) && allowsNode(object.Spec.Affinity, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// nodeOf is the node of a pod that runs, also while its object does not show it
+// yet.
+func nodeOf(object *corev1.Pod) string {
+	if object.Spec.NodeName != "" {
+		return object.Spec.NodeName
+	}
+	return schedule(object)
+}
+
+func isSubset(of, all map[string]string) bool {
+	for k, v := range of {
+		if all[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+func allowsNode(a *corev1.Affinity, name string) bool {
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return true
+	}
+	for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		allowed := true
+		for _, field := range term.MatchFields {
+			allowed = allowed && field.Key == metav1.ObjectNameField && slices.Contains(field.Values, name)
+		}
+		if allowed {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *node) work(ctx context.Context) {
@@ -153,7 +219,7 @@ func (n *node) sync(ctx context.Context, key string) error {
 		current = nil
 	}
 	switch {
-	case !exists, object.Spec.NodeName != "" && object.Spec.NodeName != nodeName:
+	case !exists, object.Spec.NodeName != "" && !slices.Contains(nodeNames, object.Spec.NodeName):
 		return nil
 	case object.DeletionTimestamp != nil:
 		return n.remove(ctx, key, object, current)
@@ -168,13 +234,17 @@ func (n *node) sync(ctx context.Context, key string) error {
 	return n.report(ctx, object, current)
 }
 
-// begin binds a pod to the node and starts it. It returns nil for a pod that
-// has gone meanwhile.
+// begin binds a pod to its node and starts it. It returns nil for a pod that
+// has gone meanwhile, or that no node is for.
 func (n *node) begin(ctx context.Context, key string, object *corev1.Pod) (*pod, error) {
 	if object.Spec.NodeName == "" {
+		to := schedule(object)
+		if to == "" {
+			return nil, nil // it stays Pending
+		}
 		binding := &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name, UID: object.UID},
-			Target:     corev1.ObjectReference{Kind: "Node", Name: nodeName},
+			Target:     corev1.ObjectReference{Kind: "Node", Name: to},
 		}
 		err := n.core.Pods(object.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
 		if apierrors.IsNotFound(err) {

@@ -188,6 +188,38 @@ func readiness(pod *corev1.Pod) (ready bool, reason string) {
 	return false, ""
 }
 
+func TestSchedule(t *testing.T) {
+	named := func(names ...string) *corev1.Affinity {
+		var terms []corev1.NodeSelectorTerm
+		for _, name := range names {
+			terms = append(terms, corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name}},
+			}})
+		}
+		return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
+		}}
+	}
+	for name, tc := range map[string]struct {
+		spec corev1.PodSpec
+		want string
+	}{
+		"anywhere":                 {want: "node"},
+		"a DaemonSet's":            {spec: corev1.PodSpec{Affinity: named("node-2")}, want: "node-2"},
+		"one of several":           {spec: corev1.PodSpec{Affinity: named("nowhere", "node-2")}, want: "node-2"},
+		"a node that is not there": {spec: corev1.PodSpec{Affinity: named("nowhere")}},
+		"by label":                 {spec: corev1.PodSpec{NodeSelector: map[string]string{corev1.LabelHostname: "node-2"}}, want: "node-2"},
+		"a label that no node has": {spec: corev1.PodSpec{NodeSelector: map[string]string{"flagger.app/scale-to-zero": "true"}}},
+		"other affinity":           {spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}}, want: "node"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := schedule(&corev1.Pod{Spec: tc.spec}); got != tc.want {
+				t.Errorf("node %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestSplitImage(t *testing.T) {
 	for name, tc := range map[string]struct{ image, wantRepository, wantTag string }{
 		"tag":           {"podinfo:6.0.0", "podinfo", "6.0.0"},

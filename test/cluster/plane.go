@@ -28,7 +28,7 @@ const (
 	// controllers are those that workloads, services and deletion need.
 	controllers = "namespace-controller,serviceaccount-controller,deployment-controller,replicaset-controller," +
 		"endpointslice-controller,garbage-collector-controller,daemonset-controller,statefulset-controller," +
-		"horizontal-pod-autoscaler-controller"
+		"horizontal-pod-autoscaler-controller,persistentvolumeclaim-protection-controller"
 )
 
 // users of the token file; all of them are cluster administrators, under names

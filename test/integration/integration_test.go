@@ -51,6 +51,7 @@ func TestOnCluster(t *testing.T) {
 	}
 	t.Run("istio", func(t *testing.T) { testIstio(t, e) })
 	t.Run("server-side apply", func(t *testing.T) { testApply(t, e) })
+	t.Run("workloads", func(t *testing.T) { testWorkloads(t, e) })
 }
 
 func setUp(t *testing.T) *environment {
