@@ -89,8 +89,19 @@ func (r *Router) Capabilities() providers.Capabilities {
 	return r.Can
 }
 
+// refuse says what the router cannot do. A Canary that is being deleted needs nothing.
+func (r *Router) refuse(route providers.Route) error {
+	if !route.Canary.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return r.Capabilities().Check("fake", route.Canary)
+}
+
 // Observe implements providers.Router.
 func (r *Router) Observe(_ context.Context, route providers.Route) (providers.State, error) {
+	if err := r.refuse(route); err != nil {
+		return providers.State{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
@@ -113,7 +124,7 @@ func (r *Router) Apply(_ context.Context, route providers.Route) error {
 	if err := route.Traffic.Validate(); err != nil {
 		return err
 	}
-	if err := r.Capabilities().Check("fake", route.Canary); err != nil {
+	if err := r.refuse(route); err != nil {
 		return err
 	}
 	r.mu.Lock()

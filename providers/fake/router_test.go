@@ -14,11 +14,17 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for name, lag := range map[string]int{"at once": 0, "lagging": 3} {
+	all := providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	for name, tc := range map[string]struct {
+		lag int
+		can providers.Capabilities
+	}{
+		"at once": {}, "lagging": {lag: 3}, "everything": {can: all}, "everything, lagging": {lag: 3, can: all},
+	} {
 		t.Run(name, func(t *testing.T) {
 			routertest.Run(t, func(*testing.T) routertest.World {
-				r := &fake.Router{}
-				r.SetLag(lag)
+				r := &fake.Router{Can: tc.can}
+				r.SetLag(tc.lag)
 				c := canary()
 				return routertest.World{
 					Router: r, Canary: c, Writes: r.Writes,

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,61 +27,53 @@ func (i intent) options() []ssa.Option {
 }
 
 // keyed are the options for an intent of route, which is all that the intent
-// depends on, and on whose the live object is.
-func (i intent) keyed(route providers.Route) []ssa.Option {
+// depends on, with whose the live object is and what the user has.
+func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 	c := route.Canary
-	key := fmt.Sprintf("%s %d %d %t", c.UID, c.Generation, route.Traffic.Canary, len(i.object.GetOwnerReferences()) > 0)
+	key := fmt.Sprintf("%s %d %q %t %q", c.UID, c.Generation, fmt.Sprint(route.Traffic), len(i.object.GetOwnerReferences()) > 0, have.key())
 	return append(i.options(), ssa.Keyed(key))
 }
 
-// weighted is a Service and its share.
-type weighted struct {
-	host   string
-	weight int32
-}
-
 // intentsOf returns the objects for route in the order in which to write them.
-func intentsOf(route providers.Route) ([]intent, error) {
+func intentsOf(route providers.Route, have belongings) ([]intent, error) {
 	_, primary, canary := route.Canary.ServiceNames()
 	var intents []intent
 	for _, host := range []string{primary, canary} {
-		rule, err := destinationRule(route.Canary, host)
+		rule, err := destinationRule(route.Canary, host, have.policy)
 		if err != nil {
 			return nil, err
 		}
 		intents = append(intents, intent{object: rule, edit: func(map[string]any) {}})
 	}
-	vs, err := virtualService(route.Canary, weighted{primary, route.Traffic.Primary}, weighted{canary, route.Traffic.Canary})
+	vs, err := virtualService(route.Canary, route.Traffic, have.original)
 	if err != nil {
 		return nil, err
 	}
 	return append(intents, vs), nil
 }
 
-// released is what a user's VirtualService becomes when its Canary goes.
-func released(c *v1beta1.Canary) (intent, error) {
-	apex, _, _ := c.ServiceNames()
-	return virtualService(c, weighted{apex, 100})
-}
-
-func virtualService(c *v1beta1.Canary, destinations ...weighted) (intent, error) {
+func virtualService(c *v1beta1.Canary, traffic providers.Traffic, users *original) (intent, error) {
 	if c.Spec.Service.Delegation && len(c.Spec.Service.Hosts)+len(c.Spec.Service.Gateways) > 0 {
 		return intent{}, &providers.InvalidError{
 			Field: "spec.service.delegation", Value: "true",
 			Allowed: "a VirtualService that is delegated to has no hosts and gateways: remove spec.service.hosts and spec.service.gateways",
 		}
 	}
-	http, err := httpRoute(c)
+	vs := &networkingv1.VirtualService{ObjectMeta: virtualServiceMeta(c)}
+	var err error
+	if isTCP(c) {
+		vs.Spec.Tcp, err = tcpRoutes(c, traffic, users)
+	} else {
+		vs.Spec.Http, err = httpRoutes(c, traffic, users)
+	}
 	if err != nil {
 		return intent{}, err
 	}
-	for _, d := range destinations {
-		http.Route = append(http.Route, &networking.HTTPRouteDestination{Destination: destination(c, d.host), Weight: d.weight})
-	}
-	vs := &networkingv1.VirtualService{ObjectMeta: virtualServiceMeta(c)}
-	vs.Spec.Http = []*networking.HTTPRoute{http}
 	if !c.Spec.Service.Delegation {
-		vs.Spec.Hosts, vs.Spec.Gateways = hostsOf(c), gatewaysOf(c)
+		vs.Spec.Hosts, vs.Spec.Gateways = hostsOf(c, users), gatewaysOf(c, users)
+	}
+	if users != nil {
+		vs.Annotations[originalAnnotation] = users.encoded
 	}
 	return intent{object: vs, edit: spellOut}, nil
 }
@@ -114,45 +105,47 @@ func spellOut(object map[string]any) {
 			spec[list] = []any{}
 		}
 	}
-	routes, _ := spec["http"].([]any)
-	for _, r := range routes {
-		route, _ := r.(map[string]any)
-		destinations, _ := route["route"].([]any)
-		for _, d := range destinations {
-			if d, ok := d.(map[string]any); ok && d["weight"] == nil {
-				d["weight"] = int64(0)
-			}
+	for _, protocol := range []string{"http", "tcp"} {
+		routes, _ := spec[protocol].([]any)
+		for _, r := range routes {
+			spellOutWeights(r)
 		}
 	}
 }
 
-// hostsOf is what the user lists and the apex Service, unless it is among them.
-func hostsOf(c *v1beta1.Canary) []string {
+func spellOutWeights(route any) {
+	r, _ := route.(map[string]any)
+	destinations, _ := r["route"].([]any)
+	for _, d := range destinations {
+		if d, ok := d.(map[string]any); ok && d["weight"] == nil {
+			d["weight"] = int64(0)
+		}
+	}
+}
+
+// hostsOf is what the spec lists, else the user, and the apex Service, unless it is
+// among them.
+func hostsOf(c *v1beta1.Canary, users *original) []string {
 	key := apexKey(c)
 	hosts := slices.Clone(c.Spec.Service.Hosts)
+	if len(hosts) == 0 && users != nil {
+		hosts = slices.Clone(users.hosts)
+	}
 	if slices.ContainsFunc(hosts, func(h string) bool { return h == "*" || isService(h, key.Name, key.Namespace) }) {
 		return hosts
 	}
 	return append(hosts, key.Name)
 }
 
-func gatewaysOf(c *v1beta1.Canary) []string {
-	if len(c.Spec.Service.Gateways) == 0 {
+func gatewaysOf(c *v1beta1.Canary, users *original) []string {
+	switch {
+	case len(c.Spec.Service.Gateways) > 0:
+		return slices.Clone(c.Spec.Service.Gateways)
+	case users != nil && len(users.gateways) > 0:
+		return slices.Clone(users.gateways)
+	default:
 		return []string{meshGateway}
 	}
-	return slices.Clone(c.Spec.Service.Gateways)
-}
-
-// destination names the port only where Istio cannot know it: the Service has
-// several, and the request comes through a gateway.
-func destination(c *v1beta1.Canary, host string) *networking.Destination {
-	d := &networking.Destination{Host: host}
-	s := c.Spec.Service
-	viaGateway := s.Delegation || len(s.Gateways) > 0 && s.Gateways[0] != meshGateway
-	if s.PortDiscovery && viaGateway {
-		d.Port = &networking.PortSelector{Number: uint32(s.Port)} //nolint:gosec // 1 to 65535 by the schema
-	}
-	return d
 }
 
 // isService reports whether host names the Service: as a short name, as

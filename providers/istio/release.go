@@ -4,6 +4,7 @@ import (
 	"context"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -12,9 +13,9 @@ import (
 )
 
 // Release implements providers.Router. Objects that we made are deleted. A
-// user's VirtualService stays and routes to the apex Service, because the
-// Services that it leads to now are about to go. A user's DestinationRule is
-// left as it is: it has no effect without its Service.
+// user's VirtualService becomes what it was before we took it over, without our
+// annotations. A user's DestinationRule is left as it is: it has no effect
+// without its Service.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	if err := r.releaseVirtualService(ctx, route.Canary); err != nil {
 		return err
@@ -46,16 +47,28 @@ func (r *Router) releaseVirtualService(ctx context.Context, canary *v1beta1.Cana
 		return r.remove(ctx, live)
 	case users:
 		if live.Annotations[ssa.AppliedAnnotation] == "" {
-			return nil // never adopted
+			return nil // never adopted, or given back
 		}
-		i, err := released(canary)
-		if err != nil {
-			return err
-		}
-		return explain(r.applier.Apply(ctx, i.object, i.options()...))
+		return r.restore(ctx, live, canary)
 	case others:
 	}
 	return nil
+}
+
+// restore writes the original. As it is all that we own then, what else we
+// had set goes.
+func (r *Router) restore(ctx context.Context, live *networkingv1.VirtualService, canary *v1beta1.Canary) error {
+	users, err := r.cachedOriginal(ctx, live, canary)
+	if err != nil {
+		return err
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": users.Spec}}
+	u.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("VirtualService"))
+	u.SetNamespace(live.Namespace)
+	u.SetName(live.Name)
+	u.SetLabels(users.Labels)
+	u.SetAnnotations(users.Annotations)
+	return explain(r.applier.ApplyPartial(ctx, u, live))
 }
 
 // remove deletes the very object that was read.

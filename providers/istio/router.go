@@ -1,9 +1,13 @@
 // Package istio moves traffic with Istio's VirtualService and DestinationRule.
 //
-// The VirtualService has the name of the apex Service; its one HTTP route always
-// holds both destinations, the primary's first, with weights that sum to 100.
-// Two DestinationRules carry the traffic policy to the primary's and the
-// canary's Service.
+// The VirtualService has the name of the apex Service. A route that shares
+// requests out always holds both destinations, the primary's first, with weights
+// that sum to 100. Two DestinationRules carry the traffic policy to the primary's
+// and the canary's Service.
+//
+// A VirtualService that was there before the Canary stays its user's: routes that
+// lead elsewhere and settings that the spec does not have hold on, and what it
+// was is kept in an annotation until it is given back.
 package istio
 
 import (
@@ -37,11 +41,11 @@ func New(c client.Client, a *ssa.Applier) *Router {
 
 // Capabilities implements providers.Router.
 func (*Router) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
 }
 
-// Observe implements providers.Router. The traffic is what the VirtualService
-// says; InSync needs the DestinationRules too.
+// Observe implements providers.Router. Traffic that is not in sync is what the
+// VirtualService says, without its sessions; InSync needs the DestinationRules too.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
 	vs := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(route.Canary), vs)
@@ -55,12 +59,12 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if !route.Canary.DeletionTimestamp.IsZero() {
 		return state, nil
 	}
-	intents, err := r.plan(ctx, route)
+	intents, have, err := r.plan(ctx, route, r.cachedOriginal)
 	if err != nil {
 		return state, err
 	}
 	for _, i := range intents {
-		same, err := r.applier.InSync(ctx, i.object, i.keyed(route)...)
+		same, err := r.applier.InSync(ctx, i.object, i.keyed(route, have)...)
 		if err != nil {
 			return state, explain(err)
 		}
@@ -68,44 +72,46 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 			return state, nil
 		}
 	}
-	// The cache may have moved on since the traffic was read.
-	state.InSync = state.Exists && state.Traffic == route.Traffic
-	return state, nil
+	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
 }
 
 // Apply implements providers.Router. The DestinationRules come first, so that
 // no request is routed before its policy is known.
 func (r *Router) Apply(ctx context.Context, route providers.Route) error {
-	intents, err := r.plan(ctx, route)
+	intents, have, err := r.plan(ctx, route, r.storedOriginal)
 	if err != nil {
 		return err
 	}
 	for _, i := range intents {
-		if err := r.applier.Apply(ctx, i.object, i.keyed(route)...); err != nil {
+		if err := r.applier.Apply(ctx, i.object, i.keyed(route, have)...); err != nil {
 			return explain(err)
 		}
 	}
 	return nil
 }
 
-// plan returns what the mesh must hold for route.
-func (r *Router) plan(ctx context.Context, route providers.Route) ([]intent, error) {
+// plan returns what the mesh must hold for route, and what of the user's it is made with.
+func (r *Router) plan(ctx context.Context, route providers.Route, read readOriginal) ([]intent, belongings, error) {
 	if err := route.Traffic.Validate(); err != nil {
-		return nil, err
+		return nil, belongings{}, err
 	}
 	if err := r.Capabilities().Check(v1beta1.ProviderIstio, route.Canary); err != nil {
-		return nil, err
+		return nil, belongings{}, err
 	}
-	intents, err := intentsOf(route)
+	have, err := r.belongings(ctx, route.Canary, read)
 	if err != nil {
-		return nil, err
+		return nil, belongings{}, err
+	}
+	intents, err := intentsOf(route, have)
+	if err != nil {
+		return nil, belongings{}, err
 	}
 	for _, i := range intents {
 		if err := r.claim(ctx, i.object, route.Canary); err != nil {
-			return nil, err
+			return nil, belongings{}, err
 		}
 	}
-	return intents, nil
+	return intents, have, nil
 }
 
 // claim completes the metadata of an intent by whose the live object is. An

@@ -280,7 +280,7 @@ func TestAdoption(t *testing.T) {
 		service   func(*v1beta1.CanaryService)
 		wantHosts []any
 	}{
-		"plain":      {service: func(*v1beta1.CanaryService) {}, wantHosts: []any{"podinfo"}},
+		"plain":      {service: func(*v1beta1.CanaryService) {}, wantHosts: []any{"old.example.com", "podinfo"}},
 		"delegation": {service: func(s *v1beta1.CanaryService) { s.Delegation = true }, wantHosts: []any{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -366,9 +366,6 @@ func TestMistakes(t *testing.T) {
 		"match":               {func(c *v1beta1.Canary) { c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":7}`)} }, providers.IsInvalid},
 		"traffic policy":      {func(c *v1beta1.Canary) { c.Spec.Service.TrafficPolicy = raw(`{"tls":{"mode":"NO"}}`) }, providers.IsInvalid},
 		"hosts of a delegate": {func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Hosts = true, []string{"a"} }, providers.IsInvalid},
-		"mirror":              {func(c *v1beta1.Canary) { c.Spec.Analysis.Mirror = true }, providers.IsUnsupported},
-		"A/B match":           {func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{}`)} }, providers.IsUnsupported},
-		"tcp":                 {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "TCP" }, providers.IsUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

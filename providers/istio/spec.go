@@ -19,7 +19,7 @@ func httpRoute(c *v1beta1.Canary) (*networking.HTTPRoute, error) {
 	route := &networking.HTTPRoute{}
 	for i := range s.Match {
 		match := &networking.HTTPMatchRequest{}
-		if err := decode(fmt.Sprintf("match[%d]", i), &s.Match[i], match); err != nil {
+		if err := decode(fmt.Sprintf("spec.service.match[%d]", i), &s.Match[i], match); err != nil {
 			return nil, err
 		}
 		route.Match = append(route.Match, match)
@@ -44,11 +44,13 @@ func httpRoute(c *v1beta1.Canary) (*networking.HTTPRoute, error) {
 	return route, nil
 }
 
-func destinationRule(c *v1beta1.Canary, host string) (*networkingv1.DestinationRule, error) {
+// destinationRule has the spec's policy, or the user's for the apex Service.
+func destinationRule(c *v1beta1.Canary, host string, users *networking.TrafficPolicy) (*networkingv1.DestinationRule, error) {
 	policy, err := decodeIfSet[networking.TrafficPolicy]("trafficPolicy", c.Spec.Service.TrafficPolicy)
 	if err != nil {
 		return nil, err
 	}
+	policy = set(policy, users)
 	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: host, Namespace: c.Namespace}}
 	rule.Spec.Host, rule.Spec.TrafficPolicy = host, policy
 	return rule, nil
@@ -70,14 +72,14 @@ func decodeIfSet[T any](field string, raw *v1beta1.RawObject) (*T, error) {
 		return nil, nil //nolint:nilnil // the field is not set
 	}
 	into := new(T)
-	return into, decode(field, raw, into)
+	return into, decode("spec.service."+field, raw, into)
 }
 
 // decode reads a piece of Istio's API. Fields that this version of Istio's
 // types does not have are passed over, as by the API server.
 func decode(field string, raw *v1beta1.RawObject, into any) error {
 	if err := raw.Decode(into); err != nil {
-		return &providers.InvalidError{Field: "spec.service." + field, Value: shorten(string(raw.Raw)), Allowed: err.Error()}
+		return &providers.InvalidError{Field: field, Value: shorten(string(raw.Raw)), Allowed: err.Error()}
 	}
 	return nil
 }

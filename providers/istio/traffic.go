@@ -8,22 +8,91 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-// trafficOf reads the shares from the first route that leads to the canary, or
-// else to the primary. It is false when none leads to either: then the object is
-// a user's, not adopted yet or given back.
+// trafficOf reads what the mesh does with the requests of this Canary. It is false
+// when no route leads to the primary or the canary: then the object is a user's, not
+// adopted yet or given back. Sessions are not read: the cookies say nothing about shares.
 func trafficOf(vs *networkingv1.VirtualService, c *v1beta1.Canary) (providers.Traffic, bool) {
-	_, primary, canary := c.ServiceNames()
-	for _, wanted := range []string{canary, primary} {
-		for _, http := range vs.Spec.Http {
-			if _, ok := weightOf(http, wanted, c.Namespace); !ok {
-				continue
-			}
-			p, _ := weightOf(http, primary, c.Namespace)
-			n, _ := weightOf(http, canary, c.Namespace)
-			return shares(p, n, totalOf(http)), true
+	var routes []read
+	for _, http := range vs.Spec.Http {
+		r := readHTTP(http, c)
+		if r.toPrimary || r.toCanary {
+			routes = append(routes, r)
 		}
 	}
-	return providers.Traffic{}, false
+	for _, tcp := range vs.Spec.Tcp {
+		r := read{}
+		for _, d := range tcp.GetRoute() {
+			r.add(d.GetDestination().GetHost(), d.GetWeight(), len(tcp.GetRoute()) == 1, c)
+		}
+		if r.toPrimary || r.toCanary {
+			routes = append(routes, r)
+		}
+	}
+	return summarize(routes)
+}
+
+// summarize returns what the last route that leads to the canary does, because
+// those of users with cookies come before it. With another after it the shares are only
+// of the requests that it matches.
+func summarize(routes []read) (providers.Traffic, bool) {
+	if len(routes) == 0 {
+		return providers.Traffic{}, false
+	}
+	last := len(routes) - 1
+	for i := last; i >= 0; i-- {
+		if routes[i].toCanary {
+			t := routes[i].traffic()
+			t.Matched = i < last
+			return t, true
+		}
+	}
+	return routes[last].traffic(), true
+}
+
+// read is what one route does.
+type read struct {
+	toPrimary, toCanary    bool
+	primary, canary, total int64
+	mirror                 int32
+}
+
+func (r *read) add(host string, weight int32, alone bool, c *v1beta1.Canary) {
+	_, primary, canary := c.ServiceNames()
+	w := int64(weight)
+	if alone && w == 0 {
+		w = 100 // the only destination of a route needs no weight
+	}
+	r.total += w
+	switch {
+	case isService(host, primary, c.Namespace):
+		r.toPrimary, r.primary = true, r.primary+w
+	case isService(host, canary, c.Namespace):
+		r.toCanary, r.canary = true, r.canary+w
+	}
+}
+
+func (r *read) traffic() providers.Traffic {
+	t := shares(r.primary, r.canary, r.total)
+	t.Mirror = r.mirror
+	return t
+}
+
+func readHTTP(http *networking.HTTPRoute, c *v1beta1.Canary) read {
+	r := read{}
+	for _, d := range http.GetRoute() {
+		r.add(d.GetDestination().GetHost(), d.GetWeight(), len(http.GetRoute()) == 1, c)
+	}
+	_, _, canary := c.ServiceNames()
+	copies := append([]*networking.HTTPMirrorPolicy{{Destination: http.GetMirror(), Percentage: http.GetMirrorPercentage()}}, http.GetMirrors()...)
+	for _, m := range copies {
+		if isService(m.GetDestination().GetHost(), canary, c.Namespace) {
+			r.mirror = 100
+			if p := m.GetPercentage(); p != nil {
+				r.mirror = int32(p.GetValue() + 0.5)
+			}
+		}
+	}
+	return r
 }
 
 // shares turns weights, which Istio takes in relation to their sum, into
@@ -38,24 +107,4 @@ func shares(primary, canary, total int64) providers.Traffic {
 	}
 	percent := int32((canary*100 + total/2) / total) //nolint:gosec // 0 to 100
 	return providers.Traffic{Primary: 100 - percent, Canary: percent}
-}
-
-func weightOf(http *networking.HTTPRoute, service, namespace string) (weight int64, found bool) {
-	for _, d := range http.GetRoute() {
-		if isService(d.GetDestination().GetHost(), service, namespace) {
-			weight, found = weight+int64(d.GetWeight()), true
-		}
-	}
-	if found && weight == 0 && len(http.GetRoute()) == 1 {
-		weight = 100
-	}
-	return weight, found
-}
-
-func totalOf(http *networking.HTTPRoute) int64 {
-	total := int64(0)
-	for _, d := range http.GetRoute() {
-		total += int64(d.GetWeight())
-	}
-	return total
 }

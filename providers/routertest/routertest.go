@@ -41,6 +41,9 @@ func Run(t *testing.T, setup Setup) {
 		"drift is healed":         drift,
 		"bad traffic is refused":  badTraffic,
 		"release":                 release,
+		"A/B testing":             matched,
+		"mirroring":               mirrored,
+		"session affinity":        sessions,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, setup(t)) })
 	}
@@ -125,6 +128,95 @@ func release(t *testing.T, w World) {
 	}
 }
 
+func matched(t *testing.T, w World) {
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.Spec.Analysis = &v1beta1.CanaryAnalysis{
+		Iterations: 3, Match: []v1beta1.RawObject{{Raw: []byte(`{"headers":{"x-canary":{"exact":"yes"}}}`)}},
+	}
+	w.walk(t, w.Router.Capabilities().HeaderMatch,
+		providers.Traffic{Primary: 100},
+		providers.Traffic{Canary: 100, Matched: true},
+		providers.Traffic{Primary: 50, Canary: 50, Matched: true},
+		providers.Traffic{Primary: 50, Canary: 50},
+		providers.Traffic{Canary: 100},
+		providers.Traffic{Primary: 100},
+	)
+}
+
+func mirrored(t *testing.T, w World) {
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.Spec.Analysis = &v1beta1.CanaryAnalysis{StepWeight: 10, Mirror: true}
+	w.walk(t, w.Router.Capabilities().Mirror,
+		providers.Traffic{Primary: 100},
+		providers.Traffic{Primary: 100, Mirror: 100},
+		providers.Traffic{Primary: 100, Mirror: 1},
+		providers.Traffic{Primary: 90, Canary: 10},
+		providers.Traffic{Primary: 100},
+	)
+	if !w.Router.Capabilities().Mirror {
+		return
+	}
+	for _, mirror := range []int32{-1, 101} {
+		if err := w.Router.Apply(t.Context(), w.with(providers.Traffic{Primary: 100, Mirror: mirror})); err == nil {
+			t.Errorf("it mirrors %d%%", mirror)
+		}
+	}
+}
+
+func sessions(t *testing.T, w World) {
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.Spec.Analysis = &v1beta1.CanaryAnalysis{StepWeight: 10, SessionAffinity: &v1beta1.SessionAffinity{CookieName: "version"}}
+	w.walk(t, w.Router.Capabilities().SessionAffinity,
+		providers.Traffic{Primary: 100},
+		providers.Traffic{Primary: 90, Canary: 10, Sessions: providers.Sessions{Canary: "a", Primary: "1", Raised: 10}},
+		providers.Traffic{Primary: 80, Canary: 20, Sessions: providers.Sessions{Canary: "a", Primary: "2", Raised: 10}},
+		providers.Traffic{Canary: 100, Sessions: providers.Sessions{Canary: "a", Primary: "3", Raised: 80}},
+		providers.Traffic{Primary: 100, Sessions: providers.Sessions{Ended: "a"}},
+		providers.Traffic{Primary: 100},
+	)
+}
+
+// walk applies one kind of traffic after the other, or has the router refuse the
+// spec that it is for, if it can't.
+func (w World) walk(t *testing.T, can bool, traffic ...providers.Traffic) {
+	t.Helper()
+	if !can {
+		for _, call := range []func() error{
+			func() error { return w.Router.Apply(t.Context(), w.with(traffic[0])) },
+			func() error { _, err := w.Router.Observe(t.Context(), w.with(traffic[0])); return err },
+		} {
+			if err := call(); !providers.IsUnsupported(err) {
+				t.Errorf("a spec that needs what it cannot do: %v", err)
+			}
+		}
+		if n := w.Writes(); n != 0 {
+			t.Errorf("it wrote %d times", n)
+		}
+		return
+	}
+	for _, tr := range traffic {
+		for range 2 {
+			if err := w.Router.Apply(t.Context(), w.with(tr)); err != nil {
+				t.Fatalf("apply %+v: %v", tr, err)
+			}
+			w.settleAt(t, tr)
+		}
+		before := w.Writes()
+		if err := w.Router.Apply(t.Context(), w.with(tr)); err != nil || w.Writes() != before {
+			t.Fatalf("applying %+v again wrote %d times: %v", tr, w.Writes()-before, err)
+		}
+		for _, other := range traffic {
+			if state, err := w.Router.Observe(t.Context(), w.with(other)); err != nil || state.InSync != (other == tr) {
+				t.Fatalf("with %+v applied, %+v is observed as %+v, %v", tr, other, state, err)
+			}
+		}
+	}
+}
+
+func (w World) with(traffic providers.Traffic) providers.Route {
+	return providers.Route{Canary: w.Canary, Traffic: traffic}
+}
+
 func (w World) route(weight int32) providers.Route {
 	return providers.Route{Canary: w.Canary, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
 }
@@ -156,17 +248,25 @@ func (w World) observe(t *testing.T, weight int32) providers.State {
 // says that it is in sync with another one.
 func (w World) settle(t *testing.T, weight int32) {
 	t.Helper()
-	want := w.route(weight).Traffic
+	w.settleAt(t, w.route(weight).Traffic)
+	if other := (weight + 50) % 101; w.observe(t, other).InSync {
+		t.Fatalf("in sync with %d%%, although %d%% was applied", other, weight)
+	}
+}
+
+// settleAt waits until the router observes the traffic.
+func (w World) settleAt(t *testing.T, want providers.Traffic) {
+	t.Helper()
 	w.eventually(t, "observes what was applied", func() bool {
-		state := w.observe(t, weight)
+		state, err := w.Router.Observe(t.Context(), w.with(want))
+		if err != nil {
+			t.Fatalf("observe: %v", err)
+		}
 		if state.InSync && (!state.Exists || state.Traffic != want) {
 			t.Fatalf("in sync with %+v, but observed %+v", want, state)
 		}
 		return state.InSync
 	})
-	if other := (weight + 50) % 101; w.observe(t, other).InSync {
-		t.Fatalf("in sync with %d%%, although %d%% was applied", other, weight)
-	}
 }
 
 func (w World) eventually(t *testing.T, what string, condition func() bool) {
