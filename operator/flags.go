@@ -26,6 +26,7 @@ type options struct {
 	pprofAddress        string
 	leaderElection      bool
 	leaderElectionSpace string
+	configTracking      bool
 	objects             workload.Options
 }
 
@@ -48,6 +49,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.leaderElectionSpace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the leader's lease")
 	f.Var((*list)(&o.objects.SelectorLabels), "selector-labels", "labels, comma separated, that may tell a primary's pods from its target's")
 	f.Var((*list)(&o.objects.IncludeLabelPrefixes), "include-label-prefix", "prefixes, comma separated, of labels and annotations that a primary carries like its target; * for all")
+	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

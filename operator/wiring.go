@@ -91,6 +91,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Options:   o.objects,
 		Provider:  o.meshProvider,
 	}
+	if o.configTracking {
+		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})
+	}
 	meshKinds := []client.Object{&istionetworking.VirtualService{}, &istionetworking.DestinationRule{}}
 	if err := reconciler.SetUp(ctx, mgr, o.workers, meshKinds); err != nil {
 		return nil, err
@@ -109,6 +112,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		Cache: cache.Options{
 			// Managed fields are half of what an object weighs, and nobody reads them.
 			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject:         canary.ConfigCache(),
 			// What is read is only compared; the Canary, which is changed, is copied
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),

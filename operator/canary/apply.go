@@ -2,6 +2,7 @@ package canary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,7 +18,8 @@ import (
 // apply brings the world to the desired state. It is safe to stop after any of
 // its writes: the next turn applies the same state again, and sends only what
 // differs.
-func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) error {
+func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) (err error) {
+	defer func() { err = errors.Join(err, w.configTrouble) }() // it holds up the primary, not the traffic
 	switch {
 	case want.Hold:
 		return nil
@@ -65,15 +67,21 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
 		return nil
 	}
+	copies, ok := r.applyConfigs(ctx, w)
+	if !ok {
+		return nil
+	}
 	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
 	}
-	key := fmt.Sprintf("%s %s %d %d %v %v", w.Canary.UID, w.target.UID, w.target.Generation, *primary.Spec.Replicas,
-		primary.Labels, primary.Annotations)
+	version := w.useCopies(&primary.Spec.Template, want.PrimaryRevision, copies)
+	key := fmt.Sprintf("%s %s %d %d %v %v %s", w.Canary.UID, w.target.UID, w.target.Generation, *primary.Spec.Replicas,
+		primary.Labels, primary.Annotations, version)
 	if err := r.Applier.Apply(ctx, primary, ssa.Keyed(key)); err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", primary.Name, err)
 	}
+	r.collectConfigs(ctx, w, want, copies)
 	return nil
 }
 

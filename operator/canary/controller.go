@@ -51,6 +51,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
 	Options workload.Options
+	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
+	Configs *ConfigTracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
@@ -91,6 +93,11 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
+	if r.Configs != nil {
+		if err := r.Configs.setUp(ctx, mgr, b); err != nil {
+			return err
+		}
+	}
 	c, err := b.Build(r)
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)
@@ -171,6 +178,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	decision := rollout.Decide(world.Observation)
+	world.recordConfigs(&decision)
 	if err := r.writeStatus(ctx, c, decision); err != nil {
 		if errors.Is(err, errConflict) {
 			return ctrl.Result{}, nil // the newer object is on its way
@@ -194,5 +202,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.memory.forget(key)
 	r.Checker.Forget(key)
+	if r.Configs != nil {
+		r.Configs.forget(key)
+	}
 	r.Telemetry.Forget(key)
 }

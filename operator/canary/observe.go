@@ -25,6 +25,9 @@ type world struct {
 	target   *appsv1.Deployment
 	primary  *appsv1.Deployment
 	services workload.Services
+	configs  *configs // nil where configs are not tracked
+
+	configTrouble error // why the primary's copies are not what they are to be
 }
 
 // observe reads everything that a decision depends on, from the informer cache
@@ -37,7 +40,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
-	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observePrimary, r.observeServices, r.observeRoute}
+	steps := []func(context.Context, *world) error{r.observeSpec, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeServices, r.observeRoute}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
 			var mistake *mistakeError
@@ -155,7 +158,11 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 	w.primary = primary
 	revision := primary.Annotations[workload.RevisionAnnotation]
 	if w.target != nil {
-		revision = workload.PrimaryRevision(w.Canary, w.target, primary, w.Target.Revision, r.Options)
+		sourced, err := r.sourced(ctx, w, primary)
+		if err != nil {
+			return err
+		}
+		revision = workload.PrimaryRevision(w.Canary, w.target, sourced, w.Target.Revision, r.Options)
 	}
 	w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
 	if !r.Applier.Observed(primary) {
