@@ -87,6 +87,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithStatusSubresource(&v1beta1.Canary{}, &appsv1.Deployment{}).
 		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
 		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
+		WithIndex(newConfigMetadata(workload.ConfigMap), configOwnerIndex, configOwners).
+		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners).
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")

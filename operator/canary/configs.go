@@ -57,12 +57,14 @@ func (t *ConfigTracker) setUp(ctx context.Context, mgr ctrl.Manager, b *builder.
 		if err := mgr.GetFieldIndexer().IndexField(ctx, o, configOwnerIndex, configOwners); err != nil {
 			return fmt.Errorf("index of %ss: %w", kind, err)
 		}
-		// A resync, or a relist after the connection broke, changes no version.
-		b.WatchesMetadata(newConfigMetadata(kind), handler.EnqueueRequestsFromMapFunc(t.users(kind)),
-			builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+		b.WatchesMetadata(newConfigMetadata(kind), handler.EnqueueRequestsFromMapFunc(t.users(kind)), builder.WithPredicates(configEvents()))
 	}
 	return nil
 }
+
+// configEvents drops the events of a resync, or of a relist after the
+// connection broke: they change no version.
+func configEvents() predicate.Predicate { return predicate.ResourceVersionChangedPredicate{} }
 
 // ConfigCache are the settings of a cache for ConfigMaps and Secrets, of which
 // it must have the metadata only. Even that is cut to what is looked at: the
