@@ -65,6 +65,11 @@ rules:
   - apiGroups: [""]
     resources: [services]
     verbs: [get, list, watch, create, patch, delete]
+  {{- if .Values.configTracking.enabled }}
+  - apiGroups: [""]
+    resources: [configmaps, secrets]
+    verbs: [get, list, watch, create, patch, delete]
+  {{- end }}
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
