@@ -28,6 +28,7 @@ type options struct {
 	leaderElectionSpace string
 	coverage            string
 	istioRootNamespace  string
+	configTracking      bool
 	objects             workload.Options
 }
 
@@ -52,6 +53,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.Var((*list)(&o.objects.IncludeLabelPrefixes), "include-label-prefix", "prefixes, comma separated, of labels and annotations that a primary carries like its target; * for all")
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
+	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

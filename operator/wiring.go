@@ -10,7 +10,6 @@ import (
 	"time"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -94,6 +93,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Coverage:  newCoverage(o),
 		Provider:  o.meshProvider,
 	}
+	if o.configTracking {
+		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})
+	}
 	meshKinds := []client.Object{&istionetworking.VirtualService{}, &istionetworking.DestinationRule{}}
 	if err := reconciler.SetUp(ctx, mgr, o.workers, meshKinds); err != nil {
 		return nil, err
@@ -123,7 +125,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 			// What is read is only compared; the Canary, which is changed, is copied
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),
-			ByObject:                     map[client.Object]cache.ByObject{&discoveryv1.EndpointSlice{}: canary.EndpointsCache()},
+			ByObject:                     canary.Caches(),
 		},
 		// What has no Go type here is read from the cache too.
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},

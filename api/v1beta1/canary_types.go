@@ -13,6 +13,9 @@ const (
 	ConfigTrackingAnnotation = "flagger.app/config-tracking"
 	// ConfigTrackingDisabled is the value of ConfigTrackingAnnotation that turns tracking off.
 	ConfigTrackingDisabled = "disabled"
+	// ConfigTrackingEnabled is the value of ConfigTrackingAnnotation that turns tracking on for a Secret of a type
+	// that is not tracked by itself, such as credentials for a registry.
+	ConfigTrackingEnabled = "enabled"
 )
 
 // Routing providers served, as written in spec.provider.

@@ -13,7 +13,8 @@ import (
 // apply brings the world to the desired state. It is safe to stop after any of
 // its writes: the next turn applies the same state again, and sends only what
 // differs.
-func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) error {
+func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) (err error) {
+	defer func() { err = errors.Join(err, w.configTrouble) }() // it holds up the primary, not the traffic
 	switch {
 	case want.Hold:
 		return nil

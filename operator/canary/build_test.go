@@ -98,6 +98,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor).
 		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
 		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
+		WithIndex(newConfigMetadata(workload.ConfigMap), configOwnerIndex, configOwners).
+		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners).
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")

@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -56,6 +57,8 @@ type Reconciler struct {
 	Options workload.Options
 	// Coverage watches what selects pods by label; nil leaves it alone.
 	Coverage *Coverage
+	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
+	Configs *ConfigTracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
@@ -120,6 +123,11 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		}
 		b = b.WatchesRawSource(selectors)
 	}
+	if r.Configs != nil {
+		if err := r.Configs.setUp(ctx, mgr, b); err != nil {
+			return err
+		}
+	}
 	c, err := b.Build(r)
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)
@@ -132,6 +140,14 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		return fmt.Errorf("watch of KEDA: %w", err)
 	}
 	return nil
+}
+
+// Caches are the settings of the manager's cache for the kinds of which it must
+// not have everything.
+func Caches() map[client.Object]cache.ByObject {
+	out := configCaches()
+	out[&discoveryv1.EndpointSlice{}] = endpointsCache()
+	return out
 }
 
 // workloadNames are the values of targetIndex for a Canary.
@@ -204,6 +220,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	decision := rollout.Decide(world.Observation)
+	world.recordConfigs(&decision)
 	if err := r.writeStatus(ctx, c, decision); err != nil {
 		if errors.Is(err, errConflict) {
 			return ctrl.Result{}, nil // the newer object is on its way
@@ -227,5 +244,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.memory.forget(key)
 	r.Checker.Forget(key)
+	if r.Configs != nil {
+		r.Configs.forget(key)
+	}
 	r.Telemetry.Forget(key)
 }

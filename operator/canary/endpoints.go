@@ -18,9 +18,9 @@ import (
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-// EndpointsCache holds the EndpointSlices of the Services that Canaries divide
+// endpointsCache holds the EndpointSlices of the Services that Canaries divide
 // traffic between, and of those only what is read.
-func EndpointsCache() cache.ByObject {
+func endpointsCache() cache.ByObject {
 	ours, err := labels.NewRequirement(workload.BackendLabel, selection.Exists, nil)
 	if err != nil {
 		panic(err) // a constant is not a label

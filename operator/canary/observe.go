@@ -28,6 +28,9 @@ type world struct {
 
 	autoscaler autoscaler
 	coverage   coverage.Assessment
+	configs    *configs // nil where configs are not tracked
+
+	configTrouble error // why the primary's copies are not what they are to be
 }
 
 // observe reads everything that a decision depends on, from the informer cache
@@ -41,8 +44,8 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Trouble: r.memory.lastTrouble(c),
 	}}
 	steps := []func(context.Context, *world) error{
-		r.observeSpec, r.observeTarget, r.observePrimary, r.observeAutoscaler, r.observeServices, r.observeEndpoints,
-		r.observeCoverage, r.observeRoute,
+		r.observeSpec, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
+		r.observeEndpoints, r.observeCoverage, r.observeRoute,
 	}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {

@@ -52,7 +52,11 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 		w.primary = primary
 		revision := primary.GetAnnotations()[workload.RevisionAnnotation]
 		if w.target != nil {
-			revision = workload.PrimaryRevision(w.Canary, w.target, primary, w.Target.Revision, r.Options)
+			sourced, err := r.sourced(ctx, w, primary)
+			if err != nil {
+				return err
+			}
+			revision = workload.PrimaryRevision(w.Canary, w.target, sourced, w.Target.Revision, r.Options)
 		}
 		w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
 		r.unseen(primary, &w.Primary)
@@ -116,29 +120,36 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
 		return nil
 	}
+	copies, ok := r.applyConfigs(ctx, w)
+	if !ok {
+		return nil
+	}
 	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
 	}
+	configs := w.useCopies(workload.Template(primary), want.PrimaryRevision, copies)
 	replicas, err := w.primaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
 	if err != nil {
 		return err
 	}
 	workload.SetReplicas(primary, replicas)
-	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary)); err != nil {
+	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary, configs)); err != nil {
 		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
 	}
+	r.collectConfigs(ctx, w, want, copies)
 	return nil
 }
 
-// primaryKey is all that the intent for the primary depends on.
-func (w *world) primaryKey(primary client.Object) ssa.Option {
+// primaryKey is all that the intent for the primary depends on; configs stands
+// for the copies that its pods use.
+func (w *world) primaryKey(primary client.Object, configs string) ssa.Option {
 	live := ""
 	if w.primary != nil {
 		live = string(w.primary.GetUID()) // what can't be changed is taken from it
 	}
-	return ssa.Keyed(fmt.Sprintf("%s %s %s %d %v %v", w.Canary.UID, workload.Version(w.target), live,
-		workload.Replicas(primary), primary.GetLabels(), primary.GetAnnotations()))
+	return ssa.Keyed(fmt.Sprintf("%s %s %s %d %v %v %s", w.Canary.UID, workload.Version(w.target), live,
+		workload.Replicas(primary), primary.GetLabels(), primary.GetAnnotations(), configs))
 }
 
 // scaleTarget writes what scales the target and nothing else of it.

@@ -151,13 +151,14 @@ func sentence(s string) string {
 // operator starts no rollout.
 //
 // A target of the same generation as the status is about is the same target,
-// whatever the hash says. Else a revision of another format is compared by
+// whatever the hash says, unless the configs that it uses have changed, which
+// no generation counts. Else a revision of another format is compared by
 // what target and primary are.
 func (d *decider) adoptRevision() {
 	was, is := d.st.LastAppliedSpec, d.Target.Revision
 	switch {
 	case was == "" || was == is:
-	case d.sameTarget():
+	case d.sameTarget() && configs(was) == configs(is):
 		d.st.LastAppliedSpec = is
 		if d.st.LastPromotedSpec == was {
 			d.st.LastPromotedSpec = is
@@ -191,6 +192,15 @@ func (d *decider) rememberTarget() {
 		return
 	}
 	d.st.AppliedTarget = &v1beta1.AppliedTarget{UID: of.UID, Generation: of.Generation}
+}
+
+// configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS,
+// empty where there are none.
+func configs(revision string) string {
+	if parts := strings.SplitN(revision, "-", 3); len(parts) == 3 {
+		return parts[2]
+	}
+	return ""
 }
 
 // format is the version prefix of a revision.

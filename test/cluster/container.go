@@ -230,7 +230,7 @@ func arguments(spec *corev1.Container) []string {
 }
 
 // environment is the container's env with what the server needs to know of its
-// pod. Values from ConfigMaps and Secrets are left out.
+// pod. Values from ConfigMaps and Secrets are in there already.
 func environment(object *corev1.Pod, spec *corev1.Container, ip string) []string {
 	_, tag := splitImage(spec.Image)
 	env := []string{"HOSTNAME=" + object.Name, "SLUICE_POD_IP=" + ip, "SLUICE_POD_VERSION=" + tag}

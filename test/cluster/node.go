@@ -254,6 +254,10 @@ func (n *node) begin(ctx context.Context, key string, object *corev1.Pod) (*pod,
 			return nil, err
 		}
 	}
+	object, err := n.withConfigs(ctx, object)
+	if err != nil {
+		return nil, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.done {

@@ -62,6 +62,8 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "coverage=copy", want: []string{"-coverage=copy", "[networkpolicies]\n    verbs: [get, list, watch, create, patch, delete]\n"}},
 		{set: "coverage=none", want: []string{"-coverage=none"}, not: []string{"networkpolicies"}},
 		{set: "istioRootNamespace=mesh", want: []string{"-istio-root-namespace=mesh"}},
+		{set: "configTracking.enabled=true", want: []string{"secrets"}, not: []string{"enable-config-tracking"}},
+		{set: "configTracking.enabled=false", want: []string{"-enable-config-tracking=false"}, not: []string{"secrets", "configmaps"}},
 		{set: "podMonitor.enabled=true", want: []string{"kind: PodMonitor"}},
 	} {
 		out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--set", tc.set)
@@ -143,8 +145,10 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "flagger.app", Resource: "canaries"}, "create delete deletecollection", false},
 		{right{Group: "flagger.app", Resource: "metrictemplates"}, "create update patch delete", false},
 		{right{Group: "flagger.app", Resource: "alertproviders"}, "create update patch delete", false},
-		{right{Resource: "secrets"}, "get list watch create update patch delete", false},
-		{right{Resource: "configmaps"}, "get list watch create update patch delete", false},
+		{right{Resource: "secrets"}, "get list watch create patch delete", true},
+		{right{Resource: "configmaps"}, "get list watch create patch delete", true},
+		{right{Resource: "secrets"}, "update deletecollection", false},
+		{right{Resource: "configmaps"}, "update deletecollection", false},
 		{right{Resource: "pods"}, "get list create update patch delete", false},
 		{right{Resource: "pods", Subresource: "exec"}, "create get", false},
 		{right{Resource: "pods", Subresource: "log"}, "get", false},

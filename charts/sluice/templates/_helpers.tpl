@@ -74,6 +74,11 @@ rules:
   - apiGroups: [keda.sh]
     resources: [scaledobjects]
     verbs: [get, list, watch, create, patch, delete]
+  {{- if .Values.configTracking.enabled }}
+  - apiGroups: [""]
+    resources: [configmaps, secrets]
+    verbs: [get, list, watch, create, patch, delete]
+  {{- end }}
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
