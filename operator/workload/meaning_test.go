@@ -212,6 +212,18 @@ func TestRevisionMeans(t *testing.T) {
 	}
 }
 
+// A selector that is empty selects everything, one that is absent nothing.
+func TestRevisionOfEmptySelectors(t *testing.T) {
+	by := func(s *metav1.LabelSelector) string {
+		return revisionOf(t, newDeployment().with(func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{TopologyKey: "zone", LabelSelector: s}}
+		}))
+	}
+	if by(nil) == by(&metav1.LabelSelector{}) {
+		t.Error("they are the same revision")
+	}
+}
+
 func TestRevisionOfHostPorts(t *testing.T) {
 	on := func(port int32) string {
 		return revisionOf(t, newDeployment().with(func(d *appsv1.Deployment) {

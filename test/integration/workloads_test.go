@@ -61,7 +61,7 @@ spec:
           - {downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
     - {name: scratch, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}
     - {name: disk, iscsi: {targetPortal: "a:1", iqn: "iqn.2026-01.io.acme:disk", lun: 0}}
-    - {name: azure, azureDisk: {diskName: a, diskURI: b}}
+    - {name: azure, azureDisk: {diskName: a, diskURI: "https://a.blob.core.windows.net/b/c.vhd"}}
     - {name: ceph, rbd: {monitors: [a], image: b}}
     - {name: model, image: {reference: "model:latest"}}
 `

@@ -61,7 +61,7 @@ rules:
     verbs: [update]
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [get, list, watch, create, patch]
   - apiGroups: [""]
     resources: [services]
     verbs: [get, list, watch, create, patch, delete]
