@@ -290,6 +290,15 @@ func (r *Reconciler) resumeAutoscalers(ctx context.Context, w *world, stayPaused
 	return nil
 }
 
+// giveBackAutoscalers has the target's autoscaler act again before the target is
+// woken for a deletion. The primary's copy goes with the Canary.
+func (r *Reconciler) giveBackAutoscalers(ctx context.Context, w *world, want rollout.Desired) error {
+	if untouched := want.Finished && !want.Released; untouched {
+		return nil // nothing of the world was made for this Canary, nor paused
+	}
+	return r.resumeAutoscalers(ctx, w, false)
+}
+
 // resume takes away that a ScaledObject is paused at zero, whoever did it:
 // Flagger does it too, and what must have pods can't be kept from it.
 func (r *Reconciler) resume(ctx context.Context, so *unstructured.Unstructured) error {

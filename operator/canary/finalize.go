@@ -18,10 +18,8 @@ import (
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
 func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired) error {
-	if untouched := want.Finished && !want.Released; !untouched {
-		if err := r.resumeAutoscalers(ctx, w, false); err != nil {
-			return err
-		}
+	if err := r.giveBackAutoscalers(ctx, w, want); err != nil {
+		return err
 	}
 	if w.target != nil {
 		if err := r.scaleTarget(ctx, w.target, want.TargetReplicas); err != nil {

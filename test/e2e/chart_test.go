@@ -142,6 +142,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Resource: "services"}, "get list watch create patch", true},
 		{right{Group: istio, Resource: "virtualservices"}, "get list watch create patch delete", true},
 		{right{Group: istio, Resource: "destinationrules"}, "get list watch create patch delete", true},
+		{right{Group: "autoscaling", Resource: "horizontalpodautoscalers"}, "get list watch create patch delete", true},
+		{right{Group: "keda.sh", Resource: "scaledobjects"}, "get list watch create patch delete", true},
 		{right{Group: "events.k8s.io", Resource: "events"}, "create patch", true},
 
 		{right{Group: "flagger.app", Resource: "canaries"}, "create delete deletecollection", false},
@@ -165,6 +167,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "apps", Resource: "deployments"}, "update delete deletecollection", false},
 		{right{Group: "apps", Resource: "statefulsets"}, "update delete deletecollection", false},
 		{right{Group: "apps", Resource: "daemonsets"}, "update delete deletecollection", false},
+		{right{Group: "autoscaling", Resource: "horizontalpodautoscalers"}, "deletecollection", false},
+		{right{Group: "keda.sh", Resource: "triggerauthentications"}, "get list create patch delete", false},
 		{right{Group: istio, Resource: "gateways"}, "get list create patch delete", false},
 		{right{Group: istio, Resource: "envoyfilters"}, "get list create patch delete", false},
 		{right{Group: "coordination.k8s.io", Resource: "leases"}, "list get create update delete", false},
