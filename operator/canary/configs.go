@@ -165,9 +165,9 @@ type trackedConfig struct {
 }
 
 // observeConfigs finds what the target's pods read beside their template and
-// makes it part of the target's revision.
+// makes it part of the target's revision. A deletion does not depend on it.
 func (r *Reconciler) observeConfigs(ctx context.Context, w *world) error {
-	if r.Configs == nil || w.target == nil {
+	if r.Configs == nil || w.target == nil || !w.Canary.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	found, err := r.Configs.observe(ctx, w.Canary, &w.target.Spec.Template)
@@ -333,7 +333,7 @@ func (t *ConfigTracker) look(ctx context.Context, namespace string, refs []workl
 		return out, err
 	}
 	lock, _ := t.reads.LoadOrStore(namespace, &sync.Mutex{})
-	mu := lock.(*sync.Mutex) //nolint:forcetypeassert,revive // nothing else is in there
+	mu := lock.(*sync.Mutex) //nolint:forcetypeassert // nothing else is in there
 	mu.Lock()
 	defer mu.Unlock()
 	// Another Canary may have read them meanwhile.
