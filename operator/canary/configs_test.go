@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // configScene is a scene in which configs are tracked.
@@ -31,6 +33,7 @@ type configScene struct {
 	reads  []string // requests for contents
 	writes []string // of configs
 	refuse error    // to creations
+	frozen error    // to patches of configs
 }
 
 func newConfigScene(t *testing.T, objects ...client.Object) *configScene {
@@ -72,6 +75,9 @@ func (s *configScene) restart() {
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			if p.Type() == types.JSONPatchType {
 				s.writes = append(s.writes, "patch "+o.GetName())
+				if s.frozen != nil {
+					return s.frozen
+				}
 			}
 			return c.Patch(ctx, o, p, opts...)
 		},
@@ -81,6 +87,7 @@ func (s *configScene) restart() {
 		},
 	})
 	s.reconciler.Client = noted
+	s.reconciler.Applier = ssa.New(noted)
 	s.reconciler.memory = memory{}
 	s.reconciler.Configs = NewConfigTracker(noted, live, s.clock)
 }
@@ -668,6 +675,34 @@ func TestCopyIsHealed(t *testing.T) {
 				t.Errorf("phase %s, writes %v", s.now().Status.Phase, s.writes)
 			}
 		})
+	}
+}
+
+// A copy that somebody made immutable, or of a Secret that got another type, is
+// made anew.
+func TestCopyThatCannotBeChanged(t *testing.T) {
+	s := newTracking(t)
+	s.frozen = apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "app-primary", nil)
+	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
+	if got := s.released(); got != wholeRelease {
+		t.Error(got)
+	}
+	if got := s.configMap("app-primary").Data["color"]; got != "green" {
+		t.Errorf("the copy is %s", got)
+	}
+	if diff := cmp.Diff([]string{"patch app-primary", "delete app-primary", "create app-primary"}, s.writes); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
+}
+
+// A name that the target itself uses is not one for a copy.
+func TestTargetUsesTheNameOfACopy(t *testing.T) {
+	own := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
+	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, own), configMap("app", color("blue")), configMap("app-primary", color("red")))
+	s.rollOut()
+	s.rest()
+	if diff := cmp.Diff([]string{"configmap/app-podinfo-primary", "configmap/app-primary-primary"}, s.primaryUses()); diff != "" {
+		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
 }
 
