@@ -346,9 +346,8 @@ func (t *ConfigTracker) look(ctx context.Context, namespace string, refs []workl
 	}
 	for _, ref := range unknown {
 		o := read[ref]
-		if o == nil { // it has just been deleted, and the cache will tell
-			delete(out, ref)
-			continue
+		if o == nil {
+			continue // it has just been deleted, and the cache will tell
 		}
 		contents[ref] = o
 		fact, err := t.note(ref, o)
