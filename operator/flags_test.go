@@ -19,7 +19,7 @@ func TestParseFlags(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "delivery")
 	defaults := options{
 		meshProvider: "istio", metricsServer: "http://prometheus:9090", logLevel: "info", port: 8080, workers: 16,
-		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery",
+		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
 		coverage: "report", istioRootNamespace: "istio-system",
 		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
 	}
@@ -48,12 +48,13 @@ func TestParseFlags(t *testing.T) {
 			args: []string{
 				"-kubeconfig=k", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
-				"-leader-election-namespace=l", "-coverage=copy", "-istio-root-namespace=r",
+				"-leader-election-namespace=l", "-enable-config-tracking=false", "-coverage=copy", "-istio-root-namespace=r",
 			},
 			want: func(o *options) {
 				o.kubeconfig, o.meshProvider, o.metricsServer, o.namespace, o.logLevel = "k", "m", "http://p", "n", "debug"
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
 				o.coverage, o.istioRootNamespace = "copy", "r"
+				o.configTracking = false
 			},
 		},
 	} {

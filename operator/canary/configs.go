@@ -164,9 +164,9 @@ type trackedConfig struct {
 }
 
 // observeConfigs finds what the target's pods read beside their template and
-// makes it part of the target's revision.
+// makes it part of the target's revision. A deletion does not depend on it.
 func (r *Reconciler) observeConfigs(ctx context.Context, w *world) error {
-	if r.Configs == nil || w.target == nil || workload.Template(w.target) == nil {
+	if r.Configs == nil || w.target == nil || workload.Template(w.target) == nil || !w.Canary.DeletionTimestamp.IsZero() {
 		return nil // a target of kind Service has no pods of its own
 	}
 	found, err := r.Configs.observe(ctx, w.Canary, workload.Template(w.target))
@@ -332,7 +332,7 @@ func (t *ConfigTracker) look(ctx context.Context, namespace string, refs []workl
 		return out, err
 	}
 	lock, _ := t.reads.LoadOrStore(namespace, &sync.Mutex{})
-	mu := lock.(*sync.Mutex) //nolint:forcetypeassert,revive // nothing else is in there
+	mu := lock.(*sync.Mutex) //nolint:forcetypeassert // nothing else is in there
 	mu.Lock()
 	defer mu.Unlock()
 	// Another Canary may have read them meanwhile.
@@ -345,9 +345,8 @@ func (t *ConfigTracker) look(ctx context.Context, namespace string, refs []workl
 	}
 	for _, ref := range unknown {
 		o := read[ref]
-		if o == nil { // it has just been deleted, and the cache will tell
-			delete(out, ref)
-			continue
+		if o == nil {
+			continue // it has just been deleted, and the cache will tell
 		}
 		contents[ref] = o
 		fact, err := t.note(ref, o)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // configScene is a scene in which configs are tracked.
@@ -30,6 +33,7 @@ type configScene struct {
 	reads  []string // requests for contents
 	writes []string // of configs
 	refuse error    // to creations
+	frozen error    // to patches of configs
 }
 
 func newConfigScene(t *testing.T, objects ...client.Object) *configScene {
@@ -71,6 +75,9 @@ func (s *configScene) restart() {
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			if p.Type() == types.JSONPatchType {
 				s.writes = append(s.writes, "patch "+o.GetName())
+				if s.frozen != nil {
+					return s.frozen
+				}
 			}
 			return c.Patch(ctx, o, p, opts...)
 		},
@@ -80,6 +87,7 @@ func (s *configScene) restart() {
 		},
 	})
 	s.reconciler.Client = noted
+	s.reconciler.Applier = ssa.New(noted)
 	s.reconciler.memory = memory{}
 	s.reconciler.Configs = NewConfigTracker(noted, live, s.clock)
 }
@@ -530,6 +538,92 @@ func TestMissingConfigAtTheStart(t *testing.T) {
 	s.rest()
 }
 
+// A config that is replaced in mid-analysis by the same is what was analysed.
+func TestConfigIsGoneInMidAnalysis(t *testing.T) {
+	s := newTracking(t)
+	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
+	s.settle()
+	before := s.now().Status
+	if err := s.api.Delete(t.Context(), s.configMap("app")); err != nil {
+		t.Fatal(err)
+	}
+	s.settle()
+	if after := s.now().Status; after.Phase != v1beta1.PhaseProgressing || after.LastAppliedSpec != before.LastAppliedSpec || after.CanaryWeight != before.CanaryWeight {
+		t.Errorf("was %+v, is %+v", before, after)
+	}
+	if err := s.api.Create(t.Context(), configMap("app", color("green"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.released(); got != "Progressing #,Progressing ##,Promoting ##,Finalising ,Succeeded " {
+		t.Error(got)
+	}
+	if got := s.configMap("app-primary").Data["color"]; got != "green" {
+		t.Errorf("the copy is %s", got)
+	}
+}
+
+// A pull secret that is missing keeps nothing from running, and is no copy's
+// business when it comes.
+func TestMissingPullSecret(t *testing.T) {
+	target := newTarget()
+	target.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}}
+	s := newConfigScene(t, newCanary("podinfo").Canary, target)
+	s.rollOut()
+	s.rest()
+	registry := secret("registry", "x")
+	registry.Type = corev1.SecretTypeDockerConfigJson
+	if err := s.api.Create(t.Context(), registry); err != nil {
+		t.Fatal(err)
+	}
+	s.rest()
+	if diff := cmp.Diff([]string{"secret/registry"}, s.primaryUses()); diff != "" || s.now().Status.TrackedConfigs != nil {
+		t.Errorf("tracked %v, the primary uses: -want +got\n%s", s.now().Status.TrackedConfigs, diff)
+	}
+	// Asked for, it is tracked like any other.
+	edit(s.scene, s.secret("registry"), func(c *corev1.Secret) {
+		c.Annotations = map[string]string{v1beta1.ConfigTrackingAnnotation: v1beta1.ConfigTrackingEnabled}
+	})
+	if got := s.released(); got != wholeRelease {
+		t.Error(got)
+	}
+	if diff := cmp.Diff([]string{"secret/registry-primary"}, s.primaryUses()); diff != "" {
+		t.Errorf("the primary uses: -want +got\n%s", diff)
+	}
+}
+
+// Of a Canary that is deleted nothing depends on what its pods read.
+func TestDeletionReadsNoConfig(t *testing.T) {
+	s := newTracking(t)
+	s.restart()
+	s.delete()
+	s.mustTurn()
+	if len(s.reads) > 0 {
+		t.Errorf("reads %v", s.reads)
+	}
+}
+
+// Two Canaries with one config read it once.
+func TestConfigIsReadOnce(t *testing.T) {
+	other := newCanary("other")
+	other.Spec.TargetRef.Name = "other"
+	s := newTracking(t)
+	template := &s.deployment("podinfo").Spec.Template
+	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := s.reconciler.Configs.observe(t.Context(), other.Canary, template); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s.mustTurn()
+	if diff := cmp.Diff([]string{"get *v1.ConfigMap app"}, s.reads); diff != "" {
+		t.Errorf("reads: -want +got\n%s", diff)
+	}
+}
+
 // What was analysed is what is promoted, also when the config changes in the
 // very moment of the promotion.
 func TestConfigChangesWhilePromoted(t *testing.T) {
@@ -581,6 +675,34 @@ func TestCopyIsHealed(t *testing.T) {
 				t.Errorf("phase %s, writes %v", s.now().Status.Phase, s.writes)
 			}
 		})
+	}
+}
+
+// A copy that somebody made immutable, or of a Secret that got another type, is
+// made anew.
+func TestCopyThatCannotBeChanged(t *testing.T) {
+	s := newTracking(t)
+	s.frozen = apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "app-primary", nil)
+	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
+	if got := s.released(); got != wholeRelease {
+		t.Error(got)
+	}
+	if got := s.configMap("app-primary").Data["color"]; got != "green" {
+		t.Errorf("the copy is %s", got)
+	}
+	if diff := cmp.Diff([]string{"patch app-primary", "delete app-primary", "create app-primary"}, s.writes); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
+}
+
+// A name that the target itself uses is not one for a copy.
+func TestTargetUsesTheNameOfACopy(t *testing.T) {
+	own := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
+	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, own), configMap("app", color("blue")), configMap("app-primary", color("red")))
+	s.rollOut()
+	s.rest()
+	if diff := cmp.Diff([]string{"configmap/app-podinfo-primary", "configmap/app-primary-primary"}, s.primaryUses()); diff != "" {
+		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
 }
 
@@ -679,10 +801,14 @@ func TestRefusedCopy(t *testing.T) {
 func TestFlaggersConfigsAreAdopted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		of            func(copied *corev1.ConfigMap)
+		gone          bool // the source
 		wantPhase     v1beta1.CanaryPhase
 		wantUnchanged bool
 	}{
-		"as promoted":       {of: func(*corev1.ConfigMap) {}, wantPhase: v1beta1.PhaseSucceeded, wantUnchanged: true},
+		"as promoted": {of: func(*corev1.ConfigMap) {}, wantPhase: v1beta1.PhaseSucceeded, wantUnchanged: true},
+		"while the source is gone": {
+			of: func(*corev1.ConfigMap) {}, gone: true, wantPhase: v1beta1.PhaseSucceeded, wantUnchanged: true,
+		},
 		"with another copy": {of: func(c *corev1.ConfigMap) { c.Data = color("old") }, wantPhase: v1beta1.PhaseProgressing, wantUnchanged: true},
 		"with the copy of another Canary": {of: func(c *corev1.ConfigMap) {
 			c.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary("other").Canary)}
@@ -712,6 +838,11 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 				ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "app-primary"}},
 			}}
 			s := newConfigScene(t, c.Canary, target, primary, source, copied)
+			if tc.gone {
+				if err := s.api.Delete(t.Context(), source); err != nil {
+					t.Fatal(err)
+				}
+			}
 			s.rollOut()
 			s.settle()
 			if st := s.now().Status; st.Phase != tc.wantPhase {
@@ -730,6 +861,9 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			s.rest()
 			s.clear()
 			s.quiet()
+			if tc.gone {
+				return
+			}
 			edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
 			if got := s.released(); got != wholeRelease {
 				t.Error(got)

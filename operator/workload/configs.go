@@ -189,9 +189,10 @@ func Shared(config client.Object) bool {
 		return false
 	case corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken:
 		return true // issued for one name; a copy is invalid
-	default:
-		return secret.Annotations[v1beta1.ConfigTrackingAnnotation] != v1beta1.ConfigTrackingEnabled
+	case corev1.SecretTypeDockercfg, corev1.SecretTypeDockerConfigJson:
+	default: // somebody's own type, whose controller would take the copy for one of its own
 	}
+	return secret.Annotations[v1beta1.ConfigTrackingAnnotation] != v1beta1.ConfigTrackingEnabled
 }
 
 // configFormat names the way hashes of configs are computed. It changes with
