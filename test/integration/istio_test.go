@@ -140,7 +140,7 @@ func testIstioAdoption(t *testing.T, e *environment) {
 			service: v1beta1.CanaryService{Delegation: true},
 			spec:    `{"http":[{"route":[{"destination":{"host":"podinfo"}}]}]}`, want: `{"hosts":[],"gateways":[]}`,
 		},
-		"empty": {spec: `{}`, want: `{"hosts":["podinfo"],"gateways":["mesh"]}`},
+		"empty": {spec: `{}`, want: `{"hosts":["podinfo"],"gateways":["mesh"]}`, wantBack: `{"hosts":[]}`},
 		"Flagger's": {
 			spec: taken, annotations: map[string]string{"flagger.kubernetes.io/original-configuration": everything},
 			want:     `{"hosts":["old.example.com","podinfo"],"gateways":["old"]}`,
