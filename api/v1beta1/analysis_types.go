@@ -96,7 +96,7 @@ type SessionAffinity struct {
 	// +kubebuilder:validation:MaxLength=253
 	CookieName string `json:"cookieName"`
 
-	// PrimaryCookieName is the name of the cookie that marks users of the primary. Empty means that they are not marked.
+	// PrimaryCookieName is the name of the cookie that marks users of the primary. Empty means cookieName-primary.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PrimaryCookieName string `json:"primaryCookieName,omitempty"`
@@ -119,7 +119,7 @@ type SessionAffinity struct {
 	// +optional
 	Partitioned bool `json:"partitioned,omitempty"`
 
-	// Path attribute of the cookie.
+	// Path attribute of the cookie. Empty means /.
 	// +optional
 	Path string `json:"path,omitempty"`
 
