@@ -155,9 +155,10 @@ func sidecarRoutes(ctx context.Context, namespace string) ([]string, error) {
 func (r envoyRoute) String() string {
 	words := []string{}
 	for _, h := range r.Match.Headers {
-		word := h.Name + "~" + h.StringMatch.SafeRegex.Regex
+		name := strings.ToLower(h.Name) // as Envoy reads it
+		word := name + "~" + h.StringMatch.SafeRegex.Regex
 		if h.StringMatch.Exact != "" {
-			word = h.Name + "=" + h.StringMatch.Exact
+			word = name + "=" + h.StringMatch.Exact
 		}
 		words = append(words, word)
 	}
@@ -181,8 +182,11 @@ func (r envoyRoute) destinations() string {
 		}
 		parts = append(parts, part)
 	}
-	if len(parts) == 0 {
+	switch len(parts) {
+	case 0:
 		return side(r.Route.Cluster)
+	case 1:
+		return strings.TrimSuffix(parts[0], " 100") // istiod leaves out what has weight 0
 	}
 	return strings.Join(parts, ", ")
 }
