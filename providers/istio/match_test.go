@@ -29,6 +29,8 @@ func TestBoth(t *testing.T) {
 		"other query":             {a: `[{queryParams: {v: {exact: "1"}}}]`, b: `[{queryParams: {v: {exact: "2"}}}]`},
 		"query that can't be":     {a: `[{queryParams: {v: {regex: "1"}}}]`, b: `[{queryParams: {v: {regex: "2"}}}]`, wantErr: true},
 		"a header twice":          {a: `[{headers: {x: {regex: a}}}]`, b: `[{headers: {x: {regex: b}}}]`, want: `[{headers: {x: {regex: a}, X: {regex: b}}}]`},
+		"a pseudo-header twice":   {a: `[{headers: {":path": {prefix: /a}}}]`, b: `[{headers: {":path": {prefix: /a/b}}}]`, want: `[{headers: {":path": {prefix: /a/b}}}]`},
+		"other pseudo-headers":    {a: `[{headers: {":path": {prefix: /a}}}]`, b: `[{headers: {":path": {prefix: /b}}}]`},
 		"a header without":        {a: `[{withoutHeaders: {x: {}}}]`, b: `[{headers: {y: {}}}]`, want: `[{withoutHeaders: {x: {}}, headers: {y: {}}}]`},
 		"labels":                  {a: `[{sourceLabels: {a: b}}]`, b: `[{sourceLabels: {c: d}}]`, want: `[{sourceLabels: {a: b, c: d}}]`},
 		"other label":             {a: `[{sourceLabels: {a: b}}]`, b: `[{sourceLabels: {a: c}}]`},
