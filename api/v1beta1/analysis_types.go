@@ -120,7 +120,7 @@ type SessionAffinity struct {
 	// +optional
 	Partitioned bool `json:"partitioned,omitempty"`
 
-	// Path attribute of the cookie.
+	// Path attribute of the cookie. Empty means /.
 	// +optional
 	Path string `json:"path,omitempty"`
 

@@ -30,7 +30,7 @@ func (i intent) options() []ssa.Option {
 // depends on, with whose the live object is and what the user has.
 func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 	c := route.Canary
-	key := fmt.Sprintf("%s %d %q %t %q", c.UID, c.Generation, fmt.Sprint(route.Traffic), len(i.object.GetOwnerReferences()) > 0, have.key())
+	key := fmt.Sprintf("%s %d %#v %t %q", c.UID, c.Generation, route.Traffic, len(i.object.GetOwnerReferences()) > 0, have.key())
 	return append(i.options(), ssa.Keyed(key))
 }
 

@@ -58,8 +58,12 @@ func intersect(a, b *networking.HTTPMatchRequest) (m *networking.HTTPMatchReques
 	if m.QueryParams, possible, err = narrowAll(a.QueryParams, b.QueryParams); err != nil || !possible {
 		return nil, false, err
 	}
-	m.Headers = everyHeader(a.Headers, b.Headers)
-	m.WithoutHeaders = everyHeader(a.WithoutHeaders, b.WithoutHeaders)
+	if m.Headers, possible, err = everyHeader(a.Headers, b.Headers); err != nil || !possible {
+		return nil, false, err
+	}
+	if m.WithoutHeaders, possible, err = everyHeader(a.WithoutHeaders, b.WithoutHeaders); err != nil || !possible {
+		return nil, false, err
+	}
 	return m, intersectSource(m, b), nil
 }
 
@@ -92,22 +96,28 @@ func intersectSource(m, b *networking.HTTPMatchRequest) bool {
 
 // everyHeader returns a map by which all of a and of b must hold. A header that
 // both name is there twice: names differ by case only, which makes them two
-// conditions on the same header.
-func everyHeader(a, b map[string]*networking.StringMatch) map[string]*networking.StringMatch {
-	out := maps.Clone(a)
+// conditions on the same header. Names that Istio reads itself have one case.
+func everyHeader(a, b map[string]*networking.StringMatch) (out map[string]*networking.StringMatch, possible bool, err error) {
+	if len(a)+len(b) == 0 {
+		return nil, true, nil
+	}
+	out = union(a, nil)
 	if out == nil {
 		out = map[string]*networking.StringMatch{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b)) {
-		if had, ok := out[name]; ok && proto.Equal(had, b[name]) {
-			continue
+		had, ok := out[name]
+		switch {
+		case ok && proto.Equal(had, b[name]):
+		case ok && strings.ContainsAny(name[:1], ":@"):
+			if out[name], possible, err = narrow("headers."+name, had, b[name]); err != nil || !possible {
+				return nil, false, err
+			}
+		default:
+			out[unused(out, name)] = b[name]
 		}
-		out[unused(out, name)] = b[name]
 	}
-	if len(out) == 0 {
-		return nil
-	}
-	return out
+	return out, true, nil
 }
 
 // unused is the header's name in a spelling that m does not have.

@@ -62,7 +62,11 @@ func (r *Router) restore(ctx context.Context, live *networkingv1.VirtualService,
 	if err != nil {
 		return err
 	}
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": users.Spec}}
+	spec := users.Spec
+	if len(spec) == 0 {
+		spec = map[string]any{"hosts": []any{}} // a spec of which nothing is left is null, which the server refuses
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	u.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("VirtualService"))
 	u.SetNamespace(live.Namespace)
 	u.SetName(live.Name)

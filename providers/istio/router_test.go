@@ -156,6 +156,11 @@ func TestObjectsWritten(t *testing.T) {
 				{destination: {host: podinfo-primary, port: {number: 9898}}, weight: 100},
 				{destination: {host: podinfo-canary, port: {number: 9898}}, weight: 0}]}]}`,
 		},
+		"tcp": {
+			service: func(s *v1beta1.CanaryService) { s.AppProtocol = "TCP" },
+			want: `{hosts: [podinfo], gateways: [mesh], tcp: [{route: [
+				{destination: {host: podinfo-primary}, weight: 100}, {destination: {host: podinfo-canary}, weight: 0}]}]}`,
+		},
 		"delegation": {
 			service: func(s *v1beta1.CanaryService) { s.Delegation = true },
 			want: `{hosts: [], gateways: [], http: [{route: [

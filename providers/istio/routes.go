@@ -307,14 +307,16 @@ func (b *builder) mirror(route *networking.HTTPRoute, t template) {
 
 // withHeader narrows ms to requests with the header.
 func withHeader(ms matches, name string, value *networking.StringMatch) matches {
-	condition := map[string]*networking.StringMatch{name: value}
 	if len(ms) == 0 {
-		return matches{{Headers: condition}}
+		ms = matches{{}}
 	}
 	out := make(matches, 0, len(ms))
 	for _, m := range ms {
 		m = proto.CloneOf(m)
-		m.Headers = everyHeader(m.Headers, condition)
+		headers := map[string]*networking.StringMatch{}
+		maps.Copy(headers, m.Headers)
+		headers[unused(headers, name)] = value
+		m.Headers = headers
 		out = append(out, m)
 	}
 	return out

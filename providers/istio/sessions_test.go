@@ -171,16 +171,16 @@ func TestSessionsKeepTheShare(t *testing.T) {
 			Primary: 100 - weight, Canary: weight,
 			Sessions: providers.Sessions{Canary: "c1", Primary: fmt.Sprintf("s%d", step), Raised: 10},
 		})
-		w.turn(t, routes, true)
+		w.turn(t, routes, w.users, true)
 		w.checkShare(t, weight, "before newcomers")
 		join(newcomers)
-		w.turn(t, routes, true)
+		w.turn(t, routes, w.users[len(w.users)-newcomers:], true)
 		w.checkShare(t, weight, "with newcomers")
 		w.checkWithoutJar(t, routes, weight)
 	}
 
 	ended := routesOf(t, c, providers.Traffic{Primary: 100, Sessions: providers.Sessions{Ended: "c1"}})
-	w.turn(t, ended, false)
+	w.turn(t, ended, w.users, false)
 	for _, u := range w.users {
 		if u.onCanary || u.jar["sluice"] == "c1" {
 			t.Fatalf("after the release a user is on the canary (%v) or keeps %v", u.onCanary, u.jar)
@@ -199,9 +199,9 @@ type walk struct {
 }
 
 // turn has each user make several requests, which all go to one version.
-func (w *walk) turn(t *testing.T, routes []*networking.HTTPRoute, growing bool) {
+func (w *walk) turn(t *testing.T, routes []*networking.HTTPRoute, users []*user, growing bool) {
 	t.Helper()
-	for _, u := range w.users {
+	for _, u := range users {
 		before := u.onCanary
 		for request := range 3 {
 			on := w.request(t, routes, u.jar)
@@ -230,7 +230,7 @@ func (w *walk) checkShare(t *testing.T, weight int32, when string) {
 // checkWithoutJar has clients that keep no cookies share out like requests without affinity.
 func (w *walk) checkWithoutJar(t *testing.T, routes []*networking.HTTPRoute, weight int32) {
 	t.Helper()
-	const n = 10000
+	const n = 5000
 	on := 0
 	for range n {
 		if w.request(t, routes, map[string]string{}) {

@@ -40,7 +40,7 @@ type environment struct {
 // TestOnCluster runs its parts in one cluster, which takes longer to come up
 // than any of them. The mesh is installed after the clients have been made.
 func TestOnCluster(t *testing.T) {
-	e := setUp(t)
+	e := setUp(t, cluster.Options{Progress: os.Stderr})
 	t.Run("istio is not installed", func(t *testing.T) { testIstioNotInstalled(t, e) })
 	istio, err := cluster.IstioCRDs(t.Context())
 	if err != nil {
@@ -54,8 +54,9 @@ func TestOnCluster(t *testing.T) {
 	t.Run("workloads", func(t *testing.T) { testWorkloads(t, e) })
 }
 
-func setUp(t *testing.T) *environment {
-	c, err := cluster.Start(t.Context(), cluster.Options{Progress: os.Stderr})
+func setUp(t *testing.T, options cluster.Options) *environment {
+	t.Helper()
+	c, err := cluster.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,6 +76,7 @@ func testIstio(t *testing.T, e *environment) {
 	})
 	t.Run("every field survives the server", func(t *testing.T) { testIstioFields(t, e) })
 	t.Run("a user's VirtualService", func(t *testing.T) { testIstioAdoption(t, e) })
+	t.Run("delegation", func(t *testing.T) { testIstioDelegation(t, e) })
 }
 
 // testIstioFields has everything that the spec can say, zeros among it, stored
@@ -114,52 +117,118 @@ func testIstioFields(t *testing.T, e *environment) {
 	}
 }
 
-// testIstioAdoption takes over a VirtualService of somebody else's, which stays
-// theirs, and gives it back.
+// testIstioAdoption takes over VirtualServices of somebody else's, which stay
+// theirs, and gives them back as they were (pain 20).
 func testIstioAdoption(t *testing.T, e *environment) {
+	const everything = `{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."],"http":[
+		{"match":[{"uri":{"prefix":"/admin"}}],"route":[{"destination":{"host":"admin"},"weight":0}]},
+		{"match":[{"port":80}],"redirect":{"scheme":"https"}},
+		{"name":"slow","match":[{"uri":{"prefix":"/slow"}}],"timeout":"1m30s","retries":{"attempts":0},
+		 "fault":{"delay":{"fixedDelay":"1s","percentage":{"value":0.5}}},"route":[{"destination":{"host":"podinfo"}}]},
+		{"corsPolicy":{"allowCredentials":false},"route":[{"destination":{"host":"podinfo","subset":"v1"},"weight":90},{"destination":{"host":"podinfo","subset":"v2"},"weight":10}]}]}`
+	taken := `{"hosts":["podinfo"],"gateways":["mesh"],"http":[{"route":[{"destination":{"host":"podinfo-primary"},"weight":100},{"destination":{"host":"podinfo-canary"},"weight":0}]}]}`
 	for name, tc := range map[string]struct {
-		service v1beta1.CanaryService
-		want    string // of the spec's beginning
+		service     v1beta1.CanaryService
+		spec        string
+		annotations map[string]string
+		want        string // of the spec's beginning while it is taken over
+		wantBack    string // spec, empty for what it was
 	}{
-		"plain":      {v1beta1.CanaryService{}, `{"hosts":["podinfo"],"gateways":["mesh"],"exportTo":["."]}`},
-		"delegation": {v1beta1.CanaryService{Delegation: true}, `{"hosts":[],"gateways":[],"exportTo":["."]}`},
+		"plain":      {spec: everything, want: `{"hosts":["old.example.com","podinfo"],"gateways":["old"],"exportTo":["."]}`},
+		"delegation": {service: v1beta1.CanaryService{Delegation: true}, spec: everything, want: `{"hosts":[],"gateways":[],"exportTo":["."]}`},
+		"delegate of the user's": {
+			service: v1beta1.CanaryService{Delegation: true},
+			spec:    `{"http":[{"route":[{"destination":{"host":"podinfo"}}]}]}`, want: `{"hosts":[],"gateways":[]}`,
+		},
+		"empty": {spec: `{}`, want: `{"hosts":["podinfo"],"gateways":["mesh"]}`, wantBack: `{"hosts":[]}`},
+		"Flagger's": {
+			spec: taken, annotations: map[string]string{"flagger.kubernetes.io/original-configuration": everything},
+			want:     `{"hosts":["old.example.com","podinfo"],"gateways":["old"]}`,
+			wantBack: strings.Replace(everything, `"exportTo":["."],`, "", 1),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			canary := e.canary(t, tc.service)
-			vs := &istionetworking.VirtualService{ObjectMeta: metav1.ObjectMeta{
-				Namespace: canary.Namespace, Name: app, Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
-			}}
-			if err := json.Unmarshal([]byte(`{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."],
-				"http":[{"route":[{"destination":{"host":"podinfo"}}]}]}`), &vs.Spec); err != nil {
-				t.Fatal(err)
-			}
-			e.create(t, vs)
-			e.cachedAs(t, vs)
-			c, _ := e.counting()
-			router := istio.New(c, ssa.New(c))
-			settle(t, router, route(canary, 10))
-
-			got := e.spec(t, "VirtualService", canary.Namespace, app)
-			delete(got, "http")
-			if d := cmp.Diff(object(t, tc.want), got); d != "" {
-				t.Errorf("(-want +got)\n%s", d)
-			}
+			u := &unstructured.Unstructured{Object: map[string]any{"spec": object(t, tc.spec)}}
+			u.SetGroupVersionKind(istionetworking.SchemeGroupVersion.WithKind("VirtualService"))
+			u.SetNamespace(canary.Namespace)
+			u.SetName(app)
+			u.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "Helm"})
+			u.SetAnnotations(union(tc.annotations, map[string]string{"note": "kept", "kustomize.toolkit.fluxcd.io/reconcile": "enabled"}))
+			e.create(t, u)
+			before := u.DeepCopy()
+			vs := &istionetworking.VirtualService{}
 			e.read(t, canary.Namespace, app, vs)
-			if vs.Labels["app.kubernetes.io/managed-by"] != "Helm" || len(vs.OwnerReferences) != 0 {
-				t.Errorf("it is no longer its user's: %+v", vs.ObjectMeta)
+			e.cachedAs(t, vs)
+			c, writes := e.counting()
+			router := istio.New(c, ssa.New(c))
+			saved := ""
+			for _, weight := range []int32{0, 10, 100} {
+				settle(t, router, route(canary, weight))
+				got := e.spec(t, "VirtualService", canary.Namespace, app)
+				delete(got, "http")
+				if d := cmp.Diff(object(t, tc.want), got); d != "" {
+					t.Errorf("(-want +got)\n%s", d)
+				}
+				e.read(t, canary.Namespace, app, vs)
+				if vs.Labels["app.kubernetes.io/managed-by"] != "Helm" || len(vs.OwnerReferences) != 0 {
+					t.Errorf("it is no longer its user's: %+v", vs.ObjectMeta)
+				}
+				if now := vs.Annotations["sluice.dev/original"]; now == "" || saved != "" && now != saved {
+					t.Errorf("the original became %q, was %q", now, saved)
+				}
+				saved = vs.Annotations["sluice.dev/original"]
+			}
+			settled := writes.Load()
+			settle(t, istio.New(c, ssa.New(c)), route(canary, 100))
+			if n := writes.Load() - settled; n != 0 {
+				t.Errorf("a new router wrote %d times", n)
 			}
 
 			deleted := canary.DeepCopy()
 			deleted.DeletionTimestamp = new(metav1.Now())
-			if err := router.Release(t.Context(), route(deleted, 0)); err != nil {
-				t.Fatal(err)
+			for range 2 {
+				if err := router.Release(t.Context(), route(deleted, 0)); err != nil {
+					t.Fatal(err)
+				}
 			}
-			e.read(t, canary.Namespace, app, vs)
-			if r := vs.Spec.Http[0].Route; len(r) != 1 || r[0].Destination.Host != app {
-				t.Errorf("released to %v", r)
+			e.read(t, canary.Namespace, app, u)
+			want := before.Object["spec"]
+			if tc.wantBack != "" {
+				want = object(t, tc.wantBack)
+			}
+			if d := cmp.Diff(object(t, string(encode(t, want))), e.spec(t, "VirtualService", canary.Namespace, app)); d != "" {
+				t.Errorf("given back (-want +got)\n%s", d)
+			}
+			if d := cmp.Diff([]any{before.GetLabels(), before.GetAnnotations()}, []any{u.GetLabels(), u.GetAnnotations()}); d != "" {
+				t.Errorf("given back (-want +got)\n%s", d)
 			}
 		})
 	}
+}
+
+// testIstioDelegation switches delegation on and off in a VirtualService of ours:
+// the hosts and gateways of before are gone, and back.
+func testIstioDelegation(t *testing.T, e *environment) {
+	canary := e.canary(t, v1beta1.CanaryService{})
+	c, _ := e.counting()
+	router := istio.New(c, ssa.New(c))
+	for i, delegation := range []bool{false, true, false} {
+		canary.Spec.Service.Delegation, canary.Generation = delegation, int64(i+1)
+		settle(t, router, route(canary, 10))
+		got := e.spec(t, "VirtualService", canary.Namespace, app)
+		delete(got, "http")
+		want := map[bool]string{false: `{"hosts":["podinfo"],"gateways":["mesh"]}`, true: `{"hosts":[],"gateways":[]}`}[delegation]
+		if d := cmp.Diff(object(t, want), got); d != "" {
+			t.Errorf("delegation %v (-want +got)\n%s", delegation, d)
+		}
+	}
+}
+
+func union(a, b map[string]string) map[string]string {
+	out := maps.Clone(b)
+	maps.Copy(out, a)
+	return out
 }
 
 // settle applies until the router observes it.

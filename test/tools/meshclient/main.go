@@ -2,6 +2,8 @@
 // at a steady rate. It is its own data plane: gRPC's xDS resolver asks istiod
 // for routes and endpoints and obeys them, as a sidecar would. What it really
 // saw is published as Istio's metrics at /metrics and as JSON at /report.
+//
+// "meshclient routes" prints what a sidecar would be told instead.
 package main
 
 import (
@@ -40,6 +42,13 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "routes" {
+		if err := printRoutes(context.Background(), os.Args[2:], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "meshclient:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.StringVar(&o.target, "target", "", "service to call, HOST:PORT, as in podinfo.test.svc.cluster.local:9999")
 	flag.Float64Var(&o.rate, "rate", 100, "requests a second")
