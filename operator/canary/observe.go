@@ -136,6 +136,33 @@ func older(a, b *v1beta1.Canary) bool {
 	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
+func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
+	if w.target == nil {
+		return nil
+	}
+	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
+	if err != nil {
+		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	for _, s := range services.All() {
+		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
+		if err != nil {
+			return err
+		}
+		if live == nil {
+			continue
+		}
+		if err := conflict(w.Canary, live, "Service"); err != nil {
+			return err
+		}
+		if !metav1.IsControlledBy(live, w.Canary) {
+			s.OwnerReferences = nil // it was there before the Canary and stays when that goes
+		}
+	}
+	w.services = services
+	return nil
+}
+
 // conflict refuses objects that another object's controller takes care of.
 func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
 	if owner := metav1.GetControllerOf(o); owner != nil && owner.UID != c.UID {

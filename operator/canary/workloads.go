@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -218,34 +217,5 @@ func (k *kindWatches) watch(o client.Object) error {
 		return err
 	}
 	k.watched[kind] = true
-	return nil
-}
-
-// observeServices builds the Services that are wanted, and looks whose those are
-// that are there.
-func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
-	if w.target == nil {
-		return nil
-	}
-	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
-	if err != nil {
-		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
-	}
-	for _, s := range services.All() {
-		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
-		if err != nil {
-			return err
-		}
-		if live == nil {
-			continue
-		}
-		if err := conflict(w.Canary, live, "Service"); err != nil {
-			return err
-		}
-		if !metav1.IsControlledBy(live, w.Canary) {
-			s.OwnerReferences = nil // it was there before the Canary and stays when that goes
-		}
-	}
-	w.services = services
 	return nil
 }
