@@ -462,6 +462,29 @@ func TestConfigThatTheTargetUsesNoMore(t *testing.T) {
 	}
 }
 
+// Pods of the old primary may start again until the last of them is gone.
+func TestCopyStaysUntilThePrimaryIsReplaced(t *testing.T) {
+	s := newTracking(t)
+	edit(s.scene, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].EnvFrom = nil })
+	for range 100 {
+		result := s.mustTurn()
+		if len(s.primaryUses()) == 0 {
+			break
+		}
+		if checked, changed := s.awaitChecks(), s.rollOut(); !checked && !changed && result.RequeueAfter > 0 {
+			s.wait(result)
+		}
+	}
+	s.mustTurn()
+	if !s.exists("app-primary", &corev1.Secret{}) || !s.exists("app-primary", &corev1.ConfigMap{}) || len(s.primaryUses()) > 0 {
+		t.Errorf("phase %s, the primary uses %v, a copy is gone", s.now().Status.Phase, s.primaryUses())
+	}
+	s.rest()
+	if s.exists("app-primary", &corev1.Secret{}) {
+		t.Error("the copy is left")
+	}
+}
+
 func TestOptionalConfig(t *testing.T) {
 	target := using(newTarget(), appConfig)
 	target.Spec.Template.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Optional = new(true)

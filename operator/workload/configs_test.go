@@ -126,6 +126,8 @@ func TestReferencesOfManyPlaces(t *testing.T) {
 	places["image pull secret"].add(&template.Spec, "both", nil)
 	places["envFrom, ConfigMap"].add(&template.Spec, "needed once", new(true))
 	places["volume, ConfigMap"].add(&template.Spec, "needed once", nil)
+	places["envFrom, ConfigMap"].add(&template.Spec, "needed first", nil)
+	places["volume, ConfigMap"].add(&template.Spec, "needed first", new(true))
 	places["volume, ConfigMap"].add(&template.Spec, "", nil)
 	template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{
 		CSI: &corev1.CSIVolumeSource{NodePublishSecretRef: &corev1.LocalObjectReference{Name: "of the storage"}},
@@ -134,6 +136,7 @@ func TestReferencesOfManyPlaces(t *testing.T) {
 		EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: local("of a debugger")}}},
 	}}}
 	want := []workload.Reference{
+		{ConfigRef: workload.ConfigRef{Kind: workload.ConfigMap, Name: "needed first"}},
 		{ConfigRef: workload.ConfigRef{Kind: workload.ConfigMap, Name: "needed once"}},
 		{ConfigRef: workload.ConfigRef{Kind: workload.Secret, Name: "both"}, Optional: true},
 	}

@@ -183,6 +183,7 @@ func (s *configStory) shared(t *testing.T) {
 	c := s.canary()
 	second := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "second"}, Spec: *c.Spec.DeepCopy()}
 	second.Spec.TargetRef.Name = "second"
+	second.SetGroupVersionKind(v1beta1.GroupVersion.WithKind("Canary"))
 	second.Spec.SkipAnalysis = true
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(second)
 	s.must(err)
