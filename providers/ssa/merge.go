@@ -13,8 +13,9 @@ import (
 // patch, in which null removes a field, whoever set it: that is what
 // ApplyPartial can't. It is for a patch that live, the object as the cache has
 // it, still lacks; it is sent unless the cache has yet to show that we sent it
-// before. The patch gets the UID of live, so that one made anew is left alone
-// (the error is then a conflict). Don't use ApplyPartial on the same object.
+// before. The patch gets the UID of live, which can't be changed, so that the
+// server refuses it as invalid for an object that was made anew. Don't use
+// ApplyPartial on the same object.
 func (a *Applier) Merge(ctx context.Context, patch map[string]any, live client.Object) error {
 	gvk, err := a.client.GroupVersionKindFor(live)
 	if err != nil {

@@ -188,7 +188,7 @@ func testSleep(t *testing.T, e *environment) {
 	}
 	anew := target.DeepCopyObject().(client.Object)
 	anew.SetUID("another")
-	if err := applier.Merge(t.Context(), map[string]any{"spec": workload.Scale(target, 0)}, anew); !apierrors.IsConflict(err) {
+	if err := applier.Merge(t.Context(), map[string]any{"spec": workload.Scale(target, 0)}, anew); !apierrors.IsInvalid(err) {
 		t.Errorf("merge into an object that was made anew: %v", err)
 	}
 }
