@@ -50,7 +50,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.leaderElectionSpace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the leader's lease")
 	f.Var((*list)(&o.objects.SelectorLabels), "selector-labels", "labels, comma separated, that may tell a primary's pods from its target's")
 	f.Var((*list)(&o.objects.IncludeLabelPrefixes), "include-label-prefix", "prefixes, comma separated, of labels and annotations that a primary carries like its target; * for all")
-	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: off, report, or copy, which also allows spec.coverage.mode Copy")
+	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -64,8 +64,8 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 		return o, fmt.Errorf("-threadiness: %d is not 1 or more", o.workers)
 	case o.checksConcurrency < 1:
 		return o, fmt.Errorf("-checks-concurrency: %d is not 1 or more", o.checksConcurrency)
-	case o.coverage != coverageOff && o.coverage != coverageReport && o.coverage != coverageCopy:
-		return o, fmt.Errorf("-coverage: %q is none of %s, %s, %s", o.coverage, coverageOff, coverageReport, coverageCopy)
+	case o.coverage != coverageNone && o.coverage != coverageReport && o.coverage != coverageCopy:
+		return o, fmt.Errorf("-coverage: %q is none of %s, %s, %s", o.coverage, coverageNone, coverageReport, coverageCopy)
 	case len(o.objects.SelectorLabels) == 0:
 		return o, fmt.Errorf("-selector-labels: at least one label is needed")
 	}
@@ -74,7 +74,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 
 // Values of -coverage.
 const (
-	coverageOff    = "off"
+	coverageNone   = "none"
 	coverageReport = "report"
 	coverageCopy   = "copy"
 )

@@ -83,7 +83,7 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"no workers":           {[]string{"-threadiness=0"}, "-threadiness: 0"},
 		"no checks":            {[]string{"-checks-concurrency=0"}, "-checks-concurrency: 0"},
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
-		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of off, report, copy`},
+		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of none, report, copy`},
 		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
 	} {
 		t.Run(name, func(t *testing.T) {

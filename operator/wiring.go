@@ -102,7 +102,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 
 // newCoverage is nil where what selects pods by label is not looked at.
 func newCoverage(o options) *canary.Coverage {
-	if o.coverage == coverageOff {
+	if o.coverage == coverageNone {
 		return nil
 	}
 	return &canary.Coverage{Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace}

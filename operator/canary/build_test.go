@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -87,6 +88,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithStatusSubresource(&v1beta1.Canary{}, &appsv1.Deployment{}).
 		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
 		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
+		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")

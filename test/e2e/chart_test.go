@@ -58,6 +58,10 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "namespace=shop", want: []string{"-namespace=shop", "kind: Role\n"}, not: []string{"kind: ClusterRole"}},
 		{set: "leaderElection.enabled=true", want: []string{"replicas: 2", "-leader-election-namespace=" + releaseNamespace, "name: sluice-leases"}},
 		{set: "rbac.create=false", not: []string{"kind: ClusterRole", "kind: Role"}},
+		{set: "coverage=report", want: []string{"-coverage=report", "[networkpolicies]\n    verbs: [get, list, watch]\n"}},
+		{set: "coverage=copy", want: []string{"-coverage=copy", "[networkpolicies]\n    verbs: [get, list, watch, create, patch, delete]\n"}},
+		{set: "coverage=none", want: []string{"-coverage=none"}, not: []string{"networkpolicies"}},
+		{set: "istioRootNamespace=mesh", want: []string{"-istio-root-namespace=mesh"}},
 		{set: "podMonitor.enabled=true", want: []string{"kind: PodMonitor"}},
 	} {
 		out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--set", tc.set)

@@ -68,12 +68,41 @@ rules:
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
+  {{- include "sluice.coverageRules" . | nindent 2 }}
   # A look at whether Flagger is at work.
   - apiGroups: [coordination.k8s.io]
     resources: [leases]
     resourceNames: [flagger-leader-election]
     verbs: [list]
   {{- include "sluice.eventRule" . | nindent 2 }}
+{{- end -}}
+
+{{/* What selects pods by label: to be read, and to be copied for primaries where the coverage value says so. */}}
+{{- define "sluice.coverageRules" -}}
+{{- if ne .Values.coverage "none" -}}
+{{- $verbs := ternary "[get, list, watch, create, patch, delete]" "[get, list, watch]" (eq .Values.coverage "copy") -}}
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: {{ $verbs }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [security.istio.io]
+  resources: [authorizationpolicies, peerauthentications, requestauthentications]
+  verbs: {{ $verbs }}
+- apiGroups: [networking.istio.io]
+  resources: [envoyfilters, sidecars]
+  verbs: {{ $verbs }}
+- apiGroups: [telemetry.istio.io]
+  resources: [telemetries]
+  verbs: {{ $verbs }}
+- apiGroups: [policy.linkerd.io]
+  resources: [servers]
+  verbs: [get, list, watch]
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors, podmonitors]
+  verbs: {{ $verbs }}
+{{- end -}}
 {{- end -}}
 
 {{- define "sluice.eventRule" -}}

@@ -1,0 +1,315 @@
+package canary
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/coverage"
+)
+
+var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
+
+// newBudget is one for the pods with a value of the label app.
+func newBudget(name, app string) *policyv1.PodDisruptionBudget {
+	return &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, Labels: map[string]string{"team": "shop", "app.kubernetes.io/instance": "shop"}},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: new(intstr.FromInt32(1)),
+			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}},
+		},
+	}
+}
+
+// covering has the scene look at budgets.
+func (s *scene) covering(copies bool) *scene {
+	s.reconciler.Coverage = &Coverage{Copies: copies, RootNamespace: "istio-system", reader: s.api}
+	s.reconciler.Coverage.add(watched{GroupVersionKind: budgets, hasSynced: func() bool { return true }})
+	return s
+}
+
+func copying(c canaryOf) *v1beta1.Canary {
+	return c.with(func(s *v1beta1.CanarySpec) { s.Coverage = &v1beta1.CoverageSpec{Mode: v1beta1.CoverageCopy} }).Canary
+}
+
+// budget is name and selected app of each budget.
+func (s *scene) budgets() []string {
+	s.t.Helper()
+	var list policyv1.PodDisruptionBudgetList
+	if err := s.api.List(s.t.Context(), &list); err != nil {
+		s.t.Fatal(err)
+	}
+	var out []string
+	for _, b := range list.Items {
+		out = append(out, b.Name+" "+b.Spec.Selector.MatchLabels["app"]+" "+b.Spec.MinAvailable.String())
+	}
+	return out
+}
+
+func (s *scene) budget(name string) *policyv1.PodDisruptionBudget {
+	s.t.Helper()
+	b := &policyv1.PodDisruptionBudget{}
+	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: "test", Name: name}, b); err != nil {
+		s.t.Fatal(err)
+	}
+	return b
+}
+
+func TestCoverageIsReported(t *testing.T) {
+	s := newScene(t, newCanary("podinfo").Canary, newTarget(), newBudget("web", "podinfo")).covering(false)
+	s.rollOut()
+	s.rest()
+	if got, want := s.condition(v1beta1.ConditionCovered), "False NotCovered"; got != want {
+		t.Errorf("Covered is %s, want %s", got, want)
+	}
+	told := s.told()
+	if !slices.ContainsFunc(told, func(e string) bool {
+		return strings.HasPrefix(e, "Warning NotCovered ") && strings.HasSuffix(e, ": PodDisruptionBudget web (app=podinfo)")
+	}) {
+		t.Errorf("no event names the budget: %q", told)
+	}
+	if diff := cmp.Diff([]string{"web podinfo 1"}, s.budgets()); diff != "" {
+		t.Errorf("budgets (-want +got)\n%s", diff)
+	}
+	s.writes = nil
+	for range 5 {
+		s.mustTurn()
+	}
+	if len(s.writes) > 0 || len(s.told()) > 0 {
+		t.Errorf("at rest it writes %v", s.writes)
+	}
+
+	edit(s, s.budget("web"), func(b *policyv1.PodDisruptionBudget) { b.Spec.Selector.MatchLabels = map[string]string{} })
+	s.rest()
+	if got, want := s.condition(v1beta1.ConditionCovered), "True Covered"; got != want {
+		t.Errorf("after the mending Covered is %s, want %s", got, want)
+	}
+	if diff := cmp.Diff([]string{"Normal Covered"}, reasons(s.told())); diff != "" {
+		t.Errorf("events (-want +got)\n%s", diff)
+	}
+}
+
+func TestCoverageCopies(t *testing.T) {
+	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo")).covering(true)
+	s.rollOut()
+	s.rest()
+	if diff := cmp.Diff([]string{"web podinfo 1", "web-primary podinfo-primary 1"}, s.budgets()); diff != "" {
+		t.Fatalf("budgets (-want +got)\n%s", diff)
+	}
+	worldWrites := s.worldWrites()
+	if worldWrites[0] != "apply PodDisruptionBudget web-primary" {
+		t.Errorf("the copy was not written before all else: %v", worldWrites)
+	}
+	if got, want := s.condition(v1beta1.ConditionCovered), "True Covered"; got != want {
+		t.Errorf("Covered is %s, want %s", got, want)
+	}
+	b := s.budget("web-primary")
+	if !metav1.IsControlledBy(b, s.now()) || b.Labels["team"] != "shop" || b.Labels["app.kubernetes.io/instance"] != "" {
+		t.Errorf("the copy has %+v", b.ObjectMeta)
+	}
+	s.writes = nil
+	for range 5 {
+		s.mustTurn()
+	}
+	if len(s.writes) > 0 {
+		t.Errorf("at rest it writes %v", s.writes)
+	}
+
+	edit(s, s.budget("web"), func(b *policyv1.PodDisruptionBudget) { b.Spec.MinAvailable = new(intstr.FromInt32(2)) })
+	s.rest()
+	if diff := cmp.Diff([]string{"web podinfo 2", "web-primary podinfo-primary 2"}, s.budgets()); diff != "" {
+		t.Errorf("after an edit of the original (-want +got)\n%s", diff)
+	}
+	edit(s, s.budget("web-primary"), func(b *policyv1.PodDisruptionBudget) { b.Spec.MinAvailable = new(intstr.FromInt32(9)) })
+	s.rest()
+	if diff := cmp.Diff([]string{"web podinfo 2", "web-primary podinfo-primary 2"}, s.budgets()); diff != "" {
+		t.Errorf("after an edit of the copy (-want +got)\n%s", diff)
+	}
+	edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.Coverage.Mode = v1beta1.CoverageReport })
+	s.rest()
+	if diff := cmp.Diff([]string{"web podinfo 2"}, s.budgets()); diff != "" {
+		t.Errorf("after the mode was set back (-want +got)\n%s", diff)
+	}
+	edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.Coverage.Mode = v1beta1.CoverageCopy })
+	s.rest()
+	if err := s.api.Delete(t.Context(), s.budget("web")); err != nil {
+		t.Fatal(err)
+	}
+	s.rest()
+	if got := s.budgets(); got != nil {
+		t.Errorf("after the original was deleted: %v", got)
+	}
+}
+
+// TestCoverageKeepsOthers has a budget of somebody else's in the place of the
+// copy.
+func TestCoverageKeepsOthers(t *testing.T) {
+	foreign := newBudget("web-primary", "podinfo-primary")
+	foreign.Spec.MinAvailable = new(intstr.FromInt32(7))
+	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo"), foreign).covering(true)
+	s.rollOut()
+	s.rest()
+	if diff := cmp.Diff([]string{"web podinfo 1", "web-primary podinfo-primary 7"}, s.budgets()); diff != "" {
+		t.Errorf("budgets (-want +got)\n%s", diff)
+	}
+	status := s.now().Status
+	c := status.GetCondition(v1beta1.ConditionCovered)
+	if c == nil || c.Status != corev1.ConditionFalse || !strings.Contains(c.Message, "web-primary is somebody else's") {
+		t.Errorf("Covered is %+v", c)
+	}
+}
+
+func TestCoverageIsNotAllowed(t *testing.T) {
+	for name, set := range map[string]func(*scene){
+		"off":    func(*scene) {},
+		"report": func(s *scene) { s.covering(false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo"))
+			set(s)
+			s.mustTurn()
+			s.mustTurn()
+			if got, want := s.condition(v1beta1.ConditionStalled), "True InvalidSpec"; got != want {
+				t.Errorf("Stalled is %s, want %s", got, want)
+			}
+			if got := s.worldWrites(); len(got) > 0 {
+				t.Errorf("it wrote %v", got)
+			}
+		})
+	}
+}
+
+// TestCoverageBeforeTraffic: a primary gets no traffic while its copies can't
+// be written or what they are copies of is not read; one that serves goes on.
+func TestCoverageBeforeTraffic(t *testing.T) {
+	forbid := func(kind string) error {
+		if kind != "PodDisruptionBudget" {
+			return nil
+		}
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "poddisruptionbudgets"}, "web-primary", errors.New("no right"))
+	}
+	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo")).covering(true)
+	s.rollOut()
+	s.applyError = forbid
+	for range 5 {
+		_, err := s.turn()
+		s.rollOut()
+		if len(s.writes) > 3 && !apierrors.IsForbidden(err) {
+			t.Errorf("got error %v", err)
+		}
+	}
+	if got := s.router.Applied(); len(got) > 0 {
+		t.Errorf("traffic went to a primary that is not covered: %v", got)
+	}
+	if got, want := s.condition(v1beta1.ConditionReady), "False ApplyFailed"; got != want {
+		t.Errorf("Ready is %s, want %s", got, want)
+	}
+
+	s.applyError = nil
+	synced := false
+	s.reconciler.Coverage.add(watched{GroupVersionKind: schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}, hasSynced: func() bool { return synced }})
+	if _, err := s.turn(); err == nil {
+		t.Error("what selects pods is not read, and the turn went on")
+	}
+	if got := s.router.Applied(); len(got) > 0 {
+		t.Errorf("traffic went to a primary of which it is not known what covers it: %v", got)
+	}
+	s.reconciler.Coverage.watched = s.reconciler.Coverage.watched[:1]
+	s.rest()
+	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
+		t.Fatalf("phase %s", phase)
+	}
+
+	s.applyError = forbid
+	edit(s, s.budget("web"), func(b *policyv1.PodDisruptionBudget) { b.Spec.MinAvailable = new(intstr.FromInt32(2)) })
+	s.release("podinfo:2")
+	for range 5 {
+		if _, err := s.turn(); err != nil && !apierrors.IsForbidden(err) {
+			t.Fatal(err)
+		}
+		s.rollOut()
+	}
+	if got := s.now().Status.CanaryWeight; got != 20 {
+		t.Errorf("a copy that can't be written holds up the release at %d%%", got)
+	}
+}
+
+func TestConcerned(t *testing.T) {
+	other := newCanary("other").with(func(c *v1beta1.CanarySpec) { c.TargetRef.Name = "other" })
+	elsewhere := newCanary("podinfo")
+	elsewhere.Namespace = "shop"
+	target := newTarget()
+	target.Namespace = "shop"
+	noTarget := newCanary("no-target").with(func(c *v1beta1.CanarySpec) { c.TargetRef.Name = "missing" })
+	noLabel := newCanary("no-label").with(func(c *v1beta1.CanarySpec) { c.TargetRef.Name = "no-label" })
+	unlabelled := newTarget()
+	unlabelled.Name, unlabelled.Spec.Selector = "no-label", &metav1.LabelSelector{MatchLabels: map[string]string{"id": "5"}}
+	otherTarget := newTarget()
+	otherTarget.Name, otherTarget.Spec.Selector.MatchLabels, otherTarget.Spec.Template.Labels = "other", map[string]string{"app": "other"}, map[string]string{"app": "other"}
+	objects := []client.Object{newCanary("podinfo").Canary, other.Canary, elsewhere.Canary, noTarget.Canary, noLabel.Canary, newTarget(), target, otherTarget, unlabelled}
+	s := newScene(t, objects...).covering(true)
+	for name, tc := range map[string]struct {
+		object *unstructured.Unstructured
+		want   []string
+	}{
+		"pods of one":    {selecting(serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "podinfo"}}})), []string{"test/podinfo"}},
+		"pods of nobody": {selecting(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "x"}}}), nil},
+		"pods everywhere": {&unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": map[string]any{"namespace": "mon", "name": "web"},
+			"spec": map[string]any{"namespaceSelector": map[string]any{"any": true}, "selector": map[string]any{"matchLabels": map[string]any{"app": "podinfo"}}},
+		}}, []string{"shop/podinfo", "test/podinfo"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys, err := s.reconciler.concerned(t.Context(), tc.object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, k := range keys {
+				got = append(got, k.String())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestChanged(t *testing.T) {
+	of := func(change func(*unstructured.Unstructured)) *unstructured.Unstructured {
+		u := serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "x"}}})
+		change(u)
+		return u
+	}
+	for name, tc := range map[string]struct {
+		after *unstructured.Unstructured
+		want  bool
+	}{
+		"nothing": {of(func(*unstructured.Unstructured) {}), false},
+		"status":  {of(func(u *unstructured.Unstructured) { u.SetResourceVersion("5"); u.Object["status"] = "x" }), false},
+		"spec":    {of(func(u *unstructured.Unstructured) { u.Object["spec"] = "x" }), true},
+		"label":   {of(func(u *unstructured.Unstructured) { u.SetLabels(map[string]string{"a": "b"}) }), true},
+		"annotation": {of(func(u *unstructured.Unstructured) {
+			u.SetAnnotations(map[string]string{coverage.Annotation: coverage.Disabled})
+		}), true},
+		"owner":   {of(func(u *unstructured.Unstructured) { u.SetOwnerReferences([]metav1.OwnerReference{{Name: "a"}}) }), true},
+		"unknown": {selecting(&appsv1.Deployment{}), false},
+	} {
+		if got := changed(of(func(*unstructured.Unstructured) {}), tc.after); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
+}
