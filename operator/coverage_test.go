@@ -350,7 +350,7 @@ func testCoverageCopy(s *stage) {
 			continue
 		}
 		made := s.awaitCopy(o, each.copied)
-		if version(s.t, made) > version(s.t, route) {
+		if versionOf(s.t, made) > versionOf(s.t, route) {
 			s.t.Errorf("the copy of %s came after the route to what it covers", o.GetKind())
 		}
 		if owner := metav1.GetControllerOf(made); owner == nil || owner.Kind != "Canary" {
@@ -406,7 +406,7 @@ func testCoverageCopy(s *stage) {
 	s.awaitCovered(corev1.ConditionFalse, names, nil)
 }
 
-func version(t *testing.T, o client.Object) int {
+func versionOf(t *testing.T, o client.Object) int {
 	t.Helper()
 	v, err := strconv.Atoi(o.GetResourceVersion())
 	if err != nil {
