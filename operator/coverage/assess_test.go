@@ -146,6 +146,11 @@ func TestAssess(t *testing.T) {
 			"{podSelector: {}, ingress: [{ports: [{port: 1}], from: [{podSelector: {matchLabels: {app: podinfo}}}]}, {ports: [{port: 2}], from: [{podSelector: {matchLabels: {app: podinfo-primary}}}]}]}",
 			[]string{"NetworkPolicy db (ingress peer app=podinfo) | no copy: its rules name them as peers"},
 		},
+		"network policy with a rule for each, other directions": {
+			"NetworkPolicy db",
+			"{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: podinfo}}}]}], egress: [{to: [{podSelector: {matchLabels: {app: podinfo-primary}}}]}]}",
+			[]string{"NetworkPolicy db (ingress peer app=podinfo) | no copy: its rules name them as peers"},
+		},
 		"network policy of elsewhere with source in this namespace": {
 			"NetworkPolicy db/db",
 			"{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: test}}, podSelector: {matchLabels: {app: podinfo}}}]}]}",
@@ -388,6 +393,7 @@ func TestConcerns(t *testing.T) {
 		"others":                  {"PodDisruptionBudget web", "{selector: {matchLabels: {app: other}}}", false},
 		"elsewhere":               {"PodDisruptionBudget shop/web", "{selector: {matchLabels: {app: podinfo}}}", false},
 		"peers":                   {"NetworkPolicy db", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: podinfo}}}]}]}", true},
+		"what it names":           {"AuthorizationPolicy web", "{targetRefs: [{kind: Service, group: '', name: other}]}", false},
 		"a Service of the Canary": {"Service podinfo-web", "{selector: {app: podinfo-primary}}", false},
 		"another kind":            {"ConfigMap web", "{selector: {app: podinfo}}", false},
 	} {
