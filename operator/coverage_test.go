@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -80,6 +81,9 @@ var selectors = []struct{ manifest, told, copied string }{
 		"Service web (app=podinfo)", "",
 	},
 }
+
+// stageLimit is how long anything may take that takes a second.
+const stageLimit = time.Minute
 
 // stage is a namespace with the application, what selects its pods, and an
 // operator for the whole cluster.
@@ -177,7 +181,7 @@ func (s *stage) key(name string) client.ObjectKey {
 
 func (s *stage) await(what string, check func(context.Context) error) {
 	s.t.Helper()
-	if err := rig.Await(s.t.Context(), what, limit, check); err != nil {
+	if err := rig.Await(s.t.Context(), what, stageLimit, check); err != nil {
 		s.t.Fatal(err)
 	}
 }

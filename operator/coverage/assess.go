@@ -175,6 +175,9 @@ func (s Subject) labelled(set map[string]string, value string) labels.Set {
 // madeGood tells whether another object does for the primary's pods what o
 // does for the target's.
 func (s Subject) madeGood(k Kind, o *unstructured.Unstructured, others []*unstructured.Unstructured) bool {
+	if k.byName {
+		return false
+	}
 	var rest map[string]any
 	return slices.ContainsFunc(others, func(other *unstructured.Unstructured) bool {
 		if other == o || other.GroupVersionKind() != o.GroupVersionKind() || other.GetNamespace() != o.GetNamespace() {

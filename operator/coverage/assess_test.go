@@ -286,6 +286,12 @@ func TestAssessTogether(t *testing.T) {
 				"Service b (app=podinfo) | no copy: its clients call it by its name",
 			},
 		},
+		"a Service beside those of the Canary": {
+			objects: []*unstructured.Unstructured{
+				object(t, "Service podinfo-web", "{selector: {app: podinfo-primary}}"), object(t, "Service a", "{selector: {app: podinfo}}"),
+			},
+			want: []string{"Service a (app=podinfo) | no copy: its clients call it by its name"},
+		},
 		"with our copy": {
 			objects: []*unstructured.Unstructured{object(t, "PodDisruptionBudget web", one), ours(object(t, "PodDisruptionBudget web-primary", other))},
 			want:    []string{copied}, wantCopies: 1,

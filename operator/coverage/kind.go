@@ -28,6 +28,7 @@ type Kind struct {
 	peers      bool     // its rules select the pods at the other end
 	namespaces bool     // spec.namespaceSelector says where it selects
 	root       bool     // in Istio's root namespace it is for all namespaces
+	byName     bool     // it is known by its name, so that no other one stands in for it
 	uncopied   string   // why no copy is made, empty where one is
 }
 
@@ -37,7 +38,7 @@ func Kinds() []Kind { return slices.Clone(kinds) }
 var kinds = []Kind{
 	{
 		GroupKind: schema.GroupKind{Kind: "Service"}, Native: true,
-		selector: []string{"spec", "selector"}, plain: true, uncopied: "its clients call it by its name",
+		selector: []string{"spec", "selector"}, plain: true, byName: true, uncopied: "its clients call it by its name",
 	},
 	{
 		GroupKind: schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}, Native: true,
