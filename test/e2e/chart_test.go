@@ -139,7 +139,11 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: istio, Resource: "virtualservices"}, "get list watch create patch delete", true},
 		{right{Group: istio, Resource: "destinationrules"}, "get list watch create patch delete", true},
 		{right{Group: "events.k8s.io", Resource: "events"}, "create patch", true},
+		{right{Group: "policy", Resource: "poddisruptionbudgets"}, "get list watch", true},
+		{right{Group: "security.istio.io", Resource: "authorizationpolicies"}, "get list watch", true},
 
+		{right{Group: "policy", Resource: "poddisruptionbudgets"}, "create update patch delete", false},
+		{right{Group: "security.istio.io", Resource: "authorizationpolicies"}, "create update patch delete", false},
 		{right{Group: "flagger.app", Resource: "canaries"}, "create delete deletecollection", false},
 		{right{Group: "flagger.app", Resource: "metrictemplates"}, "create update patch delete", false},
 		{right{Group: "flagger.app", Resource: "alertproviders"}, "create update patch delete", false},
