@@ -164,7 +164,7 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "apps", Resource: "statefulsets"}, "get list create patch delete", false},
 		{right{Group: "apps", Resource: "daemonsets"}, "get list create patch delete", false},
 		{right{Group: istio, Resource: "gateways"}, "get list create patch delete", false},
-		{right{Group: istio, Resource: "envoyfilters"}, "get list create patch delete", false},
+		{right{Group: istio, Resource: "envoyfilters"}, "create patch delete", false},
 		{right{Group: "coordination.k8s.io", Resource: "leases"}, "list get create update delete", false},
 		{right{Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}, "get list create update patch delete bind escalate", false},
 		{right{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, "get list create update patch delete", false},
