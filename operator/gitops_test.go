@@ -73,7 +73,7 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	s.create(s.canary(v1beta1.CoverageReport))
 
 	// fight heals the target until nothing was to be healed for a while.
-	healed := 0
+	healed, last := 0, int64(0)
 	fight := func(quiet time.Duration) {
 		t.Helper()
 		rest := time.NewTimer(quiet)
@@ -82,9 +82,10 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 			select {
 			case e := <-seen.ResultChan():
 				d, ok := e.Object.(*appsv1.Deployment)
-				if !ok || d.Name != app || *d.Spec.Replicas != 0 {
-					continue
+				if !ok || d.Name != app || *d.Spec.Replicas != 0 || d.Generation == last {
+					continue // the last is one more status of what is healed already
 				}
+				last = d.Generation
 				healed++
 				if err := s.git(image); err != nil {
 					t.Fatal(err)
