@@ -145,6 +145,7 @@ func (s *releaseStory) slow(t *testing.T) {
 func (s *releaseStory) bad(version string, fault corev1.EnvVar, why string) cluster.Report {
 	t := s.app.t
 	t.Helper()
+	s.caller.awaitMore(100) // what the release before was asked last is counted by then
 	before, primary := s.caller.report(), get[appsv1.Deployment](s.app, primaryName)
 	h, err := s.Watch(t.Context())
 	s.must(err)
