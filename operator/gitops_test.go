@@ -25,9 +25,13 @@ import (
 )
 
 func testGitOps(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
-	writes := operate(t, c, "-coverage", "copy", "-include-label-prefix", "*")
-	t.Run("self-heal of replicas, pain 10", func(t *testing.T) { testSelfHeal(t, api, writes) })
-	t.Run("prune, pain 11", func(t *testing.T) { testPrune(t, api) })
+	t.Run("self-heal of replicas, pain 10", func(t *testing.T) {
+		testSelfHeal(t, api, operate(t, c, "-namespace", "self-heal"))
+	})
+	t.Run("prune, pain 11", func(t *testing.T) {
+		operate(t, c, "-namespace", "prune", "-coverage", "copy", "-include-label-prefix", "*")
+		testPrune(t, api)
+	})
 }
 
 // git applies the target as it is in Git, with replicas, by force.
