@@ -104,21 +104,25 @@ func (d *decider) advance() {
 }
 
 // initialize waits for the first primary and for the mesh to lead to it. Until
-// then the primary follows the target, so that a broken first version can be
-// mended by setting another.
+// the primary is ready it follows the target, so that a broken first version
+// can be mended by setting another.
 func (d *decider) initialize() {
 	if d.st.LastAppliedSpec == "" {
 		d.event(false, ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
 	}
 	d.st.Phase = v1beta1.PhaseInitializing
-	d.st.LastAppliedSpec = d.Target.Revision
+	first := d.Target.Revision
+	if d.Primary.Ready && d.Primary.Revision != "" {
+		first = d.Primary.Revision // it may serve already; what the target is now comes as a release
+	}
+	d.st.LastAppliedSpec = first
 	d.waiting = "waiting for " + d.Canary.PrimaryName() + " to serve"
 	since := d.st.LastTransitionTime.Time
 	if since.IsZero() {
 		since = d.Now
 	}
 	switch {
-	case !d.primaryCarries(d.Target.Revision):
+	case !d.primaryCarries(first):
 		d.blocked(since, "it is not yet a copy of "+d.target())
 	case !d.Primary.Ready:
 		d.blocked(since, d.Primary.Message)
@@ -129,7 +133,7 @@ func (d *decider) initialize() {
 		d.blocked(since, "the mesh does not show the route yet")
 	default:
 		d.st.Phase = v1beta1.PhaseInitialized
-		d.st.LastPromotedSpec = d.Target.Revision
+		d.st.LastPromotedSpec = first
 		d.event(false, ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
 	}
 }

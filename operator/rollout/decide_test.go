@@ -458,6 +458,14 @@ func TestDecide(t *testing.T) {
 			newScene().promoting(60, time.Second).targetAt(revB, 5).primaryAt(revB),
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
 		},
+		"a primary that is interrupted by its promotion serves nobody meanwhile": {
+			newScene().step(3, 60, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Primary.Interrupted = true }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonPromoting} }),
+		},
+		"a primary that is interrupted is promoted when its users are at the canary": {
+			newScene().promoting(100, time.Second).takeover().with(func(o *rollout.Observation) { o.Primary.Interrupted = true }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, 14*time.Second }),
+		},
 		// A/B testing
 		"A/B testing sends requests that match to the ready canary": {
 			newScene().iterations(3, true).step(0, 0, time.Second),
@@ -638,7 +646,7 @@ func TestDecide(t *testing.T) {
 		},
 		"pain 3: the canary's pods go when the drain delay has passed": {
 			newScene().phase(v1beta1.PhaseFailed).targetAt(revA, 2).with(func(o *rollout.Observation) { o.Route.Since = t0.Add(-drain) }),
-			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Primary, o.Replicas = revA, 0 }),
+			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Replicas = 0 }),
 		},
 		// Deletion
 		"pain 5: a deleted Canary wakes its target and takes no traffic from the primary": {

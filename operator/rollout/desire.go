@@ -14,21 +14,26 @@ func (d *decider) desire() {
 	want.Routed = true
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
-		want.PrimaryRevision = d.Target.Revision
-		want.Routed = d.primaryCarries(d.Target.Revision) && d.Primary.Ready
+		want.PrimaryRevision = d.st.LastAppliedSpec
+		want.Routed = d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
 	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
 		d.wakeTarget()
 	case v1beta1.PhaseWaitingPromotion:
 		d.wakeTarget()
 	case v1beta1.PhasePromoting:
-		// In blue/green the primary is not touched before its users are elsewhere.
-		if d.Route.InSync && want.Traffic == TrafficOf(d.Canary, &d.Canary.Status) || d.primaryCarries(d.st.LastAppliedSpec) {
+		if d.mayTouchPrimary() {
 			want.PrimaryRevision = d.st.LastAppliedSpec
 		}
 		d.wakeTarget()
 	case v1beta1.PhaseFinalising:
 		want.PrimaryRevision = d.promotedRevision()
-	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+	case v1beta1.PhaseFailed:
+		// The target is what has failed, even where the primary had that before.
+		if d.Target.Revision != d.st.LastAppliedSpec {
+			want.PrimaryRevision = d.promotedRevision()
+		}
+		d.drainTarget()
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
 		want.PrimaryRevision = d.promotedRevision()
 		d.drainTarget()
 	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
@@ -36,6 +41,16 @@ func (d *decider) desire() {
 	}
 	want.PrimaryFloor = PrimaryFloor(d.st.Phase, d.Primary, d.Target)
 	want.TargetPaused = PauseTarget(d.st.Phase, d.Target, *want)
+}
+
+// mayTouchPrimary is true when the mesh shows the traffic for the promotion:
+// in blue/green, and where the primary will be without a pod, its users are
+// elsewhere then. A primary that has the revision already is healed at any time.
+func (d *decider) mayTouchPrimary() bool {
+	if d.primaryCarries(d.st.LastAppliedSpec) {
+		return true
+	}
+	return d.Route.InSync && d.out.Desired.Traffic == TrafficOf(d.Canary, &d.Canary.Status) && (!d.Primary.Interrupted || d.canaryHasAll())
 }
 
 // promotedRevision is the revision that heals the primary: the promoted one,

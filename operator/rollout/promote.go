@@ -7,7 +7,8 @@ import (
 )
 
 // beginPromotion has the primary become what the canary was found good as. In
-// blue/green all users go to the canary first.
+// blue/green all users go to the canary first, and so they do where the primary
+// can't serve while it changes.
 func (d *decider) beginPromotion(because string) {
 	d.st.Phase = v1beta1.PhasePromoting
 	takeover := d.st.Step.Takeover
@@ -16,7 +17,12 @@ func (d *decider) beginPromotion(because string) {
 	if d.strategy() != v1beta1.StrategyWeighted {
 		d.st.Iterations = d.Canary.GetAnalysis().Iterations
 	}
-	if d.strategy() == v1beta1.StrategyBlueGreen && !d.Canary.Spec.SkipAnalysis && d.Target.Available > 0 {
+	switch {
+	case d.Target.Available == 0:
+	case d.Primary.Interrupted:
+		d.st.CanaryWeight, d.st.Step.Takeover = 100, true
+		what = "all traffic goes to the canary, as " + d.Canary.PrimaryName() + " will be without a pod for a moment; then " + what
+	case d.strategy() == v1beta1.StrategyBlueGreen && !d.Canary.Spec.SkipAnalysis:
 		d.st.CanaryWeight = 100
 		what = "all traffic goes to the canary; then " + what
 	}
@@ -47,6 +53,8 @@ func (d *decider) promote() {
 		// The canary was found good: it takes everything rather than let the
 		// primary's share fail.
 		d.takeOver("no pod of " + d.Canary.PrimaryName() + " is available during its promotion")
+	case d.Primary.Interrupted && !d.primaryCarries(d.st.LastAppliedSpec) && d.Target.Ready && !d.canaryHasAll():
+		d.takeOver(d.Canary.PrimaryName() + " will be without a pod for a moment")
 	case d.Target.Available == 0 && d.Primary.Available > 0 && d.st.CanaryWeight > 0:
 		d.st.CanaryWeight, d.st.Step.Takeover = 0, false
 		d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")

@@ -21,15 +21,16 @@ type world struct {
 	target  rollout.Workload
 	primary rollout.Workload
 
-	mesh      rollout.Traffic // what the mesh does
-	asked     rollout.Traffic // what was asked of it last
-	emergency bool            // the weight was raised as the primary could not serve
-	routed    bool            // whether it has a route at all
-	requests  int             // writes to the world and the status, for crashes
-	crashAt   int             // the write after which the operator stops; 0: none
-	actions   []rollout.Action
-	history   []int32
-	requeue   time.Duration
+	mesh        rollout.Traffic // what the mesh does
+	asked       rollout.Traffic // what was asked of it last
+	interrupted bool            // whether the primary is without a pod while it changes
+	emergency   bool            // the weight was raised as the primary could not serve
+	routed      bool            // whether it has a route at all
+	requests    int             // writes to the world and the status, for crashes
+	crashAt     int             // the write after which the operator stops; 0: none
+	actions     []rollout.Action
+	history     []int32
+	requeue     time.Duration
 
 	// What an operator keeps in memory, and loses in a crash.
 	since   time.Time
@@ -102,7 +103,13 @@ func (w *world) reconcile() {
 		return
 	}
 	if r := d.Desired.PrimaryRevision; r != "" && w.primary.Revision != r {
-		w.primary = rollout.Workload{Exists: true, Revision: r, Replicas: 2, Available: w.primary.Available}
+		if w.interrupted && w.primary.Exists {
+			if w.routed && w.mesh.Canary < 100 && w.primary.Ready && w.target.Available > 0 {
+				w.fail("invariant 1: a primary that is interrupted still has users")
+			}
+			w.primary.Available = 0
+		}
+		w.primary = rollout.Workload{Exists: true, Revision: r, Replicas: 2, Available: w.primary.Available, Interrupted: w.interrupted}
 		if w.crashed() {
 			return
 		}
@@ -132,10 +139,10 @@ func (w *world) reconcile() {
 func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	before, after := o.Canary.Status, d.Status
 	raised := after.CanaryWeight > before.CanaryWeight
-	// The canary may take everything where the primary has nothing to serve with, or did
-	// not get well by its promotion.
-	emergency := after.CanaryWeight == 100 && (o.Primary.Available == 0 || before.Phase == v1beta1.PhasePromoting && !o.Primary.Ready)
-	if takesOver := after.Step != nil && after.Step.Takeover && (before.Step == nil || !before.Step.Takeover); raised || takesOver {
+	// The canary may take everything where the primary has nothing to serve with, is
+	// about to have nothing, or did not get well by its promotion.
+	emergency := after.CanaryWeight == 100 && (o.Primary.Available == 0 || o.Primary.Interrupted && after.Phase == v1beta1.PhasePromoting || before.Phase == v1beta1.PhasePromoting && !o.Primary.Ready)
+	if takesOver := after.Step != nil && after.Step.Takeover && (before.Step == nil || !before.Step.Takeover); raised || takesOver || after.Phase == v1beta1.PhaseFailed && after.CanaryWeight == 100 {
 		w.emergency = emergency
 	}
 	switch {
@@ -207,7 +214,7 @@ func (w *world) settle() {
 	w.mesh = w.asked
 	w.target = ready(w.target.Revision, w.target.Replicas)
 	if w.primary.Exists {
-		w.primary = ready(w.primary.Revision, w.primary.Replicas)
+		w.primary = settled(w.primary)
 	}
 }
 
@@ -228,6 +235,7 @@ func TestSimulatedRollouts(t *testing.T) {
 		w := newWorld()
 		a := w.canary.Spec.Analysis
 		a.StepWeightPromotion = rapid.SampledFrom([]int32{0, 30}).Draw(t, "stepWeightPromotion")
+		w.interrupted = rapid.Bool().Draw(t, "interrupted")
 		a.Mirror = rapid.Bool().Draw(t, "mirror")
 		switch rapid.SampledFrom([]v1beta1.Strategy{v1beta1.StrategyWeighted, v1beta1.StrategyABTesting, v1beta1.StrategyBlueGreen}).Draw(t, "strategy") {
 		case v1beta1.StrategyABTesting:
@@ -307,7 +315,9 @@ func settled(w rollout.Workload) rollout.Workload {
 	if !w.Exists {
 		return w
 	}
-	return ready(w.Revision, w.Replicas)
+	out := ready(w.Revision, w.Replicas)
+	out.Interrupted = w.Interrupted
+	return out
 }
 
 // TestCrashAfterAnyWrite stops the operator after each write of a release in
