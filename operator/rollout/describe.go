@@ -174,10 +174,15 @@ func (d *decider) adoptRevision() {
 }
 
 // sameTarget tells whether the target is the object, of the generation, that
-// LastAppliedSpec was computed from.
+// LastAppliedSpec was computed from, or that one after the removal of its pods,
+// which was our own change.
 func (d *decider) sameTarget() bool {
-	known := d.st.AppliedTarget
-	return known != nil && known.UID != "" && known.UID == d.Target.UID && known.Generation == d.Target.Generation
+	known, is := d.st.AppliedTarget, d.Target
+	if known == nil || known.UID == "" || known.UID != is.UID {
+		return false
+	}
+	drained := d.st.DrainedGeneration > 0 && known.Generation == d.st.DrainedGeneration && is.Generation == known.Generation+1 && is.Replicas == 0
+	return known.Generation == is.Generation || drained
 }
 
 // rememberTarget notes which object LastAppliedSpec was computed from. Under
