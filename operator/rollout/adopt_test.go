@@ -83,6 +83,17 @@ func TestAdoptRevision(t *testing.T) {
 	}
 }
 
+// written is a scene whose status has been written as it is to be.
+func written(s *scene) *scene {
+	s.Canary.Status = rollout.Decide(s.Observation).Status
+	return s
+}
+
+func (s *scene) drained(generation int64) *scene {
+	s.Canary.Status.DrainedGeneration = generation
+	return s
+}
+
 func TestRememberTarget(t *testing.T) {
 	is := func(uid types.UID, generation int64) *v1beta1.AppliedTarget {
 		return &v1beta1.AppliedTarget{UID: uid, Generation: generation}
@@ -92,10 +103,12 @@ func TestRememberTarget(t *testing.T) {
 		want  *v1beta1.AppliedTarget
 	}{
 		"at rest":                        {newScene().as("t", 4), is("t", 4)},
-		"scaled at rest":                 {newScene().as("t", 5).applied("t", 4, revA), is("t", 5)},
+		"scaled at rest":                 {written(newScene()).as("t", 5).applied("t", 4, revA), is("t", 4)},
+		"scaled, and something is news":  {newScene().as("t", 5).applied("t", 4, revA), is("t", 5)},
+		"its pods were removed by us":    {newScene().drained(4).as("t", 5).applied("t", 4, revA), is("t", 4)},
 		"made anew":                      {newScene().as("u", 1).applied("t", 4, revA), is("u", 1)},
 		"a release begins":               {newScene().targetAt(revB, 0).as("t", 5).applied("t", 4, revA), is("t", 5)},
-		"scaled in mid-analysis":         {newScene().step(1, 20, time.Second).as("t", 6).applied("t", 5, revB), is("t", 5)},
+		"scaled in mid-analysis":         {written(newScene().step(1, 20, time.Second)).as("t", 6).applied("t", 5, revB), is("t", 5)},
 		"not yet known, in mid-analysis": {newScene().step(1, 20, time.Second).as("t", 6), is("t", 6)},
 		"a target without generations":   {newScene(), nil},
 	} {

@@ -34,6 +34,7 @@ func Decide(o Observation) Decision {
 		d.stamp()
 		d.desire()
 		d.describe()
+		d.rememberTarget()
 	}
 	d.out.Status = *d.st
 	return d.out

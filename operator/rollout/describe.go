@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +46,6 @@ const (
 
 // describe writes the conditions for where the rollout stands.
 func (d *decider) describe() {
-	d.rememberTarget()
 	phase := string(d.st.Phase)
 	switch d.st.Phase { //nolint:exhaustive // every other phase is on its way
 	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
@@ -185,15 +185,15 @@ func (d *decider) sameTarget() bool {
 	return known.Generation == is.Generation || drained
 }
 
-// rememberTarget notes which object LastAppliedSpec was computed from. Under
-// way, when scaling gives the target one generation after the other, that is
-// only noted with a new revision: it would be a write each time.
+// rememberTarget notes which object LastAppliedSpec was computed from. A new
+// generation of the same target is only noted along with something else: scaling
+// and annotations give it one after the other, and each would be a write.
 func (d *decider) rememberTarget() {
-	of := d.Target
+	of, known := d.Target, d.st.AppliedTarget
 	if !of.Exists || of.UID == "" || d.st.LastAppliedSpec != of.Revision || d.sameTarget() {
 		return
 	}
-	if d.running() && d.st.AppliedTarget != nil && d.st.LastAppliedSpec == d.Canary.Status.LastAppliedSpec {
+	if known != nil && known.UID == of.UID && reflect.DeepEqual(*d.st, d.Canary.Status) {
 		return
 	}
 	d.st.AppliedTarget = &v1beta1.AppliedTarget{UID: of.UID, Generation: of.Generation}
