@@ -158,9 +158,9 @@ func httpGet(ctx context.Context, url string) (string, error) {
 }
 
 // DeployPodinfo creates the application as it is before it has a Canary, and
-// waits until it is ready.
-func (r *Rig) DeployPodinfo(ctx context.Context) error {
-	if err := r.Create(ctx, "podinfo.yaml"); err != nil {
+// waits until it is ready. Each of edits may change its objects.
+func (r *Rig) DeployPodinfo(ctx context.Context, edits ...func(*unstructured.Unstructured)) error {
+	if err := r.Create(ctx, "podinfo.yaml", edits...); err != nil {
 		return err
 	}
 	return Await(ctx, "podinfo", time.Minute, func(ctx context.Context) error {
