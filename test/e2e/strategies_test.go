@@ -154,6 +154,7 @@ func (s *story) run() {
 	s.part("adoption", s.adoption)
 	s.part("good release", s.goodRelease)
 	s.part("bad release", s.badRelease)
+	s.part("set back", s.setBack)
 	s.part("deletion", s.deletion)
 }
 
@@ -263,6 +264,16 @@ func (s *story) badRelease() {
 	case s.harmed != nobody && canary.Failed == 0:
 		t.Error("the bad canary failed no request, so this proves nothing")
 	}
+}
+
+// setBack undoes the bad release: the target that a deletion gives traffic to is
+// the one that its user wants.
+func (s *story) setBack() {
+	began := time.Now()
+	s.release("6.0.1")
+	s.awaitEvent(rig.Name, "Reverted", "no analysis is needed")
+	s.awaitPhase(v1beta1.PhaseSucceeded)
+	s.wantTurns(began, []turn{{}})
 }
 
 func (s *story) deletion() {
