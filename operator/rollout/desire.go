@@ -21,8 +21,7 @@ func (d *decider) desire() {
 	case v1beta1.PhaseWaitingPromotion:
 		d.wakeTarget()
 	case v1beta1.PhasePromoting:
-		// In blue/green the primary is not touched before its users are elsewhere.
-		if d.Route.InSync && want.Traffic == TrafficOf(d.Canary, &d.Canary.Status) || d.primaryCarries(d.st.LastAppliedSpec) {
+		if d.primaryCarries(d.st.LastAppliedSpec) || d.mayUpdatePrimary() {
 			want.PrimaryRevision = d.st.LastAppliedSpec
 		}
 		d.wakeTarget()
@@ -36,6 +35,24 @@ func (d *decider) desire() {
 	}
 	want.PrimaryFloor = PrimaryFloor(d.st.Phase, d.Primary, d.Target)
 	want.TargetPaused = PauseTarget(d.st.Phase, d.Target, *want)
+}
+
+// mayUpdatePrimary is true when those of its users who go to the canary for the
+// promotion are there: all of them in blue/green. Pods that are all to go stay for
+// the drain delay, as those of a canary do.
+func (d *decider) mayUpdatePrimary() bool {
+	if !d.Route.InSync || d.out.Desired.Traffic != TrafficOf(d.Canary, &d.Canary.Status) {
+		return false
+	}
+	if !d.PrimaryRestarts || !d.canaryHasAll() || d.Primary.Available == 0 {
+		return true
+	}
+	drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())
+	if d.Now.Before(drained) {
+		d.lookAgain(drained)
+		return false
+	}
+	return true
 }
 
 // promotedRevision is the revision that heals the primary: the promoted one,

@@ -24,6 +24,9 @@ type Observation struct {
 	Target Workload
 	// Primary is the copy of the target that serves between releases.
 	Primary Workload
+	// PrimaryRestarts is true when the primary loses all its pods before it gets
+	// new ones, once it is given the target's revision.
+	PrimaryRestarts bool
 	// Route is the traffic as the mesh has it.
 	Route Route
 	// Checks is the last finished run of the analysis' checks, or nil. It

@@ -7,7 +7,8 @@ import (
 )
 
 // beginPromotion has the primary become what the canary was found good as. In
-// blue/green all users go to the canary first.
+// blue/green all users go to the canary first, and wherever the primary has no pod
+// while it is updated.
 func (d *decider) beginPromotion(because string) {
 	d.st.Phase = v1beta1.PhasePromoting
 	takeover := d.st.Step.Takeover
@@ -16,7 +17,12 @@ func (d *decider) beginPromotion(because string) {
 	if d.strategy() != v1beta1.StrategyWeighted {
 		d.st.Iterations = d.Canary.GetAnalysis().Iterations
 	}
-	if d.strategy() == v1beta1.StrategyBlueGreen && !d.Canary.Spec.SkipAnalysis && d.Target.Available > 0 {
+	switch {
+	case d.Target.Available == 0:
+	case d.PrimaryRestarts:
+		d.st.CanaryWeight, d.st.Step.Takeover = 100, true
+		what = "all traffic goes to the canary, as no pod of " + d.Canary.PrimaryName() + " stays while it is updated; then " + what
+	case d.strategy() == v1beta1.StrategyBlueGreen && !d.Canary.Spec.SkipAnalysis:
 		d.st.CanaryWeight = 100
 		what = "all traffic goes to the canary; then " + what
 	}

@@ -101,29 +101,48 @@ func releasesAnother(a *app, _ *gate) {
 	a.awaitPhase(v1beta1.PhaseProgressing)
 }
 
-// TestPrimaryWithoutPodsInPromotion is pain 1 where the primary loses all its pods
-// at once: the canary takes everything without waiting for the deadline.
-func TestPrimaryWithoutPodsInPromotion(t *testing.T) {
+// TestPrimaryRestartsInPromotion is pains 1 and 3 where the primary loses all its
+// pods before it gets new ones, and those do not become ready for a while: the
+// canary has everything before that, and no request fails.
+func TestPrimaryRestartsInPromotion(t *testing.T) {
 	t.Parallel()
-	a, g, requests := beginGated(t, "promotion-recreate", func(d *appsv1.Deployment) {
+	const delay = 2 * time.Second
+	a, g, requests := beginGated(t, "restarts", func(d *appsv1.Deployment) {
 		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
-	}, func(*v1beta1.Canary) {})
+	}, func(c *v1beta1.Canary) { c.Spec.DrainDelaySeconds = new(int32(delay / time.Second)) })
+	before, began := requests.report(), time.Now()
+	h, err := a.Watch(t.Context())
+	a.must(err)
+	pods := record[*corev1.Pod](a, &corev1.PodList{})
+	routes := record[*istionetworking.VirtualService](a, &istionetworking.VirtualServiceList{})
 	g.shutFor(primaryPods("6.0.1"))
 	a.release("6.0.1")
-	a.awaitPhase(v1beta1.PhasePromoting)
-	a.awaitWeight(100)
-	a.awaitEvent(rig.Name, "PrimaryUnavailable", "o pod of podinfo-primary is available", "the canary takes all traffic")
-	requests.awaitMore(100)
-	before := requests.report()
-	requests.awaitMore(300)
-	if seen := requests.wantNoFailure("without a primary", before); seen.Share(rig.Name) < 1 {
+	a.awaitEvent(rig.Name, "Promoting", "all traffic goes to the canary, as no pod of podinfo-primary stays while it is updated")
+	a.await("the primary without pods", func(ctx context.Context) error {
+		var d appsv1.Deployment
+		err := a.API.Get(ctx, a.key(primaryName), &d)
+		if err == nil && (image(&d) != "6.0.1" || d.Status.AvailableReplicas > 0) {
+			err = fmt.Errorf("it runs %s with %d pods", image(&d), d.Status.AvailableReplicas)
+		}
+		return err
+	})
+	without := requests.report()
+	requests.awaitMore(200)
+	if seen := requests.wantNoFailure("without a primary", without); seen.Share(rig.Name) < 1 {
 		t.Errorf("the canary answered %.1f%% of the requests, want all", 100*seen.Share(rig.Name))
 	}
 	g.open()
 	a.awaitPhase(v1beta1.PhaseSucceeded)
 	a.awaitDrained()
-	requests.wantNoFailure("from the takeover to the end", before)
+	requests.awaitMore(100)
+	requests.wantNoFailure("from the release to the end", before)
 	a.wantPrimary("6.0.1")
+	wantWeights(t, h, 0, 50, 100, 0)
+	moved, _ := routes.first(began, func(vs *istionetworking.VirtualService) bool { return turnOf(vs).Weight == 100 })
+	gone, found := pods.first(began, func(p *corev1.Pod) bool { return p.Labels["app"] == primaryName && p.DeletionTimestamp != nil })
+	if stayed := gone.at.Sub(moved.at); !found || stayed < delay-closing {
+		t.Errorf("the primary's first pod went %v after the route, want %v", stayed, delay)
+	}
 }
 
 // TestReleaseMendsThePrimary is pain 6: no pod of the primary is ready, and the

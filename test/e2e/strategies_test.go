@@ -108,6 +108,7 @@ func lives() [][]life {
 // TestStrategies is the whole life of an application with each strategy. No
 // request fails or is refused that is not the bad canary's own.
 func TestStrategies(t *testing.T) {
+	t.Parallel()
 	setUp(t)
 	began := time.Now()
 	for i, group := range lives() {
