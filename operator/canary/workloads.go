@@ -66,6 +66,7 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 	if w.target == nil {
 		return nil
 	}
+	w.Primary.Interrupted = workload.Restarts(w.target, w.Primary.Replicas)
 	var unfit *workload.UnfitError
 	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unfit) {
 		return mistake(reasonTargetUnfit, "spec.targetRef: %v", unfit)

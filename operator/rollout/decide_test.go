@@ -437,6 +437,26 @@ func TestDecide(t *testing.T) {
 				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonCanaryUnavailable}
 			}),
 		},
+		"pain 3: all traffic goes to the canary before a primary that restarts is touched": {
+			newScene().step(3, 60, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(restarts),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonPromoting} }),
+		},
+		"pain 3: the pods of a primary that restarts stay for the drain delay": {
+			newScene().promoting(100, time.Second).takeover().with(restarts).with(func(o *rollout.Observation) {
+				o.Route.Since = t0.Add(-time.Second)
+			}),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Requeue = 9 * time.Second }),
+		},
+		"pain 3: a primary that restarts gets the new revision after the drain delay": {
+			newScene().promoting(100, time.Minute).takeover().with(restarts).with(func(o *rollout.Observation) {
+				o.Route.Since = t0.Add(-10 * time.Second)
+			}),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, deadline-time.Minute }),
+		},
+		"a primary that restarts is not touched while only it can serve": {
+			newScene().promoting(0, time.Minute).targetAvailable(0).with(restarts),
+			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) { o.Requeue = deadline - time.Minute }),
+		},
 		// F1898, F1932: the healthy canary is never scaled down for a broken primary.
 		"pain 1: a promotion that does not get ready halts and the healthy canary serves everything": {
 			newScene().promoting(60, deadline).primaryAt(revB).primaryAvailable(1),
@@ -689,6 +709,8 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+func restarts(o *rollout.Observation) { o.Primary.Interrupted = true }
 
 func deleted(o *rollout.Observation) {
 	now := metav1.NewTime(t0)

@@ -43,14 +43,27 @@ func (d *decider) desire() {
 	want.TargetPaused = PauseTarget(d.st.Phase, d.Target, *want)
 }
 
-// mayTouchPrimary is true when the mesh shows the traffic for the promotion:
-// in blue/green, and where the primary will be without a pod, its users are
-// elsewhere then. A primary that has the revision already is healed at any time.
+// mayTouchPrimary is true when the mesh shows the traffic for the promotion: in
+// blue/green, and where the primary will be without a pod, its users are elsewhere
+// then. Pods that are all to go stay for the drain delay, as those of a canary do.
+// A primary that has the revision already is healed at any time.
 func (d *decider) mayTouchPrimary() bool {
-	if d.primaryCarries(d.st.LastAppliedSpec) {
+	switch {
+	case d.primaryCarries(d.st.LastAppliedSpec):
 		return true
+	case !d.Route.InSync || d.out.Desired.Traffic != TrafficOf(d.Canary, &d.Canary.Status):
+		return false
+	case !d.Primary.Interrupted || d.Primary.Available == 0:
+		return true
+	case !d.canaryHasAll():
+		return false
 	}
-	return d.Route.InSync && d.out.Desired.Traffic == TrafficOf(d.Canary, &d.Canary.Status) && (!d.Primary.Interrupted || d.canaryHasAll())
+	drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())
+	if d.Now.Before(drained) {
+		d.lookAgain(drained)
+		return false
+	}
+	return true
 }
 
 // promotedRevision is the revision that heals the primary: the promoted one,

@@ -65,8 +65,8 @@ type Workload struct {
 	Ready bool
 	// Available is how many pods, of whatever revision, can serve now.
 	Available int32
-	// Interrupted is true for a workload that is without a pod for a moment when
-	// it gets another revision.
+	// Interrupted is true for a primary that is without a pod for a moment when it
+	// gets the target's revision.
 	Interrupted bool
 	// Message says what Ready is waiting for.
 	Message string

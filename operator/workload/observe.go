@@ -32,7 +32,6 @@ func Observe(o client.Object, revision string, threshold int32) rollout.Workload
 		w.Available, w.Ready = w.Replicas, true
 		return w
 	}
-	w.Interrupted = interrupted(o, w.Replicas)
 	p := podsOf(o)
 	w.Available = p.available
 	w.Message = p.unready(w.Replicas, threshold)

@@ -27,6 +27,10 @@ type ClientOptions struct {
 	Timeout time.Duration
 	// Headers go with every request.
 	Headers map[string]string
+	// Marks go with MarkedShare of the requests, 0 to 1, beside Headers. These are also
+	// counted apart, see Report.Marked.
+	Marks       map[string]string
+	MarkedShare float64
 }
 
 // Client is a workload in the mesh that calls a service at a steady rate, by
@@ -43,10 +47,8 @@ type Counts struct {
 	Failed   int64 `json:"failed"`
 }
 
-// Report is what a client saw since its start, or between two moments (Sub).
-type Report struct {
-	// Started tells whether the target has answered once; counting begins then.
-	Started bool `json:"started"`
+// Tally counts requests.
+type Tally struct {
 	// Total and Failed count requests; a request fails with every gRPC status
 	// other than OK, whether or not anybody answered.
 	Total  int64 `json:"total"`
@@ -54,6 +56,16 @@ type Report struct {
 	// ByWorkload splits both by the workload that answered; those that nobody
 	// answered are under UnknownWorkload.
 	ByWorkload map[string]Counts `json:"byWorkload"`
+}
+
+// Report is what a client saw since its start, or between two moments (Sub).
+type Report struct {
+	// Started tells whether the target has answered once; counting begins then.
+	Started bool `json:"started"`
+	// Tally is of all requests.
+	Tally
+	// Marked is of those that had ClientOptions.Marks.
+	Marked Tally `json:"marked"`
 	// Errors are the last few, each with its time and workload.
 	Errors []string `json:"errors"`
 	// P50 and P99 are latencies of the last 10 seconds, in milliseconds.
@@ -83,7 +95,8 @@ func (c *Cluster) StartClient(ctx context.Context, options ClientOptions) (*Clie
 	p, err := c.run("meshclient-"+options.Name, nil, binary,
 		"-target", options.Target, "-name", options.Name, "-namespace", options.Namespace,
 		"-rate", strconv.FormatFloat(options.Rate, 'g', -1, 64), "-timeout", options.Timeout.String(),
-		"-headers", joinHeaders(options.Headers), "-kubeconfig", c.Kubeconfig(),
+		"-headers", joinHeaders(options.Headers), "-marks", joinHeaders(options.Marks),
+		"-marked-share", strconv.FormatFloat(options.MarkedShare, 'g', -1, 64), "-kubeconfig", c.Kubeconfig(),
 		"-listen", address, "-xds", xdsAddress, "-ip", hostIP)
 	if err != nil {
 		return nil, err
@@ -171,22 +184,30 @@ func (c *Client) Stop() {
 // this one. Latencies and errors are those of this one.
 func (r Report) Sub(earlier Report) Report {
 	difference := r
-	difference.Total -= earlier.Total
-	difference.Failed -= earlier.Failed
 	difference.Errors = slices.Clone(r.Errors)
-	difference.ByWorkload = map[string]Counts{}
-	for name, counts := range r.ByWorkload {
-		before := earlier.ByWorkload[name]
-		difference.ByWorkload[name] = Counts{Requests: counts.Requests - before.Requests, Failed: counts.Failed - before.Failed}
+	difference.Tally = r.Tally.Sub(earlier.Tally)
+	difference.Marked = r.Marked.Sub(earlier.Marked)
+	return difference
+}
+
+// Unmarked are the requests that had no marks.
+func (r Report) Unmarked() Tally { return r.Tally.Sub(r.Marked) }
+
+// Sub takes away the requests of another tally, which are among these.
+func (t Tally) Sub(part Tally) Tally {
+	difference := Tally{Total: t.Total - part.Total, Failed: t.Failed - part.Failed, ByWorkload: map[string]Counts{}}
+	for name, counts := range t.ByWorkload {
+		of := part.ByWorkload[name]
+		difference.ByWorkload[name] = Counts{Requests: counts.Requests - of.Requests, Failed: counts.Failed - of.Failed}
 	}
 	return difference
 }
 
 // Share is the part of all requests that the workload answered, 0 to 1; 0 when
 // there were none.
-func (r Report) Share(workload string) float64 {
-	if r.Total == 0 {
+func (t Tally) Share(workload string) float64 {
+	if t.Total == 0 {
 		return 0
 	}
-	return float64(r.ByWorkload[workload].Requests) / float64(r.Total)
+	return float64(t.ByWorkload[workload].Requests) / float64(t.Total)
 }

@@ -95,7 +95,23 @@ func (a *app) must(err error) {
 // deploy brings up podinfo 6.0.0 with a Service.
 func (a *app) deploy() {
 	a.t.Helper()
-	a.must(a.DeployPodinfo(a.t.Context()))
+	a.deployAs(func(*appsv1.Deployment) {})
+}
+
+// deployAs is deploy with the Deployment as edit has it.
+func (a *app) deployAs(edit func(*appsv1.Deployment)) {
+	a.t.Helper()
+	a.must(a.DeployPodinfo(a.t.Context(), func(u *unstructured.Unstructured) {
+		if u.GetKind() != "Deployment" {
+			return
+		}
+		var d appsv1.Deployment
+		a.must(runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &d))
+		edit(&d)
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&d)
+		a.must(err)
+		u.Object = object
+	}))
 }
 
 // apply creates the Canary of the manifest as edit has it.
@@ -279,9 +295,9 @@ func route(vs *istionetworking.VirtualService) map[string]int32 {
 }
 
 // call starts a client that calls the app until the end of the test.
-func (a *app) call(rate float64) *caller {
+func (a *app) call(rate float64, edits ...func(*cluster.ClientOptions)) *caller {
 	a.t.Helper()
-	c, err := a.Call(a.t.Context(), rate)
+	c, err := a.Call(a.t.Context(), rate, edits...)
 	a.must(err)
 	a.t.Cleanup(c.Stop)
 	return &caller{Client: c, t: a.t}

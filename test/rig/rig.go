@@ -158,9 +158,9 @@ func httpGet(ctx context.Context, url string) (string, error) {
 }
 
 // DeployPodinfo creates the application as it is before it has a Canary, and
-// waits until it is ready.
-func (r *Rig) DeployPodinfo(ctx context.Context) error {
-	if err := r.Create(ctx, "podinfo.yaml"); err != nil {
+// waits until it is ready. Each of edits may change its objects.
+func (r *Rig) DeployPodinfo(ctx context.Context, edits ...func(*unstructured.Unstructured)) error {
+	if err := r.Create(ctx, "podinfo.yaml", edits...); err != nil {
 		return err
 	}
 	return Await(ctx, "podinfo", time.Minute, func(ctx context.Context) error {
@@ -209,11 +209,14 @@ func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstru
 
 // Call starts a client in the mesh that calls the application at a steady rate
 // of requests a second. It returns when Prometheus has begun to measure them: a
-// Prometheus takes seconds to find a new target.
-func (r *Rig) Call(ctx context.Context, rate float64) (*cluster.Client, error) {
-	caller, err := r.StartClient(ctx, cluster.ClientOptions{
-		Target: Name + "." + r.Namespace + ".svc.cluster.local:" + grpcPort, Namespace: r.Namespace, Name: "caller", Rate: rate,
-	})
+// Prometheus takes seconds to find a new target. Each of edits may change what
+// the client does.
+func (r *Rig) Call(ctx context.Context, rate float64, edits ...func(*cluster.ClientOptions)) (*cluster.Client, error) {
+	options := cluster.ClientOptions{Target: r.host(Name), Namespace: r.Namespace, Name: "caller", Rate: rate}
+	for _, edit := range edits {
+		edit(&options)
+	}
+	caller, err := r.StartClient(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +225,20 @@ func (r *Rig) Call(ctx context.Context, rate float64) (*cluster.Client, error) {
 		return nil, err
 	}
 	return caller, nil
+}
+
+// Test starts a client in the mesh that calls the canary's own Service, as a load
+// test of a release that has no users yet does. It returns when the canary has
+// answered.
+func (r *Rig) Test(ctx context.Context, rate float64) (*cluster.Client, error) {
+	return r.StartClient(ctx, cluster.ClientOptions{
+		Target: r.host(Name + "-canary"), Namespace: r.Namespace, Name: "tester", Rate: rate,
+	})
+}
+
+// host is a Service's address as a mesh client calls it.
+func (r *Rig) host(service string) string {
+	return service + "." + r.Namespace + ".svc.cluster.local:" + grpcPort
 }
 
 func (r *Rig) awaitMeasured(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/stefanprodan/podinfo/pkg/api/grpc/version"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
@@ -20,6 +21,9 @@ type load struct {
 	record  *recorder
 	rate    float64 // a second
 	timeout time.Duration
+	headers metadata.MD // of every request that is not marked
+	marks   metadata.MD // of every one that is
+	share   float64     // of the requests that are marked
 }
 
 // run begins with the first call that succeeds, which does not count: until
@@ -27,7 +31,7 @@ type load struct {
 func (l *load) run(ctx context.Context) {
 	client := version.NewVersionServiceClient(l.conn)
 	for {
-		attempt, cancel := context.WithTimeout(ctx, l.timeout)
+		attempt, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, l.headers), l.timeout)
 		_, err := client.Version(attempt, &version.VersionRequest{}, grpc.WaitForReady(true))
 		cancel()
 		if err == nil {
@@ -46,7 +50,7 @@ func (l *load) run(ctx context.Context) {
 
 	interval := time.Duration(float64(time.Second) / l.rate)
 	next := time.Now()
-	for {
+	for n := int64(0); ; n++ {
 		next = next.Add(interval)
 		if behind := time.Since(next); behind > time.Second {
 			next = next.Add(behind) // the machine stood still; no burst for that
@@ -54,11 +58,21 @@ func (l *load) run(ctx context.Context) {
 		if !sleepUntil(ctx, next) {
 			return
 		}
-		go l.call(ctx, client)
+		go l.call(ctx, client, l.marked(n))
 	}
 }
 
-func (l *load) call(ctx context.Context, client version.VersionServiceClient) {
+// marked spreads the marked requests evenly over all.
+func (l *load) marked(n int64) bool {
+	return int64(float64(n+1)*l.share) > int64(float64(n)*l.share)
+}
+
+func (l *load) call(ctx context.Context, client version.VersionServiceClient, marked bool) {
+	headers := l.headers
+	if marked {
+		headers = l.marks
+	}
+	ctx = metadata.NewOutgoingContext(ctx, headers)
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	var from peer.Peer
@@ -68,7 +82,7 @@ func (l *load) call(ctx context.Context, client version.VersionServiceClient) {
 		_, err = client.Version(ctx, &version.VersionRequest{}, grpc.Peer(&from))
 	}
 	now := time.Now()
-	result := result{at: now, took: now.Sub(began), err: err}
+	result := result{at: now, took: now.Sub(began), err: err, marked: marked}
 	if address, ok := from.Addr.(*net.TCPAddr); ok {
 		result.pod, result.reached = l.pods.lookup(ctx, address.IP.String())
 	}

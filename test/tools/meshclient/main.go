@@ -37,6 +37,8 @@ type options struct {
 	kubeconfig string
 	listen     string
 	headers    string
+	marks      string
+	share      float64
 	xds        string
 	ip         string
 }
@@ -58,6 +60,8 @@ func main() {
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig, to look up who answered")
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:9797", "address of /metrics and /report")
 	flag.StringVar(&o.headers, "headers", "", "headers of every request, NAME=VALUE,...")
+	flag.StringVar(&o.marks, "marks", "", "headers of a share of the requests, NAME=VALUE,...; they are also counted apart")
+	flag.Float64Var(&o.share, "marked-share", 0, "the share of the requests that have them, 0 to 1")
 	flag.StringVar(&o.xds, "xds", "127.0.0.1:15010", "istiod's xDS address, without TLS")
 	flag.StringVar(&o.ip, "ip", "10.244.0.1", "address of this workload")
 	flag.Parse()
@@ -77,9 +81,16 @@ func run(ctx context.Context, o options) error {
 	if o.rate <= 0 {
 		return errors.New("-rate must be above 0")
 	}
+	if !(o.share >= 0 && o.share <= 1) {
+		return errors.New("-marked-share must be 0 to 1")
+	}
 	headers, err := parseHeaders(o.headers)
 	if err != nil {
-		return err
+		return fmt.Errorf("-headers: %w", err)
+	}
+	marks, err := parseHeaders(o.marks)
+	if err != nil {
+		return fmt.Errorf("-marks: %w", err)
 	}
 	pods, err := watchPods(ctx, o.kubeconfig)
 	if err != nil {
@@ -106,8 +117,11 @@ func run(ctx context.Context, o options) error {
 	failed := make(chan error, 1)
 	go func() { failed <- http.Serve(listener, mux) }()
 
-	l := load{conn: conn, pods: pods, record: record, rate: o.rate, timeout: o.timeout}
-	go l.run(metadata.NewOutgoingContext(ctx, headers))
+	l := load{
+		conn: conn, pods: pods, record: record, rate: o.rate, timeout: o.timeout,
+		headers: headers, marks: metadata.Join(headers, marks), share: o.share,
+	}
+	go l.run(ctx)
 	select {
 	case err := <-failed:
 		return err
@@ -148,7 +162,7 @@ func parseHeaders(list string) (metadata.MD, error) {
 	for _, header := range strings.Split(list, ",") {
 		name, value, found := strings.Cut(header, "=")
 		if !found {
-			return nil, fmt.Errorf("-headers: %q is not NAME=VALUE", header)
+			return nil, fmt.Errorf("%q is not NAME=VALUE", header)
 		}
 		headers.Append(strings.TrimSpace(name), strings.TrimSpace(value))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ type result struct {
 	at      time.Time // when it was over
 	took    time.Duration
 	err     error
+	marked  bool
 	pod     podInfo
 	reached bool // whether a known pod answered
 }
@@ -29,13 +31,37 @@ type result struct {
 // report is the answer of /report. Counts are since the start, so that the
 // difference of two reports tells what happened between them.
 type report struct {
-	Started    bool              `json:"started"`
+	Started bool `json:"started"`
+	tally
+	Marked tally    `json:"marked"` // those of them that were marked
+	Errors []string `json:"errors"` // the last few
+	P50    float64  `json:"p50Milliseconds"`
+	P99    float64  `json:"p99Milliseconds"` // of the last 10 seconds
+}
+
+// tally counts requests, in all and by the workload that answered.
+type tally struct {
 	Total      int64             `json:"total"`
 	Failed     int64             `json:"failed"`
 	ByWorkload map[string]counts `json:"byWorkload"`
-	Errors     []string          `json:"errors"` // the last few
-	P50        float64           `json:"p50Milliseconds"`
-	P99        float64           `json:"p99Milliseconds"` // of the last 10 seconds
+}
+
+func newTally() tally { return tally{ByWorkload: map[string]counts{}} }
+
+func (t *tally) add(workload string, failed bool) {
+	of := t.ByWorkload[workload]
+	t.Total++
+	of.Requests++
+	if failed {
+		t.Failed++
+		of.Failed++
+	}
+	t.ByWorkload[workload] = of
+}
+
+func (t tally) clone() tally {
+	t.ByWorkload = maps.Clone(t.ByWorkload)
+	return t
 }
 
 type counts struct {
@@ -90,7 +116,7 @@ var buckets = []float64{
 
 func newRecorder(registry *prometheus.Registry, name, namespace, service string) *recorder {
 	r := &recorder{
-		name: name, namespace: namespace, service: service, sum: report{ByWorkload: map[string]counts{}},
+		name: name, namespace: namespace, service: service, sum: report{tally: newTally(), Marked: newTally()},
 		series: map[seriesKey]series{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "istio_requests_total", Help: "Requests, by their outcome.",
@@ -126,16 +152,14 @@ func (r *recorder) add(res result) {
 	if res.reached {
 		r.measure("destination", res) // whoever did not get a request reports nothing
 	}
-	of := r.sum.ByWorkload[res.pod.workload]
-	r.sum.Total++
-	of.Requests++
+	r.sum.add(res.pod.workload, res.err != nil)
+	if res.marked {
+		r.sum.Marked.add(res.pod.workload, res.err != nil)
+	}
 	if res.err != nil {
-		r.sum.Failed++
-		of.Failed++
 		r.sum.Errors = append(r.sum.Errors, res.at.UTC().Format("15:04:05.000")+" "+res.pod.workload+": "+res.err.Error())
 		r.sum.Errors = r.sum.Errors[max(0, len(r.sum.Errors)-errorsKept):]
 	}
-	r.sum.ByWorkload[res.pod.workload] = of
 	r.latencies = append(r.latencies, latency{res.at, res.took})
 	if len(r.latencies)%1000 == 0 {
 		r.dropOld(res.at)
@@ -189,10 +213,7 @@ func (r *recorder) report(now time.Time) report {
 	r.dropOld(now)
 	answer := r.sum
 	answer.Errors = slices.Clone(r.sum.Errors)
-	answer.ByWorkload = map[string]counts{}
-	for name, c := range r.sum.ByWorkload {
-		answer.ByWorkload[name] = c
-	}
+	answer.tally, answer.Marked = r.sum.clone(), r.sum.Marked.clone()
 	took := make([]time.Duration, 0, len(r.latencies))
 	for _, l := range r.latencies {
 		took = append(took, l.took)
