@@ -33,7 +33,8 @@ func (d *decider) act() bool {
 	}
 	a := d.Actions[0]
 	refused := d.take(a)
-	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused, Time: metav1.NewMicroTime(d.Now)}
+	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused,
+		Revision: d.st.LastAppliedSpec, Time: metav1.NewMicroTime(d.Now)}
 	if refused != "" {
 		d.event(true, ReasonActionRefused, string(a.Type)+by(a)+" is refused: "+refused)
 	} else {
