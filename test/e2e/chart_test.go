@@ -64,6 +64,10 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "istioRootNamespace=mesh", want: []string{"-istio-root-namespace=mesh"}},
 		{set: "configTracking.enabled=true", want: []string{"secrets"}, not: []string{"enable-config-tracking"}},
 		{set: "configTracking.enabled=false", want: []string{"-enable-config-tracking=false"}, not: []string{"secrets", "configmaps"}},
+		{set: "actions.verifyRequester=true", want: []string{"kind: ValidatingAdmissionPolicy\n", "kind: ClusterRole"}, not: []string{"kind: MutatingAdmissionPolicy", "aggregate-to-edit", "namespaceSelector"}},
+		{set: "actions.verifyRequester=false", not: []string{"AdmissionPolicy"}},
+		{set: "actions.aggregateToEdit=true", want: []string{"aggregate-to-edit"}},
+		{set: "namespace=store", want: []string{"kubernetes.io/metadata.name: store", "name: sluice-actions.store\n"}},
 		{set: "podMonitor.enabled=true", want: []string{"kind: PodMonitor"}},
 	} {
 		out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--set", tc.set)
@@ -136,6 +140,9 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "flagger.app", Resource: "canaries"}, "get list watch patch", true},
 		{right{Group: "flagger.app", Resource: "canaries", Subresource: "status"}, "update", true},
 		{right{Group: "flagger.app", Resource: "canaries", Subresource: "finalizers"}, "update", true},
+		{right{Group: "sluice.dev", Resource: "canaryactions"}, "get list watch patch delete", true},
+		{right{Group: "sluice.dev", Resource: "canaryactions", Subresource: "status"}, "patch", true},
+		{right{Group: "sluice.dev", Resource: "canaryactions"}, "create update deletecollection", false},
 		{right{Group: "apps", Resource: "deployments"}, "get list watch create patch", true},
 		{right{Group: "apps", Resource: "statefulsets"}, "get list watch create patch", true},
 		{right{Group: "apps", Resource: "daemonsets"}, "get list watch create patch", true},
