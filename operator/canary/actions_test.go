@@ -174,6 +174,27 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// Whose pause was refused has not paused it.
+func TestWhoPaused(t *testing.T) {
+	s := atFirstStep(t)
+	says := func() string {
+		st := s.now().Status
+		return st.GetCondition(v1beta1.ConditionReady).Message
+	}
+	s.ask(newAction("x", v1beta1.ActionPause))
+	s.settle()
+	if got := says(); !strings.HasPrefix(got, "Paused by alice: nothing moves until it is resumed") {
+		t.Errorf("it says %q", got)
+	}
+	again := newAction("y", v1beta1.ActionPause)
+	again.Spec.RequestedBy = "bob"
+	s.ask(again)
+	s.settle()
+	if got := says(); !strings.HasPrefix(got, "Paused: nothing moves") {
+		t.Errorf("it says %q", got)
+	}
+}
+
 // Of several actions each is acted on, once, the oldest first, and those of
 // other Canaries and namespaces are left alone.
 func TestActionsInOrder(t *testing.T) {

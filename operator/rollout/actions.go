@@ -138,7 +138,7 @@ func (d *decider) retry() bool {
 // paused says that a person must resume.
 func (d *decider) paused() string {
 	who := ""
-	if a := d.st.LastAction; a != nil && a.Action == v1beta1.ActionPause && a.By != "" {
+	if a := d.st.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionPause && a.By != "" {
 		who = " by " + a.By
 	}
 	return "paused" + who + ": nothing moves until it is resumed, " + percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + d.failedSoFar()
