@@ -171,18 +171,18 @@ func (s *actionStage) release(image string) {
 
 func (s *actionStage) awaitWeight(weight int32) {
 	s.t.Helper()
-	s.await(fmt.Sprintf("weight %d", weight), func(context.Context) error {
-		if st := s.status(); st.CanaryWeight != weight {
+	s.await(fmt.Sprintf("weight %d", weight), func(ctx context.Context) error {
+		if st := s.status(ctx); st.CanaryWeight != weight {
 			return fmt.Errorf("it is %s with weight %d", st.Phase, st.CanaryWeight)
 		}
 		return nil
 	})
 }
 
-func (s *actionStage) status() v1beta1.CanaryStatus {
+func (s *actionStage) status(ctx context.Context) v1beta1.CanaryStatus {
 	s.t.Helper()
 	c := &v1beta1.Canary{}
-	if err := s.api.Get(s.t.Context(), s.key(app), c); err != nil {
+	if err := s.api.Get(ctx, s.key(app), c); err != nil {
 		s.t.Fatal(err)
 	}
 	return c.Status
@@ -245,8 +245,8 @@ func (s *actionStage) testPauseAndResume() {
 	s.ask(v1beta1.ActionPause, v1alpha1.ActionDone, "Paused by "+aliceName+" (because of Pause)")
 	s.awaitEvent("Paused", []string{"by " + aliceName + " (because of Pause)"}, nil)
 
-	s.await("the condition", func(context.Context) error {
-		st := s.status()
+	s.await("the condition", func(ctx context.Context) error {
+		st := s.status(ctx)
 		ready := st.GetCondition(v1beta1.ConditionReady)
 		if ready == nil {
 			return errors.New("it is absent")
@@ -259,7 +259,7 @@ func (s *actionStage) testPauseAndResume() {
 	s.operate()
 	s.ask(v1beta1.ActionPause, v1alpha1.ActionRefused, "it is paused already")
 	s.awaitEvent("ActionRefused", []string{aliceName, "it is paused already"}, nil)
-	if st := s.status(); !st.Paused || st.CanaryWeight != 20 {
+	if st := s.status(s.t.Context()); !st.Paused || st.CanaryWeight != 20 {
 		s.t.Errorf("status: %+v", st)
 	}
 
@@ -278,7 +278,7 @@ func (s *actionStage) testPromote() {
 	if err := s.alice.Create(s.t.Context(), wrong); err != nil {
 		s.t.Fatal(err)
 	}
-	s.awaitAction(wrong, v1alpha1.ActionRefused, "it is for revision another, and the present one is "+s.status().LastAppliedSpec)
+	s.awaitAction(wrong, v1alpha1.ActionRefused, "it is for revision another, and the present one is "+s.status(s.t.Context()).LastAppliedSpec)
 	s.ask(v1beta1.ActionPromote, v1alpha1.ActionDone, "Promoted early by "+aliceName+" (because of Promote)")
 	s.awaitEvent("Promoting", []string{"Promoted early by " + aliceName + " (because of Promote)"}, nil)
 	s.awaitPhase(v1beta1.PhaseSucceeded)

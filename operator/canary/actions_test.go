@@ -145,11 +145,11 @@ func TestActions(t *testing.T) {
 			s := tc.scene(t)
 			s.ask(newAction("x", tc.ask))
 			for range 5 {
-				if result := s.settle(); result.RequeueAfter == 0 || tc.want == format(s.now().Status) {
+				result := s.settle()
+				if result.RequeueAfter == 0 || tc.want == format(s.now().Status) {
 					break
-				} else {
-					s.wait(result)
 				}
+				s.wait(result)
 			}
 			now := s.now()
 			if got := format(now.Status); got != tc.want || now.Status.Paused != tc.paused {
@@ -334,10 +334,12 @@ func TestActionsWait(t *testing.T) {
 			s := atFirstStep(t)
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, false) })
 			s.ask(newAction("x", v1beta1.ActionAbort))
+			s.reconciler.Live = nil // there is nothing to ask the API server for yet
 			s.settle()
 			if got := s.outcomes()["x"]; got != "" {
 				t.Fatalf("the action is %q", got)
 			}
+			s.reconciler.Live = s.api
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, true) })
 			s.settle()
 			if got, want := s.outcomes()["x"], "Done Aborted by alice (for a test)"; got != want {

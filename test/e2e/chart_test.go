@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
@@ -32,6 +33,7 @@ func TestChart(t *testing.T) {
 	t.Run("is accepted by helm", func(t *testing.T) { chartIsAccepted(t, s) })
 	t.Run("brings up a pod behind the Service", func(t *testing.T) { chartBringsUp(t, s) })
 	t.Run("gives no more rights than needed", func(t *testing.T) { chartRights(t, s) })
+	t.Run("it is known who acts on releases", func(t *testing.T) { chartKnowsWhoActs(t, s) })
 	t.Run("the operator does not start beside Flagger", func(t *testing.T) { notBesideFlagger(t, s) })
 	t.Run("a release under the chart's rights", func(t *testing.T) {
 		a, h := begin(t, "chart", func(*v1beta1.Canary) {})
@@ -204,6 +206,22 @@ func chartRights(t *testing.T, s *suite) {
 					review.Status.Allowed, tc.want, review.Status.Reason)
 			}
 		}
+	}
+}
+
+// chartKnowsWhoActs finds the policies that helm chose for this API server.
+func chartKnowsWhoActs(t *testing.T, s *suite) {
+	a := &v1alpha1.CanaryAction{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"},
+		Spec:       v1alpha1.CanaryActionSpec{Canary: "x", Action: v1beta1.ActionPause},
+	}
+	if err := s.API.Create(t.Context(), a.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict")); err != nil {
+		t.Errorf("without a name: %v", err)
+	}
+	a.Spec.RequestedBy = "mallory"
+	const want = "spec.requestedBy must be who creates the action: admin"
+	if err := s.API.Create(t.Context(), a, client.DryRunAll); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("with another name: got error %v, want %q", err, want)
 	}
 }
 
