@@ -54,10 +54,14 @@ generate: ## Generate deepcopy code, CRDs and the chart's table of values
 .PHONY: verify
 verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
 	@test/tools/build controller-gen
-	@new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; mkdir "$$new/crds" "$$new/api"; \
-	bin/controller-gen object paths=./api/... output:object:dir="$$new/api"; \
+	@new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; mkdir "$$new/crds"; \
+	for package in api/*/; do \
+		bin/controller-gen object paths=./$$package output:object:dir="$$new/$$package"; \
+		diff -u $${package}zz_generated.deepcopy.go "$$new/$${package}zz_generated.deepcopy.go" \
+		|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }; \
+	done; \
 	bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir="$$new/crds"; \
-	diff -u api/v1beta1/zz_generated.deepcopy.go "$$new/api/zz_generated.deepcopy.go" && diff -ru $(CRD_DIR) "$$new/crds" \
+	diff -ru $(CRD_DIR) "$$new/crds" \
 	|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }
 	@test/tools/chart-docs -check $(CHART)
 	@$(GO) mod tidy -diff || { echo 'verify: go.mod or go.sum is not tidy; run go mod tidy' >&2; exit 1; }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
@@ -48,7 +49,7 @@ type wiring struct {
 // newManager wires the operator. The manager is ready to be started.
 func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, istionetworking.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme, istionetworking.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("scheme: %w", err)
 		}
@@ -83,6 +84,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),
+		Live:      mgr.GetAPIReader(),
 		Applier:   applier,
 		Router:    memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
 		Checker:   checker,

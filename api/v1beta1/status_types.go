@@ -224,6 +224,10 @@ type ActionStatus struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 
+	// Revision is the one that the Canary was about then.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+
 	// Time at which it was decided.
 	Time metav1.MicroTime `json:"time"`
 }

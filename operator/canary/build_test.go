@@ -28,6 +28,7 @@ import (
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -58,7 +59,10 @@ type scene struct {
 	statusError error                   // to writes of the status
 	applyError  func(kind string) error // to server-side apply
 	cached      *v1beta1.Canary         // what the cache shows in place of the Canary
+	patchError  error                   // to patches of the status
 	writes      []string                // every write that was tried
+
+	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
 
 	endpointsLag bool // pods come up and do not become endpoints
 
@@ -71,7 +75,7 @@ type scene struct {
 func newScene(t *testing.T, objects ...client.Object) *scene {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +94,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 	})])
 	s.api = fakeclient.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
-		WithStatusSubresource(&v1beta1.Canary{}, &appsv1.Deployment{}).
+		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
+		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
 		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
 		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
 		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
@@ -101,10 +106,11 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithIndex(newConfigMetadata(workload.ConfigMap), configOwnerIndex, configOwners).
 		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners).
 		Build()
-	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus})
+	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, List: s.list, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus, SubResourcePatch: s.patchStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")
 	s.reconciler = &Reconciler{
 		Client:  watched,
+		Live:    s.api,
 		Applier: ssa.New(watched),
 		Router: func(name string) (providers.Router, error) {
 			if name != "fake" {
@@ -125,6 +131,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Options:   workload.Options{SelectorLabels: []string{"app"}},
 		Provider:  "fake",
 	}
+	s.reconciler.actions.Store(true)
 	return s
 }
 
@@ -134,6 +141,14 @@ func (s *scene) get(ctx context.Context, c client.WithWatch, key client.ObjectKe
 		return nil
 	}
 	return c.Get(ctx, key, into, opts...)
+}
+
+func (s *scene) list(ctx context.Context, c client.WithWatch, into client.ObjectList, opts ...client.ListOption) error {
+	if actions, ok := into.(*v1alpha1.CanaryActionList); ok && s.staleActions != nil {
+		actions.Items = slices.Clone(s.staleActions)
+		return nil
+	}
+	return c.List(ctx, into, opts...)
 }
 
 func (s *scene) apply(ctx context.Context, c client.WithWatch, intent runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
@@ -189,6 +204,14 @@ func (s *scene) updateStatus(ctx context.Context, c client.Client, _ string, o c
 		return s.statusError
 	}
 	return c.Status().Update(ctx, o, opts...)
+}
+
+func (s *scene) patchStatus(ctx context.Context, c client.Client, _ string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+	s.writes = append(s.writes, "patch status "+o.GetName())
+	if s.patchError != nil {
+		return s.patchError
+	}
+	return c.Status().Patch(ctx, o, patch, opts...)
 }
 
 // worldWrites are the writes to anything but the Canary.

@@ -40,6 +40,8 @@ import (
 type Reconciler struct {
 	// Client reads from the informer cache and writes to the API server.
 	Client client.Client
+	// Live reads from the API server, where a cache may be too far behind.
+	Live client.Reader
 	// Applier writes the objects that are made for a Canary.
 	Applier *ssa.Applier
 	// Router gives the router of a mesh provider by its name. An unknown name
@@ -66,6 +68,8 @@ type Reconciler struct {
 	kinds  *kindWatches
 	// scaledObjects is set once KEDA's ScaledObjects are watched.
 	scaledObjects atomic.Bool
+	// actions is set once CanaryActions are watched.
+	actions atomic.Bool
 }
 
 // How long a turn that failed waits for the next try. What is to be tried again
@@ -138,6 +142,9 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	}
 	if err := mgr.Add(r.kedaWatch(mgr, c)); err != nil {
 		return fmt.Errorf("watch of KEDA: %w", err)
+	}
+	if err := mgr.Add(r.actionWatch(mgr, c)); err != nil {
+		return fmt.Errorf("watch of actions: %w", err)
 	}
 	return nil
 }
@@ -219,6 +226,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	actionsErr := r.observeActions(ctx, world)
 	decision := rollout.Decide(world.Observation)
 	world.recordConfigs(&decision)
 	if err := r.writeStatus(ctx, c, decision); err != nil {
@@ -236,6 +244,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if decision.RunChecks != nil {
 		r.Checker.Run(ctx, c, *decision.RunChecks)
+	}
+	if actionsErr != nil {
+		return ctrl.Result{}, actionsErr
 	}
 	return ctrl.Result{RequeueAfter: decision.RequeueAfter}, nil
 }

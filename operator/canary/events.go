@@ -2,6 +2,7 @@ package canary
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -17,7 +18,20 @@ func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollo
 		if e.Warning {
 			kind = corev1.EventTypeWarning
 		}
-		r.Recorder.Eventf(c, nil, kind, e.Reason, "Reconcile", "%s", e.Message)
+		r.Recorder.Eventf(c, nil, kind, e.Reason, "Reconcile", "%s", note(e.Message))
 		log.FromContext(ctx).Info(e.Message, "reason", e.Reason, "phase", c.Status.Phase, "weight", c.Status.CanaryWeight)
 	}
+}
+
+// maxNote is how many bytes of a note the API server accepts.
+const maxNote = 1024
+
+// note is a message cut to what an event can hold: a longer one would not be
+// told at all.
+func note(message string) string {
+	if len(message) <= maxNote {
+		return message
+	}
+	const more = "..."
+	return strings.ToValidUTF8(message[:maxNote-len(more)], "") + more
 }

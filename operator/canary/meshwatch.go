@@ -24,8 +24,8 @@ import (
 // meshPoll is how often it is looked whether a mesh has been installed.
 const meshPoll = 10 * time.Second
 
-// meshWatch watches the kinds of the meshes, or of KEDA, as soon as they are
-// served: what is installed after the operator needs no restart.
+// meshWatch watches the kinds of the meshes, of KEDA or of ours, as soon as they
+// are served: what is installed after the operator needs no restart.
 type meshWatch struct {
 	reconciler *Reconciler
 	manager    ctrl.Manager
@@ -33,6 +33,9 @@ type meshWatch struct {
 	kinds      []client.Object
 	// index finds the Canaries that an object of such a kind belongs to.
 	index string
+	// requests finds them in place of the index; nil for the index. It finds all
+	// whom the kind concerns, so that no other needs to be woken for it.
+	requests handler.MapFunc
 	// predicates choose the events; none for all.
 	predicates []predicate.Predicate
 	// wanted tells whether to look for the kinds once more when they were not
@@ -84,12 +87,16 @@ func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing [
 				return nil, fmt.Errorf("prepare the watch of %s: %w", gvk, err)
 			}
 		}
-		enqueue := handler.EnqueueRequestsFromMapFunc(w.reconciler.byName(w.index))
+		requests := w.requests
+		if requests == nil {
+			requests = w.reconciler.byName(w.index)
+		}
+		enqueue := handler.EnqueueRequestsFromMapFunc(requests)
 		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue, w.predicates...)); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", gvk, err)
 		}
 	}
-	if len(missing) == 0 {
+	if len(missing) == 0 && w.requests == nil {
 		w.wakeAll(ctx)
 	}
 	return missing, nil

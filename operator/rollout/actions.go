@@ -33,7 +33,8 @@ func (d *decider) act() bool {
 	}
 	a := d.Actions[0]
 	refused := d.take(a)
-	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused, Time: metav1.NewMicroTime(d.Now)}
+	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused,
+		Revision: d.st.LastAppliedSpec, Time: metav1.NewMicroTime(d.Now)}
 	if refused != "" {
 		d.event(true, ReasonActionRefused, string(a.Type)+by(a)+" is refused: "+refused)
 	} else {
@@ -137,7 +138,7 @@ func (d *decider) retry() bool {
 // paused says that a person must resume.
 func (d *decider) paused() string {
 	who := ""
-	if a := d.st.LastAction; a != nil && a.Action == v1beta1.ActionPause && a.By != "" {
+	if a := d.st.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionPause && a.By != "" {
 		who = " by " + a.By
 	}
 	return "paused" + who + ": nothing moves until it is resumed, " + percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + d.failedSoFar()

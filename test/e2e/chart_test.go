@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
@@ -32,6 +33,7 @@ func TestChart(t *testing.T) {
 	t.Run("is accepted by helm", func(t *testing.T) { chartIsAccepted(t, s) })
 	t.Run("brings up a pod behind the Service", func(t *testing.T) { chartBringsUp(t, s) })
 	t.Run("gives no more rights than needed", func(t *testing.T) { chartRights(t, s) })
+	t.Run("it is known who acts on releases", func(t *testing.T) { chartKnowsWhoActs(t, s) })
 	t.Run("the operator does not start beside Flagger", func(t *testing.T) { notBesideFlagger(t, s) })
 	t.Run("a release under the chart's rights", func(t *testing.T) {
 		a, h := begin(t, "chart", func(*v1beta1.Canary) {})
@@ -64,6 +66,10 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "istioRootNamespace=mesh", want: []string{"-istio-root-namespace=mesh"}},
 		{set: "configTracking.enabled=true", want: []string{"secrets"}, not: []string{"enable-config-tracking"}},
 		{set: "configTracking.enabled=false", want: []string{"-enable-config-tracking=false"}, not: []string{"secrets", "configmaps"}},
+		{set: "actions.verifyRequester=true", want: []string{"kind: ValidatingAdmissionPolicy\n", "kind: ClusterRole"}, not: []string{"kind: MutatingAdmissionPolicy", "aggregate-to-edit", "namespaceSelector"}},
+		{set: "actions.verifyRequester=false", not: []string{"AdmissionPolicy"}},
+		{set: "actions.aggregateToEdit=true", want: []string{"aggregate-to-edit"}},
+		{set: "namespace=store", want: []string{"kubernetes.io/metadata.name: store", "name: sluice-actions.store\n"}},
 		{set: "podMonitor.enabled=true", want: []string{"kind: PodMonitor"}},
 	} {
 		out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--set", tc.set)
@@ -136,6 +142,9 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "flagger.app", Resource: "canaries"}, "get list watch patch", true},
 		{right{Group: "flagger.app", Resource: "canaries", Subresource: "status"}, "update", true},
 		{right{Group: "flagger.app", Resource: "canaries", Subresource: "finalizers"}, "update", true},
+		{right{Group: "sluice.dev", Resource: "canaryactions"}, "get list watch patch delete", true},
+		{right{Group: "sluice.dev", Resource: "canaryactions", Subresource: "status"}, "patch", true},
+		{right{Group: "sluice.dev", Resource: "canaryactions"}, "create update deletecollection", false},
 		{right{Group: "apps", Resource: "deployments"}, "get list watch create patch", true},
 		{right{Group: "apps", Resource: "statefulsets"}, "get list watch create patch", true},
 		{right{Group: "apps", Resource: "daemonsets"}, "get list watch create patch", true},
@@ -197,6 +206,22 @@ func chartRights(t *testing.T, s *suite) {
 					review.Status.Allowed, tc.want, review.Status.Reason)
 			}
 		}
+	}
+}
+
+// chartKnowsWhoActs finds the policies that helm chose for this API server.
+func chartKnowsWhoActs(t *testing.T, s *suite) {
+	a := &v1alpha1.CanaryAction{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"},
+		Spec:       v1alpha1.CanaryActionSpec{Canary: "x", Action: v1beta1.ActionPause},
+	}
+	if err := s.API.Create(t.Context(), a.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict")); err != nil {
+		t.Errorf("without a name: %v", err)
+	}
+	a.Spec.RequestedBy = "mallory"
+	const want = "spec.requestedBy must be who creates the action: admin"
+	if err := s.API.Create(t.Context(), a, client.DryRunAll); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("with another name: got error %v, want %q", err, want)
 	}
 }
 

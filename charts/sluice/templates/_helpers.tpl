@@ -15,6 +15,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Name of the policies about actions, which are in no namespace. */}}
+{{- define "sluice.actionPolicy" -}}
+{{ include "sluice.fullname" . }}-actions{{ with .Values.namespace }}.{{ . }}{{ end }}
+{{- end -}}
+
 {{- define "sluice.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "sluice.fullname" .) .Values.serviceAccount.name -}}
@@ -45,7 +50,7 @@ subjects:
 
 {{/*
 What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
-It deletes routes, and copies of autoscalers, only. The finalizers rule, and delete on what it makes, let it set and take away owner
+It deletes routes, copies of autoscalers and finished actions only. The finalizers rule, and delete on what it makes, let it set and take away owner
 references where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 */}}
 {{- define "sluice.rules" -}}
@@ -59,6 +64,12 @@ rules:
   - apiGroups: [flagger.app]
     resources: [canaries/finalizers]
     verbs: [update]
+  - apiGroups: [sluice.dev]
+    resources: [canaryactions]
+    verbs: [get, list, watch, patch, delete]
+  - apiGroups: [sluice.dev]
+    resources: [canaryactions/status]
+    verbs: [patch]
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
     verbs: [get, list, watch, create, patch]

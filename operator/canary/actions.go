@@ -1,0 +1,213 @@
+package canary
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+// actionIndex is the index of CanaryActions by the Canary that they are for.
+const actionIndex = "canary"
+
+// finishedActions is how many finished CanaryActions of a Canary are kept, of
+// those whose names were made up by the API server.
+const finishedActions = 10
+
+// observeActions completes the observation with what people ask for. First it
+// marks the action that the persisted status says was taken: an action is
+// taken only when the one before it is marked, and one that is marked is never
+// taken again, so each is acted on once whatever becomes of the operator in
+// between. After an error no action is taken, which holds up nothing else.
+func (r *Reconciler) observeActions(ctx context.Context, w *world) error {
+	if !r.actions.Load() || !w.Canary.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	all, err := r.actionsOf(ctx, w.Canary)
+	if err != nil {
+		return err
+	}
+	if err := r.markLast(ctx, w.Canary, all); err != nil {
+		return err
+	}
+	removeErr := r.removeFinished(ctx, all)
+	if w.Mistake != nil || w.Canary.Spec.Suspend {
+		return removeErr // they wait for it to move again
+	}
+	next, err := r.nextAction(ctx, w.Canary, all)
+	if next != nil && err == nil {
+		w.Actions = []rollout.Action{{
+			Name: requestName(next), Type: next.Spec.Action,
+			By: next.Spec.RequestedBy, Reason: next.Spec.Reason, Revision: next.Spec.Revision,
+		}}
+	}
+	return errors.Join(removeErr, err)
+}
+
+// requestName tells an action from another of the same name, before or after
+// it.
+func requestName(a *v1alpha1.CanaryAction) string { return a.Name + "/" + string(a.UID) }
+
+// actionsOf are those for a Canary, the oldest first. They are the cache's own
+// and must not be changed.
+func (r *Reconciler) actionsOf(ctx context.Context, c *v1beta1.Canary) ([]*v1alpha1.CanaryAction, error) {
+	var list v1alpha1.CanaryActionList
+	if err := r.Client.List(ctx, &list, client.InNamespace(c.Namespace), client.MatchingFields{actionIndex: c.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list CanaryActions: %w", err)
+	}
+	out := make([]*v1alpha1.CanaryAction, len(list.Items))
+	for i := range list.Items {
+		out[i] = &list.Items[i]
+	}
+	slices.SortFunc(out, func(a, b *v1alpha1.CanaryAction) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// nextAction is the oldest that waits, nil if there is none. The cache may be
+// behind and show one as waiting that was marked by an operator before this
+// one, so the API server has the last word. That is a request for each action,
+// none for Canaries without.
+func (r *Reconciler) nextAction(ctx context.Context, c *v1beta1.Canary, all []*v1alpha1.CanaryAction) (*v1alpha1.CanaryAction, error) {
+	for _, a := range all {
+		if !waits(a) || taken(c, a) {
+			continue
+		}
+		live, err := r.liveAction(ctx, c.Namespace, a.Name, a.UID)
+		if err != nil {
+			return nil, err
+		}
+		if live != nil && waits(live) {
+			return live, nil
+		}
+	}
+	return nil, nil
+}
+
+func waits(a *v1alpha1.CanaryAction) bool { return !a.Finished() && a.DeletionTimestamp.IsZero() }
+
+// taken tells whether an action is the last one that was taken.
+func taken(c *v1beta1.Canary, a *v1alpha1.CanaryAction) bool {
+	return c.Status.LastAction != nil && c.Status.LastAction.Name == requestName(a)
+}
+
+// liveAction is an action as the API server has it, nil if it is gone.
+func (r *Reconciler) liveAction(ctx context.Context, namespace, name string, uid types.UID) (*v1alpha1.CanaryAction, error) {
+	a, err := get[v1alpha1.CanaryAction](ctx, r.Live, namespace, name)
+	if a == nil || a.UID != uid {
+		return nil, err
+	}
+	return a, nil
+}
+
+// markLast marks the action that was taken last, unless the cache shows that
+// it is marked. One that the cache does not have is looked for only where
+// another waits to be taken: else there is nothing to hurry for, and it may be
+// gone for long.
+func (r *Reconciler) markLast(ctx context.Context, c *v1beta1.Canary, all []*v1alpha1.CanaryAction) error {
+	last := c.Status.LastAction
+	if last == nil {
+		return nil
+	}
+	i := slices.IndexFunc(all, func(a *v1alpha1.CanaryAction) bool { return taken(c, a) })
+	if i < 0 && !slices.ContainsFunc(all, waits) || i >= 0 && all[i].Finished() {
+		return nil
+	}
+	name, uid, _ := strings.Cut(last.Name, "/")
+	a, err := r.liveAction(ctx, c.Namespace, name, types.UID(uid))
+	if a == nil || a.Finished() {
+		return err
+	}
+	return r.mark(ctx, c, a)
+}
+
+// mark writes to an action what came of it, as the Canary's status says, and
+// has it go with the Canary.
+func (r *Reconciler) mark(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.CanaryAction) error {
+	next := a.DeepCopy()
+	if err := controllerutil.SetOwnerReference(c, next, r.Client.Scheme()); err != nil {
+		return fmt.Errorf("owner of CanaryAction %s: %w", a.Name, err)
+	}
+	if len(next.OwnerReferences) != len(a.OwnerReferences) {
+		// The list is written as a whole, so it must be the one that was read.
+		if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{})); err != nil {
+			return client.IgnoreNotFound(fmt.Errorf("own CanaryAction %s: %w", a.Name, err))
+		}
+	}
+	before, last := next.DeepCopy(), c.Status.LastAction
+	next.Status = v1alpha1.CanaryActionStatus{Phase: v1alpha1.ActionRefused, Message: last.Message, Time: &last.Time, Revision: last.Revision}
+	if last.Done {
+		next.Status.Phase = v1alpha1.ActionDone
+	}
+	if err := r.Client.Status().Patch(ctx, next, client.MergeFrom(before)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("write the status of CanaryAction %s: %w", a.Name, err))
+	}
+	return nil
+}
+
+// removeFinished removes all but the newest finished actions with a generated
+// name. One with a name that somebody chose may be kept in Git, from where it
+// would come back and be acted on again.
+func (r *Reconciler) removeFinished(ctx context.Context, all []*v1alpha1.CanaryAction) error {
+	kept := 0
+	for _, a := range slices.Backward(all) {
+		if a.GenerateName == "" || !a.Finished() || !a.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if kept++; kept <= finishedActions {
+			continue
+		}
+		if err := r.Client.Delete(ctx, a.DeepCopy(), client.Preconditions{UID: &a.UID}); ignoreChanged(err) != nil {
+			return fmt.Errorf("remove CanaryAction %s: %w", a.Name, err)
+		}
+	}
+	return nil
+}
+
+// actionWatch watches CanaryActions as soon as they are served. An upgrade by
+// Helm brings no new kinds, and the operator must do its other work without.
+func (r *Reconciler) actionWatch(mgr ctrl.Manager, c controller.Controller) *meshWatch {
+	return &meshWatch{
+		reconciler: r, manager: mgr, controller: c, kinds: []client.Object{&v1alpha1.CanaryAction{}},
+		requests: canaryOfAction, predicates: []predicate.Predicate{actionComes()},
+		prepare: func(ctx context.Context, kind client.Object) error {
+			err := mgr.GetFieldIndexer().IndexField(ctx, kind, actionIndex, actionNames)
+			r.actions.Store(err == nil)
+			return err
+		},
+	}
+}
+
+// actionNames are the values of actionIndex for a CanaryAction.
+func actionNames(o client.Object) []string { return []string{o.(*v1alpha1.CanaryAction).Spec.Canary} }
+
+// canaryOfAction finds the Canary that an action is for.
+func canaryOfAction(_ context.Context, o client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.CanaryAction).Spec.Canary}}}
+}
+
+// actionComes passes the creation of actions that wait. The rest of their lives
+// is the operator's own doing.
+func actionComes() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return waits(e.Object.(*v1alpha1.CanaryAction)) },
+		UpdateFunc: func(event.UpdateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+	}
+}
