@@ -187,6 +187,10 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 			return routerMistake(err)
 		}
 	}
+	if state.Exists {
+		has := state.Traffic
+		w.Route.Has = &rollout.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
+	}
 	weight := w.Canary.Status.CanaryWeight
 	w.Route.InSync = servicesInSync && state.InSync
 	if deleted {
