@@ -11,7 +11,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
-	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -26,12 +25,8 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 			return err
 		}
 	}
-	if want.Released && w.services.Apex != nil {
-		apex, err := workload.ReleasedApex(w.Canary, w.target, r.Options)
-		if err != nil {
-			return fmt.Errorf("build the apex service: %w", err)
-		}
-		if err := r.applyService(ctx, w, apex); err != nil {
+	if want.Released {
+		if err := r.giveBackServices(ctx, w); err != nil {
 			return err
 		}
 	}

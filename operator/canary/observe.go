@@ -144,6 +144,10 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
 	}
+	deleted := !w.Canary.DeletionTimestamp.IsZero()
+	if deleted {
+		w.services = services // whatever is wrong with one of them, the others are given back
+	}
 	for _, s := range services.All() {
 		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
 		if err != nil {
@@ -155,8 +159,11 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 		if err := conflict(w.Canary, live, "Service"); err != nil {
 			return err
 		}
-		if !metav1.IsControlledBy(live, w.Canary) {
-			s.OwnerReferences = nil // it was there before the Canary and stays when that goes
+		if metav1.IsControlledBy(live, w.Canary) || deleted {
+			continue
+		}
+		if err := adopt(w.Canary, services, s, live); err != nil {
+			return err
 		}
 	}
 	w.services = services
@@ -173,8 +180,8 @@ func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
 
 func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	deleted := !w.Canary.DeletionTimestamp.IsZero()
-	servicesInSync := deleted // without a target there is nothing to lead to
-	if len(w.services.All()) > 0 {
+	servicesInSync := false
+	if deleted || len(w.services.All()) > 0 {
 		var err error
 		if servicesInSync, err = r.servicesInSync(ctx, w); err != nil {
 			return err
@@ -186,6 +193,10 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		if state, err = w.router.Observe(ctx, w.route()); err != nil && !(deleted && providers.IsNotInstalled(err)) {
 			return routerMistake(err)
 		}
+	}
+	if state.Exists {
+		has := state.Traffic
+		w.Route.Has = &rollout.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
 	}
 	weight := w.Canary.Status.CanaryWeight
 	w.Route.InSync = servicesInSync && state.InSync
@@ -214,18 +225,12 @@ func routerMistake(err error) error {
 	}
 }
 
-// servicesInSync tells whether the Services are as they must be. Of a Canary
-// that is being deleted only the apex Service matters.
+// servicesInSync tells whether the Services are as they must be.
 func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error) {
-	services := w.services.All()
 	if !w.Canary.DeletionTimestamp.IsZero() {
-		apex, err := workload.ReleasedApex(w.Canary, w.target, r.Options)
-		if apex == nil || err != nil {
-			return err == nil, err
-		}
-		services = []*corev1.Service{apex}
+		return r.servicesGivenBack(ctx, w)
 	}
-	for _, s := range services {
+	for _, s := range w.services.All() {
 		if same, err := r.Applier.InSync(ctx, s, w.serviceKey(s)); err != nil || !same {
 			return false, err
 		}
@@ -235,8 +240,8 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 
 // serviceKey is all that the intent for a Service depends on.
 func (w *world) serviceKey(s *corev1.Service) ssa.Option {
-	return ssa.Keyed(fmt.Sprintf("%s %d %s %t %t", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
-		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero()))
+	return ssa.Keyed(fmt.Sprintf("%s %d %s %t %t %v %s", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
+		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Spec.Ports, s.Annotations[workload.OriginalAnnotation]))
 }
 
 // route is the route that the persisted status asks for.

@@ -129,6 +129,15 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 		return fmt.Errorf("build the primary: %w", err)
 	}
 	configs := w.useCopies(workload.Template(primary), want.PrimaryRevision, copies)
+	if w.Primary.Revision == want.PrimaryRevision {
+		kept, err := workload.KeepTemplate(primary, w.primary, w.target.GetName(), r.Options)
+		if err != nil {
+			return fmt.Errorf("compare the primary: %w", err)
+		}
+		if kept {
+			configs = "kept " + workload.Version(w.primary)
+		}
+	}
 	replicas, err := w.primaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ func Decide(o Observation) Decision {
 	case o.Canary.Spec.Suspend:
 		d.hold(ReasonSuspended, "spec.suspend is true: nothing moves until it is false", false)
 	default:
+		d.adoptStatus()
 		d.adoptRevision()
 		if !d.act() {
 			d.advance()

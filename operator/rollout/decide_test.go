@@ -622,7 +622,7 @@ func TestDecide(t *testing.T) {
 			newScene().iterations(5, true).step(0, 100, 0).with(func(o *rollout.Observation) {
 				o.Canary.Status.Step, o.Canary.Status.Iterations = nil, 3
 			}),
-			with(at(v1beta1.PhaseProgressing, 100, 4), func(o *outcome) { o.Matched, o.Iterations, o.Requeue = true, 3, 10*time.Second }),
+			with(at(v1beta1.PhaseProgressing, 100, 3), func(o *outcome) { o.Matched, o.Iterations, o.Requeue = true, 3, 10*time.Second }),
 		},
 		"a primary that recovers after the deadline is promoted": {
 			newScene().promoting(60, 2*deadline).primaryAt(revB),

@@ -86,7 +86,11 @@ type Route struct {
 	// InSync is true when the mesh has exactly what the persisted status asks,
 	// which on deletion is no route of ours at all.
 	InSync bool
-	// Since is when this process first saw that; zero while it does not know.
+	// Has is what the mesh does with requests, without sessions; nil where it has
+	// no route of the Canary's.
+	Has *Traffic
+	// Since is when this process first saw that it is in sync; zero while it does
+	// not know.
 	Since time.Time
 }
 

@@ -72,16 +72,18 @@ func (d *decider) plannedWeight(steps []step) int32 {
 }
 
 // indexOf finds the step that a status without one is at, as another operator
-// has written it: the step whose traffic it has is gone through once more.
+// has written it: the step whose traffic it has is gone through once more. Its
+// iterations count those that were begun.
 func (d *decider) indexOf() int32 {
+	steps := d.steps()
 	if d.strategy() != v1beta1.StrategyWeighted {
 		if d.st.CanaryWeight == 0 && d.st.Iterations == 0 {
 			return 0
 		}
-		return d.st.Iterations + 1
+		return min(max(d.st.Iterations, 1), int32(len(steps))) //nolint:gosec // spec.analysis.iterations
 	}
 	index := int32(0)
-	for i, s := range d.steps() {
+	for i, s := range steps {
 		if s.weight > 0 && s.weight <= d.st.CanaryWeight {
 			index = int32(i) + 1 //nolint:gosec // at most 101 steps
 		}

@@ -17,7 +17,10 @@ func (d *decider) terminate() {
 	d.waiting = "waiting for " + d.target() + " to serve again"
 
 	want := &d.out.Desired
-	if d.st.LastAppliedSpec == "" || d.Mistake != nil && d.Mistake.Foreign {
+	// Flagger, which may have left a primary that serves, writes no revision
+	// before it has initialized.
+	untouched := d.st.LastAppliedSpec == "" && !d.Primary.Exists
+	if untouched || d.Mistake != nil && d.Mistake.Foreign {
 		want.Finished = true // nothing of the world was made for this Canary
 		return
 	}

@@ -60,7 +60,8 @@ func PrimaryRevision(canary *v1beta1.Canary, target, primary client.Object, targ
 	if err != nil {
 		return ""
 	}
-	if same, err := sameMeaning(copied, primary); err != nil || !same {
+	name := target.GetName()
+	if same, err := sameMeaning(unrenamed(copied, name, o), unrenamed(primary, name, o)); err != nil || !same {
 		return ""
 	}
 	return targetRevision

@@ -77,6 +77,11 @@ func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Opti
 	if err != nil || p.state != differs {
 		return err
 	}
+	if p.inherited != nil {
+		if err := a.inherit(ctx, p.inherited); err != nil {
+			return fmt.Errorf("apply %s: %w", p.key, err)
+		}
+	}
 	u := p.intent.object
 	annotate(u, p.intent.hash)
 	return a.send(ctx, p.key, p.fingerprint, u)
@@ -161,6 +166,7 @@ type plan struct {
 	fingerprint fingerprint
 	state       state
 	intent      intent
+	inherited   client.Object // what another operator left, as the cache has it
 }
 
 func (a *Applier) compare(ctx context.Context, desired client.Object, opts []Option) (plan, error) {
@@ -204,6 +210,9 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	}
 	if p.intent, err = o.intentOf(gvk, desired, raw); err != nil {
 		return unknown, err
+	}
+	if version != "" && inherits(desired, live) {
+		p.inherited = live
 	}
 	if known == differs || live.GetAnnotations()[AppliedAnnotation] != p.intent.hash {
 		return differs, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,10 +23,14 @@ func (a *Applier) Merge(ctx context.Context, patch map[string]any, live client.O
 		return fmt.Errorf("merge into %T: %w", live, err)
 	}
 	key := keyOf(gvk, live)
-	whole := map[string]any{"metadata": map[string]any{"uid": live.GetUID()}}
-	for k, v := range patch {
-		whole[k] = v
+	whole := maps.Clone(patch)
+	metadata, _ := patch["metadata"].(map[string]any)
+	metadata = maps.Clone(metadata)
+	if metadata == nil {
+		metadata = map[string]any{}
 	}
+	metadata["uid"] = live.GetUID()
+	whole["metadata"] = metadata
 	raw, err := json.Marshal(whole)
 	if err != nil {
 		return fmt.Errorf("merge into %s: encode: %w", key, err)

@@ -1,0 +1,240 @@
+package workload
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// OriginalAnnotation is on a Service that was there before its Canary and holds
+// what it was, as far as it is changed.
+const OriginalAnnotation = "sluice.dev/original"
+
+// kubectlAnnotation is where kubectl apply keeps what it applied.
+const kubectlAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
+
+// originalService is what OriginalAnnotation holds. A label or annotation that
+// was not there is nil.
+type originalService struct {
+	Selector            map[string]string    `json:"selector"`
+	Ports               []corev1.ServicePort `json:"ports"`
+	TrafficDistribution *string              `json:"trafficDistribution,omitempty"`
+	Labels              map[string]*string   `json:"labels,omitempty"`
+	Annotations         map[string]*string   `json:"annotations,omitempty"`
+}
+
+// UnfitServiceError says why a Service can't be taken over.
+type UnfitServiceError struct {
+	// Name of the Service.
+	Name string
+	// Problem names the field, its value and what is allowed.
+	Problem string
+}
+
+func (e *UnfitServiceError) Error() string { return "Service " + e.Name + ": " + e.Problem }
+
+// Adopt turns the intent s for a Service of a Canary into one for a Service that
+// somebody made before, of which live is the present state: only where it leads
+// is changed, and its ports are made sure of; type, addresses, other ports and
+// what else its user set stay. What it was goes into an annotation. It returns an
+// *UnfitServiceError for one that leads nowhere in the cluster.
+func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
+	if live.Spec.Type == corev1.ServiceTypeExternalName {
+		return &UnfitServiceError{Name: live.Name, Problem: fmt.Sprintf("spec.type: %q leads out of the cluster; make it ClusterIP, or choose another spec.service.name", live.Spec.Type)}
+	}
+	intent.OwnerReferences = nil // it stays when the Canary goes
+	intent.Spec.Type, intent.Spec.ClusterIP = "", ""
+	backend := intent.Labels[BackendLabel]
+	custom := s.custom(c, intent)
+	intent.Labels, intent.Annotations = maps.Clone(custom.Labels), maps.Clone(custom.Annotations)
+	if backend != "" {
+		intent.Labels = with(intent.Labels, BackendLabel, backend)
+	}
+	intent.Spec.Ports = portsAmong(c, intent.Spec.Ports, live.Spec.Ports)
+	was, err := s.originalOf(live)
+	if err != nil {
+		return err
+	}
+	was.Labels, was.Annotations = before(was.Labels, intent.Labels, live.Labels), before(was.Annotations, intent.Annotations, live.Annotations)
+	raw, err := json.Marshal(was)
+	if err != nil {
+		return fmt.Errorf("encode what Service %s was: %w", live.Name, err)
+	}
+	intent.Annotations = with(intent.Annotations, OriginalAnnotation, string(raw))
+	return nil
+}
+
+// custom are the labels and annotations that the Canary gives one of its Services.
+func (s Services) custom(c *v1beta1.Canary, intent *corev1.Service) v1beta1.CustomMetadata {
+	of := map[*corev1.Service]*v1beta1.CustomMetadata{
+		s.Apex: c.Spec.Service.Apex, s.Primary: c.Spec.Service.Primary, s.Canary: c.Spec.Service.Canary,
+	}[intent]
+	if of == nil {
+		return v1beta1.CustomMetadata{}
+	}
+	return *of
+}
+
+func with(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
+}
+
+// portsAmong are our ports as they fit in with the user's: a port of his keeps its
+// name unless the spec names it, and no name is there twice.
+func portsAmong(c *v1beta1.Canary, ours, users []corev1.ServicePort) []corev1.ServicePort {
+	for i := range ours {
+		p := &ours[i]
+		for _, u := range users {
+			same := u.Port == p.Port && protocol(u) == protocol(*p)
+			switch {
+			case same && c.Spec.Service.PortName == "" && u.Name != "":
+				p.Name = u.Name
+			case !same && u.Name == p.Name:
+				p.Name += "-" + strconv.Itoa(int(p.Port))
+			}
+		}
+	}
+	return ours
+}
+
+func protocol(p corev1.ServicePort) corev1.Protocol {
+	if p.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return p.Protocol
+}
+
+// before adds to what is known of the user's labels or annotations those that ours
+// are about to replace.
+func before(known map[string]*string, ours, live map[string]string) map[string]*string {
+	for k := range ours {
+		if _, ok := known[k]; ok {
+			continue
+		}
+		if known == nil {
+			known = map[string]*string{}
+		}
+		known[k] = nil
+		if v, ok := live[k]; ok {
+			known[k] = &v
+		}
+	}
+	return known
+}
+
+// originalOf is what a user's Service was before it was taken over.
+func (s Services) originalOf(live *corev1.Service) (originalService, error) {
+	was := originalService{}
+	if encoded := live.Annotations[OriginalAnnotation]; encoded != "" {
+		if err := json.Unmarshal([]byte(encoded), &was); err != nil {
+			return was, &UnfitServiceError{Name: live.Name, Problem: "metadata.annotations[" + OriginalAnnotation + "]: only the operator writes it; if it is lost, remove it: " + err.Error()}
+		}
+		return was, nil
+	}
+	was.Selector, was.Ports, was.TrafficDistribution = live.Spec.Selector, live.Spec.Ports, live.Spec.TrafficDistribution
+	if s.LeadsToPrimary(live) {
+		// Flagger has taken it over before us, and keeps no record.
+		was.Selector = s.selectorBefore(live)
+	}
+	return was, nil
+}
+
+// selectorBefore is the selector that kubectl applied, else that of the target.
+func (s Services) selectorBefore(live *corev1.Service) map[string]string {
+	applied := &corev1.Service{}
+	err := json.Unmarshal([]byte(live.Annotations[kubectlAnnotation]), applied)
+	if err == nil && len(applied.Spec.Selector) > 0 && !s.LeadsToPrimary(applied) {
+		return applied.Spec.Selector
+	}
+	return s.Canary.Spec.Selector
+}
+
+// LeadsToPrimary tells whether a Service selects the primary's pods.
+func (s Services) LeadsToPrimary(of *corev1.Service) bool {
+	if s.Primary == nil || s.Canary == nil || len(of.Spec.Selector) == 0 {
+		return false
+	}
+	for k, v := range of.Spec.Selector {
+		if s.Primary.Spec.Selector[k] != v {
+			return false
+		}
+	}
+	// Labels that the target's pods have too select those as well.
+	for k, v := range of.Spec.Selector {
+		if s.Canary.Spec.Selector[k] != v {
+			return true
+		}
+	}
+	return false
+}
+
+// GivenBack tells whether a user's Service leads where it did before it was taken
+// over, or never was.
+func (s Services) GivenBack(live *corev1.Service) bool {
+	return live.Annotations[OriginalAnnotation] == "" && !s.LeadsToPrimary(live)
+}
+
+// GiveBack is the JSON merge patch by which a user's Service becomes what it was
+// before it was taken over; what its user changed meanwhile, he keeps. s is empty
+// where the target is gone. mark is the applier's annotation, which goes too.
+func (s Services) GiveBack(live *corev1.Service, mark string) map[string]any {
+	was, err := s.originalOf(live)
+	if err != nil { // somebody has edited the annotation; that must not hold up a deletion
+		was = originalService{Selector: live.Spec.Selector, Ports: live.Spec.Ports, TrafficDistribution: live.Spec.TrafficDistribution}
+		if s.LeadsToPrimary(live) {
+			was.Selector = s.selectorBefore(live)
+		}
+	}
+	selector := map[string]any{}
+	for k := range live.Spec.Selector {
+		selector[k] = nil
+	}
+	for k, v := range was.Selector {
+		selector[k] = v
+	}
+	annotations := map[string]*string{OriginalAnnotation: nil, mark: nil}
+	maps.Copy(annotations, was.Annotations)
+	return map[string]any{
+		"metadata": map[string]any{"labels": was.Labels, "annotations": annotations},
+		"spec":     map[string]any{"selector": selector, "ports": s.portsBefore(was.Ports, live), "trafficDistribution": was.TrafficDistribution},
+	}
+}
+
+// portsBefore are those of live with what Sluice made of them undone, in the order
+// that they had.
+func (s Services) portsBefore(was []corev1.ServicePort, live *corev1.Service) []corev1.ServicePort {
+	at := slices.IndexFunc(s.All(), func(o *corev1.Service) bool { return o.Name == live.Name })
+	if at < 0 {
+		return was
+	}
+	ours := s.All()[at].Spec.Ports
+	has := func(ports []corev1.ServicePort, p corev1.ServicePort) int {
+		return slices.IndexFunc(ports, func(o corev1.ServicePort) bool { return o.Port == p.Port && protocol(o) == protocol(p) })
+	}
+	var out []corev1.ServicePort
+	for _, p := range was {
+		i := has(live.Spec.Ports, p)
+		switch {
+		case has(ours, p) >= 0:
+			out = append(out, p)
+		case i >= 0:
+			out = append(out, live.Spec.Ports[i])
+		}
+	}
+	for _, p := range live.Spec.Ports {
+		if has(was, p) < 0 && has(ours, p) < 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
