@@ -10,6 +10,9 @@ import (
 // all of them away before there are new ones, by its update strategy: then
 // somebody else has to serve meanwhile. Nil does not.
 func Restarts(o client.Object, pods int32) bool {
+	if pods < 1 {
+		return false // there are none to be taken away
+	}
 	switch o := o.(type) {
 	case *appsv1.Deployment:
 		s := o.Spec.Strategy

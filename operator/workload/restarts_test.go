@@ -43,6 +43,7 @@ func TestRestarts(t *testing.T) {
 		"a DaemonSet without defaults":                 {of: &appsv1.DaemonSet{}, pods: 1, want: true},
 		"a StatefulSet of several pods":                {of: &appsv1.StatefulSet{}, pods: 2},
 		"a StatefulSet of one pod":                     {of: &appsv1.StatefulSet{}, pods: 1, want: true},
+		"no pods at all":                               {of: deployment("25%")},
 		"nothing":                                      {pods: 1},
 	} {
 		t.Run(name, func(t *testing.T) {

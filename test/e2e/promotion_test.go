@@ -55,17 +55,16 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, g, requests := beginGated(t, "halt-"+name, func(*appsv1.Deployment) {}, func(c *v1beta1.Canary) {
-				c.Spec.ProgressDeadlineSeconds = new(int32(8))
-				tc.strategy(c)
-			})
+			a, g, requests := beginGated(t, "halt-"+name, func(*appsv1.Deployment) {}, tc.strategy)
 			before := requests.report()
 			g.shutFor(primaryPods("6.0.1"))
 			a.release("6.0.1")
 			a.awaitPhase(v1beta1.PhasePromoting)
+			// Only now: the canary may have had to wait for a busy machine.
+			a.edit(func(c *v1beta1.Canary) { c.Spec.ProgressDeadlineSeconds = new(int32(5)) })
 			a.awaitCondition(rig.Name, v1beta1.ConditionStalled, corev1.ConditionTrue, "PromotionHalted",
-				"podinfo-primary did not become ready", "the canary goes on serving", "within 8s")
-			a.awaitEvent(rig.Name, "PromotionHalted", "podinfo-primary did not become ready", "within 8s")
+				"podinfo-primary did not become ready", "the canary goes on serving", "within 5s")
+			a.awaitEvent(rig.Name, "PromotionHalted", "podinfo-primary did not become ready", "within 5s")
 			a.awaitWeight(100)
 			requests.awaitMore(100) // the route becomes known
 			halted := requests.report()
@@ -80,6 +79,7 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 				t.Errorf("the canary answered %.1f%% of the requests, want all", 100*seen.Share(rig.Name))
 			}
 
+			a.edit(func(c *v1beta1.Canary) { c.Spec.ProgressDeadlineSeconds = new(int32(60)) })
 			tc.goesOn(a, g)
 			a.awaitPhase(v1beta1.PhaseSucceeded)
 			a.wantPrimary(tc.promoted)
