@@ -76,7 +76,9 @@ func blueGreen(a *v1beta1.CanaryAnalysis) { a.StepWeight, a.MaxWeight, a.Iterati
 
 var leftBehinds = []leftBehind{{
 	name: "initializing", phase: initializing, target: oldImage, primary: oldImage, pods: 1,
-	status:     func(st *v1beta1.CanaryStatus) { st.LastAppliedSpec, st.LastPromotedSpec, st.TrackedConfigs = "", "", nil },
+	status: func(st *v1beta1.CanaryStatus) {
+		st.LastAppliedSpec, st.LastPromotedSpec, st.TrackedConfigs = "", "", nil
+	},
 	wantPhases: phases(initializing, initialized), wantWeights: []int32{0}, wantImage: oldImage,
 }, {
 	name: "initialized", phase: initialized, target: oldImage, primary: oldImage,

@@ -84,15 +84,7 @@ func (d *decider) take(a Action) (refused string) {
 		d.st.Paused = false
 		d.event(false, ReasonResumed, "Resumed"+by(a))
 	case v1beta1.ActionPromote:
-		switch {
-		case !analysing || d.Target.Revision != d.st.LastAppliedSpec:
-			return "there is no analysis under way"
-		case !d.Target.Ready:
-			return "the canary is not ready: " + d.Target.Message
-		}
-		d.needStep()
-		d.st.Paused = false
-		d.beginPromotion("Promoted early" + by(a))
+		return d.promoteNow(a, analysing)
 	case v1beta1.ActionAbort:
 		if !analysing {
 			return d.notAborted()
@@ -106,6 +98,19 @@ func (d *decider) take(a Action) (refused string) {
 	default:
 		return "there is no such action"
 	}
+	return ""
+}
+
+func (d *decider) promoteNow(a Action, analysing bool) (refused string) {
+	switch {
+	case !analysing || d.Target.Revision != d.st.LastAppliedSpec:
+		return "there is no analysis under way"
+	case !d.Target.Ready:
+		return "the canary is not ready: " + d.Target.Message
+	}
+	d.needStep()
+	d.st.Paused = false
+	d.beginPromotion("Promoted early" + by(a))
 	return ""
 }
 

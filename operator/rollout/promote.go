@@ -48,6 +48,22 @@ func (d *decider) promote() {
 		}
 		return
 	}
+	d.shareMeanwhile()
+	halted := d.overdue(d.st.Step.Since.Time, ReasonPromotionHalted,
+		"promotion is halted and the canary goes on serving: "+d.Canary.PrimaryName()+" did not become ready")
+	if halted && !d.Primary.Ready && d.Target.Ready && !d.canaryHasAll() {
+		// What is left of the primary could be flattened by its share.
+		d.takeOver(d.Canary.PrimaryName() + " is not ready after its promotion")
+	}
+	if !d.st.Paused {
+		d.waiting = d.promotionName()
+		d.blocked(d.st.Step.Since.Time, d.Primary.Message)
+	}
+}
+
+// shareMeanwhile moves traffic away from whoever can't serve it while the
+// promotion is waited for.
+func (d *decider) shareMeanwhile() {
 	switch {
 	case d.onlyCanaryServes() && !d.canaryHasAll():
 		// The canary was found good: it takes everything rather than let the
@@ -58,16 +74,6 @@ func (d *decider) promote() {
 	case d.Target.Available == 0 && d.Primary.Available > 0 && d.st.CanaryWeight > 0:
 		d.st.CanaryWeight, d.st.Step.Takeover = 0, false
 		d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
-	}
-	halted := d.overdue(d.st.Step.Since.Time, ReasonPromotionHalted,
-		"promotion is halted and the canary goes on serving: "+d.Canary.PrimaryName()+" did not become ready")
-	if halted && !d.Primary.Ready && d.Target.Ready && !d.canaryHasAll() {
-		// What is left of the primary could be flattened by its share.
-		d.takeOver(d.Canary.PrimaryName() + " is not ready after its promotion")
-	}
-	if !d.st.Paused {
-		d.waiting = d.promotionName()
-		d.blocked(d.st.Step.Since.Time, d.Primary.Message)
 	}
 }
 

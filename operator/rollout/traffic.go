@@ -45,22 +45,40 @@ func TrafficOf(c *v1beta1.Canary, st *v1beta1.CanaryStatus) Traffic {
 	analysing := st.Phase == v1beta1.PhaseProgressing || st.Phase == v1beta1.PhaseWaiting
 	promoting := st.Phase == v1beta1.PhasePromoting || st.Phase == v1beta1.PhaseWaitingPromotion
 	t.Matched = len(a.Match) > 0 && t.Canary > 0 && (analysing || promoting) && !takeover
-	if steps := plan(a); analysing && st.Step != nil && st.Step.Index >= 1 && int(st.Step.Index) <= len(steps) && !takeover {
-		t.Mirror = steps[st.Step.Index-1].mirror
-	}
-	if !keepsSessions(a) {
+	if takeover {
 		return t
 	}
-	t.Sessions.Ended = cookieValue(st.PreviousSessionAffinityCookie)
-	// Once the primary has the new version nobody needs to be kept from it.
-	mixed := analysing || promoting && st.LastPromotedSpec != st.LastAppliedSpec
-	if mixed && t.Canary > 0 && !takeover && st.SessionAffinityCookie != "" {
-		t.Sessions = Sessions{Canary: cookieValue(st.SessionAffinityCookie), Primary: cookieValue(st.PrimarySessionAffinityCookie)}
-		if st.Step != nil && st.Step.From < t.Canary {
-			t.Sessions.Raised = t.Canary - st.Step.From
-		}
+	if analysing {
+		t.Mirror = mirrorOf(a, st.Step)
 	}
+	// Once the primary has the new version nobody needs to be kept from it.
+	t.Sessions = sessionsOf(a, st, analysing || promoting && st.LastPromotedSpec != st.LastAppliedSpec)
 	return t
+}
+
+// mirrorOf is what a step of the analysis mirrors.
+func mirrorOf(a *v1beta1.CanaryAnalysis, at *v1beta1.StepStatus) int32 {
+	steps := plan(a)
+	if at == nil || at.Index < 1 || int(at.Index) > len(steps) {
+		return 0
+	}
+	return steps[at.Index-1].mirror
+}
+
+// sessionsOf are the cookies that hold in a release, when target and primary
+// are of different versions, and those that end after it.
+func sessionsOf(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, mixed bool) Sessions {
+	switch {
+	case !keepsSessions(a):
+		return Sessions{}
+	case !mixed || st.CanaryWeight == 0 || st.SessionAffinityCookie == "":
+		return Sessions{Ended: cookieValue(st.PreviousSessionAffinityCookie)}
+	}
+	s := Sessions{Canary: cookieValue(st.SessionAffinityCookie), Primary: cookieValue(st.PrimarySessionAffinityCookie)}
+	if st.Step != nil && st.Step.From < st.CanaryWeight {
+		s.Raised = st.CanaryWeight - st.Step.From
+	}
+	return s
 }
 
 // keepsSessions is true where it depends on weights alone who goes to the canary.
