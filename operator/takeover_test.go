@@ -14,7 +14,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -348,10 +347,12 @@ func (s *stage) awaitTakenOver(left leftBehind) {
 func (s *stage) awaitGivenBack() {
 	s.t.Helper()
 	s.await("the end of the Canary", func(ctx context.Context) error {
-		if err := s.api.Get(ctx, s.key(app), &v1beta1.Canary{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is still there: %w", err)
+		c := &v1beta1.Canary{}
+		err := s.api.Get(ctx, s.key(app), c)
+		if err == nil {
+			err = fmt.Errorf("it is still there: %+v", c.Status)
 		}
-		return nil
+		return client.IgnoreNotFound(err)
 	})
 	target, apex := &appsv1.Deployment{}, &corev1.Service{}
 	if err := errors.Join(s.api.Get(s.t.Context(), s.key(app), target), s.api.Get(s.t.Context(), s.key(app), apex)); err != nil {

@@ -75,12 +75,8 @@ func (r *Reconciler) giveBackServices(ctx context.Context, w *world) error {
 		ours := metav1.IsControlledBy(live, w.Canary)
 		switch {
 		case ours && w.isApex(live):
-			apex, err := workload.ReleasedApex(w.Canary, w.target, r.Options)
-			if err != nil {
-				return fmt.Errorf("build the apex service: %w", err)
-			}
-			if err := r.applyService(ctx, w, apex); err != nil {
-				return err
+			if err := r.Applier.Merge(ctx, w.services.LetGo(live, w.Canary.UID), live); err != nil {
+				return fmt.Errorf("let go of Service %s: %w", live.Name, err)
 			}
 		case !ours && !w.services.GivenBack(live):
 			if err := r.Applier.Merge(ctx, w.services.GiveBack(live, ssa.AppliedAnnotation), live); err != nil {

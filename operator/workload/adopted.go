@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -195,18 +197,12 @@ func (s Services) GiveBack(live *corev1.Service, mark string) map[string]any {
 			was.Selector = s.selectorBefore(live)
 		}
 	}
-	selector := map[string]any{}
-	for k := range live.Spec.Selector {
-		selector[k] = nil
-	}
-	for k, v := range was.Selector {
-		selector[k] = v
-	}
-	annotations := map[string]*string{OriginalAnnotation: nil, mark: nil}
+	labels, annotations := map[string]*string{}, map[string]*string{OriginalAnnotation: nil, mark: nil}
+	maps.Copy(labels, was.Labels)
 	maps.Copy(annotations, was.Annotations)
 	return map[string]any{
-		"metadata": map[string]any{"labels": was.Labels, "annotations": annotations},
-		"spec":     map[string]any{"selector": selector, "ports": s.portsBefore(was.Ports, live), "trafficDistribution": was.TrafficDistribution},
+		"metadata": map[string]any{"labels": labels, "annotations": annotations},
+		"spec":     map[string]any{"selector": replace(live.Spec.Selector, was.Selector), "ports": s.portsBefore(was.Ports, live), "trafficDistribution": was.TrafficDistribution},
 	}
 }
 
@@ -237,4 +233,28 @@ func (s Services) portsBefore(was []corev1.ServicePort, live *corev1.Service) []
 		}
 	}
 	return out
+}
+
+// replace is the JSON merge patch that makes one map another.
+func replace(from, to map[string]string) map[string]any {
+	out := map[string]any{}
+	for k := range from {
+		out[k] = nil
+	}
+	for k, v := range to {
+		out[k] = v
+	}
+	return out
+}
+
+// LetGo is the JSON merge patch by which the apex Service that was made for a
+// Canary leads to the target again and stays when that Canary goes: clients depend
+// on it by now. It is a patch, as the owner may be noted by another operator, whose
+// fields server-side apply would leave.
+func (s Services) LetGo(live *corev1.Service, canary types.UID) map[string]any {
+	owners := slices.DeleteFunc(slices.Clone(live.OwnerReferences), func(o metav1.OwnerReference) bool { return o.UID == canary })
+	return map[string]any{
+		"metadata": map[string]any{"ownerReferences": owners},
+		"spec":     map[string]any{"selector": replace(live.Spec.Selector, s.Canary.Spec.Selector)},
+	}
 }

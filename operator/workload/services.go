@@ -66,19 +66,6 @@ func BuildServices(canary *v1beta1.Canary, target client.Object, o Options) (Ser
 	return services, nil
 }
 
-// ReleasedApex is the intent for the apex Service when its Canary goes: it
-// leads to the target again, and belongs to nobody. It is nil for a target of
-// kind Service, which is the apex and was never changed.
-func ReleasedApex(canary *v1beta1.Canary, target client.Object, o Options) (*corev1.Service, error) {
-	services, err := BuildServices(canary, target, o)
-	if err != nil || services.Apex == nil {
-		return nil, err
-	}
-	services.Apex.Spec.Selector = maps.Clone(services.Canary.Spec.Selector)
-	services.Apex.OwnerReferences = nil
-	return services.Apex, nil
-}
-
 func service(canary *v1beta1.Canary, target client.Object, name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
 	s := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},

@@ -164,30 +164,10 @@ func TestServiceOptions(t *testing.T) {
 	}
 }
 
-// Pain 5: when the Canary goes, clients still reach the application, and the
-// Service does not go with its owner.
-func TestReleasedApex(t *testing.T) {
-	c, target := newCanary(), newDeployment()
-	got, err := workload.ReleasedApex(c.Canary, target.Deployment, defaults)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := buildServices(t, c, target).Apex
-	want.OwnerReferences = nil
-	want.Spec.Selector = map[string]string{"app": "podinfo"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
 func TestServicesWithoutSelectorLabel(t *testing.T) {
 	target := newDeployment().selector(map[string]string{"component": "x"})
 	_, err := workload.BuildServices(newCanary().Canary, target.Deployment, defaults)
 	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
 		t.Errorf("services: error %v", err)
-	}
-	_, err = workload.ReleasedApex(newCanary().Canary, target.Deployment, defaults)
-	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
-		t.Errorf("released apex: error %v", err)
 	}
 }

@@ -1,0 +1,268 @@
+package workload_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// usersService is one with more than the Canary's port, of a type with a node port.
+func usersService() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "test", Name: "podinfo", UID: "s1",
+			Labels:      map[string]string{"app.kubernetes.io/managed-by": "Helm", "team": "shop"},
+			Annotations: map[string]string{"note": "mine"},
+		},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeNodePort, ClusterIP: "10.0.0.7",
+			Selector: map[string]string{"app": "podinfo", "tier": "web"},
+			Ports: []corev1.ServicePort{
+				{Name: "metrics", Protocol: corev1.ProtocolTCP, Port: 9797, TargetPort: intstr.FromInt32(9797), NodePort: 30001},
+				{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("http"), NodePort: 30002},
+			},
+		},
+	}
+}
+
+func adopted(t *testing.T, c canary, live *corev1.Service) (workload.Services, *corev1.Service) {
+	t.Helper()
+	services := buildServices(t, c, newDeployment())
+	if err := services.Adopt(c.Canary, services.Apex, live); err != nil {
+		t.Fatal(err)
+	}
+	return services, services.Apex
+}
+
+// Pain 4: of a Service that serves already only where it leads is changed.
+func TestAdoptService(t *testing.T) {
+	for name, tc := range map[string]struct {
+		service   func(*v1beta1.CanaryService)
+		live      func(*corev1.Service)
+		wantPorts []corev1.ServicePort
+		wantMeta  map[string]string
+	}{
+		"a port keeps its name": {
+			wantPorts: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
+		},
+		"unless the spec names it": {
+			service:   func(s *v1beta1.CanaryService) { s.PortName = "http-web" },
+			wantPorts: []corev1.ServicePort{{Name: "http-web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
+		},
+		"another port has the name already": {
+			live:      func(s *corev1.Service) { s.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 8080}} },
+			wantPorts: []corev1.ServicePort{{Name: "http-80", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
+		},
+		"labels of the spec": {
+			service: func(s *v1beta1.CanaryService) {
+				s.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"team": "a"}}
+			},
+			wantPorts: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}},
+			wantMeta:  map[string]string{"team": "a"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, live := newCanary(), usersService()
+			if tc.service != nil {
+				tc.service(&c.Spec.Service)
+			}
+			if tc.live != nil {
+				tc.live(live)
+			}
+			_, got := adopted(t, c, live)
+			want := &corev1.Service{
+				TypeMeta: got.TypeMeta,
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: "test", Name: "podinfo", Labels: tc.wantMeta,
+					Annotations: map[string]string{workload.OriginalAnnotation: got.Annotations[workload.OriginalAnnotation]},
+				},
+				Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "podinfo-primary"}, Ports: tc.wantPorts},
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAdoptServiceUnfit(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Service){
+		"leads out of the cluster": func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName },
+		"original edited":          func(s *corev1.Service) { s.Annotations[workload.OriginalAnnotation] = "{" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			live := usersService()
+			change(live)
+			services := buildServices(t, newCanary(), newDeployment())
+			err := services.Adopt(newCanary().Canary, services.Apex, live)
+			if typed := (&workload.UnfitServiceError{}); !errors.As(err, &typed) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// Pain 5: what was taken over becomes what it was, and what its user changed
+// meanwhile he keeps.
+func TestGiveBackService(t *testing.T) {
+	flaggers := func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "podinfo-primary"} }
+	for name, tc := range map[string]struct {
+		before  func(*corev1.Service) // the adoption
+		during  func(*corev1.Service)
+		without bool // the target is gone
+		want    func(*corev1.Service)
+	}{
+		"as it was":                    {},
+		"as it was, without a target":  {without: true},
+		"a label that the spec sets":   {before: func(s *corev1.Service) { s.Labels["spec"] = "was" }},
+		"ports that its user changes":  {during: func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(1) }, want: func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(1) }},
+		"a port that its user adds":    {during: func(s *corev1.Service) { s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Port: 1}) }, want: func(s *corev1.Service) { s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Port: 1}) }},
+		"a port that its user removes": {during: func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[1:] }, want: func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[1:] }},
+		"a port that was not there": {
+			before: func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] },
+			want:   func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] },
+		},
+		"Flagger had taken it over": {before: flaggers, want: func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "podinfo"} }},
+		"Flagger had taken it over from kubectl": {
+			before: func(s *corev1.Service) {
+				flaggers(s)
+				s.Annotations["kubectl.kubernetes.io/last-applied-configuration"] = `{"spec": {"selector": {"app": "podinfo", "tier": "web"}}}`
+			},
+			want: func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "podinfo", "tier": "web"} },
+		},
+		"the annotation is lost": {
+			during: func(s *corev1.Service) { delete(s.Annotations, workload.OriginalAnnotation) },
+			want: func(s *corev1.Service) {
+				s.Spec.Selector, s.Spec.Ports[1].TargetPort, s.Labels["spec"] = map[string]string{"app": "podinfo"}, intstr.FromInt32(9898), "ours"
+			},
+		},
+		"the annotation is broken": {
+			during: func(s *corev1.Service) { s.Annotations[workload.OriginalAnnotation] = "{" },
+			want: func(s *corev1.Service) {
+				s.Spec.Selector, s.Spec.Ports[1].TargetPort, s.Labels["spec"] = map[string]string{"app": "podinfo"}, intstr.FromInt32(9898), "ours"
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			live := usersService()
+			if tc.before != nil {
+				tc.before(live)
+			}
+			want := live.DeepCopy()
+			if tc.want != nil {
+				tc.want(want)
+			}
+			c := newCanary().service(func(s *v1beta1.CanaryService) {
+				s.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"spec": "ours"}}
+			})
+			services, intent := adopted(t, c, live)
+			applyTo(live, intent)
+			if services.GivenBack(live) {
+				t.Error("it counts as given back before it is")
+			}
+			if tc.during != nil {
+				tc.during(live)
+			}
+			if tc.without {
+				services = workload.Services{}
+			}
+			merge(t, live, services.GiveBack(live, "sluice.dev/applied"))
+			if diff := cmp.Diff(want, live, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			if !services.GivenBack(live) {
+				t.Error("it does not count as given back")
+			}
+		})
+	}
+}
+
+// applyTo does what server-side apply does with these fields.
+func applyTo(live, intent *corev1.Service) {
+	for k, v := range intent.Labels {
+		live.Labels[k] = v
+	}
+	live.Annotations["sluice.dev/applied"] = "1-x"
+	for k, v := range intent.Annotations {
+		live.Annotations[k] = v
+	}
+	live.Spec.Selector = intent.Spec.Selector
+	for _, p := range intent.Spec.Ports {
+		found := false
+		for i := range live.Spec.Ports {
+			if was := &live.Spec.Ports[i]; was.Port == p.Port {
+				p.NodePort = was.NodePort
+				*was, found = p, true
+			}
+		}
+		if !found {
+			live.Spec.Ports = append(live.Spec.Ports, p)
+		}
+	}
+}
+
+// merge does what the API server does with a JSON merge patch.
+func merge(t *testing.T, live *corev1.Service, patch map[string]any) {
+	t.Helper()
+	from, with := map[string]any{}, map[string]any{}
+	for o, into := range map[any]*map[string]any{live: &from, &patch: &with} {
+		raw, err := json.Marshal(o)
+		if err == nil {
+			err = json.Unmarshal(raw, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mergeInto(from, with)
+	raw, err := json.Marshal(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*live = corev1.Service{}
+	if err := json.Unmarshal(raw, live); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mergeInto(from, patch map[string]any) {
+	for k, v := range patch {
+		below, isMap := v.(map[string]any)
+		was, hasMap := from[k].(map[string]any)
+		switch {
+		case v == nil:
+			delete(from, k)
+		case isMap && hasMap:
+			mergeInto(was, below)
+		case isMap:
+			from[k] = map[string]any{}
+			mergeInto(from[k].(map[string]any), below) //nolint:forcetypeassert // just made
+		default:
+			from[k] = v
+		}
+	}
+}
+
+// Pain 5: when the Canary goes, clients still reach the application, and the
+// Service that was made for it does not go with its owner.
+func TestLetGoOfService(t *testing.T) {
+	services := buildServices(t, newCanary(), newDeployment())
+	live := services.Apex.DeepCopy()
+	others := metav1.OwnerReference{Kind: "ConfigMap", Name: "another", UID: "o1"}
+	live.OwnerReferences = append(live.OwnerReferences, others)
+	want := live.DeepCopy()
+	want.OwnerReferences, want.Spec.Selector = []metav1.OwnerReference{others}, map[string]string{"app": "podinfo"}
+	merge(t, live, services.LetGo(live, "c1"))
+	if diff := cmp.Diff(want, live, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
