@@ -191,13 +191,8 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	if err != nil {
 		return unknown, err
 	}
-	version := ""
-	err = a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
-	switch {
-	case err == nil && !a.memory.isGone(p.key, live.GetUID()):
-		version = live.GetResourceVersion()
-	case err == nil: // the cache shows what we deleted
-	case !apierrors.IsNotFound(err):
+	version, err := a.read(ctx, p.key, live)
+	if err != nil {
 		return unknown, err
 	}
 	var raw []byte
@@ -226,6 +221,20 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	}
 	a.memory.verified(p.key, p.fingerprint, version)
 	return same, nil
+}
+
+// read fills live from the cache and returns its version, "" for an object that
+// does not exist.
+func (a *Applier) read(ctx context.Context, key objectKey, live client.Object) (version string, err error) {
+	err = a.client.Get(ctx, key.ObjectKey, live)
+	switch {
+	case err == nil && !a.memory.isGone(key, live.GetUID()):
+		return live.GetResourceVersion(), nil
+	case err == nil, apierrors.IsNotFound(err): // the cache may show what we deleted
+		return "", nil
+	default:
+		return "", err
+	}
 }
 
 // newLike returns an empty object of desired's form, so that the read is
