@@ -209,11 +209,13 @@ func (d *decider) reactToRevision() bool {
 // begin starts an analysis of the target's revision.
 func (d *decider) begin(reason, what string) {
 	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); it gets traffic when it is ready")
-	serves := d.st.CanaryWeight == 100 && (d.st.Step == nil || d.st.Step.Takeover) && !d.Primary.Ready && d.Target.Available > 0
+	serves := d.st.CanaryWeight == 100 && (d.st.Step == nil || d.st.Step.Takeover) && d.Primary.Available < d.Primary.Replicas && d.Target.Available > 0
 	serves = serves || d.st.CanaryWeight > 0 && d.onlyCanaryServes()
 	d.st.Step = nil
 	if serves {
-		// The canary serves in place of a primary that is still broken.
+		// The canary serves in place of a primary that has too few pods for it. One
+		// that has enough, be they of an older revision, serves: nobody has looked at
+		// the canary yet.
 		d.st.Step = &v1beta1.StepStatus{Takeover: true}
 	}
 	d.st.Phase = v1beta1.PhaseProgressing

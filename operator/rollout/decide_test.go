@@ -303,6 +303,10 @@ func TestDecide(t *testing.T) {
 			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(1).targetAt(revC, 2),
 			with(at(v1beta1.PhaseProgressing, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonNewRevision} }),
 		},
+		"another revision after a promotion that failed leaves the traffic to old pods that suffice": {
+			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(2).targetAt(revC, 2),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Events = []string{rollout.ReasonNewRevision} }),
+		},
 		"a mesh that does not show the route in time rolls back": {
 			newScene().step(1, 20, deadline+10*time.Second).outOfSync(),
 			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{rollout.ReasonDeadlineExceeded} }),
