@@ -114,7 +114,7 @@ func (d *decider) progressOf(index int32, steps []step) string {
 	if d.strategy() != v1beta1.StrategyWeighted {
 		word = "iteration"
 	}
-	at := fmt.Sprintf("%s %d of %d, ", word, index, len(steps))
+	at := fmt.Sprintf("%s %d of %d: ", word, index, len(steps))
 	switch s := steps[index-1]; {
 	case s.mirror > 0:
 		return at + "the canary gets copies of " + percent(s.mirror) + " of the traffic"

@@ -117,7 +117,7 @@ func TestPrimaryRestartsInPromotion(t *testing.T) {
 	routes := record[*istionetworking.VirtualService](a, &istionetworking.VirtualServiceList{})
 	g.shutFor(primaryPods("6.0.1"))
 	a.release("6.0.1")
-	a.awaitEvent(rig.Name, "Promoting", "all traffic goes to the canary, as no pod of podinfo-primary stays while it is updated")
+	a.awaitEvent(rig.Name, "Promoting", "all traffic goes to the canary, as podinfo-primary will be without a pod for a moment")
 	a.await("the primary without pods", func(ctx context.Context) error {
 		var d appsv1.Deployment
 		err := a.API.Get(ctx, a.key(primaryName), &d)
