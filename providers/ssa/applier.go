@@ -77,8 +77,8 @@ func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Opti
 	if err != nil || p.state != differs {
 		return err
 	}
-	if p.inherited != nil {
-		if err := a.inherit(ctx, p.inherited); err != nil {
+	if p.live != nil && inherits(desired, p.live) {
+		if err := a.inherit(ctx, p.live); err != nil {
 			return fmt.Errorf("apply %s: %w", p.key, err)
 		}
 	}
@@ -166,7 +166,7 @@ type plan struct {
 	fingerprint fingerprint
 	state       state
 	intent      intent
-	inherited   client.Object // what another operator left, as the cache has it
+	live        client.Object // as the cache has it, nil if there is none
 }
 
 func (a *Applier) compare(ctx context.Context, desired client.Object, opts []Option) (plan, error) {
@@ -195,6 +195,9 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	if err != nil {
 		return unknown, err
 	}
+	if version != "" {
+		p.live = live
+	}
 	var raw []byte
 	if p.fingerprint, raw, err = o.identify(desired); err != nil {
 		return unknown, err
@@ -205,9 +208,6 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	}
 	if p.intent, err = o.intentOf(gvk, desired, raw); err != nil {
 		return unknown, err
-	}
-	if version != "" && inherits(desired, live) {
-		p.inherited = live
 	}
 	if known == differs || live.GetAnnotations()[AppliedAnnotation] != p.intent.hash {
 		return differs, nil
