@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -106,13 +107,14 @@ func TestDeletionOfTheNamespace(t *testing.T) {
 	t.Parallel()
 	a, _ := begin(t, "deletion-namespace", func(*v1beta1.Canary) {})
 	a.must(a.API.Delete(t.Context(), get[corev1.Namespace](a, a.Namespace)))
-	a.await("the end of the namespace", func(ctx context.Context) error {
+	// The namespace controller looks again after longer and longer times.
+	a.must(rig.Await(t.Context(), "the end of the namespace", 3*time.Minute, func(ctx context.Context) error {
 		err := a.API.Get(ctx, client.ObjectKey{Name: a.Namespace}, &corev1.Namespace{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		return errors.Join(err, errors.New("it is still there"))
-	})
+	}))
 }
 
 // available objects unless a Deployment asks for so many pods and has them.
