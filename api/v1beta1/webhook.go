@@ -64,3 +64,14 @@ func positive(field, value string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+// HooksOf returns the hooks of a type, in the order of the spec.
+func (a *CanaryAnalysis) HooksOf(t HookType) []CanaryWebhook {
+	var out []CanaryWebhook
+	for i := range a.Webhooks {
+		if a.Webhooks[i].GetType() == t {
+			out = append(out, a.Webhooks[i])
+		}
+	}
+	return out
+}

@@ -245,6 +245,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if decision.RunChecks != nil {
 		r.Checker.Run(ctx, c, *decision.RunChecks)
 	}
+	for _, id := range decision.CallHooks {
+		r.Checker.Run(ctx, c, id)
+	}
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr
 	}
