@@ -296,13 +296,13 @@ type CanaryWebhook struct {
 	// Metadata is sent with the payload.
 	// +optional
 	Metadata map[string]string `json:"metadata,omitempty"`
-	// Headers are sent with each call. Host, Content-Length and the headers of the connection are not for them; what is
-	// secret belongs into secretRef.
+	// Headers are sent with each call. Host, Content-Length, Content-Type, our own and those of the connection are not
+	// for them; what is secret belongs into secretRef.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 256 && k.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$'))",message="names of headers must be made of letters, digits and - _ . and the like, up to 256 characters"
-	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:host|content-length|content-type|connection|transfer-encoding|te|trailer|upgrade|keep-alive|proxy-connection)$'))",message="headers must not hold Host, Content-Length, Content-Type or headers of the connection"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 4096 && !self[k].matches('[\\x00-\\x08\\x0a-\\x1f\\x7f]'))",message="values of headers must be up to 4096 characters without line breaks and control characters"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:host|content-length|content-type|connection|transfer-encoding|te|trailer|upgrade|keep-alive|proxy-connection|idempotency-key|sluice-signature)$'))",message="headers must not hold Host, Content-Length, Content-Type, Idempotency-Key, Sluice-Signature or headers of the connection"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 4096)",message="values of headers must be up to 4096 characters"
 	Headers map[string]string `json:"headers,omitempty"`
 
 	// SecretRef names a Secret in the Canary's namespace. Its keys, all optional: hmac-key signs each call, authorization is
