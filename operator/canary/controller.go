@@ -49,6 +49,8 @@ type Reconciler struct {
 	Router func(provider string) (providers.Router, error)
 	// Checker runs the checks of an analysis.
 	Checker *Checker
+	// Hooks tells events to the hooks that want them; nil tells nobody.
+	Hooks *Hooks
 	// Recorder sends events.
 	Recorder events.EventRecorder
 	// Telemetry is told of every persisted status.
