@@ -17,7 +17,7 @@ const (
 	gatePoll = 700 * time.Millisecond
 	// rollbackPoll is how often rollback hooks are asked at most, whatever the
 	// interval.
-	rollbackPoll = 5 * time.Second
+	rollbackPoll = 2 * time.Second
 )
 
 // opening is how a gate stands.
@@ -174,6 +174,20 @@ func (d *decider) rollbackAsked() bool {
 	return false
 }
 
+// rollbackUnknown has the rollback hooks asked once more before the release goes
+// on, where their last answer is from before a moment.
+func (d *decider) rollbackUnknown(since time.Time) bool {
+	if len(d.hooks(v1beta1.RollbackHook)) == 0 {
+		return false
+	}
+	run := d.called(v1beta1.RollbackHook, 0)
+	if run == nil || !run.At.Before(since) {
+		return run == nil
+	}
+	d.out.CallHooks = append(d.out.CallHooks, run.ID)
+	return true
+}
+
 // confirmRollout holds a new revision before it gets a pod of its own.
 func (d *decider) confirmRollout() {
 	if d.reactToRevision() {
@@ -199,7 +213,7 @@ func (d *decider) confirmRollout() {
 // canary. A failure counts, and the hooks are called again after an interval.
 func (d *decider) preRollout() {
 	hooks := d.hooks(v1beta1.PreRolloutHook)
-	if len(hooks) == 0 {
+	if len(hooks) == 0 || d.waitsToRaise() { // what waits has passed them
 		d.firstStep()
 		return
 	}
@@ -241,6 +255,9 @@ func (d *decider) firstStep() {
 // raise goes on to the next step. Before a step that gives the canary more
 // traffic its gate must be open.
 func (d *decider) raise(because string) {
+	if due := d.stepDue(); !d.Now.Before(due) && d.rollbackUnknown(due) {
+		return
+	}
 	steps := d.steps()
 	index := int(d.next(steps))
 	weighted := d.strategy() == v1beta1.StrategyWeighted
@@ -265,7 +282,7 @@ func (d *decider) passes(kind v1beta1.HookType) bool {
 		if kind == v1beta1.ConfirmPromotionHook {
 			d.st.Phase = v1beta1.PhaseWaitingPromotion
 		}
-		if !waited {
+		if !waited && d.st.Step.Index > 0 {
 			d.checkOnceMore()
 		}
 	case asking, ended:

@@ -267,7 +267,19 @@ func TestGates(t *testing.T) {
 		},
 		"rollback: not now": {
 			newScene().step(1, 20, time.Second).hooked(back).answered(back, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Requeue: 5 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Requeue: 2 * time.Second},
+		},
+		"rollback: asked once more before the weight is raised": {
+			newScene().rounds(1, 20, passed).hooked(back).answered(back, time.Second, failed),
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Calls: []v1beta1.HookType{back}, Requeue: time.Second},
+		},
+		"rollback: not wanted when the weight is to be raised": {
+			newScene().rounds(1, 20, passed).hooked(back).answered(back, 0, failed),
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{rollout.ReasonWeightRaised}, Requeue: 2 * time.Second},
+		},
+		"pre-rollout: not once more at the gate": {
+			newScene().step(0, 0, time.Second).hooked(pre).atGate(increase).answered(increase, 0, failed),
+			outcome{Phase: v1beta1.PhaseProgressing, Gate: increase, Requeue: poll},
 		},
 		"rollback: now": {
 			newScene().step(1, 20, time.Second).hooked(back).answered(back, 0, passed),
