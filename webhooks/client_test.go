@@ -433,7 +433,8 @@ func TestTransportsAreShared(t *testing.T) {
 		return parseSecret(t, map[string][]byte{CAKey: i.certificate, CertificateKey: i.certificate, PrivateKeyKey: i.key}).tls
 	}
 	get := client.transports.get
-	if get(material(one), false, true) != get(material(one), false, true) {
+	first := get(material(one), false, true)
+	if get(material(one), false, true) != first {
 		t.Error("the same material got another transport")
 	}
 	distinct := map[*http.Transport]bool{
