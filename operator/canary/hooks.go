@@ -29,7 +29,13 @@ type Hooks struct {
 // Call calls one hook of a release and gives its answer for people to read. The
 // same id is the same call for whoever is called, after a crash too.
 func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error) {
-	call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook), callKey(c, hook, id))
+	key := callKey(c, hook, id)
+	if repeated(id.Hooks) {
+		// Each time that a gate is asked is a call of its own: a receiver that goes by keys
+		// would give its first answer for ever.
+		key += "/" + strconv.FormatInt(h.Clock.Now().UnixNano(), 10)
+	}
+	call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook), key)
 	if err != nil {
 		return "", err
 	}
