@@ -1,30 +1,23 @@
-// Package webhook sends alerts as JSON of our own to any HTTP endpoint, signed where there is a key. The document and the
+// Package webhook sends alerts as JSON of our own to any HTTP endpoint, signed like hooks where there is a
+// key. The document and the
 // headers are part of the product's interface: see docs/alerts.md.
 package webhook
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"strconv"
 	"time"
 
 	"k8s.io/utils/clock"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/webhooks"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
-const (
-	// Version is the version of the document. Fields are only ever added to it.
-	Version = "sluice.dev/alert/v1"
-	// SignatureHeader holds "t=T,v1=S": T is the time in seconds since 1970, S the HMAC-SHA256 of "T.BODY" in hexadecimal.
-	SignatureHeader = "Sluice-Signature"
-	// KeyHeader is the same for each try of a message and no other.
-	KeyHeader = "Idempotency-Key"
-)
+// Version is the version of the document. Fields are only ever added to it.
+const Version = "sluice.dev/alert/v1"
 
 // Payload is what is posted.
 type Payload struct {
@@ -103,25 +96,15 @@ func (s *sender) Send(ctx context.Context, m alerts.Message) error {
 		return alerts.Permanent(s.poster.To(), err)
 	}
 	digest := sha256.Sum256(body)
-	headers := map[string]string{KeyHeader: hex.EncodeToString(digest[:16])}
+	headers := map[string]string{webhooks.KeyHeader: hex.EncodeToString(digest[:16])}
 	if s.token != "" {
 		headers["Authorization"] = "Bearer " + s.token
 	}
 	if len(s.key) > 0 {
-		headers[SignatureHeader] = Sign(s.key, s.clock.Now(), body)
+		headers[webhooks.SignatureHeader] = webhooks.Sign(s.key, s.clock.Now(), body)
 	}
 	_, err = s.poster.PostBody(ctx, body, headers)
 	return err
-}
-
-// Sign is the value of SignatureHeader for a body that is sent at that time. The time is signed too, so that a receiver
-// can turn away what was recorded and sent again.
-func Sign(key []byte, at time.Time, body []byte) string {
-	t := strconv.FormatInt(at.Unix(), 10)
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(t + "."))
-	mac.Write(body)
-	return fmt.Sprintf("t=%s,v1=%s", t, hex.EncodeToString(mac.Sum(nil)))
 }
 
 // Build is a message as a document.
