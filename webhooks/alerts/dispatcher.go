@@ -146,7 +146,11 @@ func NewDispatcher(limits Limits, clk clock.WithDelayedExecution, counter Counte
 func (d *Dispatcher) Enqueue(x Delivery) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped || d.waiting >= d.limits.Total {
+	switch {
+	case d.stopped:
+		d.giveUp(x, Lost, errStopped)
+		return
+	case d.waiting >= d.limits.Total:
 		d.giveUp(x, Lost, errTooMany)
 		return
 	}
