@@ -24,7 +24,7 @@ func From(before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, e 
 	rolledBack := is.Phase == v1beta1.PhaseFailed && before.Phase != v1beta1.PhaseFailed
 	title := r.title
 	if rolledBack {
-		title = "Rolled back: " + lower(title)
+		title = "Rolled back, " + lower(title)
 	}
 	a := alerts.Alert{
 		Cluster: cluster, Namespace: after.Namespace, Name: after.Name,

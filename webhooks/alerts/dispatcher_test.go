@@ -67,9 +67,9 @@ func (b *bench) add(to, text string, change ...func(*Alert)) {
 		c(&a)
 	}
 	b.Enqueue(Delivery{
-		To:          Destination{Name: to},
-		Open:        func(context.Context) (Sender, error) { return b, nil },
-		Message:     Compose(a),
+		To:      Destination{Name: to},
+		Open:    func(context.Context) (Sender, error) { return b, nil },
+		Message: Compose(a),
 		Undelivered: func(err error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

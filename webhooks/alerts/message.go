@@ -66,7 +66,7 @@ func fields(a Alert) []Field {
 	add("Revision", a.Revision, true)
 	add("Images", images(a), false)
 	add("Progress", progress(a), true)
-	add("Took", took(a), true)
+	add("Duration", took(a), true)
 	add("Why", why(a.Checks), false)
 	return out
 }
@@ -105,10 +105,10 @@ func progress(a Alert) string {
 
 // took is the time since the release began, without what is too fine to read.
 func took(a Alert) string {
-	if a.Started.IsZero() || a.Time.Before(a.Started) {
+	d := a.Time.Sub(a.Started)
+	if a.Started.IsZero() || d < time.Second {
 		return ""
 	}
-	d := a.Time.Sub(a.Started)
 	round := time.Second
 	if d >= time.Hour {
 		round = time.Minute

@@ -46,10 +46,10 @@ func TestCompose(t *testing.T) {
 			change: func(a *Alert) { a.Phase, a.Step, a.Steps = v1beta1.PhaseProgressing, 9, 5 },
 			want:   map[string]string{"Namespace": "test", "Progress": "Progressing, step 5 of 5"},
 		},
-		"seconds":                    {change: took0(began, 61500*time.Millisecond), want: map[string]string{"Namespace": "test", "Took": "1m2s"}},
-		"minutes":                    {change: took0(began, 5*time.Minute), want: map[string]string{"Namespace": "test", "Took": "5m"}},
-		"hours, without the seconds": {change: took0(began, 2*time.Hour+20*time.Second), want: map[string]string{"Namespace": "test", "Took": "2h"}},
-		"hours and minutes":          {change: took0(began, 2*time.Hour+30*time.Minute), want: map[string]string{"Namespace": "test", "Took": "2h30m"}},
+		"seconds":                    {change: took0(began, 61500*time.Millisecond), want: map[string]string{"Namespace": "test", "Duration": "1m2s"}},
+		"minutes":                    {change: took0(began, 5*time.Minute), want: map[string]string{"Namespace": "test", "Duration": "5m"}},
+		"hours, without the seconds": {change: took0(began, 2*time.Hour+20*time.Second), want: map[string]string{"Namespace": "test", "Duration": "2h"}},
+		"hours and minutes":          {change: took0(began, 2*time.Hour+30*time.Minute), want: map[string]string{"Namespace": "test", "Duration": "2h30m"}},
 		"a clock that went back":     {change: took0(began, -time.Second), want: map[string]string{"Namespace": "test"}},
 		"pain 14: why": {
 			change: func(a *Alert) {

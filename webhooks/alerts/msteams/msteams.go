@@ -213,9 +213,10 @@ var (
 	styles = map[v1beta1.AlertSeverity]string{v1beta1.SeverityInfo: "Good", v1beta1.SeverityWarn: "Warning", v1beta1.SeverityError: "Attention"}
 )
 
-// escape keeps what is special to Markdown, and a tag such as <at>, from being taken for it.
+// escape keeps what is special to Markdown, and a tag such as <at>, from being taken for it. An entity would show as
+// one in an adaptive card.
 func escape(s string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "`", "\\`", "#", `\#`, "<", "&lt;").Replace(s)
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "`", "\\`", "#", `\#`, "<", "\u2039", ">", "\u203a").Replace(s)
 }
 
 // lines has the lines of a fact stay lines: Markdown wants an empty one between them.
