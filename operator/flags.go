@@ -31,6 +31,7 @@ type options struct {
 	configTracking      bool
 	hookHosts           []string
 	hookAddresses       []string
+	alerts              alertOptions
 	objects             workload.Options
 }
 
@@ -58,6 +59,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
 	f.Var((*list)(&o.hookHosts), "hooks-allowed-hosts", "hosts, comma separated, that hooks may call, such as tester.test or *.hooks.example.com; all without it")
 	f.Var((*list)(&o.hookAddresses), "hooks-allowed-addresses", "addresses or CIDRs, comma separated, that hooks may call although they are link-local, loopback or of cloud metadata")
+	o.alerts.register(f)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -87,6 +87,10 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
+	told, err := newAlerts(mgr, o, w.registry, recorder)
+	if err != nil {
+		return nil, err
+	}
 	applier := ssa.New(mgr.GetClient())
 	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
 	reconciler := &canary.Reconciler{
@@ -97,6 +101,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Checker:   checker,
 		Hooks:     hooks,
 		Recorder:  recorder,
+		Alerts:    told,
 		Telemetry: rollouts,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,

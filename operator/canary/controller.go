@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/alerting"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -53,6 +54,8 @@ type Reconciler struct {
 	Hooks *Hooks
 	// Recorder sends events.
 	Recorder events.EventRecorder
+	// Alerts tells people in chats; nil tells nobody.
+	Alerts *alerting.Alerts
 	// Telemetry is told of every persisted status.
 	Telemetry *telemetry.Rollouts
 	// Clock tells the time.

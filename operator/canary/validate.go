@@ -113,7 +113,6 @@ func ignored(c *v1beta1.Canary) []string {
 		{strategy == v1beta1.StrategyABTesting && a.Mirror, "spec.analysis.mirror", "match is set"},
 		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
-		{len(a.Alerts) > 0, "spec.analysis.alerts", "alerts are not sent yet"},
 	} {
 		if field.is {
 			out = append(out, field.name+" has no effect: "+field.why)

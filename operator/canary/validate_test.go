@@ -94,7 +94,6 @@ func TestIgnored(t *testing.T) {
 		"mirroring beside match": {change: func(s *v1beta1.CanarySpec) {
 			s.Analysis.StepWeights, s.Analysis.Iterations, s.Analysis.Match, s.Analysis.Mirror = nil, 5, make([]v1beta1.RawObject, 1), true
 		}, want: "spec.analysis.mirror "},
-		"alerts (pain 14)": {change: func(s *v1beta1.CanarySpec) { s.Analysis.Alerts = make([]v1beta1.CanaryAlert, 1) }, want: "spec.analysis.alerts "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCanary("podinfo").with(tc.change).Canary

@@ -38,6 +38,7 @@ func Decide(o Observation) Decision {
 		d.rememberTarget()
 	}
 	d.out.Status = *d.st
+	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
 	return d.out
 }
 

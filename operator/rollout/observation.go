@@ -153,6 +153,9 @@ type Decision struct {
 	// Events tell people what was decided. They belong to the change of status
 	// and are sent only when that was persisted.
 	Events []Event
+	// PrimaryImages and TargetImages are what the two ran when it was decided, for
+	// people to read.
+	PrimaryImages, TargetImages string
 	// RequeueAfter is when to look again if nothing happens before. Zero: only
 	// when something happens.
 	RequeueAfter time.Duration
