@@ -60,3 +60,11 @@ func (c Config) SecretValue(key string) (string, error) {
 	}
 	return string(v), nil
 }
+
+// Time returns the configured clock, or the real one.
+func (c Config) Time() clock.PassiveClock {
+	if c.Clock == nil {
+		return clock.RealClock{}
+	}
+	return c.Clock
+}

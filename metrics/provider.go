@@ -19,6 +19,14 @@ type Query struct {
 	Timeout time.Duration
 }
 
+// Window is the time that the query looks back: Interval, or a minute without one.
+func (q Query) Window() time.Duration {
+	if q.Interval <= 0 {
+		return time.Minute
+	}
+	return q.Interval
+}
+
 // Sample is what a query gave.
 type Sample struct {
 	// Value may be NaN or infinite.

@@ -68,7 +68,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	rollouts := telemetry.NewRollouts(w.registry, clock.RealClock{}, version, o.meshProvider)
 	checker := canary.NewChecker(canary.CheckerConfig{
 		Provider: memoize(func(address string) (metrics.Provider, error) {
-			return metricfactory.New(metricfactory.Prometheus, address)
+			return metricfactory.New(metrics.Config{Type: metricfactory.Prometheus, Address: address})
 		}),
 		MetricsServer: o.metricsServer,
 		MeshProvider:  o.meshProvider,
