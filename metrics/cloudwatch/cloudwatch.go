@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,9 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	if c.Region == "" {
 		return nil, &metrics.ConfigError{Field: "region", Message: "a cloudwatch provider needs the region of the metrics, like eu-central-1"}
 	}
+	if !region.MatchString(c.Region) {
+		return nil, &metrics.ConfigError{Field: "region", Message: fmt.Sprintf("%q is no name of a region", c.Region)}
+	}
 	own := len(c.Secret[accessKey]) > 0
 	if own {
 		if _, err := c.SecretValue(secretKey); err != nil {
@@ -66,6 +70,9 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	}
 	return &Provider{config: c, clock: c.Time(), details: details}, nil
 }
+
+// region is what a name of a region looks like: it becomes part of a host name.
+var region = regexp.MustCompile(`^[a-z0-9-]+$`)
 
 func amazons(address string) bool {
 	if address == "" {

@@ -23,45 +23,52 @@ var (
 
 // classify sorts what the SDK returns into the errors of package metrics.
 func (p *Provider) classify(ctx context.Context, q metrics.Query, err error) error {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return p.noAnswer(ctx, q, err)
-	}
-	code := p.details.Detail(api.ErrorCode())
-	detail := code
-	if message := p.details.Detail(api.ErrorMessage()); message != "" && message != code {
-		detail += ": " + message
-	}
 	status := statusOf(err)
-	switch {
-	case oneOf(code, throttling) || status == http.StatusTooManyRequests:
-		return &metrics.UnavailableError{Provider: p.details.Name(), Err: fmt.Errorf("%w (%s)", metrics.ErrRateLimited, code)}
-	case oneOf(code, denial) || status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return &metrics.UnavailableError{Provider: p.details.Name(), Err: fmt.Errorf("%w: %s", metrics.ErrCredentials, detail)}
-	case status >= 300 && status < 400:
-		return &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("the provider redirects (%d): set the address that it redirects to", status)}
-	case status >= 400 && status < 500:
-		return &metrics.QueryError{Expr: q.Expr, Message: "the provider refused it: " + detail}
-	default:
-		return &metrics.UnavailableError{Provider: p.details.Name(), Err: errors.New(detail)}
-	}
-}
-
-// noAnswer is for what is no answer of the service: no credentials, no
-// connection, no time left, or an answer that cannot be understood.
-func (p *Provider) noAnswer(ctx context.Context, q metrics.Query, err error) error {
-	var response *awshttp.ResponseError
-	var serialization *smithy.DeserializationError
+	code, detail := p.explanation(err, status)
 	switch {
 	case ctx.Err() != nil:
 		return p.details.Unavailable(ctx, q, err)
-	case strings.Contains(err.Error(), "get identity: ") || strings.Contains(err.Error(), "get credentials"):
-		return &metrics.UnavailableError{Provider: p.details.Name(), Err: fmt.Errorf("%w: the operator has no identity of AWS and the Secret no %s", metrics.ErrCredentials, accessKey)}
-	case errors.As(err, &serialization), errors.As(err, &response):
-		return &metrics.UnavailableError{Provider: p.details.Name(), Err: errors.New("the answer is not what its API sends")}
+	case oneOf(code, throttling) || status == http.StatusTooManyRequests:
+		return p.unavailable(fmt.Errorf("%w: %s", metrics.ErrRateLimited, detail))
+	case oneOf(code, denial) || status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return p.unavailable(fmt.Errorf("%w: %s", metrics.ErrCredentials, detail))
+	case status >= 500:
+		return p.unavailable(errors.New(detail))
+	case status >= 400:
+		return &metrics.QueryError{Expr: q.Expr, Message: "the provider refused it: " + detail}
+	case status >= 300:
+		return &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("the provider redirects (%d): set the address that it redirects to", status)}
+	case status >= 200:
+		return p.unavailable(errors.New("the answer is not what its API sends"))
+	case isIdentity(err):
+		return p.unavailable(fmt.Errorf("%w: the operator has no identity of AWS and the Secret no %s", metrics.ErrCredentials, accessKey))
 	default:
 		return p.details.Unavailable(ctx, q, err)
 	}
+}
+
+func (p *Provider) unavailable(err error) error {
+	return &metrics.UnavailableError{Provider: p.details.Name(), Err: err}
+}
+
+// explanation is the code of the service's error, if it sent one, and a text
+// that is fit to be repeated.
+func (p *Provider) explanation(err error, status int) (code, detail string) {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return "", fmt.Sprintf("HTTP %d %s", status, http.StatusText(status))
+	}
+	code = p.details.Detail(api.ErrorCode())
+	if message := p.details.Detail(api.ErrorMessage()); message != "" && message != code {
+		return code, code + ": " + message
+	}
+	return code, code
+}
+
+// isIdentity reports whether err comes from looking for credentials, for which
+// the SDK has no type.
+func isIdentity(err error) bool {
+	return strings.Contains(err.Error(), "get identity: ") || strings.Contains(err.Error(), "get credentials")
 }
 
 func statusOf(err error) int {

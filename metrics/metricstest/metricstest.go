@@ -55,8 +55,10 @@ type Suite struct {
 	Value Answer
 	// Empty is for a query that selects nothing.
 	Empty Answer
-	// Several has more than one series.
-	Several Answer
+	// Several has two series. A provider whose answer cannot have them says why
+	// in NeverSeveral instead.
+	Several      Answer
+	NeverSeveral string
 	// Refused is for a query that is wrong.
 	Refused Answer
 	// Unauthorized is for wrong credentials.
@@ -88,7 +90,8 @@ func Run(t *testing.T, s Suite) {
 // complete fails for a field that was left out.
 func (s Suite) complete(t *testing.T) {
 	t.Helper()
-	optional := map[string]bool{"Required": true, "AddressNeeded": true, "Cases": true}
+	optional := map[string]bool{"Required": true, "AddressNeeded": true, "Cases": true,
+		"Several": s.NeverSeveral != "", "NeverSeveral": s.Several.Body != ""}
 	v := reflect.ValueOf(s)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !optional[name] {
@@ -104,7 +107,6 @@ func (s Suite) cases() map[string]Case {
 	cases := map[string]Case{
 		"value":           {Answer: s.Value, Want: Value},
 		"empty":           {Answer: s.Empty, WantErr: metrics.IsNoData},
-		"several series":  {Answer: s.Several, WantErr: metrics.IsQueryError, WantMessage: "2 series where one is needed"},
 		"refused query":   {Answer: s.Refused, WantErr: metrics.IsQueryError, WantMessage: "the provider refused it"},
 		"bad credentials": {Answer: s.Unauthorized, WantErr: isCause(metrics.ErrCredentials), WantMessage: "refused the credentials"},
 		"rate limit":      {Answer: s.RateLimited, WantErr: isCause(metrics.ErrRateLimited), WantMessage: "limits the rate"},
@@ -114,6 +116,9 @@ func (s Suite) cases() map[string]Case {
 		"torn":            {Answer: Answer{Header: s.Value.Header, Body: s.Value.Body[:len(s.Value.Body)/2]}, WantErr: metrics.IsUnavailable, WantMessage: "not what its API sends"},
 		"enormous":        {Answer: Answer{Header: s.Value.Header, Body: `{"x":"` + strings.Repeat("x", 2<<20) + `"}`}, WantErr: isAny(metrics.IsQueryError, metrics.IsUnavailable)},
 		"elsewhere":       {Answer: Answer{Status: 302, Header: map[string]string{"Location": "/login"}}, WantErr: metrics.IsQueryError, WantMessage: "redirects (302)"},
+	}
+	if s.NeverSeveral == "" {
+		cases["several series"] = Case{Answer: s.Several, WantErr: metrics.IsQueryError, WantMessage: "2 series where one is needed"}
 	}
 	// Servers repeat what they were sent, for example the key that is wrong.
 	for _, status := range []int{200, 400, 401, 403, 404, 429, 500, 503} {

@@ -6,8 +6,10 @@ package splunk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -43,6 +45,9 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	c.Address = streamAddress(c.Address)
 	var otherwise string
 	if c.Region != "" {
+		if !realm.MatchString(c.Region) {
+			return nil, &metrics.ConfigError{Field: "region", Message: fmt.Sprintf("%q is no name of a realm, like us1", c.Region)}
+		}
 		otherwise = "https://stream." + c.Region + ".signalfx.com"
 	}
 	client, err := httpjson.New(c, httpjson.Options{DefaultAddress: otherwise, Auth: map[string]string{"X-SF-Token": key}})
@@ -51,6 +56,9 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	}
 	return &Provider{client: client, clock: c.Time()}, nil
 }
+
+// realm is what a name of a realm looks like: it becomes part of a host name.
+var realm = regexp.MustCompile(`^[a-z0-9-]+$`)
 
 // streamAddress is the HTTP address of the stream, where programs run, for the
 // addresses that people know: wss://stream.REALM... and https://api.REALM...
