@@ -1,6 +1,7 @@
 package cloudwatch
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -148,8 +149,8 @@ func TestConfiguration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(tc.config)
-			wrong, _ := err.(*metrics.ConfigError)
-			if tc.wantField == "" && err != nil || tc.wantField != "" && (wrong == nil || wrong.Field != tc.wantField) {
+			var wrong *metrics.ConfigError
+			if tc.wantField == "" && err != nil || tc.wantField != "" && (!errors.As(err, &wrong) || wrong.Field != tc.wantField) {
 				t.Errorf("error %v", err)
 			}
 		})

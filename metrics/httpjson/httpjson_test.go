@@ -76,7 +76,7 @@ func TestStatuses(t *testing.T) {
 
 func TestLongMessageIsCut(t *testing.T) {
 	c := client(t, metrics.Config{}, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(400)
+		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write([]byte(strings.Repeat("ä", 5000)))
 	})
 	err := c.JSON(t.Context(), metrics.Query{}, Request{}, new(any))
@@ -129,7 +129,7 @@ func TestNoCredentialInErrors(t *testing.T) {
 	for _, leak := range []string{"pass word", "pass+word", "key-in-header", "word-in-header", "value of the Secret", "value+of+the+Secret", "dXNlcjpwYXNzIHdvcmQ="} {
 		c := client(t, config, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			_, _ = w.Write([]byte("bad: " + leak + "!"))
 		})
 		err := c.JSON(t.Context(), metrics.Query{}, Request{Path: "/x"}, new(any))
@@ -203,7 +203,7 @@ func TestReadersErrors(t *testing.T) {
 		"no data":     metrics.ErrNoData,
 		"query error": &metrics.QueryError{Message: "x"},
 	} {
-		if err := c.Do(t.Context(), metrics.Query{}, Request{}, func(io.Reader) error { return want }); err != want {
+		if err := c.Do(t.Context(), metrics.Query{}, Request{}, func(io.Reader) error { return want }); !errors.Is(err, want) || metrics.IsUnavailable(err) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}

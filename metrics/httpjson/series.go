@@ -9,10 +9,10 @@ import (
 // One is nil for exactly one series, [metrics.ErrNoData] for none, and a
 // [*metrics.QueryError] with their number and the advice for more.
 func One(q metrics.Query, n int, advice string) error {
-	switch {
-	case n == 0:
+	switch n {
+	case 0:
 		return metrics.ErrNoData
-	case n == 1:
+	case 1:
 		return nil
 	default:
 		return &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("it selects %d series where one is needed: %s", n, advice)}

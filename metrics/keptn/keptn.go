@@ -116,9 +116,10 @@ func (p *Provider) analyse(ctx context.Context, q metrics.Query, t target) (metr
 	return metrics.Sample{Value: 0}, nil
 }
 
-// remove deletes the Analysis even if the query is over. One that stays behind
-// does no harm; it is labelled so that people find it.
+// remove deletes the Analysis even if the query is over, and soon gives up: one
+// that stays behind does no harm, and is labelled so that people find it.
 func (p *Provider) remove(ctx context.Context, q metrics.Query, path string) {
+	q.Timeout = 2 * time.Second
 	_ = p.client.Do(context.WithoutCancel(ctx), q, httpjson.Request{Method: http.MethodDelete, Path: path}, func(io.Reader) error { return nil })
 }
 

@@ -53,10 +53,10 @@ func (c *computation) read(body io.Reader) error {
 			return torn(err)
 		}
 		name, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
-		switch {
-		case name == "event":
+		switch name {
+		case "event":
 			kind = strings.TrimSpace(value)
-		case name == "data":
+		case "data":
 			data.WriteString(value)
 		}
 		if strings.TrimSpace(line) != "" && err == nil || data.Len() == 0 {

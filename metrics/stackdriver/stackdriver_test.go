@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -146,7 +147,8 @@ func TestConfiguration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, err := New(tc.config)
 			if tc.wantField != "" {
-				if wrong, ok := err.(*metrics.ConfigError); !ok || wrong.Field != tc.wantField {
+				var wrong *metrics.ConfigError
+				if !errors.As(err, &wrong) || wrong.Field != tc.wantField {
 					t.Errorf("error %v", err)
 				}
 				return
