@@ -4,8 +4,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
@@ -115,4 +117,13 @@ func with(m map[string]string) map[string]string {
 		out[k] = v
 	}
 	return out
+}
+
+// Mapper is a RESTMapper of a cluster that serves exactly these kinds.
+func Mapper(kinds ...schema.GroupVersionKind) meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range kinds {
+		m.Add(kind, meta.RESTScopeNamespace)
+	}
+	return m
 }
