@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -242,7 +243,7 @@ func TestMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	vs := w.virtualService(t)
-	if !metav1.IsControlledBy(vs, c) || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels[managedByLabel] != managedByValue {
+	if !metav1.IsControlledBy(vs, c) || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels["app.kubernetes.io/managed-by"] != "sluice" {
 		t.Errorf("metadata %+v", vs.ObjectMeta)
 	}
 	rule := &networkingv1.DestinationRule{}
@@ -294,7 +295,7 @@ func TestAdoption(t *testing.T) {
 	theirs := func() *networkingv1.VirtualService {
 		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{
 			Name: "podinfo", Namespace: "test",
-			Labels:      map[string]string{managedByLabel: "Helm", "team": "a"},
+			Labels:      map[string]string{"app.kubernetes.io/managed-by": "Helm", "team": "a"},
 			Annotations: map[string]string{"note": "kept"},
 		}}
 		if err := json.Unmarshal([]byte(`{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."],
@@ -323,7 +324,7 @@ func TestAdoption(t *testing.T) {
 				t.Fatalf("observed %+v, %v", state, err)
 			}
 			vs := w.virtualService(t)
-			if len(vs.OwnerReferences) != 0 || vs.Labels[managedByLabel] != "Helm" || vs.Labels["team"] != "a" || vs.Annotations["note"] != "kept" {
+			if len(vs.OwnerReferences) != 0 || vs.Labels["app.kubernetes.io/managed-by"] != "Helm" || vs.Labels["team"] != "a" || vs.Annotations["note"] != "kept" {
 				t.Errorf("metadata %+v", vs.ObjectMeta)
 			}
 			// What was sent, because the fake server ignores an empty list.
@@ -360,7 +361,7 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			other := canary()
 			other.Name, other.UID = "other", "c2"
-			own(owned, other)
+			ownership.Mark(owned, other)
 			w := newWorld(t, owned)
 			if err := w.router.Apply(t.Context(), route(canary(), 10)); !providers.IsConflict(err) {
 				t.Errorf("apply: %v", err)

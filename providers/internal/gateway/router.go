@@ -25,12 +25,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
-)
-
-const (
-	managedByLabel = "app.kubernetes.io/managed-by"
-	managedByValue = "sluice"
 )
 
 // Mesh is what tells one mesh from another.
@@ -51,6 +47,9 @@ type Mesh struct {
 	Hostnames bool
 	// Check refuses a spec, and traffic, that this kind can't express; nil for nothing.
 	Check func(k Kind, route providers.Route) error
+	// Untimed tells whether rules of this kind go without the timeouts of the spec, which
+	// the mesh is told by Annotations; nil for none.
+	Untimed func(k Kind) bool
 	// Annotations are those by which the mesh is told more than routes can say; nil for none.
 	Annotations func(k Kind, c *v1beta1.Canary) (map[string]string, error)
 }
@@ -150,7 +149,7 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	if err := r.removeOurs(ctx, has.found, route.Canary); err != nil {
 		return err
 	}
-	if has.live == nil || ownershipOf(has.live, route.Canary) != users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+	if has.live == nil || ownership.Of(has.live, route.Canary) != ownership.Users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
 		return nil // ours, somebody else's, never adopted, or given back
 	}
 	return r.restore(ctx, has, route.Canary)
@@ -162,7 +161,9 @@ type found struct {
 	live client.Object
 }
 
-func (f found) isOurs(c *v1beta1.Canary) bool { return f.live != nil && ownershipOf(f.live, c) == ours }
+func (f found) isOurs(c *v1beta1.Canary) bool {
+	return f.live != nil && ownership.Of(f.live, c) == ownership.Ours
+}
 
 // present is what the cluster has for a Canary: the route in the kind that is
 // used, and that in the other one, which is used no longer if it is ours.
@@ -195,7 +196,7 @@ func (r *Router) look(ctx context.Context, c *v1beta1.Canary) (present, error) {
 		return present{}, err
 	}
 	out.other = found{grpc, other}
-	has := out.live != nil && ownershipOf(out.live, c) != others
+	has := out.live != nil && ownership.Of(out.live, c) != ownership.Others
 	if isGRPC(c) && (!has || out.other.isOurs(c)) {
 		out.found, out.other = out.other, out.found
 	}
@@ -219,7 +220,7 @@ func (r *Router) get(ctx context.Context, k *Kind, c *v1beta1.Canary) (client.Ob
 // state is what the mesh was asked to do last.
 func (p present) state(c *v1beta1.Canary) providers.State {
 	for _, f := range []found{p.found, p.other} {
-		if f.live == nil || ownershipOf(f.live, c) == others {
+		if f.live == nil || ownership.Of(f.live, c) == ownership.Others {
 			continue
 		}
 		spec, _ := f.kind.Read(f.live)
@@ -261,8 +262,8 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if err != nil {
 		return wanted{}, err
 	}
-	if owner == ours {
-		own(&m, c)
+	if owner == ownership.Ours {
+		ownership.Mark(&m, c)
 	}
 	spec := gatewayv1.HTTPRouteSpec{}
 	if before != nil {
@@ -278,11 +279,16 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if spec.Rules, err = rulesOf(c, route.Traffic, before); err != nil {
 		return wanted{}, err
 	}
+	if r.mesh.Untimed != nil && r.mesh.Untimed(*has.kind) {
+		for i := range spec.Rules {
+			spec.Rules[i].Timeouts = nil
+		}
+	}
 	object, err := has.kind.Make(m, spec)
 	if err != nil {
 		return wanted{}, err
 	}
-	key := fmt.Sprintf("%s %d %#v %t", c.UID, c.Generation, route.Traffic, owner == ours)
+	key := fmt.Sprintf("%s %d %#v %t", c.UID, c.Generation, route.Traffic, owner == ownership.Ours)
 	if before != nil {
 		key += " " + before.encoded
 	}
@@ -290,14 +296,14 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 }
 
 // claim says whose the live object is, and what it was when it is a user's.
-func (r *Router) claim(ctx context.Context, f found, c *v1beta1.Canary, annotations map[string]string) (ownership, *original, error) {
+func (r *Router) claim(ctx context.Context, f found, c *v1beta1.Canary, annotations map[string]string) (ownership.Ownership, *original, error) {
 	if f.live == nil {
-		return ours, nil, nil
+		return ownership.Ours, nil, nil
 	}
-	owner := ownershipOf(f.live, c)
+	owner := ownership.Of(f.live, c)
 	switch owner {
-	case ours:
-	case users:
+	case ownership.Ours:
+	case ownership.Users:
 		if f.kind.Lossy {
 			return owner, nil, invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, apexKey(c)), "",
 				"it was not made for a Canary, and is not taken over; rename or delete it")
@@ -311,12 +317,8 @@ func (r *Router) claim(ctx context.Context, f found, c *v1beta1.Canary, annotati
 			return u, nil
 		})
 		return owner, before, err
-	case others:
-		controller := metav1.GetControllerOf(f.live)
-		return owner, nil, &providers.ConflictError{
-			Kind: f.kind.GVK.Kind, Namespace: f.live.GetNamespace(), Name: f.live.GetName(),
-			Owner: controller.Kind + " " + controller.Name,
-		}
+	case ownership.Others:
+		return owner, nil, ownership.Conflict(f.kind.GVK.Kind, f.live)
 	}
 	return owner, nil, nil
 }
@@ -338,35 +340,6 @@ func (r *Router) metadata(k Kind, c *v1beta1.Canary) (metav1.ObjectMeta, error) 
 	more, err := r.mesh.Annotations(k, c)
 	maps.Copy(m.Annotations, more)
 	return m, err
-}
-
-// own marks an intent as the Canary's.
-func own(m *metav1.ObjectMeta, c *v1beta1.Canary) {
-	m.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(c, v1beta1.GroupVersion.WithKind(v1beta1.CanaryKind))}
-	if m.Labels[managedByLabel] == "" {
-		m.Labels[managedByLabel] = managedByValue
-	}
-}
-
-// ownership says whose a live object is.
-type ownership int
-
-const (
-	ours   ownership = iota // this Canary is its controller
-	users                   // it has no controller: somebody made it by hand or from Git
-	others                  // another Canary or controller
-)
-
-func ownershipOf(live client.Object, c *v1beta1.Canary) ownership {
-	owner := metav1.GetControllerOf(live)
-	switch {
-	case owner == nil:
-		return users
-	case owner.UID == c.UID && owner.Kind == v1beta1.CanaryKind:
-		return ours
-	default:
-		return others
-	}
 }
 
 // restore writes the original. As it is all that we own then, what else we

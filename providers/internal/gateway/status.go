@@ -41,14 +41,15 @@ func unaccepted(c *v1beta1.Canary, status []gatewayv1.RouteParentStatus, parents
 	return ""
 }
 
-// refusal says what one controller has against a route, or has not said yet.
+// refusal says what one controller has against a route, or has not said yet. Linkerd's
+// controller never says which generation it speaks of, and is taken at its word.
 func refusal(said gatewayv1.RouteParentStatus, parent gatewayv1.ParentReference, generation int64) string {
 	for _, kind := range []gatewayv1.RouteConditionType{gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs} {
 		condition := meta.FindStatusCondition(said.Conditions, string(kind))
 		switch {
 		case condition == nil:
 			return fmt.Sprintf("%s of %s has not said yet whether the route is %s", said.ControllerName, nameOf(parent), kind)
-		case condition.ObservedGeneration < generation:
+		case condition.ObservedGeneration != 0 && condition.ObservedGeneration < generation:
 			return fmt.Sprintf("%s of %s has not looked at generation %d of the route yet", said.ControllerName, nameOf(parent), generation)
 		case condition.Status != metav1.ConditionTrue:
 			return fmt.Sprintf("%s: %s is %s (%s): %s", nameOf(parent), kind, condition.Status, condition.Reason, condition.Message)

@@ -36,6 +36,7 @@ func TestUnaccepted(t *testing.T) {
 		"both":               {parents: []gatewayv1.ParentReference{public, private}, status: []gatewayv1.RouteParentStatus{said(private, well...), said(public, well...)}},
 		"half":               {parents: []gatewayv1.ParentReference{public}, status: []gatewayv1.RouteParentStatus{said(public, accepted)}, want: "example.com/controller of Gateway infra/public has not said yet whether the route is ResolvedRefs"},
 		"of an older one":    {parents: []gatewayv1.ParentReference{public}, status: []gatewayv1.RouteParentStatus{said(public, condition3("Accepted", "True", 2), resolved)}, want: "has not looked at generation 3"},
+		"of no generation":   {parents: []gatewayv1.ParentReference{public}, status: []gatewayv1.RouteParentStatus{said(public, condition3("Accepted", "True", 0), condition3("ResolvedRefs", "True", 0))}},
 		"refused":            {parents: []gatewayv1.ParentReference{public}, status: []gatewayv1.RouteParentStatus{said(public, accepted, condition3("ResolvedRefs", "False", 3))}, want: "Gateway infra/public: ResolvedRefs is False (Because): of this"},
 		"unknown":            {parents: []gatewayv1.ParentReference{public}, status: []gatewayv1.RouteParentStatus{said(public, condition3("Accepted", "Unknown", 3), resolved)}, want: "Accepted is Unknown"},
 		"by another":         {parents: []gatewayv1.ParentReference{public}, status: []gatewayv1.RouteParentStatus{said(public), said(public, well...)}},
