@@ -74,6 +74,8 @@ type State struct {
 	// InSync says that the mesh has exactly what Apply of the same route would
 	// write, and that our last write was observed.
 	InSync bool
+	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
+	Detail string
 }
 
 // Router moves the traffic of Canaries through one mesh. It is called for many

@@ -17,11 +17,11 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -53,7 +53,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{}
-	if found && ownershipOf(vs, route.Canary) != others {
+	if found && ownership.Of(vs, route.Canary) != ownership.Others {
 		state.Traffic, state.Exists = trafficOf(vs, route.Canary)
 	}
 	if !route.Canary.DeletionTimestamp.IsZero() {
@@ -124,19 +124,15 @@ func (r *Router) claim(ctx context.Context, object client.Object, canary *v1beta
 		return err
 	}
 	if !found {
-		own(object, canary)
+		ownership.Mark(object, canary)
 		return nil
 	}
-	switch ownershipOf(live, canary) {
-	case ours:
-		own(object, canary)
-	case users:
-	case others:
-		owner := metav1.GetControllerOf(live)
-		return &providers.ConflictError{
-			Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName(),
-			Owner: owner.Kind + " " + owner.Name,
-		}
+	switch ownership.Of(live, canary) {
+	case ownership.Ours:
+		ownership.Mark(object, canary)
+	case ownership.Users:
+	case ownership.Others:
+		return ownership.Conflict(kindOf(object), live)
 	}
 	return nil
 }
