@@ -142,6 +142,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		// What has no Go type here is read from the cache too.
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:  w.newClient,
+		NewCache:   newCache,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics: metricsserver.Options{
 			BindAddress:   address,
