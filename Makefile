@@ -86,6 +86,6 @@ test-unit: ## Run only the tests that need no server (seconds)
 	| grep -vE '/sluice/test|/envtest' | cut -d' ' -f1 | xargs $(GO) test
 
 .PHONY: demo
-demo: servers ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
+demo: build servers ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
 	@$(GO) build -buildvcs=false -o bin/demo ./test/demo
 	@exec bin/demo

@@ -29,6 +29,9 @@ type options struct {
 	coverage            string
 	istioRootNamespace  string
 	configTracking      bool
+	hookHosts           []string
+	hookAddresses       []string
+	alerts              alertOptions
 	objects             workload.Options
 }
 
@@ -54,6 +57,9 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
+	f.Var((*list)(&o.hookHosts), "hooks-allowed-hosts", "hosts, comma separated, that hooks may call, such as tester.test or *.hooks.example.com; all without it")
+	f.Var((*list)(&o.hookAddresses), "hooks-allowed-addresses", "addresses or CIDRs, comma separated, that hooks may call although they are link-local, loopback or of cloud metadata")
+	o.alerts.register(f)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -29,10 +29,12 @@ import (
 	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/factory"
 	"github.com/sluice-delivery/sluice/providers/ssa"
+	"github.com/sluice-delivery/sluice/webhooks"
 )
 
 // wiring is what a test replaces; the zero value is what runs in production.
@@ -76,7 +78,12 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		w.registry = telemetryserver.Registry
 	}
 	rollouts := telemetry.NewRollouts(w.registry, clock.RealClock{}, version, o.meshProvider)
+	hooks, err := newHooks(mgr, o, rollouts)
+	if err != nil {
+		return nil, err
+	}
 	checker := canary.NewChecker(canary.CheckerConfig{
+		Hooks: hooks.Call,
 		Provider: memoize(func(address string) (metrics.Provider, error) {
 			return metricfactory.New(metricfactory.Prometheus, address)
 		}),
@@ -90,6 +97,10 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
+	told, err := newAlerts(mgr, o, w.registry, recorder)
+	if err != nil {
+		return nil, err
+	}
 	applier := ssa.New(mgr.GetClient())
 	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
 	reconciler := &canary.Reconciler{
@@ -98,7 +109,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Applier:   applier,
 		Router:    memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
 		Checker:   checker,
+		Hooks:     hooks,
 		Recorder:  recorder,
+		Alerts:    told,
 		Telemetry: rollouts,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,
@@ -113,6 +126,20 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	return mgr, nil
+}
+
+// newHooks makes what calls hooks; the queue of their events runs with the manager.
+func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*canary.Hooks, error) {
+	guard, err := webhooks.NewGuard(o.hookHosts, o.hookAddresses)
+	if err != nil {
+		return nil, fmt.Errorf("hooks: %w", err)
+	}
+	calls := webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: guard, UserAgent: "sluice/" + version})
+	events := webhooks.NewEvents(calls, webhooks.EventsOptions{Lost: rollouts.EventLost})
+	if err := mgr.Add(events); err != nil {
+		return nil, fmt.Errorf("queue of event hooks: %w", err)
+	}
+	return &canary.Hooks{Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
 }
 
 // newCoverage is nil where what selects pods by label is not looked at.

@@ -38,9 +38,9 @@ type AlertProviderList struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.address) || has(self.secretRef)",message="one of address and secretRef must be set"
 type AlertProviderSpec struct {
-	// Type of the receiver.
+	// Type of the receiver; webhook is any HTTP endpoint.
 	// +required
-	// +kubebuilder:validation:Enum=slack;msteams;discord;rocket;gchat
+	// +kubebuilder:validation:Enum=slack;msteams;discord;rocket;gchat;webhook
 	Type string `json:"type"`
 
 	// Channel to write to.
@@ -59,7 +59,8 @@ type AlertProviderSpec struct {
 	// +optional
 	Proxy string `json:"proxy,omitempty"`
 
-	// SecretRef names a Secret in the provider's namespace with the address (key address) or a token (key token).
+	// SecretRef names a Secret in the provider's namespace with the address (key address), a token (key token) or, for
+	// type webhook, the key that messages are signed with (key hmac-key). They come before what is set here.
 	// +optional
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
 }

@@ -1,5 +1,9 @@
 package v1beta1
 
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
 // CanaryAnalysis says how traffic moves to a new version and what is checked at each step. With iterations it
 // is A/B testing (if match is set) or blue/green; otherwise the weight goes up step by step.
 //
@@ -239,7 +243,21 @@ const (
 	EventHook HookType = "event"
 )
 
+// DeadlineAction says what happens when a hook holds a release for longer than its deadline.
+type DeadlineAction string
+
+// Actions at the deadline of a hook. Empty means Rollback.
+const (
+	// DeadlineRollback takes the release back.
+	DeadlineRollback DeadlineAction = "Rollback"
+	// DeadlineContinue goes on as if the hook had answered with success.
+	DeadlineContinue DeadlineAction = "Continue"
+)
+
 // CanaryWebhook is a hook or a gate: an HTTP endpoint that is called at a point of the release.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.deadline) || (has(self.type) && self.type in ['confirm-rollout', 'pre-rollout', 'confirm-traffic-increase', 'confirm-promotion'])",message="deadline is for hooks that hold a release: confirm-rollout, pre-rollout, confirm-traffic-increase and confirm-promotion"
+// +kubebuilder:validation:XValidation:rule="!has(self.onDeadline) || has(self.deadline)",message="onDeadline needs a deadline"
 type CanaryWebhook struct {
 	// Type says when the hook is called. Empty means rollout.
 	// +optional
@@ -278,4 +296,31 @@ type CanaryWebhook struct {
 	// Metadata is sent with the payload.
 	// +optional
 	Metadata map[string]string `json:"metadata,omitempty"`
+	// Headers are sent with each call. Host, Content-Length, Content-Type, our own and those of the connection are not
+	// for them; what is secret belongs into secretRef.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 256 && k.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$'))",message="names of headers must be made of letters, digits and - _ . and the like, up to 256 characters"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:host|content-length|content-type|connection|transfer-encoding|te|trailer|upgrade|keep-alive|proxy-connection|idempotency-key|sluice-signature)$'))",message="headers must not hold Host, Content-Length, Content-Type, Idempotency-Key, Sluice-Signature or headers of the connection"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 4096)",message="values of headers must be up to 4096 characters"
+	Headers map[string]string `json:"headers,omitempty"`
+
+	// SecretRef names a Secret in the Canary's namespace. Its keys, all optional: hmac-key signs each call, authorization is
+	// the value of the Authorization header, ca.crt is whose certificates are accepted, tls.crt and tls.key are shown to
+	// the endpoint.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="secretRef must have a name"
+	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Deadline is how long the hook may hold the release, such as 24h. It is for confirm-rollout, pre-rollout,
+	// confirm-traffic-increase and confirm-promotion. Empty means for ever.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')",message="deadline must be a duration above 0 such as 30m or 24h"
+	Deadline string `json:"deadline,omitempty"`
+
+	// OnDeadline is what happens when the deadline has passed. Empty means Rollback.
+	// +optional
+	// +kubebuilder:validation:Enum="";Rollback;Continue
+	OnDeadline DeadlineAction `json:"onDeadline,omitempty"`
 }

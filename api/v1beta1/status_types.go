@@ -87,6 +87,14 @@ type CanaryStatus struct {
 	// +optional
 	Step *StepStatus `json:"step,omitempty"`
 
+	// StartedAt is when the release that is under way, or the last one, began.
+	// +optional
+	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+
+	// Gate is what the release waits for at a gate, or the hooks that are still to be called after it; absent otherwise.
+	// +optional
+	Gate *GateStatus `json:"gate,omitempty"`
+
 	// Paused is true from a Pause until a Resume, a Promote or an Abort.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
@@ -99,10 +107,10 @@ type CanaryStatus struct {
 	// +optional
 	LastAction *ActionStatus `json:"lastAction,omitempty"`
 
-	// Checks has the last result of each check of this release.
+	// Checks has the last result of each check of this release: the metrics first, then the hooks of a round. Names
+	// need not be unique.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
+	// +listType=atomic
 	Checks []CheckStatus `json:"checks,omitempty"`
 
 	// LastAppliedSpec is the hash of the target's pod template of the last release that was started.
@@ -182,6 +190,19 @@ type StepStatus struct {
 	// Takeover is true while the canary has all requests because the primary can't serve them.
 	// +optional
 	Takeover bool `json:"takeover,omitempty"`
+}
+
+// GateStatus is a point of a release at which hooks are asked until they answer with success.
+type GateStatus struct {
+	// Type of the hooks: one of the gates, or post-rollout.
+	Type HookType `json:"type"`
+
+	// Since is when the gate was first found closed, or when the release ended.
+	Since metav1.MicroTime `json:"since"`
+
+	// Message says which hooks hold it closed, and what they answered first.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // ActionType is what a person can ask of a release that is under way.

@@ -274,7 +274,7 @@ func (s *scene) awaitChecks() (began bool) {
 func (k *Checker) state(key client.ObjectKey) (underWay bool, done *rollout.CheckRun) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if r := k.runs[key]; r != nil {
+	if r := k.runs[key][""]; r != nil {
 		return r.cancel != nil, r.done
 	}
 	return false, nil

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +24,9 @@ const defaultTimeout = 10 * time.Second
 
 // CheckerConfig is what a Checker needs.
 type CheckerConfig struct {
+	// Hooks calls one hook and gives its answer for people to read; an error is an
+	// answer without success.
+	Hooks func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error)
 	// Provider gives the metric provider at an address.
 	Provider func(address string) (metrics.Provider, error)
 	// MetricsServer is the address for Canaries that name none.
@@ -29,7 +34,7 @@ type CheckerConfig struct {
 	// MeshProvider is the mesh provider of Canaries that name none; the built-in
 	// queries depend on it.
 	MeshProvider string
-	// Concurrency is how many queries may be under way at once, at least 1.
+	// Concurrency is how many queries may be under way at once, and how many hooks, at least 1.
 	Concurrency int
 	// Timeout bounds one query, so that a metrics server that hangs costs a place
 	// in the pool for so long and no longer. 0 means 10 seconds.
@@ -40,19 +45,30 @@ type CheckerConfig struct {
 	Telemetry *telemetry.Rollouts
 }
 
-// Checker runs the checks of analyses beside the reconciler, so that a slow
-// metrics server holds up nobody. The end of a run brings the Canary back to
-// the reconciler, which asks for the Result.
+// Checker runs the checks of analyses, and calls hooks, beside the reconciler,
+// so that a slow metrics server or hook holds up nobody. The end of a run brings
+// the Canary back to the reconciler, which asks for the Results.
 type Checker struct {
 	CheckerConfig
-	slots    chan struct{}
+	queries  *pool
+	calls    *pool
+	polls    *pool // of gates, which must not wait for a hook that runs tests for minutes
+	pace     *rate.Limiter
 	finished chan event.GenericEvent
 
 	mu   sync.Mutex
-	runs map[types.NamespacedName]*run
+	runs map[types.NamespacedName]map[v1beta1.HookType]*run
 }
 
-// run is the present and the last run of a Canary's checks.
+// How often hooks that are asked again and again may be called in a second, over
+// all Canaries: as many of them may wait at a gate as there are.
+const (
+	pollsPerSecond = 100
+	pollsAtOnce    = 50
+)
+
+// run is the present and the last run of a Canary's rounds, or of its hooks of
+// one type.
 type run struct {
 	uid    types.UID
 	id     rollout.CheckID
@@ -67,36 +83,52 @@ func NewChecker(config CheckerConfig) *Checker {
 	}
 	return &Checker{
 		CheckerConfig: config,
-		slots:         make(chan struct{}, max(config.Concurrency, 1)),
+		queries:       newPool(config.Concurrency),
+		calls:         newPool(config.Concurrency),
+		polls:         newPool(config.Concurrency),
+		pace:          rate.NewLimiter(pollsPerSecond, pollsAtOnce),
 		finished:      make(chan event.GenericEvent, 1024),
-		runs:          map[types.NamespacedName]*run{},
+		runs:          map[types.NamespacedName]map[v1beta1.HookType]*run{},
 	}
 }
 
 // Finished gives the Canaries whose checks have come to an end.
 func (k *Checker) Finished() <-chan event.GenericEvent { return k.finished }
 
-// Result is the last finished run of a Canary's checks, nil if there is none.
-func (k *Checker) Result(c *v1beta1.Canary) *rollout.CheckRun {
+// Results gives the last finished round of a Canary's checks, nil if there is
+// none, and the last calls of its other hooks by their type.
+func (k *Checker) Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map[v1beta1.HookType]*rollout.CheckRun) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if r := k.runs[client.ObjectKeyFromObject(c)]; r != nil && r.uid == c.UID {
-		return r.done
+	for kind, r := range k.runs[client.ObjectKeyFromObject(c)] {
+		switch {
+		case r.uid != c.UID || r.done == nil:
+		case kind == "":
+			round = r.done
+		default:
+			if hooks == nil {
+				hooks = map[v1beta1.HookType]*rollout.CheckRun{}
+			}
+			hooks[kind] = r.done
+		}
 	}
-	return nil
+	return round, hooks
 }
 
-// Run starts the checks of a Canary unless the same run is under way. A run
-// for another id is called off.
+// Run starts a round of checks, or calls of hooks, unless the same is under way.
+// A run of the same kind for another id is called off.
 func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := client.ObjectKeyFromObject(c)
-	r := k.runs[key]
+	if k.runs[key] == nil {
+		k.runs[key] = map[v1beta1.HookType]*run{}
+	}
+	r := k.runs[key][id.Hooks]
 	if r == nil || r.uid != c.UID {
 		k.stop(r)
 		r = &run{uid: c.UID}
-		k.runs[key] = r
+		k.runs[key][id.Hooks] = r
 	}
 	if r.cancel != nil && r.id == id {
 		return
@@ -111,7 +143,9 @@ func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 func (k *Checker) Forget(key types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.stop(k.runs[key])
+	for _, r := range k.runs[key] {
+		k.stop(r)
+	}
 	delete(k.runs, key)
 }
 
@@ -122,19 +156,32 @@ func (k *Checker) stop(r *run) {
 	}
 }
 
-// run asks for all metrics at once, as far as there are slots.
+// run asks for everything at once, as far as there are places.
 func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
-	all := c.GetAnalysis().Metrics
-	results := make([]v1beta1.CheckStatus, len(all))
+	var all []v1beta1.CanaryMetric
+	hooks := c.GetAnalysis().HooksOf(v1beta1.RolloutHook)
+	if id.Hooks == "" {
+		all = c.GetAnalysis().Metrics
+	} else {
+		hooks = c.GetAnalysis().HooksOf(id.Hooks)
+	}
+	results := make([]v1beta1.CheckStatus, len(all)+len(hooks))
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
-			select {
-			case k.slots <- struct{}{}:
-				defer func() { <-k.slots }()
-				results[i] = k.check(ctx, c, all[i])
-			case <-ctx.Done():
+			k.queries.do(ctx, k.address(c), func() { results[i] = k.check(ctx, c, all[i]) })
+		})
+	}
+	for i := range hooks {
+		wg.Go(func() {
+			places := k.calls
+			if repeated(id.Hooks) {
+				if k.pace.Wait(ctx) != nil {
+					return
+				}
+				places = k.polls
 			}
+			places.do(ctx, host(hooks[i].URL), func() { results[len(all)+i] = k.call(ctx, c, hooks[i], id) })
 		})
 	}
 	wg.Wait()
@@ -144,11 +191,34 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 		k.mu.Unlock()
 		return
 	}
-	r := k.runs[client.ObjectKeyFromObject(c)]
+	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
 	k.stop(r)
 	r.done = &rollout.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
 	k.mu.Unlock()
 	k.finished <- event.GenericEvent{Object: c}
+}
+
+// repeated tells whether hooks of a type are asked until they answer otherwise.
+func repeated(kind v1beta1.HookType) bool {
+	switch kind {
+	case v1beta1.ConfirmRolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook, v1beta1.RollbackHook:
+		return true
+	case v1beta1.RolloutHook, v1beta1.PreRolloutHook, v1beta1.PostRolloutHook, v1beta1.EventHook:
+		return false
+	default:
+		return false
+	}
+}
+
+// call calls one hook. Flagger takes whatever is not success for a failure, a
+// hook that can't be reached too.
+func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) v1beta1.CheckStatus {
+	answer, err := k.Hooks(ctx, c, hook, id)
+	st := v1beta1.CheckStatus{Name: hook.Name, Value: answer, Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
+	if err != nil {
+		st.Verdict, st.Message = v1beta1.CheckFailed, "hook "+hook.Name+": "+err.Error()
+	}
+	return st
 }
 
 // check asks one metric and judges the answer.
@@ -166,12 +236,16 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, metric v1beta1.C
 	return metrics.Evaluate(metric, query, sample, err, k.Clock.Now())
 }
 
-func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, query metrics.Query) (metrics.Sample, error) {
-	address := k.MetricsServer
+// address is that of the metrics server of a Canary.
+func (k *Checker) address(c *v1beta1.Canary) string {
 	if c.Spec.MetricsServer != "" {
-		address = c.Spec.MetricsServer
+		return c.Spec.MetricsServer
 	}
-	provider, err := k.Provider(address)
+	return k.MetricsServer
+}
+
+func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, query metrics.Query) (metrics.Sample, error) {
+	provider, err := k.Provider(k.address(c))
 	if err != nil {
 		return metrics.Sample{}, err
 	}

@@ -110,10 +110,10 @@ func id(number int32) rollout.CheckID {
 }
 
 // Pain 24: one Prometheus that is slow, asked by all Canaries at once, must not
-// get more than the pool allows.
+// get more than its half of the pool.
 func TestPoolIsBounded(t *testing.T) {
 	g := newGates()
-	k := newTestChecker(g, func(c *CheckerConfig) { c.Concurrency = 2 })
+	k := newTestChecker(g, func(c *CheckerConfig) { c.Concurrency = 4 })
 	for i := range 3 {
 		k.Run(t.Context(), newCanary(fmt.Sprintf("c%d", i)).metrics(3).Canary, id(1))
 	}
@@ -151,14 +151,14 @@ func TestResult(t *testing.T) {
 	}
 	k := newTestChecker(provider)
 	c := newCanary("podinfo").metrics(3).Canary
-	if got := k.Result(c); got != nil {
+	if got := round(k, c); got != nil {
 		t.Fatalf("result before a run: %+v", got)
 	}
 	k.Run(t.Context(), c, id(1))
 	if got := awaitFinished(t, k); client.ObjectKeyFromObject(got) != client.ObjectKeyFromObject(c) {
 		t.Errorf("%s is brought back", got.GetName())
 	}
-	got := k.Result(c)
+	got := round(k, c)
 	if got == nil || got.ID != id(1) || !got.At.Equal(start) {
 		t.Fatalf("result %+v", got)
 	}
@@ -174,10 +174,10 @@ func TestResult(t *testing.T) {
 	if diff := cmp.Diff(want, results); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	if got := k.Result(newCanary("podinfo").uid("made-anew").Canary); got != nil {
+	if got := round(k, newCanary("podinfo").uid("made-anew").Canary); got != nil {
 		t.Errorf("another Canary of that name has the result %+v", got)
 	}
-	if got := k.Result(newCanary("other").Canary); got != nil {
+	if got := round(k, newCanary("other").Canary); got != nil {
 		t.Errorf("another Canary has the result %+v", got)
 	}
 }
@@ -200,12 +200,12 @@ func TestSameRunIsNotBegunTwice(t *testing.T) {
 	// Once it is over it may be asked for again, as when it could not be answered.
 	k.Run(t.Context(), c, id(1))
 	receive(t, g.began)
-	if got := k.Result(c); got == nil || got.Results[0].Verdict != v1beta1.CheckPassed {
+	if got := round(k, c); got == nil || got.Results[0].Verdict != v1beta1.CheckPassed {
 		t.Errorf("meanwhile the result is %+v", got)
 	}
 	g.open <- 1
 	awaitFinished(t, k)
-	if got := k.Result(c); got.Results[0].Verdict != v1beta1.CheckFailed {
+	if got := round(k, c); got.Results[0].Verdict != v1beta1.CheckFailed {
 		t.Errorf("result %+v", got)
 	}
 }
@@ -236,7 +236,7 @@ func TestRunIsCalledOff(t *testing.T) {
 				g.open <- 100
 				awaitFinished(t, k)
 			}
-			if got := k.Result(old); got != nil && got.ID == id(1) {
+			if got := round(k, old); got != nil && got.ID == id(1) {
 				t.Errorf("result %+v", got)
 			}
 			if extra := len(k.Finished()); extra != 0 {
@@ -257,7 +257,7 @@ func TestRunOutlivesTheTurn(t *testing.T) {
 	cancel()
 	g.open <- 100
 	awaitFinished(t, k)
-	if got := k.Result(c); got.Results[0].Verdict != v1beta1.CheckPassed {
+	if got := round(k, c); got.Results[0].Verdict != v1beta1.CheckPassed {
 		t.Errorf("result %+v", got)
 	}
 }
@@ -271,7 +271,7 @@ func TestHangingProviderIsCut(t *testing.T) {
 		t.Errorf("the query ended with %v", err)
 	}
 	awaitFinished(t, k)
-	if got := k.Result(c).Results[0]; got.Verdict != v1beta1.CheckUnavailable || got.Message == "" {
+	if got := round(k, c).Results[0]; got.Verdict != v1beta1.CheckUnavailable || got.Message == "" {
 		t.Errorf("result %+v", got)
 	}
 	if k := newTestChecker(g); k.Timeout != 10*time.Second {
@@ -326,7 +326,7 @@ func TestQueries(t *testing.T) {
 			c := newCanary("podinfo").with(tc.change).Canary
 			k.Run(t.Context(), c, id(1))
 			awaitFinished(t, k)
-			got := k.Result(c).Results[0]
+			got := round(k, c).Results[0]
 			if got.Verdict != tc.wantVerdict || asked != tc.wantAddress {
 				t.Errorf("%s asked, result %+v", asked, got)
 			}
@@ -343,7 +343,7 @@ func TestCheckerUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			for n := range int32(20) {
 				k.Run(t.Context(), c, id(n))
-				k.Result(c)
+				round(k, c)
 				if n%7 == 0 {
 					k.Forget(client.ObjectKeyFromObject(c))
 				}
@@ -353,8 +353,13 @@ func TestCheckerUnderLoad(t *testing.T) {
 	wg.Wait()
 	for i := range 20 {
 		c := newCanary(fmt.Sprintf("c%d", i)).Canary
-		for k.Result(c) == nil || k.Result(c).ID != id(19) {
+		for round(k, c) == nil || round(k, c).ID != id(19) {
 			awaitFinished(t, k)
 		}
 	}
+}
+
+func round(k *Checker, c *v1beta1.Canary) *rollout.CheckRun {
+	run, _ := k.Results(c)
+	return run
 }

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/alerting"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -50,8 +51,12 @@ type Reconciler struct {
 	Router func(provider string) (providers.Router, error)
 	// Checker runs the checks of an analysis.
 	Checker *Checker
+	// Hooks tells events to the hooks that want them; nil tells nobody.
+	Hooks *Hooks
 	// Recorder sends events.
 	Recorder events.EventRecorder
+	// Alerts tells people in chats; nil tells nobody.
+	Alerts *alerting.Alerts
 	// Telemetry is told of every persisted status.
 	Telemetry *telemetry.Rollouts
 	// Clock tells the time.
@@ -251,6 +256,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if decision.RunChecks != nil {
 		r.Checker.Run(ctx, c, *decision.RunChecks)
+	}
+	for _, id := range decision.CallHooks {
+		r.Checker.Run(ctx, c, id)
 	}
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr

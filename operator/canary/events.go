@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
-// tell sends the events of a decision, to the log too.
+// tell sends the events of a decision, to event hooks and the log too.
 func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollout.Event) {
 	for _, e := range events {
 		kind := corev1.EventTypeNormal
@@ -19,6 +19,9 @@ func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollo
 			kind = corev1.EventTypeWarning
 		}
 		r.Recorder.Eventf(c, nil, kind, e.Reason, "Reconcile", "%s", note(e.Message))
+		if r.Hooks != nil {
+			r.Hooks.tell(ctx, c, kind, e.Reason, e.Message)
+		}
 		log.FromContext(ctx).Info(e.Message, "reason", e.Reason, "phase", c.Status.Phase, "weight", c.Status.CanaryWeight)
 	}
 }

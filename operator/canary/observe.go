@@ -39,10 +39,10 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	w := &world{Observation: rollout.Observation{
 		Now:     r.Clock.Now(),
 		Canary:  c,
-		Checks:  r.Checker.Result(c),
 		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
+	w.Checks, w.Hooks = r.Checker.Results(c)
 	steps := []func(context.Context, *world) error{
 		r.observeSpec, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
 		r.observeEndpoints, r.observeCoverage, r.observeRoute,

@@ -126,9 +126,9 @@ func TestMistakes(t *testing.T) {
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"a field that is not served": {
-			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.Analysis.Webhooks = make([]v1beta1.CanaryWebhook, 1) }), newTarget()},
-			reason:  reasonInvalidSpec, told: []string{"spec.analysis.webhooks"},
-			mend: change(func(spec *v1beta1.CanarySpec) { spec.Analysis.Webhooks = nil }),
+			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "serving.knative.dev/v1" }), newTarget()},
+			reason:  reasonInvalidSpec, told: []string{"spec.targetRef.apiVersion"},
+			mend: change(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "apps/v1" }),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/alerting"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -39,5 +40,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollo
 	c.ResourceVersion = next.ResourceVersion // a later write of this turn follows this one
 	r.Telemetry.Transition(next, before.Phase)
 	r.tell(ctx, next, d.Events)
+	if r.Alerts != nil {
+		r.Alerts.Notify(ctx, &before, next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)
+	}
 	return nil
 }

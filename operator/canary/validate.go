@@ -2,6 +2,7 @@ package canary
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -27,7 +28,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		why   string
 	}{
 		{strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"), "spec.targetRef.apiVersion", "Knative is not served"},
-		{len(a.Webhooks) > 0, "spec.analysis.webhooks", "hooks are not served yet"},
 		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},
 		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
 	} {
@@ -41,7 +41,31 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidAutoscaler(c); message != "" {
 		return message
 	}
+	if message := invalidHooks(a); message != "" {
+		return message
+	}
 	return invalidMetrics(a)
+}
+
+func invalidHooks(a *v1beta1.CanaryAnalysis) string {
+	for i := range a.Webhooks {
+		hook := &a.Webhooks[i]
+		field := fmt.Sprintf("spec.analysis.webhooks[%d].", i)
+		if _, err := hook.GetTimeout(); err != nil {
+			return field + err.Error()
+		}
+		if _, err := hook.GetDeadline(); err != nil {
+			return field + err.Error()
+		}
+		u, err := url.Parse(hook.URL)
+		switch {
+		case err != nil: // its text has the whole address
+			return field + "url: it is not a URL"
+		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+			return fmt.Sprintf("%surl: %q is not http://... or https://...", field, u.Redacted())
+		}
+	}
+	return ""
 }
 
 func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
@@ -89,7 +113,6 @@ func ignored(c *v1beta1.Canary) []string {
 		{strategy == v1beta1.StrategyABTesting && a.Mirror, "spec.analysis.mirror", "match is set"},
 		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
-		{len(a.Alerts) > 0, "spec.analysis.alerts", "alerts are not sent yet"},
 	} {
 		if field.is {
 			out = append(out, field.name+" has no effect: "+field.why)

@@ -69,7 +69,7 @@ func (d *decider) take(a Action) (refused string) {
 	if a.Revision != "" && a.Revision != d.st.LastAppliedSpec {
 		return "it is for revision " + a.Revision + ", and the present one is " + d.st.LastAppliedSpec
 	}
-	analysing := d.st.Phase == v1beta1.PhaseProgressing || d.st.Phase == v1beta1.PhaseWaiting || d.st.Phase == v1beta1.PhaseWaitingPromotion
+	analysing := analyses(d.st.Phase)
 	switch a.Type {
 	case v1beta1.ActionPause:
 		if d.st.Paused {

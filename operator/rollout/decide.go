@@ -38,6 +38,7 @@ func Decide(o Observation) Decision {
 		d.rememberTarget()
 	}
 	d.out.Status = *d.st
+	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
 	return d.out
 }
 
@@ -91,9 +92,11 @@ func (d *decider) advance() {
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
 		d.initialize()
-	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
+	case v1beta1.PhaseWaiting:
+		d.confirmRollout()
+	case v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion:
 		d.progress()
-	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion:
+	case v1beta1.PhasePromoting:
 		d.promote()
 	case v1beta1.PhaseFinalising:
 		d.finalise()
@@ -169,6 +172,8 @@ func (d *decider) rest() {
 	case d.st.CanaryWeight > 0 && !d.onlyCanaryServes():
 		d.st.CanaryWeight = 0 // what a rollback left with the canary
 		d.event(false, ReasonPrimaryRecovered, d.Canary.PrimaryName()+" serves all traffic again")
+	default:
+		d.postRollout()
 	}
 }
 
@@ -181,7 +186,7 @@ func (d *decider) reactToRevision() bool {
 		// Without a primary there is nothing to compare with: begin anew. The
 		// route stays what it is until the new primary is ready.
 		d.event(true, ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.target())
-		d.st.Step = nil
+		d.st.Step, d.st.Gate = nil, nil
 		d.initialize()
 		return true
 	case d.Target.Revision == d.st.LastAppliedSpec:
@@ -219,6 +224,10 @@ func (d *decider) begin(reason, what string) {
 		d.st.Step = &v1beta1.StepStatus{Takeover: true}
 	}
 	d.st.Phase = v1beta1.PhaseProgressing
+	if len(d.hooks(v1beta1.ConfirmRolloutHook)) > 0 {
+		d.st.Phase = v1beta1.PhaseWaiting
+	}
+	d.st.StartedAt = &metav1.MicroTime{Time: d.Now}
 	d.st.LastAppliedSpec = d.Target.Revision
 	d.st.FailedChecks = 0
 	d.st.Checks = nil
@@ -244,6 +253,7 @@ func (d *decider) running() bool {
 func (d *decider) rollBack(reason, why string) {
 	d.st.Phase = v1beta1.PhaseFailed
 	d.st.Step = nil
+	d.callPostRollout()
 	d.st.Paused = false
 	d.endSessions()
 	outcome := d.Canary.PrimaryName() + " serves all traffic"
@@ -265,7 +275,7 @@ func (d *decider) needStep() {
 		return
 	}
 	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now)}
-	if d.st.Phase == v1beta1.PhaseProgressing || d.st.Phase == v1beta1.PhaseWaiting {
+	if analyses(d.st.Phase) {
 		d.st.Step.Index = d.indexOf()
 	}
 }

@@ -42,6 +42,11 @@ const (
 	ReasonNotCovered         = "NotCovered"
 	ReasonCovered            = "Covered"
 	ReasonTargetKeptUp       = "TargetKeptUp"
+	ReasonGateClosed         = "GateClosed"
+	ReasonGateOpened         = "GateOpened"
+	ReasonGateDeadline       = "GateDeadlineExceeded"
+	ReasonHookFailed         = "HookFailed"
+	ReasonRollbackAsked      = "RollbackAsked"
 )
 
 // describe writes the conditions for where the rollout stands.

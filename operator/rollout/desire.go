@@ -16,9 +16,9 @@ func (d *decider) desire() {
 	case "", v1beta1.PhaseInitializing:
 		want.PrimaryRevision = d.st.LastAppliedSpec
 		want.Routed = d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
-	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
-		d.wakeTarget()
-	case v1beta1.PhaseWaitingPromotion:
+	case v1beta1.PhaseWaiting:
+		// The canary gets no pod before its gate is open; those that it has stay.
+	case v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion:
 		d.wakeTarget()
 	case v1beta1.PhasePromoting:
 		if d.mayTouchPrimary() {

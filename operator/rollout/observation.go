@@ -29,6 +29,9 @@ type Observation struct {
 	// Checks is the last finished run of the analysis' checks, or nil. It
 	// counts only where its ID is the one that the status has come to.
 	Checks *CheckRun
+	// Hooks are the last finished calls of the hooks outside the rounds of checks,
+	// by their type. One counts only where its ID is what the status has come to.
+	Hooks map[v1beta1.HookType]*CheckRun
 	// Actions are what people ask for, the oldest first.
 	Actions []Action
 	// Mistake is what the user must mend before anything may move, or nil.
@@ -94,24 +97,30 @@ type Route struct {
 	Since time.Time
 }
 
-// CheckID names one run of the checks. It is the idempotency key of
-// everything that the run does.
+// CheckID names one round of checks, or one call of the hooks of a type. It is
+// the idempotency key of everything that is done in it.
 type CheckID struct {
+	// Hooks is the type of the hooks that are called. Empty: it is a round, with
+	// the metrics and the rollout hooks.
+	Hooks v1beta1.HookType
 	// Revision is the revision under analysis.
 	Revision string
 	// Step is the step under analysis, from 1.
 	Step int32
-	// Number counts the runs of a step, from 1.
+	// Number counts the rounds of a step, from 1; 0 for hooks at a gate, which may
+	// be asked again and again.
 	Number int32
 }
 
-// CheckRun is a finished run of all checks of an analysis.
+// CheckRun is a finished round of checks, or a finished call of hooks.
 type CheckRun struct {
-	// ID is the run that was asked for.
+	// ID is what was asked for.
 	ID CheckID
 	// At is when it was finished.
 	At time.Time
-	// Results has one entry for each metric of the analysis, in its order.
+	// Results has one entry for each metric of the analysis and then one for each
+	// rollout hook, in the order of the spec; for other hooks, one for each of
+	// their type.
 	Results []v1beta1.CheckStatus
 }
 
@@ -139,9 +148,14 @@ type Decision struct {
 	// RunChecks asks for a run of the checks, or is nil. The run goes on beside
 	// the reconciler; its end brings the next observation.
 	RunChecks *CheckID
+	// CallHooks asks for calls of hooks in the same way.
+	CallHooks []CheckID
 	// Events tell people what was decided. They belong to the change of status
 	// and are sent only when that was persisted.
 	Events []Event
+	// PrimaryImages and TargetImages are what the two ran when it was decided, for
+	// people to read.
+	PrimaryImages, TargetImages string
 	// RequeueAfter is when to look again if nothing happens before. Zero: only
 	// when something happens.
 	RequeueAfter time.Duration
@@ -183,4 +197,6 @@ type Event struct {
 	Reason string
 	// Message is a sentence.
 	Message string
+	// Muted is true for an event of which no alert is wanted.
+	Muted bool
 }

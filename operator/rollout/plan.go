@@ -37,6 +37,9 @@ func plan(a *v1beta1.CanaryAnalysis) []step {
 	return steps
 }
 
+// Steps is how many steps an analysis has.
+func Steps(a *v1beta1.CanaryAnalysis) int32 { return int32(len(plan(a))) } //nolint:gosec // of the spec
+
 func repeat(s step, n int32) []step {
 	steps := make([]step, n)
 	for i := range steps {

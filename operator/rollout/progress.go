@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -20,8 +18,10 @@ func (d *decider) progress() {
 		return
 	}
 	d.needStep()
-	d.st.Phase = v1beta1.PhaseProgressing
-	if d.canaryLost() || d.primaryLost() || d.tooLate() {
+	if !d.atGate(v1beta1.ConfirmPromotionHook) {
+		d.st.Phase = v1beta1.PhaseProgressing
+	}
+	if d.canaryLost() || d.primaryLost() || d.tooLate() || d.rollbackAsked() {
 		return
 	}
 	d.waiting = d.stepName()
@@ -35,7 +35,7 @@ func (d *decider) progress() {
 	case d.Canary.Spec.SkipAnalysis:
 		d.beginPromotion("spec.skipAnalysis is true")
 	case d.st.Step.Index == 0:
-		d.nextStep("The canary is ready")
+		d.preRollout()
 	default:
 		d.analyse()
 	}
@@ -56,6 +56,7 @@ func (d *decider) canaryLost() bool {
 		return true
 	}
 	d.event(true, ReasonCanaryUnavailable, sentence(d.failures(why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
+	d.leaveGate()
 	d.enterStep(0, 0)
 	d.waiting = d.stepName()
 	return true
@@ -99,6 +100,11 @@ func (d *decider) tooLate() bool {
 // analyse runs the checks of a step when its interval has passed, and acts on
 // their results.
 func (d *decider) analyse() {
+	if d.waitsToRaise() {
+		if d.raise("The gate is open"); !d.waitsToRaise() {
+			return
+		}
+	}
 	due := d.stepDue()
 	if d.Now.Before(due) {
 		d.lookAgain(due)
@@ -106,10 +112,11 @@ func (d *decider) analyse() {
 	}
 	id := CheckID{Revision: d.st.LastAppliedSpec, Step: d.st.Step.Index, Number: d.st.Step.Checks + 1}
 	run := d.Checks
-	if len(d.Canary.GetAnalysis().Metrics) == 0 {
+	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
 		run = &CheckRun{ID: id, At: d.Now}
 	}
-	if run == nil || run.ID != id {
+	// A round of an earlier try of the same revision has the same name.
+	if run == nil || run.ID != id || run.At.Before(d.st.Step.Since.Time) {
 		d.out.RunChecks = &id
 		return
 	}
@@ -118,9 +125,12 @@ func (d *decider) analyse() {
 		d.checkFailed(run, failed)
 	case len(unavailable) > 0:
 		d.checksUnavailable(run, unavailable, due)
+	case d.waitsToRaise():
+		d.st.Checks = run.Results
+		d.checkOnceMore()
 	default:
 		d.st.Checks = run.Results
-		d.nextStep("All checks passed")
+		d.raise("All checks passed")
 	}
 }
 
@@ -141,8 +151,17 @@ func sort(results []v1beta1.CheckStatus) (failed, unavailable []string) {
 	return failed, unavailable
 }
 
+// checkFailed keeps the weight where it is, or rolls back at the threshold. A
+// gate that the release waits at is asked again after the next round that passes.
 func (d *decider) checkFailed(run *CheckRun, failed []string) {
 	d.st.Checks = run.Results
+	d.leaveGate()
+	d.countFailure(failed)
+}
+
+// countFailure counts a failed round, and tries again after an interval or
+// rolls back.
+func (d *decider) countFailure(failed []string) {
 	d.st.FailedChecks++
 	why := strings.Join(failed, "; ")
 	if d.thresholdReached() {
@@ -150,10 +169,8 @@ func (d *decider) checkFailed(run *CheckRun, failed []string) {
 		return
 	}
 	d.event(true, ReasonCheckFailed, sentence(d.failures(why))+"; the weight stays at "+percent(d.st.CanaryWeight))
-	d.st.Step.Since = metav1.NewMicroTime(d.Now)
-	d.st.Step.Checks++
+	d.checkOnceMore()
 	d.waiting = d.stepName()
-	d.lookAgain(d.stepDue())
 }
 
 // checksUnavailable holds the rollout where it is: an answer that can't be had

@@ -11,6 +11,7 @@ import (
 // can't serve while it changes.
 func (d *decider) beginPromotion(because string) {
 	d.st.Phase = v1beta1.PhasePromoting
+	d.st.Gate = nil
 	takeover := d.st.Step.Takeover
 	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now), From: d.st.Step.From, Takeover: takeover}
 	what := "copying " + d.target() + " (" + d.Target.Images + ") to " + d.Canary.PrimaryName()
@@ -134,6 +135,7 @@ func (d *decider) settle() {
 	d.st.CanaryWeight = 0
 	d.st.Step = nil
 	d.st.Paused = false
+	d.st.Gate = nil
 	d.st.Phase = v1beta1.PhaseFinalising
 	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
 }
@@ -149,6 +151,7 @@ func (d *decider) finalise() {
 		d.settle()
 	case d.Route.InSync:
 		d.st.Phase = v1beta1.PhaseSucceeded
+		d.callPostRollout()
 		d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
 	}
 }

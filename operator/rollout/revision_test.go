@@ -54,7 +54,7 @@ func TestDeadlineInEveryPhase(t *testing.T) {
 		},
 		"the canary is not ready":       {newScene().step(0, 0, 0).targetAvailable(1), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
 		"the canary is unwell":          {newScene().step(2, 40, 0).targetAvailable(1), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
-		"the canary waits at a gate":    {newScene().step(0, 0, 0).targetAvailable(1).phase(v1beta1.PhaseWaiting), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
+		"the canary is lost at a gate":  {newScene().step(3, 60, 0).targetAvailable(1).atGate(v1beta1.ConfirmPromotionHook), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
 		"the mesh does not follow":      {newScene().step(1, 20, 0).outOfSync(), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
 		"the primary is not ready":      {newScene().promoting(40, 0).primaryAt(revB).primaryAvailable(1), v1beta1.PhasePromoting, rollout.ReasonPromotionHalted},
 		"the primary was not even told": {newScene().promoting(40, 0).outOfSync(), v1beta1.PhasePromoting, rollout.ReasonPromotionHalted},

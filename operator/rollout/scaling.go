@@ -3,13 +3,13 @@ package rollout
 import "github.com/sluice-delivery/sluice/api/v1beta1"
 
 // PauseTarget tells whether the target's autoscaler must leave it at zero pods:
-// only between releases, and only while the target has no pods or is to lose
+// only between releases and before one is let in, and only while the target has no pods or is to lose
 // them now. Whatever else is the case it may scale, so that no phase in which
 // the target serves, or is to serve, is spent with a paused autoscaler.
 func PauseTarget(phase v1beta1.CanaryPhase, target Workload, want Desired) bool {
 	switch phase {
-	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
-	case "", v1beta1.PhaseInitializing, v1beta1.PhaseProgressing, v1beta1.PhaseWaiting, v1beta1.PhaseWaitingPromotion,
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed, v1beta1.PhaseWaiting:
+	case "", v1beta1.PhaseInitializing, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion,
 		v1beta1.PhasePromoting, v1beta1.PhaseFinalising, v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
 		return false
 	default:
@@ -29,7 +29,7 @@ func PauseTarget(phase v1beta1.CanaryPhase, target Workload, want Desired) bool 
 func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target Workload) int32 {
 	drained := target.Replicas == 0 && target.Available == 0
 	switch phase {
-	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting:
+	case v1beta1.PhaseProgressing:
 		return primary.Replicas
 	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion, v1beta1.PhaseFinalising:
 		return max(primary.Replicas, target.Replicas)
@@ -38,7 +38,7 @@ func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target Workload) int32 {
 			return 0
 		}
 		return max(primary.Replicas, target.Replicas)
-	case v1beta1.PhaseFailed:
+	case v1beta1.PhaseFailed, v1beta1.PhaseWaiting:
 		if drained {
 			return 0
 		}

@@ -10,7 +10,7 @@ import (
 // Pain 12: a paused autoscaler must not be left behind in any phase in which
 // the target serves or is to serve.
 func TestPauseTarget(t *testing.T) {
-	resting := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true}
+	resting := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true, v1beta1.PhaseWaiting: true}
 	for _, phase := range allPhases {
 		for name, tc := range map[string]struct {
 			exists     bool
@@ -67,8 +67,8 @@ func TestPrimaryFloor(t *testing.T) {
 			v1beta1.PhaseFailed: 5,
 		}},
 		"no canary": {primary: 5, want: map[v1beta1.CanaryPhase]int32{
-			v1beta1.PhaseProgressing: 5, v1beta1.PhaseWaiting: 5,
-			v1beta1.PhasePromoting: 5, v1beta1.PhaseWaitingPromotion: 5, v1beta1.PhaseFinalising: 5,
+			v1beta1.PhaseProgressing: 5,
+			v1beta1.PhasePromoting:   5, v1beta1.PhaseWaitingPromotion: 5, v1beta1.PhaseFinalising: 5,
 		}},
 	} {
 		for _, phase := range allPhases {

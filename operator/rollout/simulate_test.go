@@ -37,7 +37,14 @@ type world struct {
 	seen    bool
 	seenAt  rollout.Traffic
 	checks  *rollout.CheckRun
+	hooks   map[v1beta1.HookType]*rollout.CheckRun
 	verdict func(weight int32) v1beta1.CheckVerdict
+	// answer is how the hooks of a type answer.
+	answer func(v1beta1.HookType) v1beta1.CheckVerdict
+	// opened are the gates that have answered with success at the present step.
+	opened map[rollout.CheckID]bool
+	// passed are the rounds that have passed.
+	passed map[rollout.CheckID]bool
 
 	violation string
 }
@@ -47,7 +54,16 @@ func newWorld() *world {
 	s.Canary.Status = v1beta1.CanaryStatus{}
 	return &world{
 		now: t0, canary: s.Canary, target: ready(revA, 2), verdict: func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed },
+		answer: kind, hooks: map[v1beta1.HookType]*rollout.CheckRun{}, opened: map[rollout.CheckID]bool{}, passed: map[rollout.CheckID]bool{},
 	}
+}
+
+// kind opens gates, and asks for no rollback.
+func kind(of v1beta1.HookType) v1beta1.CheckVerdict {
+	if of == v1beta1.RollbackHook {
+		return v1beta1.CheckFailed
+	}
+	return v1beta1.CheckPassed
 }
 
 func ready(revision string, pods int32) rollout.Workload {
@@ -66,6 +82,7 @@ func (w *world) crashed() bool {
 
 func (w *world) restart() {
 	w.since, w.seen, w.checks = time.Time{}, false, nil
+	w.hooks = map[v1beta1.HookType]*rollout.CheckRun{}
 }
 
 func (w *world) fail(format string, args ...any) {
@@ -83,7 +100,7 @@ func (w *world) observe() rollout.Observation {
 	w.seen, w.seenAt = inSync, w.mesh
 	return rollout.Observation{
 		Now: w.now, Canary: w.canary.DeepCopy(), Target: w.target, Primary: w.primary,
-		Route: rollout.Route{InSync: inSync, Since: w.since}, Checks: w.checks, Actions: w.actions,
+		Route: rollout.Route{InSync: inSync, Since: w.since}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
 	}
 }
 
@@ -130,8 +147,50 @@ func (w *world) reconcile() {
 			return
 		}
 	}
+	w.call(d.CallHooks)
 	if d.RunChecks != nil {
 		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "m", Verdict: w.verdict(w.mesh.Canary)}}}
+		w.passed[*d.RunChecks] = w.checks.Results[0].Verdict == v1beta1.CheckPassed
+	}
+}
+
+// call has the hooks answer.
+func (w *world) call(ids []rollout.CheckID) {
+	for _, id := range ids {
+		run := &rollout.CheckRun{ID: id, At: w.now}
+		open := true
+		for range w.canary.Spec.Analysis.HooksOf(id.Hooks) {
+			verdict := w.answer(id.Hooks)
+			open = open && verdict == v1beta1.CheckPassed
+			run.Results = append(run.Results, v1beta1.CheckStatus{Name: "h", Verdict: verdict})
+		}
+		if open {
+			w.opened[id] = true
+		}
+		w.hooks[id.Hooks] = run
+	}
+}
+
+// guarded tells whether a gate that nobody has opened was passed.
+func (w *world) guarded(kind v1beta1.HookType, step int32) bool {
+	return len(w.canary.Spec.Analysis.HooksOf(kind)) > 0 &&
+		!w.opened[rollout.CheckID{Hooks: kind, Revision: w.canary.Status.LastAppliedSpec, Step: step}]
+}
+
+// passGates checks that no gate is passed before it was open.
+func (w *world) passGates(before, after v1beta1.CanaryStatus) {
+	if before.Step == nil || before.LastAppliedSpec != after.LastAppliedSpec || !reflect.DeepEqual(after.LastAction, before.LastAction) {
+		return
+	}
+	raised := after.Phase == v1beta1.PhaseProgressing && before.Phase == after.Phase && after.Step.Index > before.Step.Index && after.CanaryWeight > 0
+	weighted := w.canary.Spec.Analysis.Strategy() == v1beta1.StrategyWeighted && (after.Step == nil || !after.Step.Takeover)
+	switch {
+	case before.Phase == v1beta1.PhaseWaiting && after.Phase == v1beta1.PhaseProgressing && w.guarded(v1beta1.ConfirmRolloutHook, before.Step.Index):
+		w.fail("the release began behind a closed gate")
+	case raised && weighted && w.guarded(v1beta1.ConfirmTrafficIncreaseHook, before.Step.Index):
+		w.fail("traffic was raised behind a closed gate")
+	case before.Phase != after.Phase && after.Phase == v1beta1.PhasePromoting && w.guarded(v1beta1.ConfirmPromotionHook, before.Step.Index):
+		w.fail("a promotion began behind a closed gate")
 	}
 }
 
@@ -158,10 +217,14 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	}
 	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && !emergency && before.Step.Index > 0 && after.Step.Index > before.Step.Index {
 		id := rollout.CheckID{Revision: before.LastAppliedSpec, Step: before.Step.Index, Number: before.Step.Checks + 1}
-		if o.Checks == nil || o.Checks.ID != id || o.Checks.Results[0].Verdict != v1beta1.CheckPassed {
+		if before.Gate != nil && before.Step.Checks > 0 {
+			id.Number-- // the release waits at a gate since then
+		}
+		if !w.passed[id] {
 			w.fail("a step without passed checks for %v", id)
 		}
 	}
+	w.passGates(before, after)
 	if after.FailedChecks > before.FailedChecks+1 {
 		w.fail("a failed check counted more than once")
 	}
@@ -247,7 +310,19 @@ func TestSimulatedRollouts(t *testing.T) {
 				a.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "c"}
 			}
 		}
+		for _, kind := range rapid.SliceOfDistinct(rapid.SampledFrom([]v1beta1.HookType{
+			v1beta1.ConfirmRolloutHook, v1beta1.PreRolloutHook, v1beta1.ConfirmTrafficIncreaseHook,
+			v1beta1.ConfirmPromotionHook, v1beta1.PostRolloutHook, v1beta1.RollbackHook,
+		}), func(h v1beta1.HookType) v1beta1.HookType { return h }).Draw(t, "hooks") {
+			a.Webhooks = append(a.Webhooks, v1beta1.CanaryWebhook{Type: kind, Name: string(kind)})
+		}
 		w.verdict = func(int32) v1beta1.CheckVerdict { return rapid.SampledFrom(verdicts).Draw(t, "verdict") }
+		w.answer = func(of v1beta1.HookType) v1beta1.CheckVerdict {
+			if rapid.IntRange(0, 3).Draw(t, "answer") > 0 {
+				return kind(of)
+			}
+			return rapid.SampledFrom([]v1beta1.CheckVerdict{v1beta1.CheckPassed, v1beta1.CheckFailed}).Draw(t, "answer otherwise")
+		}
 		act := map[string]func(*rapid.T){
 			"reconcile": func(*rapid.T) { w.reconcile() },
 			"reconcile and crash": func(t *rapid.T) {
@@ -292,7 +367,7 @@ func TestSimulatedRollouts(t *testing.T) {
 		}
 		t.Repeat(act)
 
-		w.verdict = func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }
+		w.verdict, w.answer = func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }, kind
 		w.act(v1beta1.ActionResume)
 		for range 100 {
 			w.goOn()

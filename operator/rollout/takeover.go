@@ -28,7 +28,7 @@ func (d *decider) adoptStatus() {
 	was := d.Canary.Status.Phase
 	d.needStep()
 	switch {
-	case d.st.Phase != v1beta1.PhaseProgressing && d.st.Phase != v1beta1.PhaseWaiting:
+	case !analyses(d.st.Phase):
 	case was == v1beta1.PhaseWaitingPromotion:
 		d.st.Step.Index = int32(len(steps)) //nolint:gosec // at most 101 steps, or spec.analysis.iterations
 	case has.Mirror > 0 && d.st.Step.Index == 0 && len(steps) > 0:

@@ -42,8 +42,8 @@ func TrafficOf(c *v1beta1.Canary, st *v1beta1.CanaryStatus) Traffic {
 	a := c.GetAnalysis()
 	t := Traffic{Canary: st.CanaryWeight}
 	takeover := st.Step != nil && st.Step.Takeover
-	analysing := st.Phase == v1beta1.PhaseProgressing || st.Phase == v1beta1.PhaseWaiting
-	promoting := st.Phase == v1beta1.PhasePromoting || st.Phase == v1beta1.PhaseWaitingPromotion
+	analysing := analyses(st.Phase)
+	promoting := st.Phase == v1beta1.PhasePromoting
 	t.Matched = len(a.Match) > 0 && t.Canary > 0 && (analysing || promoting) && !takeover
 	if takeover {
 		return t
@@ -54,6 +54,11 @@ func TrafficOf(c *v1beta1.Canary, st *v1beta1.CanaryStatus) Traffic {
 	// Once the primary has the new version nobody needs to be kept from it.
 	t.Sessions = sessionsOf(a, st, analysing || promoting && st.LastPromotedSpec != st.LastAppliedSpec)
 	return t
+}
+
+// analyses tells whether a phase is one of the analysis, gates included.
+func analyses(phase v1beta1.CanaryPhase) bool {
+	return phase == v1beta1.PhaseProgressing || phase == v1beta1.PhaseWaiting || phase == v1beta1.PhaseWaitingPromotion
 }
 
 // mirrorOf is what a step of the analysis mirrors.
@@ -100,6 +105,7 @@ func (d *decider) enterStep(index, weight int32) {
 		next.Takeover, weight = true, 100
 	}
 	d.st.Step = next
+	d.st.Gate = nil
 	d.st.CanaryWeight = weight
 	if d.strategy() != v1beta1.StrategyWeighted {
 		d.st.Iterations = max(index-1, 0)

@@ -32,6 +32,7 @@ type Rollouts struct {
 	duration  *prometheus.HistogramVec
 	successes *prometheus.CounterVec
 	failures  *prometheus.CounterVec
+	lost      *prometheus.CounterVec
 
 	mu   sync.Mutex
 	seen map[types.NamespacedName]*rollout
@@ -68,13 +69,20 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "flagger", Name: "canary_failures_total", Help: "Releases that were rolled back.",
 		}, ended),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "sluice", Name: "event_hooks_lost_total",
+			Help: "Events that an event hook was not told: the queue was full, the hook failed, or the operator ended.",
+		}, []string{"reason"}),
 		seen: map[types.NamespacedName]*rollout{},
 	}
 	info := gauge("info", "Version and mesh provider of the operator.", "version", "mesh_provider")
 	info.WithLabelValues(version, provider).Set(1)
-	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.successes, r.failures, info)
+	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.successes, r.failures, r.lost, info)
 	return r
 }
+
+// EventLost counts an event that an event hook was not told, by the reason.
+func (r *Rollouts) EventLost(reason string) { r.lost.WithLabelValues(reason).Inc() }
 
 // Observe publishes the persisted state of a Canary. It costs nothing where
 // that is published already.

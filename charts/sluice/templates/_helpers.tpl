@@ -59,6 +59,9 @@ rules:
     resources: [canaries]
     verbs: [get, list, watch, update, patch]
   - apiGroups: [flagger.app]
+    resources: [alertproviders]
+    verbs: [get, list, watch]
+  - apiGroups: [flagger.app]
     resources: [canaries/status]
     verbs: [update, patch]
   - apiGroups: [flagger.app]
@@ -89,6 +92,11 @@ rules:
   - apiGroups: [""]
     resources: [configmaps, secrets]
     verbs: [get, list, watch, create, patch, delete]
+  {{- else }}
+  # The credentials of hooks and of AlertProviders.
+  - apiGroups: [""]
+    resources: [secrets]
+    verbs: [get, list, watch]
   {{- end }}
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]

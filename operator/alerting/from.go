@@ -1,0 +1,98 @@
+package alerting
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/webhooks/alerts"
+)
+
+// Images are what primary and target ran when something was decided.
+type Images struct{ Primary, Target string }
+
+// From makes the alert of an event that took a Canary from one status to another. It returns false for an event of which
+// nobody needs to be told. It is pure; at is the time of the event.
+func From(before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, e rollout.Event, cluster string, at time.Time) (alerts.Alert, bool) {
+	r := ruleOf(e)
+	if r.title == "" || e.Muted {
+		return alerts.Alert{}, false
+	}
+	is := &after.Status
+	rolledBack := is.Phase == v1beta1.PhaseFailed && before.Phase != v1beta1.PhaseFailed
+	title := r.title
+	if rolledBack {
+		title = "Rolled back, " + lower(title)
+	}
+	a := alerts.Alert{
+		Cluster: cluster, Namespace: after.Namespace, Name: after.Name,
+		TargetKind: after.Spec.TargetRef.Kind, TargetName: after.Spec.TargetRef.Name,
+		Severity: r.severityOf(rolledBack, running(is.Phase)), Reason: e.Reason, Title: title, Text: e.Message,
+		Revision: is.LastAppliedSpec, Phase: is.Phase, Weight: is.CanaryWeight,
+		FailedChecks: is.FailedChecks, Threshold: after.GetAnalysis().GetThreshold(), Checks: against(is.Checks), Time: at,
+	}
+	a.From, a.To = images.Primary, images.Target
+	// How far it has come is, for what has just ended, how far it had come.
+	at0 := is
+	if rolledBack || r.ends && is.Step == nil {
+		at0 = before
+		a.Weight = max(a.Weight, before.CanaryWeight)
+	}
+	if at0.Step != nil {
+		a.Step, a.Steps = at0.Step.Index, rollout.Steps(after.GetAnalysis())
+	}
+	if r.ends && !rolledBack {
+		a.Weight, a.Step, a.Checks = 0, 0, nil // nothing is left to be told of
+	}
+	a.Final = rolledBack || r.ends
+	if belongs := running(is.Phase) || running(before.Phase); belongs {
+		of := is
+		if e.Reason == rollout.ReasonReverted {
+			of = before // it is about the release that was under way
+		}
+		a.Release = release(after, of)
+		a.Revision = of.LastAppliedSpec
+		if of.StartedAt != nil {
+			a.Started = of.StartedAt.Time
+		}
+	}
+	return a, true
+}
+
+// running tells whether a release is under way.
+func running(p v1beta1.CanaryPhase) bool {
+	switch p { //nolint:exhaustive // the rest are states between releases
+	case v1beta1.PhaseWaiting, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion, v1beta1.PhasePromoting, v1beta1.PhaseFinalising:
+		return true
+	}
+	return false
+}
+
+// release identifies one release. The same revision may be released, or tried, again: that is another one.
+func release(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
+	parts := []string{string(c.UID), of.LastAppliedSpec}
+	if of.StartedAt != nil {
+		parts = append(parts, strconv.FormatInt(of.StartedAt.Unix(), 10))
+	}
+	return strings.Join(parts, "/")
+}
+
+// against are the checks that speak against a release.
+func against(all []v1beta1.CheckStatus) []v1beta1.CheckStatus {
+	var out []v1beta1.CheckStatus
+	for _, c := range all {
+		if c.Verdict != v1beta1.CheckPassed {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func lower(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}

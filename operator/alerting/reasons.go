@@ -1,0 +1,111 @@
+// Package alerting turns what the reconciler tells into alerts and finds out who wants them.
+package alerting
+
+import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+// rule says what becomes of an event.
+type rule struct {
+	// title says it in a few words. Empty: no alert.
+	title string
+	// severity of the alert.
+	severity v1beta1.AlertSeverity
+	// rolledBack is the severity where the event ended the release by a rollback, and where it is none, severity.
+	rolledBack v1beta1.AlertSeverity
+	// inRelease is the severity while a release is under way, and where it is none, severity.
+	inRelease v1beta1.AlertSeverity
+	// ends is true for what ends a release without a rollback.
+	ends bool
+}
+
+// quiet is for what is told elsewhere, and needs nobody.
+var quiet = rule{}
+
+// mistake is for what only the user can mend: while a release is under way it holds that up.
+var mistake = rule{title: "Mistake in the Canary", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError}
+
+// rules has an entry for every reason: error for a release that failed or halted, or users who may be without service;
+// warn for what waits for a person or speaks against a release; info for a release that begins, ends well, or goes on.
+var rules = map[string]rule{
+	rollout.ReasonInitializing: quiet,
+	rollout.ReasonInitialized:  {title: "Initialized", severity: v1beta1.SeverityInfo},
+
+	rollout.ReasonNewRevision:   {title: "New revision", severity: v1beta1.SeverityInfo},
+	rollout.ReasonRetried:       {title: "Tried again", severity: v1beta1.SeverityInfo},
+	rollout.ReasonStepStarted:   quiet,
+	rollout.ReasonWeightRaised:  quiet,
+	rollout.ReasonWeightLowered: quiet,
+	rollout.ReasonPromoting:     quiet,
+	rollout.ReasonPromoted:      {title: "Promoted", severity: v1beta1.SeverityInfo, ends: true},
+	rollout.ReasonReverted:      {title: "Called off", severity: v1beta1.SeverityInfo, ends: true},
+
+	rollout.ReasonGateClosed: {title: "Waiting at a gate", severity: v1beta1.SeverityWarn},
+	rollout.ReasonGateOpened: {title: "Gate open", severity: v1beta1.SeverityInfo},
+	rollout.ReasonPaused:     {title: "Paused", severity: v1beta1.SeverityInfo},
+	rollout.ReasonResumed:    {title: "Resumed", severity: v1beta1.SeverityInfo},
+	rollout.ReasonSuspended:  {title: "Suspended", severity: v1beta1.SeverityInfo},
+
+	rollout.ReasonCheckFailed:       {title: "Check failed", severity: v1beta1.SeverityWarn},
+	rollout.ReasonChecksUnavailable: {title: "Checks unavailable", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
+	rollout.ReasonHookFailed:        {title: "Hook failed", severity: v1beta1.SeverityWarn},
+	rollout.ReasonAnalysisFailed:    {title: "Analysis failed", severity: v1beta1.SeverityError},
+	rollout.ReasonDeadlineExceeded:  {title: "Deadline exceeded", severity: v1beta1.SeverityError},
+	rollout.ReasonGateDeadline:      {title: "Gate not opened", severity: v1beta1.SeverityError},
+	rollout.ReasonAborted:           {title: "Aborted", severity: v1beta1.SeverityWarn},
+	rollout.ReasonRollbackAsked:     {title: "Rollback asked for", severity: v1beta1.SeverityWarn},
+	rollout.ReasonActionRefused:     {title: "Action refused", severity: v1beta1.SeverityWarn},
+
+	rollout.ReasonPromotionHalted:    {title: "Promotion halted", severity: v1beta1.SeverityError},
+	rollout.ReasonPrimaryMissing:     {title: "Primary missing", severity: v1beta1.SeverityError},
+	rollout.ReasonPrimaryUnavailable: {title: "Primary unavailable", severity: v1beta1.SeverityError},
+	rollout.ReasonPrimaryRecovered:   {title: "Primary recovered", severity: v1beta1.SeverityInfo},
+	rollout.ReasonCanaryUnavailable:  {title: "Canary unavailable", severity: v1beta1.SeverityWarn},
+	rollout.ReasonApplyFailed:        {title: "Can't be carried out", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError},
+
+	rollout.ReasonNotCovered:    {title: "Primary not covered", severity: v1beta1.SeverityWarn},
+	rollout.ReasonCovered:       quiet,
+	rollout.ReasonTargetKeptUp:  {title: "Target kept up", severity: v1beta1.SeverityWarn},
+	rollout.ReasonFieldsIgnored: quiet,
+	rollout.ReasonTerminating:   quiet,
+
+	"InvalidSpec":       mistake,
+	"UnknownProvider":   mistake,
+	"MeshNotInstalled":  mistake,
+	"TargetMissing":     mistake,
+	"TargetUnfit":       mistake,
+	"TargetShared":      mistake,
+	"NoSelectorLabel":   mistake,
+	"ObjectConflict":    mistake,
+	"AutoscalerMissing": mistake,
+	"AutoscalerInvalid": mistake,
+	"KEDANotInstalled":  mistake,
+}
+
+// unknown is for a warning with a reason that has no rule, as that of a mistake which is newer than the table: better
+// one alert too many.
+var unknown = rule{title: "Warning", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError, inRelease: v1beta1.SeverityError}
+
+// ruleOf is what becomes of an event.
+func ruleOf(e rollout.Event) rule {
+	if r, ok := rules[e.Reason]; ok {
+		return r
+	}
+	if e.Warning {
+		return unknown
+	}
+	return quiet
+}
+
+// severityOf is how bad an event is at this point of a release.
+func (r rule) severityOf(rolledBack, inRelease bool) v1beta1.AlertSeverity {
+	switch {
+	case rolledBack && r.rolledBack != "":
+		return r.rolledBack
+	case inRelease && r.inRelease != "":
+		return r.inRelease
+	default:
+		return r.severity
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sluice-delivery/sluice/operator/alerting"
+	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/webhooks"
+	"github.com/sluice-delivery/sluice/webhooks/alerts"
+	alertfactory "github.com/sluice-delivery/sluice/webhooks/alerts/factory"
+)
+
+// alertOptions are what the command line says about alerts.
+type alertOptions struct {
+	slackURL, slackProxyURL, slackUser, slackChannel string
+	msteamsURL, msteamsProxyURL                      string
+	clusterName                                      string
+	links                                            alerts.LinkTemplates
+	noCrossNamespaceRefs                             bool
+}
+
+func (o *alertOptions) register(f *flag.FlagSet) {
+	f.StringVar(&o.slackURL, "slack-url", "", "Slack webhook that gets the alerts of Canaries without alerts of their own; $SLACK_URL without it")
+	f.StringVar(&o.slackProxyURL, "slack-proxy-url", "", "HTTP proxy to Slack")
+	f.StringVar(&o.slackUser, "slack-user", "", "who writes to Slack; sluice without it")
+	f.StringVar(&o.slackChannel, "slack-channel", "", "channel of Slack; that of the webhook, or general, without it")
+	f.StringVar(&o.msteamsURL, "msteams-url", "", "Microsoft Teams workflow or connector that gets the alerts of Canaries without alerts of their own; $MSTEAMS_URL without it")
+	f.StringVar(&o.msteamsProxyURL, "msteams-proxy-url", "", "HTTP proxy to Microsoft Teams")
+	f.StringVar(&o.clusterName, "cluster-name", "", "name of the cluster in alerts")
+	f.Var(&o.links, "alert-link", "NAME=TEMPLATE of a link in alerts, such as dashboard=https://grafana.example.com/d/x?var-app={{ .Name }}; may be given often")
+	f.BoolVar(&o.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references of Canaries to objects of other namespaces")
+}
+
+// global are the operator's own receivers. URLs and tokens, which are secrets, may come from the environment.
+func (o alertOptions) global() []alerting.Global {
+	var out []alerting.Global
+	slackURL, token := cmp.Or(o.slackURL, os.Getenv("SLACK_URL")), os.Getenv("SLACK_TOKEN")
+	if slackURL != "" || token != "" {
+		out = append(out, alerting.Global{Name: alertfactory.Slack, Receiver: alerts.Receiver{
+			Type: alertfactory.Slack, Address: slackURL, Token: token, Channel: o.slackChannel, Username: o.slackUser, Proxy: o.slackProxyURL,
+		}})
+	}
+	if address := cmp.Or(o.msteamsURL, os.Getenv("MSTEAMS_URL")); address != "" {
+		out = append(out, alerting.Global{Name: alertfactory.MSTeams, Receiver: alerts.Receiver{
+			Type: alertfactory.MSTeams, Address: address, Proxy: o.msteamsProxyURL,
+		}})
+	}
+	return out
+}
+
+// newAlerts makes what tells people in chats; its queue runs with the manager.
+func newAlerts(mgr ctrl.Manager, o options, registry prometheus.Registerer, recorder events.EventRecorder) (*alerting.Alerts, error) {
+	// The hosts of -hooks-allowed-hosts are those of hooks; the addresses that are refused are refused to alerts too.
+	guard, err := webhooks.NewGuard(nil, o.hookAddresses)
+	if err != nil {
+		return nil, fmt.Errorf("alerts: %w", err)
+	}
+	kit := alerts.Kit{Transport: guard.Transport, Threads: alerts.NewThreads(), Clock: clock.RealClock{}}
+	out := &alerting.Alerts{
+		Reader:           mgr.GetClient(),
+		Secret:           secrets.New(mgr.GetClient(), mgr.GetAPIReader()).Data,
+		New:              func(r alerts.Receiver) (alerts.Sender, error) { return alertfactory.New(r, kit) },
+		Recorder:         recorder,
+		Clock:            clock.RealClock{},
+		Global:           o.alerts.global(),
+		Cluster:          o.alerts.clusterName,
+		Links:            o.alerts.links,
+		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+	}
+	for _, g := range out.Global {
+		if _, err := out.New(g.Receiver); err != nil { // what can't be sent at all is better known now
+			return nil, fmt.Errorf("alerts to %s: %w", g.Name, err)
+		}
+	}
+	queue := alerts.NewDispatcher(alerts.Limits{}, clock.RealClock{}, telemetry.NewAlerts(registry))
+	if err := mgr.Add(queue); err != nil {
+		return nil, fmt.Errorf("queue of alerts: %w", err)
+	}
+	out.Queue = queue
+	return out, nil
+}

@@ -1,0 +1,95 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/webhooks"
+)
+
+// Hooks calls the hooks of Canaries.
+type Hooks struct {
+	// Client makes the calls.
+	Client *webhooks.Client
+	// Events is the queue of calls that tell events.
+	Events *webhooks.Events
+	// Secrets has the credentials.
+	Secrets *secrets.Reader
+	// Clock tells the time of events.
+	Clock clock.PassiveClock
+}
+
+// Call calls one hook of a release and gives its answer for people to read. The
+// same id is the same call for whoever is called, after a crash too.
+func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error) {
+	key := callKey(c, hook, id)
+	if repeated(id.Hooks) {
+		// Each time that a gate is asked is a call of its own: a receiver that goes by keys
+		// would give its first answer for ever.
+		key += "/" + strconv.FormatInt(h.Clock.Now().UnixNano(), 10)
+	}
+	call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook), key)
+	if err != nil {
+		return "", err
+	}
+	answer, err := h.Client.Do(ctx, call)
+	if err != nil {
+		return statusOf(answer), err
+	}
+	return statusOf(answer), nil
+}
+
+func statusOf(a webhooks.Answer) string {
+	if a.Status == 0 {
+		return ""
+	}
+	return strconv.Itoa(a.Status)
+}
+
+// callKey tells calls apart. The time at which the release began tells tries of
+// the same revision apart.
+func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) string {
+	began := ""
+	if t := c.Status.StartedAt; t != nil {
+		began = strconv.FormatInt(t.Unix(), 10)
+	}
+	return webhooks.IdempotencyKey(string(c.UID), id.Revision, began, strconv.Itoa(int(id.Step)), strconv.Itoa(int(id.Number)),
+		string(hook.GetType()), hook.Name)
+}
+
+func (h *Hooks) prepare(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, payload webhooks.Payload, key string) (webhooks.Call, error) {
+	var credentials webhooks.Credentials
+	if ref := hook.SecretRef; ref != nil {
+		data, err := h.Secrets.Data(ctx, c.Namespace, ref.Name)
+		if err != nil {
+			return webhooks.Call{}, err
+		}
+		if credentials, err = webhooks.ParseSecret(data); err != nil {
+			return webhooks.Call{}, err
+		}
+	}
+	return webhooks.NewCall(&hook, payload, credentials, key)
+}
+
+// tell queues an event for the Canary's event hooks.
+func (h *Hooks) tell(ctx context.Context, c *v1beta1.Canary, kind, reason, message string) {
+	for _, hook := range c.GetAnalysis().HooksOf(v1beta1.EventHook) {
+		now := h.Clock.Now()
+		key := webhooks.IdempotencyKey(string(c.UID), c.ResourceVersion, reason, strconv.FormatInt(now.UnixNano(), 10), hook.Name)
+		call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook).Event(message, kind, now), key)
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				log.FromContext(ctx).Error(err, "An event hook is not called", "hook", hook.Name)
+			}
+			continue
+		}
+		h.Events.Enqueue(call)
+	}
+}
