@@ -27,6 +27,7 @@ type remembered struct {
 	trouble string // why the last apply failed
 
 	revision revision
+	coverage assessed
 
 	routeLooked bool
 	routeSeen   bool // the route was in sync when last looked at
