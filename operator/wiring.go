@@ -39,13 +39,23 @@ import (
 
 // wiring is what a test replaces; the zero value is what runs in production.
 type wiring struct {
-	// newClient makes the client that all writes go through.
-	newClient client.NewClientFunc
+	// wrap gives the client that all reads and writes go through, from the one
+	// that production uses.
+	wrap func(client.WithWatch) client.Client
 	// registry is where the operator's telemetry goes.
 	registry prometheus.Registerer
 	// oneOfMany allows several operators in one process, which production has
 	// no use for: their controllers have the same name.
 	oneOfMany bool
+}
+
+// newClient implements client.NewClientFunc.
+func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client, error) {
+	c, err := newClient(config, o)
+	if err != nil || w.wrap == nil {
+		return c, err
+	}
+	return w.wrap(c), nil
 }
 
 // newManager wires the operator. The manager is ready to be started.
@@ -159,6 +169,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		// What has no Go type here is read from the cache too.
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:  w.newClient,
+		NewCache:   newCache,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics: metricsserver.Options{
 			BindAddress:   address,

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -69,8 +70,9 @@ type Reconciler struct {
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
-	memory memory
-	kinds  *kindWatches
+	memory    memory
+	referrers referrers
+	kinds     *kindWatches
 	// scaledObjects is set once KEDA's ScaledObjects are watched.
 	scaledObjects atomic.Bool
 	// actions is set once CanaryActions are watched.
@@ -112,15 +114,17 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := index.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor); err != nil {
 		return fmt.Errorf("index of copied autoscalers: %w", err)
 	}
+	r.referrers.watch()
 	b := builder.ControllerManagedBy(mgr).
 		Named("canary").
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		For(&v1beta1.Canary{}).
+		For(&v1beta1.Canary{}, builder.WithPredicates(beyondStatus())).
+		Watches(&v1beta1.Canary{}, r.statusEvents()).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex)), builder.WithPredicates(r.workloadChanged())).
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.byName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).
@@ -184,28 +188,31 @@ func (r *Reconciler) byName(index string) handler.MapFunc {
 // siblings finds the Canaries that name the same target or services as one
 // that came or went: what was a conflict may be none now.
 func (r *Reconciler) siblings(ctx context.Context, o client.Object) []reconcile.Request {
+	r.referrers.changed()
 	c := o.(*v1beta1.Canary)
 	apex, _, _ := c.ServiceNames()
 	return append(r.requests(ctx, targetIndex, c.Namespace, c.Spec.TargetRef.Name), r.requests(ctx, apexIndex, c.Namespace, apex)...)
 }
 
 func (r *Reconciler) requests(ctx context.Context, index, namespace, name string) []reconcile.Request {
-	var list v1beta1.CanaryList
-	err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
+	found, err := r.referrersOf(ctx, index, namespace, name)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Finding the Canaries of an object", "index", index, "namespace", namespace, "name", name)
 		return nil
 	}
-	out := make([]reconcile.Request, len(list.Items))
-	for i := range list.Items {
-		out[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	out := make([]reconcile.Request, len(found))
+	for i := range found {
+		out[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: found[i].name}
 	}
 	return out
 }
 
-// comesOrGoes passes the creation, the deletion and a change of the spec.
+// comesOrGoes passes the creation, the deletion and a change of the spec. One that
+// was deleted and created again may look like a change.
 func comesOrGoes() predicate.Predicate {
-	return predicate.GenerationChangedPredicate{}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+	}}
 }
 
 // Reconcile is one turn: observe, decide, write the status once, apply the

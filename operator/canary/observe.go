@@ -111,31 +111,25 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 		{targetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
 		{apexIndex, apex, "service " + apex},
 	} {
-		var list v1beta1.CanaryList
-		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{shared.index: shared.name}, client.UnsafeDisableDeepCopy)
+		all, err := r.referrersOf(ctx, shared.index, w.Canary.Namespace, shared.name)
 		if err != nil {
-			return fmt.Errorf("list Canaries: %w", err)
+			return err
 		}
-		owner := w.Canary
-		for i := range list.Items {
-			if older(&list.Items[i], owner) {
-				owner = &list.Items[i]
+		owner := referrer{name: w.Canary.Name, created: w.Canary.CreationTimestamp}
+		for _, other := range all {
+			if other.older(owner) {
+				owner = other
 			}
 		}
-		if owner.Name != w.Canary.Name {
-			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.Name)
+		if owner.name != w.Canary.Name {
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.name)
 		}
 	}
 	return nil
 }
 
-func older(a, b *v1beta1.Canary) bool {
-	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.Name < b.Name
-	}
-	return a.CreationTimestamp.Before(&b.CreationTimestamp)
-}
-
+// observeServices builds the Services that are wanted, and looks whose those are
+// that are there.
 func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if w.target == nil {
 		return nil

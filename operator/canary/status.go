@@ -28,7 +28,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollo
 	before := c.Status
 	next := c.DeepCopy()
 	next.Status = d.Status
+	r.memory.write(c, true)
 	if err := r.Client.Status().Update(ctx, next); err != nil {
+		r.memory.write(c, false)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			return errConflict
 		}

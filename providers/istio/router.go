@@ -29,6 +29,7 @@ import (
 type Router struct {
 	client  client.Client
 	applier *ssa.Applier
+	settled settled
 }
 
 var _ providers.Router = (*Router)(nil)
@@ -56,8 +57,17 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if found && ownership.Of(vs, route.Canary) != ownership.Others {
 		state.Traffic, state.Exists = trafficOf(vs, route.Canary)
 	}
+	key := client.ObjectKeyFromObject(route.Canary)
 	if !route.Canary.DeletionTimestamp.IsZero() {
+		r.settled.forget(key)
 		return state, nil
+	}
+	now, observed, err := r.versionsOf(ctx, route, vs)
+	if err != nil {
+		return state, err
+	}
+	if observed && r.settled.is(key, now) {
+		return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
 	}
 	intents, have, err := r.plan(ctx, route, r.cachedOriginal)
 	if err != nil {
@@ -71,6 +81,9 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		if !same {
 			return state, nil
 		}
+	}
+	if observed {
+		r.settled.remember(key, now)
 	}
 	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
 }

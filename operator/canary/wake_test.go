@@ -1,0 +1,147 @@
+package canary
+
+import (
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// queue notes what is added to it.
+type queue struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+	now, later int
+}
+
+func (q *queue) Add(reconcile.Request)                     { q.now++ }
+func (q *queue) AddAfter(reconcile.Request, time.Duration) { q.later++ }
+
+func TestCanaryEvents(t *testing.T) {
+	before := func() *v1beta1.Canary {
+		return &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "u1", ResourceVersion: "7", Generation: 1}}
+	}
+	ours := func(m *memory) {
+		c := before()
+		c.ResourceVersion = "8"
+		m.wrote(c)
+	}
+	for name, tc := range map[string]struct {
+		change            func(c *v1beta1.Canary)
+		remember          func(m *memory)
+		wantAtOnce, later bool
+	}{
+		"status by somebody else": {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, wantAtOnce: true},
+		"status by us":            {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, remember: ours, later: true},
+		"status by us, not answered yet": {
+			change:   func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
+			remember: func(m *memory) { m.write(before(), true) }, later: true,
+		},
+		"status by somebody else after a failed write": {
+			change:     func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
+			remember:   func(m *memory) { m.write(before(), true); m.write(before(), false) },
+			wantAtOnce: true,
+		},
+		"status by us, and a turn was missed meanwhile": {
+			change:     func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
+			remember:   func(m *memory) { ours(m); m.stale(before()) },
+			wantAtOnce: true,
+		},
+		"status by us of another object of this name": {
+			change: func(c *v1beta1.Canary) { c.UID = "u2" }, remember: ours, wantAtOnce: true,
+		},
+		"spec":       {change: func(c *v1beta1.Canary) { c.Generation = 2 }, remember: ours, wantAtOnce: true},
+		"annotation": {change: func(c *v1beta1.Canary) { c.Annotations = map[string]string{"a": "b"} }, remember: ours, wantAtOnce: true},
+		"label":      {change: func(c *v1beta1.Canary) { c.Labels = map[string]string{"a": "b"} }, remember: ours, wantAtOnce: true},
+		"finalizer":  {change: func(c *v1beta1.Canary) { c.Finalizers = []string{"x"} }, remember: ours, wantAtOnce: true},
+		"deletion":   {change: func(c *v1beta1.Canary) { c.DeletionTimestamp = new(metav1.Now()) }, remember: ours, wantAtOnce: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &Reconciler{}
+			if tc.remember != nil {
+				tc.remember(&r.memory)
+			}
+			after := before()
+			after.ResourceVersion = "8"
+			tc.change(after)
+			e := event.UpdateEvent{ObjectOld: before(), ObjectNew: after}
+			q := &queue{}
+			if beyondStatus().Update(e) {
+				q.now++ // the handler of all other events adds it
+			}
+			r.statusEvents().Update(t.Context(), e, q)
+			if atOnce, later := q.now == 1, q.later == 1; atOnce != tc.wantAtOnce || later != tc.later || q.now+q.later != 1 {
+				t.Errorf("at once %d, later %d", q.now, q.later)
+			}
+		})
+	}
+}
+
+func TestWorkloadEvents(t *testing.T) {
+	before := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "u1", ResourceVersion: "7", Generation: 2},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(2))},
+		Status:     appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 1},
+	}
+	progressing := func(d *appsv1.Deployment, status corev1.ConditionStatus, message string) {
+		d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: status, Message: message}}
+	}
+	for name, tc := range map[string]struct {
+		change func(d *appsv1.Deployment)
+		want   bool
+	}{
+		"nothing that is read": {change: func(d *appsv1.Deployment) {
+			d.Status.ReadyReplicas = 1
+			progressing(d, corev1.ConditionTrue, "ReplicaSet is progressing")
+		}},
+		"available":            {change: func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 2 }, want: true},
+		"updated":              {change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 1 }, want: true},
+		"observed generation":  {change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, want: true},
+		"trouble":              {change: func(d *appsv1.Deployment) { progressing(d, corev1.ConditionFalse, "stuck") }, want: true},
+		"spec":                 {change: func(d *appsv1.Deployment) { d.Generation = 3 }, want: true},
+		"label":                {change: func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }, want: true},
+		"owner":                {change: func(d *appsv1.Deployment) { d.OwnerReferences = []metav1.OwnerReference{{UID: "u9"}} }, want: true},
+		"another of this name": {change: func(d *appsv1.Deployment) { d.UID = "u2" }, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}})
+			after := before.DeepCopy()
+			after.ResourceVersion = "8"
+			tc.change(after)
+			if got := s.reconciler.workloadChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != tc.want {
+				t.Errorf("passes: %t", got)
+			}
+		})
+	}
+	t.Run("our write is shown", func(t *testing.T) {
+		s := newScene(t, &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}})
+		r := &Reconciler{Client: s.api, Applier: ssa.New(s.api)}
+		intent := before.DeepCopy()
+		intent.Status = appsv1.DeploymentStatus{}
+		intent.ResourceVersion = ""
+		for _, replicas := range []int32{1, 2} {
+			intent.Spec.Replicas = &replicas
+			if err := r.Applier.Apply(t.Context(), intent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after := &appsv1.Deployment{}
+		if err := s.api.Get(t.Context(), client.ObjectKeyFromObject(intent), after); err != nil {
+			t.Fatal(err)
+		}
+		old := after.DeepCopy()
+		old.ResourceVersion = "1" // what the first one wrote
+		if !r.workloadChanged().Update(event.UpdateEvent{ObjectOld: old, ObjectNew: after}) {
+			t.Error("the event is dropped")
+		}
+	})
+}
