@@ -1,11 +1,10 @@
 package telemetry
 
 import (
-	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
@@ -16,13 +15,25 @@ func TestAlerts(t *testing.T) {
 	a.CountAlert(alerts.Destination{Namespace: "test", Name: "team"}, alerts.Sent)
 	a.CountAlert(alerts.Destination{Namespace: "test", Name: "team"}, alerts.Sent)
 	a.CountAlert(alerts.Destination{Name: "slack"}, alerts.Lost)
-	const want = `
-		# HELP sluice_alerts_total Alerts by AlertProvider and by what came of them: sent, failed, lost, or collapsed into a later one. A receiver of the operator's flags has no namespace.
-		# TYPE sluice_alerts_total counter
-		sluice_alerts_total{namespace="",outcome="lost",provider="slack"} 1
-		sluice_alerts_total{namespace="test",outcome="sent",provider="team"} 2
-	`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
-		t.Error(err)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			key := f.GetName()
+			for _, l := range m.GetLabel() {
+				key += " " + l.GetName() + "=" + l.GetValue()
+			}
+			got[key] = m.GetCounter().GetValue()
+		}
+	}
+	want := map[string]float64{
+		"sluice_alerts_total namespace= outcome=lost provider=slack":    1,
+		"sluice_alerts_total namespace=test outcome=sent provider=team": 2,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
