@@ -65,7 +65,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, alertOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
