@@ -139,7 +139,7 @@ func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*canar
 	if err := mgr.Add(events); err != nil {
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
-	return &canary.Hooks{Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+	return &canary.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
 }
 
 // newCoverage is nil where what selects pods by label is not looked at.

@@ -96,6 +96,11 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
+	if r.Hooks != nil {
+		if message := r.Hooks.refused(w.Canary); message != "" {
+			return mistake(reasonInvalidSpec, "%s", message)
+		}
+	}
 	return r.observeSiblings(ctx, w)
 }
 

@@ -2,12 +2,12 @@ package canary
 
 import (
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/webhooks"
 )
 
 // invalid says what in a spec can't be carried out, empty if all can. What the
@@ -50,19 +50,12 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 func invalidHooks(a *v1beta1.CanaryAnalysis) string {
 	for i := range a.Webhooks {
 		hook := &a.Webhooks[i]
-		field := fmt.Sprintf("spec.analysis.webhooks[%d].", i)
-		if _, err := hook.GetTimeout(); err != nil {
-			return field + err.Error()
+		_, err := hook.GetDeadline()
+		if err == nil {
+			_, err = webhooks.NewCall(hook, webhooks.Payload{}, webhooks.Credentials{}, "")
 		}
-		if _, err := hook.GetDeadline(); err != nil {
-			return field + err.Error()
-		}
-		u, err := url.Parse(hook.URL)
-		switch {
-		case err != nil: // its text has the whole address
-			return field + "url: it is not a URL"
-		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			return fmt.Sprintf("%surl: %q is not http://... or https://...", field, u.Redacted())
+		if err != nil {
+			return fmt.Sprintf("spec.analysis.webhooks[%d], %s: %v", i, hook.Name, err)
 		}
 	}
 	return ""
