@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,8 +99,16 @@ func raw(s string) *v1beta1.RawObject { return &v1beta1.RawObject{Raw: json.RawM
 func TestConformance(t *testing.T) {
 	routertest.Run(t, func(t *testing.T) routertest.World {
 		w := newWorld(t)
+		users := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Labels: map[string]string{"team": "a"}}}
+		users.Spec.Hosts = []string{"podinfo.example.com"}
+		users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
 		return routertest.World{
-			Router: w.router, Canary: canary(), Writes: func() int { return w.writes },
+			Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
+			Mistakes: map[string]func(*v1beta1.Canary){
+				"a timeout":                 func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
+				"a rewrite":                 func(c *v1beta1.Canary) { c.Spec.Service.Rewrite = raw(`{"uri":1}`) },
+				"delegation with a gateway": func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Gateways = true, []string{"g"} },
+			},
 			Drift: func(t *testing.T, traffic providers.Traffic) {
 				vs := w.virtualService(t)
 				vs.Spec.Http[0].Route[0].Weight, vs.Spec.Http[0].Route[1].Weight = traffic.Primary, traffic.Canary
@@ -107,8 +116,21 @@ func TestConformance(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-		}
+		}.With(routertest.Object{Client: w.Client, Users: users})
 	})
+}
+
+// notInstalled is a router in a cluster without Istio's kinds.
+func notInstalled(c client.Client) *Router {
+	bare := interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "VirtualService"}}
+		},
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "DestinationRule"}}
+		},
+	})
+	return New(bare, ssa.New(bare))
 }
 
 func TestObjectsWritten(t *testing.T) {
