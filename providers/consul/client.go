@@ -70,7 +70,7 @@ type server struct {
 }
 
 // newServer returns a client that has not sent anything yet. The error is about the
-// configuration.
+// address; what is wrong with the files is told by every call until it is mended.
 func newServer(c Config) (*server, error) {
 	config := api.DefaultConfig() // reads the environment
 	config.Address = either(c.Address, config.Address)
@@ -84,9 +84,6 @@ func newServer(c Config) (*server, error) {
 		tls:       config.TLSConfig,
 		tokenFile: either(c.TokenFile, config.TokenFile),
 		token:     config.Token,
-	}
-	if _, err := t.current(); err != nil {
-		return nil, err
 	}
 	config.Token, config.TokenFile = "", "" // the transport sends the token, which changes
 	var sends http.RoundTripper = t

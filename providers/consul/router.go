@@ -453,8 +453,9 @@ func (r *Router) replaced(ctx context.Context, c *v1beta1.Canary, n names, have 
 
 // Start implements providers.Watcher.
 func (r *Router) Start(ctx context.Context) error {
-	if r.broken != nil {
-		return r.broken
+	if r.broken != nil { // Observe says so
+		<-ctx.Done()
+		return nil
 	}
 	r.mu.Lock()
 	r.ctx = ctx
