@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/factory"
 )
 
 // options are what the command line says. Flags that mean what one of
@@ -29,6 +30,7 @@ type options struct {
 	coverage            string
 	istioRootNamespace  string
 	configTracking      bool
+	consul              factory.Consul
 	objects             workload.Options
 }
 
@@ -54,6 +56,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
+	consulFlags(f, &o.consul)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

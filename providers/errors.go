@@ -109,11 +109,18 @@ func IsNotInstalled(err error) bool { return errors.Is(err, ErrNotInstalled) }
 // IsUnreachable reports whether err says that what runs the mesh does not answer.
 func IsUnreachable(err error) bool { return is[*UnreachableError](err) }
 
-// WaitOf returns the *WaitError that err is or wraps, nil if there is none.
+// WaitOf returns the *WaitError that err is or wraps, nil if there is none or other
+// errors are joined with it.
 func WaitOf(err error) *WaitError {
-	var wait *WaitError
-	if errors.As(err, &wait) {
-		return wait
+	switch e := err.(type) { //nolint:errorlint // errors.As would also find it beside an error that is no wait
+	case *WaitError:
+		return e
+	case interface{ Unwrap() error }:
+		return WaitOf(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		if inner := e.Unwrap(); len(inner) == 1 {
+			return WaitOf(inner[0])
+		}
 	}
 	return nil
 }

@@ -185,7 +185,9 @@ func (c *consulTest) world(t *testing.T) routertest.World {
 		Mistakes: map[string]func(*v1beta1.Canary){
 			"timeout": func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
 			"retries": func(c *v1beta1.Canary) { r := raw(`{"attempts":"many"}`); c.Spec.Service.Retries = &r },
-			"match":   func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{raw(`{"method":{"exact":"FETCH"}}`)} },
+			"match": func(c *v1beta1.Canary) {
+				c.Spec.Analysis.Match = []v1beta1.RawObject{raw(`{"method":{"exact":"FETCH"}}`)}
+			},
 		},
 	}
 }
