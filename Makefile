@@ -33,7 +33,7 @@ build: ## Build the operator to bin/sluice
 	@$(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./operator
 
 .PHONY: servers
-servers: ## Build the real servers for tests and demo to bin/ (first time about 25 minutes, later seconds)
+servers: ## Build the real servers for tests and demo to bin/ (first time about 30 minutes, later seconds)
 	@test/tools/build servers
 
 .PHONY: tools

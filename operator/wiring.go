@@ -102,12 +102,13 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
+	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier, Clock: clock.RealClock{}, Consul: o.consul}
+	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),
 		Live:      mgr.GetAPIReader(),
 		Applier:   applier,
-		Router:    memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
+		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, checker, name, deps) }),
 		Checker:   checker,
 		Hooks:     hooks,
 		Recorder:  recorder,
@@ -140,6 +141,20 @@ func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*canar
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
 	return &canary.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+}
+
+// newRouter makes a router. One that watches its mesh by itself begins to.
+func newRouter(mgr ctrl.Manager, checker *canary.Checker, name string, deps factory.Deps) (providers.Router, error) {
+	router, err := factory.New(name, deps)
+	if err != nil {
+		return nil, err
+	}
+	if watcher, ok := router.(providers.Watcher); ok {
+		if err := checker.Follow(mgr, watcher); err != nil {
+			return nil, fmt.Errorf("watch of the mesh %s: %w", name, err)
+		}
+	}
+	return router, nil
 }
 
 // newCoverage is nil where what selects pods by label is not looked at.

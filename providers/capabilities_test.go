@@ -41,7 +41,8 @@ func TestCheck(t *testing.T) {
 func TestErrorsAreToldApart(t *testing.T) {
 	checks := map[string]func(error) bool{
 		"invalid": IsInvalid, "unsupported": IsUnsupported, "conflict": IsConflict,
-		"not installed": IsNotInstalled, "unknown router": IsUnknownRouter,
+		"not installed": IsNotInstalled, "unknown router": IsUnknownRouter, "unreachable": IsUnreachable,
+		"waiting": func(err error) bool { return WaitOf(err) != nil },
 	}
 	for name, err := range map[string]error{
 		"invalid":        &InvalidError{},
@@ -49,6 +50,8 @@ func TestErrorsAreToldApart(t *testing.T) {
 		"conflict":       &ConflictError{},
 		"not installed":  ErrNotInstalled,
 		"unknown router": &UnknownRouterError{},
+		"unreachable":    &UnreachableError{Err: errors.New("x")},
+		"waiting":        &WaitError{},
 		"any other":      errors.New("x"),
 	} {
 		for check, is := range checks {

@@ -58,6 +58,10 @@ func Expr(provider, metricName string, v Vars) (string, error) {
 
 func table() map[string]map[string]func(Vars) string {
 	return map[string]map[string]func(Vars) string{
+		v1beta1.ProviderConsul: {
+			v1beta1.MetricRequestSuccessRate: consulSuccessRate,
+			v1beta1.MetricRequestDuration:    consulDuration,
+		},
 		v1beta1.ProviderIstio: {
 			v1beta1.MetricRequestSuccessRate: istioSuccessRate,
 			v1beta1.MetricRequestDuration:    istioDuration,

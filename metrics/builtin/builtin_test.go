@@ -10,6 +10,7 @@ import (
 
 func TestExpr(t *testing.T) {
 	const istioBase = `reporter="destination",destination_workload_namespace="test",destination_workload="podinfo"`
+	const consulBase = `local_cluster=~"web|web-canary",envoy_cluster_name="local_app"`
 	for name, tc := range map[string]struct {
 		provider, metric string
 		vars             Vars
@@ -25,6 +26,16 @@ func TestExpr(t *testing.T) {
 		"duration": {
 			provider: "istio", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Interval: "1m30s"},
 			want: `histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{` + istioBase + `}[1m30s])))`,
+		},
+		"success rate in Consul": {
+			provider: "consul", metric: "request-success-rate", vars: Vars{Namespace: "test", Target: "podinfo", Service: "web", Interval: "1m"},
+			want: `(sum(rate(envoy_cluster_upstream_rq_xx{` + consulBase + `,envoy_response_code_class!="5"}[1m]))` +
+				` or 0 * sum(rate(envoy_cluster_upstream_rq_xx{` + consulBase + `}[1m])))` +
+				` / sum(rate(envoy_cluster_upstream_rq_xx{` + consulBase + `}[1m])) * 100`,
+		},
+		"duration in Consul": {
+			provider: "consul", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Service: "web", Interval: "30s"},
+			want: `histogram_quantile(0.99, sum by (le) (rate(envoy_cluster_upstream_rq_time_bucket{` + consulBase + `}[30s])))`,
 		},
 		"labels are escaped": {
 			provider: "istio", metric: "request-duration", vars: Vars{Namespace: `a"b`, Target: `c\d`, Interval: "1m"},

@@ -189,7 +189,12 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	var state providers.State
 	if w.router != nil {
 		var err error
-		if state, err = w.router.Observe(ctx, w.route()); err != nil && !(deleted && providers.IsNotInstalled(err)) {
+		state, err = w.router.Observe(ctx, w.route())
+		if providers.IsUnreachable(err) && !deleted {
+			w.Outage = "spec.provider: " + err.Error()
+			return nil
+		}
+		if err != nil && !(deleted && providers.IsNotInstalled(err)) {
 			return routerMistake(err)
 		}
 	}
@@ -245,14 +250,18 @@ func (w *world) serviceKey(s *corev1.Service) ssa.Option {
 
 // route is the route that the persisted status asks for.
 func (w *world) route() providers.Route {
-	return routeOf(w.Canary, rollout.TrafficOf(w.Canary, &w.Canary.Status))
+	return w.routeOf(rollout.TrafficOf(w.Canary, &w.Canary.Status))
 }
 
 // routeOf tells a router what the decision core asks for.
-func routeOf(c *v1beta1.Canary, t rollout.Traffic) providers.Route {
-	return providers.Route{Canary: c, Traffic: providers.Traffic{
+func (w *world) routeOf(t rollout.Traffic) providers.Route {
+	route := providers.Route{Canary: w.Canary, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
+	if w.target != nil && workload.Template(w.target) != nil {
+		route.PodAnnotations = workload.Template(w.target).Annotations
+	}
+	return route
 }
 
 // get reads an object from the cache, nil if there is none.

@@ -24,6 +24,8 @@ func Decide(o Observation) Decision {
 		d.describe()
 	case o.Mistake != nil:
 		d.hold(o.Mistake.Reason, o.Mistake.Message, true)
+	case o.Outage != "":
+		d.sitOut()
 	case o.Canary.Spec.Suspend:
 		d.hold(ReasonSuspended, "spec.suspend is true: nothing moves until it is false", false)
 	default:

@@ -36,6 +36,9 @@ type Observation struct {
 	Actions []Action
 	// Mistake is what the user must mend before anything may move, or nil.
 	Mistake *Mistake
+	// Outage is why nothing is known of the route, which is no fault of the user's.
+	// Empty where it is known.
+	Outage string
 	// Ignored are the fields of the spec that have no effect beside others, each
 	// with its reason.
 	Ignored []string

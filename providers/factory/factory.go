@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/consul"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -20,7 +22,14 @@ type Deps struct {
 	Client client.Client
 	// Applier is the operator's one Applier over Client.
 	Applier *ssa.Applier
+	// Clock tells the time.
+	Clock clock.Clock
+	// Consul says how to reach Consul; the zero value leaves it to Consul's environment.
+	Consul Consul
 }
+
+// Consul says how to reach Consul.
+type Consul = consul.Config
 
 // New returns the router of that name, as users write it in spec.provider. An
 // unknown name is a *providers.UnknownRouterError, never another mesh.
@@ -37,6 +46,7 @@ func Names() []string { return slices.Sorted(maps.Keys(table())) }
 
 func table() map[string]func(Deps) providers.Router {
 	return map[string]func(Deps) providers.Router{
-		v1beta1.ProviderIstio: func(d Deps) providers.Router { return istio.New(d.Client, d.Applier) },
+		v1beta1.ProviderConsul: func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
+		v1beta1.ProviderIstio:  func(d Deps) providers.Router { return istio.New(d.Client, d.Applier) },
 	}
 }
