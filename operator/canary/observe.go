@@ -189,6 +189,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	}
 	var state providers.State
 	if w.router != nil {
+		w.Route.Fixed = !w.router.Capabilities().Weighted
 		var err error
 		if state, err = w.router.Observe(ctx, w.route()); err != nil && !(deleted && providers.IsNotInstalled(err)) {
 			return routerMistake(err)

@@ -28,7 +28,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	}{
 		{strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"), "spec.targetRef.apiVersion", "Knative is not served"},
 		{len(a.Webhooks) > 0, "spec.analysis.webhooks", "hooks are not served yet"},
-		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},
 		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
 	} {
 		if refused.is {

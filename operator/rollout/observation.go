@@ -92,6 +92,9 @@ type Route struct {
 	// Since is when this process first saw that it is in sync; zero while it does
 	// not know.
 	Since time.Time
+	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
+	// and the canary is checked without users.
+	Fixed bool
 }
 
 // CheckID names one run of the checks. It is the idempotency key of
