@@ -40,7 +40,6 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Now:     r.Clock.Now(),
 		Canary:  c,
 		Checks:  r.Checker.Result(c),
-		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
 	steps := []func(context.Context, *world) error{
@@ -93,6 +92,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.router = router
+	w.Ignored = ignored(w.Canary, router)
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}

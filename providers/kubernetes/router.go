@@ -29,6 +29,18 @@ func New(reader client.Reader) *Router { return &Router{reader: reader} }
 // Capabilities implements providers.Router: Services share out nothing.
 func (*Router) Capabilities() providers.Capabilities { return providers.Capabilities{} }
 
+// Ignores implements providers.Ignorer.
+func (*Router) Ignores() map[string]string {
+	out := map[string]string{}
+	for _, field := range []string{
+		"timeout", "backendTimeout", "gateways", "gatewayRefs", "hosts", "delegation", "trafficPolicy",
+		"match", "rewrite", "retries", "headers", "corsPolicy", "mirror",
+	} {
+		out[field] = "a Service of Kubernetes does not have it"
+	}
+	return out
+}
+
 // Observe implements providers.Router. It is in sync when the apex Service selects what
 // the primary's does.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
