@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -61,7 +60,7 @@ func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client,
 // newManager wires the operator. The manager is ready to be started.
 func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme, istionetworking.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme, factory.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("scheme: %w", err)
 		}
@@ -122,8 +121,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if o.configTracking {
 		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})
 	}
-	meshKinds := []client.Object{&istionetworking.VirtualService{}, &istionetworking.DestinationRule{}}
-	if err := reconciler.SetUp(ctx, mgr, o.workers, meshKinds); err != nil {
+	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
 		return nil, err
 	}
 	return mgr, nil

@@ -259,7 +259,7 @@ func (k *Checker) query(c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics
 	}
 	apex, _, _ := c.ServiceNames()
 	expr, err := builtin.Expr(c.GetProvider(k.MeshProvider), metric.Name, builtin.Vars{
-		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Service: apex, Interval: metric.GetInterval(),
+		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Kind: c.Spec.TargetRef.Kind, Service: apex, Interval: metric.GetInterval(),
 	})
 	return metrics.Query{Expr: expr}, err
 }

@@ -96,8 +96,8 @@ const (
 const serviceIndex = "service"
 
 // SetUp registers the reconciler and its watches with a manager. workers is how
-// many Canaries are reconciled at once; meshKinds are the kinds by which routers move traffic.
-func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshKinds []client.Object) error {
+// many Canaries are reconciled at once; meshes are the kinds by which routers move traffic.
+func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshes []providers.Watch) error {
 	index := mgr.GetFieldIndexer()
 	if err := index.IndexField(ctx, &v1beta1.Canary{}, targetIndex, workloadNames); err != nil {
 		return fmt.Errorf("index of targets: %w", err)
@@ -146,8 +146,10 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		return fmt.Errorf("canary controller: %w", err)
 	}
 	r.kinds = r.newKindWatches(mgr, c)
-	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds, index: apexIndex}); err != nil {
-		return fmt.Errorf("watch of the mesh: %w", err)
+	for _, mesh := range meshes {
+		if err := mgr.Add(r.routerWatch(mgr, c, mesh)); err != nil {
+			return fmt.Errorf("watch of a mesh: %w", err)
+		}
 	}
 	if err := mgr.Add(r.kedaWatch(mgr, c)); err != nil {
 		return fmt.Errorf("watch of KEDA: %w", err)

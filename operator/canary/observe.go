@@ -39,7 +39,6 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	w := &world{Observation: rollout.Observation{
 		Now:     r.Clock.Now(),
 		Canary:  c,
-		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
 	w.Checks, w.Hooks = r.Checker.Results(c)
@@ -93,6 +92,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.router = router
+	w.Ignored = ignored(w.Canary, router)
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
@@ -188,6 +188,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	}
 	var state providers.State
 	if w.router != nil {
+		w.Route.Fixed = !w.router.Capabilities().Weighted
 		var err error
 		state, err = w.router.Observe(ctx, w.route())
 		if providers.IsUnreachable(err) && !deleted {

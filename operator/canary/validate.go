@@ -28,7 +28,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		why   string
 	}{
 		{strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"), "spec.targetRef.apiVersion", "Knative is not served"},
-		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},
 		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
 	} {
 		if refused.is {
@@ -76,7 +75,7 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 
 // ignored names the fields that have no effect, each with its reason. Flagger
 // accepts them, so manifests have them.
-func ignored(c *v1beta1.Canary) []string {
+func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	a, s := c.GetAnalysis(), &c.Spec.Service
 	strategy := a.Strategy()
 	iterates := strategy != v1beta1.StrategyWeighted
@@ -93,9 +92,6 @@ func ignored(c *v1beta1.Canary) []string {
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
-		{len(s.GatewayRefs) > 0, "spec.service.gatewayRefs", "the istio provider goes by gateways"},
-		{s.BackendTimeout != "", "spec.service.backendTimeout", "the istio provider goes by timeout"},
-		{len(s.Mirror) > 0, "spec.service.mirror", "the istio provider does not have it"},
 		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
 		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
 		{iterates && a.StepWeight > 0, "spec.analysis.stepWeight", "iterations is set"},
@@ -111,5 +107,5 @@ func ignored(c *v1beta1.Canary) []string {
 			out = append(out, field.name+" has no effect: "+field.why)
 		}
 	}
-	return out
+	return append(out, providers.Ignored(router, c)...)
 }

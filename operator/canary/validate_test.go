@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio"
 )
 
 func TestInvalid(t *testing.T) {
@@ -97,7 +98,7 @@ func TestIgnored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCanary("podinfo").with(tc.change).Canary
-			got := strings.Join(ignored(c), "; ")
+			got := strings.Join(ignored(c, istio.New(nil, nil)), "; ")
 			if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) || strings.Contains(got, ";") {
 				t.Errorf("%q, want %q", got, tc.want)
 			}

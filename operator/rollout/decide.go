@@ -15,6 +15,7 @@ import (
 // Status first, and Desired is derived from it. Whatever waits (for pods, for
 // the mesh, for an interval) leaves the status as it is.
 func Decide(o Observation) Decision {
+	o = unmoved(o)
 	d := &decider{Observation: o, st: o.Canary.Status.DeepCopy()}
 	d.st.ObservedGeneration = o.Canary.Generation
 	switch {

@@ -98,6 +98,9 @@ type Route struct {
 	// Since is when this process first saw that it is in sync; zero while it does
 	// not know.
 	Since time.Time
+	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
+	// and the canary is checked without users.
+	Fixed bool
 }
 
 // CheckID names one round of checks, or one call of the hooks of a type. It is

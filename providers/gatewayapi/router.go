@@ -18,11 +18,17 @@ import (
 // router uses the newest that the cluster serves: the objects are the same.
 func New(c client.Client, a *ssa.Applier, name string) providers.Router {
 	return gateway.New(c, a, gateway.Mesh{
-		Name:      name,
-		Can:       providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true},
-		HTTP:      []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1()},
-		GRPC:      []gateway.Kind{gateway.GRPCRoute()},
-		Parents:   parents,
+		Name:    name,
+		Can:     providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true},
+		HTTP:    []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1()},
+		GRPC:    []gateway.Kind{gateway.GRPCRoute()},
+		Parents: parents,
+		Ignored: map[string]string{
+			"gateways":      "the " + name + " provider goes by gatewayRefs",
+			"delegation":    "routes of the Gateway API are not delegated to",
+			"trafficPolicy": "routes of the Gateway API have none",
+			"retries":       "routes of the Gateway API have none",
+		},
 		Hostnames: true,
 	})
 }

@@ -45,6 +45,15 @@ func (*Router) Capabilities() providers.Capabilities {
 	return providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
 }
 
+// Ignores implements providers.Ignorer.
+func (*Router) Ignores() map[string]string {
+	return map[string]string{
+		"gatewayRefs":    "the istio provider goes by gateways",
+		"backendTimeout": "the istio provider goes by timeout",
+		"mirror":         "the istio provider does not have it",
+	}
+}
+
 // Observe implements providers.Router. Traffic that is not in sync is what the
 // VirtualService says, without its sessions; InSync needs the DestinationRules too.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {

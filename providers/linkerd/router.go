@@ -35,11 +35,17 @@ var _ providers.Router = (*Router)(nil)
 func New(c client.Client, a *ssa.Applier) *Router {
 	return &Router{
 		routes: gateway.New(c, a, gateway.Mesh{
-			Name:        v1beta1.ProviderLinkerd,
-			Can:         capabilities(),
-			HTTP:        []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1(), policyKind()},
-			GRPC:        []gateway.Kind{gateway.GRPCRoute()},
-			Parents:     parents,
+			Name:    v1beta1.ProviderLinkerd,
+			Can:     capabilities(),
+			HTTP:    []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1(), policyKind()},
+			GRPC:    []gateway.Kind{gateway.GRPCRoute()},
+			Parents: parents,
+			Ignored: map[string]string{
+				"hosts":         "the linkerd provider routes what is for the apex Service, whatever its host",
+				"gateways":      "the linkerd provider goes by the apex Service",
+				"delegation":    "Linkerd has no delegation",
+				"trafficPolicy": "Linkerd has none",
+			},
 			Check:       check,
 			Untimed:     untimed,
 			Annotations: annotations,
@@ -55,6 +61,9 @@ func capabilities() providers.Capabilities {
 // Capabilities implements providers.Router. A ServiceProfile can do less, which Observe and
 // Apply refuse.
 func (*Router) Capabilities() providers.Capabilities { return capabilities() }
+
+// Ignores implements providers.Ignorer.
+func (r *Router) Ignores() map[string]string { return r.routes.Ignores() }
 
 // Observe implements providers.Router.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {

@@ -105,7 +105,7 @@ func (w World) unweighted(t *testing.T) {
 		if err := w.Router.Apply(t.Context(), w.route(weight)); !providers.IsUnsupported(err) {
 			t.Errorf("apply %d%% with a router without weights: %v", weight, err)
 		}
-		if state, err := w.Router.Observe(t.Context(), w.route(weight)); !providers.IsUnsupported(err) || state.InSync {
+		if state, err := w.Router.Observe(t.Context(), w.route(weight)); err != nil && !providers.IsUnsupported(err) || state.InSync {
 			t.Errorf("observe %d%% with a router without weights: %+v, %v", weight, state, err)
 		}
 	}

@@ -40,6 +40,8 @@ type Mesh struct {
 	// GRPC are the kinds of routes for gRPC, used where one is served and the service
 	// speaks gRPC.
 	GRPC []Kind
+	// Ignored are fields of spec.service that the mesh does not act on, with the reasons.
+	Ignored map[string]string
 	// Parents are what the route is attached to. users are those that a user's route has
 	// already. The error is a *providers.InvalidError where there are none.
 	Parents func(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.ParentReference, error)
@@ -87,6 +89,9 @@ func (r *Router) Served() (Kind, error) {
 
 // Capabilities implements providers.Router.
 func (r *Router) Capabilities() providers.Capabilities { return r.mesh.Can }
+
+// Ignores implements providers.Ignorer.
+func (r *Router) Ignores() map[string]string { return r.mesh.Ignored }
 
 // Observe implements providers.Router. Traffic that is not in sync is what the
 // route says, without its sessions; InSync needs the word of the mesh too.
