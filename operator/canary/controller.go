@@ -124,7 +124,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		For(&v1beta1.Canary{}, builder.WithPredicates(beyondStatus())).
 		Watches(&v1beta1.Canary{}, r.statusEvents()).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex)), builder.WithPredicates(r.workloadChanged())).
+		Watches(&appsv1.Deployment{}, r.workloadEvents()).
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.byName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).

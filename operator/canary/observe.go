@@ -243,10 +243,16 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 	return true, nil
 }
 
-// serviceKey is all that the intent for a Service depends on.
+// serviceKey is all that the intent for a Service depends on. It is made at
+// every turn, so it is made without reflection.
 func (w *world) serviceKey(s *corev1.Service) ssa.Option {
-	return ssa.Keyed(fmt.Sprintf("%s %d %s %t %t %v %s", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
-		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Spec.Ports, s.Annotations[workload.OriginalAnnotation]))
+	key := fmt.Appendf(nil, "%s %d %s %t %t %q", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
+		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Annotations[workload.OriginalAnnotation])
+	for i := range s.Spec.Ports {
+		port, _ := s.Spec.Ports[i].Marshal() // it is as long as it says, so that nothing can fail
+		key = append(key, port...)
+	}
+	return ssa.Keyed(string(key))
 }
 
 // route is the route that the persisted status asks for.

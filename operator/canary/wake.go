@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -18,9 +17,17 @@ import (
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-// echoDelay is how long the echo of our own status write waits for the events
-// of what was written after it, so that one turn serves all of them.
-const echoDelay = 100 * time.Millisecond
+// How long an event waits for others, so that one turn serves all of them.
+const (
+	// echoDelay is for the echo of our own status write, which the events follow of
+	// what was written after it.
+	echoDelay = 100 * time.Millisecond
+	// readyDelay is for pods that became available. Their endpoints come with them.
+	readyDelay = 100 * time.Millisecond
+	// storyDelay is for what is only told, to those who wait for long, of how far
+	// a workload has come.
+	storyDelay = time.Second
+)
 
 // beyondStatus passes all events of an object but changes of nothing more than
 // its status.
@@ -72,14 +79,47 @@ func (r *Reconciler) statusEvents() handler.EventHandler {
 	}}
 }
 
-// workloadChanged passes the events of a Deployment that change something that
-// is read of it, or that show a write of ours.
-func (r *Reconciler) workloadChanged() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, okBefore := e.ObjectOld.(*appsv1.Deployment)
-		after, okAfter := e.ObjectNew.(*appsv1.Deployment)
-		return !okBefore || !okAfter || !statusOnly(e) ||
-			workload.Observe(before, "", 100) != workload.Observe(after, "", 100) ||
-			!r.Applier.Observed(before)
-	}}
+// workloadEvents wakes the Canaries of a workload that changed, as soon as what
+// changed asks for.
+func (r *Reconciler) workloadEvents() handler.EventHandler {
+	find := r.byName(targetIndex)
+	now := handler.EnqueueRequestsFromMapFunc(find)
+	return handler.Funcs{
+		CreateFunc:  now.Create,
+		DeleteFunc:  now.Delete,
+		GenericFunc: now.Generic,
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			delay, matters := r.urgency(e)
+			if !matters {
+				return
+			}
+			for _, request := range find(ctx, e.ObjectNew) {
+				q.AddAfter(request, delay)
+			}
+		},
+	}
 }
+
+// urgency tells how long the update of a workload can wait for those that
+// follow it, and whether anything changed that is read of it.
+func (r *Reconciler) urgency(e event.UpdateEvent) (wait time.Duration, matters bool) {
+	// What came so late that it shows a write of ours is waited for.
+	if !statusOnly(e) || !r.Applier.Observed(e.ObjectOld) {
+		return 0, true
+	}
+	before, after := workload.Observe(e.ObjectOld, "", 100), workload.Observe(e.ObjectNew, "", 100)
+	if before == after {
+		return 0, false
+	}
+	switch {
+	case after.Available < before.Available:
+		return 0, true // who serves may have to take over
+	case after.Available == before.Available && !canBeReady(e.ObjectOld) && !canBeReady(e.ObjectNew):
+		return storyDelay, true
+	default:
+		return readyDelay, true
+	}
+}
+
+// canBeReady tells whether there is a threshold for which a workload is ready.
+func canBeReady(o client.Object) bool { return workload.Observe(o, "", 0).Ready }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,10 +22,15 @@ type queue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 	now, later int
+	waits      []time.Duration
 }
 
-func (q *queue) Add(reconcile.Request)                     { q.now++ }
-func (q *queue) AddAfter(reconcile.Request, time.Duration) { q.later++ }
+func (q *queue) Add(reconcile.Request) { q.now++ }
+
+func (q *queue) AddAfter(_ reconcile.Request, wait time.Duration) {
+	q.later++
+	q.waits = append(q.waits, wait)
+}
 
 func TestCanaryEvents(t *testing.T) {
 	before := func() *v1beta1.Canary {
@@ -95,30 +101,53 @@ func TestWorkloadEvents(t *testing.T) {
 	progressing := func(d *appsv1.Deployment, status corev1.ConditionStatus, message string) {
 		d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: status, Message: message}}
 	}
+	available := func(n int32) func(d *appsv1.Deployment) {
+		return func(d *appsv1.Deployment) { d.Status.AvailableReplicas = n }
+	}
+	starting := func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.Replicas = 1, 3 }
 	for name, tc := range map[string]struct {
-		change func(d *appsv1.Deployment)
-		want   bool
+		before, change func(d *appsv1.Deployment)
+		want           time.Duration
+		dropped        bool
 	}{
-		"nothing that is read": {change: func(d *appsv1.Deployment) {
+		"nothing that is read": {dropped: true, change: func(d *appsv1.Deployment) {
 			d.Status.ReadyReplicas = 1
 			progressing(d, corev1.ConditionTrue, "ReplicaSet is progressing")
 		}},
-		"available":            {change: func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 2 }, want: true},
-		"updated":              {change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 1 }, want: true},
-		"observed generation":  {change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, want: true},
-		"trouble":              {change: func(d *appsv1.Deployment) { progressing(d, corev1.ConditionFalse, "stuck") }, want: true},
-		"spec":                 {change: func(d *appsv1.Deployment) { d.Generation = 3 }, want: true},
-		"label":                {change: func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }, want: true},
-		"owner":                {change: func(d *appsv1.Deployment) { d.OwnerReferences = []metav1.OwnerReference{{UID: "u9"}} }, want: true},
-		"another of this name": {change: func(d *appsv1.Deployment) { d.UID = "u2" }, want: true},
+		"available":                {change: available(2), want: readyDelay},
+		"one is gone":              {change: available(0)},
+		"a rollout begins":         {change: starting, want: readyDelay},
+		"it goes on":               {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }, want: storyDelay},
+		"pods on the way":          {before: starting, change: available(2), want: readyDelay},
+		"pods lost on the way":     {before: starting, change: available(0)},
+		"it ends":                  {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.Replicas = 2, 2 }, want: readyDelay},
+		"acted on":                 {before: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 2; starting(d) }, want: storyDelay},
+		"no more acted on":         {change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, want: readyDelay},
+		"trouble":                  {before: starting, change: func(d *appsv1.Deployment) { progressing(d, corev1.ConditionFalse, "stuck") }, want: storyDelay},
+		"spec":                     {change: func(d *appsv1.Deployment) { d.Generation = 3 }},
+		"label":                    {change: func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }},
+		"owner":                    {change: func(d *appsv1.Deployment) { d.OwnerReferences = []metav1.OwnerReference{{UID: "u9"}} }},
+		"another of this name":     {change: func(d *appsv1.Deployment) { d.UID = "u2" }},
+		"is deleted":               {change: func(d *appsv1.Deployment) { d.DeletionTimestamp = new(metav1.Now()) }},
+		"nobody's Canary is woken": {change: func(d *appsv1.Deployment) { d.Name = "other"; d.Generation = 3 }, dropped: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t, &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}})
-			after := before.DeepCopy()
+			s := newScene(t, newCanary("podinfo").Canary)
+			old := before.DeepCopy()
+			if tc.before != nil {
+				tc.before(old)
+			}
+			after := old.DeepCopy()
 			after.ResourceVersion = "8"
 			tc.change(after)
-			if got := s.reconciler.workloadChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != tc.want {
-				t.Errorf("passes: %t", got)
+			q := &queue{}
+			s.reconciler.workloadEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: old, ObjectNew: after}, q)
+			var want []time.Duration
+			if !tc.dropped {
+				want = append(want, tc.want)
+			}
+			if diff := cmp.Diff(want, q.waits); diff != "" {
+				t.Errorf("waits (-want +got)\n%s", diff)
 			}
 		})
 	}
@@ -140,8 +169,8 @@ func TestWorkloadEvents(t *testing.T) {
 		}
 		old := after.DeepCopy()
 		old.ResourceVersion = "1" // what the first one wrote
-		if !r.workloadChanged().Update(event.UpdateEvent{ObjectOld: old, ObjectNew: after}) {
-			t.Error("the event is dropped")
+		if wait, matters := r.urgency(event.UpdateEvent{ObjectOld: old, ObjectNew: after}); !matters || wait > 0 {
+			t.Errorf("matters %t, waits %v", matters, wait)
 		}
 	})
 }
