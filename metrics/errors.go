@@ -9,6 +9,14 @@ import (
 // ErrNoData says that the provider answered and has no value for the query.
 var ErrNoData = errors.New("no data")
 
+// ErrCredentials is the cause of an [*UnavailableError] when the provider does
+// not accept who asks: a wrong or expired key, or a right that is missing.
+var ErrCredentials = errors.New("the provider refused the credentials")
+
+// ErrRateLimited is the cause of an [*UnavailableError] when the provider wants
+// to be asked less often.
+var ErrRateLimited = errors.New("the provider limits the rate of requests")
+
 // UnavailableError says that the provider gave no answer: network, time-out,
 // overload or a fault on its side.
 type UnavailableError struct {

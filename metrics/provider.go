@@ -12,8 +12,19 @@ import (
 type Query struct {
 	// Expr is in the language of the provider (PromQL for Prometheus).
 	Expr string
+	// Interval is the time that the query looks back, for the providers that
+	// take it beside the query. 0 means a minute.
+	Interval time.Duration
 	// Timeout bounds the whole request. 0 means the provider's own limit.
 	Timeout time.Duration
+}
+
+// Window is the time that the query looks back: Interval, or a minute without one.
+func (q Query) Window() time.Duration {
+	if q.Interval <= 0 {
+		return time.Minute
+	}
+	return q.Interval
 }
 
 // Sample is what a query gave.

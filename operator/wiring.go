@@ -75,7 +75,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	checker := canary.NewChecker(canary.CheckerConfig{
 		Hooks: hooks.Call,
 		Provider: memoize(func(address string) (metrics.Provider, error) {
-			return metricfactory.New(metricfactory.Prometheus, address)
+			return metricfactory.New(metrics.Config{Type: metricfactory.Prometheus, Address: address})
 		}),
 		MetricsServer: o.metricsServer,
 		MeshProvider:  o.meshProvider,

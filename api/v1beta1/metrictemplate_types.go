@@ -50,7 +50,7 @@ type MetricTemplateSpec struct {
 type MetricTemplateProvider struct {
 	// Type of the metric provider.
 	// +required
-	// +kubebuilder:validation:Enum=prometheus;influxdb;datadog;externalmetrics;stackdriver;cloudwatch;newrelic;graphite;dynatrace;keptn;splunk;skywalking
+	// +kubebuilder:validation:Enum=prometheus;influxdb;datadog;externalmetrics;stackdriver;cloudwatch;newrelic;graphite;dynatrace;keptn;splunk;skywalking;web
 	Type string `json:"type"`
 
 	// Address is the URL of the provider.
@@ -72,6 +72,10 @@ type MetricTemplateProvider struct {
 	// InsecureSkipVerify accepts any certificate of the provider.
 	// +optional
 	InsecureSkipVerify bool `json:"insecureSkipVerify,omitempty"`
+
+	// JSONPath picks the number in the answer, for the type web: {.data.rate}. The whole answer without it.
+	// +optional
+	JSONPath string `json:"jsonPath,omitempty"`
 }
 
 // ObjectStatus is the status of objects that are only read.

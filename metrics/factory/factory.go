@@ -4,20 +4,55 @@ package factory
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/cloudwatch"
+	"github.com/sluice-delivery/sluice/metrics/datadog"
+	"github.com/sluice-delivery/sluice/metrics/dynatrace"
+	"github.com/sluice-delivery/sluice/metrics/externalmetrics"
+	"github.com/sluice-delivery/sluice/metrics/keptn"
+	"github.com/sluice-delivery/sluice/metrics/newrelic"
 	"github.com/sluice-delivery/sluice/metrics/prometheus"
+	"github.com/sluice-delivery/sluice/metrics/skywalking"
+	"github.com/sluice-delivery/sluice/metrics/splunk"
+	"github.com/sluice-delivery/sluice/metrics/stackdriver"
+	"github.com/sluice-delivery/sluice/metrics/web"
 )
 
 // Prometheus is the provider of the built-in checks and of inline queries.
 const Prometheus = "prometheus"
 
-// New returns the metric provider of that name at an address. An unknown name
-// is an error that lists the known ones, and so is an address that is no URL;
-// the address is not asked.
-func New(name, address string) (metrics.Provider, error) {
-	if name != Prometheus {
-		return nil, fmt.Errorf("unknown metric provider %q: known is %s", name, Prometheus)
-	}
-	return prometheus.New(address, prometheus.Options{})
+// constructors are by the type in a MetricTemplate.
+var constructors = map[string]func(metrics.Config) (metrics.Provider, error){
+	"cloudwatch":      cloudwatch.New,
+	"datadog":         datadog.New,
+	"dynatrace":       dynatrace.New,
+	"externalmetrics": externalmetrics.New,
+	"keptn":           keptn.New,
+	"newrelic":        newrelic.New,
+	Prometheus:        newPrometheus,
+	"skywalking":      skywalking.New,
+	"splunk":          splunk.New,
+	"stackdriver":     stackdriver.New,
+	"web":             web.New,
 }
+
+func newPrometheus(c metrics.Config) (metrics.Provider, error) {
+	return prometheus.New(c.Address, prometheus.Options{Transport: c.Transport, Clock: c.Clock})
+}
+
+// New returns the metric provider that c describes. A [*metrics.ConfigError]
+// names what is wrong with it, the type included; nobody is asked.
+func New(c metrics.Config) (metrics.Provider, error) {
+	construct, ok := constructors[c.Type]
+	if !ok {
+		return nil, &metrics.ConfigError{Field: "type", Message: fmt.Sprintf("unknown metric provider %q: known are %s", c.Type, strings.Join(Names(), ", "))}
+	}
+	return construct(c)
+}
+
+// Names returns the known types in order.
+func Names() []string { return slices.Sorted(maps.Keys(constructors)) }

@@ -102,6 +102,16 @@ rules:
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
   {{- include "sluice.coverageRules" . | nindent 2 }}
+  # The metric providers externalmetrics and keptn.
+  - apiGroups: [external.metrics.k8s.io]
+    resources: ["*"]
+    verbs: [get, list]
+  - apiGroups: [metrics.keptn.sh]
+    resources: [keptnmetrics]
+    verbs: [get]
+  - apiGroups: [metrics.keptn.sh]
+    resources: [analyses]
+    verbs: [get, create, delete]
   # A look at whether Flagger is at work.
   - apiGroups: [coordination.k8s.io]
     resources: [leases]
