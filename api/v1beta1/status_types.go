@@ -113,6 +113,11 @@ type CanaryStatus struct {
 	// +listType=atomic
 	Checks []CheckStatus `json:"checks,omitempty"`
 
+	// History has the last 20 rounds of checks of this release, the oldest first.
+	// +optional
+	// +listType=atomic
+	History []RoundStatus `json:"history,omitempty"`
+
 	// LastAppliedSpec is the hash of the target's pod template of the last release that was started.
 	// +optional
 	LastAppliedSpec string `json:"lastAppliedSpec,omitempty"`

@@ -535,6 +535,13 @@ func (in *CanaryStatus) DeepCopyInto(out *CanaryStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.History != nil {
+		in, out := &in.History, &out.History
+		*out = make([]RoundStatus, len(*in))
+		for i := range *in {
+			(*in)[i].DeepCopyInto(&(*out)[i])
+		}
+	}
 	if in.AppliedTarget != nil {
 		in, out := &in.AppliedTarget, &out.AppliedTarget
 		*out = new(AppliedTarget)

@@ -42,7 +42,9 @@ func (p *pool) do(ctx context.Context, name string, f func()) {
 			return
 		}
 	}
-	f()
+	if ctx.Err() == nil { // with a place and an end at once, either is taken
+		f()
+	}
 }
 
 func (p *pool) enter(name string) *server {
