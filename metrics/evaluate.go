@@ -14,41 +14,200 @@ import (
 // Verdict is how a check went.
 type Verdict = v1beta1.CheckVerdict
 
-// Evaluate judges what the query q of a check gave: s, or err. It is pure; at is
-// the time at which the check ended.
+// Answer is all that came of asking for a metric.
+type Answer struct {
+	// Query is what was asked.
+	Query Query
+	// Sample is what came back, unless Err says why nothing did.
+	Sample Sample
+	Err    error
+	// Canary is how many requests the canary had in the check's interval, 0 or more; nil where nobody asked.
+	Canary *float64
+	// Primary is how many requests the primary had in the same time; nil where nobody asked, or where no query for it
+	// is known.
+	Primary *float64
+	// HadValue is true when the metric had a value before in this release.
+	HadValue bool
+	// At is when the check ended.
+	At time.Time
+}
+
+// Evaluate judges what came of asking for a metric. It is pure.
 //
-// The value must be in thresholdRange, ends included. Without one the deprecated
+// A value must be in thresholdRange, ends included. Without one the deprecated
 // threshold is a minimum for request-success-rate and a maximum for anything
 // else, and 0 where it is missing too, as Flagger has it.
 //
-// Not a number and no value at all are NoData, no answer is Unavailable. A query
-// that can never work is Failed: waiting does not mend it.
-func Evaluate(metric v1beta1.CanaryMetric, q Query, s Sample, err error, at time.Time) v1beta1.CheckStatus {
+// No value, not a number, an infinite one and no answer are four different
+// things, and the metric's policy says what is made of each. A query that can
+// never work is Failed: waiting does not mend it.
+func Evaluate(metric v1beta1.CanaryMetric, a Answer) v1beta1.CheckStatus {
 	limits := limitsOf(metric)
 	status := v1beta1.CheckStatus{
-		Name:  metric.Name,
-		Query: q.Expr,
-		Range: limits.String(),
-		Time:  metav1.NewMicroTime(at),
+		Name:     metric.Name,
+		Query:    a.Query.Expr,
+		Range:    limits.String(),
+		Window:   metric.GetInterval(),
+		Time:     metav1.NewMicroTime(a.At),
+		DryRun:   metric.DryRun,
+		HadValue: a.HadValue,
 	}
-	if err != nil {
-		status.Verdict, status.Message = judgeError(metric.Name, err)
+	if a.Err == nil {
+		status.Value = number(a.Sample.Value)
+	}
+	is := kindOf(metric, a)
+	if is == value {
+		status.HadValue = true
+		status.Verdict, status.Message = limits.judge(metric.Name, a.Sample.Value, unitOf(metric))
 		return status
 	}
-	unit := unitOf(metric)
-	status.Value = number(s.Value)
-	status.Verdict, status.Message = limits.judge(metric.Name, s.Value, unit)
+	verdict, message := without(metric, a, is)
+	status.Verdict, status.Message = verdict, metric.Name+": "+message
 	return status
 }
 
-func judgeError(name string, err error) (Verdict, string) {
+// AsksForCanary reports whether the verdict on a metric depends on how many
+// requests the canary had.
+func AsksForCanary(metric v1beta1.CanaryMetric) bool {
+	return metric.IsBuiltIn() && metric.MinRequests > 0
+}
+
+// AsksForPrimary reports whether the verdict depends on how many requests the
+// primary had, too: the canary has no value, and no policy says what is made of
+// that.
+func AsksForPrimary(metric v1beta1.CanaryMetric, a Answer) bool {
+	is := kindOf(metric, a)
+	return metric.IsBuiltIn() && (is == noData || is == notANumber) && actionOn(metric, is) == ""
+}
+
+// kind is what an answer is.
+type kind int
+
+const (
+	value       kind = iota // a number that can be judged
+	noData                  // an answer without value
+	fewRequests             // some requests, and too few of them for a verdict
+	notANumber
+	infinite
+	unavailable // no answer
+	refused     // the query can never work
+)
+
+func kindOf(metric v1beta1.CanaryMetric, a Answer) kind {
 	switch {
-	case IsNoData(err):
-		return v1beta1.CheckNoData, name + ": the query gave no value; probably the canary gets no requests"
-	case IsQueryError(err), IsUnknownMetric(err):
-		return v1beta1.CheckFailed, fmt.Sprintf("%s: %v", name, err)
+	case IsQueryError(a.Err), IsUnknownMetric(a.Err), IsConfigError(a.Err):
+		return refused
+	case a.Err != nil && !IsNoData(a.Err):
+		return unavailable
+	case AsksForCanary(metric) && a.Canary != nil && *a.Canary < float64(metric.MinRequests):
+		if *a.Canary > 0 {
+			return fewRequests
+		}
+		return noData
+	case a.Err != nil:
+		return noData
+	case math.IsNaN(a.Sample.Value):
+		return notANumber
+	case math.IsInf(a.Sample.Value, 0):
+		return infinite
 	default:
-		return v1beta1.CheckUnavailable, fmt.Sprintf("%s: %v", name, err)
+		return value
+	}
+}
+
+// actionOn is what the metric's policy says of a kind of answer, empty for the
+// default.
+func actionOn(metric v1beta1.CanaryMetric, is kind) v1beta1.MetricAction {
+	policy := metric.Policy
+	if policy == nil {
+		policy = &v1beta1.MetricPolicy{}
+	}
+	switch is {
+	case noData, fewRequests:
+		return policy.NoData
+	case notANumber:
+		if policy.NotANumber != "" {
+			return policy.NotANumber
+		}
+		return policy.NoData
+	case infinite:
+		return policy.Infinite
+	case unavailable:
+		return policy.Unavailable
+	case value, refused:
+		return ""
+	default:
+		return ""
+	}
+}
+
+// without is the verdict on an answer that is no usable value.
+func without(metric v1beta1.CanaryMetric, a Answer, is kind) (Verdict, string) {
+	what := described(metric, a, is)
+	switch action := actionOn(metric, is); action {
+	case v1beta1.MetricFail:
+		return failure(is), what
+	case v1beta1.MetricPass:
+		return v1beta1.CheckPassed, what + "; that is taken for good, as the metric's policy says"
+	case v1beta1.MetricWait:
+		return v1beta1.CheckWaiting, what + "; nothing moves until that changes, as the metric's policy says"
+	default:
+		return byDefault(a, is, what)
+	}
+}
+
+// byDefault is the verdict where the policy says nothing. An idle service must
+// not be blocked for ever, and one whose traffic stopped must not be promoted.
+func byDefault(a Answer, is kind, what string) (Verdict, string) {
+	switch is {
+	case fewRequests:
+		return v1beta1.CheckWaiting, what
+	case noData, notANumber:
+		switch {
+		case a.Primary == nil:
+			return v1beta1.CheckNoData, what + "; probably the canary gets no requests"
+		case *a.Primary > 0:
+			return v1beta1.CheckFailed, fmt.Sprintf("%s although the primary had %s requests: they go to the primary only, or those of the canary are not measured", what, number(math.Ceil(*a.Primary)))
+		case a.HadValue:
+			return v1beta1.CheckFailed, what + ", and had one before in this release: traffic stopped, the primary gets no requests either"
+		default:
+			return v1beta1.CheckPassed, "idle: neither version gets requests"
+		}
+	case unavailable:
+		return v1beta1.CheckUnavailable, what
+	case value, infinite, refused:
+		return failure(is), what
+	default:
+		return failure(is), what
+	}
+}
+
+// failure is the verdict that is against the release: it tells no value from
+// a bad one.
+func failure(is kind) Verdict {
+	if is == noData || is == notANumber || is == fewRequests {
+		return v1beta1.CheckNoData
+	}
+	return v1beta1.CheckFailed
+}
+
+func described(metric v1beta1.CanaryMetric, a Answer, is kind) string {
+	switch is {
+	case noData:
+		return "the query gave no value"
+	case fewRequests:
+		// Without their number: it changes with every look, and what changes is written and told.
+		return fmt.Sprintf("the canary had fewer than the %d requests in %s that a verdict needs", metric.MinRequests, metric.GetInterval())
+	case notANumber:
+		return "the value is not a number (NaN)"
+	case infinite:
+		return "the value is infinite (" + number(a.Sample.Value) + ")"
+	case unavailable, refused:
+		return a.Err.Error()
+	case value:
+		return ""
+	default:
+		return ""
 	}
 }
 
@@ -85,8 +244,6 @@ func (l limits) String() string {
 
 func (l limits) judge(name string, v float64, unit string) (Verdict, string) {
 	switch {
-	case math.IsNaN(v):
-		return v1beta1.CheckNoData, name + " is not a number (NaN); probably the canary gets no requests"
 	case l.min != nil && v < *l.min:
 		return v1beta1.CheckFailed, fmt.Sprintf("%s is %s%s, below the minimum %s%s", name, distinct(v, *l.min), unit, number(*l.min), unit)
 	case l.max != nil && v > *l.max:
@@ -99,7 +256,7 @@ func (l limits) judge(name string, v float64, unit string) (Verdict, string) {
 }
 
 func unitOf(m v1beta1.CanaryMetric) string {
-	if m.Query != "" || m.TemplateRef != nil {
+	if !m.IsBuiltIn() {
 		return ""
 	}
 	switch m.Name {

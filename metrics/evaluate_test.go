@@ -79,10 +79,10 @@ func TestEvaluate(t *testing.T) {
 		"tiny value":                {v1beta1.CanaryMetric{Name: "x"}, 1e-7, nil, v1beta1.CheckFailed, "1e-07", "<= 0", "x is 1e-07, above the maximum 0"},
 		"NaN": {
 			v1beta1.CanaryMetric{Name: success, ThresholdRange: minimum(99)}, math.NaN(), nil,
-			v1beta1.CheckNoData, "NaN", ">= 99", "request-success-rate is not a number (NaN); probably the canary gets no requests",
+			v1beta1.CheckNoData, "NaN", ">= 99", "request-success-rate: the value is not a number (NaN); probably the canary gets no requests",
 		},
-		"infinite":  {v1beta1.CanaryMetric{Name: "x", ThresholdRange: maximum(1)}, math.Inf(1), nil, v1beta1.CheckFailed, "+Inf", "<= 1", "x is +Inf, above the maximum 1"},
-		"-infinite": {v1beta1.CanaryMetric{Name: "x", ThresholdRange: minimum(1)}, math.Inf(-1), nil, v1beta1.CheckFailed, "-Inf", ">= 1", "x is -Inf, below the minimum 1"},
+		"infinite":  {v1beta1.CanaryMetric{Name: "x", ThresholdRange: maximum(1)}, math.Inf(1), nil, v1beta1.CheckFailed, "+Inf", "<= 1", "x: the value is infinite (+Inf)"},
+		"-infinite": {v1beta1.CanaryMetric{Name: "x", ThresholdRange: minimum(1)}, math.Inf(-1), nil, v1beta1.CheckFailed, "-Inf", ">= 1", "x: the value is infinite (-Inf)"},
 		"no data": {
 			v1beta1.CanaryMetric{Name: success, ThresholdRange: minimum(99)}, 0, fmt.Errorf("wrapped: %w", ErrNoData),
 			v1beta1.CheckNoData, "", ">= 99", "request-success-rate: the query gave no value; probably the canary gets no requests",
@@ -103,9 +103,10 @@ func TestEvaluate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-			got := Evaluate(tc.metric, Query{Expr: "q"}, Sample{Value: tc.value}, tc.err, at)
+			got := Evaluate(tc.metric, Answer{Query: Query{Expr: "q"}, Sample: Sample{Value: tc.value}, Err: tc.err, At: at})
+			usable := tc.err == nil && !math.IsNaN(tc.value) && !math.IsInf(tc.value, 0)
 			want := v1beta1.CheckStatus{
-				Name: tc.metric.Name, Query: "q", Value: tc.wantValue, Range: tc.wantRange,
+				Name: tc.metric.Name, Query: "q", Value: tc.wantValue, Range: tc.wantRange, Window: "1m", HadValue: usable,
 				Verdict: tc.wantVerdict, Message: tc.wantMessage, Time: metav1.NewMicroTime(at),
 			}
 			if d := cmp.Diff(want, got); d != "" {

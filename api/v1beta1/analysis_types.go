@@ -144,7 +144,45 @@ const (
 	MetricRequestDuration    = "request-duration"
 )
 
+// MetricAction says what a round of checks makes of a metric without a usable value.
+//
+// +kubebuilder:validation:Enum="";Fail;Pass;Wait
+type MetricAction string
+
+// Actions on a metric without a usable value. Empty means the default of the case.
+const (
+	// MetricFail fails the round.
+	MetricFail MetricAction = "Fail"
+	// MetricPass takes the metric for good.
+	MetricPass MetricAction = "Pass"
+	// MetricWait holds the release where it is and asks again, until the progress deadline.
+	MetricWait MetricAction = "Wait"
+)
+
+// MetricPolicy says what a round of checks makes of answers that are no usable value.
+type MetricPolicy struct {
+	// NoData is for an answer without a value. Empty means Fail for templates and queries; a built-in check passes while
+	// neither version has had requests in this release, and fails when the canary gets none although the primary does, or
+	// does no longer.
+	// +optional
+	NoData MetricAction `json:"noData,omitempty"`
+
+	// NotANumber is for the value NaN. Empty means what is done without data.
+	// +optional
+	NotANumber MetricAction `json:"notANumber,omitempty"`
+
+	// Infinite is for an infinite value. Empty means Fail.
+	// +optional
+	Infinite MetricAction `json:"infinite,omitempty"`
+
+	// Unavailable is for a metric provider that gives no answer. Empty means Wait.
+	// +optional
+	Unavailable MetricAction `json:"unavailable,omitempty"`
+}
+
 // CanaryMetric is one metric check: a built-in one by its name, a MetricTemplate, or a query.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.minRequests) || self.minRequests == 0 || (!has(self.templateRef) && (!has(self.query) || size(self.query) == 0))",message="minRequests is for built-in checks: nobody knows the requests that a templateRef or a query is about"
 type CanaryMetric struct {
 	// Name of the check. Without templateRef and query it names a built-in check.
 	// +required
@@ -179,6 +217,33 @@ type CanaryMetric struct {
 	// TemplateVariables are values for the template's query.
 	// +optional
 	TemplateVariables map[string]string `json:"templateVariables,omitempty"`
+
+	// Policy says what is made of answers that are no usable value.
+	// +optional
+	Policy *MetricPolicy `json:"policy,omitempty"`
+
+	// DryRun asks and reports the metric, and lets it decide nothing.
+	// +optional
+	DryRun bool `json:"dryRun,omitempty"`
+
+	// WarmUp is how long after the first step began the metric is only reported, such as 5m. The weight stays where it is
+	// for so long. Empty means 0.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="warmUp must be a duration such as 30s, 1m or 1m30s"
+	WarmUp string `json:"warmUp,omitempty"`
+
+	// FailureLimit is how many rounds may end with this metric failed before the release is rolled back, whatever
+	// analysis.threshold allows. 0 means that only analysis.threshold counts.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="failureLimit must be 0 or more"
+	FailureLimit int32 `json:"failureLimit,omitempty"`
+
+	// MinRequests is how many requests the canary must have had in the interval for a verdict of a built-in check. With
+	// fewer, but some, policy.noData decides; empty means Wait there.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="minRequests must be 0 or more"
+	MinRequests int32 `json:"minRequests,omitempty"`
 }
 
 // CanaryThresholdRange is a range of accepted values, both ends included; an unset end is open.

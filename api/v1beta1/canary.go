@@ -99,6 +99,25 @@ func (m *CanaryMetric) GetInterval() string {
 	return m.Interval
 }
 
+// GetWarmUp returns how long after the first step began the metric is only reported. The error says that warmUp is
+// not a duration of 0 or more.
+func (m *CanaryMetric) GetWarmUp() (time.Duration, error) {
+	if m.WarmUp == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(m.WarmUp)
+	if err != nil {
+		return 0, fmt.Errorf("warmUp: %w", err)
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("warmUp: %q is below 0", m.WarmUp)
+	}
+	return d, nil
+}
+
+// IsBuiltIn reports whether the metric is one of the built-in checks, which its name says.
+func (m *CanaryMetric) IsBuiltIn() bool { return m.Query == "" && m.TemplateRef == nil }
+
 // GetThreshold returns how many failed rounds of checks end the release, at least 1.
 func (a *CanaryAnalysis) GetThreshold() int32 { return max(a.Threshold, DefaultThreshold) }
 

@@ -1,6 +1,7 @@
 package v1beta1
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -83,6 +84,17 @@ type CanarySpec struct {
 	// Empty means the operator's -metrics-server.
 	// +optional
 	MetricsServer string `json:"metricsServer,omitempty"`
+
+	// MetricsServerSecretRef names a Secret in the Canary's namespace with what that Prometheus asks for. Its keys, all
+	// optional: username and password, or token; ca.crt is whose certificates are accepted, tls.crt and tls.key are shown
+	// to it. Without it the operator's own credentials go to the operator's own -metrics-server, and nowhere else.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="metricsServerSecretRef must have a name"
+	MetricsServerSecretRef *corev1.LocalObjectReference `json:"metricsServerSecretRef,omitempty"`
+
+	// InsecureSkipVerify accepts any certificate of metricsServer.
+	// +optional
+	InsecureSkipVerify bool `json:"insecureSkipVerify,omitempty"`
 
 	// TargetRef is the workload to release, in the Canary's namespace.
 	// +required

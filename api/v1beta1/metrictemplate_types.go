@@ -11,6 +11,8 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=metrictemplates,singular=metrictemplate,scope=Namespaced,categories=all
 // +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type MetricTemplate struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -19,7 +21,7 @@ type MetricTemplate struct {
 	// +required
 	Spec MetricTemplateSpec `json:"spec"`
 
-	// Status is kept for other tools.
+	// Status says in the condition Ready whether Canaries can use the template.
 	// +optional
 	Status ObjectStatus `json:"status,omitzero"`
 }
@@ -78,7 +80,7 @@ type MetricTemplateProvider struct {
 	JSONPath string `json:"jsonPath,omitempty"`
 }
 
-// ObjectStatus is the status of objects that are only read.
+// ObjectStatus is the status of objects that Canaries refer to.
 type ObjectStatus struct {
 	// Conditions of the object.
 	// +optional

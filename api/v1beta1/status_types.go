@@ -113,6 +113,11 @@ type CanaryStatus struct {
 	// +listType=atomic
 	Checks []CheckStatus `json:"checks,omitempty"`
 
+	// History has the last 20 rounds of checks of this release, the oldest first.
+	// +optional
+	// +listType=atomic
+	History []RoundStatus `json:"history,omitempty"`
+
 	// LastAppliedSpec is the hash of the target's pod template of the last release that was started.
 	// +optional
 	LastAppliedSpec string `json:"lastAppliedSpec,omitempty"`
@@ -190,6 +195,29 @@ type StepStatus struct {
 	// Takeover is true while the canary has all requests because the primary can't serve them.
 	// +optional
 	Takeover bool `json:"takeover,omitempty"`
+
+	// Began is when the first step began, from which on metrics warm up; absent while the canary becomes ready.
+	// +optional
+	Began *metav1.MicroTime `json:"began,omitempty"`
+}
+
+// RoundStatus is how one round of checks ended.
+type RoundStatus struct {
+	// Step that was checked, from 1.
+	Step int32 `json:"step"`
+
+	// Weight that the canary had, 0 to 100.
+	Weight int32 `json:"weight"`
+
+	// Verdict of the round.
+	Verdict CheckVerdict `json:"verdict"`
+
+	// Message says why, for a person: what the failed checks found, cut to 256 characters.
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// Time at which the round ended.
+	Time metav1.MicroTime `json:"time"`
 }
 
 // GateStatus is a point of a release at which hooks are asked until they answer with success.
@@ -255,7 +283,7 @@ type ActionStatus struct {
 
 // CheckVerdict is how a check went.
 //
-// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable
+// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting
 type CheckVerdict string
 
 // Verdicts of a check.
@@ -268,6 +296,8 @@ const (
 	CheckNoData CheckVerdict = "NoData"
 	// CheckUnavailable: there was no answer.
 	CheckUnavailable CheckVerdict = "Unavailable"
+	// CheckWaiting: there was no usable value, and the check's policy is to wait for one.
+	CheckWaiting CheckVerdict = "Waiting"
 )
 
 // CheckStatus is the last result of one check.
@@ -287,8 +317,28 @@ type CheckStatus struct {
 	// +optional
 	Range string `json:"range,omitempty"`
 
+	// Window is the time span that the query looked back.
+	// +optional
+	Window string `json:"window,omitempty"`
+
 	// Verdict on the value.
 	Verdict CheckVerdict `json:"verdict"`
+
+	// Failures is how many rounds of this release ended with this check failed.
+	// +optional
+	Failures int32 `json:"failures,omitempty"`
+
+	// HadValue is true once the check has had a value in this release.
+	// +optional
+	HadValue bool `json:"hadValue,omitempty"`
+
+	// DryRun is true for a check that decides nothing.
+	// +optional
+	DryRun bool `json:"dryRun,omitempty"`
+
+	// WarmingUp is true for a check that does not decide yet.
+	// +optional
+	WarmingUp bool `json:"warmingUp,omitempty"`
 
 	// Message says why, for a person.
 	// +optional

@@ -50,10 +50,34 @@ func Expr(provider, metricName string, v Vars) (string, error) {
 			Provider: provider, Metric: metricName, Known: slices.Sorted(maps.Keys(queries)),
 		}
 	}
-	if d, err := model.ParseDuration(v.Interval); err != nil || d <= 0 {
-		return "", &metrics.QueryError{Message: fmt.Sprintf("interval %q: a duration above 0 is needed, such as 30s, 1m or 1m30s", v.Interval)}
+	if err := checkInterval(v.Interval); err != nil {
+		return "", err
 	}
 	return query(v), nil
+}
+
+// Requests returns the query of how many requests the workload v.Target had in
+// the interval. It gives 0 or no value where there were none. The errors are
+// those of [Expr]; an unknown metric says that nobody counts the requests of
+// this mesh.
+func Requests(provider string, v Vars) (string, error) {
+	query, ok := requests()[provider]
+	if !ok {
+		return "", &metrics.UnknownMetricError{Provider: provider, Metric: "number of requests"}
+	}
+	if err := checkInterval(v.Interval); err != nil {
+		return "", err
+	}
+	return query(v), nil
+}
+
+// checkInterval keeps out what Prometheus can't read, and what would be more
+// than an interval.
+func checkInterval(interval string) error {
+	if d, err := model.ParseDuration(interval); err != nil || d <= 0 {
+		return &metrics.QueryError{Message: fmt.Sprintf("interval %q: a duration above 0 is needed, such as 30s, 1m or 1m30s", interval)}
+	}
+	return nil
 }
 
 func table() map[string]map[string]func(Vars) string {
@@ -79,6 +103,13 @@ func table() map[string]map[string]func(Vars) string {
 			v1beta1.MetricRequestSuccessRate: httpSuccessRate,
 			v1beta1.MetricRequestDuration:    httpDuration,
 		},
+	}
+}
+
+// requests has the query of the number of requests for each mesh.
+func requests() map[string]func(Vars) string {
+	return map[string]func(Vars) string{
+		v1beta1.ProviderIstio: istioRequests,
 	}
 }
 

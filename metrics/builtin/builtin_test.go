@@ -103,6 +103,20 @@ func TestExpr(t *testing.T) {
 	}
 }
 
+func TestRequests(t *testing.T) {
+	got, err := Requests("istio", Vars{Namespace: "test", Target: "podinfo-primary", Interval: "1m"})
+	want := `sum(increase(istio_requests_total{reporter="destination",destination_workload_namespace="test",destination_workload="podinfo-primary"}[1m]))`
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v\n%s", err, d)
+	}
+	if _, err := Requests("nobody's", Vars{Interval: "1m"}); !metrics.IsUnknownMetric(err) {
+		t.Errorf("unknown provider: %v", err)
+	}
+	if _, err := Requests("istio", Vars{Interval: "1m]) or vector(0"}); !metrics.IsQueryError(err) {
+		t.Errorf("bad interval: %v", err)
+	}
+}
+
 func TestNames(t *testing.T) {
 	if d := cmp.Diff([]string{"request-duration", "request-success-rate"}, Names()); d != "" {
 		t.Error(d)

@@ -94,7 +94,7 @@ func release(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
 func against(all []v1beta1.CheckStatus) []v1beta1.CheckStatus {
 	var out []v1beta1.CheckStatus
 	for _, c := range all {
-		if c.Verdict != v1beta1.CheckPassed {
+		if c.Verdict != v1beta1.CheckPassed && !c.DryRun && !c.WarmingUp {
 			out = append(out, c)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
-	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
@@ -169,7 +168,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
-			k.queries.do(ctx, k.address(c), func() { results[i] = k.check(ctx, c, all[i]) })
+			k.queries.do(ctx, k.address(c), func() { results[i] = k.check(ctx, c, i) })
 		})
 	}
 	for i := range hooks {
@@ -219,47 +218,4 @@ func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Cana
 		st.Verdict, st.Message = v1beta1.CheckFailed, "hook "+hook.Name+": "+err.Error()
 	}
 	return st
-}
-
-// check asks one metric and judges the answer.
-func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) v1beta1.CheckStatus {
-	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
-	defer cancel()
-	query, err := k.query(c, metric)
-	var sample metrics.Sample
-	if err == nil {
-		sample, err = k.ask(ctx, c, query)
-	}
-	if err == nil {
-		k.Telemetry.Check(c, metric, sample.Value)
-	}
-	return metrics.Evaluate(metric, query, sample, err, k.Clock.Now())
-}
-
-// address is that of the metrics server of a Canary.
-func (k *Checker) address(c *v1beta1.Canary) string {
-	if c.Spec.MetricsServer != "" {
-		return c.Spec.MetricsServer
-	}
-	return k.MetricsServer
-}
-
-func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, query metrics.Query) (metrics.Sample, error) {
-	provider, err := k.Provider(k.address(c))
-	if err != nil {
-		return metrics.Sample{}, err
-	}
-	return provider.Query(ctx, query)
-}
-
-// query is the expression of a metric: its own or a built-in one.
-func (k *Checker) query(c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Query, error) {
-	if metric.Query != "" {
-		return metrics.Query{Expr: metric.Query}, nil
-	}
-	apex, _, _ := c.ServiceNames()
-	expr, err := builtin.Expr(c.GetProvider(k.MeshProvider), metric.Name, builtin.Vars{
-		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Kind: c.Spec.TargetRef.Kind, Service: apex, Interval: metric.GetInterval(),
-	})
-	return metrics.Query{Expr: expr}, err
 }

@@ -233,7 +233,7 @@ func (d *decider) begin(reason, what string) {
 	d.st.StartedAt = &metav1.MicroTime{Time: d.Now}
 	d.st.LastAppliedSpec = d.Target.Revision
 	d.st.FailedChecks = 0
-	d.st.Checks = nil
+	d.st.Checks, d.st.History = nil, nil
 	d.endSessions()
 	d.enterStep(0, 0)
 	d.st.Iterations = 0

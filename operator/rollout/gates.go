@@ -226,7 +226,7 @@ func (d *decider) preRollout() {
 		d.blocked(d.st.Step.Since.Time, "the pre-rollout hooks have not answered yet")
 		return
 	}
-	d.st.Checks = run.Results
+	d.recordHooks(run.Results)
 	shut := d.shut(hooks, run)
 	switch {
 	case len(shut) == 0:
@@ -335,8 +335,8 @@ func (d *decider) postRollout() {
 		return
 	}
 	d.st.Gate = nil
-	if failed, unavailable := sort(run.Results); len(failed)+len(unavailable) > 0 {
-		d.event(true, ReasonHookFailed, "Post-rollout hook failed: "+strings.Join(append(failed, unavailable...), "; "))
+	if r := judge(nil, nil, run.Results, 0); len(r.failed)+len(r.silent) > 0 {
+		d.event(true, ReasonHookFailed, "Post-rollout hook failed: "+strings.Join(append(r.failed, r.silent...), "; "))
 	}
 }
 

@@ -120,43 +120,36 @@ func (d *decider) analyse() {
 		d.out.RunChecks = &id
 		return
 	}
-	switch failed, unavailable := sort(run.Results); {
-	case len(failed) > 0:
-		d.checkFailed(run, failed)
-	case len(unavailable) > 0:
-		d.checksUnavailable(run, unavailable, due)
-	case d.waitsToRaise():
-		d.st.Checks = run.Results
+	r := d.judge(run)
+	if r == nil {
+		d.out.RunChecks = &id
+		return
+	}
+	switch {
+	case len(r.failed) > 0:
+		d.checkFailed(r)
+	case len(r.silent) > 0:
+		d.checksUnavailable(run, r, due)
+	case r.warming, d.waitsToRaise():
+		d.record(r, v1beta1.CheckPassed, r.noted)
 		d.checkOnceMore()
 	default:
-		d.st.Checks = run.Results
-		d.raise("All checks passed")
+		d.record(r, v1beta1.CheckPassed, r.noted)
+		d.raise(strings.Join(append([]string{"All checks passed"}, r.noted...), "; "))
 	}
-}
-
-// sort picks the results that are against the release and those that say
-// nothing.
-func sort(results []v1beta1.CheckStatus) (failed, unavailable []string) {
-	for _, r := range results {
-		switch r.Verdict {
-		case v1beta1.CheckPassed:
-		case v1beta1.CheckUnavailable:
-			unavailable = append(unavailable, r.Message)
-		case v1beta1.CheckFailed, v1beta1.CheckNoData:
-			failed = append(failed, r.Message)
-		default: // a verdict that is not known can't be for the release
-			failed = append(failed, fmt.Sprintf("%s: unknown verdict %q", r.Name, r.Verdict))
-		}
-	}
-	return failed, unavailable
 }
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A
 // gate that the release waits at is asked again after the next round that passes.
-func (d *decider) checkFailed(run *CheckRun, failed []string) {
-	d.st.Checks = run.Results
+func (d *decider) checkFailed(r *round) {
+	d.record(r, v1beta1.CheckFailed, r.failed)
 	d.leaveGate()
-	d.countFailure(failed)
+	if r.atLimit != "" {
+		d.st.FailedChecks++
+		d.rollBack(ReasonAnalysisFailed, r.atLimit+": "+strings.Join(r.failed, "; "))
+		return
+	}
+	d.countFailure(r.failed)
 }
 
 // countFailure counts a failed round, and tries again after an interval or
@@ -173,21 +166,21 @@ func (d *decider) countFailure(failed []string) {
 	d.waiting = d.stepName()
 }
 
-// checksUnavailable holds the rollout where it is: an answer that can't be had
+// checksUnavailable holds the rollout where it is: what gives no verdict
 // speaks neither for nor against a release. Only when none comes within the
 // progress deadline is the release rolled back, as it can't be watched.
-func (d *decider) checksUnavailable(run *CheckRun, why []string, due time.Time) {
-	message := strings.Join(why, "; ")
+func (d *decider) checksUnavailable(run *CheckRun, r *round, due time.Time) {
+	message := strings.Join(r.silent, "; ")
 	deadline := due.Add(d.Canary.GetProgressDeadline())
 	if !d.Now.Before(deadline) {
-		d.st.Checks = run.Results
-		d.rollBack(ReasonChecksUnavailable, "the checks could not be answered for "+d.Canary.GetProgressDeadline().String()+": "+message)
+		d.record(r, v1beta1.CheckUnavailable, r.silent)
+		d.rollBack(ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
-	d.waiting += "; nothing moves until the checks can be answered: " + message
-	if !sameChecks(d.st.Checks, run.Results) {
-		d.st.Checks = run.Results
-		d.event(true, ReasonChecksUnavailable, "Checks can't be answered; nothing moves until they are: "+message)
+	d.waiting += "; nothing moves until the checks give a verdict: " + message
+	if !sameChecks(d.st.Checks, r.results) {
+		d.st.Checks = r.results
+		d.event(true, ReasonChecksUnavailable, "The checks give no verdict; nothing moves until they do: "+message)
 	}
 	next := run.At.Add(min(d.interval(), maxRetry))
 	if !d.Now.Before(next) {

@@ -150,7 +150,7 @@ func (w *world) reconcile() {
 	}
 	w.call(d.CallHooks)
 	if d.RunChecks != nil {
-		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "m", Verdict: w.verdict(w.mesh.Canary)}}}
+		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: w.verdict(w.mesh.Canary)}}}
 		w.passed[*d.RunChecks] = w.checks.Results[0].Verdict == v1beta1.CheckPassed
 	}
 }

@@ -104,6 +104,13 @@ func (d *decider) enterStep(index, weight int32) {
 	if was := d.st.Step; was != nil && was.Takeover {
 		next.Takeover, weight = true, 100
 	}
+	switch {
+	case index == 0: // nothing warms up before it is ready
+	case d.st.Step != nil && d.st.Step.Began != nil:
+		next.Began = d.st.Step.Began
+	default:
+		next.Began = &metav1.MicroTime{Time: d.Now}
+	}
 	d.st.Step = next
 	d.st.Gate = nil
 	d.st.CanaryWeight = weight

@@ -179,7 +179,7 @@ func TestPrometheusUnreachable(t *testing.T) {
 	a.must(err)
 	a.release("6.0.1")
 	a.awaitEvent(rig.Name, "ChecksUnavailable", "nothing moves until", "request-success-rate", "127.0.0.1:9", "connection refused")
-	a.awaitCondition(rig.Name, v1beta1.ConditionReady, corev1.ConditionUnknown, "Progressing", "nothing moves until the checks can be answered", "connection refused")
+	a.awaitCondition(rig.Name, v1beta1.ConditionReady, corev1.ConditionUnknown, "Progressing", "nothing moves until the checks give a verdict", "connection refused")
 	a.holds("the weight while nothing can be measured", 6*time.Second, func(ctx context.Context) error {
 		c, err := a.Canary(ctx)
 		if err == nil && (c.Status.CanaryWeight != 25 || c.Status.FailedChecks != 0 || c.Status.Phase != v1beta1.PhaseProgressing) {

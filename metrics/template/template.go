@@ -1,0 +1,140 @@
+// Package template renders the queries of MetricTemplates. Their language is
+// that of Go's text/template with one function for each variable, as Flagger
+// has it: {{ namespace }}, {{ variables.direction }}.
+package template
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	texttemplate "text/template"
+)
+
+// maxQuery is how many bytes a rendered query may have. A longer one fits into
+// no request.
+const maxQuery = 64 << 10
+
+// Error says what is wrong with a template, or with the values for it. It stays
+// so until somebody changes one of them.
+type Error struct{ Message string }
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// Is reports whether err is an [*Error].
+func Is(err error) bool {
+	var e *Error
+	return errors.As(err, &e)
+}
+
+// Vars are the values of a template's variables.
+type Vars struct {
+	// Name and Namespace are the Canary's.
+	Name, Namespace string
+	// Target is the workload that is released.
+	Target string
+	// Service is the apex service.
+	Service string
+	// Ingress and Route are what the Canary refers to, the target's name without.
+	Ingress, Route string
+	// Interval is the time span of the check, in the language of the metric provider.
+	Interval string
+	// Variables are the check's own.
+	Variables map[string]string
+}
+
+func (v Vars) functions() texttemplate.FuncMap {
+	text := func(s string) func() string { return func() string { return s } }
+	return texttemplate.FuncMap{
+		"name": text(v.Name), "namespace": text(v.Namespace), "target": text(v.Target), "service": text(v.Service),
+		"ingress": text(v.Ingress), "route": text(v.Route), "interval": text(v.Interval),
+		"variables": func() map[string]string { return v.Variables },
+	}
+}
+
+// Names are the variables of templates, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(Vars{}.functions())) }
+
+// Template is a query with variables. It may be used by many at once.
+type Template struct {
+	parsed    *texttemplate.Template
+	variables []string
+}
+
+// Parse reads a template. What is wrong with it is an [*Error] that names the
+// place and what is allowed.
+func Parse(query string) (*Template, error) {
+	variables, err := inspect(query)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := texttemplate.New("query").Option("missingkey=error").Funcs(Vars{}.functions()).Parse(query)
+	if err != nil {
+		return nil, &Error{syntax(err)}
+	}
+	return &Template{parsed: parsed, variables: variables}, nil
+}
+
+// Variables are the keys of templateVariables that the template names, sorted.
+func (t *Template) Variables() []string { return slices.Clone(t.variables) }
+
+// Missing are those of [Template.Variables] for which there is no value.
+func (t *Template) Missing(values map[string]string) []string {
+	var out []string
+	for _, name := range t.variables {
+		if _, ok := values[name]; !ok {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Render gives the query for these values. The error is an [*Error].
+func (t *Template) Render(v Vars) (string, error) {
+	if missing := t.Missing(v.Variables); len(missing) > 0 {
+		return "", &Error{fmt.Sprintf("templateVariables has no value for %s, which the query of the template needs", strings.Join(missing, ", "))}
+	}
+	parsed, err := t.parsed.Clone() // the functions are the values
+	if err != nil {
+		return "", &Error{syntax(err)}
+	}
+	var out strings.Builder
+	if err := parsed.Funcs(v.functions()).Execute(&bounded{&out}, nil); err != nil {
+		return "", &Error{syntax(err)}
+	}
+	return out.String(), nil
+}
+
+// Check renders the template once with made-up values, so that what can never
+// work is known before a release needs it.
+func (t *Template) Check() error {
+	values := map[string]string{}
+	for _, name := range t.variables {
+		values[name] = "value"
+	}
+	query, err := t.Render(Vars{
+		Name: "podinfo", Namespace: "test", Target: "podinfo", Service: "podinfo", Ingress: "podinfo", Route: "podinfo",
+		Interval: "1m", Variables: values,
+	})
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(query) == "" {
+		return &Error{"the query is empty"}
+	}
+	return nil
+}
+
+var errTooLong = fmt.Errorf("the query is longer than %d bytes", maxQuery)
+
+// bounded takes no more than maxQuery bytes.
+type bounded struct{ *strings.Builder }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxQuery {
+		return 0, errTooLong
+	}
+	return b.Builder.Write(p)
+}

@@ -1,0 +1,100 @@
+package canary
+
+import (
+	"context"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/builtin"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+// check asks one metric of an analysis and judges the answer.
+func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1beta1.CheckStatus {
+	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
+	defer cancel()
+	all := c.GetAnalysis().Metrics
+	metric := all[index]
+	answer := k.ask(ctx, c, metric)
+	if answer.Err == nil {
+		k.Telemetry.Check(c, metric, answer.Sample.Value)
+	}
+	if before := rollout.Before(c.Status.Checks, all, index); before != nil {
+		answer.HadValue = before.HadValue
+	}
+	answer.At = k.Clock.Now()
+	return metrics.Evaluate(metric, answer)
+}
+
+// ask asks for a metric and for whatever else its verdict depends on. All of it
+// shares one deadline.
+func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) metrics.Answer {
+	var answer metrics.Answer
+	provider, query, err := k.question(ctx, c, metric)
+	answer.Query = query
+	if err != nil {
+		answer.Err = err
+		return answer
+	}
+	if metrics.AsksForCanary(metric) {
+		if answer.Canary, answer.Err = k.requests(ctx, provider, c, metric, c.Spec.TargetRef.Name); answer.Err != nil {
+			return answer
+		}
+	}
+	answer.Sample, answer.Err = provider.Query(ctx, query)
+	if metrics.AsksForPrimary(metric, answer) {
+		primary, err := k.requests(ctx, provider, c, metric, c.PrimaryName())
+		switch {
+		case metrics.IsUnknownMetric(err): // then nobody can tell
+		case err != nil:
+			answer.Err = err
+		default:
+			answer.Primary = primary
+		}
+	}
+	return answer
+}
+
+// question is the expression of a metric, its own or a built-in one, and who
+// answers it.
+func (k *Checker) question(_ context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+	query := metrics.Query{Expr: metric.Query}
+	if metric.IsBuiltIn() {
+		expr, err := builtin.Expr(c.GetProvider(k.MeshProvider), metric.Name, vars(c, metric, c.Spec.TargetRef.Name))
+		if err != nil {
+			return nil, metrics.Query{}, err
+		}
+		query.Expr = expr
+	}
+	provider, err := k.Provider(k.address(c))
+	return provider, query, err
+}
+
+// requests asks how many requests a workload had in the metric's interval.
+func (k *Checker) requests(ctx context.Context, provider metrics.Provider, c *v1beta1.Canary, metric v1beta1.CanaryMetric, name string) (*float64, error) {
+	expr, err := builtin.Requests(c.GetProvider(k.MeshProvider), vars(c, metric, name))
+	if err != nil {
+		return nil, err
+	}
+	sample, err := provider.Query(ctx, metrics.Query{Expr: expr})
+	if err != nil && !metrics.IsNoData(err) {
+		return nil, err
+	}
+	if !(sample.Value > 0) { // nor is NaN a request
+		sample.Value = 0
+	}
+	return &sample.Value, nil
+}
+
+func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric, name string) builtin.Vars {
+	apex, _, _ := c.ServiceNames()
+	return builtin.Vars{Name: c.Name, Namespace: c.Namespace, Target: name, Kind: c.Spec.TargetRef.Kind, Service: apex, Interval: metric.GetInterval()}
+}
+
+// address is that of the metrics server of a Canary.
+func (k *Checker) address(c *v1beta1.Canary) string {
+	if c.Spec.MetricsServer != "" {
+		return c.Spec.MetricsServer
+	}
+	return k.MetricsServer
+}
