@@ -105,7 +105,7 @@ func TestExpr(t *testing.T) {
 
 func TestRequests(t *testing.T) {
 	got, err := Requests("istio", Vars{Namespace: "test", Target: "podinfo-primary", Interval: "1m"})
-	want := `sum(increase(istio_requests_total{reporter="destination",destination_workload_namespace="test",destination_workload="podinfo-primary"}[1m]))`
+	want := `sum(increase(istio_requests_total{reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo-primary"}[1m]))`
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Errorf("%v\n%s", err, d)
 	}
