@@ -33,15 +33,11 @@ var constructors = map[string]func(metrics.Config) (metrics.Provider, error){
 	"externalmetrics": externalmetrics.New,
 	"keptn":           keptn.New,
 	"newrelic":        newrelic.New,
-	Prometheus:        newPrometheus,
+	Prometheus:        func(c metrics.Config) (metrics.Provider, error) { return prometheus.New(c) },
 	"skywalking":      skywalking.New,
 	"splunk":          splunk.New,
 	"stackdriver":     stackdriver.New,
 	"web":             web.New,
-}
-
-func newPrometheus(c metrics.Config) (metrics.Provider, error) {
-	return prometheus.New(c.Address, prometheus.Options{Transport: c.Transport, Clock: c.Clock})
 }
 
 // New returns the metric provider that c describes. A [*metrics.ConfigError]

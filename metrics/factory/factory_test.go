@@ -24,7 +24,7 @@ func TestConstructors(t *testing.T) {
 		"datadog_api_key": []byte("a"), "datadog_application_key": []byte("b"),
 		"dynatrace_token":     []byte("a"),
 		"newrelic_account_id": []byte("1"), "newrelic_query_key": []byte("b"),
-		"project": []byte("a"), "sf_token_key": []byte("a"),
+		"project": []byte("a"), "sf_token_key": []byte("a"), "token": []byte("a"),
 	}}
 	for _, name := range Names() {
 		c := complete

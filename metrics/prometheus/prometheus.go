@@ -16,58 +16,73 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/httpjson"
 )
 
 // DefaultTimeout bounds a query that has no time-out of its own.
 const DefaultTimeout = 10 * time.Second
-
-// Options change how a Provider works. The zero value is good.
-type Options struct {
-	// Transport carries the requests. Nil means a transport of the provider's
-	// own, which keeps connections for reuse and bounds each phase of a request.
-	Transport http.RoundTripper
-	// Clock gives the time that queries are evaluated at. Nil means the real one.
-	Clock clock.PassiveClock
-}
 
 // Provider is a metrics.Provider over one server.
 type Provider struct {
 	api   promv1.API
 	name  string
 	clock clock.PassiveClock
+	// detail makes the server's own words fit to be repeated.
+	detail func(string) string
 }
 
 var _ metrics.Provider = (*Provider)(nil)
 
-// New returns a provider for the server at address, an http or https URL. A
-// path in it is kept as a prefix, user and password are sent as basic auth.
-func New(address string, opts Options) (*Provider, error) {
-	u, err := url.Parse(address)
+// New returns a provider for the server at c.Address. A path in the address is
+// kept as a prefix, and so are its parameters, by which Thanos, Mimir and Cortex
+// are told what to do (?dedup=true). c.Headers are sent with each request.
+//
+// c.Secret may hold username and password, or token, which becomes a bearer
+// token; ca.crt is whose certificates are trusted, tls.crt and tls.key are shown
+// to the server. They win over user and password in the address, and over the
+// header Authorization.
+//
+// A [*metrics.ConfigError] names what is wrong; the server is not asked.
+func New(c metrics.Config) (*Provider, error) {
+	c.Type = "prometheus"
+	address, err := httpjson.ParseAddress(c.Type, c.Address)
 	if err != nil {
-		// The parser's message would repeat the address, and a password with it.
-		return nil, errors.New("metrics server: not a URL; allowed: http://HOST:PORT/PREFIX or https://")
+		return nil, err
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("metrics server %q: allowed: http://HOST:PORT/PREFIX or https://", u.Redacted())
+	authorization, err := authorize(c)
+	if err != nil {
+		return nil, err
 	}
-	if opts.Transport == nil {
-		opts.Transport = newTransport()
+	transport, err := transportOf(c)
+	if err != nil {
+		return nil, err
 	}
-	if opts.Clock == nil {
-		opts.Clock = clock.RealClock{}
+	known, err := httpjson.New(c, httpjson.Options{Auth: authorization}) // it knows what must not be repeated
+	if err != nil {
+		return nil, err
 	}
+	decorated := &decoratedTransport{next: transport, headers: headersOf(c, authorization), parameters: address.Query()}
 	client, err := api.NewClient(api.Config{
-		Address: address,
+		Address: address.String(),
 		Client: &http.Client{
-			Transport: &boundedTransport{next: opts.Transport, limit: maxResponse},
+			Transport: &boundedTransport{next: decorated, limit: maxResponse},
+			// What is sent is for this server, not for one that it names.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			// The context of a query ends earlier; this is for the sake of a caller without one.
 			Timeout: 2 * time.Minute,
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("metrics server %q: %w", u.Redacted(), err)
+		return nil, &metrics.ConfigError{Field: "address", Message: "not a URL that can be asked"}
 	}
-	return &Provider{api: promv1.NewAPI(client), name: u.Redacted(), clock: opts.Clock}, nil
+	return &Provider{api: promv1.NewAPI(client), name: nameOf(address), clock: c.Time(), detail: known.Detail}, nil
+}
+
+// nameOf is the server for people. Parameters may hold keys.
+func nameOf(address *url.URL) string {
+	short := *address
+	short.RawQuery, short.Fragment, short.User = "", "", nil
+	return short.String()
 }
 
 // Query evaluates q.Expr now. The answer must be a scalar or exactly one series.
@@ -111,7 +126,11 @@ func sampleOf(q metrics.Query, value model.Value) (metrics.Sample, error) {
 // from a server that gave no answer.
 func (p *Provider) classify(q metrics.Query, timeout time.Duration, err error) error {
 	if message, ok := refusal(err); ok {
-		return &metrics.QueryError{Expr: q.Expr, Message: message}
+		return &metrics.QueryError{Expr: q.Expr, Message: p.detail(message)}
+	}
+	var status *statusError
+	if errors.As(err, &status) {
+		return &metrics.UnavailableError{Provider: p.name, Err: status.sort(p.detail)}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer within %s: %w", timeout, context.DeadlineExceeded)
@@ -120,6 +139,9 @@ func (p *Provider) classify(q metrics.Query, timeout time.Duration, err error) e
 	var transport *url.Error
 	if errors.As(err, &transport) {
 		err = transport.Err
+	}
+	if told := p.detail(err.Error()); told != err.Error() {
+		err = errors.New(told)
 	}
 	return &metrics.UnavailableError{Provider: p.name, Err: err}
 }

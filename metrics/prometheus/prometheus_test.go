@@ -41,7 +41,7 @@ func provider(t *testing.T, h http.Handler, path string) *Provider {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	p, err := New(server.URL+path, Options{})
+	p, err := New(metrics.Config{Address: server.URL + path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +72,7 @@ func TestQuery(t *testing.T) {
 		"not there":        {handler: answer(404, "404 page not found"), wantErr: metrics.IsUnavailable, wantMessage: "404"},
 		"no credentials":   {handler: answer(401, ""), wantErr: metrics.IsUnavailable, wantMessage: "401"},
 		"forbidden":        {handler: answer(403, ""), wantErr: metrics.IsUnavailable, wantMessage: "403"},
+		"a redirect":       {handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, wantErr: metrics.IsUnavailable, wantMessage: "it redirects (302)"},
 		"not Prometheus":   {handler: answer(200, `<html>`), wantErr: metrics.IsUnavailable},
 		"enormous answer":  {handler: answer(200, strings.Repeat("x", maxResponse+1)), wantErr: metrics.IsQueryError, wantMessage: "larger than"},
 		"enormous failure": {handler: answer(500, strings.Repeat("x", maxResponse+1)), wantErr: metrics.IsUnavailable},
@@ -130,7 +131,7 @@ func TestUnreachable(t *testing.T) {
 	server := httptest.NewServer(nil)
 	address := strings.Replace(server.URL, "http://", "http://user:secret@", 1)
 	server.Close()
-	p, err := New(address, Options{})
+	p, err := New(metrics.Config{Address: address})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,7 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	p, err := New(server.URL, Options{})
+	p, err := New(metrics.Config{Address: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,9 +198,12 @@ func TestAddress(t *testing.T) {
 		"not a URL":    {"http://user:secret@[::1", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(tc.address, Options{})
+			_, err := New(metrics.Config{Address: tc.address})
 			if (err != nil) != tc.wantErr {
 				t.Errorf("error %v", err)
+			}
+			if err != nil && !metrics.IsConfigError(err) {
+				t.Errorf("not a ConfigError: %v", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "secret") {
 				t.Error("the message has the password")

@@ -3,10 +3,10 @@ package prometheus
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"time"
+
+	"github.com/sluice-delivery/sluice/metrics"
 )
 
 const (
@@ -16,19 +16,6 @@ const (
 	// maxDetail is how much of an error page is worth repeating.
 	maxDetail = 200
 )
-
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   128, // one server has the checks of all Canaries
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ExpectContinueTimeout: time.Second,
-	}
-}
 
 // boundedTransport limits the size of answers, and turns those statuses into
 // errors that the API's client reports without their number. 400 and 422 carry
@@ -61,7 +48,7 @@ func passed(method string, status int) bool {
 	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return method == http.MethodPost
 	}
-	return status < 400
+	return status < 300
 }
 
 // statusError is an answer with an error status.
@@ -77,6 +64,22 @@ func (e *statusError) Error() string {
 		s += ": " + e.detail
 	}
 	return s
+}
+
+// sort says what the status means. redact makes the server's words fit to be
+// repeated.
+func (e *statusError) sort(redact func(string) string) error {
+	told := &statusError{status: e.status, detail: redact(e.detail)}
+	switch {
+	case e.status == http.StatusUnauthorized || e.status == http.StatusForbidden:
+		return fmt.Errorf("%w: %w", metrics.ErrCredentials, told)
+	case e.status == http.StatusTooManyRequests:
+		return fmt.Errorf("%w: %w", metrics.ErrRateLimited, told)
+	case e.status < 400:
+		return fmt.Errorf("it redirects (%d): set the address that it redirects to", e.status)
+	default:
+		return told
+	}
 }
 
 // aboutQuery reports whether it is the query that is at fault. Any other
