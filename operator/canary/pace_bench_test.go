@@ -63,7 +63,7 @@ func slowest(b *testing.B, slow int) time.Duration {
 	hooks := &Hooks{Client: webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: guard}), Clock: clock.RealClock{}}
 	known := map[string]metrics.Provider{}
 	for _, address := range []string{good, late} {
-		if known[address], err = prometheus.New(address, prometheus.Options{}); err != nil {
+		if known[address], err = prometheus.New(metrics.Config{Type: "prometheus", Address: address}); err != nil {
 			b.Fatal(err)
 		}
 	}
