@@ -95,8 +95,8 @@ func (w *world) accept(t *testing.T) {
 
 func all() []schema.GroupVersionKind {
 	return []schema.GroupVersionKind{
-		gatewayv1.SchemeGroupVersion.WithKind("HTTPRoute"), gatewayv1beta1.SchemeGroupVersion.WithKind("HTTPRoute"),
-		gatewayv1.SchemeGroupVersion.WithKind("GRPCRoute"),
+		schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"), schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
+		schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
 	}
 }
 
@@ -190,7 +190,7 @@ func (w *world) apply(t *testing.T, r providers.Route) {
 }
 
 func TestServedVersion(t *testing.T) {
-	v1, v1beta1 := gatewayv1.SchemeGroupVersion, gatewayv1beta1.SchemeGroupVersion
+	v1, v1beta1 := schema.GroupVersion(gatewayv1.GroupVersion), schema.GroupVersion(gatewayv1beta1.GroupVersion)
 	for name, tc := range map[string]struct {
 		served []schema.GroupVersionKind
 		want   client.Object

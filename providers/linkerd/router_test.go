@@ -24,9 +24,9 @@ import (
 )
 
 var (
-	httpRoute   = gatewayv1.SchemeGroupVersion.WithKind("HTTPRoute")
-	oldRoute    = gatewayv1beta1.SchemeGroupVersion.WithKind("HTTPRoute")
-	grpcRoute   = gatewayv1.SchemeGroupVersion.WithKind("GRPCRoute")
+	httpRoute   = schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute")
+	oldRoute    = schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute")
+	grpcRoute   = schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute")
 	ownRoute    = policyVersion.WithKind("HTTPRoute")
 	profileKind = profileVersion.WithKind("ServiceProfile")
 
@@ -309,7 +309,8 @@ func TestRouteWritten(t *testing.T) {
 			}
 			var spec gatewayv1.CommonRouteSpec
 			var meta metav1.ObjectMeta
-			timeout, hosts := "", 0
+			var timeout string
+			var hosts int
 			if tc.grpc {
 				r := &gatewayv1.GRPCRoute{}
 				w.read(t, key, r)

@@ -201,9 +201,9 @@ func conflicting(t *testing.T, w World) {
 
 func mistakes(t *testing.T, w World) {
 	spec := w.Canary
-	for what, make := range w.Mistakes {
+	for what, mistake := range w.Mistakes {
 		w.Canary = spec.DeepCopy()
-		make(w.Canary)
+		mistake(w.Canary)
 		w.refused(t, what, func(err error) bool { return providers.IsInvalid(err) || providers.IsUnsupported(err) })
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +18,7 @@ func isGRPC(c *v1beta1.Canary) bool { return strings.EqualFold(c.Spec.Service.Ap
 // GRPCRoute is the Gateway API's GRPCRoute.
 func GRPCRoute() Kind {
 	return Kind{
-		GVK:  gatewayv1.SchemeGroupVersion.WithKind("GRPCRoute"),
+		GVK:  schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
 		New:  func() client.Object { return &gatewayv1.GRPCRoute{} },
 		Make: makeGRPC,
 		Read: func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus) {
@@ -88,19 +89,22 @@ func grpcMatch(m gatewayv1.HTTPRouteMatch) (out gatewayv1.GRPCRouteMatch, err er
 	if isAnyPath(m.Path) {
 		return out, nil
 	}
+	out.Method, err = grpcMethod(m.Path)
+	return out, err
+}
+
+func grpcMethod(path *gatewayv1.HTTPPathMatch) (*gatewayv1.GRPCMethodMatch, error) {
 	kind := gatewayv1.GRPCMethodMatchExact
-	service, method, both := strings.Cut(strings.Trim(*m.Path.Value, "/"), "/")
+	service, method, both := strings.Cut(strings.Trim(*path.Value, "/"), "/")
 	switch {
-	case *m.Path.Type == gatewayv1.PathMatchExact && both && service != "" && method != "" && !strings.Contains(method, "/"):
-		out.Method = &gatewayv1.GRPCMethodMatch{Type: &kind, Service: &service, Method: &method}
-	case *m.Path.Type == gatewayv1.PathMatchPathPrefix && !both:
-		out.Method = &gatewayv1.GRPCMethodMatch{Type: &kind, Service: &service}
-	case *m.Path.Type == gatewayv1.PathMatchPathPrefix && !strings.Contains(method, "/"):
-		out.Method = &gatewayv1.GRPCMethodMatch{Type: &kind, Service: &service, Method: &method}
+	case *path.Type == gatewayv1.PathMatchExact && both && service != "" && method != "" && !strings.Contains(method, "/"),
+		*path.Type == gatewayv1.PathMatchPathPrefix && both && !strings.Contains(method, "/"):
+		return &gatewayv1.GRPCMethodMatch{Type: &kind, Service: &service, Method: &method}, nil
+	case *path.Type == gatewayv1.PathMatchPathPrefix && !both:
+		return &gatewayv1.GRPCMethodMatch{Type: &kind, Service: &service}, nil
 	default:
-		return out, unsaid("match.uri", fmt.Sprintf("no path %q, but exact: /SERVICE/METHOD and prefix: /SERVICE", *m.Path.Value))
+		return nil, unsaid("match.uri", fmt.Sprintf("no path %q, but exact: /SERVICE/METHOD and prefix: /SERVICE", *path.Value))
 	}
-	return out, nil
 }
 
 func grpcFilters(filters []gatewayv1.HTTPRouteFilter) (out []gatewayv1.GRPCRouteFilter, err error) {
@@ -116,6 +120,8 @@ func grpcFilters(filters []gatewayv1.HTTPRouteFilter) (out []gatewayv1.GRPCRoute
 			return nil, unsaid("spec.service.rewrite", "no rewrites")
 		case gatewayv1.HTTPRouteFilterCORS:
 			return nil, unsaid("spec.service.corsPolicy", "no cross-origin policy")
+		case gatewayv1.HTTPRouteFilterRequestRedirect, gatewayv1.HTTPRouteFilterExternalAuth:
+			return nil, unsaid("spec.service", "no "+string(f.Type))
 		default:
 			return nil, unsaid("spec.service", "no "+string(f.Type))
 		}

@@ -34,7 +34,7 @@ type Kind struct {
 // HTTPRoute is the Gateway API's HTTPRoute.
 func HTTPRoute() Kind {
 	return Kind{
-		GVK: gatewayv1.SchemeGroupVersion.WithKind("HTTPRoute"),
+		GVK: schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
 		New: func() client.Object { return &gatewayv1.HTTPRoute{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: spec}, nil
@@ -50,7 +50,7 @@ func HTTPRoute() Kind {
 // older than 1.0.
 func HTTPRouteV1Beta1() Kind {
 	return Kind{
-		GVK: gatewayv1beta1.SchemeGroupVersion.WithKind("HTTPRoute"),
+		GVK: schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
 		New: func() client.Object { return &gatewayv1beta1.HTTPRoute{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &gatewayv1beta1.HTTPRoute{ObjectMeta: meta, Spec: spec}, nil

@@ -243,7 +243,15 @@ func intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possi
 	case b.Method != nil && *b.Method != *m.Method:
 		return m, false, nil
 	}
-	for _, h := range b.Headers {
+	if possible, err = intersectHeaders(&m, b.Headers); err != nil || !possible {
+		return m, false, err
+	}
+	possible, err = intersectParams(&m, b.QueryParams)
+	return m, possible, err
+}
+
+func intersectHeaders(m *gatewayv1.HTTPRouteMatch, with []gatewayv1.HTTPHeaderMatch) (bool, error) {
+	for _, h := range with {
 		i := slices.IndexFunc(m.Headers, func(had gatewayv1.HTTPHeaderMatch) bool {
 			return strings.EqualFold(string(had.Name), string(h.Name))
 		})
@@ -254,11 +262,15 @@ func intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possi
 		// Of two conditions on one header a proxy would see the first only.
 		joined, possible, err := narrow("headers."+string(h.Name), condition(m.Headers[i].Type, m.Headers[i].Value), condition(h.Type, h.Value))
 		if err != nil || !possible {
-			return m, false, err
+			return false, err
 		}
 		m.Headers[i] = header(string(m.Headers[i].Name), joined.regex, joined.value)
 	}
-	for _, q := range b.QueryParams {
+	return true, nil
+}
+
+func intersectParams(m *gatewayv1.HTTPRouteMatch, with []gatewayv1.HTTPQueryParamMatch) (bool, error) {
+	for _, q := range with {
 		i := slices.IndexFunc(m.QueryParams, func(had gatewayv1.HTTPQueryParamMatch) bool { return had.Name == q.Name })
 		if i < 0 {
 			m.QueryParams = append(m.QueryParams, q)
@@ -267,13 +279,13 @@ func intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possi
 		had := m.QueryParams[i]
 		joined, possible, err := narrow("queryParams."+string(q.Name), condition(had.Type, had.Value), condition(q.Type, q.Value))
 		if err != nil || !possible {
-			return m, false, err
+			return false, err
 		}
 		if joined.regex == isRegex(q.Type) && joined.value == q.Value {
 			m.QueryParams[i] = q
 		}
 	}
-	return m, true, nil
+	return true, nil
 }
 
 // text is a condition on a string.

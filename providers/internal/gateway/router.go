@@ -248,16 +248,8 @@ func (w wanted) options() []ssa.Option { return []ssa.Option{ssa.ProtoJSON, ssa.
 // plan returns the route that expresses what is asked for.
 func (r *Router) plan(ctx context.Context, route providers.Route, has present) (wanted, error) {
 	c := route.Canary
-	if err := route.Traffic.Validate(); err != nil {
+	if err := r.check(route, has); err != nil {
 		return wanted{}, err
-	}
-	if err := r.mesh.Can.Check(r.mesh.Name, c); err != nil {
-		return wanted{}, err
-	}
-	if r.mesh.Check != nil {
-		if err := r.mesh.Check(*has.kind, route); err != nil {
-			return wanted{}, err
-		}
 	}
 	m, err := r.metadata(*has.kind, c)
 	if err != nil {
@@ -270,24 +262,12 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if owner == ownership.Ours {
 		ownership.Mark(&m, c)
 	}
-	spec := gatewayv1.HTTPRouteSpec{}
 	if before != nil {
 		m.Annotations[originalAnnotation] = before.encoded
-		spec.ParentRefs, spec.Hostnames = before.spec.ParentRefs, before.spec.Hostnames
 	}
-	if spec.ParentRefs, err = r.mesh.Parents(c, spec.ParentRefs); err != nil {
+	spec, err := r.spec(route, *has.kind, before)
+	if err != nil {
 		return wanted{}, err
-	}
-	if r.mesh.Hostnames && len(c.Spec.Service.Hosts) > 0 {
-		spec.Hostnames = stringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
-	}
-	if spec.Rules, err = rulesOf(c, route.Traffic, before); err != nil {
-		return wanted{}, err
-	}
-	if r.mesh.Untimed != nil && r.mesh.Untimed(*has.kind) {
-		for i := range spec.Rules {
-			spec.Rules[i].Timeouts = nil
-		}
 	}
 	object, err := has.kind.Make(m, spec)
 	if err != nil {
@@ -298,6 +278,40 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 		key += " " + before.encoded
 	}
 	return wanted{object: object, parents: spec.ParentRefs, key: key}, nil
+}
+
+// check refuses what is asked of a mesh that can't do it.
+func (r *Router) check(route providers.Route, has present) error {
+	if err := route.Traffic.Validate(); err != nil {
+		return err
+	}
+	if err := r.mesh.Can.Check(r.mesh.Name, route.Canary); err != nil || r.mesh.Check == nil {
+		return err
+	}
+	return r.mesh.Check(*has.kind, route)
+}
+
+// spec is that of the route; before is what a user had there, or nil.
+func (r *Router) spec(route providers.Route, kind Kind, before *original) (spec gatewayv1.HTTPRouteSpec, err error) {
+	c := route.Canary
+	if before != nil {
+		spec.ParentRefs, spec.Hostnames = before.spec.ParentRefs, before.spec.Hostnames
+	}
+	if spec.ParentRefs, err = r.mesh.Parents(c, spec.ParentRefs); err != nil {
+		return spec, err
+	}
+	if r.mesh.Hostnames && len(c.Spec.Service.Hosts) > 0 {
+		spec.Hostnames = stringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
+	}
+	if spec.Rules, err = rulesOf(c, route.Traffic, before); err != nil {
+		return spec, err
+	}
+	if r.mesh.Untimed != nil && r.mesh.Untimed(kind) {
+		for i := range spec.Rules {
+			spec.Rules[i].Timeouts = nil
+		}
+	}
+	return spec, nil
 }
 
 // claim says whose the live object is, and what it was when it is a user's.
