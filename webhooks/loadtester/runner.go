@@ -144,7 +144,7 @@ func (r *Runner) Run(ctx context.Context, canary Canary, c Command) (string, err
 	defer r.running.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(r.ctx, func() { cancel(ErrStopping) })()
+	defer context.AfterFunc(r.ctx, func() { cancel(ErrStopping) })() //nolint:contextcheck // it ends with its caller or the Runner
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
