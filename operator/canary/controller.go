@@ -252,7 +252,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.apply(ctx, world, decision.Desired); err != nil {
 		if wait := providers.WaitOf(err); wait != nil {
 			log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
-			return ctrl.Result{RequeueAfter: wait.After}, nil
+			return ctrl.Result{RequeueAfter: wait.After}, nil //nolint:nilerr // nothing is wrong
 		}
 		r.memory.trouble(c, err)
 		return ctrl.Result{}, err

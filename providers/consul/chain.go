@@ -14,12 +14,12 @@ func chainHas(chain *api.CompiledDiscoveryChain, n names, p plan) (lacks string,
 		return "it is empty", nil
 	}
 	for _, e := range p.wanted {
-		switch {
-		case e.kind == api.ServiceSplitter:
+		switch e.kind {
+		case api.ServiceSplitter:
 			if lacks, err = chainSplits(chain, n, e); lacks != "" || err != nil {
 				return lacks, err
 			}
-		case e.kind == api.ServiceRouter:
+		case api.ServiceRouter:
 			if lacks, err = chainRoutes(start, e); lacks != "" || err != nil {
 				return lacks, err
 			}

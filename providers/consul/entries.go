@@ -162,20 +162,20 @@ func prune(v any) any {
 			return nil
 		}
 		return out
-	case string:
-		if v == "" {
+	default:
+		if isZero(v) {
 			return nil
 		}
-	case json.Number:
-		if f, err := v.Float64(); err == nil && f == 0 {
-			return nil
-		}
-	case bool:
-		if !v {
-			return nil
-		}
+		return v
 	}
-	return v
+}
+
+func isZero(v any) bool {
+	if number, ok := v.(json.Number); ok {
+		f, err := number.Float64()
+		return err == nil && f == 0
+	}
+	return v == nil || v == "" || v == false
 }
 
 // same tells whether two entries say the same.
@@ -227,7 +227,7 @@ func (e entry) isOurs(c *v1beta1.Canary) bool {
 
 // foreign is a *providers.ConflictError for an entry that we must not write.
 func (e entry) foreign(c *v1beta1.Canary, scope scope) error {
-	owner := ""
+	var owner string
 	switch of := e.meta[canaryMeta]; {
 	case e.index == 0 || of == canaryName(c):
 		return nil

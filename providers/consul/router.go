@@ -201,7 +201,7 @@ func (r *Router) shown(ctx context.Context, c *v1beta1.Canary, n names, p plan, 
 		return false, err
 	}
 	if lacks != "" {
-		r.later(c, chainRetry)
+		r.later(c, chainRetry) //nolint:contextcheck // that is after the end of this call
 		return false, nil
 	}
 	r.remember(c, func(k *known) { k.confirmed = state })
@@ -453,9 +453,9 @@ func (r *Router) replaced(ctx context.Context, c *v1beta1.Canary, n names, have 
 
 // Start implements providers.Watcher.
 func (r *Router) Start(ctx context.Context) error {
-	if r.broken != nil { // Observe says so
+	if r.broken != nil {
 		<-ctx.Done()
-		return nil
+		return nil //nolint:nilerr // Observe says so, for those whom it is about
 	}
 	r.mu.Lock()
 	r.ctx = ctx

@@ -131,45 +131,13 @@ func (b *builder) leadsToUs(d *api.ServiceRouteDestination) bool {
 // expand returns the routes by which the requests of a template are shared out.
 func (b *builder) expand(t template) ([]api.ServiceRoute, error) {
 	var out []api.ServiceRoute
-	k, tr := b.cookies, b.traffic
-	add := func(match *api.ServiceRouteHTTPMatch, to, mark string) error {
-		m, possible, err := both(match, t.match)
+	for _, e := range b.exceptions() {
+		match, possible, err := both(e.match, t.match)
 		if err != nil {
-			return invalid("spec.analysis.match", "", "together with what the route itself matches: "+err.Error())
+			return nil, invalid("spec.analysis.match", "", "together with what the route itself matches: "+err.Error())
 		}
 		if possible {
-			out = append(out, b.route(m, t.destination, to, mark))
-		}
-		return nil
-	}
-	switch {
-	case tr.Matched && tr.Canary > 0:
-		to := b.names.split
-		if tr.Canary == 100 {
-			to = b.names.canary
-		}
-		for _, match := range b.matched {
-			if err := add(match, to, ""); err != nil {
-				return nil, err
-			}
-		}
-	case k.Sessions.Canary == "" && k.Sessions.Ended != "":
-		if err := add(cookie(k.IsEnded()), b.names.apex, k.Drop()); err != nil {
-			return nil, err
-		}
-	// At 0 nobody goes to the canary, whatever his cookie says: its pods may be gone.
-	case k.Sessions.Canary != "" && tr.Canary > 0:
-		if err := add(cookie(k.IsCanary()), b.names.canary, ""); err != nil {
-			return nil, err
-		}
-		if tr.Primary == 0 {
-			break
-		}
-		if err := add(cookie(k.IsPrimary()), b.names.primary, ""); err != nil {
-			return nil, err
-		}
-		if err := add(cookie(k.WasPrimary()), b.names.split, ""); err != nil {
-			return nil, err
+			out = append(out, b.route(match, t.destination, e.to, e.mark))
 		}
 	}
 	if !t.implied {
@@ -181,6 +149,39 @@ func (b *builder) expand(t template) ([]api.ServiceRoute, error) {
 		}
 	}
 	return out, nil
+}
+
+// exception are requests that are not led to the splitter of the service as all others
+// are; mark is a cookie for their answers, if any.
+type exception struct {
+	match    *api.ServiceRouteHTTPMatch
+	to, mark string
+}
+
+// exceptions are in the order in which requests are compared with them.
+func (b *builder) exceptions() (out []exception) {
+	k, tr := b.cookies, b.traffic
+	switch {
+	case tr.Matched && tr.Canary > 0:
+		to := b.names.split
+		if tr.Canary == 100 {
+			to = b.names.canary
+		}
+		for _, match := range b.matched {
+			out = append(out, exception{match: match, to: to})
+		}
+	case k.Sessions.Canary == "" && k.Sessions.Ended != "":
+		out = append(out, exception{match: cookie(k.IsEnded()), to: b.names.apex, mark: k.Drop()})
+	// At 0 nobody goes to the canary, whatever his cookie says: its pods may be gone.
+	case k.Sessions.Canary != "" && tr.Canary > 0:
+		out = append(out, exception{match: cookie(k.IsCanary()), to: b.names.canary})
+		if tr.Primary > 0 {
+			out = append(out,
+				exception{match: cookie(k.IsPrimary()), to: b.names.primary},
+				exception{match: cookie(k.WasPrimary()), to: b.names.split})
+		}
+	}
+	return out
 }
 
 func (b *builder) route(match *api.ServiceRouteHTTPMatch, base *api.ServiceRouteDestination, to, mark string) api.ServiceRoute {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -206,16 +205,6 @@ func (c *consulTest) entry(t *testing.T, kind, name string) map[string]any {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// has tells whether there is a config entry.
-func (c *consulTest) has(t *testing.T, kind, name string) bool {
-	t.Helper()
-	err := c.Call(t.Context(), http.MethodGet, "/v1/config/"+kind+"/"+name, nil, nil)
-	if err != nil && !strings.Contains(err.Error(), "404") {
-		t.Fatal(err)
-	}
-	return err == nil
 }
 
 // put writes a config entry as somebody else does.
