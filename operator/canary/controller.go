@@ -127,7 +127,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&appsv1.Deployment{}, r.workloadEvents()).
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.byName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
-		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).
+		Watches(&discoveryv1.EndpointSlice{}, r.endpointEvents()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
 	if r.Coverage != nil {
 		selectors, err := newCoverageSource(r, mgr)
@@ -230,8 +230,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	c = c.DeepCopy() // the cache hands out its own objects
 	if r.memory.stale(c) {
-		// Our own last write is not in the cache yet; its arrival is an event.
-		return ctrl.Result{}, nil
+		return next(true, 0), nil // our own last write is not in the cache yet
 	}
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
@@ -243,9 +242,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	actionsErr := r.observeActions(ctx, world)
 	decision := rollout.Decide(world.Observation)
 	world.recordConfigs(&decision)
-	if err := r.writeStatus(ctx, c, decision); err != nil {
+	wrote, err := r.writeStatus(ctx, c, decision)
+	if err != nil {
 		if errors.Is(err, errConflict) {
-			return ctrl.Result{}, nil // the newer object is on its way
+			return next(true, 0), nil // the newer object is on its way
 		}
 		return ctrl.Result{}, err
 	}
@@ -269,7 +269,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr
 	}
-	return ctrl.Result{RequeueAfter: decision.RequeueAfter}, nil
+	return next(wrote, decision.RequeueAfter), nil
 }
 
 // forget drops what is remembered of a Canary that is gone.

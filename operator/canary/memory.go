@@ -23,7 +23,6 @@ type remembered struct {
 	uid     types.UID
 	writing bool   // a write of ours to the Canary is under way
 	written string // resource version of the last one
-	missed  bool   // a turn ended because the cache did not have that write yet
 	trouble string // why the last apply failed
 
 	revision revision
@@ -93,8 +92,7 @@ func (m *memory) stale(c *v1beta1.Canary) bool {
 		return false
 	}
 	order, err := resourceversion.CompareResourceVersion(c.ResourceVersion, entry.written)
-	entry.missed = err == nil && order < 0
-	return entry.missed
+	return err == nil && order < 0
 }
 
 // write notes that a write of ours to the Canary begins or, without a new
@@ -106,13 +104,13 @@ func (m *memory) write(c *v1beta1.Canary, underWay bool) {
 	entry.writing = underWay
 }
 
-// echo tells whether this is the Canary as we wrote it last, which may be known
-// before the write is answered, and no turn was missed while it was on its way.
+// echo tells whether this may be the Canary as we wrote it last. It may be
+// known before the write is answered.
 func (m *memory) echo(c *v1beta1.Canary) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.byID[client.ObjectKeyFromObject(c)]
-	return entry != nil && entry.uid == c.UID && !entry.missed && (entry.writing || entry.written == c.ResourceVersion)
+	return entry != nil && entry.uid == c.UID && (entry.writing || entry.written == c.ResourceVersion)
 }
 
 // trouble notes why an apply failed, nil for one that did not, and returns

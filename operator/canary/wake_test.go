@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,14 +22,13 @@ import (
 type queue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-	now, later int
-	waits      []time.Duration
+	now   int
+	waits []time.Duration
 }
 
 func (q *queue) Add(reconcile.Request) { q.now++ }
 
 func (q *queue) AddAfter(_ reconcile.Request, wait time.Duration) {
-	q.later++
 	q.waits = append(q.waits, wait)
 }
 
@@ -42,24 +42,19 @@ func TestCanaryEvents(t *testing.T) {
 		m.wrote(c)
 	}
 	for name, tc := range map[string]struct {
-		change            func(c *v1beta1.Canary)
-		remember          func(m *memory)
-		wantAtOnce, later bool
+		change     func(c *v1beta1.Canary)
+		remember   func(m *memory)
+		wantAtOnce bool
 	}{
 		"status by somebody else": {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, wantAtOnce: true},
-		"status by us":            {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, remember: ours, later: true},
+		"status by us":            {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, remember: ours},
 		"status by us, not answered yet": {
 			change:   func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
-			remember: func(m *memory) { m.write(before(), true) }, later: true,
+			remember: func(m *memory) { m.write(before(), true) },
 		},
 		"status by somebody else after a failed write": {
 			change:     func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
 			remember:   func(m *memory) { m.write(before(), true); m.write(before(), false) },
-			wantAtOnce: true,
-		},
-		"status by us, and a turn was missed meanwhile": {
-			change:     func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
-			remember:   func(m *memory) { ours(m); m.stale(before()) },
 			wantAtOnce: true,
 		},
 		"status by us of another object of this name": {
@@ -85,8 +80,8 @@ func TestCanaryEvents(t *testing.T) {
 				q.now++ // the handler of all other events adds it
 			}
 			r.statusEvents().Update(t.Context(), e, q)
-			if atOnce, later := q.now == 1, q.later == 1; atOnce != tc.wantAtOnce || later != tc.later || q.now+q.later != 1 {
-				t.Errorf("at once %d, later %d", q.now, q.later)
+			if atOnce := q.now == 1; atOnce != tc.wantAtOnce || q.now > 1 || len(q.waits) > 0 {
+				t.Errorf("at once %d, later %d", q.now, len(q.waits))
 			}
 		})
 	}
@@ -173,4 +168,53 @@ func TestWorkloadEvents(t *testing.T) {
 			t.Errorf("matters %t, waits %v", matters, wait)
 		}
 	})
+}
+
+func TestEndpointEvents(t *testing.T) {
+	slice := func(ready int) *discoveryv1.EndpointSlice {
+		s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "test", Name: "podinfo-canary-x", Labels: map[string]string{discoveryv1.LabelServiceName: "podinfo-canary"},
+		}}
+		for range ready {
+			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{})
+		}
+		return s
+	}
+	for name, tc := range map[string]struct {
+		before, after int
+		want          []time.Duration
+	}{
+		"one more":     {before: 1, after: 2, want: []time.Duration{readyDelay}},
+		"one less":     {before: 2, after: 1, want: []time.Duration{readyDelay}},
+		"none is left": {before: 2, after: 0, want: []time.Duration{0}},
+		"as many":      {before: 2, after: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, newCanary("podinfo").Canary)
+			q := &queue{}
+			s.reconciler.endpointEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: slice(tc.before), ObjectNew: slice(tc.after)}, q)
+			if diff := cmp.Diff(tc.want, q.waits); diff != "" {
+				t.Errorf("waits (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNext(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wrote       bool
+		after, want time.Duration
+	}{
+		"nothing to wait for":       {},
+		"a wait":                    {after: time.Minute, want: time.Minute},
+		"written":                   {wrote: true, want: echoDelay},
+		"written, and a wait":       {wrote: true, after: time.Minute, want: echoDelay},
+		"written, and a short wait": {wrote: true, after: time.Millisecond, want: time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := next(tc.wrote, tc.after).RequeueAfter; got != tc.want {
+				t.Errorf("again after %s", got)
+			}
+		})
+	}
 }
