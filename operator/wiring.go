@@ -88,7 +88,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
+	deps := factory.Deps{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier}
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),
 		Live:      mgr.GetAPIReader(),

@@ -30,7 +30,7 @@ func (i intent) options() []ssa.Option {
 // depends on, with whose the live object is and what the user has.
 func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 	c := route.Canary
-	key := fmt.Sprintf("%s %d %#v %t %q", c.UID, c.Generation, route.Traffic, len(i.object.GetOwnerReferences()) > 0, have.key())
+	key := fmt.Sprintf("%s %d %#v %t %q", c.UID, c.Generation, route.Traffic, owned(i.object), have.key())
 	return append(i.options(), ssa.Keyed(key))
 }
 
@@ -39,7 +39,7 @@ func intentsOf(route providers.Route, have belongings) ([]intent, error) {
 	_, primary, canary := route.Canary.ServiceNames()
 	var intents []intent
 	for _, host := range []string{primary, canary} {
-		rule, err := destinationRule(route.Canary, host, have.policy)
+		rule, err := destinationRule(route.Canary, host, have.rule)
 		if err != nil {
 			return nil, err
 		}

@@ -17,7 +17,6 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -28,15 +27,31 @@ import (
 // Router is the providers.Router for Istio.
 type Router struct {
 	client  client.Client
+	live    client.Reader
 	applier *ssa.Applier
+	remote  bool
 }
 
 var _ providers.Router = (*Router)(nil)
 
-// New returns a router that reads through c, an informer cache, and writes by
-// a. The scheme of c needs networking.istio.io/v1.
-func New(c client.Client, a *ssa.Applier) *Router {
-	return &Router{client: c, applier: a}
+// Config is what a router works with. All of it is for the cluster that has the
+// objects of the mesh.
+type Config struct {
+	// Client reads from informer caches. Its scheme needs networking.istio.io/v1.
+	Client client.Client
+	// Live reads from the API server, once for each object of a user's that is taken over.
+	Live client.Reader
+	// Applier writes.
+	Applier *ssa.Applier
+	// Remote says that the Canaries are in another cluster. An owner that is not in
+	// an object's own cluster would have it collected as garbage, so what the router
+	// makes is marked by an annotation then and removed by Release alone.
+	Remote bool
+}
+
+// New returns a router.
+func New(c Config) *Router {
+	return &Router{client: c.Client, live: c.Live, applier: c.Applier, remote: c.Remote}
 }
 
 // Capabilities implements providers.Router.
@@ -124,18 +139,16 @@ func (r *Router) claim(ctx context.Context, object client.Object, canary *v1beta
 		return err
 	}
 	if !found {
-		own(object, canary)
+		r.own(object, canary)
 		return nil
 	}
 	switch ownershipOf(live, canary) {
 	case ours:
-		own(object, canary)
+		r.own(object, canary)
 	case users:
 	case others:
-		owner := metav1.GetControllerOf(live)
 		return &providers.ConflictError{
-			Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName(),
-			Owner: owner.Kind + " " + owner.Name,
+			Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName(), Owner: ownerOf(live),
 		}
 	}
 	return nil

@@ -16,8 +16,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/istio"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
@@ -47,7 +45,7 @@ func testSidecar(t *testing.T, e *environment) {
 		service = "/app cookie~.*theme.* "
 		set     = " timeout 5s retries 3"
 	)
-	router := istio.New(e.cached, ssa.New(e.cached))
+	router := e.istio(e.cached)
 	for _, tc := range []struct {
 		name    string
 		traffic providers.Traffic
