@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/sluice-delivery/sluice/webhooks/loadtester/builtin"
 )
@@ -148,6 +152,49 @@ func TestLoad(t *testing.T) {
 	stop()
 	if !strings.Contains(log.String(), `"outcome":"canceled"`) {
 		t.Errorf("the load did not end with the load tester:\n%s", log.String())
+	}
+}
+
+// healthServer remembers the services that it was asked about.
+type healthServer struct {
+	grpc_health_v1.UnimplementedHealthServer
+	asked chan string
+}
+
+func (s *healthServer) Check(_ context.Context, r *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	s.asked <- r.GetService()
+	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
+}
+
+// ghz makes messages from templates, which can read the environment: a hook must not have it sent elsewhere.
+func TestEnvironmentStays(t *testing.T) {
+	t.Setenv("LOADTESTER_SECRET", "swordfish")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &healthServer{asked: make(chan string, 1)}
+	server := grpc.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, app)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener)
+	}()
+	defer func() {
+		server.Stop()
+		<-done
+	}()
+	url, _, _ := start(t)
+	const quote = "`" // which a template takes, too
+	message := `{\"service\":\"<{{ env ` + quote + "LOADTESTER_SECRET" + quote + ` }}>\"}`
+	code, text := call(t, http.MethodPost, url+"/", fmt.Sprintf(`{"name":"podinfo","namespace":"test","metadata":{"wait":"true",
+		"cmd":"ghz --insecure -n 1 -c 1 -d '%s' %s"}}`, message, listener.Addr()))
+	if code != http.StatusOK {
+		t.Fatalf("got %d %q", code, text)
+	}
+	if got := <-app.asked; got != "<>" {
+		t.Errorf("it sent %q", got)
 	}
 }
 
