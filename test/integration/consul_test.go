@@ -391,7 +391,7 @@ func (c *consulTest) testIntentions(t *testing.T) {
 				return fmt.Errorf("it is %+v, %w", state, err)
 			}
 			for _, half := range halves {
-				if d := cmp.Diff(want, c.entry(t, "service-intentions", half)["Sources"]); d != "" {
+				if d := cmp.Diff(want, c.entry(t, "service-intentions", half)["Sources"]); d != "" { //nolint:contextcheck // reads by the context of the test
 					return fmt.Errorf("%s: %s", half, d)
 				}
 			}
