@@ -154,6 +154,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "autoscaling", Resource: "horizontalpodautoscalers"}, "get list watch create patch delete", true},
 		{right{Group: "keda.sh", Resource: "scaledobjects"}, "get list watch create patch delete", true},
 		{right{Group: "events.k8s.io", Resource: "events"}, "create patch", true},
+		{right{Group: "flagger.app", Resource: "metrictemplates"}, "get list watch", true},
+		{right{Group: "flagger.app", Resource: "metrictemplates", Subresource: "status"}, "update", true},
 		{right{Group: "policy", Resource: "poddisruptionbudgets"}, "get list watch", true},
 		{right{Group: "security.istio.io", Resource: "authorizationpolicies"}, "get list watch", true},
 
