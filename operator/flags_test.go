@@ -67,7 +67,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{}, alertOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
