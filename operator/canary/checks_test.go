@@ -90,8 +90,8 @@ func newTestChecker(provider metrics.Provider, change ...func(*CheckerConfig)) *
 // servers are metrics servers by their addresses. They have no templates.
 type servers func(address string) (metrics.Provider, error)
 
-func (s servers) Server(_ context.Context, c *v1beta1.Canary) (metrics.Provider, error) {
-	return s(s.Place(nil, c, v1beta1.CanaryMetric{})) //nolint:staticcheck // it needs none
+func (s servers) Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error) {
+	return s(s.Place(ctx, c, v1beta1.CanaryMetric{}))
 }
 
 func (s servers) Template(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {

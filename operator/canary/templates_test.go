@@ -20,7 +20,7 @@ import (
 
 // withSources gives the scene the real sources, over its own provider.
 func (s *scene) withSources() *sources.Sources {
-	real := &sources.Sources{
+	answers := &sources.Sources{
 		Reader:  s.reconciler.Client,
 		Secrets: secrets.New(s.reconciler.Client, s.reconciler.Live),
 		New: func(c metrics.Config) (metrics.Provider, error) {
@@ -31,8 +31,8 @@ func (s *scene) withSources() *sources.Sources {
 		},
 		Operator: sources.Operator{Address: "http://default:9090"},
 	}
-	s.reconciler.Checker.Sources = real
-	return real
+	s.reconciler.Checker.Sources = answers
+	return answers
 }
 
 func newMetricTemplate(query, address string) *v1beta1.MetricTemplate {
