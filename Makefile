@@ -19,21 +19,27 @@ PKGS ?= ./...
 # grow too large for client-side kubectl apply.
 CRD_OPTIONS := crd:allowDangerousTypes=true,maxDescLen=200
 CRD_DIR     := charts/sluice/crds
-CHART       := charts/sluice
+CHARTS      := charts/sluice charts/loadtester
 
-# Modules of the tools folder with code of our own.
-OWN_MODULES := $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
+# The load tester is a module of its own: what hey and ghz need is nothing to the operator.
+LOADTESTER := webhooks/loadtester
+# Modules with code of our own, beside this one.
+OWN_MODULES := $(LOADTESTER) $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
 
 .PHONY: help
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build the operator to bin/sluice
+build: build-loadtester ## Build the operator to bin/sluice, and bin/sluice-loadtester
 	@$(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./operator
 
+.PHONY: build-loadtester
+build-loadtester:
+	@cd $(LOADTESTER) && $(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o "$(CURDIR)/bin/sluice-loadtester" ./cmd
+
 .PHONY: servers
-servers: ## Build the real servers for tests and demo to bin/ (first time about 25 minutes, later seconds)
+servers: ## Build the real servers for tests and demo to bin/ (first time about 30 minutes, later seconds)
 	@test/tools/build servers
 
 .PHONY: tools
@@ -45,11 +51,11 @@ clean: ## Remove bin/
 	rm -rf bin
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs and the chart's table of values
+generate: ## Generate deepcopy code, CRDs and the charts' tables of values
 	@test/tools/build controller-gen
 	@bin/controller-gen object paths=./api/...
 	@bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir=$(CRD_DIR)
-	@test/tools/chart-docs $(CHART)
+	@for chart in $(CHARTS); do test/tools/chart-docs $$chart; done
 
 .PHONY: verify
 verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
@@ -63,27 +69,31 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir="$$new/crds"; \
 	diff -ru $(CRD_DIR) "$$new/crds" \
 	|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }
-	@test/tools/chart-docs -check $(CHART)
-	@$(GO) mod tidy -diff || { echo 'verify: go.mod or go.sum is not tidy; run go mod tidy' >&2; exit 1; }
+	@for chart in $(CHARTS); do test/tools/chart-docs -check $$chart; done
+	@for module in . $(LOADTESTER); do \
+		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \
+	done
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { printf 'verify: run gofmt -w on\n%s\n' "$$unformatted" >&2; exit 1; }
 
 .PHONY: lint
-lint: ## Lint the Go code and the chart
+lint: ## Lint the Go code and the charts
 	@test/tools/build golangci-lint helm
 	@for module in . $(OWN_MODULES); do \
 		echo "lint $$module"; (cd "$$module" && "$(CURDIR)/bin/golangci-lint" run --config "$(CURDIR)/.golangci.yml" ./...); \
 	done
-	@bin/helm lint --strict $(CHART)
+	@bin/helm lint --strict $(CHARTS)
 
 .PHONY: test
 test: servers build ## Run all tests: unit, integration and end to end
 	@$(GO) test $(TEST_FLAGS) $(PKGS)
+	@if [ '$(PKGS)' = ./... ]; then cd $(LOADTESTER) && $(GO) test $(TEST_FLAGS) ./...; fi
 
 # A package needs servers when it is under test/ or its tests import something from there, or envtest.
 .PHONY: test-unit
 test-unit: ## Run only the tests that need no server (seconds)
 	@$(GO) list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 	| grep -vE '/sluice/test|/envtest' | cut -d' ' -f1 | xargs $(GO) test
+	@cd $(LOADTESTER) && $(GO) test ./...
 
 .PHONY: demo
 demo: build servers ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)

@@ -57,6 +57,8 @@ func TestOnCluster(t *testing.T) {
 	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
 	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
+	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
+	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
 	t.Run("GitOps", func(t *testing.T) { testGitOps(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })

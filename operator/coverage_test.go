@@ -104,7 +104,7 @@ func operate(t *testing.T, c *cluster.Cluster, args ...string) *fuse {
 	writes := &fuse{how: undisturbed}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- start(ctx, c.Config(), o, wiring{newClient: writes.client(cancel), registry: prometheus.NewRegistry(), oneOfMany: true})
+		ended <- start(ctx, c.Config(), o, wiring{wrap: writes.client(cancel), registry: prometheus.NewRegistry(), oneOfMany: true})
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -183,7 +183,7 @@ func (x *trial) operate(ctx context.Context) error {
 		life, end := context.WithCancel(ctx)
 		o, err := parseFlags([]string{"-namespace", x.namespace, "-port", "0", "-threadiness", "1"}, io.Discard)
 		if err == nil {
-			err = start(life, x.lab.config, o, wiring{newClient: x.fuse.client(end), registry: prometheus.NewRegistry(), oneOfMany: true})
+			err = start(life, x.lab.config, o, wiring{wrap: x.fuse.client(end), registry: prometheus.NewRegistry(), oneOfMany: true})
 		}
 		end()
 		if err != nil {
@@ -355,12 +355,8 @@ func (f *fuse) next(what string) bool {
 
 // client gives an operator a client that ends it when the fuse blows: from
 // then on it reaches nothing.
-func (f *fuse) client(end func()) client.NewClientFunc {
-	return func(config *rest.Config, o client.Options) (client.Client, error) {
-		direct, err := client.NewWithWatch(config, o)
-		if err != nil {
-			return nil, err
-		}
+func (f *fuse) client(end func()) func(client.WithWatch) client.Client {
+	return func(direct client.WithWatch) client.Client {
 		var mu sync.Mutex
 		dead := false
 		call := func(what string, send func() error) error {
@@ -382,7 +378,7 @@ func (f *fuse) client(end func()) client.NewClientFunc {
 			}
 			return errors.Join(err, errDisturbed)
 		}
-		return interceptor.NewClient(direct, intercept(call)), nil
+		return interceptor.NewClient(direct, intercept(call))
 	}
 }
 

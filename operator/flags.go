@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/factory"
 )
 
 // options are what the command line says. Flags that mean what one of
@@ -32,6 +33,7 @@ type options struct {
 	hookHosts           []string
 	hookAddresses       []string
 	alerts              alertOptions
+	consul              factory.Consul
 	objects             workload.Options
 }
 
@@ -60,6 +62,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.Var((*list)(&o.hookHosts), "hooks-allowed-hosts", "hosts, comma separated, that hooks may call, such as tester.test or *.hooks.example.com; all without it")
 	f.Var((*list)(&o.hookAddresses), "hooks-allowed-addresses", "addresses or CIDRs, comma separated, that hooks may call although they are link-local, loopback or of cloud metadata")
 	o.alerts.register(f)
+	consulFlags(f, &o.consul)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/factory"
 )
 
 func TestParseFlags(t *testing.T) {
@@ -42,6 +43,17 @@ func TestParseFlags(t *testing.T) {
 		"bounds are allowed": {
 			args: []string{"-port=65535", "-threadiness=1", "-checks-concurrency=1"},
 			want: func(o *options) { o.port, o.workers, o.checksConcurrency = 65535, 1, 1 },
+		},
+		"Consul": {
+			args: []string{
+				"-consul-address=https://c:8501", "-consul-datacenter=d", "-consul-partition=p", "-consul-namespace=n",
+				"-consul-token-file=t", "-consul-ca-file=ca", "-consul-cert-file=cert", "-consul-key-file=key",
+			},
+			want: func(o *options) {
+				o.consul = factory.Consul{
+					Address: "https://c:8501", Datacenter: "d", Partition: "p", Namespace: "n", TokenFile: "t", CAFile: "ca", CertFile: "cert", KeyFile: "key",
+				}
+			},
 		},
 		"no server": {args: []string{"-port=0"}, want: func(o *options) { o.port = 0 }},
 		"the rest": {

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -37,8 +36,9 @@ import (
 
 // wiring is what a test replaces; the zero value is what runs in production.
 type wiring struct {
-	// newClient makes the client that all writes go through.
-	newClient client.NewClientFunc
+	// wrap gives the client that all reads and writes go through, from the one
+	// that production uses.
+	wrap func(client.WithWatch) client.Client
 	// registry is where the operator's telemetry goes.
 	registry prometheus.Registerer
 	// oneOfMany allows several operators in one process, which production has
@@ -46,10 +46,19 @@ type wiring struct {
 	oneOfMany bool
 }
 
+// newClient implements client.NewClientFunc.
+func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client, error) {
+	c, err := newClient(config, o)
+	if err != nil || w.wrap == nil {
+		return c, err
+	}
+	return w.wrap(c), nil
+}
+
 // newManager wires the operator. The manager is ready to be started.
 func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme, istionetworking.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme, factory.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("scheme: %w", err)
 		}
@@ -91,12 +100,13 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier}
+	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier, Clock: clock.RealClock{}, Consul: o.consul}
+	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),
 		Live:      mgr.GetAPIReader(),
 		Applier:   applier,
-		Router:    memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
+		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, checker, name, deps) }),
 		Checker:   checker,
 		Hooks:     hooks,
 		Recorder:  recorder,
@@ -110,8 +120,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if o.configTracking {
 		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})
 	}
-	meshKinds := []client.Object{&istionetworking.VirtualService{}, &istionetworking.DestinationRule{}}
-	if err := reconciler.SetUp(ctx, mgr, o.workers, meshKinds); err != nil {
+	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
 		return nil, err
 	}
 	return mgr, nil
@@ -128,7 +137,21 @@ func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*canar
 	if err := mgr.Add(events); err != nil {
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
-	return &canary.Hooks{Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+	return &canary.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+}
+
+// newRouter makes a router. One that watches its mesh by itself begins to.
+func newRouter(mgr ctrl.Manager, checker *canary.Checker, name string, deps factory.Deps) (providers.Router, error) {
+	router, err := factory.New(name, deps)
+	if err != nil {
+		return nil, err
+	}
+	if watcher, ok := router.(providers.Watcher); ok {
+		if err := checker.Follow(mgr, watcher); err != nil {
+			return nil, fmt.Errorf("watch of the mesh %s: %w", name, err)
+		}
+	}
+	return router, nil
 }
 
 // newCoverage is nil where what selects pods by label is not looked at.
@@ -158,6 +181,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		// What has no Go type here is read from the cache too.
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:  w.newClient,
+		NewCache:   newCache,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics: metricsserver.Options{
 			BindAddress:   address,

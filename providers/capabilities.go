@@ -24,10 +24,16 @@ type Capabilities struct {
 // needs what c does not have. router is the name to put into it.
 func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 	a := canary.GetAnalysis()
+	weights := "spec.analysis.stepWeight"
+	if len(a.StepWeights) > 0 {
+		weights = "spec.analysis.stepWeights"
+	}
+	weighted := a.Strategy() == v1beta1.StrategyWeighted && len(a.Steps()) > 0 && !canary.Spec.SkipAnalysis
 	for _, need := range []struct {
 		needed, had bool
 		field, why  string
 	}{
+		{weighted, c.Weighted, weights, "it cannot share out requests; set spec.analysis.iterations"},
 		{len(a.Match) > 0, c.HeaderMatch, "spec.analysis.match", "it cannot route by headers"},
 		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
 		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},

@@ -38,10 +38,36 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestCheckWeights(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spec      v1beta1.CanarySpec
+		wantField string
+	}{
+		"one weight":     {v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{StepWeight: 10}}, "spec.analysis.stepWeight "},
+		"several":        {v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{StepWeights: []int32{10}}}, "spec.analysis.stepWeights "},
+		"the old name":   {v1beta1.CanarySpec{CanaryAnalysis: &v1beta1.CanaryAnalysis{StepWeight: 10}}, "spec.analysis.stepWeight "},
+		"iterations too": {spec: v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{StepWeight: 10, Iterations: 1}}},
+		"not analysed":   {spec: v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{StepWeight: 10}, SkipAnalysis: true}},
+		"no analysis":    {spec: v1beta1.CanarySpec{SkipAnalysis: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &v1beta1.Canary{Spec: tc.spec}
+			err := Capabilities{}.Check("mesh", c)
+			if IsUnsupported(err) != (tc.wantField != "") || tc.wantField != "" && !strings.HasPrefix(err.Error(), tc.wantField) {
+				t.Errorf("got %v", err)
+			}
+			if err := (Capabilities{Weighted: true}).Check("mesh", c); err != nil {
+				t.Errorf("with weights: %v", err)
+			}
+		})
+	}
+}
+
 func TestErrorsAreToldApart(t *testing.T) {
 	checks := map[string]func(error) bool{
 		"invalid": IsInvalid, "unsupported": IsUnsupported, "conflict": IsConflict,
-		"not installed": IsNotInstalled, "unknown router": IsUnknownRouter,
+		"not installed": IsNotInstalled, "unknown router": IsUnknownRouter, "unreachable": IsUnreachable,
+		"waiting": func(err error) bool { return WaitOf(err) != nil },
 	}
 	for name, err := range map[string]error{
 		"invalid":        &InvalidError{},
@@ -49,6 +75,8 @@ func TestErrorsAreToldApart(t *testing.T) {
 		"conflict":       &ConflictError{},
 		"not installed":  ErrNotInstalled,
 		"unknown router": &UnknownRouterError{},
+		"unreachable":    &UnreachableError{Err: errors.New("x")},
+		"waiting":        &WaitError{},
 		"any other":      errors.New("x"),
 	} {
 		for check, is := range checks {

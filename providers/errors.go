@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ErrNotInstalled says that the mesh is not in the cluster: its kinds are not served.
@@ -53,6 +54,35 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s %s/%s belongs to %s", e.Kind, e.Namespace, e.Name, e.Owner)
 }
 
+// UnreachableError says that what runs the mesh does not answer, or refuses to
+// answer us. Nothing is known of the route then, so nothing may move.
+type UnreachableError struct {
+	// System is what was asked, such as "Consul".
+	System string
+	// Err is what came of it. It holds no credentials.
+	Err error
+}
+
+// Error implements error.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("%s cannot be asked: %v", e.System, e.Err)
+}
+
+// Unwrap gives access to Err.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// WaitError says that the route can't be applied or released yet, and that
+// nothing is wrong with that. The same call is to be made again.
+type WaitError struct {
+	// For is what is waited for, such as "an instance of podinfo-primary".
+	For string
+	// After is when to try again.
+	After time.Duration
+}
+
+// Error implements error.
+func (e *WaitError) Error() string { return "waiting for " + e.For }
+
 // UnknownRouterError says that there is no router of this name.
 type UnknownRouterError struct {
 	Name  string
@@ -75,6 +105,25 @@ func IsConflict(err error) bool { return is[*ConflictError](err) }
 
 // IsNotInstalled reports whether err says that the mesh is not in the cluster.
 func IsNotInstalled(err error) bool { return errors.Is(err, ErrNotInstalled) }
+
+// IsUnreachable reports whether err says that what runs the mesh does not answer.
+func IsUnreachable(err error) bool { return is[*UnreachableError](err) }
+
+// WaitOf returns the *WaitError that err is or wraps, nil if there is none or other
+// errors are joined with it.
+func WaitOf(err error) *WaitError {
+	switch e := err.(type) { //nolint:errorlint // errors.As would also find it beside an error that is no wait
+	case *WaitError:
+		return e
+	case interface{ Unwrap() error }:
+		return WaitOf(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		if inner := e.Unwrap(); len(inner) == 1 {
+			return WaitOf(inner[0])
+		}
+	}
+	return nil
+}
 
 // IsUnknownRouter reports whether err says that there is no router of that name.
 func IsUnknownRouter(err error) bool { return is[*UnknownRouterError](err) }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -63,6 +65,9 @@ type Route struct {
 	Canary *v1beta1.Canary
 	// Traffic is what the mesh is to do. Release ignores it.
 	Traffic Traffic
+	// PodAnnotations are those of the target's pod template, which is where some
+	// meshes are told what a pod is. They are only read; nil where there is no target.
+	PodAnnotations map[string]string
 }
 
 // State is what a mesh has for a Canary.
@@ -74,14 +79,16 @@ type State struct {
 	// InSync says that the mesh has exactly what Apply of the same route would
 	// write, and that our last write was observed.
 	InSync bool
+	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
+	Detail string
 }
 
 // Router moves the traffic of Canaries through one mesh. It is called for many
 // Canaries at once, for each of them by one goroutine at a time.
 //
 // Errors are told apart by [IsInvalid] (the user's mistake), [IsUnsupported]
-// (the spec needs what this router cannot do), [IsNotInstalled] and
-// [IsConflict]. Any other error is transient.
+// (the spec needs what this router cannot do), [IsNotInstalled], [IsConflict],
+// [IsUnreachable] and [WaitOf]. Any other error is transient.
 type Router interface {
 	// Observe reads what the mesh has. It is called at every reconcile, reads from
 	// informer caches only and never writes. For a Canary that is being deleted
@@ -96,4 +103,23 @@ type Router interface {
 	Release(ctx context.Context, r Route) error
 	// Capabilities says what the router can do; always the same.
 	Capabilities() Capabilities
+}
+
+// Watcher is a Router whose mesh is not seen through informers: it tells itself
+// when what it has observed of a Canary has changed.
+type Watcher interface {
+	Router
+	// Start watches until ctx ends. Without it Observe knows nothing.
+	Start(ctx context.Context) error
+	// Changed gives an event for each Canary whose route is to be looked at again;
+	// of its object the namespace and the name are set. Always the same channel,
+	// never closed, and it must be read.
+	Changed() <-chan event.GenericEvent
+}
+
+// RouteFirster is a Router of a mesh where pods are found by what the apex
+// Service selects. Its route must lead to the primary before the apex Service does.
+type RouteFirster interface {
+	// RouteFirst says whether it is one; always the same.
+	RouteFirst() bool
 }

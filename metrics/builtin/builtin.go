@@ -17,8 +17,8 @@ import (
 type Vars struct {
 	// Name and Namespace are the Canary's.
 	Name, Namespace string
-	// Target is the name of the workload that is released.
-	Target string
+	// Target is the name of the workload that is released, Kind its kind.
+	Target, Kind string
 	// Service is the name of the apex Service.
 	Service string
 	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
@@ -81,10 +81,27 @@ func checkInterval(interval string) error {
 }
 
 func table() map[string]map[string]func(Vars) string {
+	istio := map[string]func(Vars) string{
+		v1beta1.MetricRequestSuccessRate: istioSuccessRate,
+		v1beta1.MetricRequestDuration:    istioDuration,
+	}
 	return map[string]map[string]func(Vars) string{
-		v1beta1.ProviderIstio: {
-			v1beta1.MetricRequestSuccessRate: istioSuccessRate,
-			v1beta1.MetricRequestDuration:    istioDuration,
+		v1beta1.ProviderConsul: {
+			v1beta1.MetricRequestSuccessRate: consulSuccessRate,
+			v1beta1.MetricRequestDuration:    consulDuration,
+		},
+		v1beta1.ProviderIstio: istio,
+		// As in Flagger: an application behind a Gateway is measured by Istio's proxies.
+		v1beta1.ProviderGatewayAPI:        istio,
+		v1beta1.ProviderGatewayAPIV1Beta1: istio,
+		v1beta1.ProviderGatewayAPIAny:     istio,
+		v1beta1.ProviderLinkerd: {
+			v1beta1.MetricRequestSuccessRate: linkerdSuccessRate,
+			v1beta1.MetricRequestDuration:    linkerdDuration,
+		},
+		v1beta1.ProviderKubernetes: {
+			v1beta1.MetricRequestSuccessRate: httpSuccessRate,
+			v1beta1.MetricRequestDuration:    httpDuration,
 		},
 	}
 }

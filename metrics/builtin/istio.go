@@ -9,9 +9,10 @@ import "fmt"
 const grpcServerErrors = "2|4|12|13|14|15"
 
 // istioSelector picks the requests that the target's own proxies reported, so
-// that requests which never arrived do not count against it.
+// that requests which never arrived do not count against it. In ambient mode that is
+// the waypoint before it.
 func istioSelector(v Vars, more string) string {
-	return fmt.Sprintf(`{reporter="destination",%s,%s%s}[%s]`,
+	return fmt.Sprintf(`{reporter=~"destination|waypoint",%s,%s%s}[%s]`,
 		matcher("destination_workload_namespace", v.Namespace), matcher("destination_workload", v.Target), more, v.Interval)
 }
 

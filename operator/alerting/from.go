@@ -34,31 +34,42 @@ func From(before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, e 
 		FailedChecks: is.FailedChecks, Threshold: after.GetAnalysis().GetThreshold(), Checks: against(is.Checks), Time: at,
 	}
 	a.From, a.To = images.Primary, images.Target
-	// How far it has come is, for what has just ended, how far it had come.
-	at0 := is
-	if rolledBack || r.ends && is.Step == nil {
-		at0 = before
-		a.Weight = max(a.Weight, before.CanaryWeight)
-	}
-	if at0.Step != nil {
-		a.Step, a.Steps = at0.Step.Index, rollout.Steps(after.GetAnalysis())
-	}
-	if r.ends && !rolledBack {
-		a.Weight, a.Step, a.Checks = 0, 0, nil // nothing is left to be told of
-	}
 	a.Final = rolledBack || r.ends
-	if belongs := running(is.Phase) || running(before.Phase); belongs {
+	progress(&a, before, after, r.ends && !rolledBack)
+	if running(is.Phase) || running(before.Phase) {
 		of := is
 		if e.Reason == rollout.ReasonReverted {
 			of = before // it is about the release that was under way
 		}
-		a.Release = release(after, of)
-		a.Revision = of.LastAppliedSpec
-		if of.StartedAt != nil {
-			a.Started = of.StartedAt.Time
-		}
+		belong(&a, after, of)
 	}
 	return a, true
+}
+
+// progress says how far the release has come; for one that was rolled back, how far it had come. Of one that ended well
+// nothing is left to be told.
+func progress(a *alerts.Alert, before *v1beta1.CanaryStatus, after *v1beta1.Canary, endedWell bool) {
+	if endedWell {
+		a.Weight, a.Checks = 0, nil
+		return
+	}
+	step := after.Status.Step
+	if a.Final {
+		step = before.Step
+		a.Weight = max(a.Weight, before.CanaryWeight)
+	}
+	if step != nil {
+		a.Step, a.Steps = step.Index, rollout.Steps(after.GetAnalysis())
+	}
+}
+
+// belong makes an alert one of a release.
+func belong(a *alerts.Alert, c *v1beta1.Canary, of *v1beta1.CanaryStatus) {
+	a.Release = release(c, of)
+	a.Revision = of.LastAppliedSpec
+	if of.StartedAt != nil {
+		a.Started = of.StartedAt.Time
+	}
 }
 
 // running tells whether a release is under way.

@@ -58,6 +58,7 @@ var rules = map[string]rule{
 	rollout.ReasonActionRefused:     {title: "Action refused", severity: v1beta1.SeverityWarn},
 
 	rollout.ReasonPromotionHalted:    {title: "Promotion halted", severity: v1beta1.SeverityError},
+	rollout.ReasonMeshUnreachable:    {title: "Mesh unreachable", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError},
 	rollout.ReasonPrimaryMissing:     {title: "Primary missing", severity: v1beta1.SeverityError},
 	rollout.ReasonPrimaryUnavailable: {title: "Primary unavailable", severity: v1beta1.SeverityError},
 	rollout.ReasonPrimaryRecovered:   {title: "Primary recovered", severity: v1beta1.SeverityInfo},

@@ -40,16 +40,21 @@ func (r *Reconciler) applyTraffic(ctx context.Context, w *world, want rollout.De
 		return r.scale(ctx, w, want)
 	}
 	for _, s := range w.services.All() {
-		if s == w.services.Apex && !want.Routed {
-			continue
+		if s == w.services.Apex {
+			if !want.Routed {
+				continue
+			}
+			if err := w.routeFirst(ctx, want); err != nil {
+				return err
+			}
 		}
 		if err := r.applyService(ctx, w, s); err != nil {
 			return err
 		}
 	}
 	if want.Routed {
-		if err := w.router.Apply(ctx, routeOf(w.Canary, want.Traffic)); err != nil {
-			return fmt.Errorf("apply the route: %w", err)
+		if err := w.applyRoute(ctx, want); err != nil {
+			return err
 		}
 	}
 	return r.scale(ctx, w, want)

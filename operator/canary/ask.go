@@ -90,5 +90,5 @@ func (k *Checker) requests(ctx context.Context, provider metrics.Provider, c *v1
 
 func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric, name string) builtin.Vars {
 	apex, _, _ := c.ServiceNames()
-	return builtin.Vars{Name: c.Name, Namespace: c.Namespace, Target: name, Service: apex, Interval: metric.GetInterval()}
+	return builtin.Vars{Name: c.Name, Namespace: c.Namespace, Target: name, Kind: c.Spec.TargetRef.Kind, Service: apex, Interval: metric.GetInterval()}
 }

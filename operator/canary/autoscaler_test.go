@@ -170,13 +170,16 @@ func TestFloorOfThePrimary(t *testing.T) {
 	s.rollOut()
 	scaleTo(s, "podinfo", 3) // what the target's autoscaler does under load
 	floors := map[v1beta1.CanaryPhase][]int32{}
+	look := func() v1beta1.CanaryPhase {
+		phase := s.now().Status.Phase
+		if n := s.minReplicas("web"); !slices.Contains(floors[phase], n) {
+			floors[phase] = append(floors[phase], n)
+		}
+		return phase
+	}
 	for range 100 {
 		result := s.mustTurn()
-		st := s.now().Status
-		if n := s.minReplicas("web"); !slices.Contains(floors[st.Phase], n) {
-			floors[st.Phase] = append(floors[st.Phase], n)
-		}
-		if st.Phase == v1beta1.PhaseSucceeded && *s.deployment("podinfo").Spec.Replicas == 0 && result.RequeueAfter == 0 {
+		if look() == v1beta1.PhaseSucceeded && *s.deployment("podinfo").Spec.Replicas == 0 && result.RequeueAfter == 0 {
 			break
 		}
 		if !s.awaitChecks() && !s.rollOut() && result.RequeueAfter > 0 {
@@ -184,7 +187,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 		}
 	}
 	s.rest()
-	floors[v1beta1.PhaseSucceeded] = append(floors[v1beta1.PhaseSucceeded], s.minReplicas("web"))
+	look()
 	want := map[v1beta1.CanaryPhase][]int32{
 		v1beta1.PhaseProgressing: {2}, v1beta1.PhasePromoting: {3}, v1beta1.PhaseFinalising: {3}, v1beta1.PhaseSucceeded: {3, 1},
 	}

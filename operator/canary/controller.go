@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -69,8 +70,9 @@ type Reconciler struct {
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
-	memory memory
-	kinds  *kindWatches
+	memory    memory
+	referrers referrers
+	kinds     *kindWatches
 	// scaledObjects is set once KEDA's ScaledObjects are watched.
 	scaledObjects atomic.Bool
 	// actions is set once CanaryActions are watched.
@@ -94,8 +96,8 @@ const (
 const serviceIndex = "service"
 
 // SetUp registers the reconciler and its watches with a manager. workers is how
-// many Canaries are reconciled at once; meshKinds are the kinds by which routers move traffic.
-func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshKinds []client.Object) error {
+// many Canaries are reconciled at once; meshes are the kinds by which routers move traffic.
+func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshes []providers.Watch) error {
 	index := mgr.GetFieldIndexer()
 	if err := index.IndexField(ctx, &v1beta1.Canary{}, targetIndex, workloadNames); err != nil {
 		return fmt.Errorf("index of targets: %w", err)
@@ -112,18 +114,20 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := index.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor); err != nil {
 		return fmt.Errorf("index of copied autoscalers: %w", err)
 	}
+	r.referrers.watch()
 	b := builder.ControllerManagedBy(mgr).
 		Named("canary").
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		For(&v1beta1.Canary{}).
+		For(&v1beta1.Canary{}, builder.WithPredicates(beyondStatus())).
+		Watches(&v1beta1.Canary{}, r.statusEvents()).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))).
+		Watches(&appsv1.Deployment{}, r.workloadEvents()).
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.byName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
-		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.byService), builder.WithPredicates(endpointsChange())).
+		Watches(&discoveryv1.EndpointSlice{}, r.endpointEvents()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
 	if err := r.watchMetrics(ctx, mgr, b); err != nil {
 		return err
@@ -145,8 +149,10 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		return fmt.Errorf("canary controller: %w", err)
 	}
 	r.kinds = r.newKindWatches(mgr, c)
-	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds, index: apexIndex}); err != nil {
-		return fmt.Errorf("watch of the mesh: %w", err)
+	for _, mesh := range meshes {
+		if err := mgr.Add(r.routerWatch(mgr, c, mesh)); err != nil {
+			return fmt.Errorf("watch of a mesh: %w", err)
+		}
 	}
 	if err := mgr.Add(r.kedaWatch(mgr, c)); err != nil {
 		return fmt.Errorf("watch of KEDA: %w", err)
@@ -187,28 +193,31 @@ func (r *Reconciler) byName(index string) handler.MapFunc {
 // siblings finds the Canaries that name the same target or services as one
 // that came or went: what was a conflict may be none now.
 func (r *Reconciler) siblings(ctx context.Context, o client.Object) []reconcile.Request {
+	r.referrers.changed()
 	c := o.(*v1beta1.Canary)
 	apex, _, _ := c.ServiceNames()
 	return append(r.requests(ctx, targetIndex, c.Namespace, c.Spec.TargetRef.Name), r.requests(ctx, apexIndex, c.Namespace, apex)...)
 }
 
 func (r *Reconciler) requests(ctx context.Context, index, namespace, name string) []reconcile.Request {
-	var list v1beta1.CanaryList
-	err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
+	found, err := r.referrersOf(ctx, index, namespace, name)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Finding the Canaries of an object", "index", index, "namespace", namespace, "name", name)
 		return nil
 	}
-	out := make([]reconcile.Request, len(list.Items))
-	for i := range list.Items {
-		out[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	out := make([]reconcile.Request, len(found))
+	for i := range found {
+		out[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: found[i].name}
 	}
 	return out
 }
 
-// comesOrGoes passes the creation, the deletion and a change of the spec.
+// comesOrGoes passes the creation, the deletion and a change of the spec. One that
+// was deleted and created again may look like a change.
 func comesOrGoes() predicate.Predicate {
-	return predicate.GenerationChangedPredicate{}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+	}}
 }
 
 // Reconcile is one turn: observe, decide, write the status once, apply the
@@ -224,8 +233,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	c = c.DeepCopy() // the cache hands out its own objects
 	if r.memory.stale(c) {
-		// Our own last write is not in the cache yet; its arrival is an event.
-		return ctrl.Result{}, nil
+		return next(true, 0), nil // our own last write is not in the cache yet
 	}
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
@@ -237,13 +245,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	actionsErr := r.observeActions(ctx, world)
 	decision := rollout.Decide(world.Observation)
 	world.recordConfigs(&decision)
-	if err := r.writeStatus(ctx, c, decision); err != nil {
+	wrote, err := r.writeStatus(ctx, c, decision)
+	if err != nil {
 		if errors.Is(err, errConflict) {
-			return ctrl.Result{}, nil // the newer object is on its way
+			return next(true, 0), nil // the newer object is on its way
 		}
 		return ctrl.Result{}, err
 	}
 	if err := r.apply(ctx, world, decision.Desired); err != nil {
+		if wait := providers.WaitOf(err); wait != nil {
+			log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
+			return ctrl.Result{RequeueAfter: wait.After}, nil //nolint:nilerr // nothing is wrong
+		}
 		r.memory.trouble(c, err)
 		return ctrl.Result{}, err
 	}
@@ -259,7 +272,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr
 	}
-	return ctrl.Result{RequeueAfter: decision.RequeueAfter}, nil
+	return next(wrote, decision.RequeueAfter), nil
 }
 
 // forget drops what is remembered of a Canary that is gone.

@@ -230,11 +230,12 @@ func TestUnknownEndpointsTakeNothingAway(t *testing.T) {
 func TestConflictOfStatusMovesNothing(t *testing.T) {
 	canaries := schema.GroupResource{Group: "flagger.app", Resource: "canaries"}
 	for name, tc := range map[string]struct {
-		err     error
-		wantErr bool
+		err       error
+		wantAgain time.Duration
+		wantErr   bool
 	}{
-		"changed meanwhile": {err: apierrors.NewConflict(canaries, "podinfo", errors.New("changed"))},
-		"deleted meanwhile": {err: apierrors.NewNotFound(canaries, "podinfo")},
+		"changed meanwhile": {err: apierrors.NewConflict(canaries, "podinfo", errors.New("changed")), wantAgain: echoDelay},
+		"deleted meanwhile": {err: apierrors.NewNotFound(canaries, "podinfo"), wantAgain: echoDelay},
 		"server is down":    {err: apierrors.NewServiceUnavailable("down"), wantErr: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +244,7 @@ func TestConflictOfStatusMovesNothing(t *testing.T) {
 			s.statusError = tc.err
 			routes := s.router.Writes()
 			result, err := s.turn()
-			if (err != nil) != tc.wantErr || result.RequeueAfter != 0 {
+			if (err != nil) != tc.wantErr || result.RequeueAfter != tc.wantAgain {
 				t.Errorf("result %+v, error %v", result, err)
 			}
 			if diff := cmp.Diff([]string{"status podinfo"}, s.writes); diff != "" {
@@ -275,8 +276,8 @@ func TestStaleCacheMovesNothing(t *testing.T) {
 	routes := s.router.Writes()
 	s.clock.SetTime(s.clock.Now().Add(5 * time.Minute))
 	for range 3 {
-		if result := s.mustTurn(); result.RequeueAfter != 0 {
-			t.Errorf("it looks again after %s; the write is an event when it comes", result.RequeueAfter)
+		if result := s.mustTurn(); result.RequeueAfter != echoDelay {
+			t.Errorf("it looks again after %s; nothing else sees to that", result.RequeueAfter)
 		}
 	}
 	if len(s.writes) != 0 || s.router.Writes() != routes || len(s.told()) != 0 {

@@ -29,22 +29,43 @@ func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
 	if copies && !w.guarded() && !r.Coverage.synced() {
 		return fmt.Errorf("what selects pods by label is not read yet")
 	}
-	subject, err := r.subject(w.Canary, w.target, w.primary)
-	if err != nil {
+	if _, _, err := workload.SelectorLabel(w.target, r.Options); err != nil {
 		return nil //nolint:nilerr // it is the Mistake of observeServices
 	}
-	if live, err := get[corev1.Service](ctx, r.Client, w.Canary.Namespace, subject.Apex); err != nil {
+	var err error
+	if w.coverage, err = r.assess(ctx, w); err != nil {
 		return err
-	} else if live != nil {
-		maps.Copy(subject.ApexLabels, live.Labels)
+	}
+	w.Coverage = told(w.coverage, copies)
+	return nil
+}
+
+// assess finds the gaps, once for each state of what they depend on.
+func (r *Reconciler) assess(ctx context.Context, w *world) (coverage.Assessment, error) {
+	name, _, _ := w.Canary.ServiceNames()
+	apex, err := get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
+	if err != nil {
+		return coverage.Assessment{}, err
+	}
+	state, told := r.Coverage.state(w.Canary.Namespace)
+	key := keyOfAssessment(w, apex, state)
+	if known, ok := r.memory.assessed(w.Canary, key); ok && told {
+		return known, nil
+	}
+	subject, err := r.subject(w.Canary, w.target, w.primary)
+	if err != nil {
+		return coverage.Assessment{}, err
+	}
+	if apex != nil {
+		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
 	objects, err := r.Coverage.objects(ctx, r.Client, w.Canary.Namespace)
 	if err != nil {
-		return err
+		return coverage.Assessment{}, err
 	}
-	w.coverage = coverage.Assess(subject, objects)
-	w.Coverage = told(w.coverage, copies)
-	return nil
+	found := coverage.Assess(subject, objects)
+	r.memory.assess(w.Canary, assessed{key, found})
+	return found, nil
 }
 
 // told is what people are told of an assessment.

@@ -47,6 +47,7 @@ type Coverage struct {
 
 	mu      sync.Mutex
 	watched []watched
+	states  reachStates
 }
 
 // watched is a kind whose objects are being read.
@@ -171,6 +172,7 @@ func (s *coverageSource) Start(ctx context.Context, queue workqueue.TypedRateLim
 	if _, err := informer.AddEventHandler(s.handler(ctx)); err != nil {
 		return fmt.Errorf("watch Services: %w", err)
 	}
+	s.reconciler.Coverage.tell()
 	for _, k := range coverage.Kinds() {
 		if k.Group != "" {
 			s.missing = append(s.missing, k)
@@ -288,6 +290,7 @@ func (s *coverageSource) enqueue(ctx context.Context, objects ...*unstructured.U
 		if u == nil {
 			continue
 		}
+		s.reconciler.Coverage.changed(u)
 		keys, err := s.reconciler.concerned(ctx, u)
 		if err != nil {
 			log.FromContext(ctx).Error(err, "Finding the Canaries of an object that selects pods", "kind", u.GetKind(), "namespace", u.GetNamespace(), "name", u.GetName())

@@ -10,8 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -59,18 +57,6 @@ func serviceOf(o client.Object) []string {
 // byService finds the Canaries of the Service that an EndpointSlice is of.
 func (r *Reconciler) byService(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, apexIndex, o.GetNamespace(), o.GetLabels()[discoveryv1.LabelServiceName])
-}
-
-// endpointsChange passes an update that changes how many endpoints are ready.
-func endpointsChange() predicate.Predicate {
-	ready := func(o client.Object) int32 {
-		s, ok := o.(*discoveryv1.EndpointSlice)
-		if !ok {
-			return 0
-		}
-		return workload.ReadyEndpoints([]discoveryv1.EndpointSlice{*s})
-	}
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return ready(e.ObjectOld) != ready(e.ObjectNew) }}
 }
 
 // observeEndpoints looks at target and primary as the mesh does: through the

@@ -3,6 +3,7 @@ package canary
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"k8s.io/utils/clock"
@@ -16,6 +17,8 @@ import (
 
 // Hooks calls the hooks of Canaries.
 type Hooks struct {
+	// Guard says what may be called.
+	Guard *webhooks.Guard
 	// Client makes the calls.
 	Client *webhooks.Client
 	// Events is the queue of calls that tell events.
@@ -44,6 +47,17 @@ func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Canary
 		return statusOf(answer), err
 	}
 	return statusOf(answer), nil
+}
+
+// refused says which hook of a Canary may not be called, empty if all may. What
+// is only known from the address that a name leads to is found at the call.
+func (h *Hooks) refused(c *v1beta1.Canary) string {
+	for i, hook := range c.GetAnalysis().Webhooks {
+		if err := h.Guard.CheckURL(hook.URL); err != nil {
+			return fmt.Sprintf("spec.analysis.webhooks[%d], %s: url: %v; the operator's -hooks-allowed-hosts and -hooks-allowed-addresses say what may be called", i, hook.Name, err)
+		}
+	}
+	return ""
 }
 
 func statusOf(a webhooks.Answer) string {

@@ -96,3 +96,21 @@ func TestHookCredentials(t *testing.T) {
 		t.Errorf("without its Secret: %v", err)
 	}
 }
+
+func TestRefusedHooks(t *testing.T) {
+	guard, err := webhooks.NewGuard([]string{"*.test", "169.254.169.254"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &Hooks{Guard: guard}
+	for url, want := range map[string]string{
+		"http://tester.test/gate":     "",
+		"http://elsewhere.example":    "is not among the hosts that hooks may call",
+		"http://169.254.169.254/meta": "a cloud's metadata service",
+	} {
+		got := h.refused(newCanary("podinfo").with(hook(v1beta1.CanaryWebhook{Name: "gate", URL: url})).Canary)
+		if want == "" && got != "" || !strings.Contains(got, want) || want != "" && !strings.Contains(got, "spec.analysis.webhooks[0], gate") {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+}

@@ -21,10 +21,12 @@ type memory struct {
 
 type remembered struct {
 	uid     types.UID
-	written string // resource version of our last write to the Canary
+	writing bool   // a write of ours to the Canary is under way
+	written string // resource version of the last one
 	trouble string // why the last apply failed
 
 	revision revision
+	coverage assessed
 
 	routeLooked bool
 	routeSeen   bool // the route was in sync when last looked at
@@ -78,7 +80,7 @@ func (m *memory) wrote(c *v1beta1.Canary) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.of(c)
-	entry.written = c.ResourceVersion
+	entry.written, entry.writing = c.ResourceVersion, false
 }
 
 // stale tells whether the Canary as read is older than our last write of it.
@@ -91,6 +93,24 @@ func (m *memory) stale(c *v1beta1.Canary) bool {
 	}
 	order, err := resourceversion.CompareResourceVersion(c.ResourceVersion, entry.written)
 	return err == nil && order < 0
+}
+
+// write notes that a write of ours to the Canary begins or, without a new
+// version, has failed.
+func (m *memory) write(c *v1beta1.Canary, underWay bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry := m.of(c)
+	entry.writing = underWay
+}
+
+// echo tells whether this may be the Canary as we wrote it last. It may be
+// known before the write is answered.
+func (m *memory) echo(c *v1beta1.Canary) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry := m.byID[client.ObjectKeyFromObject(c)]
+	return entry != nil && entry.uid == c.UID && (entry.writing || entry.written == c.ResourceVersion)
 }
 
 // trouble notes why an apply failed, nil for one that did not, and returns

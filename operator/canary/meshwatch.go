@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,9 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
 // meshPoll is how often it is looked whether a mesh has been installed.
@@ -30,7 +34,8 @@ type meshWatch struct {
 	reconciler *Reconciler
 	manager    ctrl.Manager
 	controller controller.Controller
-	kinds      []client.Object
+	// kinds are those to watch; of several versions of one the first that is served.
+	kinds [][]client.Object
 	// index finds the Canaries that an object of such a kind belongs to.
 	index string
 	// requests finds them in place of the index; nil for the index. It finds all
@@ -41,6 +46,8 @@ type meshWatch struct {
 	// wanted tells whether to look for the kinds once more when they were not
 	// served at first; nil for yes.
 	wanted func(context.Context) bool
+	// lazy has wanted asked the first time too.
+	lazy bool
 	// prepare is called before a kind that is served is watched; nil for nothing
 	// to prepare.
 	prepare func(context.Context, client.Object) error
@@ -52,7 +59,7 @@ func (w *meshWatch) NeedLeaderElection() bool { return true }
 // Start runs until every kind is watched.
 func (w *meshWatch) Start(ctx context.Context) error {
 	missing := slices.Clone(w.kinds)
-	looked := false
+	looked := w.lazy
 	err := wait.PollUntilContextCancel(ctx, meshPoll, true, func(ctx context.Context) (bool, error) {
 		if looked && w.wanted != nil && !w.wanted(ctx) {
 			return false, nil
@@ -69,17 +76,14 @@ func (w *meshWatch) Start(ctx context.Context) error {
 }
 
 // watch begins to watch those kinds that are served and returns the others.
-func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing []client.Object, err error) {
-	for _, kind := range kinds {
-		gvk, err := apiutil.GVKForObject(kind, w.manager.GetScheme())
+func (w *meshWatch) watch(ctx context.Context, kinds [][]client.Object) (missing [][]client.Object, err error) {
+	for _, versions := range kinds {
+		kind, gvk, err := w.served(ctx, versions)
 		if err != nil {
-			return nil, fmt.Errorf("kind of %T: %w", kind, err)
+			return nil, err
 		}
-		if _, err := w.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
-			if !meta.IsNoMatchError(err) {
-				log.FromContext(ctx).Error(err, "Looking for a kind to watch", "kind", gvk.String())
-			}
-			missing = append(missing, kind)
+		if kind == nil {
+			missing = append(missing, versions)
 			continue
 		}
 		if w.prepare != nil {
@@ -90,6 +94,9 @@ func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing [
 		requests := w.requests
 		if requests == nil {
 			requests = w.reconciler.byName(w.index)
+			if w.index == apexIndex {
+				requests = w.reconciler.byRoute
+			}
 		}
 		enqueue := handler.EnqueueRequestsFromMapFunc(requests)
 		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue, w.predicates...)); err != nil {
@@ -100,6 +107,51 @@ func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing [
 		w.wakeAll(ctx)
 	}
 	return missing, nil
+}
+
+// served returns the first of several versions of a kind that is served, nil for none.
+func (w *meshWatch) served(ctx context.Context, versions []client.Object) (client.Object, schema.GroupVersionKind, error) {
+	for _, kind := range versions {
+		gvk, err := apiutil.GVKForObject(kind, w.manager.GetScheme())
+		if err != nil {
+			return nil, gvk, fmt.Errorf("kind of %T: %w", kind, err)
+		}
+		_, err = w.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
+		if err == nil {
+			return kind, gvk, nil
+		}
+		if !meta.IsNoMatchError(err) {
+			log.FromContext(ctx).Error(err, "Looking for a kind to watch", "kind", gvk.String())
+		}
+	}
+	return nil, schema.GroupVersionKind{}, nil
+}
+
+// routerWatch watches the kinds of a mesh. Those that must not be watched always are from
+// the first Canary on that has the mesh for its provider.
+func (r *Reconciler) routerWatch(mgr ctrl.Manager, c controller.Controller, mesh providers.Watch) *meshWatch {
+	w := &meshWatch{reconciler: r, manager: mgr, controller: c, kinds: mesh.Kinds, index: apexIndex}
+	if !mesh.Always {
+		w.lazy, w.wanted = true, func(ctx context.Context) bool { return r.uses(ctx, mesh.Providers) }
+	}
+	return w
+}
+
+// byRoute finds the Canaries that a mesh's object is for, which has the name of a Service.
+// A name that is qualified begins with it.
+func (r *Reconciler) byRoute(ctx context.Context, o client.Object) []reconcile.Request {
+	name, _, _ := strings.Cut(o.GetName(), ".")
+	return r.requests(ctx, apexIndex, o.GetNamespace(), name)
+}
+
+// uses tells whether a Canary has one of these providers.
+func (r *Reconciler) uses(ctx context.Context, names []string) bool {
+	var all v1beta1.CanaryList
+	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "Looking for Canaries of a mesh", "providers", names)
+		return false
+	}
+	return slices.ContainsFunc(all.Items, func(c v1beta1.Canary) bool { return slices.Contains(names, c.GetProvider(r.Provider)) })
 }
 
 // wakeAll has every Canary looked at: those that waited for the kinds go on.

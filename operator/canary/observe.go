@@ -39,7 +39,6 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	w := &world{Observation: rollout.Observation{
 		Now:     r.Clock.Now(),
 		Canary:  c,
-		Ignored: ignored(c),
 		Trouble: r.memory.lastTrouble(c),
 	}}
 	w.Checks, w.Hooks = r.Checker.Results(c)
@@ -93,8 +92,14 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.router = router
+	w.Ignored = ignored(w.Canary, router)
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
+	}
+	if r.Hooks != nil {
+		if message := r.Hooks.refused(w.Canary); message != "" {
+			return mistake(reasonInvalidSpec, "%s", message)
+		}
 	}
 	return r.observeSiblings(ctx, w)
 }
@@ -111,31 +116,25 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 		{targetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
 		{apexIndex, apex, "service " + apex},
 	} {
-		var list v1beta1.CanaryList
-		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{shared.index: shared.name}, client.UnsafeDisableDeepCopy)
+		all, err := r.referrersOf(ctx, shared.index, w.Canary.Namespace, shared.name)
 		if err != nil {
-			return fmt.Errorf("list Canaries: %w", err)
+			return err
 		}
-		owner := w.Canary
-		for i := range list.Items {
-			if older(&list.Items[i], owner) {
-				owner = &list.Items[i]
+		owner := referrer{name: w.Canary.Name, created: w.Canary.CreationTimestamp}
+		for _, other := range all {
+			if other.older(owner) {
+				owner = other
 			}
 		}
-		if owner.Name != w.Canary.Name {
-			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.Name)
+		if owner.name != w.Canary.Name {
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.name)
 		}
 	}
 	return nil
 }
 
-func older(a, b *v1beta1.Canary) bool {
-	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.Name < b.Name
-	}
-	return a.CreationTimestamp.Before(&b.CreationTimestamp)
-}
-
+// observeServices builds the Services that are wanted, and looks whose those are
+// that are there.
 func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if w.target == nil {
 		return nil
@@ -189,8 +188,14 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	}
 	var state providers.State
 	if w.router != nil {
+		w.Route.Fixed = !w.router.Capabilities().Weighted
 		var err error
-		if state, err = w.router.Observe(ctx, w.route()); err != nil && !(deleted && providers.IsNotInstalled(err)) {
+		state, err = w.router.Observe(ctx, w.route())
+		if providers.IsUnreachable(err) && !deleted {
+			w.Outage = "spec.provider: " + err.Error()
+			return nil
+		}
+		if err != nil && !(deleted && providers.IsNotInstalled(err)) {
 			return routerMistake(err)
 		}
 	}
@@ -238,22 +243,32 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 	return true, nil
 }
 
-// serviceKey is all that the intent for a Service depends on.
+// serviceKey is all that the intent for a Service depends on. It is made at
+// every turn, so it is made without reflection.
 func (w *world) serviceKey(s *corev1.Service) ssa.Option {
-	return ssa.Keyed(fmt.Sprintf("%s %d %s %t %t %v %s", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
-		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Spec.Ports, s.Annotations[workload.OriginalAnnotation]))
+	key := fmt.Appendf(nil, "%s %d %s %t %t %q", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
+		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Annotations[workload.OriginalAnnotation])
+	for i := range s.Spec.Ports {
+		port, _ := s.Spec.Ports[i].Marshal() // it is as long as it says, so that nothing can fail
+		key = append(key, port...)
+	}
+	return ssa.Keyed(string(key))
 }
 
 // route is the route that the persisted status asks for.
 func (w *world) route() providers.Route {
-	return routeOf(w.Canary, rollout.TrafficOf(w.Canary, &w.Canary.Status))
+	return w.routeOf(rollout.TrafficOf(w.Canary, &w.Canary.Status))
 }
 
 // routeOf tells a router what the decision core asks for.
-func routeOf(c *v1beta1.Canary, t rollout.Traffic) providers.Route {
-	return providers.Route{Canary: c, Traffic: providers.Traffic{
+func (w *world) routeOf(t rollout.Traffic) providers.Route {
+	route := providers.Route{Canary: w.Canary, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
+	if w.target != nil && workload.Template(w.target) != nil {
+		route.PodAnnotations = workload.Template(w.target).Annotations
+	}
+	return route
 }
 
 // get reads an object from the cache, nil if there is none.

@@ -42,7 +42,7 @@ func (p *pool) do(ctx context.Context, name string, f func()) {
 			return
 		}
 	}
-	if ctx.Err() == nil { // with a place and an end at once, either is taken
+	if ctx.Err() == nil { // both may have been ready
 		f()
 	}
 }

@@ -19,20 +19,23 @@ var errConflict = errors.New("the Canary was changed meanwhile")
 
 // writeStatus persists what was decided, before anything of it is done, and
 // tells people. It writes only what changed, under an optimistic lock: of two
-// writers that read the same version, one loses and moves nothing.
-func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) error {
+// writers that read the same version, one loses and moves nothing. It returns
+// whether it wrote.
+func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) (bool, error) {
 	r.Telemetry.Observe(c)
 	if equality.Semantic.DeepEqual(c.Status, d.Status) {
-		return nil
+		return false, nil
 	}
 	before := c.Status
 	next := c.DeepCopy()
 	next.Status = d.Status
+	r.memory.write(c, true)
 	if err := r.Client.Status().Update(ctx, next); err != nil {
+		r.memory.write(c, false)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return errConflict
+			return false, errConflict
 		}
-		return fmt.Errorf("write status: %w", err)
+		return false, fmt.Errorf("write status: %w", err)
 	}
 	r.memory.wrote(next)
 	c.ResourceVersion = next.ResourceVersion // a later write of this turn follows this one
@@ -41,5 +44,5 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollo
 	if r.Alerts != nil {
 		r.Alerts.Notify(ctx, &before, next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)
 	}
-	return nil
+	return true, nil
 }

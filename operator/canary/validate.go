@@ -2,12 +2,12 @@ package canary
 
 import (
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/webhooks"
 )
 
 // invalid says what in a spec can't be carried out, empty if all can. What the
@@ -28,7 +28,6 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 		why   string
 	}{
 		{strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"), "spec.targetRef.apiVersion", "Knative is not served"},
-		{!can.Weighted && weighted, "spec.analysis.stepWeight", "the router has no weights"},
 		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
 	} {
 		if refused.is {
@@ -50,19 +49,12 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 func invalidHooks(a *v1beta1.CanaryAnalysis) string {
 	for i := range a.Webhooks {
 		hook := &a.Webhooks[i]
-		field := fmt.Sprintf("spec.analysis.webhooks[%d].", i)
-		if _, err := hook.GetTimeout(); err != nil {
-			return field + err.Error()
+		_, err := hook.GetDeadline()
+		if err == nil {
+			_, err = webhooks.NewCall(hook, webhooks.Payload{}, webhooks.Credentials{}, "")
 		}
-		if _, err := hook.GetDeadline(); err != nil {
-			return field + err.Error()
-		}
-		u, err := url.Parse(hook.URL)
-		switch {
-		case err != nil: // its text has the whole address
-			return field + "url: it is not a URL"
-		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			return fmt.Sprintf("%surl: %q is not http://... or https://...", field, u.Redacted())
+		if err != nil {
+			return fmt.Sprintf("spec.analysis.webhooks[%d], %s: %v", i, hook.Name, err)
 		}
 	}
 	return ""
@@ -86,7 +78,7 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 
 // ignored names the fields that have no effect, each with its reason. Flagger
 // accepts them, so manifests have them.
-func ignored(c *v1beta1.Canary) []string {
+func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	a, s := c.GetAnalysis(), &c.Spec.Service
 	strategy := a.Strategy()
 	iterates := strategy != v1beta1.StrategyWeighted
@@ -103,9 +95,6 @@ func ignored(c *v1beta1.Canary) []string {
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
-		{len(s.GatewayRefs) > 0, "spec.service.gatewayRefs", "the istio provider goes by gateways"},
-		{s.BackendTimeout != "", "spec.service.backendTimeout", "the istio provider goes by timeout"},
-		{len(s.Mirror) > 0, "spec.service.mirror", "the istio provider does not have it"},
 		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
 		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
 		{iterates && a.StepWeight > 0, "spec.analysis.stepWeight", "iterations is set"},
@@ -121,5 +110,5 @@ func ignored(c *v1beta1.Canary) []string {
 			out = append(out, field.name+" has no effect: "+field.why)
 		}
 	}
-	return out
+	return append(out, providers.Ignored(router, c)...)
 }

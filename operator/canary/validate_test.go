@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio"
 )
 
 func TestInvalid(t *testing.T) {
@@ -34,10 +35,10 @@ func TestInvalid(t *testing.T) {
 		"session affinity":                    {change: func(s *v1beta1.CanarySpec) { s.Analysis.SessionAffinity = &v1beta1.SessionAffinity{} }, want: []string{"spec.analysis.sessionAffinity"}},
 		"any kind of target":                  {change: func(s *v1beta1.CanarySpec) { s.TargetRef.Kind = "DaemonSet" }},
 		"hook":                                {change: hook(v1beta1.CanaryWebhook{URL: "http://tester.test/gate/check", Timeout: "5s", Deadline: "1h"})},
-		"hook without an address":             {change: hook(v1beta1.CanaryWebhook{URL: "tester.test/gate"}), want: []string{"spec.analysis.webhooks[0].url", `"tester.test/gate"`, "http"}},
-		"hook with a password in its address": {change: hook(v1beta1.CanaryWebhook{URL: "ftp://me:secret@tester.test"}), want: []string{"spec.analysis.webhooks[0].url", "ftp://me:xxxxx@tester.test"}},
-		"hook with a timeout of words":        {change: hook(v1beta1.CanaryWebhook{URL: "http://a", Timeout: "soon"}), want: []string{"spec.analysis.webhooks[0].timeout", `"soon"`}},
-		"gate with a deadline of words":       {change: hook(v1beta1.CanaryWebhook{URL: "http://a", Deadline: "late"}), want: []string{"spec.analysis.webhooks[0].deadline", `"late"`}},
+		"hook without an address":             {change: hook(v1beta1.CanaryWebhook{URL: "tester.test/gate"}), want: []string{"spec.analysis.webhooks[0]", "url must begin with http:// or https://"}},
+		"hook with a password in its address": {change: hook(v1beta1.CanaryWebhook{URL: "ftp://me:secret@tester.test"}), want: []string{"spec.analysis.webhooks[0]", "url must begin with http:// or https://"}},
+		"hook with a timeout of words":        {change: hook(v1beta1.CanaryWebhook{URL: "http://a", Timeout: "soon"}), want: []string{"spec.analysis.webhooks[0]", "timeout", `"soon"`}},
+		"gate with a deadline of words":       {change: hook(v1beta1.CanaryWebhook{URL: "http://a", Deadline: "late"}), want: []string{"spec.analysis.webhooks[0]", "deadline", `"late"`}},
 		"metric template": {
 			change: func(s *v1beta1.CanarySpec) {
 				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "a", Query: "a"}, {Name: "b", TemplateRef: &v1beta1.CrossNamespaceObjectReference{}}}
@@ -108,7 +109,7 @@ func TestIgnored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCanary("podinfo").with(tc.change).Canary
-			got := strings.Join(ignored(c), "; ")
+			got := strings.Join(ignored(c, istio.New(nil, nil)), "; ")
 			if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) || strings.Contains(got, ";") {
 				t.Errorf("%q, want %q", got, tc.want)
 			}

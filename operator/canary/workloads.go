@@ -14,7 +14,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -207,7 +206,7 @@ func (r *Reconciler) newKindWatches(mgr ctrl.Manager, c controller.Controller) *
 	return &kindWatches{
 		watched: map[string]bool{workload.KindDeployment: true, workload.KindService: true},
 		begin: func(kind client.Object) error {
-			return c.Watch(source.Kind(mgr.GetCache(), kind, handler.EnqueueRequestsFromMapFunc(r.byName(targetIndex))))
+			return c.Watch(source.Kind(mgr.GetCache(), kind, r.workloadEvents()))
 		},
 	}
 }

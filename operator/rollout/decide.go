@@ -15,6 +15,7 @@ import (
 // Status first, and Desired is derived from it. Whatever waits (for pods, for
 // the mesh, for an interval) leaves the status as it is.
 func Decide(o Observation) Decision {
+	o = unmoved(o)
 	d := &decider{Observation: o, st: o.Canary.Status.DeepCopy()}
 	d.st.ObservedGeneration = o.Canary.Generation
 	switch {
@@ -24,6 +25,8 @@ func Decide(o Observation) Decision {
 		d.describe()
 	case o.Mistake != nil:
 		d.hold(o.Mistake.Reason, o.Mistake.Message, true)
+	case o.Outage != "":
+		d.sitOut()
 	case o.Canary.Spec.Suspend:
 		d.hold(ReasonSuspended, "spec.suspend is true: nothing moves until it is false", false)
 	default:

@@ -418,6 +418,10 @@ func TestDecide(t *testing.T) {
 			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckFailed, 0).with(func(o *rollout.Observation) { o.Canary.Spec.Suspend = true }),
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Hold: true, Events: []string{rollout.ReasonSuspended}},
 		},
+		"an outage of the mesh holds everything": {
+			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Outage = "Consul cannot be asked" }),
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Hold: true, Requeue: 15 * time.Second, Events: []string{rollout.ReasonMeshUnreachable}},
+		},
 		"a mistake holds everything": {
 			newScene().step(1, 20, time.Hour).with(func(o *rollout.Observation) {
 				o.Mistake = &rollout.Mistake{Reason: "TargetMissing", Message: "no target"}

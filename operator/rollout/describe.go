@@ -31,6 +31,7 @@ const (
 	ReasonPromotionHalted    = "PromotionHalted"
 	ReasonPromoted           = "Promoted"
 	ReasonApplyFailed        = "ApplyFailed"
+	ReasonMeshUnreachable    = "MeshUnreachable"
 	ReasonFieldsIgnored      = "FieldsIgnored"
 	ReasonTerminating        = "Terminating"
 	ReasonSuspended          = "Suspended"

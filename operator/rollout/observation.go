@@ -36,6 +36,9 @@ type Observation struct {
 	Actions []Action
 	// Mistake is what the user must mend before anything may move, or nil.
 	Mistake *Mistake
+	// Outage is why nothing is known of the route, which is no fault of the user's.
+	// Empty where it is known.
+	Outage string
 	// Ignored are the fields of the spec that have no effect beside others, each
 	// with its reason.
 	Ignored []string
@@ -95,6 +98,9 @@ type Route struct {
 	// Since is when this process first saw that it is in sync; zero while it does
 	// not know.
 	Since time.Time
+	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
+	// and the canary is checked without users.
+	Fixed bool
 }
 
 // CheckID names one round of checks, or one call of the hooks of a type. It is

@@ -51,8 +51,8 @@ func (d *decider) promote() {
 	}
 	d.shareMeanwhile()
 	halted := d.overdue(d.st.Step.Since.Time, ReasonPromotionHalted,
-		"promotion is halted and the canary goes on serving: "+d.Canary.PrimaryName()+" did not become ready")
-	if halted && !d.Primary.Ready && d.Target.Ready && !d.canaryHasAll() {
+		d.halted()+": "+d.Canary.PrimaryName()+" did not become ready")
+	if halted && !d.Primary.Ready && d.Target.Ready && d.Target.Available > 0 && !d.canaryHasAll() {
 		// What is left of the primary could be flattened by its share.
 		d.takeOver(d.Canary.PrimaryName() + " is not ready after its promotion")
 	}

@@ -23,6 +23,7 @@ type world struct {
 
 	mesh        rollout.Traffic // what the mesh does
 	asked       rollout.Traffic // what was asked of it last
+	fixed       bool            // whether there is no mesh that moves traffic
 	interrupted bool            // whether the primary is without a pod while it changes
 	emergency   bool            // the weight was raised as the primary could not serve
 	routed      bool            // whether it has a route at all
@@ -100,7 +101,7 @@ func (w *world) observe() rollout.Observation {
 	w.seen, w.seenAt = inSync, w.mesh
 	return rollout.Observation{
 		Now: w.now, Canary: w.canary.DeepCopy(), Target: w.target, Primary: w.primary,
-		Route: rollout.Route{InSync: inSync, Since: w.since}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
+		Route: rollout.Route{InSync: inSync, Since: w.since, Fixed: w.fixed}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
 	}
 }
 
@@ -121,7 +122,7 @@ func (w *world) reconcile() {
 	}
 	if r := d.Desired.PrimaryRevision; r != "" && w.primary.Revision != r {
 		if w.interrupted && w.primary.Exists {
-			if w.routed && w.mesh.Canary < 100 && w.primary.Ready && w.target.Available > 0 {
+			if !w.fixed && w.routed && w.mesh.Canary < 100 && w.primary.Ready && w.target.Available > 0 {
 				w.fail("invariant 1: a primary that is interrupted still has users")
 			}
 			w.primary.Available = 0
@@ -205,6 +206,8 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 		w.emergency = emergency
 	}
 	switch {
+	case w.fixed && (after.CanaryWeight != 0 || d.Desired.Traffic.Canary != 0 || after.Step != nil && after.Step.Takeover):
+		w.fail("the canary gets %d (status %d), where no mesh can give it any", d.Desired.Traffic.Canary, after.CanaryWeight)
 	case raised && !emergency && after.CanaryWeight-before.CanaryWeight > w.largestStep(after.Phase):
 		w.fail("invariant 2: weight jumps from %d to %d", before.CanaryWeight, after.CanaryWeight)
 	case raised && o.Target.Available == 0:
@@ -305,6 +308,7 @@ func TestSimulatedRollouts(t *testing.T) {
 			a.StepWeight, a.Iterations, a.Match, a.Mirror = 0, 3, []v1beta1.RawObject{{}}, false
 		case v1beta1.StrategyBlueGreen:
 			a.StepWeight, a.Iterations = 0, 3
+			w.fixed = rapid.Bool().Draw(t, "fixed")
 		case v1beta1.StrategyWeighted:
 			if rapid.Bool().Draw(t, "sessions") {
 				a.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "c"}

@@ -54,22 +54,33 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	intent.Spec.Type, intent.Spec.ClusterIP = "", ""
 	backend := intent.Labels[BackendLabel]
 	custom := s.custom(c, intent)
+	was := intent.Labels
 	intent.Labels, intent.Annotations = maps.Clone(custom.Labels), maps.Clone(custom.Annotations)
+	intent.Labels = keepIgnored(was, intent.Labels)
 	if backend != "" {
 		intent.Labels = with(intent.Labels, BackendLabel, backend)
 	}
 	intent.Spec.Ports = portsAmong(c, intent.Spec.Ports, live.Spec.Ports)
-	was, err := s.originalOf(live)
+	before, err := s.before(intent, live)
 	if err != nil {
 		return err
 	}
-	was.Labels, was.Annotations = before(was.Labels, intent.Labels, live.Labels), before(was.Annotations, intent.Annotations, live.Annotations)
-	raw, err := json.Marshal(was)
+	raw, err := json.Marshal(before)
 	if err != nil {
 		return fmt.Errorf("encode what Service %s was: %w", live.Name, err)
 	}
 	intent.Annotations = with(intent.Annotations, OriginalAnnotation, string(raw))
 	return nil
+}
+
+// before is what a user's Service was before an intent for it.
+func (s Services) before(intent, live *corev1.Service) (originalService, error) {
+	was, err := s.originalOf(live)
+	if err != nil {
+		return was, err
+	}
+	was.Labels, was.Annotations = before(was.Labels, intent.Labels, live.Labels), before(was.Annotations, intent.Annotations, live.Annotations)
+	return was, nil
 }
 
 // custom are the labels and annotations that the Canary gives one of its Services.
@@ -254,7 +265,7 @@ func replace(from, to map[string]string) map[string]any {
 func (s Services) LetGo(live *corev1.Service, canary types.UID) map[string]any {
 	owners := slices.DeleteFunc(slices.Clone(live.OwnerReferences), func(o metav1.OwnerReference) bool { return o.UID == canary })
 	return map[string]any{
-		"metadata": map[string]any{"ownerReferences": owners},
+		"metadata": map[string]any{"ownerReferences": owners, "labels": s.listed()},
 		"spec":     map[string]any{"selector": replace(live.Spec.Selector, s.Canary.Spec.Selector)},
 	}
 }

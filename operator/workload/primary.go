@@ -21,6 +21,8 @@ type Options struct {
 	// IncludeLabelPrefixes are the prefixes of labels and annotations that the
 	// primary carries like its target; "*" means all of them.
 	IncludeLabelPrefixes []string
+	// MeshProvider is the mesh provider of a Canary that names none.
+	MeshProvider string
 }
 
 // NoSelectorLabelError says that a target's selector has no label that could
@@ -82,6 +84,7 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 	if p.template != nil {
 		*p.selector = primarySelector(*p.selector, key, PrimaryLabelValue(own))
 		turnTemplate(p.template, key, own)
+		registerPrimary(canary, p.template, o)
 	}
 	turnKind(canary, primary, live)
 	if p.replicas != nil {

@@ -61,6 +61,7 @@ func BuildServices(canary *v1beta1.Canary, target client.Object, o Options) (Ser
 		Primary: build(primary, toPrimary, spec.Primary),
 		Canary:  build(canaryName, toCanary, spec.Canary),
 	}
+	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"
 	services.Canary.Labels[BackendLabel] = "canary"
 	return services, nil

@@ -6,11 +6,16 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/consul"
+	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
+	"github.com/sluice-delivery/sluice/providers/kubernetes"
+	"github.com/sluice-delivery/sluice/providers/linkerd"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -20,7 +25,14 @@ type Deps struct {
 	Client client.Client
 	// Applier is the operator's one Applier over Client.
 	Applier *ssa.Applier
+	// Clock tells the time.
+	Clock clock.Clock
+	// Consul says how to reach Consul; the zero value leaves it to Consul's environment.
+	Consul Consul
 }
+
+// Consul says how to reach Consul.
+type Consul = consul.Config
 
 // New returns the router of that name, as users write it in spec.provider. An
 // unknown name is a *providers.UnknownRouterError, never another mesh.
@@ -36,7 +48,14 @@ func New(name string, deps Deps) (providers.Router, error) {
 func Names() []string { return slices.Sorted(maps.Keys(table())) }
 
 func table() map[string]func(Deps) providers.Router {
-	return map[string]func(Deps) providers.Router{
-		v1beta1.ProviderIstio: func(d Deps) providers.Router { return istio.New(d.Client, d.Applier) },
+	out := map[string]func(Deps) providers.Router{
+		v1beta1.ProviderConsul:     func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
+		v1beta1.ProviderIstio:      func(d Deps) providers.Router { return istio.New(d.Client, d.Applier) },
+		v1beta1.ProviderLinkerd:    func(d Deps) providers.Router { return linkerd.New(d.Client, d.Applier) },
+		v1beta1.ProviderKubernetes: func(d Deps) providers.Router { return kubernetes.New(d.Client) },
 	}
+	for _, name := range gatewayAPINames() {
+		out[name] = func(d Deps) providers.Router { return gatewayapi.New(d.Client, d.Applier, name) }
+	}
+	return out
 }

@@ -22,6 +22,7 @@ type Router struct {
 	lag      int
 	routes   map[client.ObjectKey]*entry
 	err      error
+	wait     *providers.WaitError
 	writes   int
 	applied  []providers.Traffic
 	released []client.ObjectKey
@@ -48,6 +49,13 @@ func (r *Router) Fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.err = err
+}
+
+// Wait makes Apply and Release wait for something, until Wait(nil).
+func (r *Router) Wait(wait *providers.WaitError) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wait = wait
 }
 
 // Drift changes the traffic as somebody else would, at once visible. A Canary
@@ -132,6 +140,9 @@ func (r *Router) Apply(_ context.Context, route providers.Route) error {
 	if r.err != nil {
 		return r.err
 	}
+	if r.wait != nil {
+		return r.wait
+	}
 	key := client.ObjectKeyFromObject(route.Canary)
 	e := r.routes[key]
 	if e != nil && e.actual == route.Traffic {
@@ -156,6 +167,9 @@ func (r *Router) Release(_ context.Context, route providers.Route) error {
 	defer r.mu.Unlock()
 	if r.err != nil {
 		return r.err
+	}
+	if r.wait != nil {
+		return r.wait
 	}
 	key := client.ObjectKeyFromObject(route.Canary)
 	if r.routes[key] == nil {

@@ -20,6 +20,7 @@ const meshGateway = "mesh"
 type intent struct {
 	object client.Object
 	edit   func(map[string]any)
+	routes bool // it depends on the traffic
 }
 
 func (i intent) options() []ssa.Option {
@@ -30,7 +31,10 @@ func (i intent) options() []ssa.Option {
 // depends on, with whose the live object is and what the user has.
 func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 	c := route.Canary
-	key := fmt.Sprintf("%s %d %#v %t %q", c.UID, c.Generation, route.Traffic, len(i.object.GetOwnerReferences()) > 0, have.key())
+	key := fmt.Sprintf("%s %d %t %q", c.UID, c.Generation, len(i.object.GetOwnerReferences()) > 0, have.key())
+	if i.routes {
+		key += fmt.Sprintf(" %#v", route.Traffic)
+	}
 	return append(i.options(), ssa.Keyed(key))
 }
 
@@ -75,7 +79,7 @@ func virtualService(c *v1beta1.Canary, traffic providers.Traffic, users *origina
 	if users != nil {
 		vs.Annotations[originalAnnotation] = users.encoded
 	}
-	return intent{object: vs, edit: spellOut}, nil
+	return intent{object: vs, edit: spellOut, routes: true}, nil
 }
 
 func virtualServiceMeta(c *v1beta1.Canary) metav1.ObjectMeta {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -70,7 +71,7 @@ func (r *Router) belongings(ctx context.Context, canary *v1beta1.Canary, read re
 	}
 	vs := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(canary), vs)
-	if err != nil || !found || ownershipOf(vs, canary) != users {
+	if err != nil || !found || ownership.Of(vs, canary) != ownership.Users {
 		return b, err
 	}
 	b.original, err = read(ctx, vs, canary)

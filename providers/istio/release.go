@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -27,7 +28,7 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 		if err != nil {
 			return err
 		}
-		if found && ownershipOf(rule, route.Canary) == ours {
+		if found && ownership.Of(rule, route.Canary) == ownership.Ours {
 			if err := r.remove(ctx, rule); err != nil {
 				return err
 			}
@@ -42,15 +43,15 @@ func (r *Router) releaseVirtualService(ctx context.Context, canary *v1beta1.Cana
 	if err != nil || !found {
 		return err
 	}
-	switch ownershipOf(live, canary) {
-	case ours:
+	switch ownership.Of(live, canary) {
+	case ownership.Ours:
 		return r.remove(ctx, live)
-	case users:
+	case ownership.Users:
 		if live.Annotations[ssa.AppliedAnnotation] == "" {
 			return nil // never adopted, or given back
 		}
 		return r.restore(ctx, live, canary)
-	case others:
+	case ownership.Others:
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -29,6 +29,7 @@ import (
 type Router struct {
 	client  client.Client
 	applier *ssa.Applier
+	settled settled
 }
 
 var _ providers.Router = (*Router)(nil)
@@ -44,6 +45,15 @@ func (*Router) Capabilities() providers.Capabilities {
 	return providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
 }
 
+// Ignores implements providers.Ignorer.
+func (*Router) Ignores() map[string]string {
+	return map[string]string{
+		"gatewayRefs":    "the istio provider goes by gateways",
+		"backendTimeout": "the istio provider goes by timeout",
+		"mirror":         "the istio provider does not have it",
+	}
+}
+
 // Observe implements providers.Router. Traffic that is not in sync is what the
 // VirtualService says, without its sessions; InSync needs the DestinationRules too.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
@@ -53,11 +63,20 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{}
-	if found && ownershipOf(vs, route.Canary) != others {
+	if found && ownership.Of(vs, route.Canary) != ownership.Others {
 		state.Traffic, state.Exists = trafficOf(vs, route.Canary)
 	}
+	key := client.ObjectKeyFromObject(route.Canary)
 	if !route.Canary.DeletionTimestamp.IsZero() {
+		r.settled.forget(key)
 		return state, nil
+	}
+	now, observed, err := r.versionsOf(ctx, route, vs)
+	if err != nil {
+		return state, err
+	}
+	if observed && r.settled.is(key, now) {
+		return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
 	}
 	intents, have, err := r.plan(ctx, route, r.cachedOriginal)
 	if err != nil {
@@ -71,6 +90,9 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		if !same {
 			return state, nil
 		}
+	}
+	if observed {
+		r.settled.remember(key, now)
 	}
 	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
 }
@@ -124,19 +146,15 @@ func (r *Router) claim(ctx context.Context, object client.Object, canary *v1beta
 		return err
 	}
 	if !found {
-		own(object, canary)
+		ownership.Mark(object, canary)
 		return nil
 	}
-	switch ownershipOf(live, canary) {
-	case ours:
-		own(object, canary)
-	case users:
-	case others:
-		owner := metav1.GetControllerOf(live)
-		return &providers.ConflictError{
-			Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName(),
-			Owner: owner.Kind + " " + owner.Name,
-		}
+	switch ownership.Of(live, canary) {
+	case ownership.Ours:
+		ownership.Mark(object, canary)
+	case ownership.Users:
+	case ownership.Others:
+		return ownership.Conflict(kindOf(object), live)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -98,8 +100,16 @@ func raw(s string) *v1beta1.RawObject { return &v1beta1.RawObject{Raw: json.RawM
 func TestConformance(t *testing.T) {
 	routertest.Run(t, func(t *testing.T) routertest.World {
 		w := newWorld(t)
+		users := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Labels: map[string]string{"team": "a"}}}
+		users.Spec.Hosts = []string{"podinfo.example.com"}
+		users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
 		return routertest.World{
-			Router: w.router, Canary: canary(), Writes: func() int { return w.writes },
+			Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
+			Mistakes: map[string]func(*v1beta1.Canary){
+				"a timeout":                 func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
+				"a rewrite":                 func(c *v1beta1.Canary) { c.Spec.Service.Rewrite = raw(`{"uri":1}`) },
+				"delegation with a gateway": func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Gateways = true, []string{"g"} },
+			},
 			Drift: func(t *testing.T, traffic providers.Traffic) {
 				vs := w.virtualService(t)
 				vs.Spec.Http[0].Route[0].Weight, vs.Spec.Http[0].Route[1].Weight = traffic.Primary, traffic.Canary
@@ -107,8 +117,21 @@ func TestConformance(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-		}
+		}.With(routertest.Object{Client: w.Client, Users: users})
 	})
+}
+
+// notInstalled is a router in a cluster without Istio's kinds.
+func notInstalled(c client.Client) *Router {
+	bare := interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "VirtualService"}}
+		},
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "DestinationRule"}}
+		},
+	})
+	return New(bare, ssa.New(bare))
 }
 
 func TestObjectsWritten(t *testing.T) {
@@ -220,7 +243,7 @@ func TestMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	vs := w.virtualService(t)
-	if !metav1.IsControlledBy(vs, c) || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels[managedByLabel] != managedByValue {
+	if !metav1.IsControlledBy(vs, c) || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels["app.kubernetes.io/managed-by"] != "sluice" {
 		t.Errorf("metadata %+v", vs.ObjectMeta)
 	}
 	rule := &networkingv1.DestinationRule{}
@@ -272,7 +295,7 @@ func TestAdoption(t *testing.T) {
 	theirs := func() *networkingv1.VirtualService {
 		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{
 			Name: "podinfo", Namespace: "test",
-			Labels:      map[string]string{managedByLabel: "Helm", "team": "a"},
+			Labels:      map[string]string{"app.kubernetes.io/managed-by": "Helm", "team": "a"},
 			Annotations: map[string]string{"note": "kept"},
 		}}
 		if err := json.Unmarshal([]byte(`{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."],
@@ -301,7 +324,7 @@ func TestAdoption(t *testing.T) {
 				t.Fatalf("observed %+v, %v", state, err)
 			}
 			vs := w.virtualService(t)
-			if len(vs.OwnerReferences) != 0 || vs.Labels[managedByLabel] != "Helm" || vs.Labels["team"] != "a" || vs.Annotations["note"] != "kept" {
+			if len(vs.OwnerReferences) != 0 || vs.Labels["app.kubernetes.io/managed-by"] != "Helm" || vs.Labels["team"] != "a" || vs.Annotations["note"] != "kept" {
 				t.Errorf("metadata %+v", vs.ObjectMeta)
 			}
 			// What was sent, because the fake server ignores an empty list.
@@ -338,7 +361,7 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			other := canary()
 			other.Name, other.UID = "other", "c2"
-			own(owned, other)
+			ownership.Mark(owned, other)
 			w := newWorld(t, owned)
 			if err := w.router.Apply(t.Context(), route(canary(), 10)); !providers.IsConflict(err) {
 				t.Errorf("apply: %v", err)

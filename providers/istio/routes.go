@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/affinity"
 )
 
 // builder makes the routes of one VirtualService.
@@ -18,7 +19,7 @@ type builder struct {
 	traffic providers.Traffic
 	users   *original // nil: there is none
 	matched matches   // spec.analysis.match
-	cookies cookies
+	cookies affinity.Cookies
 }
 
 // template is a route to the apex Service, to be shared out.
@@ -40,7 +41,7 @@ func httpRoutes(c *v1beta1.Canary, traffic providers.Traffic, users *original) (
 			return nil, err
 		}
 	}
-	if b.cookies, err = cookiesOf(c, traffic.Sessions); err != nil {
+	if b.cookies, err = affinity.New(c, traffic.Sessions); err != nil {
 		return nil, err
 	}
 	spec, err := httpRoute(c)
@@ -212,25 +213,25 @@ func (b *builder) expand(t template) ([]*networking.HTTPRoute, error) {
 func (b *builder) shared(t template) ([]*networking.HTTPRoute, error) {
 	k, tr := b.cookies, b.traffic
 	all := []share{{service: toPrimary, weight: tr.Primary}, {service: toCanary, weight: tr.Canary}}
-	if k.sessions.Canary == "" && k.sessions.Ended != "" {
+	if k.Sessions.Canary == "" && k.Sessions.Ended != "" {
 		ended := slices.Clone(all)
 		for i := range ended {
-			ended[i].cookie = k.drop()
+			ended[i].cookie = k.Drop()
 		}
-		return []*networking.HTTPRoute{b.route(t, k.isEnded(), ended...), b.route(t, nil, all...)}, nil
+		return []*networking.HTTPRoute{b.route(t, fitsHeader(k.IsEnded()), ended...), b.route(t, nil, all...)}, nil
 	}
 	// At 0 nobody goes to the canary, whatever his cookie says: its pods may be gone.
-	if k.sessions.Canary == "" || tr.Canary == 0 {
+	if k.Sessions.Canary == "" || tr.Canary == 0 {
 		return []*networking.HTTPRoute{b.route(t, nil, all...)}, nil
 	}
-	out := []*networking.HTTPRoute{b.route(t, k.isCanary(), share{service: toCanary, weight: 100})}
+	out := []*networking.HTTPRoute{b.route(t, fitsHeader(k.IsCanary()), share{service: toCanary, weight: 100})}
 	if tr.Primary > 0 {
-		moved := []share{{toPrimary, tr.Primary, k.markPrimary()}, {toCanary, tr.Sessions.Raised, k.markCanary()}}
+		moved := []share{{toPrimary, tr.Primary, k.MarkPrimary()}, {toCanary, tr.Sessions.Raised, k.MarkCanary()}}
 		out = append(out,
-			b.route(t, k.isPrimary(), share{service: toPrimary, weight: 100}),
-			b.route(t, k.wasPrimary(), moved...))
+			b.route(t, fitsHeader(k.IsPrimary()), share{service: toPrimary, weight: 100}),
+			b.route(t, fitsHeader(k.WasPrimary()), moved...))
 	}
-	all[0].cookie, all[1].cookie = k.markPrimary(), k.markCanary()
+	all[0].cookie, all[1].cookie = k.MarkPrimary(), k.MarkCanary()
 	return append(out, b.route(t, nil, all...)), nil
 }
 
@@ -338,7 +339,7 @@ func withCookie(users *networking.Headers, cookie string) *networking.Headers {
 	if add == nil {
 		add = map[string]string{}
 	}
-	add[unused(add, setCookieHeader)] = cookie
+	add[unused(add, setCookieHeader)] = literal(cookie)
 	out.Response.Add = add
 	return out
 }

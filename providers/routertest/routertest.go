@@ -26,6 +26,26 @@ type World struct {
 	Drift func(t *testing.T, traffic providers.Traffic)
 	// Deadline is how long the router may take to observe a write; 0 means 10 s.
 	Deadline time.Duration
+
+	// What follows is nil where a router has nothing of the kind.
+
+	// Mesh does once what the mesh does by itself about a write, such as saying that it
+	// was accepted. The suite calls it while it waits.
+	Mesh func(t *testing.T)
+	// Foreign adds something to what the router has written, as somebody else would who
+	// shares the object. The suite calls kept to learn whether it is still there.
+	Foreign func(t *testing.T) (kept func(t *testing.T))
+	// Users makes, before the router has written anything, an object that is a user's own and
+	// has the name that the router needs. The suite calls restored after the release, to
+	// learn whether it is what the user had.
+	Users func(t *testing.T) (restored func(t *testing.T))
+	// Others makes an object of that name that belongs to another controller. The
+	// suite calls untouched to learn whether it still is as it was.
+	Others func(t *testing.T) (untouched func(t *testing.T))
+	// Mistakes are specs that no mesh can carry out, by what is wrong with them.
+	Mistakes map[string]func(*v1beta1.Canary)
+	// Bare is the router of a cluster in which the mesh is not installed.
+	Bare providers.Router
 }
 
 // Setup makes a world. It cleans up by t.Cleanup.
@@ -44,6 +64,11 @@ func Run(t *testing.T, setup Setup) {
 		"A/B testing":             matched,
 		"mirroring":               mirrored,
 		"session affinity":        sessions,
+		"foreign fields stay":     foreign,
+		"a user's own object":     adopted,
+		"somebody else's object":  conflicting,
+		"mistakes are told":       mistakes,
+		"mesh not installed":      bare,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, setup(t)) })
 	}
@@ -60,22 +85,57 @@ func nothingThere(t *testing.T, w World) {
 }
 
 func weights(t *testing.T, w World) {
+	if !w.Router.Capabilities().Weighted {
+		w.unweighted(t)
+		return
+	}
 	for _, weight := range []int32{0, 1, 10, 50, 99, 100, 50, 0} {
 		w.apply(t, weight)
 		w.settle(t, weight)
 	}
 }
 
+// unweighted has a router that can't share out requests give all of them to the
+// primary and refuse everything else.
+func (w World) unweighted(t *testing.T) {
+	w.apply(t, 0)
+	w.settleAt(t, w.route(0).Traffic)
+	before := w.Writes()
+	for _, weight := range []int32{1, 50, 100} {
+		if err := w.Router.Apply(t.Context(), w.route(weight)); !providers.IsUnsupported(err) {
+			t.Errorf("apply %d%% with a router without weights: %v", weight, err)
+		}
+		if state, err := w.Router.Observe(t.Context(), w.route(weight)); err != nil && !providers.IsUnsupported(err) || state.InSync {
+			t.Errorf("observe %d%% with a router without weights: %+v, %v", weight, state, err)
+		}
+	}
+	if n := w.Writes() - before; n != 0 {
+		t.Errorf("what it can't do wrote %d times", n)
+	}
+}
+
+// some is a weight that the router can have.
+func (w World) some(weight int32) int32 {
+	if !w.Router.Capabilities().Weighted {
+		return 0
+	}
+	return weight
+}
+
 func repeated(t *testing.T, w World) {
-	w.apply(t, 30)
-	w.settle(t, 30)
+	weight := w.some(30)
+	w.apply(t, weight)
+	w.settle(t, weight)
 	before := w.Writes()
 	for range 3 {
-		w.apply(t, 30)
-		w.settle(t, 30)
+		w.apply(t, weight)
+		w.settle(t, weight)
 	}
 	if n := w.Writes() - before; n != 0 {
 		t.Errorf("applying the same again wrote %d times", n)
+	}
+	if weight == 0 {
+		return
 	}
 	w.apply(t, 31)
 	if w.Writes() == before {
@@ -84,6 +144,9 @@ func repeated(t *testing.T, w World) {
 }
 
 func drift(t *testing.T, w World) {
+	if w.Drift == nil {
+		return
+	}
 	w.apply(t, 20)
 	w.settle(t, 20)
 	w.Drift(t, providers.Traffic{Primary: 35, Canary: 65})
@@ -93,6 +156,79 @@ func drift(t *testing.T, w World) {
 	})
 	w.apply(t, 20)
 	w.settle(t, 20)
+}
+
+func foreign(t *testing.T, w World) {
+	if w.Foreign == nil {
+		return
+	}
+	w.apply(t, w.some(20))
+	w.settle(t, w.some(20))
+	kept := w.Foreign(t)
+	for _, weight := range []int32{20, 30, 0} {
+		w.apply(t, w.some(weight))
+		w.settle(t, w.some(weight))
+		kept(t)
+	}
+}
+
+func adopted(t *testing.T, w World) {
+	if w.Users == nil {
+		return
+	}
+	restored := w.Users(t)
+	for _, weight := range []int32{0, 50, 100} {
+		w.apply(t, w.some(weight))
+		w.settle(t, w.some(weight))
+	}
+	w.delete(t)
+	restored(t)
+}
+
+func conflicting(t *testing.T, w World) {
+	if w.Others == nil {
+		return
+	}
+	untouched := w.Others(t)
+	w.refused(t, "with an object that belongs to somebody else", providers.IsConflict)
+	w.Canary = deleted(w.Canary)
+	w.release(t)
+	if n := w.Writes(); n != 0 {
+		t.Errorf("it wrote %d times", n)
+	}
+	untouched(t)
+}
+
+func mistakes(t *testing.T, w World) {
+	spec := w.Canary
+	for what, mistake := range w.Mistakes {
+		w.Canary = spec.DeepCopy()
+		mistake(w.Canary)
+		w.refused(t, what, func(err error) bool { return providers.IsInvalid(err) || providers.IsUnsupported(err) })
+	}
+}
+
+func bare(t *testing.T, w World) {
+	if w.Bare == nil {
+		return
+	}
+	w.Router = w.Bare
+	w.refused(t, "without the mesh", providers.IsNotInstalled)
+}
+
+// refused has both calls refuse, with the error that is meant, and write nothing.
+func (w World) refused(t *testing.T, what string, is func(error) bool) {
+	t.Helper()
+	before := w.Writes()
+	if _, err := w.Router.Observe(t.Context(), w.route(w.some(20))); !is(err) {
+		t.Errorf("observe %s: %v", what, err)
+	}
+	if err := w.Router.Apply(t.Context(), w.route(w.some(20))); !is(err) {
+		t.Errorf("apply %s: %v", what, err)
+	}
+	if n := w.Writes() - before; n != 0 {
+		t.Errorf("%s: it wrote %d times", what, n)
+	}
 }
 
 func badTraffic(t *testing.T, w World) {
@@ -114,11 +250,15 @@ func badTraffic(t *testing.T, w World) {
 }
 
 func release(t *testing.T, w World) {
-	w.apply(t, 40)
-	w.settle(t, 40)
-	now := metav1.Now()
-	w.Canary = w.Canary.DeepCopy()
-	w.Canary.DeletionTimestamp = &now
+	w.apply(t, w.some(40))
+	w.settle(t, w.some(40))
+	w.delete(t)
+}
+
+// delete releases the route of a Canary that is being deleted, twice.
+func (w World) delete(t *testing.T) {
+	t.Helper()
+	w.Canary = deleted(w.Canary)
 	w.release(t)
 	w.eventually(t, "sees that the route is gone", func() bool { return !w.observe(t, 0).Exists })
 	before := w.Writes()
@@ -126,6 +266,13 @@ func release(t *testing.T, w World) {
 	if n := w.Writes() - before; n != 0 {
 		t.Errorf("releasing again wrote %d times", n)
 	}
+}
+
+func deleted(c *v1beta1.Canary) *v1beta1.Canary {
+	now := metav1.Now()
+	c = c.DeepCopy()
+	c.DeletionTimestamp = &now
+	return c
 }
 
 func matched(t *testing.T, w World) {
@@ -249,6 +396,9 @@ func (w World) observe(t *testing.T, weight int32) providers.State {
 func (w World) settle(t *testing.T, weight int32) {
 	t.Helper()
 	w.settleAt(t, w.route(weight).Traffic)
+	if !w.Router.Capabilities().Weighted {
+		return
+	}
 	if other := (weight + 50) % 101; w.observe(t, other).InSync {
 		t.Fatalf("in sync with %d%%, although %d%% was applied", other, weight)
 	}
@@ -276,7 +426,12 @@ func (w World) eventually(t *testing.T, what string, condition func() bool) {
 		limit = 10 * time.Second
 	}
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, limit, true,
-		func(context.Context) (bool, error) { return condition(), nil })
+		func(context.Context) (bool, error) {
+			if w.Mesh != nil {
+				w.Mesh(t)
+			}
+			return condition(), nil
+		})
 	if err != nil {
 		t.Fatalf("not within %s: router %s", limit, what)
 	}

@@ -36,8 +36,8 @@ type options struct {
 	key  string
 }
 
-// ProtoJSON says that the kind is a custom resource made from protobuf, as
-// Istio's are: its lists are atomic, so that an element which somebody
+// ProtoJSON says that the kind is a custom resource like those made from protobuf,
+// as Istio's are: its lists are atomic, so that an element which somebody
 // extended is drift, and an absent field is the same as 0 or an empty list.
 func ProtoJSON(o *options) { o.proto = true }
 
@@ -99,13 +99,18 @@ func (a *Applier) InSync(ctx context.Context, desired client.Object, opts ...Opt
 // as the cache has it; u gets the UID of live, so that an object deleted
 // meanwhile is not created again (the error is then a conflict). Use either
 // Apply or ApplyPartial on one object, never both: each removes what the other owns.
-func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured, live client.Object) error {
+// Of the options those count that say how to compare.
+func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured, live client.Object, opts ...Option) error {
+	o := options{}
+	for _, opt := range opts {
+		opt(&o)
+	}
 	u = u.DeepCopy()
 	if u.GetUID() == "" && live.GetUID() != "" {
 		u.SetUID(live.GetUID())
 	}
 	key := keyOf(u.GroupVersionKind(), u)
-	fingerprint, _, err := fingerprintOf(u, comparison{})
+	fingerprint, _, err := fingerprintOf(u, o.comparison)
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", key, err)
 	}
@@ -120,7 +125,7 @@ func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", key, err)
 	}
-	if (comparison{}).contains(withoutType(u.Object), actual) {
+	if o.contains(withoutType(u.Object), actual) {
 		a.memory.verified(key, fingerprint, live.GetResourceVersion())
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -16,6 +17,50 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// Channels of the Gateway API, by the names of their folders.
+const (
+	GatewayStandard     = "standard"
+	GatewayExperimental = "experimental"
+)
+
+// GatewayCRDs returns the files with the CRDs of routes and Gateways, of one channel of the
+// Gateway API, from the module that this module is built with. InstallCRDs takes them.
+func GatewayCRDs(ctx context.Context, channel string) (files []string, err error) {
+	for _, kind := range []string{"gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"} {
+		file, err := inModule(ctx, "sigs.k8s.io/gateway-api", "config", "crd", channel, "gateway.networking.k8s.io_"+kind+".yaml")
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// inModule is the path of a file of a module that this one is built with, in the
+// module cache.
+func inModule(ctx context.Context, module string, path ...string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOPROXY=off") // the namespace has no way out
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
+		}
+		return "", fmt.Errorf("find module %s: %w", module, err)
+	}
+	file := filepath.Join(append([]string{string(bytes.TrimSpace(out))}, path...)...)
+	if !isFile(file) {
+		return "", fmt.Errorf("%s is not in the module cache: run: go mod download %s", filepath.Join(path...), module)
+	}
+	return file, nil
+}
 
 // InstallCRDs installs or updates the CustomResourceDefinitions in the given
 // YAML files, or in all YAML files of given folders, and waits until the API

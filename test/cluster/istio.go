@@ -1,14 +1,10 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,26 +24,7 @@ defaultConfig:
 // that this module is built with. InstallCRDs takes it, for a cluster that needs
 // Istio's kinds and no istiod.
 func IstioCRDs(ctx context.Context) (string, error) {
-	root, err := Root()
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOPROXY=off") // the namespace has no way out
-	out, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
-		}
-		return "", fmt.Errorf("find Istio's CRDs: %w", err)
-	}
-	path := filepath.Join(string(bytes.TrimSpace(out)), "kubernetes", "customresourcedefinitions.gen.yaml")
-	if !isFile(path) {
-		return "", errors.New("the CRDs of Istio are not in the module cache: run: go mod download istio.io/api")
-	}
-	return path, nil
+	return inModule(ctx, "istio.io/api", "kubernetes", "customresourcedefinitions.gen.yaml")
 }
 
 // startIstio installs the CRDs, starts istiod and waits until it serves.

@@ -43,12 +43,20 @@ type call struct {
 
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
+	r := &receiver{t: t, answers: map[v1beta1.HookType]func(int) int{}}
+	r.url = serve(t, r)
+	return r
+}
+
+// serve runs a server that the operator can reach, until the end of the test,
+// and gives its address.
+func serve(t *testing.T, handler http.Handler) string {
+	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "10.244.255.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{t: t, url: "http://" + listener.Addr().String(), answers: map[v1beta1.HookType]func(int) int{}}
-	server := &http.Server{Handler: r, ReadHeaderTimeout: limit}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: limit}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -60,7 +68,7 @@ func newReceiver(t *testing.T) *receiver {
 		_ = server.Close()
 		<-done
 	})
-	return r
+	return "http://" + listener.Addr().String()
 }
 
 // hang is the answer that never comes.

@@ -56,6 +56,8 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, g, requests := beginGated(t, "halt-"+name, func(*appsv1.Deployment) {}, tc.strategy)
+			people := a.newChat()
+			a.edit(alerted)
 			before := requests.report()
 			g.shutFor(primaryPods("6.0.1"))
 			a.release("6.0.1")
@@ -65,6 +67,9 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 			a.awaitCondition(rig.Name, v1beta1.ConditionStalled, corev1.ConditionTrue, "PromotionHalted",
 				"podinfo-primary did not become ready", "the canary goes on serving", "within 5s")
 			a.awaitEvent(rig.Name, "PromotionHalted", "podinfo-primary did not become ready", "within 5s")
+			if m := a.awaitAlert(people, "PromotionHalted"); m.Severity != "error" || !containsAll(m.Text, []string{"the canary goes on serving"}) {
+				t.Errorf("people are alerted with %+v", m)
+			}
 			a.awaitWeight(100)
 			requests.awaitMore(100) // the route becomes known
 			halted := requests.report()

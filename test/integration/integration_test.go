@@ -42,6 +42,20 @@ type environment struct {
 func TestOnCluster(t *testing.T) {
 	e := setUp(t, cluster.Options{Progress: os.Stderr})
 	t.Run("istio is not installed", func(t *testing.T) { testIstioNotInstalled(t, e) })
+	t.Run("the Gateway API is not installed", func(t *testing.T) { testGatewayNotInstalled(t, e) })
+	if err := e.InstallCRDs(t.Context(), filepath.Join("testdata", "linkerd.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("linkerd by profiles", func(t *testing.T) { testLinkerdProfiles(t, e) })
+	routes, err := cluster.GatewayCRDs(t.Context(), cluster.GatewayStandard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.InstallCRDs(t.Context(), routes...); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("gatewayapi", func(t *testing.T) { testGatewayAPI(t, e) })
+	t.Run("linkerd by routes", func(t *testing.T) { testLinkerdRoutes(t, e) })
 	istio, err := cluster.IstioCRDs(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +143,10 @@ func (e *environment) counting() (client.Client, *atomic.Int64) {
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			writes.Add(1)
 			return c.Apply(ctx, o, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			writes.Add(1)
+			return c.Patch(ctx, o, patch, opts...)
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			writes.Add(1)

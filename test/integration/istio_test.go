@@ -77,6 +77,7 @@ func testIstio(t *testing.T, e *environment) {
 	t.Run("every field survives the server", func(t *testing.T) { testIstioFields(t, e) })
 	t.Run("a user's VirtualService", func(t *testing.T) { testIstioAdoption(t, e) })
 	t.Run("delegation", func(t *testing.T) { testIstioDelegation(t, e) })
+	t.Run("analysis", func(t *testing.T) { testIstioAnalysis(t, e) })
 }
 
 // testIstioFields has everything that the spec can say, zeros among it, stored

@@ -112,7 +112,7 @@ func (b *bench) wait(what string, condition func() bool) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("no %s: %s", what, state)
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 
@@ -292,7 +292,9 @@ func TestDispatcherDrains(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.Start(ctx)
+		if err := b.Start(ctx); err != nil {
+			t.Error(err)
+		}
 	}()
 	for n := range 4 {
 		b.wait("what the limit allows", func() bool { return len(b.sent) == 2+n })
@@ -331,4 +333,21 @@ func TestDispatcherForgetsLanes(t *testing.T) {
 	if _, known := b.lanes[Destination{Name: "a"}]; known {
 		t.Error("the lane is kept")
 	}
+}
+
+// What is under way is not taken back by a later message that says the same.
+func TestDispatcherDoesNotCollapseWhatIsUnderWay(t *testing.T) {
+	b := newBench(t, Limits{Burst: 100})
+	release := make(chan struct{})
+	b.hang = map[string]chan struct{}{"check 1": release}
+	check := func(a *Alert) { a.Reason = "CheckFailed" }
+	b.add("a", "check 1", check)
+	stop := b.start()
+	b.wait("try", func() bool { return b.tries == 1 })
+	b.add("a", "check 2", check)
+	b.add("a", "check 3", check)
+	close(release)
+	b.wait("messages", func() bool { return len(b.sent) == 2 })
+	stop()
+	b.want("sent", b.sent, []string{"check 1", "check 3 (2 times since the last message)"})
 }

@@ -3,6 +3,7 @@ package alerts
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -49,7 +50,7 @@ func TestPost(t *testing.T) {
 					w.Header()[k] = v
 				}
 				w.WriteHeader(tc.status)
-				w.Write([]byte(tc.body))
+				fmt.Fprint(w, tc.body)
 			}))
 			defer server.Close()
 			p, err := NewPoster(Receiver{Type: "x", Address: server.URL + "/" + secret}, Kit{Clock: clocktesting.NewFakePassiveClock(now)})

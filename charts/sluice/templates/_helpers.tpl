@@ -101,6 +101,15 @@ rules:
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [gateway.networking.k8s.io]
+    resources: [httproutes, grpcroutes]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [policy.linkerd.io]
+    resources: [httproutes]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [linkerd.io]
+    resources: [serviceprofiles]
+    verbs: [get, list, watch, create, patch, delete]
   {{- include "sluice.coverageRules" . | nindent 2 }}
   # The metric providers externalmetrics and keptn.
   - apiGroups: [external.metrics.k8s.io]

@@ -76,7 +76,7 @@ func (s *sender) hidden(answer []byte) error {
 	return &alerts.SendError{To: s.poster.To(), Permanent: code != 429 && code < 500, Err: fmt.Errorf("%w: HTTP error %d", errBehind, code)}
 }
 
-var errBehind = errors.New("Teams did not take the message from the connector")
+var errBehind = errors.New("the connector says that Teams did not take the message")
 
 // MessageCard is what a connector wants.
 type MessageCard struct {

@@ -1,0 +1,85 @@
+package canary
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+func TestReferrers(t *testing.T) {
+	named := func(name string, minute int) *v1beta1.Canary {
+		return &v1beta1.Canary{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, CreationTimestamp: metav1.NewTime(start.Add(time.Duration(minute) * time.Minute))},
+			Spec:       v1beta1.CanarySpec{TargetRef: v1beta1.TargetReference{Kind: "Deployment", Name: "podinfo"}},
+		}
+	}
+	first, second := named("b", 0), named("a", 1)
+	s := newScene(t, first)
+	lists := 0
+	s.reconciler.Client = interceptor.NewClient(s.api, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		lists++
+		return c.List(ctx, list, opts...)
+	}})
+	ask := func(wantNames, wantLists int) []referrer {
+		t.Helper()
+		found, err := s.reconciler.referrersOf(t.Context(), targetIndex, "test", "podinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != wantNames || lists != wantLists {
+			t.Fatalf("%d referrers after %d lists, want %d after %d", len(found), lists, wantNames, wantLists)
+		}
+		return found
+	}
+	ask(1, 1)
+	ask(1, 2) // nobody tells of changes, so nothing is remembered
+	s.reconciler.referrers.watch()
+	ask(1, 3)
+	ask(1, 3)
+	if err := s.api.Create(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	ask(1, 3)
+	s.reconciler.siblings(t.Context(), second) // the event
+	before := lists
+	found := ask(2, before)
+	if older := found[0].name == "b" && found[0].older(found[1]) || found[1].name == "b" && found[1].older(found[0]); !older {
+		t.Errorf("the older is not the one created first: %v", found)
+	}
+	t.Run("what was read before a change is not kept", func(t *testing.T) {
+		m := &s.reconciler.referrers
+		key := referrersKey{targetIndex, "test", "other"}
+		_, _, epoch := m.recall(key)
+		m.changed()
+		m.remember(key, nil, epoch)
+		if _, known, _ := m.recall(key); known {
+			t.Error("it is")
+		}
+	})
+}
+
+func TestComesOrGoes(t *testing.T) {
+	before := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{UID: "u1", Generation: 1}}
+	for name, tc := range map[string]struct {
+		after metav1.ObjectMeta
+		want  bool
+	}{
+		"status":      {after: metav1.ObjectMeta{UID: "u1", Generation: 1}},
+		"spec":        {after: metav1.ObjectMeta{UID: "u1", Generation: 2}, want: true},
+		"made anew":   {after: metav1.ObjectMeta{UID: "u2", Generation: 1}, want: true},
+		"annotations": {after: metav1.ObjectMeta{UID: "u1", Generation: 1, Annotations: map[string]string{"a": "b"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := comesOrGoes().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: &v1beta1.Canary{ObjectMeta: tc.after}}); got != tc.want {
+				t.Errorf("passes: %t", got)
+			}
+		})
+	}
+}

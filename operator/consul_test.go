@@ -1,0 +1,530 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
+)
+
+// consulRights are what docs/consul.md says that the operator's token needs.
+const consulRights = `
+service_prefix "" { policy = "write" intentions = "write" }
+node_prefix "" { policy = "read" }
+`
+
+const (
+	consulNamespace = "consul-app"
+	connectService  = "consul.hashicorp.com/connect-service"
+	serviceIgnore   = "consul.hashicorp.com/service-ignore"
+)
+
+// testConsul takes an application in a Consul mesh with ACLs and TLS through its life with a
+// Canary: adoption, a good release, a bad one, one in which Consul is killed for 20 s,
+// and the deletion. At every moment whoever gets requests has an instance.
+func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
+	server, err := cluster.StartConsul(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Kill() })
+	m := &consulMesh{t: t, api: api, Consul: server, tokenFile: filepath.Join(t.TempDir(), "token")}
+	m.rotate("sluice-1")
+	m.metrics = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		healthy := 1
+		if m.bad.Load() {
+			healthy = 0
+		}
+		fmt.Fprintf(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"%d"]}}`, healthy)
+	}))
+	t.Cleanup(m.metrics.Close)
+	operate(t, c, "-namespace", consulNamespace, "-mesh-provider", "consul", "-consul-address", server.Address, "-consul-token-file", m.tokenFile,
+		"-consul-ca-file", server.CAFile, "-consul-cert-file", server.CertFile, "-consul-key-file", server.KeyFile)
+	m.deploy()
+	m.watch()
+
+	before := m.entries()
+	m.create(m.canary())
+	m.await("the adoption", v1beta1.PhaseInitialized)
+	if _, ok := m.service(app).Labels[serviceIgnore]; !ok {
+		t.Error("the apex Service registers the primary's pods a second time")
+	}
+	for _, half := range []string{app + "-primary", app + "-canary"} {
+		if d := cmp.Diff(m.entry("service-intentions", app)["Sources"], m.entry("service-intentions", half)["Sources"]); d != "" {
+			t.Errorf("%s is guarded in another way (-%s +%s)\n%s", half, app, half, d)
+		}
+	}
+
+	m.forget()
+	m.release("6.0.1")
+	m.await("the good release", v1beta1.PhaseSucceeded)
+	m.expect("a good release", 0, 20, 40, 60, 0)
+
+	m.rotate("sluice-2")
+	m.bad.Store(true)
+	m.release("6.0.2")
+	m.await("the bad release", v1beta1.PhaseFailed)
+	m.expect("a bad release", 0, 20, 0)
+
+	m.bad.Store(false)
+	m.release("6.0.3")
+	m.awaitStatus("weight in the mesh", func(s v1beta1.CanaryStatus) error { return m.at(20, s) })
+	m.outage()
+	m.await("the release that Consul was down in", v1beta1.PhaseSucceeded)
+	m.expect("a release that Consul was down in", 0, 20, 40, 60, 0)
+
+	if err := api.Delete(t.Context(), m.canary()); err != nil {
+		t.Fatal(err)
+	}
+	m.awaitGone()
+	if d := cmp.Diff(before, m.entries()); d != "" {
+		t.Errorf("what was given back (-was +is)\n%s", d)
+	}
+	if _, ok := m.service(app).Labels[serviceIgnore]; ok {
+		t.Error("the apex Service registers nothing any more")
+	}
+	if problems := m.problems(); len(problems) > 0 {
+		t.Errorf("requests were led where nobody was:\n%s", strings.Join(problems, "\n"))
+	}
+}
+
+// consulMesh is an application in a Consul mesh.
+type consulMesh struct {
+	*cluster.Consul
+	t         *testing.T
+	api       client.Client
+	metrics   *httptest.Server
+	tokenFile string
+	bad       atomic.Bool
+	down      atomic.Bool
+
+	mu      sync.Mutex
+	history []int32
+	wrong   []string
+}
+
+// rotate gives the operator a new token. The old one is gone.
+func (m *consulMesh) rotate(name string) {
+	m.t.Helper()
+	old, err := os.ReadFile(m.tokenFile)
+	if err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	token, err := m.NewToken(m.t.Context(), name, consulRights)
+	if err == nil {
+		err = os.WriteFile(m.tokenFile, []byte(token), 0o600)
+	}
+	if err == nil && len(old) > 0 {
+		var accessor string
+		if accessor, err = m.accessor(string(old)); err == nil {
+			err = m.Call(m.t.Context(), http.MethodDelete, "/v1/acl/token/"+accessor, nil, nil)
+		}
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *consulMesh) accessor(secret string) (string, error) {
+	var all []struct{ AccessorID, SecretID string }
+	if err := m.Call(m.t.Context(), http.MethodGet, "/v1/acl/tokens", nil, &all); err != nil {
+		return "", err
+	}
+	for _, token := range all {
+		if token.SecretID == secret {
+			return token.AccessorID, nil
+		}
+	}
+	return "", errors.New("no such token")
+}
+
+// deploy brings the application into the mesh, as it is before anybody thinks of a Canary.
+func (m *consulMesh) deploy() {
+	m.t.Helper()
+	m.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: consulNamespace}})
+	m.put(map[string]any{"Kind": "service-intentions", "Name": app, "Sources": []any{map[string]any{"Name": "web", "Action": "allow"}}})
+	m.put(map[string]any{"Kind": "service-resolver", "Name": app, "ConnectTimeout": "3s"})
+	labels := map[string]string{"app": app}
+	m.create(&corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: consulNamespace, Name: app},
+		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Name: "http", Port: 9898, TargetPort: intstr.FromInt32(9898)}}},
+	})
+	m.create(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: consulNamespace, Name: app},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(2)),
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{
+					cluster.ProcessAnnotation: "none", connectService: app, "consul.hashicorp.com/connect-inject": "true",
+				}},
+				Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: app, Image: oldImage}}, TerminationGracePeriodSeconds: new(int64(0))},
+			},
+		},
+	})
+}
+
+func (m *consulMesh) canary() *v1beta1.Canary {
+	return &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Namespace: consulNamespace, Name: app},
+		Spec: v1beta1.CanarySpec{
+			MetricsServer:     m.metrics.URL,
+			TargetRef:         v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app},
+			DrainDelaySeconds: new(int32(1)),
+			RevertOnDeletion:  true,
+			Service:           v1beta1.CanaryService{Port: 9898},
+			Analysis: &v1beta1.CanaryAnalysis{
+				Interval: interval.String(), Threshold: 1, StepWeight: 20, MaxWeight: 60,
+				Metrics: []v1beta1.CanaryMetric{{Name: "health", Query: "health", ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(1.0)}}},
+			},
+		},
+	}
+}
+
+func (m *consulMesh) create(o client.Object) {
+	m.t.Helper()
+	if err := m.api.Create(m.t.Context(), o); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// watch plays consul-k8s, which registers pods, and a client of the application, which
+// looks all the time where its requests go. It waits until the application is there.
+func (m *consulMesh) watch() {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(m.t.Context())
+	var wg sync.WaitGroup
+	serving := make(chan struct{})
+	wg.Go(func() { m.register(ctx) })
+	wg.Go(func() { m.look(ctx, serving) })
+	m.t.Cleanup(func() { cancel(); wg.Wait() })
+	select {
+	case <-serving:
+	case <-time.After(limit):
+		m.t.Fatal("the application is not in the mesh")
+	}
+}
+
+// register has an instance of a service in Consul exactly while a pod of it is ready. Services name
+// their pods' service unless the pods' annotation does, and those with a label do not.
+func (m *consulMesh) register(ctx context.Context) {
+	is := map[string]bool{}
+	_ = rig.Await(ctx, "the end", 24*time.Hour, func(ctx context.Context) error {
+		want, err := m.registrations(ctx)
+		if err != nil || m.down.Load() {
+			return errors.Join(err, errors.New("later"))
+		}
+		for name := range want {
+			if !is[name] && m.Register(ctx, name) == nil {
+				is[name] = true
+			}
+		}
+		for name := range is {
+			if !want[name] && m.Deregister(ctx, name) == nil {
+				delete(is, name)
+			}
+		}
+		return errors.New("goes on")
+	})
+}
+
+func (m *consulMesh) registrations(ctx context.Context) (map[string]bool, error) {
+	var services corev1.ServiceList
+	var slices discoveryv1.EndpointSliceList
+	var pods corev1.PodList
+	for _, list := range []client.ObjectList{&services, &slices, &pods} {
+		if err := m.api.List(ctx, list, client.InNamespace(consulNamespace)); err != nil {
+			return nil, err
+		}
+	}
+	named := map[string]string{}
+	for _, pod := range pods.Items {
+		named[pod.Name] = pod.Annotations[connectService]
+	}
+	ignored := map[string]bool{}
+	for _, s := range services.Items {
+		ignored[s.Name] = s.Labels[serviceIgnore] == "true"
+	}
+	out := map[string]bool{}
+	for _, slice := range slices.Items {
+		service := slice.Labels[discoveryv1.LabelServiceName]
+		is, exists := ignored[service]
+		for _, e := range slice.Endpoints {
+			if !exists || is || e.TargetRef == nil || e.Conditions.Ready == nil || !*e.Conditions.Ready {
+				continue
+			}
+			name := service
+			if of := named[e.TargetRef.Name]; of != "" {
+				name = of
+			}
+			out[name] = true
+		}
+	}
+	return out, nil
+}
+
+// look notes the weights of the canary, and requests that are led where nobody is. Proxies learn a
+// little later than Consul who is there, so it takes a moment for that to count.
+func (m *consulMesh) look(ctx context.Context, serving chan struct{}) {
+	began := false
+	var nobody time.Time
+	_ = rig.Await(ctx, "the end", 24*time.Hour, func(ctx context.Context) error {
+		weights, err := m.chain(ctx)
+		if err != nil {
+			return err // Consul is down
+		}
+		m.mu.Lock()
+		if w := weights[app]; len(weights) > 1 && (len(m.history) == 0 || m.history[len(m.history)-1] != w) {
+			m.history = append(m.history, w)
+		}
+		m.mu.Unlock()
+		for name, w := range weights {
+			var there []any
+			if w == 0 || m.Call(ctx, http.MethodGet, "/v1/health/connect/"+name+"?passing", nil, &there) != nil || len(there) > 0 {
+				continue
+			}
+			if !began {
+				return errors.New("not yet")
+			}
+			if nobody.IsZero() {
+				nobody = time.Now()
+			}
+			if time.Since(nobody) > time.Second {
+				m.mu.Lock()
+				m.wrong = append(m.wrong, fmt.Sprintf("%d%% of requests to %s, of %v", w, name, weights))
+				m.mu.Unlock()
+			}
+			return errors.New("nobody there")
+		}
+		nobody = time.Time{}
+		if !began {
+			began = true
+			close(serving)
+		}
+		return errors.New("goes on")
+	})
+}
+
+// chain is who gets how many of a hundred requests, by Consul's own compilation.
+func (m *consulMesh) chain(ctx context.Context) (map[string]int32, error) {
+	var out struct {
+		Chain struct {
+			StartNode string
+			Nodes     map[string]struct {
+				Splits []struct {
+					Weight   float64
+					NextNode string
+				}
+				Resolver *struct{ Target string }
+			}
+			Targets map[string]struct{ Service string }
+		}
+	}
+	if err := m.Call(ctx, http.MethodGet, "/v1/discovery-chain/"+app, nil, &out); err != nil {
+		return nil, err
+	}
+	c := out.Chain
+	to := func(node string) string { return c.Targets[c.Nodes[node].Resolver.Target].Service }
+	weights := map[string]int32{}
+	start := c.Nodes[c.StartNode]
+	if start.Resolver != nil {
+		weights[to(c.StartNode)] = 100
+	}
+	for _, s := range start.Splits {
+		weights[to(s.NextNode)] += int32(s.Weight)
+	}
+	return weights, nil
+}
+
+// seen are the weights of the canary since they were last forgotten.
+func (m *consulMesh) seen() []int32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.history)
+}
+
+// forget forgets all weights but the present one.
+func (m *consulMesh) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.history = m.history[max(len(m.history)-1, 0):]
+}
+
+func (m *consulMesh) problems() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Compact(slices.Clone(m.wrong))
+}
+
+// expect waits for the last of the weights to be looked at, compares them and forgets them.
+func (m *consulMesh) expect(what string, want ...int32) {
+	m.t.Helper()
+	_ = rig.Await(m.t.Context(), "the last weight", 5*time.Second, func(context.Context) error {
+		if got := m.seen(); len(got) < len(want) || got[len(got)-1] != want[len(want)-1] {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if d := cmp.Diff(want, m.seen()); d != "" {
+		m.t.Errorf("weights of %s (-want +got)\n%s", what, d)
+	}
+	m.forget()
+}
+
+// outage kills Consul for 20 s. Nothing moves meanwhile, and the condition says why.
+func (m *consulMesh) outage() {
+	m.t.Helper()
+	m.down.Store(true)
+	m.Kill()
+	killed := time.Now()
+	m.awaitStatus("the condition that says it", func(s v1beta1.CanaryStatus) error {
+		ready := s.GetCondition(v1beta1.ConditionReady)
+		if ready == nil || ready.Reason != "MeshUnreachable" || !strings.Contains(ready.Message, "Consul") {
+			return fmt.Errorf("ready: %+v", ready)
+		}
+		return nil
+	})
+	var held v1beta1.CanaryStatus
+	m.awaitStatus("20 s without Consul", func(s v1beta1.CanaryStatus) error {
+		if held.Step == nil {
+			held = s
+		}
+		if s.Phase != held.Phase || s.CanaryWeight != held.CanaryWeight || s.Step.Index != held.Step.Index || s.FailedChecks != held.FailedChecks {
+			m.t.Fatalf("it moved: from %+v to %+v", held, s)
+		}
+		if time.Since(killed) < 20*time.Second {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if err := m.Start(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	m.down.Store(false)
+}
+
+func (m *consulMesh) release(version string) {
+	m.t.Helper()
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: consulNamespace, Name: app}}
+	if err := m.api.Patch(m.t.Context(), d, client.RawPatch("application/json-patch+json",
+		[]byte(`[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "podinfo:`+version+`"}]`))); err != nil {
+		m.t.Fatal(err)
+	}
+	m.awaitStatus("the begin of the release", func(s v1beta1.CanaryStatus) error {
+		if s.Phase != v1beta1.PhaseProgressing {
+			return fmt.Errorf("it is %s", s.Phase)
+		}
+		return nil
+	})
+}
+
+// at has no objection when status and mesh have a weight.
+func (m *consulMesh) at(weight int32, s v1beta1.CanaryStatus) error {
+	weights, err := m.chain(m.t.Context())
+	if err == nil && (s.CanaryWeight != weight || weights[app] != weight) {
+		err = fmt.Errorf("status %d, mesh %v", s.CanaryWeight, weights)
+	}
+	return err
+}
+
+func (m *consulMesh) await(what string, phase v1beta1.CanaryPhase) {
+	m.t.Helper()
+	m.awaitStatus(what, func(s v1beta1.CanaryStatus) error {
+		if s.Phase != phase || s.GetCondition(v1beta1.ConditionReconciling) != nil {
+			return fmt.Errorf("it is %s with %d%%: %+v", s.Phase, s.CanaryWeight, s.GetCondition(v1beta1.ConditionReady))
+		}
+		return m.at(0, s)
+	})
+}
+
+func (m *consulMesh) awaitStatus(what string, check func(v1beta1.CanaryStatus) error) {
+	m.t.Helper()
+	if err := rig.Await(m.t.Context(), what, limit, func(ctx context.Context) error {
+		var c v1beta1.Canary
+		if err := m.api.Get(ctx, client.ObjectKey{Namespace: consulNamespace, Name: app}, &c); err != nil {
+			return err
+		}
+		return check(c.Status)
+	}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *consulMesh) awaitGone() {
+	m.t.Helper()
+	if err := rig.Await(m.t.Context(), "the end of the Canary", limit, func(ctx context.Context) error {
+		err := m.api.Get(ctx, client.ObjectKey{Namespace: consulNamespace, Name: app}, &v1beta1.Canary{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("it is still there"))
+	}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *consulMesh) service(name string) *corev1.Service {
+	m.t.Helper()
+	var s corev1.Service
+	if err := m.api.Get(m.t.Context(), client.ObjectKey{Namespace: consulNamespace, Name: name}, &s); err != nil {
+		m.t.Fatal(err)
+	}
+	return &s
+}
+
+func (m *consulMesh) put(e map[string]any) {
+	m.t.Helper()
+	if err := m.Call(m.t.Context(), http.MethodPut, "/v1/config", e, nil); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *consulMesh) entry(kind, name string) map[string]any {
+	m.t.Helper()
+	var out map[string]any
+	if err := m.Call(m.t.Context(), http.MethodGet, "/v1/config/"+kind+"/"+name, nil, &out); err != nil {
+		m.t.Fatal(err)
+	}
+	return out
+}
+
+// entries are all config entries, without what every write changes.
+func (m *consulMesh) entries() []map[string]any {
+	m.t.Helper()
+	var all []map[string]any
+	for _, kind := range []string{"service-defaults", "service-intentions", "service-resolver", "service-splitter", "service-router"} {
+		var of []map[string]any
+		if err := m.Call(m.t.Context(), http.MethodGet, "/v1/config/"+kind, nil, &of); err != nil {
+			m.t.Fatal(err)
+		}
+		all = append(all, of...)
+	}
+	for _, e := range all {
+		delete(e, "CreateIndex")
+		delete(e, "ModifyIndex")
+	}
+	return all
+}

@@ -1,0 +1,500 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// memory is Consul without a server: entries in memory, and a discovery chain that
+// says what the entries say.
+type memory struct {
+	mu        sync.Mutex
+	has       entries
+	index     uint64
+	changed   chan struct{} // closed at the next change
+	down      error
+	instances map[string]bool
+	writes    []string
+	reads     int
+	// before is called before a write, without the lock.
+	before func(key)
+}
+
+func newMemory(instances ...string) *memory {
+	m := &memory{has: entries{}, index: 1, changed: make(chan struct{}), instances: map[string]bool{}}
+	for _, name := range instances {
+		m.instances[name] = true
+	}
+	return m
+}
+
+func (m *memory) list(ctx context.Context, _ scope, kind string, after uint64) (entries, uint64, error) {
+	for {
+		m.mu.Lock()
+		m.reads++
+		changed, down := m.changed, m.down
+		out, index := entries{}, uint64(1)
+		for k, e := range m.has {
+			if k.kind == kind {
+				out[k] = e
+				index = max(index, e.index)
+			}
+		}
+		m.mu.Unlock()
+		if down != nil {
+			return nil, 0, down
+		}
+		// As in Consul, the index of a kind grows by a removal too.
+		index = max(index, m.last())
+		if index > after {
+			return out, index, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+func (m *memory) last() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.index
+}
+
+func (m *memory) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.index++
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+func (m *memory) put(_ context.Context, _ scope, e entry, index uint64) (done bool, err error) {
+	if m.before != nil {
+		m.before(e.key)
+	}
+	m.set(func() {
+		if err = m.down; err != nil || m.has[e.key].index != index {
+			return
+		}
+		done = true
+		e.meta = maps.Clone(e.meta)
+		e.index = m.index + 1
+		m.has[e.key] = e
+		m.writes = append(m.writes, "put "+e.kind+" "+e.name)
+	})
+	return done, err
+}
+
+func (m *memory) remove(_ context.Context, _ scope, k key, index uint64) (done bool, err error) {
+	m.set(func() {
+		if err = m.down; err != nil || m.has[k].index != index {
+			return
+		}
+		done = true
+		delete(m.has, k)
+		m.writes = append(m.writes, "remove "+k.kind+" "+k.name)
+	})
+	return done, err
+}
+
+func (m *memory) chain(_ context.Context, _ scope, service string) (*api.CompiledDiscoveryChain, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reads++
+	out := &api.CompiledDiscoveryChain{Nodes: map[string]*api.DiscoveryGraphNode{}, Targets: map[string]*api.DiscoveryTarget{}, StartNode: service}
+	for k, e := range m.has {
+		of := api.ServiceSplitterConfigEntry{}
+		if k.kind != splitter || e.into(&of) != nil {
+			continue
+		}
+		node := &api.DiscoveryGraphNode{Type: api.DiscoveryGraphNodeTypeSplitter, Name: k.name + ".default.default"}
+		for _, s := range of.Splits {
+			node.Splits = append(node.Splits, &api.DiscoverySplit{Weight: s.Weight, NextNode: "to " + s.Service})
+			out.Nodes["to "+s.Service] = &api.DiscoveryGraphNode{Resolver: &api.DiscoveryResolver{Target: s.Service}}
+			to := api.ServiceResolverConfigEntry{}
+			if err := m.has[key{resolver, s.Service}].into(&to); err != nil {
+				return nil, err
+			}
+			out.Targets[s.Service] = &api.DiscoveryTarget{Service: s.Service}
+			if to.Redirect != nil {
+				out.Targets[s.Service].Service = to.Redirect.Service
+			}
+		}
+		out.Nodes[k.name] = node
+	}
+	return out, m.down
+}
+
+func (m *memory) healthy(_ context.Context, _ scope, service string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.instances[service], m.down
+}
+
+func (m *memory) written() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.writes)
+}
+
+// bench is a router at work on a memory.
+type bench struct {
+	*Router
+	m      *memory
+	clock  *clocktesting.FakeClock
+	events chan event.GenericEvent
+}
+
+func start(t *testing.T, m *memory) *bench {
+	t.Helper()
+	clk := clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	b := &bench{Router: newRouter(m, nil, scope{}, clk), m: m, clock: clk, events: make(chan event.GenericEvent, 1000)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := b.Start(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		for {
+			select {
+			case e := <-b.Changed():
+				b.events <- e
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return b
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) { return is(), nil })
+	if err != nil {
+		t.Fatalf("not within 10 s: %s", what)
+	}
+}
+
+// known waits until the router knows what there is.
+func (b *bench) settle(t *testing.T, route providers.Route) providers.State {
+	t.Helper()
+	state, err := providers.State{}, error(nil)
+	eventually(t, "everything is read", func() bool {
+		state, err = b.Observe(t.Context(), route)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		v, _ := b.cache.view(namesOf(route.Canary, route.PodAnnotations, scope{}))
+		return err == nil && v.settled
+	})
+	return state
+}
+
+func (b *bench) inSync(t *testing.T, route providers.Route) {
+	t.Helper()
+	eventually(t, "the route is in sync", func() bool {
+		state, err := b.Observe(t.Context(), route)
+		return err == nil && state.InSync && state.Traffic == route.Traffic
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deleted(c *v1beta1.Canary) *v1beta1.Canary {
+	c = c.DeepCopy()
+	c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	return c
+}
+
+// TestOrderOfWrites: what is led to is there before what leads there, and goes after it.
+func TestOrderOfWrites(t *testing.T) {
+	b := start(t, newMemory("podinfo-primary", "podinfo-canary"))
+	b.m.set(func() {
+		maps.Copy(b.m.has, having(t, intentions+` podinfo {"Sources":[{"Name":"web","Action":"allow"}]}`))
+		b.m.index = 10
+	})
+	c := canary(sticky)
+	route := providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 80, Canary: 20, Sessions: step}}
+	b.settle(t, route)
+	must(t, b.Apply(t.Context(), route))
+	up := []string{
+		"put service-defaults podinfo", "put service-defaults podinfo-primary", "put service-defaults podinfo-canary", "put service-defaults podinfo-split",
+		"put service-intentions podinfo-primary", "put service-intentions podinfo-canary",
+		"put service-resolver podinfo-primary", "put service-resolver podinfo-canary",
+		"put service-splitter podinfo-split", "put service-splitter podinfo", "put service-router podinfo",
+	}
+	diff(t, up, b.m.written())
+	route.Canary = deleted(c)
+	must(t, b.Release(t.Context(), route))
+	diff(t, []string{
+		"remove service-router podinfo", "remove service-splitter podinfo", "remove service-splitter podinfo-split",
+		"remove service-resolver podinfo-canary", "remove service-intentions podinfo-canary",
+		"remove service-resolver podinfo-primary", "remove service-intentions podinfo-primary",
+		"remove service-defaults podinfo-split", "remove service-defaults podinfo-canary", "remove service-defaults podinfo-primary", "remove service-defaults podinfo",
+	}, b.m.written()[len(up):])
+}
+
+// TestProxiesHearOfThePrimaryFirst: a proxy that gets a route to a cluster that it does not
+// have yet answers 503 for as long as 15 s (Consul's own traps).
+func TestProxiesHearOfThePrimaryFirst(t *testing.T) {
+	b := start(t, newMemory("podinfo", "podinfo-primary"))
+	route := providers.Route{Canary: canary(), Traffic: weights(0), PodAnnotations: aliased}
+	b.settle(t, route)
+	splits := func() string { return string(canonical(b.m.has[key{splitter, "podinfo"}].body)) }
+	for _, after := range []time.Duration{0, 15 * time.Second} {
+		b.clock.Step(after)
+		b.settle(t, route)
+		if w := providers.WaitOf(b.Apply(t.Context(), route)); w == nil || w.After <= 0 || w.After > warmUp-after {
+			t.Fatalf("after %s: %+v", after, w)
+		}
+		diff(t, `{"Splits":[{"Service":"podinfo","Weight":100},{"Service":"podinfo-primary"},{"Service":"podinfo-canary"}]}`, splits())
+		state := b.settle(t, route)
+		if state.InSync || !state.Exists || state.Traffic != weights(0) {
+			t.Errorf("observed %+v", state)
+		}
+	}
+	before := len(b.m.written())
+	b.clock.Step(6 * time.Second)
+	must(t, b.Apply(t.Context(), route))
+	diff(t, allToStart, splits())
+	diff(t, 1, len(b.m.written())-before)
+}
+
+// TestNobodyIsSentWhereNobodyIs: a splitter does not look whether there are instances
+// (Consul's own traps).
+func TestNobodyIsSentWhereNobodyIs(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pods     map[string]string
+		instance string
+	}{
+		"a service of its own": {instance: "podinfo-canary"},
+		"alias":                {pods: aliased, instance: "podinfo"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, newMemory())
+			route := providers.Route{Canary: canary(), Traffic: weights(0), PodAnnotations: tc.pods}
+			b.settle(t, route)
+			if w := providers.WaitOf(b.Apply(t.Context(), route)); w == nil || !strings.Contains(w.For, "podinfo-primary") {
+				t.Fatalf("without a primary: %v", w)
+			}
+			diff(t, 0, len(b.m.written()))
+			b.m.set(func() { b.m.instances["podinfo-primary"] = true })
+			must(t, b.Apply(t.Context(), route))
+			b.inSync(t, route)
+
+			route.Traffic = weights(10)
+			if w := providers.WaitOf(b.Apply(t.Context(), route)); w == nil || !strings.Contains(w.For, tc.instance+" ") {
+				t.Fatalf("without a canary: %v", w)
+			}
+			b.clock.Step(registration)
+			if err := b.Apply(t.Context(), route); err == nil || providers.WaitOf(err) != nil {
+				t.Errorf("a long time later: %v", err)
+			}
+			b.m.set(func() { b.m.instances[tc.instance] = true })
+			must(t, b.Apply(t.Context(), route))
+
+			// Whoever has traffic keeps it, and the way back is open.
+			b.m.set(func() { b.m.instances = map[string]bool{} })
+			b.settle(t, route)
+			route.Traffic = weights(0)
+			must(t, b.Apply(t.Context(), route))
+		})
+	}
+}
+
+// TestSomebodyElseWrites between our reading and our writing: nothing of it is lost, and
+// ours is there in the end.
+func TestSomebodyElseWrites(t *testing.T) {
+	b := start(t, newMemory("podinfo-primary"))
+	route := providers.Route{Canary: canary(), Traffic: weights(0)}
+	b.settle(t, route)
+	var once sync.Once
+	b.m.before = func(k key) {
+		if k.kind == splitter {
+			once.Do(func() {
+				b.m.set(func() {
+					b.m.has[k] = entry{key: k, index: b.m.index + 1, body: map[string]any{"Splits": []any{map[string]any{"Weight": 100, "ServiceSubset": "v1"}}}}
+				})
+			})
+		}
+	}
+	must(t, b.Apply(t.Context(), route))
+	live := b.m.has[key{splitter, "podinfo"}]
+	users, theirs, err := live.users(route.Canary)
+	if err != nil || !theirs || !strings.Contains(string(canonical(users.body)), "v1") {
+		t.Errorf("what the user wrote: %v, %v, %v", users, theirs, err)
+	}
+	diff(t, allToStart, string(canonical(live.body)))
+}
+
+// TestConsulIsDown: nothing is known then, and everything again after it. Canaries are
+// looked at when it goes and when it comes.
+func TestConsulIsDown(t *testing.T) {
+	b := start(t, newMemory("podinfo-primary"))
+	route := providers.Route{Canary: canary(), Traffic: weights(0)}
+	b.settle(t, route)
+	must(t, b.Apply(t.Context(), route))
+	b.inSync(t, route)
+	b.drain(t)
+	b.m.set(func() { b.m.down = &providers.UnreachableError{System: "Consul", Err: errors.New("refused")} })
+	b.event(t)
+	eventually(t, "it is told", func() bool {
+		state, err := b.Observe(t.Context(), route)
+		return providers.IsUnreachable(err) && state == providers.State{}
+	})
+	for _, call := range []error{b.Apply(t.Context(), route), b.Release(t.Context(), route)} {
+		if !providers.IsUnreachable(call) {
+			t.Error(call)
+		}
+	}
+	b.drain(t)
+	b.m.set(func() { b.m.down = nil })
+	eventually(t, "it is back", func() bool {
+		b.clock.Step(lastRetry)
+		state, err := b.Observe(t.Context(), route)
+		return err == nil && state.InSync
+	})
+	b.event(t)
+}
+
+// TestChangesAreTold to those whom they are about.
+func TestChangesAreTold(t *testing.T) {
+	b := start(t, newMemory("podinfo-primary"))
+	b.settle(t, providers.Route{Canary: canary(), Traffic: weights(0)})
+	b.drain(t)
+	k := key{splitter, "other"}
+	b.m.set(func() { b.m.has[k] = entry{key: k, index: b.m.index + 1} })
+	k = key{intentions, "podinfo"}
+	b.m.set(func() { b.m.has[k] = entry{key: k, index: b.m.index + 1, body: map[string]any{"Sources": []any{}}} })
+	e := b.event(t)
+	diff(t, "test/podinfo", e.Object.GetNamespace()+"/"+e.Object.GetName())
+	b.drain(t)
+	b.m.set(func() { delete(b.m.has, k) })
+	b.event(t)
+}
+
+// TestIdleCanariesCostNothing: their route is known without asking.
+func TestIdleCanariesCostNothing(t *testing.T) {
+	b := start(t, newMemory())
+	var routes []providers.Route
+	for i := range 20 {
+		name := fmt.Sprintf("app%d", i)
+		b.m.instances[name+"-primary"] = true
+		routes = append(routes, providers.Route{Canary: canary(func(c *v1beta1.Canary) { c.Name, c.Spec.TargetRef.Name = name, name }), Traffic: weights(0)})
+	}
+	for _, route := range routes {
+		b.settle(t, route)
+		must(t, b.Apply(t.Context(), route))
+	}
+	for _, route := range routes {
+		b.inSync(t, route)
+	}
+	b.m.mu.Lock()
+	before := b.m.reads
+	b.m.mu.Unlock()
+	for _, route := range routes {
+		b.inSync(t, route)
+		must(t, b.Apply(t.Context(), route))
+	}
+	b.m.mu.Lock()
+	defer b.m.mu.Unlock()
+	diff(t, before, b.m.reads)
+}
+
+// TestReleaseWaitsForTheTarget: the service has instances again before requests come to them
+// (pain 5), but not for ever.
+func TestReleaseWaitsForTheTarget(t *testing.T) {
+	b := start(t, newMemory("podinfo-primary"))
+	route := providers.Route{Canary: canary(), Traffic: weights(0), PodAnnotations: aliased}
+	b.settle(t, route)
+	must(t, b.Apply(t.Context(), route))
+	b.inSync(t, route)
+	before := len(b.m.written())
+	route.Canary = deleted(route.Canary)
+	if w := providers.WaitOf(b.Release(t.Context(), route)); w == nil || !strings.Contains(w.For, "podinfo ") {
+		t.Fatal(w)
+	}
+	diff(t, before, len(b.m.written()))
+	b.clock.Step(farewell)
+	must(t, b.Release(t.Context(), route))
+	eventually(t, "nothing is left", func() bool {
+		state, err := b.Observe(t.Context(), route)
+		return err == nil && !state.Exists && len(b.m.has) == 0
+	})
+}
+
+// TestConfigurationIsTold by every call, and keeps nothing else from starting.
+func TestConfigurationIsTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"address": {Config{Address: "gopher://consul"}, "gopher"},
+		"token":   {Config{Address: "127.0.0.1:1", TokenFile: "/no/token"}, "/no/token"},
+		"CA":      {Config{Address: "https://127.0.0.1:1", CAFile: "/no/ca"}, "/no/ca"},
+		"key":     {Config{Address: "https://127.0.0.1:1", CertFile: "/no/cert"}, "key"},
+		"nobody":  {Config{Address: "https://127.0.0.1:1"}, "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := New(tc.config, clocktesting.NewFakeClock(time.Unix(0, 0)))
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- r.Start(ctx) }()
+			eventually(t, "it is told", func() bool {
+				_, err := r.Observe(t.Context(), providers.Route{Canary: canary(), Traffic: weights(0)})
+				return providers.IsUnreachable(err) && strings.Contains(err.Error(), tc.want) && !strings.Contains(err.Error(), "/v1/config")
+			})
+			cancel()
+			must(t, <-done)
+		})
+	}
+}
+
+func (b *bench) drain(t *testing.T) {
+	t.Helper()
+	for {
+		select {
+		case <-b.events:
+		default:
+			return
+		}
+	}
+}
+
+func (b *bench) event(t *testing.T) event.GenericEvent {
+	t.Helper()
+	select {
+	case e := <-b.events:
+		return e
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event within 10 s")
+		return event.GenericEvent{}
+	}
+}

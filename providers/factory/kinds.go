@@ -1,0 +1,52 @@
+package factory
+
+import (
+	"fmt"
+
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/linkerd"
+)
+
+// AddToScheme registers the kinds of all meshes.
+func AddToScheme(s *runtime.Scheme) error {
+	for _, add := range []func(*runtime.Scheme) error{
+		istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			return fmt.Errorf("kinds of the meshes: %w", err)
+		}
+	}
+	return nil
+}
+
+// Watches returns what is to be watched, so that a change that somebody makes, or the word
+// of a mesh's controller, is acted on at once. The kinds of a mesh may not be served.
+func Watches() []providers.Watch {
+	routes := []client.Object{&gatewayv1.HTTPRoute{}, &gatewayv1beta1.HTTPRoute{}}
+	rpcs := []client.Object{&gatewayv1.GRPCRoute{}}
+	mesh := [][]client.Object{routes, rpcs}
+	for _, kind := range linkerd.Kinds() {
+		mesh = append(mesh, []client.Object{kind})
+	}
+	return []providers.Watch{
+		{
+			Providers: []string{v1beta1.ProviderIstio}, Always: true,
+			Kinds: [][]client.Object{{&istionetworking.VirtualService{}}, {&istionetworking.DestinationRule{}}},
+		},
+		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
+		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},
+	}
+}
+
+// gatewayAPINames are what Flagger calls the router for the Gateway API. The objects are the
+// same in all versions of it, so the cluster decides which one is written.
+func gatewayAPINames() []string {
+	return []string{v1beta1.ProviderGatewayAPI, v1beta1.ProviderGatewayAPIV1Beta1, v1beta1.ProviderGatewayAPIAny}
+}

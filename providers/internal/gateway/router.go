@@ -1,0 +1,410 @@
+// Package gateway moves traffic with routes of the Gateway API. Routers whose mesh
+// takes such routes are made from it.
+//
+// The route has the name of the apex Service. A rule that shares requests out
+// always holds both backends, the primary's first, with weights that sum to 100.
+// What was asked for counts once the mesh has accepted it, which is what the
+// route's status says.
+//
+// A route that was there before the Canary stays its user's: rules that lead
+// elsewhere and settings that the spec does not have hold on, and what it was is
+// kept in an annotation until it is given back.
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// Mesh is what tells one mesh from another.
+type Mesh struct {
+	// Name is the router's, as in spec.provider.
+	Name string
+	// Can is what the mesh does with routes.
+	Can providers.Capabilities
+	// HTTP are the kinds of routes for HTTP, the best first. One of them has to be served.
+	HTTP []Kind
+	// GRPC are the kinds of routes for gRPC, used where one is served and the service
+	// speaks gRPC.
+	GRPC []Kind
+	// Ignored are fields of spec.service that the mesh does not act on, with the reasons.
+	Ignored map[string]string
+	// Parents are what the route is attached to. users are those that a user's route has
+	// already. The error is a *providers.InvalidError where there are none.
+	Parents func(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.ParentReference, error)
+	// Hostnames tells whether the route has those of the spec.
+	Hostnames bool
+	// Check refuses a spec, and traffic, that this kind can't express; nil for nothing.
+	Check func(k Kind, route providers.Route) error
+	// Untimed tells whether rules of this kind go without the timeouts of the spec, which
+	// the mesh is told by Annotations; nil for none.
+	Untimed func(k Kind) bool
+	// Annotations are those by which the mesh is told more than routes can say; nil for none.
+	Annotations func(k Kind, c *v1beta1.Canary) (map[string]string, error)
+}
+
+// Router is the providers.Router for one mesh.
+type Router struct {
+	client  client.Client
+	applier *ssa.Applier
+	mesh    Mesh
+	http    *kinds
+	grpc    *kinds
+}
+
+var _ providers.Router = (*Router)(nil)
+
+// New returns a router that reads through c, an informer cache, and writes by
+// a. The scheme of c needs the kinds of the mesh.
+func New(c client.Client, a *ssa.Applier, mesh Mesh) *Router {
+	mapper := func() meta.RESTMapper { return c.RESTMapper() }
+	return &Router{
+		client: c, applier: a, mesh: mesh,
+		http: &kinds{mapper: mapper, choices: mesh.HTTP}, grpc: &kinds{mapper: mapper, choices: mesh.GRPC},
+	}
+}
+
+// Served returns the kind of routes for HTTP that the cluster serves, and
+// providers.ErrNotInstalled where it serves none.
+func (r *Router) Served() (Kind, error) {
+	k, err := r.http.served()
+	if err != nil {
+		return Kind{}, err
+	}
+	return *k, nil
+}
+
+// Capabilities implements providers.Router.
+func (r *Router) Capabilities() providers.Capabilities { return r.mesh.Can }
+
+// Ignores implements providers.Ignorer.
+func (r *Router) Ignores() map[string]string { return r.mesh.Ignored }
+
+// Observe implements providers.Router. Traffic that is not in sync is what the
+// route says, without its sessions; InSync needs the word of the mesh too.
+func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
+	has, err := r.look(ctx, route.Canary)
+	if err != nil {
+		return providers.State{}, err
+	}
+	state := has.state(route.Canary)
+	if !route.Canary.DeletionTimestamp.IsZero() {
+		return state, nil
+	}
+	want, err := r.plan(ctx, route, has)
+	if err != nil {
+		return state, err
+	}
+	same, err := r.applier.InSync(ctx, want.object, want.options()...)
+	switch {
+	case err != nil:
+		return state, r.explain(err)
+	case !same:
+		return state, nil
+	case has.other.isOurs(route.Canary):
+		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, apexKey(route.Canary))
+		return state, nil
+	}
+	_, status := has.kind.Read(has.live)
+	if state.Detail = unaccepted(route.Canary, status, want.parents, has.live.GetGeneration()); state.Detail != "" {
+		return state, nil
+	}
+	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
+}
+
+// Apply implements providers.Router.
+func (r *Router) Apply(ctx context.Context, route providers.Route) error {
+	has, err := r.look(ctx, route.Canary)
+	if err != nil {
+		return err
+	}
+	want, err := r.plan(ctx, route, has)
+	if err != nil {
+		return err
+	}
+	if err := r.applier.Apply(ctx, want.object, want.options()...); err != nil {
+		return r.explain(err)
+	}
+	return r.removeOurs(ctx, has.other, route.Canary)
+}
+
+// Release implements providers.Router. A route that we made is deleted. A user's
+// becomes what it was before we took it over, without our annotations.
+func (r *Router) Release(ctx context.Context, route providers.Route) error {
+	has, err := r.look(ctx, route.Canary)
+	if err != nil {
+		return err
+	}
+	if err := r.removeOurs(ctx, has.other, route.Canary); err != nil {
+		return err
+	}
+	if err := r.removeOurs(ctx, has.found, route.Canary); err != nil {
+		return err
+	}
+	if has.live == nil || ownership.Of(has.live, route.Canary) != ownership.Users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+		return nil // ours, somebody else's, never adopted, or given back
+	}
+	return r.restore(ctx, has, route.Canary)
+}
+
+// found is a live object, nil where there is none, and its kind.
+type found struct {
+	kind *Kind
+	live client.Object
+}
+
+func (f found) isOurs(c *v1beta1.Canary) bool {
+	return f.live != nil && ownership.Of(f.live, c) == ownership.Ours
+}
+
+// present is what the cluster has for a Canary: the route in the kind that is
+// used, and that in the other one, which is used no longer if it is ours.
+type present struct {
+	found
+
+	other found
+}
+
+// look reads what there is. A service that speaks gRPC has a GRPCRoute where those are
+// served, unless it has an HTTPRoute already: two routes for the same hosts exclude each other.
+func (r *Router) look(ctx context.Context, c *v1beta1.Canary) (present, error) {
+	http, err := r.http.served()
+	if err != nil {
+		return present{}, err
+	}
+	out := present{found: found{kind: http}}
+	if out.live, err = r.get(ctx, http, c); err != nil {
+		return present{}, err
+	}
+	grpc, err := r.grpc.served()
+	if providers.IsNotInstalled(err) {
+		return out, nil
+	}
+	if err != nil {
+		return present{}, err
+	}
+	other, err := r.get(ctx, grpc, c)
+	if err != nil {
+		return present{}, err
+	}
+	out.other = found{grpc, other}
+	has := out.live != nil && ownership.Of(out.live, c) != ownership.Others
+	if isGRPC(c) && (!has || out.other.isOurs(c)) {
+		out.found, out.other = out.other, out.found
+	}
+	return out, nil
+}
+
+// get reads from the cache, nil where there is no such object.
+func (r *Router) get(ctx context.Context, k *Kind, c *v1beta1.Canary) (client.Object, error) {
+	o := k.New()
+	err := r.client.Get(ctx, apexKey(c), o)
+	switch {
+	case err == nil:
+		return o, nil
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // there is none
+	default:
+		return nil, r.explain(fmt.Errorf("read %s %s: %w", k.GVK.Kind, apexKey(c), err))
+	}
+}
+
+// state is what the mesh was asked to do last.
+func (p present) state(c *v1beta1.Canary) providers.State {
+	for _, f := range []found{p.found, p.other} {
+		if f.live == nil || ownership.Of(f.live, c) == ownership.Others {
+			continue
+		}
+		spec, _ := f.kind.Read(f.live)
+		if traffic, exists := trafficOf(spec.Rules, c); exists {
+			return providers.State{Exists: true, Traffic: traffic}
+		}
+	}
+	return providers.State{}
+}
+
+// wanted is the route as it must be.
+type wanted struct {
+	object  client.Object
+	parents []gatewayv1.ParentReference
+	key     string
+}
+
+func (w wanted) options() []ssa.Option { return []ssa.Option{ssa.ProtoJSON, ssa.Keyed(w.key)} }
+
+// plan returns the route that expresses what is asked for.
+func (r *Router) plan(ctx context.Context, route providers.Route, has present) (wanted, error) {
+	c := route.Canary
+	if err := r.check(route, has); err != nil {
+		return wanted{}, err
+	}
+	m, err := r.metadata(*has.kind, c)
+	if err != nil {
+		return wanted{}, err
+	}
+	owner, before, err := r.claim(ctx, has.found, c, m.Annotations)
+	if err != nil {
+		return wanted{}, err
+	}
+	if owner == ownership.Ours {
+		ownership.Mark(&m, c)
+	}
+	if before != nil {
+		m.Annotations[originalAnnotation] = before.encoded
+	}
+	spec, err := r.spec(route, *has.kind, before)
+	if err != nil {
+		return wanted{}, err
+	}
+	object, err := has.kind.Make(m, spec)
+	if err != nil {
+		return wanted{}, err
+	}
+	key := fmt.Sprintf("%s %d %#v %t", c.UID, c.Generation, route.Traffic, owner == ownership.Ours)
+	if before != nil {
+		key += " " + before.encoded
+	}
+	return wanted{object: object, parents: spec.ParentRefs, key: key}, nil
+}
+
+// check refuses what is asked of a mesh that can't do it.
+func (r *Router) check(route providers.Route, has present) error {
+	if err := route.Traffic.Validate(); err != nil {
+		return err
+	}
+	if err := r.mesh.Can.Check(r.mesh.Name, route.Canary); err != nil || r.mesh.Check == nil {
+		return err
+	}
+	return r.mesh.Check(*has.kind, route)
+}
+
+// spec is that of the route; before is what a user had there, or nil.
+func (r *Router) spec(route providers.Route, kind Kind, before *original) (spec gatewayv1.HTTPRouteSpec, err error) {
+	c := route.Canary
+	if before != nil {
+		spec.ParentRefs, spec.Hostnames = before.spec.ParentRefs, before.spec.Hostnames
+	}
+	if spec.ParentRefs, err = r.mesh.Parents(c, spec.ParentRefs); err != nil {
+		return spec, err
+	}
+	if r.mesh.Hostnames && len(c.Spec.Service.Hosts) > 0 {
+		spec.Hostnames = stringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
+	}
+	if spec.Rules, err = rulesOf(c, route.Traffic, before); err != nil {
+		return spec, err
+	}
+	if r.mesh.Untimed != nil && r.mesh.Untimed(kind) {
+		for i := range spec.Rules {
+			spec.Rules[i].Timeouts = nil
+		}
+	}
+	return spec, nil
+}
+
+// claim says whose the live object is, and what it was when it is a user's.
+func (r *Router) claim(ctx context.Context, f found, c *v1beta1.Canary, annotations map[string]string) (ownership.Ownership, *original, error) {
+	if f.live == nil {
+		return ownership.Ours, nil, nil
+	}
+	owner := ownership.Of(f.live, c)
+	switch owner {
+	case ownership.Ours:
+	case ownership.Users:
+		if f.kind.Lossy {
+			return owner, nil, invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, apexKey(c)), "",
+				"it was not made for a Canary, and is not taken over; rename or delete it")
+		}
+		before, err := originalOf(f.kind, f.live, c, annotations, func() (*unstructured.Unstructured, error) {
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(f.kind.GVK)
+			if err := r.client.Get(ctx, apexKey(c), u); err != nil {
+				return nil, r.explain(fmt.Errorf("read %s %s: %w", f.kind.GVK.Kind, apexKey(c), err))
+			}
+			return u, nil
+		})
+		return owner, before, err
+	case ownership.Others:
+		return owner, nil, ownership.Conflict(f.kind.GVK.Kind, f.live)
+	}
+	return owner, nil, nil
+}
+
+func (r *Router) metadata(k Kind, c *v1beta1.Canary) (metav1.ObjectMeta, error) {
+	key := apexKey(c)
+	m := metav1.ObjectMeta{Name: key.Name, Namespace: key.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
+	if apex := c.Spec.Service.Apex; apex != nil {
+		maps.Copy(m.Labels, apex.Labels)
+		maps.Copy(m.Annotations, apex.Annotations)
+	}
+	// A route that Flux installed would be put back by it at every reconciliation, in
+	// the middle of a release. These tell it not to.
+	m.Annotations["kustomize.toolkit.fluxcd.io/reconcile"] = "disabled"
+	m.Annotations["helm.toolkit.fluxcd.io/driftDetection"] = "disabled"
+	if r.mesh.Annotations == nil {
+		return m, nil
+	}
+	more, err := r.mesh.Annotations(k, c)
+	maps.Copy(m.Annotations, more)
+	return m, err
+}
+
+// restore writes the original. As it is all that we own then, what else we
+// had set goes.
+func (r *Router) restore(ctx context.Context, has present, c *v1beta1.Canary) error {
+	before, err := originalOf(has.kind, has.live, c, nil, nil)
+	if err != nil {
+		return err
+	}
+	spec := before.Spec
+	if len(spec) == 0 {
+		spec = map[string]any{"rules": []any{}} // a spec of which nothing is left is null, which the server refuses
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	u.SetGroupVersionKind(has.kind.GVK)
+	u.SetNamespace(has.live.GetNamespace())
+	u.SetName(has.live.GetName())
+	u.SetLabels(before.Labels)
+	u.SetAnnotations(before.Annotations)
+	return r.explain(r.applier.ApplyPartial(ctx, u, has.live, ssa.ProtoJSON))
+}
+
+// removeOurs deletes the very object that was read, if we made it.
+func (r *Router) removeOurs(ctx context.Context, f found, c *v1beta1.Canary) error {
+	if !f.isOurs(c) || !f.live.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	return r.explain(r.applier.Delete(ctx, f.live))
+}
+
+func apexKey(c *v1beta1.Canary) client.ObjectKey {
+	apex, _, _ := c.ServiceNames()
+	return client.ObjectKey{Namespace: c.Namespace, Name: apex}
+}
+
+// explain marks errors that mean that the routes are not served, or that the API server
+// will never take one.
+func (r *Router) explain(err error) error {
+	switch {
+	case meta.IsNoMatchError(err):
+		r.http.forget()
+		r.grpc.forget()
+		return fmt.Errorf("%w: %w", providers.ErrNotInstalled, err)
+	case apierrors.IsInvalid(err):
+		return fmt.Errorf("%w: %w", invalid("the route", "", "what the API server's schema of it allows"), err)
+	default:
+		return err
+	}
+}

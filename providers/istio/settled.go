@@ -1,0 +1,79 @@
+package istio
+
+import (
+	"context"
+	"sync"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// settled remembers which versions of a Canary's objects were found to be in
+// sync, so that looking again at what has not changed costs next to nothing.
+type settled struct {
+	mu       sync.Mutex
+	byCanary map[types.NamespacedName]versions
+}
+
+// versions are all that the answer of Observe depends on: the intents come from
+// the Canary and the traffic, and what is there from the objects.
+type versions struct {
+	uid        types.UID
+	generation int64
+	traffic    providers.Traffic
+	policy     string    // the user's traffic policy that holds, "" for none
+	objects    [3]string // resource versions, "" for one that is missing
+}
+
+func (s *settled) is(key types.NamespacedName, v versions) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.byCanary[key]
+	return ok && known == v
+}
+
+func (s *settled) remember(key types.NamespacedName, v versions) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byCanary == nil {
+		s.byCanary = map[types.NamespacedName]versions{}
+	}
+	s.byCanary[key] = v
+}
+
+func (s *settled) forget(key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byCanary, key)
+}
+
+// versionsOf reads what Observe of a route depends on. It is false while the
+// cache is older than a write of ours.
+func (r *Router) versionsOf(ctx context.Context, route providers.Route, vs *networkingv1.VirtualService) (versions, bool, error) {
+	c := route.Canary
+	v := versions{uid: c.UID, generation: c.Generation, traffic: route.Traffic}
+	v.objects[0] = vs.ResourceVersion
+	if c.Spec.Service.TrafficPolicy == nil {
+		var err error
+		if _, v.policy, err = r.usersPolicy(ctx, c); err != nil {
+			return versions{}, false, err
+		}
+	}
+	observed := r.applier.Observed(vs)
+	_, primary, canary := c.ServiceNames()
+	for i, name := range []string{primary, canary} {
+		rule := &networkingv1.DestinationRule{}
+		found, err := r.get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, rule)
+		if err != nil {
+			return versions{}, false, err
+		}
+		if found {
+			v.objects[1+i] = rule.ResourceVersion
+			observed = observed && r.applier.Observed(rule)
+		}
+	}
+	return v, observed, nil
+}

@@ -1,0 +1,254 @@
+package linkerd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+const (
+	clusterDomain = "cluster.local"
+	// originalAnnotation holds the overrides of a user's profile from before it was taken over.
+	originalAnnotation = "sluice.dev/original"
+)
+
+// profiles moves traffic by the overrides of a ServiceProfile, for clusters without
+// the Gateway API. It only shares out by weight.
+type profiles struct {
+	client  client.Client
+	applier *ssa.Applier
+}
+
+var _ providers.Router = (*profiles)(nil)
+
+// Capabilities implements providers.Router.
+func (*profiles) Capabilities() providers.Capabilities { return providers.Capabilities{Weighted: true} }
+
+// Observe implements providers.Router.
+func (p *profiles) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
+	live, err := p.get(ctx, route.Canary)
+	if err != nil {
+		return providers.State{}, err
+	}
+	state := providers.State{}
+	if live != nil && ownership.Of(live, route.Canary) != ownership.Others {
+		state.Traffic, state.Exists = overridden(live, route.Canary)
+	}
+	if !route.Canary.DeletionTimestamp.IsZero() {
+		return state, nil
+	}
+	want, err := p.plan(route, live)
+	if err != nil {
+		return state, err
+	}
+	same, err := p.applier.InSync(ctx, want, ssa.ProtoJSON)
+	if err != nil || !same {
+		return state, explain(err)
+	}
+	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
+}
+
+// Apply implements providers.Router.
+func (p *profiles) Apply(ctx context.Context, route providers.Route) error {
+	live, err := p.get(ctx, route.Canary)
+	if err != nil {
+		return err
+	}
+	want, err := p.plan(route, live)
+	if err != nil {
+		return err
+	}
+	return explain(p.applier.Apply(ctx, want, ssa.ProtoJSON))
+}
+
+// Release implements providers.Router. A profile that we made is deleted; a
+// user's has the overrides that it had.
+func (p *profiles) Release(ctx context.Context, route providers.Route) error {
+	live, err := p.get(ctx, route.Canary)
+	if err != nil || live == nil {
+		return err
+	}
+	switch owner := ownership.Of(live, route.Canary); {
+	case owner == ownership.Ours && live.DeletionTimestamp.IsZero():
+		return explain(p.applier.Delete(ctx, live))
+	case owner == ownership.Users && live.Annotations[ssa.AppliedAnnotation] != "":
+		return p.restore(ctx, live)
+	default:
+		return nil
+	}
+}
+
+// restore writes back the overrides that were there, or none.
+func (p *profiles) restore(ctx context.Context, live *ServiceProfile) error {
+	var overrides any // null removes what is there
+	if before := live.Annotations[originalAnnotation]; before != "" {
+		if err := json.Unmarshal([]byte(before), &overrides); err != nil {
+			return &providers.InvalidError{
+				Field: fmt.Sprintf("ServiceProfile %s/%s: metadata.annotations[%s]", live.Namespace, live.Name, originalAnnotation), Value: before,
+				Allowed: "what the operator has written there; if it is lost, remove the annotation: " + err.Error(),
+			}
+		}
+	}
+	return explain(p.applier.Merge(ctx, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{ssa.AppliedAnnotation: nil, originalAnnotation: nil}},
+		"spec":     map[string]any{"dstOverrides": overrides},
+	}, live))
+}
+
+// plan returns the profile that expresses what is asked for.
+func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServiceProfile, error) {
+	c := route.Canary
+	if err := route.Traffic.Validate(); err != nil {
+		return nil, err
+	}
+	if err := refuse(c, live); err != nil {
+		return nil, err
+	}
+	want := &ServiceProfile{ObjectMeta: metav1.ObjectMeta{
+		Namespace: c.Namespace, Name: nameOf(c), Labels: map[string]string{}, Annotations: map[string]string{},
+	}}
+	_, primary, canary := c.ServiceNames()
+	want.Spec.DstOverrides = []WeightedDst{
+		{Authority: qualified(c, primary), Weight: *resource.NewQuantity(int64(route.Traffic.Primary), resource.DecimalSI)},
+		{Authority: qualified(c, canary), Weight: *resource.NewQuantity(int64(route.Traffic.Canary), resource.DecimalSI)},
+	}
+	owner := ownership.Ours
+	if live != nil {
+		owner = ownership.Of(live, c)
+	}
+	switch owner {
+	case ownership.Ours:
+		if apex := c.Spec.Service.Apex; apex != nil {
+			maps.Copy(want.Labels, apex.Labels)
+			maps.Copy(want.Annotations, apex.Annotations)
+		}
+		ownership.Mark(want, c)
+		want.Spec.Routes = &[]struct{}{}
+	case ownership.Users:
+		before, err := original(live, c)
+		if err != nil {
+			return nil, err
+		}
+		if before != "" {
+			want.Annotations[originalAnnotation] = before
+		}
+	case ownership.Others:
+		return nil, ownership.Conflict("ServiceProfile", live)
+	}
+	return want, nil
+}
+
+// original are the overrides that a user's profile has, or had before it was taken over.
+func original(live *ServiceProfile, c *v1beta1.Canary) (string, error) {
+	if live.Annotations[ssa.AppliedAnnotation] != "" {
+		return live.Annotations[originalAnnotation], nil
+	}
+	if _, taken := overridden(live, c); taken || len(live.Spec.DstOverrides) == 0 {
+		return "", nil
+	}
+	raw, err := json.Marshal(live.Spec.DstOverrides)
+	if err != nil {
+		return "", fmt.Errorf("encode the overrides of ServiceProfile %s/%s: %w", live.Namespace, live.Name, err)
+	}
+	return string(raw), nil
+}
+
+// refuse names what a profile's overrides can't do.
+func refuse(c *v1beta1.Canary, live *ServiceProfile) error {
+	a, s := c.GetAnalysis(), &c.Spec.Service
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{len(a.Match) > 0, "spec.analysis.match"},
+		{a.Mirror, "spec.analysis.mirror"},
+		{a.SessionAffinity != nil, "spec.analysis.sessionAffinity"},
+		{strings.EqualFold(s.AppProtocol, "tcp"), "spec.service.appProtocol"},
+		{len(s.Match) > 0, "spec.service.match"},
+		{s.Rewrite != nil, "spec.service.rewrite"},
+		{s.Headers != nil, "spec.service.headers"},
+		{s.CorsPolicy != nil, "spec.service.corsPolicy"},
+		{len(s.Mirror) > 0, "spec.service.mirror"},
+		{s.Retries != nil, "spec.service.retries"},
+		{s.Timeout != "", "spec.service.timeout"},
+		{s.BackendTimeout != "", "spec.service.backendTimeout"},
+	} {
+		if !f.set {
+			continue
+		}
+		why := "there are no routes of the Gateway API in this cluster, and a ServiceProfile shares out by weight only"
+		if live != nil {
+			why = "ServiceProfile " + live.Name + ", which Linkerd prefers to routes, shares out by weight only; delete it to have a route"
+		}
+		return &providers.UnsupportedError{Router: v1beta1.ProviderLinkerd, Field: f.name, Why: why}
+	}
+	return nil
+}
+
+// overridden reads what a profile does with the requests of this Canary.
+func overridden(live *ServiceProfile, c *v1beta1.Canary) (providers.Traffic, bool) {
+	_, primary, canary := c.ServiceNames()
+	var total, toCanary int64
+	found := false
+	for _, d := range live.Spec.DstOverrides {
+		total += d.Weight.MilliValue()
+		host, _, _ := strings.Cut(d.Authority, ":")
+		switch host {
+		case qualified(c, canary):
+			toCanary += d.Weight.MilliValue()
+			found = true
+		case qualified(c, primary):
+			found = true
+		}
+	}
+	if !found || total <= 0 {
+		return providers.Traffic{}, false
+	}
+	percent := int32((toCanary*100 + total/2) / total) //nolint:gosec // 0 to 100
+	return providers.Traffic{Primary: 100 - percent, Canary: percent}, true
+}
+
+// get reads from the cache, nil where there is no such profile.
+func (p *profiles) get(ctx context.Context, c *v1beta1.Canary) (*ServiceProfile, error) {
+	live := &ServiceProfile{}
+	err := p.client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: nameOf(c)}, live)
+	switch {
+	case err == nil:
+		return live, nil
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	default:
+		return nil, explain(fmt.Errorf("read ServiceProfile %s/%s: %w", c.Namespace, nameOf(c), err))
+	}
+}
+
+// nameOf is the profile's name: that of the apex Service, fully qualified.
+func nameOf(c *v1beta1.Canary) string {
+	apex, _, _ := c.ServiceNames()
+	return qualified(c, apex)
+}
+
+func qualified(c *v1beta1.Canary, service string) string {
+	return service + "." + c.Namespace + ".svc." + clusterDomain
+}
+
+// explain marks errors that mean that profiles are not served.
+func explain(err error) error {
+	if meta.IsNoMatchError(err) {
+		return fmt.Errorf("%w: %w", providers.ErrNotInstalled, err)
+	}
+	return err
+}

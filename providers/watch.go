@@ -1,0 +1,16 @@
+package providers
+
+import "sigs.k8s.io/controller-runtime/pkg/client"
+
+// Watch are kinds by which some providers move traffic. An object of one has the name of
+// the Canary's apex, primary or canary Service, perhaps with a dot and more after it.
+type Watch struct {
+	// Providers are the names of the providers.
+	Providers []string
+	// Kinds has an empty object of each kind. Of several versions of one kind the first that
+	// is served is enough.
+	Kinds [][]client.Object
+	// Always has the kinds watched wherever they are served, not only where a Canary has one
+	// of the providers.
+	Always bool
+}
