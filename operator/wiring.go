@@ -100,7 +100,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	deps := factory.Deps{Client: mgr.GetClient(), Applier: applier, Clock: clock.RealClock{}, Consul: o.consul}
+	deps := factory.Deps{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Clock: clock.RealClock{}, Consul: o.consul}
 	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),

@@ -109,7 +109,7 @@ func TestIgnored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCanary("podinfo").with(tc.change).Canary
-			got := strings.Join(ignored(c, istio.New(nil, nil)), "; ")
+			got := strings.Join(ignored(c, istio.New(istio.Config{})), "; ")
 			if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) || strings.Contains(got, ";") {
 				t.Errorf("%q, want %q", got, tc.want)
 			}

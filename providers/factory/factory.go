@@ -3,8 +3,10 @@
 package factory
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,20 +21,28 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-// Deps are what routers work with.
+// Deps are what routers work with, for the cluster that has the objects of the mesh.
 type Deps struct {
 	// Client reads from informer caches. Its scheme needs the kinds of the meshes.
 	Client client.Client
+	// Live reads from the API server what the caches do not have as it is.
+	Live client.Reader
 	// Applier is the operator's one Applier over Client.
 	Applier *ssa.Applier
 	// Clock tells the time.
 	Clock clock.Clock
 	// Consul says how to reach Consul; the zero value leaves it to Consul's environment.
 	Consul Consul
+	// Remote says that the Canaries are in another cluster, so that objects must have no
+	// owner references to them.
+	Remote bool
 }
 
 // Consul says how to reach Consul.
 type Consul = consul.Config
+
+// remote are the routers that can work for Canaries of another cluster.
+var remote = []string{v1beta1.ProviderIstio}
 
 // New returns the router of that name, as users write it in spec.provider. An
 // unknown name is a *providers.UnknownRouterError, never another mesh.
@@ -40,6 +50,9 @@ func New(name string, deps Deps) (providers.Router, error) {
 	construct, ok := table()[name]
 	if !ok {
 		return nil, &providers.UnknownRouterError{Name: name, Known: Names()}
+	}
+	if deps.Remote && !slices.Contains(remote, name) {
+		return nil, fmt.Errorf("provider %q does not write to another cluster (-kubeconfig-service-mesh); %s does", name, strings.Join(remote, ", "))
 	}
 	return construct(deps), nil
 }
@@ -49,8 +62,10 @@ func Names() []string { return slices.Sorted(maps.Keys(table())) }
 
 func table() map[string]func(Deps) providers.Router {
 	out := map[string]func(Deps) providers.Router{
-		v1beta1.ProviderConsul:     func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
-		v1beta1.ProviderIstio:      func(d Deps) providers.Router { return istio.New(d.Client, d.Applier) },
+		v1beta1.ProviderConsul: func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
+		v1beta1.ProviderIstio: func(d Deps) providers.Router {
+			return istio.New(istio.Config{Client: d.Client, Live: d.Live, Applier: d.Applier, Remote: d.Remote})
+		},
 		v1beta1.ProviderLinkerd:    func(d Deps) providers.Router { return linkerd.New(d.Client, d.Applier) },
 		v1beta1.ProviderKubernetes: func(d Deps) providers.Router { return kubernetes.New(d.Client) },
 	}

@@ -1,6 +1,7 @@
 package factory
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,5 +21,16 @@ func TestNew(t *testing.T) {
 				t.Errorf("got %v, %v", r, err)
 			}
 		})
+	}
+}
+
+// A router that would write owner references into another cluster is refused
+// there: what it makes would be removed as garbage.
+func TestNewRemote(t *testing.T) {
+	for _, name := range Names() {
+		r, err := New(name, Deps{Remote: true})
+		if able := slices.Contains(remote, name); able != (err == nil) || able != (r != nil) {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
 	}
 }

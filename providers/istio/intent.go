@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -31,7 +32,7 @@ func (i intent) options() []ssa.Option {
 // depends on, with whose the live object is and what the user has.
 func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 	c := route.Canary
-	key := fmt.Sprintf("%s %d %t %q", c.UID, c.Generation, len(i.object.GetOwnerReferences()) > 0, have.key())
+	key := fmt.Sprintf("%s %d %t %q", c.UID, c.Generation, ownership.Marked(i.object), have.key())
 	if i.routes {
 		key += fmt.Sprintf(" %#v", route.Traffic)
 	}
@@ -43,7 +44,7 @@ func intentsOf(route providers.Route, have belongings) ([]intent, error) {
 	_, primary, canary := route.Canary.ServiceNames()
 	var intents []intent
 	for _, host := range []string{primary, canary} {
-		rule, err := destinationRule(route.Canary, host, have.policy)
+		rule, err := destinationRule(route.Canary, host, have.rule)
 		if err != nil {
 			return nil, err
 		}

@@ -64,34 +64,7 @@ func intersect(a, b *networking.HTTPMatchRequest) (m *networking.HTTPMatchReques
 	if m.WithoutHeaders, possible, err = everyHeader(a.WithoutHeaders, b.WithoutHeaders); err != nil || !possible {
 		return nil, false, err
 	}
-	return m, intersectSource(m, b), nil
-}
-
-// intersectSource narrows what m says about where a request comes from, and
-// tells whether anything is left.
-func intersectSource(m, b *networking.HTTPMatchRequest) bool {
-	for k, v := range b.SourceLabels {
-		if had, ok := m.SourceLabels[k]; ok && had != v {
-			return false
-		}
-	}
-	m.SourceLabels = union(m.SourceLabels, b.SourceLabels)
-	if m.SourceNamespace != "" && b.SourceNamespace != "" && m.SourceNamespace != b.SourceNamespace {
-		return false
-	}
-	m.SourceNamespace = either(m.SourceNamespace, b.SourceNamespace)
-	if m.Port != 0 && b.Port != 0 && m.Port != b.Port {
-		return false
-	}
-	m.Port = either(m.Port, b.Port)
-	if len(m.Gateways) == 0 {
-		m.Gateways = slices.Clone(b.Gateways)
-		return true
-	}
-	if len(b.Gateways) > 0 {
-		m.Gateways = slices.DeleteFunc(m.Gateways, func(g string) bool { return !slices.Contains(b.Gateways, g) })
-	}
-	return len(m.Gateways) > 0
+	return m, intersectSource(m, a, b), nil
 }
 
 // everyHeader returns a map by which all of a and of b must hold. A header that

@@ -48,16 +48,18 @@ type original struct {
 
 // belongings are what a user has and we build on.
 type belongings struct {
-	original     *original                 // nil: the VirtualService is ours
-	policy       *networking.TrafficPolicy // nil: he has none
-	policySource string
+	original *original                     // nil: the VirtualService is ours
+	rule     *networkingv1.DestinationRule // whose traffic policy is for the apex Service; nil: he has none
 }
 
-func (b belongings) key() string {
-	if b.original == nil {
-		return b.policySource
+func (b belongings) key() (key string) {
+	if b.rule != nil {
+		key = string(b.rule.UID) + " " + b.rule.ResourceVersion
 	}
-	return b.policySource + " " + b.original.encoded
+	if b.original != nil {
+		key += " " + b.original.encoded
+	}
+	return key
 }
 
 // readOriginal finds the original of a user's VirtualService, of which the cache has live.
@@ -65,7 +67,7 @@ type readOriginal func(ctx context.Context, live *networkingv1.VirtualService, c
 
 func (r *Router) belongings(ctx context.Context, canary *v1beta1.Canary, read readOriginal) (b belongings, err error) {
 	if canary.Spec.Service.TrafficPolicy == nil {
-		if b.policy, b.policySource, err = r.usersPolicy(ctx, canary); err != nil {
+		if b.rule, err = r.usersRule(ctx, canary); err != nil {
 			return b, err
 		}
 	}
@@ -107,7 +109,7 @@ func (r *Router) storedOriginal(ctx context.Context, live *networkingv1.VirtualS
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("VirtualService"))
-	if err := r.client.Get(ctx, apexKey(canary), u); err != nil {
+	if err := r.live.Get(ctx, apexKey(canary), u); err != nil {
 		return nil, explain(fmt.Errorf("read VirtualService %s: %w", apexKey(canary), err))
 	}
 	annotations := u.GetAnnotations()
@@ -279,12 +281,12 @@ func released(c *v1beta1.Canary) (*original, error) {
 	return parse(`{"spec":`+string(raw)+`}`, c)
 }
 
-// usersPolicy is the traffic policy of the user's DestinationRule for the apex
-// Service, the oldest if he has several, and which object and version it is from.
-func (r *Router) usersPolicy(ctx context.Context, canary *v1beta1.Canary) (*networking.TrafficPolicy, string, error) {
+// usersRule is the user's DestinationRule whose traffic policy is for the apex
+// Service, the oldest if he has several, nil if he has none. It is the cache's own.
+func (r *Router) usersRule(ctx context.Context, canary *v1beta1.Canary) (*networkingv1.DestinationRule, error) {
 	rules := &networkingv1.DestinationRuleList{}
 	if err := r.client.List(ctx, rules, client.InNamespace(canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, "", explain(fmt.Errorf("list the DestinationRules of %s: %w", canary.Namespace, err))
+		return nil, explain(fmt.Errorf("list the DestinationRules of %s: %w", canary.Namespace, err))
 	}
 	apex := apexKey(canary)
 	var found *networkingv1.DestinationRule
@@ -294,10 +296,7 @@ func (r *Router) usersPolicy(ctx context.Context, canary *v1beta1.Canary) (*netw
 			found = rule
 		}
 	}
-	if found == nil {
-		return nil, "", nil
-	}
-	return found.Spec.TrafficPolicy, string(found.UID) + " " + found.ResourceVersion, nil
+	return found, nil
 }
 
 func older(a, b *networkingv1.DestinationRule) bool {

@@ -227,6 +227,16 @@ func TestUsersTrafficPolicy(t *testing.T) {
 	}
 	check(canary(), `{tls: {mode: ISTIO_MUTUAL}}`)
 
+	// Who must not see the user's rule must not see its copies.
+	users.Spec.ExportTo = []string{".", "ingress"}
+	if err := w.Update(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	check(canary(), `{tls: {mode: ISTIO_MUTUAL}}`)
+	if d := cmp.Diff([]any{".", "ingress"}, specOf(t, w.sent["DestinationRule podinfo-canary"])["exportTo"]); d != "" {
+		t.Error(d)
+	}
+
 	says := canary(func(s *v1beta1.CanaryService) { s.TrafficPolicy = raw(`{"tls":{"mode":"DISABLE"}}`) })
 	says.Generation = 2
 	check(says, `{tls: {}}`)

@@ -28,16 +28,32 @@ import (
 // Router is the providers.Router for Istio.
 type Router struct {
 	client  client.Client
+	live    client.Reader
 	applier *ssa.Applier
 	settled settled
+	remote  bool
 }
 
 var _ providers.Router = (*Router)(nil)
 
-// New returns a router that reads through c, an informer cache, and writes by
-// a. The scheme of c needs networking.istio.io/v1.
-func New(c client.Client, a *ssa.Applier) *Router {
-	return &Router{client: c, applier: a}
+// Config is what a router works with. All of it is for the cluster that has the
+// objects of the mesh.
+type Config struct {
+	// Client reads from informer caches. Its scheme needs networking.istio.io/v1.
+	Client client.Client
+	// Live reads from the API server, once for each object of a user's that is taken over.
+	Live client.Reader
+	// Applier writes.
+	Applier *ssa.Applier
+	// Remote says that the Canaries are in another cluster. An owner that is not in
+	// an object's own cluster would have it collected as garbage, so what the router
+	// makes is marked by an annotation then and removed by Release alone.
+	Remote bool
+}
+
+// New returns a router.
+func New(c Config) *Router {
+	return &Router{client: c.Client, live: c.Live, applier: c.Applier, remote: c.Remote}
 }
 
 // Capabilities implements providers.Router.
@@ -146,12 +162,12 @@ func (r *Router) claim(ctx context.Context, object client.Object, canary *v1beta
 		return err
 	}
 	if !found {
-		ownership.Mark(object, canary)
+		r.mark(object, canary)
 		return nil
 	}
 	switch ownership.Of(live, canary) {
 	case ownership.Ours:
-		ownership.Mark(object, canary)
+		r.mark(object, canary)
 	case ownership.Users:
 	case ownership.Others:
 		return ownership.Conflict(kindOf(object), live)

@@ -3,13 +3,17 @@ package istio
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,20 +23,25 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
+// world is a cluster. Reading an object without its Go type from the cache would
+// have a second cache of all objects of its kind, so it can't be done.
 type world struct {
 	client.Client
 
+	live   client.Client // the cluster itself, past the cache
 	router *Router
 	writes int
 	sent   map[string]string // last applied body by kind and name
 }
 
-func newWorld(t *testing.T, objs ...client.Object) *world {
+func newWorld(t *testing.T, objs ...client.Object) *world { return newWorldOf(t, false, objs...) }
+
+// newWorldOf has Canaries of another cluster where remote is true.
+func newWorldOf(t *testing.T, remote bool, objs ...client.Object) *world {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{networkingv1.AddToScheme, v1beta1.AddToScheme} {
@@ -41,7 +50,15 @@ func newWorld(t *testing.T, objs ...client.Object) *world {
 		}
 	}
 	w := &world{sent: map[string]string{}}
-	w.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objs...).WithInterceptorFuncs(interceptor.Funcs{
+	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objs...).Build()
+	w.live = live
+	w.Client = interceptor.NewClient(live, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if _, untyped := obj.(*unstructured.Unstructured); untyped {
+				return errors.New("a second cache")
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			w.writes++
 			body, err := json.Marshal(obj)
@@ -62,8 +79,8 @@ func newWorld(t *testing.T, objs ...client.Object) *world {
 			w.writes++
 			return c.Delete(ctx, obj, opts...)
 		},
-	}).Build()
-	w.router = New(w.Client, ssa.New(w.Client))
+	})
+	w.router = New(Config{Client: w.Client, Live: live, Applier: ssa.New(w.Client), Remote: remote})
 	return w
 }
 
@@ -98,27 +115,68 @@ func route(c *v1beta1.Canary, weight int32) providers.Route {
 func raw(s string) *v1beta1.RawObject { return &v1beta1.RawObject{Raw: json.RawMessage(s)} }
 
 func TestConformance(t *testing.T) {
-	routertest.Run(t, func(t *testing.T) routertest.World {
-		w := newWorld(t)
-		users := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Labels: map[string]string{"team": "a"}}}
-		users.Spec.Hosts = []string{"podinfo.example.com"}
-		users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
-		return routertest.World{
-			Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
-			Mistakes: map[string]func(*v1beta1.Canary){
-				"a timeout":                 func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
-				"a rewrite":                 func(c *v1beta1.Canary) { c.Spec.Service.Rewrite = raw(`{"uri":1}`) },
-				"delegation with a gateway": func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Gateways = true, []string{"g"} },
-			},
-			Drift: func(t *testing.T, traffic providers.Traffic) {
-				vs := w.virtualService(t)
-				vs.Spec.Http[0].Route[0].Weight, vs.Spec.Http[0].Route[1].Weight = traffic.Primary, traffic.Canary
-				if err := w.Update(t.Context(), vs); err != nil {
-					t.Fatal(err)
-				}
-			},
-		}.With(routertest.Object{Client: w.Client, Users: users})
-	})
+	for name, remote := range map[string]bool{"one cluster": false, "Canaries of another cluster": true} {
+		t.Run(name, func(t *testing.T) {
+			routertest.Run(t, func(t *testing.T) routertest.World {
+				w := newWorldOf(t, remote)
+				users := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Labels: map[string]string{"team": "a"}}}
+				users.Spec.Hosts = []string{"podinfo.example.com"}
+				users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
+				return routertest.World{
+					Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
+					Mistakes: map[string]func(*v1beta1.Canary){
+						"a timeout":                 func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
+						"a rewrite":                 func(c *v1beta1.Canary) { c.Spec.Service.Rewrite = raw(`{"uri":1}`) },
+						"delegation with a gateway": func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Gateways = true, []string{"g"} },
+					},
+					Drift: func(t *testing.T, traffic providers.Traffic) {
+						vs := w.virtualService(t)
+						vs.Spec.Http[0].Route[0].Weight, vs.Spec.Http[0].Route[1].Weight = traffic.Primary, traffic.Canary
+						if err := w.Update(t.Context(), vs); err != nil {
+							t.Fatal(err)
+						}
+					},
+				}.With(routertest.Object{Client: w.live, Users: users})
+			})
+		})
+	}
+}
+
+// An owner in another cluster is none to the garbage collector, which would
+// remove the objects: they have an annotation instead, and go by Release.
+func TestRemote(t *testing.T) {
+	w := newWorldOf(t, true)
+	c := canary()
+	if err := w.router.Apply(t.Context(), route(c, 10)); err != nil {
+		t.Fatal(err)
+	}
+	objects := []client.Object{
+		&networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Name: "podinfo"}},
+		&networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-primary"}},
+		&networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-canary"}},
+	}
+	for _, o := range objects {
+		if err := w.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: o.GetName()}, o); err != nil {
+			t.Fatal(err)
+		}
+		if len(o.GetOwnerReferences()) != 0 || o.GetAnnotations()["sluice.dev/owner"] != "podinfo/c1" || o.GetLabels()["app.kubernetes.io/managed-by"] != "sluice" {
+			t.Errorf("metadata of %s %s: owners %v, annotations %v, labels %v", kindOf(o), o.GetName(), o.GetOwnerReferences(), o.GetAnnotations(), o.GetLabels())
+		}
+	}
+	recreated := canary()
+	recreated.UID = "c2"
+	if err := w.router.Apply(t.Context(), route(recreated, 10)); !providers.IsConflict(err) || !strings.Contains(err.Error(), "Canary podinfo with UID c1") {
+		t.Errorf("another Canary of the name gets %v", err)
+	}
+	c.DeletionTimestamp = new(metav1.Now())
+	if err := w.router.Release(t.Context(), route(c, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if err := w.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
+			t.Errorf("%s %s after release: %v", kindOf(o), o.GetName(), err)
+		}
+	}
 }
 
 // notInstalled is a router in a cluster without Istio's kinds.
@@ -131,7 +189,7 @@ func notInstalled(c client.Client) *Router {
 			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "DestinationRule"}}
 		},
 	})
-	return New(bare, ssa.New(bare))
+	return New(Config{Client: bare, Applier: ssa.New(bare)})
 }
 
 func TestObjectsWritten(t *testing.T) {
@@ -354,14 +412,21 @@ func TestAdoption(t *testing.T) {
 }
 
 func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
-	for name, owned := range map[string]client.Object{
-		"VirtualService":  &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Name: "podinfo", Namespace: "test"}},
-		"DestinationRule": &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-primary", Namespace: "test"}},
+	vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Name: "podinfo", Namespace: "test"}}
+	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-primary", Namespace: "test"}}
+	for name, tc := range map[string]struct {
+		owned  client.Object
+		remote bool // the other's Canaries are in another cluster
+	}{
+		"VirtualService":  {owned: vs},
+		"DestinationRule": {owned: rule},
+		"VirtualService for a Canary of another cluster":  {owned: vs, remote: true},
+		"DestinationRule for a Canary of another cluster": {owned: rule, remote: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			other := canary()
+			other, owned := canary(), tc.owned.DeepCopyObject().(client.Object)
 			other.Name, other.UID = "other", "c2"
-			ownership.Mark(owned, other)
+			(&Router{remote: tc.remote}).mark(owned, other)
 			w := newWorld(t, owned)
 			if err := w.router.Apply(t.Context(), route(canary(), 10)); !providers.IsConflict(err) {
 				t.Errorf("apply: %v", err)
@@ -419,7 +484,7 @@ func TestNotInstalled(t *testing.T) {
 			return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "VirtualService"}}
 		},
 	})
-	r := New(missing, ssa.New(missing))
+	r := New(Config{Client: missing, Live: missing, Applier: ssa.New(missing)})
 	if _, err := r.Observe(t.Context(), route(canary(), 0)); !providers.IsNotInstalled(err) {
 		t.Errorf("observe: %v", err)
 	}

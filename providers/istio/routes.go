@@ -36,8 +36,9 @@ type template struct {
 func httpRoutes(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([]*networking.HTTPRoute, error) {
 	b := &builder{canary: c, traffic: traffic, users: users}
 	var err error
-	if traffic.Matched {
-		if b.matched, err = analysisMatch(c); err != nil {
+	// Also while no release runs: a mistake is told before one needs the match.
+	if traffic.Matched || c.GetAnalysis().Strategy() == v1beta1.StrategyABTesting {
+		if b.matched, err = analysisMatch(c, routeGateways(c, users)); err != nil {
 			return nil, err
 		}
 	}
@@ -66,10 +67,13 @@ func (b *builder) reachesCanary(routes []*networking.HTTPRoute) bool {
 	return slices.ContainsFunc(routes, func(route *networking.HTTPRoute) bool { return readHTTP(route, b.canary).toCanary })
 }
 
-func analysisMatch(c *v1beta1.Canary) (out matches, err error) {
+func analysisMatch(c *v1beta1.Canary, gateways []string) (out matches, err error) {
 	for i := range c.GetAnalysis().Match {
 		match := &networking.HTTPMatchRequest{}
 		if err := decode(fmt.Sprintf("spec.analysis.match[%d]", i), &c.GetAnalysis().Match[i], match); err != nil {
+			return nil, err
+		}
+		if err := sourced(i, match, gateways); err != nil {
 			return nil, err
 		}
 		out = append(out, match)

@@ -112,7 +112,20 @@ func TestRoutes(t *testing.T) {
 				`{"sourceLabels":{"app":"loadtester"}, "gateways":["mesh"]}`, `{"queryParams":{"v":{"exact":"2"}}}`,
 			)}, traffic: toCanary,
 			want: `[{match: [{headers: {x-a: {exact: "1"}}}, {headers: {x-b: {prefix: "2"}, cookie: {regex: '^(.*?;)?(canary=always)(;.*)?$'}}},
-				{sourceLabels: {app: loadtester}, gateways: [mesh]}, {queryParams: {v: {exact: "2"}}}], <0:100>}, {<P>}]`,
+				{sourceLabels: {app: loadtester}}, {queryParams: {v: {exact: "2"}}}], <0:100>}, {<P>}]`,
+		},
+		"matched by namespace, of a gateway's requests too": {
+			change: []func(*v1beta1.Canary){
+				ab(`{"sourceNamespace":"a"}`, `{"headers":{"x-a":{"exact":"1"}},"gateways":["public"]}`),
+				func(c *v1beta1.Canary) { c.Spec.Service.Gateways = []string{"public", "mesh"} },
+			}, traffic: toCanary,
+			want: `[{match: [{sourceNamespace: a}, {headers: {x-a: {exact: "1"}}, gateways: [public]}], <0:100>}, {<P>}]`,
+		},
+		"matched by label, delegated to": {
+			change: []func(*v1beta1.Canary){
+				ab(`{"sourceLabels":{"app":"b"}}`), func(c *v1beta1.Canary) { c.Spec.Service.Delegation = true },
+			}, traffic: toCanary,
+			want: `[{match: [{sourceLabels: {app: b}}], <0:100>}, {<P>}]`,
 		},
 		"matched at 50": {
 			change: []func(*v1beta1.Canary){ab(`{"headers":{"x-a":{"exact":"1"}}}`)}, traffic: providers.Traffic{Primary: 50, Canary: 50, Matched: true},
@@ -240,6 +253,26 @@ func TestRouteMistakes(t *testing.T) {
 		"bad match": {
 			change:  func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"uri":3}`)} },
 			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.analysis.match[0]",
+		},
+		"a label that no gateway knows": {
+			change: func(c *v1beta1.Canary) {
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"sourceLabels":{"app":"b"}}`)}
+				c.Spec.Service.Gateways = []string{"public"}
+			},
+			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.service.gateways",
+		},
+		"a label and a gateway": {
+			change: func(c *v1beta1.Canary) {
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"sourceNamespace":"b","gateways":["public"]}`)}
+				c.Spec.Service.Gateways = []string{"public", "mesh"}
+			},
+			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.analysis.match[0].gateways",
+		},
+		"a mistake before the release": {
+			change: func(c *v1beta1.Canary) {
+				c.Spec.Analysis.Iterations, c.Spec.Analysis.Match = 2, []v1beta1.RawObject{*raw(`{"uri":3}`)}
+			},
+			traffic: providers.Traffic{Primary: 100}, want: "spec.analysis.match[0]",
 		},
 		"matches that cannot be joined": {
 			change: func(c *v1beta1.Canary) {

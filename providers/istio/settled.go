@@ -57,9 +57,12 @@ func (r *Router) versionsOf(ctx context.Context, route providers.Route, vs *netw
 	v := versions{uid: c.UID, generation: c.Generation, traffic: route.Traffic}
 	v.objects[0] = vs.ResourceVersion
 	if c.Spec.Service.TrafficPolicy == nil {
-		var err error
-		if _, v.policy, err = r.usersPolicy(ctx, c); err != nil {
+		rule, err := r.usersRule(ctx, c)
+		if err != nil {
 			return versions{}, false, err
+		}
+		if rule != nil {
+			v.policy = string(rule.UID) + " " + rule.ResourceVersion
 		}
 	}
 	observed := r.applier.Observed(vs)

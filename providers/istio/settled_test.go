@@ -25,7 +25,7 @@ func TestSettledRouteIsLookedAtAgain(t *testing.T) {
 			return c.Get(ctx, key, o, opts...)
 		},
 	})
-	router := New(behind, ssa.New(behind))
+	router := New(Config{Client: behind, Applier: ssa.New(behind)})
 	c := canary()
 	apply := func(weight int32) {
 		t.Helper()

@@ -44,15 +44,18 @@ func httpRoute(c *v1beta1.Canary) (*networking.HTTPRoute, error) {
 	return route, nil
 }
 
-// destinationRule has the spec's policy, or the user's for the apex Service.
-func destinationRule(c *v1beta1.Canary, host string, users *networking.TrafficPolicy) (*networkingv1.DestinationRule, error) {
+// destinationRule has the spec's policy, or that of the user's rule for the apex
+// Service, for the same namespaces.
+func destinationRule(c *v1beta1.Canary, host string, users *networkingv1.DestinationRule) (*networkingv1.DestinationRule, error) {
 	policy, err := decodeIfSet[networking.TrafficPolicy]("trafficPolicy", c.Spec.Service.TrafficPolicy)
 	if err != nil {
 		return nil, err
 	}
-	policy = set(policy, users)
 	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: host, Namespace: c.Namespace}}
 	rule.Spec.Host, rule.Spec.TrafficPolicy = host, policy
+	if policy == nil && users != nil {
+		rule.Spec.TrafficPolicy, rule.Spec.ExportTo = users.Spec.TrafficPolicy, users.Spec.ExportTo
+	}
 	return rule, nil
 }
 

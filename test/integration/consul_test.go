@@ -2,10 +2,12 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -40,6 +42,9 @@ func TestConsul(t *testing.T) {
 	}
 	c := &consulTest{Consul: server, token: token}
 	t.Run("conformance", func(t *testing.T) { routertest.Run(t, c.world) })
+	t.Run("discovery chain", c.testChain)
+	t.Run("intentions", c.testIntentions)
+	t.Run("rights", c.testRights)
 }
 
 type consulTest struct {
@@ -224,4 +229,207 @@ func content(e map[string]any) map[string]any {
 		}
 	}
 	return out
+}
+
+// compiled is what Consul's discovery chain does with requests for a service: routes with their
+// conditions in order, each with who gets how much. The last is for the rest.
+func (c *consulTest) compiled(t *testing.T, service string) []string {
+	t.Helper()
+	var out struct {
+		Chain struct {
+			StartNode string
+			Nodes     map[string]struct {
+				Type   string
+				Routes []struct {
+					Definition struct {
+						Match *struct{ HTTP json.RawMessage }
+					}
+					NextNode string
+				}
+				Splits []struct {
+					Definition struct {
+						ResponseHeaders *struct{ Add map[string]string }
+					}
+					Weight   float64
+					NextNode string
+				}
+				Resolver struct{ Target string }
+			}
+			Targets map[string]struct{ Service string }
+		}
+	}
+	if err := c.Call(t.Context(), http.MethodGet, "/v1/discovery-chain/"+service, nil, &out); err != nil {
+		t.Fatal(err)
+	}
+	var show func(node string) string
+	show = func(node string) string {
+		n := out.Chain.Nodes[node]
+		if n.Type == "resolver" {
+			return out.Chain.Targets[n.Resolver.Target].Service
+		}
+		var parts []string
+		for _, s := range n.Splits {
+			part := fmt.Sprintf("%g%% %s", s.Weight, show(s.NextNode))
+			if h := s.Definition.ResponseHeaders; h != nil {
+				part += " " + strings.SplitN(h.Add["set-cookie"], ";", 2)[0]
+			}
+			parts = append(parts, part)
+		}
+		return strings.Join(parts, ", ")
+	}
+	start := out.Chain.Nodes[out.Chain.StartNode]
+	if start.Type != "router" {
+		return []string{show(out.Chain.StartNode)}
+	}
+	var routes []string
+	for _, r := range start.Routes {
+		line := show(r.NextNode)
+		if m := r.Definition.Match; m != nil && string(m.HTTP) != `{"PathPrefix":"/"}` {
+			line = string(m.HTTP) + ": " + line
+		}
+		routes = append(routes, line)
+	}
+	return routes
+}
+
+// testChain judges every kind of traffic by what Consul makes of it.
+func (c *consulTest) testChain(t *testing.T) {
+	sessions := providers.Sessions{Canary: "a", Primary: "1", Raised: 10}
+	const toPrimary = "100% NAME-primary, 0% NAME-canary"
+	for name, tc := range map[string]struct {
+		change  func(*v1beta1.Canary)
+		pods    bool // the target's pods are registered as the service itself
+		traffic providers.Traffic
+		want    []string
+	}{
+		"weights":              {traffic: providers.Traffic{Primary: 70, Canary: 30}, want: []string{"70% NAME-primary, 30% NAME-canary"}},
+		"weights, one service": {pods: true, traffic: providers.Traffic{Primary: 70, Canary: 30}, want: []string{"70% NAME-primary, 30% NAME"}},
+		"A/B":                  {change: beta, traffic: providers.Traffic{Canary: 100, Matched: true}, want: []string{`{"Header":[{"Name":"x-beta","Present":true}]}: NAME-canary`, toPrimary}},
+		"A/B, one service":     {change: beta, pods: true, traffic: providers.Traffic{Canary: 100, Matched: true}, want: []string{`{"Header":[{"Name":"x-beta","Present":true}]}: NAME`, "100% NAME-primary, 0% NAME"}},
+		"A/B with shares":      {change: beta, traffic: providers.Traffic{Primary: 60, Canary: 40, Matched: true}, want: []string{`{"Header":[{"Name":"x-beta","Present":true}]}: 60% NAME-primary, 40% NAME-canary`, toPrimary}},
+		"sessions": {
+			change: sticky, traffic: providers.Traffic{Primary: 80, Canary: 20, Sessions: sessions},
+			want: []string{
+				`{"Header":[{"Name":"cookie","Regex":"(.*;\\s*)?v=a\\s*(;.*)?"}]}: NAME-canary`,
+				`{"Header":[{"Name":"cookie","Regex":"(.*;\\s*)?v-primary=1\\.ca978112\\s*(;.*)?"}]}: NAME-primary`,
+				`{"Header":[{"Name":"cookie","Regex":"(.*;\\s*)?v-primary=[^;]*\\.ca978112\\s*(;.*)?"}]}: 88.89% NAME-primary v-primary=1.ca978112, 11.11% NAME-canary v=a`,
+				"80% NAME-primary v-primary=1.ca978112, 20% NAME-canary v=a",
+			},
+		},
+		"sessions have ended": {
+			change: sticky, traffic: providers.Traffic{Primary: 100, Sessions: providers.Sessions{Ended: "a"}},
+			want: []string{`{"Header":[{"Name":"cookie","Regex":"(.*;\\s*)?v=a\\s*(;.*)?"}]}: ` + toPrimary, toPrimary},
+		},
+		"settings": {
+			change: func(c *v1beta1.Canary) {
+				c.Spec.Service.Timeout, c.Spec.Service.Match = "5s", []v1beta1.RawObject{raw(`{"uri":{"prefix":"/api"}}`)}
+			},
+			traffic: providers.Traffic{Primary: 90, Canary: 10},
+			want:    []string{`{"PathPrefix":"/api"}: 90% NAME-primary, 10% NAME-canary`, "NAME-primary", "90% NAME-primary, 10% NAME-canary"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			canary := c.canary(t)
+			if tc.change != nil {
+				tc.change(canary)
+			}
+			r, _ := c.router(t)
+			at := providers.Route{Canary: canary, Traffic: tc.traffic}
+			if tc.pods {
+				at.PodAnnotations = map[string]string{consul.ServiceAnnotation: canary.Name}
+				// Without clients so far: there is an instance only once the route is there.
+				first := at
+				first.Traffic = providers.Traffic{Primary: 100}
+				ready(t, r, canary)
+				settle(t, r, first)
+				c.register(t, canary.Name)
+			}
+			ready(t, r, canary)
+			settle(t, r, at)
+			got := c.compiled(t, canary.Name)
+			for i := range got {
+				got[i] = strings.ReplaceAll(got[i], canary.Name, "NAME")
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+func beta(c *v1beta1.Canary) {
+	c.Spec.Analysis.Match = []v1beta1.RawObject{raw(`{"headers":{"x-beta":{}}}`)}
+}
+
+func sticky(c *v1beta1.Canary) {
+	c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "v"}
+}
+
+// testIntentions follows what guards a service.
+func (c *consulTest) testIntentions(t *testing.T) {
+	canary := c.canary(t)
+	halves := []string{canary.Name + "-primary", canary.Name + "-canary"}
+	guard := func(action string) {
+		c.put(t, map[string]any{"Kind": "service-intentions", "Name": canary.Name, "Sources": []any{
+			map[string]any{"Name": "web", "Action": action},
+			map[string]any{"Name": "*", "Permissions": []any{map[string]any{"Action": "allow", "HTTP": map[string]any{"PathPrefix": "/health"}}}},
+		}})
+	}
+	c.put(t, map[string]any{"Kind": "service-defaults", "Name": canary.Name, "Protocol": "http"})
+	guard("allow")
+	r, writes := c.router(t)
+	ready(t, r, canary)
+	for _, action := range []string{"allow", "deny"} {
+		guard(action)
+		want := c.entry(t, "service-intentions", canary.Name)["Sources"]
+		await(t, "the intention "+action, func(ctx context.Context) error {
+			if err := r.Apply(ctx, route(canary, 10)); err != nil {
+				return err
+			}
+			state, err := r.Observe(ctx, route(canary, 10))
+			if err != nil || !state.InSync {
+				return fmt.Errorf("it is %+v, %w", state, err)
+			}
+			for _, half := range halves {
+				if d := cmp.Diff(want, c.entry(t, "service-intentions", half)["Sources"]); d != "" {
+					return fmt.Errorf("%s: %s", half, d)
+				}
+			}
+			return nil
+		})
+	}
+	before := writes.Load()
+	settle(t, r, route(canary, 10))
+	if n := writes.Load() - before; n != 0 {
+		t.Errorf("with nothing changed it wrote %d times", n)
+	}
+	deleted := canary.DeepCopy()
+	deleted.DeletionTimestamp = new(metav1.Now())
+	if err := r.Release(t.Context(), route(deleted, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, half := range halves {
+		var got any
+		if err := c.Call(t.Context(), http.MethodGet, "/v1/config/service-intentions/"+half, nil, &got); err == nil || !strings.Contains(err.Error(), "404") {
+			t.Errorf("%s is still guarded by %v, %v", half, got, err)
+		}
+	}
+	if c.entry(t, "service-intentions", canary.Name)["Sources"] == nil {
+		t.Error("the service's own intentions are gone")
+	}
+}
+
+// testRights: a token that may not do what the documentation asks for is told.
+func (c *consulTest) testRights(t *testing.T) {
+	canary := c.canary(t)
+	token, err := c.NewToken(t.Context(), "reader", `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := &consulTest{Consul: c.Consul, token: token}
+	r, _ := reader.router(t)
+	ready(t, r, canary)
+	if err := r.Apply(t.Context(), route(canary, 0)); !providers.IsUnreachable(err) || !strings.Contains(err.Error(), "refuses the token") || strings.Contains(err.Error(), token) {
+		t.Errorf("without the right to write: %v", err)
+	}
 }

@@ -44,8 +44,13 @@ func route(c *v1beta1.Canary, weight int32) providers.Route {
 	return providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
 }
 
+// istio is a router whose client reads from the cache.
+func (e *environment) istio(c client.Client) *istio.Router {
+	return istio.New(istio.Config{Client: c, Live: e.live, Applier: ssa.New(c)})
+}
+
 func testIstioNotInstalled(t *testing.T, e *environment) {
-	router := istio.New(e.cached, ssa.New(e.cached))
+	router := e.istio(e.cached)
 	r := route(e.canary(t, v1beta1.CanaryService{}), 0)
 	if _, err := router.Observe(t.Context(), r); !providers.IsNotInstalled(err) {
 		t.Errorf("observe: %v", err)
@@ -61,7 +66,7 @@ func testIstio(t *testing.T, e *environment) {
 			c, writes := e.counting()
 			canary := e.canary(t, v1beta1.CanaryService{})
 			return routertest.World{
-				Router: istio.New(c, ssa.New(c)), Canary: canary, Deadline: limit,
+				Router: e.istio(c), Canary: canary, Deadline: limit,
 				Writes: func() int { return int(writes.Load()) },
 				Drift: func(t *testing.T, traffic providers.Traffic) {
 					var vs istionetworking.VirtualService
@@ -93,13 +98,13 @@ func testIstioFields(t *testing.T, e *environment) {
 		CorsPolicy:    new(raw(`{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"24h"}`)),
 		TrafficPolicy: new(raw(`{"tls":{"mode":"DISABLE"},"connectionPool":{"http":{"http1MaxPendingRequests":0,"maxRetries":3},"tcp":{"connectTimeout":"30ms"}}}`)),
 	})
-	settle(t, istio.New(c, ssa.New(c)), route(canary, 10))
+	settle(t, e.istio(c), route(canary, 10))
 	before := writes.Load()
 	// A new operator has no memory, and compares what is there.
-	if state, err := istio.New(c, ssa.New(c)).Observe(t.Context(), route(canary, 10)); err != nil || !state.InSync {
+	if state, err := e.istio(c).Observe(t.Context(), route(canary, 10)); err != nil || !state.InSync {
 		t.Errorf("a new router observes %+v, %v", state, err)
 	}
-	settle(t, istio.New(c, ssa.New(c)), route(canary, 10))
+	settle(t, e.istio(c), route(canary, 10))
 	if n := writes.Load() - before; n != 0 {
 		t.Errorf("a new router wrote %d times", n)
 	}
@@ -162,7 +167,7 @@ func testIstioAdoption(t *testing.T, e *environment) {
 			e.read(t, canary.Namespace, app, vs)
 			e.cachedAs(t, vs)
 			c, writes := e.counting()
-			router := istio.New(c, ssa.New(c))
+			router := e.istio(c)
 			saved := ""
 			for _, weight := range []int32{0, 10, 100} {
 				settle(t, router, route(canary, weight))
@@ -181,7 +186,7 @@ func testIstioAdoption(t *testing.T, e *environment) {
 				saved = vs.Annotations["sluice.dev/original"]
 			}
 			settled := writes.Load()
-			settle(t, istio.New(c, ssa.New(c)), route(canary, 100))
+			settle(t, e.istio(c), route(canary, 100))
 			if n := writes.Load() - settled; n != 0 {
 				t.Errorf("a new router wrote %d times", n)
 			}
@@ -213,7 +218,7 @@ func testIstioAdoption(t *testing.T, e *environment) {
 func testIstioDelegation(t *testing.T, e *environment) {
 	canary := e.canary(t, v1beta1.CanaryService{})
 	c, _ := e.counting()
-	router := istio.New(c, ssa.New(c))
+	router := e.istio(c)
 	for i, delegation := range []bool{false, true, false} {
 		canary.Spec.Service.Delegation, canary.Generation = delegation, int64(i+1)
 		settle(t, router, route(canary, 10))

@@ -22,7 +22,6 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
@@ -210,7 +209,7 @@ func (e *environment) writeAll(t *testing.T, tc analysed) string {
 			t.Fatal(err)
 		}
 	}
-	settle(t, istio.New(e.cached, applier), providers.Route{Canary: canary, Traffic: tc.traffic})
+	settle(t, e.istio(e.cached), providers.Route{Canary: canary, Traffic: tc.traffic})
 	return namespace
 }
 

@@ -16,8 +16,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/istio"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
@@ -47,20 +45,26 @@ func testSidecar(t *testing.T, e *environment) {
 		service = "/app cookie~.*theme.* "
 		set     = " timeout 5s retries 3"
 	)
-	router := istio.New(e.cached, ssa.New(e.cached))
+	router := e.istio(e.cached)
 	for _, tc := range []struct {
 		name    string
 		traffic providers.Traffic
 		want    []string
+		match   []v1beta1.RawObject // in place of the Canary's
 	}{
-		{"weights", providers.Traffic{Primary: 70, Canary: 30}, []string{service + "-> primary 70, canary 30" + set}},
-		{"A/B", providers.Traffic{Canary: 100, Matched: true}, []string{
+		{name: "weights", traffic: providers.Traffic{Primary: 70, Canary: 30}, want: []string{service + "-> primary 70, canary 30" + set}},
+		{name: "A/B", traffic: providers.Traffic{Canary: 100, Matched: true}, want: []string{
 			service + "x-canary=yes -> canary" + set,
 			"/app cookie~.*insider.* cookie~.*theme.* -> canary" + set,
 			service + "-> primary" + set,
 		}},
-		{"mirror", providers.Traffic{Primary: 100, Mirror: 20}, []string{service + "-> primary" + set + " mirror canary 20"}},
-		{"sessions", providers.Traffic{Primary: 70, Canary: 30, Sessions: providers.Sessions{Canary: "c1", Primary: "s1", Raised: 10}}, []string{
+		{
+			// This sidecar's pod has no such label. Istio would pass over it beside the gateway.
+			name: "A/B of others", traffic: providers.Traffic{Canary: 100, Matched: true}, want: []string{service + "-> primary" + set},
+			match: []v1beta1.RawObject{raw(`{"sourceLabels":{"app":"another"},"gateways":["mesh"]}`), raw(`{"sourceNamespace":"another"}`)},
+		},
+		{name: "mirror", traffic: providers.Traffic{Primary: 100, Mirror: 20}, want: []string{service + "-> primary" + set + " mirror canary 20"}},
+		{name: "sessions", traffic: providers.Traffic{Primary: 70, Canary: 30, Sessions: providers.Sessions{Canary: "c1", Primary: "s1", Raised: 10}}, want: []string{
 			`/app cookie~(.*;\s*)?version=c1\s*(;.*)? cookie~.*theme.* -> canary` + set,
 			`/app cookie~(.*;\s*)?old=s1\.d0f631ca\s*(;.*)? cookie~.*theme.* -> primary` + set,
 			`/app cookie~(.*;\s*)?old=[^;]*\.d0f631ca\s*(;.*)? cookie~.*theme.* -> primary 70 sets old=s1.d0f631ca; Max-Age=86400; Path=/, canary 10 sets version=c1; Max-Age=86400; Path=/` + set,
@@ -68,6 +72,10 @@ func testSidecar(t *testing.T, e *environment) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			canary := canary.DeepCopy()
+			if tc.match != nil {
+				canary.Spec.Analysis.Match, canary.Generation = tc.match, canary.Generation+1
+			}
 			settle(t, router, providers.Route{Canary: canary, Traffic: tc.traffic})
 			await(t, "istiod's routes", func(ctx context.Context) error {
 				got, err := sidecarRoutes(ctx, canary.Namespace)
