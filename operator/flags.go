@@ -16,7 +16,7 @@ import (
 type options struct {
 	kubeconfig          string
 	meshProvider        string
-	metricsServer       string
+	metrics             metricOptions
 	namespace           string
 	logLevel            string
 	port                int
@@ -43,7 +43,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.SetOutput(output)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
 	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")
-	f.StringVar(&o.metricsServer, "metrics-server", "http://prometheus:9090", "Prometheus of Canaries that name none")
+	o.metrics.register(f)
 	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.IntVar(&o.port, "port", 8080, "port of /metrics, /healthz and /readyz; 0 for none")

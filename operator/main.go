@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	logger.Info("Starting", "version", version, "meshProvider", o.meshProvider, "metricsServer", o.metricsServer)
+	logger.Info("Starting", "version", version, "meshProvider", o.meshProvider, "metricsServer", o.metrics.address())
 	return mgr.Start(ctx)
 }
 

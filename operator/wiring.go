@@ -24,8 +24,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/metrics"
-	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/secrets"
@@ -81,21 +79,22 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
-	checker := canary.NewChecker(canary.CheckerConfig{
-		Hooks: hooks.Call,
-		Provider: memoize(func(address string) (metrics.Provider, error) {
-			return metricfactory.New(metrics.Config{Type: metricfactory.Prometheus, Address: address})
-		}),
-		MetricsServer: o.metricsServer,
-		MeshProvider:  o.meshProvider,
-		Concurrency:   o.checksConcurrency,
-		Clock:         clock.RealClock{},
-		Telemetry:     rollouts,
-	})
 	recorder, err := newRecorder(ctx, config, scheme)
 	if err != nil {
 		return nil, err
 	}
+	answers, err := newSources(ctx, mgr, o, recorder)
+	if err != nil {
+		return nil, err
+	}
+	checker := canary.NewChecker(canary.CheckerConfig{
+		Hooks:        hooks.Call,
+		Sources:      answers,
+		MeshProvider: o.meshProvider,
+		Concurrency:  o.checksConcurrency,
+		Clock:        clock.RealClock{},
+		Telemetry:    rollouts,
+	})
 	told, err := newAlerts(mgr, o, w.registry, recorder)
 	if err != nil {
 		return nil, err

@@ -242,6 +242,19 @@ func (s *CanaryStatus) RemoveCondition(t CanaryConditionType) bool {
 	return false
 }
 
+// GetCondition returns the condition of that type, nil if there is none.
+func (s *ObjectStatus) GetCondition(t CanaryConditionType) *CanaryCondition {
+	return (&CanaryStatus{Conditions: s.Conditions}).GetCondition(t)
+}
+
+// SetCondition is [CanaryStatus.SetCondition] for an object that Canaries refer to.
+func (s *ObjectStatus) SetCondition(c CanaryCondition, now time.Time) bool {
+	all := CanaryStatus{Conditions: s.Conditions}
+	changed := all.SetCondition(c, now)
+	s.Conditions = all.Conditions
+	return changed
+}
+
 func secondsOr(s *int32, fallback time.Duration) time.Duration {
 	if s == nil {
 		return fallback

@@ -55,9 +55,11 @@ func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, metric v1beta1.Can
 	return answer
 }
 
-// question is the expression of a metric, its own or a built-in one, and who
-// answers it.
-func (k *Checker) question(_ context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+// question is the expression of a metric and who answers it.
+func (k *Checker) question(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+	if metric.TemplateRef != nil {
+		return k.Sources.Template(ctx, c, metric)
+	}
 	query := metrics.Query{Expr: metric.Query}
 	if metric.IsBuiltIn() {
 		expr, err := builtin.Expr(c.GetProvider(k.MeshProvider), metric.Name, vars(c, metric, c.Spec.TargetRef.Name))
@@ -66,7 +68,7 @@ func (k *Checker) question(_ context.Context, c *v1beta1.Canary, metric v1beta1.
 		}
 		query.Expr = expr
 	}
-	provider, err := k.Provider(k.address(c))
+	provider, err := k.Sources.Server(ctx, c)
 	return provider, query, err
 }
 
@@ -89,12 +91,4 @@ func (k *Checker) requests(ctx context.Context, provider metrics.Provider, c *v1
 func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric, name string) builtin.Vars {
 	apex, _, _ := c.ServiceNames()
 	return builtin.Vars{Name: c.Name, Namespace: c.Namespace, Target: name, Kind: c.Spec.TargetRef.Kind, Service: apex, Interval: metric.GetInterval()}
-}
-
-// address is that of the metrics server of a Canary.
-func (k *Checker) address(c *v1beta1.Canary) string {
-	if c.Spec.MetricsServer != "" {
-		return c.Spec.MetricsServer
-	}
-	return k.MetricsServer
 }

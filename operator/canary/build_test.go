@@ -98,6 +98,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
 		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
 		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
+		WithIndex(&v1beta1.Canary{}, templateIndex, templateNames).
+		WithIndex(&v1beta1.Canary{}, metricsSecretIndex, metricsSecretNames).
 		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
 		WithIndex(&v1beta1.Canary{}, autoscalerIndex, autoscalerNames).
 		WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor).
@@ -119,7 +121,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 			return s.router, nil
 		},
 		Checker: NewChecker(CheckerConfig{
-			Provider:     func(string) (metrics.Provider, error) { return s.provider, nil },
+			Sources:      servers(func(string) (metrics.Provider, error) { return s.provider, nil }),
 			MeshProvider: "istio",
 			Concurrency:  4,
 			Clock:        s.clock,

@@ -26,10 +26,8 @@ type CheckerConfig struct {
 	// Hooks calls one hook and gives its answer for people to read; an error is an
 	// answer without success.
 	Hooks func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error)
-	// Provider gives the metric provider at an address.
-	Provider func(address string) (metrics.Provider, error)
-	// MetricsServer is the address for Canaries that name none.
-	MetricsServer string
+	// Sources gives what answers metrics.
+	Sources Sources
 	// MeshProvider is the mesh provider of Canaries that name none; the built-in
 	// queries depend on it.
 	MeshProvider string
@@ -73,6 +71,16 @@ type run struct {
 	id     rollout.CheckID
 	cancel context.CancelFunc // nil when nothing is under way
 	done   *rollout.CheckRun
+}
+
+// Sources gives what answers the metrics of Canaries: *sources.Sources, which says more.
+type Sources interface {
+	// Server gives the Prometheus of the built-in checks and inline queries.
+	Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error)
+	// Template gives the provider and the query of a metric with a templateRef.
+	Template(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error)
+	// Place names the server that answers a metric.
+	Place(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) string
 }
 
 // NewChecker gives a Checker that is ready to run.
@@ -168,7 +176,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
-			k.queries.do(ctx, k.address(c), func() { results[i] = k.check(ctx, c, i) })
+			k.queries.do(ctx, k.Sources.Place(ctx, c, all[i]), func() { results[i] = k.check(ctx, c, i) })
 		})
 	}
 	for i := range hooks {

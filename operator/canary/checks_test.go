@@ -75,17 +75,34 @@ func receive[T any](t *testing.T, from <-chan T) T {
 func newTestChecker(provider metrics.Provider, change ...func(*CheckerConfig)) *Checker {
 	clk := clocktesting.NewFakePassiveClock(start)
 	config := CheckerConfig{
-		Provider:      func(string) (metrics.Provider, error) { return provider, nil },
-		MetricsServer: "http://default:9090",
-		MeshProvider:  "istio",
-		Concurrency:   10,
-		Clock:         clk,
-		Telemetry:     telemetry.NewRollouts(prometheus.NewRegistry(), clk, "test", "istio"),
+		Sources:      servers(func(string) (metrics.Provider, error) { return provider, nil }),
+		MeshProvider: "istio",
+		Concurrency:  10,
+		Clock:        clk,
+		Telemetry:    telemetry.NewRollouts(prometheus.NewRegistry(), clk, "test", "istio"),
 	}
 	for _, c := range change {
 		c(&config)
 	}
 	return NewChecker(config)
+}
+
+// servers are metrics servers by their addresses. They have no templates.
+type servers func(address string) (metrics.Provider, error)
+
+func (s servers) Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error) {
+	return s(s.Place(ctx, c, v1beta1.CanaryMetric{}))
+}
+
+func (s servers) Template(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
+}
+
+func (s servers) Place(_ context.Context, c *v1beta1.Canary, _ v1beta1.CanaryMetric) string {
+	if c.Spec.MetricsServer != "" {
+		return c.Spec.MetricsServer
+	}
+	return "http://default:9090"
 }
 
 // metrics gives the Canary so many checks: m0, m1, ... of the same query.
@@ -315,13 +332,13 @@ func TestQueries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var asked string
 			k := newTestChecker(nil, func(c *CheckerConfig) {
-				c.Provider = func(address string) (metrics.Provider, error) {
+				c.Sources = servers(func(address string) (metrics.Provider, error) {
 					asked = address
 					if address == "nonsense" {
 						return nil, fmt.Errorf("%q is no URL", address)
 					}
 					return &fakeProvider{}, nil
-				}
+				})
 			})
 			c := newCanary("podinfo").with(tc.change).Canary
 			k.Run(t.Context(), c, id(1))

@@ -129,6 +129,9 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, r.endpointEvents()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
+	if err := r.watchMetrics(ctx, mgr, b); err != nil {
+		return err
+	}
 	if r.Coverage != nil {
 		selectors, err := newCoverageSource(r, mgr)
 		if err != nil {

@@ -43,7 +43,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	}}
 	w.Checks, w.Hooks = r.Checker.Results(c)
 	steps := []func(context.Context, *world) error{
-		r.observeSpec, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
+		r.observeSpec, r.observeMetrics, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
 		r.observeEndpoints, r.observeCoverage, r.observeRoute,
 	}
 	for _, step := range steps {

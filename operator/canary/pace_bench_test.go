@@ -63,13 +63,14 @@ func slowest(b *testing.B, slow int) time.Duration {
 	hooks := &Hooks{Client: webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: guard}), Clock: clock.RealClock{}}
 	known := map[string]metrics.Provider{}
 	for _, address := range []string{good, late} {
-		if known[address], err = prometheus.New(metrics.Config{Type: "prometheus", Address: address}); err != nil {
+		if known[address], err = prometheus.New(metrics.Config{Address: address}); err != nil {
 			b.Fatal(err)
 		}
 	}
+	known["http://default:9090"] = known[good] // where a Canary names none
 	k := newTestChecker(nil, func(c *CheckerConfig) {
-		c.Provider = func(address string) (metrics.Provider, error) { return known[address], nil }
-		c.Hooks, c.MetricsServer, c.Concurrency, c.Clock = hooks.Call, good, 64, clock.RealClock{}
+		c.Sources = servers(func(address string) (metrics.Provider, error) { return known[address], nil })
+		c.Hooks, c.Concurrency, c.Clock = hooks.Call, 64, clock.RealClock{}
 	})
 
 	isQuick := map[string]bool{}

@@ -64,10 +64,13 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 	for i, m := range a.Metrics {
 		field := fmt.Sprintf("spec.analysis.metrics[%d]", i)
 		switch {
-		case m.TemplateRef != nil:
-			return field + ".templateRef: metric templates are not served yet"
-		case m.Query == "" && !builtin.Known(m.Name):
+		case m.IsBuiltIn() && !builtin.Known(m.Name):
 			return fmt.Sprintf("%s.name: %q has no query and is not built in; built in are %s", field, m.Name, strings.Join(builtin.Names(), ", "))
+		case m.TemplateRef != nil && m.TemplateRef.Name == "":
+			return field + ".templateRef.name: a MetricTemplate is needed"
+		}
+		if _, err := m.GetWarmUp(); err != nil {
+			return field + "." + err.Error()
 		}
 	}
 	return ""

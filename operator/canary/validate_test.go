@@ -43,7 +43,18 @@ func TestInvalid(t *testing.T) {
 			change: func(s *v1beta1.CanarySpec) {
 				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "a", Query: "a"}, {Name: "b", TemplateRef: &v1beta1.CrossNamespaceObjectReference{}}}
 			},
-			want: []string{"spec.analysis.metrics[1].templateRef"},
+			want: []string{"spec.analysis.metrics[1].templateRef.name"},
+		},
+		"metric template with a name": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "b", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "t"}, WarmUp: "1m"}}
+			},
+		},
+		"warm-up of words": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "b", Query: "q", WarmUp: "soon"}}
+			},
+			want: []string{"spec.analysis.metrics[0].warmUp", `"soon"`},
 		},
 		"metric that is not built in": {
 			change: func(s *v1beta1.CanarySpec) { s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "latency"}} },

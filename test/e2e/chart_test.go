@@ -65,7 +65,8 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "coverage=none", want: []string{"-coverage=none"}, not: []string{"networkpolicies"}},
 		{set: "istioRootNamespace=mesh", want: []string{"-istio-root-namespace=mesh"}},
 		{set: "configTracking.enabled=true", want: []string{"secrets"}, not: []string{"enable-config-tracking"}},
-		{set: "configTracking.enabled=false", want: []string{"-enable-config-tracking=false"}, not: []string{"secrets", "configmaps"}},
+		{set: "configTracking.enabled=false", want: []string{"-enable-config-tracking=false", "[secrets]\n    verbs: [get, list, watch]\n"}, not: []string{"configmaps"}},
+		{set: "metricsServerSecret=prom", want: []string{"-metrics-server-secret-dir=/etc/sluice/metrics-server", "secretName: prom", "mountPath: /etc/sluice/metrics-server"}},
 		{set: "actions.verifyRequester=true", want: []string{"kind: ValidatingAdmissionPolicy\n", "kind: ClusterRole"}, not: []string{"kind: MutatingAdmissionPolicy", "aggregate-to-edit", "namespaceSelector"}},
 		{set: "actions.verifyRequester=false", not: []string{"AdmissionPolicy"}},
 		{set: "actions.aggregateToEdit=true", want: []string{"aggregate-to-edit"}},
@@ -159,6 +160,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "autoscaling", Resource: "horizontalpodautoscalers"}, "get list watch create patch delete", true},
 		{right{Group: "keda.sh", Resource: "scaledobjects"}, "get list watch create patch delete", true},
 		{right{Group: "events.k8s.io", Resource: "events"}, "create patch", true},
+		{right{Group: "flagger.app", Resource: "metrictemplates"}, "get list watch", true},
+		{right{Group: "flagger.app", Resource: "metrictemplates", Subresource: "status"}, "update", true},
 		{right{Group: "policy", Resource: "poddisruptionbudgets"}, "get list watch", true},
 		{right{Group: "security.istio.io", Resource: "authorizationpolicies"}, "get list watch", true},
 

@@ -59,10 +59,10 @@ rules:
     resources: [canaries]
     verbs: [get, list, watch, update, patch]
   - apiGroups: [flagger.app]
-    resources: [alertproviders]
+    resources: [alertproviders, metrictemplates]
     verbs: [get, list, watch]
   - apiGroups: [flagger.app]
-    resources: [canaries/status]
+    resources: [canaries/status, metrictemplates/status]
     verbs: [update, patch]
   - apiGroups: [flagger.app]
     resources: [canaries/finalizers]
@@ -93,7 +93,7 @@ rules:
     resources: [configmaps, secrets]
     verbs: [get, list, watch, create, patch, delete]
   {{- else }}
-  # The credentials of hooks and of AlertProviders.
+  # The credentials of hooks, AlertProviders, MetricTemplates and metrics servers.
   - apiGroups: [""]
     resources: [secrets]
     verbs: [get, list, watch]

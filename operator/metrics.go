@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/url"
+
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
+	"github.com/sluice-delivery/sluice/operator/metrictemplate"
+	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/sources"
+)
+
+// metricOptions are the flags of the operator's own metrics server.
+type metricOptions struct {
+	server             string
+	secretDirectory    string
+	insecureSkipVerify bool
+}
+
+func (o *metricOptions) register(f *flag.FlagSet) {
+	f.StringVar(&o.server, "metrics-server", "http://prometheus:9090", "Prometheus of Canaries that name none")
+	f.StringVar(&o.secretDirectory, "metrics-server-secret-dir", "", "directory with what the Prometheus of -metrics-server asks for, a file for each of username, password, token, ca.crt, tls.crt and tls.key; it is read again when they change")
+	f.BoolVar(&o.insecureSkipVerify, "metrics-server-insecure-skip-verify", false, "accept any certificate of the Prometheus of -metrics-server")
+}
+
+// address is the server for the log: without a password or a key.
+func (o *metricOptions) address() string {
+	u, err := url.Parse(o.server)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery = nil, ""
+	return u.String()
+}
+
+// newSources makes what answers metrics, and tells of each MetricTemplate whether it can.
+func newSources(ctx context.Context, mgr ctrl.Manager, o options, recorder events.EventRecorder) (*sources.Sources, error) {
+	own := sources.Operator{Address: o.metrics.server, InsecureSkipVerify: o.metrics.insecureSkipVerify}
+	if directory := o.metrics.secretDirectory; directory != "" {
+		own.Secret = (&sources.Files{Directory: directory, Clock: clock.RealClock{}}).Data
+		if _, err := own.Secret(); err != nil { // better known now than at the first check
+			return nil, fmt.Errorf("-metrics-server-secret-dir: %w", err)
+		}
+	}
+	out := &sources.Sources{
+		Reader:           mgr.GetClient(),
+		Secrets:          secrets.New(mgr.GetClient(), mgr.GetAPIReader()),
+		New:              metricfactory.New,
+		Operator:         own,
+		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+		Namespace:        o.namespace,
+		Kubernetes:       mgr.GetConfig(),
+		Clock:            clock.RealClock{},
+	}
+	templates := &metrictemplate.Reconciler{Client: mgr.GetClient(), Check: out.Check, Recorder: recorder, Clock: clock.RealClock{}}
+	if err := templates.SetUp(ctx, mgr); err != nil {
+		return nil, err
+	}
+	return out, nil
+}

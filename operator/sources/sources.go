@@ -1,0 +1,198 @@
+// Package sources gives what answers the metrics of analyses: the Prometheus of
+// the built-in checks, and the providers of MetricTemplates, each with the
+// credentials that are for it.
+package sources
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/secrets"
+)
+
+// Problem is what only a person can mend: in a Canary, in a MetricTemplate or in
+// a Secret.
+type Problem struct {
+	// Reason is a PascalCase word for conditions and events.
+	Reason string
+	// Message names the object and field, and what is allowed.
+	Message string
+}
+
+// Error implements error.
+func (p *Problem) Error() string { return p.Message }
+
+// Reasons of problems.
+const (
+	ReasonTemplateMissing = "TemplateMissing"
+	ReasonTemplateInvalid = "TemplateInvalid"
+	ReasonCrossNamespace  = "CrossNamespaceRef"
+	ReasonSecretMissing   = "SecretMissing"
+	ReasonProviderInvalid = "ProviderInvalid"
+)
+
+// AsProblem gives the Problem that err is, or nil.
+func AsProblem(err error) *Problem {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	return nil
+}
+
+// Operator is the operator's own Prometheus.
+type Operator struct {
+	// Address is its URL.
+	Address string
+	// Secret gives what it asks for: username, password, token, ca.crt, tls.crt and tls.key; nil for nothing.
+	Secret func() (map[string][]byte, error)
+	// InsecureSkipVerify accepts any certificate of it.
+	InsecureSkipVerify bool
+}
+
+// Sources gives what answers metrics. It may be used by many at once.
+type Sources struct {
+	// Reader reads MetricTemplates from the cache.
+	Reader client.Reader
+	// Secrets has the credentials.
+	Secrets *secrets.Reader
+	// New makes a provider, as metrics/factory does.
+	New func(metrics.Config) (metrics.Provider, error)
+	// Operator is asked for Canaries that name no server.
+	Operator Operator
+	// NoCrossNamespace refuses MetricTemplates of other namespaces than the Canary's.
+	NoCrossNamespace bool
+	// Namespace is the only one that can be read; empty for all.
+	Namespace string
+	// Kubernetes reaches the API server, for the providers that ask it.
+	Kubernetes *rest.Config
+	// Clock tells the time; nil is the real one.
+	Clock clock.PassiveClock
+
+	providers kept[metrics.Provider]
+	templates kept[*parsed]
+}
+
+// Server gives the Prometheus of a Canary's built-in checks and inline queries.
+// What its user must mend is a [*Problem].
+func (s *Sources) Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error) {
+	config := metrics.Config{Type: typePrometheus, Address: c.Spec.MetricsServer, InsecureSkipVerify: c.Spec.InsecureSkipVerify}
+	// The operator's credentials are for its own server: an address that anybody may write into a Canary must not get them.
+	own := c.Spec.MetricsServer == "" || c.Spec.MetricsServer == s.Operator.Address
+	if own {
+		config.Address, config.InsecureSkipVerify = s.Operator.Address, s.Operator.InsecureSkipVerify
+	}
+	switch ref := c.Spec.MetricsServerSecretRef; {
+	case ref != nil:
+		data, err := s.secret(ctx, "spec.metricsServerSecretRef", c.Namespace, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		config.Secret = data
+	case own && s.Operator.Secret != nil:
+		data, err := s.Operator.Secret()
+		if err != nil {
+			return nil, &metrics.UnavailableError{Provider: "of the operator", Err: err}
+		}
+		config.Secret = data
+	}
+	provider, err := s.provider(config)
+	if wrong := configError(err); wrong != nil {
+		return nil, &Problem{ReasonProviderInvalid, "spec.metricsServer: " + wrong.Error()}
+	}
+	return provider, err
+}
+
+const typePrometheus = "prometheus"
+
+// Place names the server that answers a metric, so that one that is slow can be
+// kept from taking every place.
+func (s *Sources) Place(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) string {
+	if metric.TemplateRef == nil {
+		if c.Spec.MetricsServer != "" {
+			return c.Spec.MetricsServer
+		}
+		return s.Operator.Address
+	}
+	t, err := s.template(ctx, c.Namespace, metric.TemplateRef)
+	if err != nil {
+		return ""
+	}
+	return t.Spec.Provider.Type + " " + t.Spec.Provider.Address
+}
+
+// secret reads credentials; a Secret that is not there is a Problem of the
+// field that names it.
+func (s *Sources) secret(ctx context.Context, field, namespace, name string) (map[string][]byte, error) {
+	data, err := s.Secrets.Data(ctx, namespace, name)
+	if errors.Is(err, secrets.ErrNotFound) {
+		return nil, &Problem{ReasonSecretMissing, fmt.Sprintf("%s: there is no Secret %s in the namespace %s", field, name, namespace)}
+	}
+	return data, err
+}
+
+// provider makes a provider, or gives the one that was made from the same.
+func (s *Sources) provider(c metrics.Config) (metrics.Provider, error) {
+	content, err := json.Marshal(struct {
+		Type, Address, Region, JSONPath string
+		Headers                         http.Header
+		Insecure                        bool
+		Secret                          map[string][]byte
+	}{c.Type, c.Address, c.Region, c.JSONPath, c.Headers, c.InsecureSkipVerify, c.Secret})
+	if err != nil {
+		return nil, fmt.Errorf("metric provider: %w", err)
+	}
+	c.Clock, c.Kubernetes = s.Clock, s.Kubernetes
+	return s.providers.get(sha256.Sum256(content), func() (metrics.Provider, error) { return s.New(c) })
+}
+
+func configError(err error) *metrics.ConfigError {
+	var wrong *metrics.ConfigError
+	if errors.As(err, &wrong) {
+		return wrong
+	}
+	return nil
+}
+
+// most is how many things are kept at once.
+const most = 1024
+
+// kept keeps what was made from something. Errors are not kept.
+type kept[T any] struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]T
+}
+
+func (k *kept[T]) get(of [sha256.Size]byte, construct func() (T, error)) (T, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if v, ok := k.known[of]; ok {
+		return v, nil
+	}
+	v, err := construct()
+	if err != nil {
+		return v, err
+	}
+	if k.known == nil {
+		k.known = map[[sha256.Size]byte]T{}
+	}
+	if len(k.known) >= most {
+		for other := range k.known { // any: it is made again when it is asked for
+			delete(k.known, other)
+			break
+		}
+	}
+	k.known[of] = v
+	return v, nil
+}

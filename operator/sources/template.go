@@ -1,0 +1,153 @@
+package sources
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/template"
+)
+
+// parsed is a template, or why it is none.
+type parsed struct {
+	template *template.Template
+	err      error
+}
+
+// Template gives the provider and the rendered query of a metric that refers to
+// a MetricTemplate. What somebody must mend is a [*Problem].
+func (s *Sources) Template(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+	t, err := s.template(ctx, c.Namespace, metric.TemplateRef)
+	if err != nil {
+		return nil, metrics.Query{}, err
+	}
+	provider, query, err := s.check(ctx, t)
+	if err != nil {
+		if p := AsProblem(err); p != nil {
+			return nil, metrics.Query{}, &Problem{p.Reason, "templateRef: MetricTemplate " + t.Namespace + "/" + t.Name + ": " + p.Message}
+		}
+		return nil, metrics.Query{}, err
+	}
+	expr, err := query.Render(vars(c, metric))
+	if err != nil {
+		return nil, metrics.Query{}, &Problem{ReasonTemplateInvalid, "templateRef: MetricTemplate " + t.Namespace + "/" + t.Name + ": " + err.Error()}
+	}
+	return provider, metrics.Query{Expr: expr}, nil
+}
+
+// Check says whether Canaries can use a MetricTemplate: nil, a [*Problem], or
+// why that can't be told now. Nobody is asked but the API server, for the Secret.
+func (s *Sources) Check(ctx context.Context, t *v1beta1.MetricTemplate) error {
+	_, query, err := s.check(ctx, t)
+	if err != nil {
+		return err
+	}
+	if err := query.Check(); err != nil {
+		return &Problem{ReasonTemplateInvalid, "spec.query: " + err.Error()}
+	}
+	return nil
+}
+
+func (s *Sources) check(ctx context.Context, t *v1beta1.MetricTemplate) (metrics.Provider, *template.Template, error) {
+	query, err := s.parse(t.Spec.Query)
+	if err != nil {
+		return nil, nil, &Problem{ReasonTemplateInvalid, "spec.query: " + err.Error()}
+	}
+	spec := t.Spec.Provider
+	config := metrics.Config{
+		Type: spec.Type, Address: spec.Address, Region: spec.Region, JSONPath: spec.JSONPath,
+		Headers: http.Header{}, InsecureSkipVerify: spec.InsecureSkipVerify,
+	}
+	for name, values := range spec.Headers {
+		for _, v := range values {
+			config.Headers.Add(name, v)
+		}
+	}
+	if ref := spec.SecretRef; ref != nil {
+		if config.Secret, err = s.secret(ctx, "spec.provider.secretRef", t.Namespace, ref.Name); err != nil {
+			return nil, nil, err
+		}
+	}
+	provider, err := s.provider(config)
+	if wrong := configError(err); wrong != nil {
+		return nil, nil, &Problem{ReasonProviderInvalid, "spec.provider." + providerField(wrong.Field, spec) + ": " + wrong.Message}
+	}
+	return provider, query, err
+}
+
+// providerField names where the value of a field comes from.
+func providerField(field string, spec v1beta1.MetricTemplateProvider) string {
+	key, ok := strings.CutPrefix(field, "secret.")
+	switch {
+	case ok && spec.SecretRef != nil:
+		return fmt.Sprintf("secretRef (%s, key %s)", spec.SecretRef.Name, key)
+	case ok || field == "secret":
+		return "secretRef"
+	default:
+		return field
+	}
+}
+
+// parse reads a query once, whoever has it.
+func (s *Sources) parse(query string) (*template.Template, error) {
+	p, err := s.templates.get(sha256.Sum256([]byte(query)), func() (*parsed, error) {
+		t, err := template.Parse(query)
+		return &parsed{t, err}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.template, p.err
+}
+
+// template reads the MetricTemplate that a Canary of a namespace refers to.
+func (s *Sources) template(ctx context.Context, namespace string, ref *v1beta1.CrossNamespaceObjectReference) (*v1beta1.MetricTemplate, error) {
+	key := Key(namespace, ref)
+	switch {
+	case key.Namespace != namespace && s.NoCrossNamespace:
+		return nil, &Problem{ReasonCrossNamespace, fmt.Sprintf("templateRef: MetricTemplate %s is in another namespace, and references to other namespaces are off", key)}
+	case s.Namespace != "" && key.Namespace != s.Namespace:
+		return nil, &Problem{ReasonCrossNamespace, fmt.Sprintf("templateRef: MetricTemplate %s is in a namespace that the operator does not watch; it watches %s", key, s.Namespace)}
+	}
+	t := &v1beta1.MetricTemplate{}
+	if err := s.Reader.Get(ctx, key, t); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, &Problem{ReasonTemplateMissing, fmt.Sprintf("templateRef: there is no MetricTemplate %s in the namespace %s", key.Name, key.Namespace)}
+		}
+		return nil, fmt.Errorf("read MetricTemplate %s: %w", key, err)
+	}
+	return t, nil
+}
+
+// Key is the MetricTemplate that a Canary of a namespace refers to.
+func Key(namespace string, ref *v1beta1.CrossNamespaceObjectReference) client.ObjectKey {
+	key := client.ObjectKey{Namespace: namespace, Name: ref.Name}
+	if ref.Namespace != "" {
+		key.Namespace = ref.Namespace
+	}
+	return key
+}
+
+// vars are the values for a template, as Flagger gives them.
+func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric) template.Vars {
+	apex, _, _ := c.ServiceNames()
+	v := template.Vars{
+		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Service: apex,
+		Ingress: c.Spec.TargetRef.Name, Route: c.Spec.TargetRef.Name,
+		Interval: metric.GetInterval(), Variables: metric.TemplateVariables,
+	}
+	if ref := c.Spec.IngressRef; ref != nil {
+		v.Ingress = ref.Name
+	}
+	if ref := c.Spec.RouteRef; ref != nil {
+		v.Route = ref.Name
+	}
+	return v
+}
