@@ -57,6 +57,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
 	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
+	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
 	t.Run("GitOps", func(t *testing.T) { testGitOps(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })

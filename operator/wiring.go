@@ -88,7 +88,11 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	deps := factory.Deps{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier}
+	mesh, err := newMeshCluster(mgr, scheme, o, w)
+	if err != nil {
+		return nil, err
+	}
+	deps := routerDeps(mesh, o, applier)
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),
 		Live:      mgr.GetAPIReader(),
@@ -102,6 +106,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Options:   o.objects,
 		Coverage:  newCoverage(o),
 		Provider:  o.meshProvider,
+		Mesh:      mesh,
 	}
 	if o.configTracking {
 		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})

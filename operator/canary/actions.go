@@ -184,7 +184,7 @@ func (r *Reconciler) removeFinished(ctx context.Context, all []*v1alpha1.CanaryA
 // Helm brings no new kinds, and the operator must do its other work without.
 func (r *Reconciler) actionWatch(mgr ctrl.Manager, c controller.Controller) *meshWatch {
 	return &meshWatch{
-		reconciler: r, manager: mgr, controller: c, kinds: []client.Object{&v1alpha1.CanaryAction{}},
+		reconciler: r, cluster: mgr, controller: c, kinds: []client.Object{&v1alpha1.CanaryAction{}},
 		requests: canaryOfAction, predicates: []predicate.Predicate{actionComes()},
 		prepare: func(ctx context.Context, kind client.Object) error {
 			err := mgr.GetFieldIndexer().IndexField(ctx, kind, actionIndex, actionNames)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -65,6 +66,8 @@ type Reconciler struct {
 	Configs *ConfigTracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
+	// Mesh is the cluster that has the objects of the mesh.
+	Mesh cluster.Cluster
 
 	memory memory
 	kinds  *kindWatches
@@ -139,7 +142,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		return fmt.Errorf("canary controller: %w", err)
 	}
 	r.kinds = r.newKindWatches(mgr, c)
-	if err := mgr.Add(&meshWatch{reconciler: r, manager: mgr, controller: c, kinds: meshKinds, index: apexIndex}); err != nil {
+	if err := mgr.Add(&meshWatch{reconciler: r, cluster: r.Mesh, controller: c, kinds: meshKinds, index: apexIndex}); err != nil {
 		return fmt.Errorf("watch of the mesh: %w", err)
 	}
 	if err := mgr.Add(r.kedaWatch(mgr, c)); err != nil {

@@ -8,9 +8,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/wait"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -28,7 +28,7 @@ const meshPoll = 10 * time.Second
 // are served: what is installed after the operator needs no restart.
 type meshWatch struct {
 	reconciler *Reconciler
-	manager    ctrl.Manager
+	cluster    cluster.Cluster
 	controller controller.Controller
 	kinds      []client.Object
 	// index finds the Canaries that an object of such a kind belongs to.
@@ -71,11 +71,11 @@ func (w *meshWatch) Start(ctx context.Context) error {
 // watch begins to watch those kinds that are served and returns the others.
 func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing []client.Object, err error) {
 	for _, kind := range kinds {
-		gvk, err := apiutil.GVKForObject(kind, w.manager.GetScheme())
+		gvk, err := apiutil.GVKForObject(kind, w.cluster.GetScheme())
 		if err != nil {
 			return nil, fmt.Errorf("kind of %T: %w", kind, err)
 		}
-		if _, err := w.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
+		if _, err := w.cluster.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
 			if !meta.IsNoMatchError(err) {
 				log.FromContext(ctx).Error(err, "Looking for a kind to watch", "kind", gvk.String())
 			}
@@ -92,7 +92,7 @@ func (w *meshWatch) watch(ctx context.Context, kinds []client.Object) (missing [
 			requests = w.reconciler.byName(w.index)
 		}
 		enqueue := handler.EnqueueRequestsFromMapFunc(requests)
-		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue, w.predicates...)); err != nil {
+		if err := w.controller.Watch(source.Kind(w.cluster.GetCache(), kind, enqueue, w.predicates...)); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", gvk, err)
 		}
 	}
