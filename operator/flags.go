@@ -15,6 +15,7 @@ import (
 // Flagger's does have its name.
 type options struct {
 	kubeconfig          string
+	meshKubeconfig      string
 	meshProvider        string
 	metrics             metricOptions
 	namespace           string
@@ -42,6 +43,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f := flag.NewFlagSet("sluice", flag.ContinueOnError)
 	f.SetOutput(output)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
+	f.StringVar(&o.meshKubeconfig, "kubeconfig-service-mesh", "", "kubeconfig file of the cluster that has the objects of the mesh; without it the Canaries' own")
 	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")
 	o.metrics.register(f)
 	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")

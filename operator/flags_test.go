@@ -58,7 +58,7 @@ func TestParseFlags(t *testing.T) {
 		"no server": {args: []string{"-port=0"}, want: func(o *options) { o.port = 0 }},
 		"the rest": {
 			args: []string{
-				"-kubeconfig=k", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
+				"-kubeconfig=k", "-kubeconfig-service-mesh=s", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
 				"-leader-election-namespace=l", "-enable-config-tracking=false", "-coverage=copy", "-istio-root-namespace=r",
 				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify",
@@ -67,7 +67,7 @@ func TestParseFlags(t *testing.T) {
 				o.kubeconfig, o.meshProvider, o.namespace, o.logLevel = "k", "m", "n", "debug"
 				o.metrics = metricOptions{server: "http://p", secretDirectory: "/s", insecureSkipVerify: true}
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
-				o.coverage, o.istioRootNamespace = "copy", "r"
+				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
 				o.configTracking = false
 			},
 		},

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	}
 	logger := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
 	log.SetLogger(logger)
-	config, err := kubeConfig(o)
+	config, err := kubeConfig(o.kubeconfig, o)
 	if err != nil {
 		return err
 	}
@@ -67,9 +67,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 }
 
 // kubeConfig is that of the file, else of the pod that this runs in.
-func kubeConfig(o options) (*rest.Config, error) {
+func kubeConfig(file string, o options) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.kubeconfig
+	rules.ExplicitPath = file
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no way to reach Kubernetes: %w", err)

@@ -100,7 +100,11 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	deps := factory.Deps{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Clock: clock.RealClock{}, Consul: o.consul}
+	mesh, err := newMeshCluster(mgr, scheme, o, w)
+	if err != nil {
+		return nil, err
+	}
+	deps := routerDeps(mesh, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
 		Client:    mgr.GetClient(),
@@ -116,6 +120,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Options:   o.objects,
 		Coverage:  newCoverage(o),
 		Provider:  o.meshProvider,
+		Mesh:      mesh,
 	}
 	if o.configTracking {
 		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -93,11 +94,27 @@ func (r *Reconciler) nextAction(ctx context.Context, c *v1beta1.Canary, all []*v
 		if err != nil {
 			return nil, err
 		}
-		if live != nil && waits(live) {
+		if live == nil || !waits(live) {
+			continue
+		}
+		if !live.CreationTimestamp.Before(&c.CreationTimestamp) {
 			return live, nil
+		}
+		if err := r.refuseOld(ctx, c, live); err != nil {
+			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// refuseOld refuses an action that was there before the Canary: whoever asked for it
+// meant another one of this name, which is gone.
+func (r *Reconciler) refuseOld(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.CanaryAction) error {
+	now := metav1.NewMicroTime(r.Clock.Now())
+	return r.finish(ctx, c, a, v1alpha1.CanaryActionStatus{
+		Phase: v1alpha1.ActionRefused, Time: &now,
+		Message: "it is older than this Canary, so it was meant for an earlier one of this name",
+	})
 }
 
 func waits(a *v1alpha1.CanaryAction) bool { return !a.Finished() && a.DeletionTimestamp.IsZero() }
@@ -137,9 +154,18 @@ func (r *Reconciler) markLast(ctx context.Context, c *v1beta1.Canary, all []*v1a
 	return r.mark(ctx, c, a)
 }
 
-// mark writes to an action what came of it, as the Canary's status says, and
-// has it go with the Canary.
+// mark writes to an action what came of it, as the Canary's status says.
 func (r *Reconciler) mark(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.CanaryAction) error {
+	last := c.Status.LastAction
+	status := v1alpha1.CanaryActionStatus{Phase: v1alpha1.ActionRefused, Message: last.Message, Time: &last.Time, Revision: last.Revision}
+	if last.Done {
+		status.Phase = v1alpha1.ActionDone
+	}
+	return r.finish(ctx, c, a, status)
+}
+
+// finish writes to an action what came of it and has it go with the Canary.
+func (r *Reconciler) finish(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.CanaryAction, status v1alpha1.CanaryActionStatus) error {
 	next := a.DeepCopy()
 	if err := controllerutil.SetOwnerReference(c, next, r.Client.Scheme()); err != nil {
 		return fmt.Errorf("owner of CanaryAction %s: %w", a.Name, err)
@@ -150,11 +176,8 @@ func (r *Reconciler) mark(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.Ca
 			return client.IgnoreNotFound(fmt.Errorf("own CanaryAction %s: %w", a.Name, err))
 		}
 	}
-	before, last := next.DeepCopy(), c.Status.LastAction
-	next.Status = v1alpha1.CanaryActionStatus{Phase: v1alpha1.ActionRefused, Message: last.Message, Time: &last.Time, Revision: last.Revision}
-	if last.Done {
-		next.Status.Phase = v1alpha1.ActionDone
-	}
+	before := next.DeepCopy()
+	next.Status = status
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFrom(before)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write the status of CanaryAction %s: %w", a.Name, err))
 	}
@@ -184,7 +207,7 @@ func (r *Reconciler) removeFinished(ctx context.Context, all []*v1alpha1.CanaryA
 // Helm brings no new kinds, and the operator must do its other work without.
 func (r *Reconciler) actionWatch(mgr ctrl.Manager, c controller.Controller) *meshWatch {
 	return &meshWatch{
-		reconciler: r, manager: mgr, controller: c, kinds: [][]client.Object{{&v1alpha1.CanaryAction{}}},
+		reconciler: r, cluster: mgr, controller: c, kinds: [][]client.Object{{&v1alpha1.CanaryAction{}}},
 		requests: canaryOfAction, predicates: []predicate.Predicate{actionComes()},
 		prepare: func(ctx context.Context, kind client.Object) error {
 			err := mgr.GetFieldIndexer().IndexField(ctx, kind, actionIndex, actionNames)

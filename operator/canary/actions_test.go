@@ -220,6 +220,26 @@ func TestActionsInOrder(t *testing.T) {
 	}
 }
 
+// What was asked of a Canary that is gone is not done to another of its name.
+func TestActionsOfAnEarlierCanary(t *testing.T) {
+	s := atFirstStep(t)
+	age := -s.clock.Since(s.now().CreationTimestamp.Time) - time.Minute
+	s.ask(newAction("old", v1beta1.ActionAbort).after(age), newAction("new", v1beta1.ActionPause))
+	s.settle()
+	if diff := cmp.Diff(map[string]string{
+		"old": "Refused it is older than this Canary, so it was meant for an earlier one of this name",
+		"new": "Done Paused by alice (for a test)",
+	}, s.outcomes()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if a := s.actions()["old"]; a.Status.Time == nil || len(a.OwnerReferences) != 1 {
+		t.Errorf("the old action: %+v", a)
+	}
+	if diff := cmp.Diff([]string{"Normal Paused"}, reasons(s.told())); diff != "" {
+		t.Errorf("events: -want +got\n%s", diff)
+	}
+}
+
 // An operator that ends at any point leaves what the next one completes, and
 // nothing is done twice.
 func TestActionsAreTakenOnce(t *testing.T) {

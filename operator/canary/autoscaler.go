@@ -378,7 +378,7 @@ func (r *Reconciler) kedaWatch(mgr ctrl.Manager, c controller.Controller) *meshW
 	so := &unstructured.Unstructured{}
 	so.SetGroupVersionKind(workload.ScaledObjectKind)
 	return &meshWatch{
-		reconciler: r, manager: mgr, controller: c, kinds: [][]client.Object{{so}}, index: autoscalerIndex,
+		reconciler: r, cluster: mgr, controller: c, kinds: [][]client.Object{{so}}, index: autoscalerIndex,
 		predicates: []predicate.Predicate{autoscalerEdited()},
 		wanted:     r.wantsKEDA,
 		prepare: func(ctx context.Context, so client.Object) error {

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -69,6 +70,8 @@ type Reconciler struct {
 	Configs *ConfigTracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
+	// Mesh is the cluster that has the objects of the mesh.
+	Mesh cluster.Cluster
 
 	memory    memory
 	referrers referrers
@@ -150,7 +153,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	}
 	r.kinds = r.newKindWatches(mgr, c)
 	for _, mesh := range meshes {
-		if err := mgr.Add(r.routerWatch(mgr, c, mesh)); err != nil {
+		if err := mgr.Add(r.routerWatch(c, mesh)); err != nil {
 			return fmt.Errorf("watch of a mesh: %w", err)
 		}
 	}

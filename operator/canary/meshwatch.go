@@ -10,9 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -32,7 +32,7 @@ const meshPoll = 10 * time.Second
 // are served: what is installed after the operator needs no restart.
 type meshWatch struct {
 	reconciler *Reconciler
-	manager    ctrl.Manager
+	cluster    cluster.Cluster
 	controller controller.Controller
 	// kinds are those to watch; of several versions of one the first that is served.
 	kinds [][]client.Object
@@ -99,7 +99,7 @@ func (w *meshWatch) watch(ctx context.Context, kinds [][]client.Object) (missing
 			}
 		}
 		enqueue := handler.EnqueueRequestsFromMapFunc(requests)
-		if err := w.controller.Watch(source.Kind(w.manager.GetCache(), kind, enqueue, w.predicates...)); err != nil {
+		if err := w.controller.Watch(source.Kind(w.cluster.GetCache(), kind, enqueue, w.predicates...)); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", gvk, err)
 		}
 	}
@@ -112,11 +112,11 @@ func (w *meshWatch) watch(ctx context.Context, kinds [][]client.Object) (missing
 // served returns the first of several versions of a kind that is served, nil for none.
 func (w *meshWatch) served(ctx context.Context, versions []client.Object) (client.Object, schema.GroupVersionKind, error) {
 	for _, kind := range versions {
-		gvk, err := apiutil.GVKForObject(kind, w.manager.GetScheme())
+		gvk, err := apiutil.GVKForObject(kind, w.cluster.GetScheme())
 		if err != nil {
 			return nil, gvk, fmt.Errorf("kind of %T: %w", kind, err)
 		}
-		_, err = w.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
+		_, err = w.cluster.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
 		if err == nil {
 			return kind, gvk, nil
 		}
@@ -129,8 +129,8 @@ func (w *meshWatch) served(ctx context.Context, versions []client.Object) (clien
 
 // routerWatch watches the kinds of a mesh. Those that must not be watched always are from
 // the first Canary on that has the mesh for its provider.
-func (r *Reconciler) routerWatch(mgr ctrl.Manager, c controller.Controller, mesh providers.Watch) *meshWatch {
-	w := &meshWatch{reconciler: r, manager: mgr, controller: c, kinds: mesh.Kinds, index: apexIndex}
+func (r *Reconciler) routerWatch(c controller.Controller, mesh providers.Watch) *meshWatch {
+	w := &meshWatch{reconciler: r, cluster: r.Mesh, controller: c, kinds: mesh.Kinds, index: apexIndex}
 	if !mesh.Always {
 		w.lazy, w.wanted = true, func(ctx context.Context) bool { return r.uses(ctx, mesh.Providers) }
 	}

@@ -64,19 +64,11 @@ func (c *Cluster) startAPIServer(ctx context.Context) (plane controlPlane, err e
 	if err != nil {
 		return plane, err
 	}
-	host, port, err := net.SplitHostPort(apiServerAddress)
+	args, err := c.apiServerArgs(apiServerAddress, "/registry")
 	if err != nil {
 		return plane, err
 	}
-	api, err := c.run("kube-apiserver", nil, append([]string{plane.binaries["kube-apiserver"],
-		"--etcd-servers", etcdURL, "--bind-address", host, "--secure-port", port, "--advertise-address", host,
-		"--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.96.0.0/16",
-		"--tls-cert-file", c.path("apiserver.crt"), "--tls-private-key-file", c.path("apiserver.key"),
-		"--service-account-issuer", "https://kubernetes.default.svc",
-		"--service-account-key-file", c.path("sa.pub"), "--service-account-signing-key-file", c.path("sa.key"),
-		"--token-auth-file", c.path("tokens.csv"), "--authorization-mode", "RBAC",
-		"--max-requests-inflight", "4000", "--max-mutating-requests-inflight", "2000", "--profiling=false",
-	}, c.options.APIServerArgs...)...)
+	api, err := c.run("kube-apiserver", nil, append(append([]string{plane.binaries["kube-apiserver"]}, args...), c.options.APIServerArgs...)...)
 	if err != nil {
 		return plane, err
 	}
@@ -86,6 +78,23 @@ func (c *Cluster) startAPIServer(ctx context.Context) (plane controlPlane, err e
 	}
 	c.progress("etcd and kube-apiserver are ready")
 	return plane, nil
+}
+
+// apiServerArgs are those of an API server that keeps its objects under prefix.
+func (c *Cluster) apiServerArgs(address, prefix string) ([]string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		"--etcd-servers", etcdURL, "--etcd-prefix", prefix, "--bind-address", host, "--secure-port", port, "--advertise-address", host,
+		"--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.96.0.0/16",
+		"--tls-cert-file", c.path("apiserver.crt"), "--tls-private-key-file", c.path("apiserver.key"),
+		"--service-account-issuer", "https://kubernetes.default.svc",
+		"--service-account-key-file", c.path("sa.pub"), "--service-account-signing-key-file", c.path("sa.key"),
+		"--token-auth-file", c.path("tokens.csv"), "--authorization-mode", "RBAC",
+		"--max-requests-inflight", "4000", "--max-mutating-requests-inflight", "2000", "--profiling=false",
+	}, nil
 }
 
 func (c *Cluster) apiReady(ctx context.Context) error {

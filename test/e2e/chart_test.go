@@ -64,6 +64,8 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "coverage=copy", want: []string{"-coverage=copy", "[networkpolicies]\n    verbs: [get, list, watch, create, patch, delete]\n"}},
 		{set: "coverage=none", want: []string{"-coverage=none"}, not: []string{"networkpolicies"}},
 		{set: "istioRootNamespace=mesh", want: []string{"-istio-root-namespace=mesh"}},
+		{set: "controlplane.kubeconfig.secretName=mesh", want: []string{"-kubeconfig-service-mesh=/etc/sluice/controlplane/kubeconfig", "secretName: mesh\n"}},
+		{set: "logLevel=info", not: []string{"kubeconfig-service-mesh", "volumes:"}},
 		{set: "configTracking.enabled=true", want: []string{"secrets"}, not: []string{"enable-config-tracking"}},
 		{set: "configTracking.enabled=false", want: []string{"-enable-config-tracking=false", "[secrets]\n    verbs: [get, list, watch]\n"}, not: []string{"configmaps"}},
 		{set: "metricsServerSecret=prom", want: []string{"-metrics-server-secret-dir=/etc/sluice/metrics-server", "secretName: prom", "mountPath: /etc/sluice/metrics-server"}},
