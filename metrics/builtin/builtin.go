@@ -56,19 +56,28 @@ func Expr(provider, metricName string, v Vars) (string, error) {
 	return query(v), nil
 }
 
-// Requests returns the query of how many requests the workload v.Target had in
-// the interval. It gives 0 or no value where there were none. The errors are
-// those of [Expr]; an unknown metric says that nobody counts the requests of
-// this mesh.
-func Requests(provider string, v Vars) (string, error) {
-	query, ok := requests()[provider]
+// Version is one of the two that a release is about.
+type Version string
+
+// Versions.
+const (
+	Canary  Version = "canary"
+	Primary Version = "primary"
+)
+
+// Requests returns the query of how many requests a version had in the
+// interval; v.Target is the workload of that version. It gives 0 or no value
+// where there were none. The errors are those of [Expr]; an unknown metric says
+// that nobody counts the requests of this mesh.
+func Requests(provider string, of Version, v Vars) (string, error) {
+	counted, ok := requests()[provider]
 	if !ok {
 		return "", &metrics.UnknownMetricError{Provider: provider, Metric: "number of requests"}
 	}
 	if err := checkInterval(v.Interval); err != nil {
 		return "", err
 	}
-	return query(v), nil
+	return counted(of, v), nil
 }
 
 // checkInterval keeps out what Prometheus can't read, and what would be more
@@ -103,13 +112,6 @@ func table() map[string]map[string]func(Vars) string {
 			v1beta1.MetricRequestSuccessRate: httpSuccessRate,
 			v1beta1.MetricRequestDuration:    httpDuration,
 		},
-	}
-}
-
-// requests has the query of the number of requests for each mesh.
-func requests() map[string]func(Vars) string {
-	return map[string]func(Vars) string{
-		v1beta1.ProviderIstio: istioRequests,
 	}
 }
 

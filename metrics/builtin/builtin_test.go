@@ -104,15 +104,48 @@ func TestExpr(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	got, err := Requests("istio", Vars{Namespace: "test", Target: "podinfo-primary", Interval: "1m"})
-	want := `sum(increase(istio_requests_total{reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo-primary"}[1m]))`
-	if d := cmp.Diff(want, got); d != "" || err != nil {
-		t.Errorf("%v\n%s", err, d)
+	canary := Vars{Namespace: "test", Target: "podinfo", Service: "web", Interval: "1m"}
+	primary := Vars{Namespace: "test", Target: "podinfo-primary", Service: "web", Interval: "1m"}
+	for name, tc := range map[string]struct {
+		provider string
+		of       Version
+		vars     Vars
+		want     string
+	}{
+		"istio": {"istio", Primary, primary, `sum(increase(istio_requests_total{reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo-primary"}[1m]))`},
+		"linkerd": {
+			"linkerd", Primary, primary, `sum(increase(response_total{direction="inbound",namespace="test",deployment="podinfo-primary"}[1m]))` +
+				` or sum(increase(outbound_http_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-primary"}[1m]))` +
+				` or sum(increase(outbound_grpc_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-primary"}[1m]))`,
+		},
+		"linkerd, canary": {
+			"linkerd", Canary, canary, `sum(increase(response_total{direction="inbound",namespace="test",deployment="podinfo"}[1m]))` +
+				` or sum(increase(outbound_http_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-canary"}[1m]))` +
+				` or sum(increase(outbound_grpc_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-canary"}[1m]))`,
+		},
+		"consul":         {"consul", Primary, primary, `sum(increase(envoy_cluster_upstream_rq_xx{local_cluster="web-primary",envoy_cluster_name="local_app"}[1m]))`},
+		"consul, canary": {"consul", Canary, canary, `sum(increase(envoy_cluster_upstream_rq_xx{local_cluster=~"web|web-canary",envoy_cluster_name="local_app"}[1m]))`},
+		"kubernetes": {
+			"kubernetes", Primary, primary,
+			`sum(increase(http_request_duration_seconds_count{kubernetes_namespace="test",kubernetes_pod_name=~"podinfo-primary-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)"}[1m]))`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Requests(tc.provider, tc.of, tc.vars)
+			if d := cmp.Diff(tc.want, got); d != "" || err != nil {
+				t.Errorf("%v\n%s", err, d)
+			}
+		})
 	}
-	if _, err := Requests("nobody's", Vars{Interval: "1m"}); !metrics.IsUnknownMetric(err) {
+	for provider := range table() {
+		if _, err := Requests(provider, Primary, primary); err != nil {
+			t.Errorf("%s: %v", provider, err)
+		}
+	}
+	if _, err := Requests("nobody's", Canary, canary); !metrics.IsUnknownMetric(err) {
 		t.Errorf("unknown provider: %v", err)
 	}
-	if _, err := Requests("istio", Vars{Interval: "1m]) or vector(0"}); !metrics.IsQueryError(err) {
+	if _, err := Requests("istio", Canary, Vars{Interval: "1m]) or vector(0"}); !metrics.IsQueryError(err) {
 		t.Errorf("bad interval: %v", err)
 	}
 }

@@ -30,8 +30,3 @@ func istioSuccessRate(v Vars) string {
 func istioDuration(v Vars) string {
 	return fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket%s)))", istioSelector(v, ""))
 }
-
-// istioRequests is how many requests reached the workload in the interval.
-func istioRequests(v Vars) string {
-	return fmt.Sprintf("sum(increase(istio_requests_total%s))", istioSelector(v, ""))
-}

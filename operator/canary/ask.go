@@ -37,13 +37,13 @@ func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, metric v1beta1.Can
 		return answer
 	}
 	if metrics.AsksForCanary(metric) {
-		if answer.Canary, answer.Err = k.requests(ctx, provider, c, metric, c.Spec.TargetRef.Name); answer.Err != nil {
+		if answer.Canary, answer.Err = k.requests(ctx, provider, c, metric, builtin.Canary); answer.Err != nil {
 			return answer
 		}
 	}
 	answer.Sample, answer.Err = provider.Query(ctx, query)
 	if metrics.AsksForPrimary(metric, answer) {
-		primary, err := k.requests(ctx, provider, c, metric, c.PrimaryName())
+		primary, err := k.requests(ctx, provider, c, metric, builtin.Primary)
 		switch {
 		case metrics.IsUnknownMetric(err): // then nobody can tell
 		case err != nil:
@@ -72,9 +72,13 @@ func (k *Checker) question(ctx context.Context, c *v1beta1.Canary, metric v1beta
 	return provider, query, err
 }
 
-// requests asks how many requests a workload had in the metric's interval.
-func (k *Checker) requests(ctx context.Context, provider metrics.Provider, c *v1beta1.Canary, metric v1beta1.CanaryMetric, name string) (*float64, error) {
-	expr, err := builtin.Requests(c.GetProvider(k.MeshProvider), vars(c, metric, name))
+// requests asks how many requests a version had in the metric's interval.
+func (k *Checker) requests(ctx context.Context, provider metrics.Provider, c *v1beta1.Canary, metric v1beta1.CanaryMetric, of builtin.Version) (*float64, error) {
+	name := c.Spec.TargetRef.Name
+	if of == builtin.Primary {
+		name = c.PrimaryName()
+	}
+	expr, err := builtin.Requests(c.GetProvider(k.MeshProvider), of, vars(c, metric, name))
 	if err != nil {
 		return nil, err
 	}

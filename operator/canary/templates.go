@@ -71,7 +71,17 @@ func (r *Reconciler) watchMetrics(ctx context.Context, mgr ctrl.Manager, b *buil
 // byTemplate finds the Canaries, of whatever namespace, that refer to a
 // MetricTemplate.
 func (r *Reconciler) byTemplate(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.requests(ctx, templateIndex, "", o.GetNamespace()+"/"+o.GetName())
+	var list v1beta1.CanaryList
+	name := o.GetNamespace() + "/" + o.GetName()
+	if err := r.Client.List(ctx, &list, client.MatchingFields{templateIndex: name}, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "Finding the Canaries of a MetricTemplate", "template", name)
+		return nil
+	}
+	out := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		out[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return out
 }
 
 // templateNames are the values of templateIndex for a Canary.
