@@ -102,17 +102,16 @@ const serviceIndex = "service"
 // many Canaries are reconciled at once; meshes are the kinds by which routers move traffic.
 func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshes []providers.Watch) error {
 	index := mgr.GetFieldIndexer()
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, targetIndex, workloadNames); err != nil {
-		return fmt.Errorf("index of targets: %w", err)
-	}
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, apexIndex, serviceNames); err != nil {
-		return fmt.Errorf("index of services: %w", err)
+	for name, values := range map[string]client.IndexerFunc{
+		targetIndex: workloadNames, apexIndex: serviceNames, autoscalerIndex: autoscalerNames,
+		templateIndex: templateNames, metricsSecretIndex: metricsSecretNames,
+	} {
+		if err := index.IndexField(ctx, &v1beta1.Canary{}, name, values); err != nil {
+			return fmt.Errorf("index of Canaries by %s: %w", name, err)
+		}
 	}
 	if err := index.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, serviceOf); err != nil {
 		return fmt.Errorf("index of endpoints: %w", err)
-	}
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, autoscalerIndex, autoscalerNames); err != nil {
-		return fmt.Errorf("index of autoscalers: %w", err)
 	}
 	if err := index.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor); err != nil {
 		return fmt.Errorf("index of copied autoscalers: %w", err)
@@ -132,9 +131,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, r.endpointEvents()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
-	if err := r.watchMetrics(ctx, mgr, b); err != nil {
-		return err
-	}
+	r.watchMetrics(b)
 	if r.Coverage != nil {
 		selectors, err := newCoverageSource(r, mgr)
 		if err != nil {

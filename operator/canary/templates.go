@@ -12,8 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	ctrl "sigs.k8s.io/controller-runtime"
-
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/sources"
 )
@@ -55,17 +53,9 @@ func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
 
 // watchMetrics brings back the Canaries whose MetricTemplates or credentials
 // change.
-func (r *Reconciler) watchMetrics(ctx context.Context, mgr ctrl.Manager, b *builder.Builder) error {
-	index := mgr.GetFieldIndexer()
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, templateIndex, templateNames); err != nil {
-		return fmt.Errorf("index of metric templates: %w", err)
-	}
-	if err := index.IndexField(ctx, &v1beta1.Canary{}, metricsSecretIndex, metricsSecretNames); err != nil {
-		return fmt.Errorf("index of metrics secrets: %w", err)
-	}
+func (r *Reconciler) watchMetrics(b *builder.Builder) {
 	b.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(r.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 	b.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
-	return nil
 }
 
 // byTemplate finds the Canaries, of whatever namespace, that refer to a
