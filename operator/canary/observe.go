@@ -204,7 +204,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		w.Route.Has = &rollout.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
 	}
 	weight := w.Canary.Status.CanaryWeight
-	w.Route.InSync = servicesInSync && state.InSync
+	w.Route.InSync, w.Route.Detail = servicesInSync && state.InSync, state.Detail
 	if deleted {
 		weight = releasedWeight
 		w.Route.InSync = servicesInSync && !state.Exists

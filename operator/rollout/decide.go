@@ -138,12 +138,21 @@ func (d *decider) initialize() {
 	case d.st.CanaryWeight != 0:
 		d.st.CanaryWeight = 0 // what a lost primary left with the canary
 	case !d.Route.InSync:
-		d.blocked(since, "the mesh does not show the route yet")
+		d.blocked(since, d.unrouted())
 	default:
 		d.st.Phase = v1beta1.PhaseInitialized
 		d.st.LastPromotedSpec = first
 		d.event(false, ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
 	}
+}
+
+// unrouted says why the route does not count yet.
+func (d *decider) unrouted() string {
+	const why = "the mesh does not show the route yet"
+	if d.Route.Detail == "" {
+		return why
+	}
+	return why + ": " + d.Route.Detail
 }
 
 // overdue tells, once, of a wait since a moment that lasts for longer than the
@@ -155,7 +164,7 @@ func (d *decider) overdue(since time.Time, reason, what string) bool {
 	}
 	why := d.Primary.Message
 	if why == "" {
-		why = "the mesh does not show the route yet"
+		why = d.unrouted()
 	}
 	d.stalled = &Mistake{Reason: reason, Message: what + " within " + d.Canary.GetProgressDeadline().String() + ": " + why}
 	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != reason {

@@ -92,6 +92,8 @@ type Route struct {
 	// InSync is true when the mesh has exactly what the persisted status asks,
 	// which on deletion is no route of ours at all.
 	InSync bool
+	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
+	Detail string
 	// Has is what the mesh does with requests, without sessions; nil where it has
 	// no route of the Canary's.
 	Has *Traffic

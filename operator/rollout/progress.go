@@ -31,7 +31,7 @@ func (d *decider) progress() {
 	case !d.Target.Ready:
 		d.blocked(due, "the canary is not ready: "+d.Target.Message)
 	case !d.Route.InSync:
-		d.blocked(due, "the mesh does not show the route yet")
+		d.blocked(due, d.unrouted())
 	case d.Canary.Spec.SkipAnalysis:
 		d.beginPromotion("spec.skipAnalysis is true")
 	case d.st.Step.Index == 0:
@@ -90,7 +90,11 @@ func (d *decider) tooLate() bool {
 	}
 	within := fmt.Sprintf(" within %s", d.Canary.GetProgressDeadline())
 	if d.Target.Ready {
-		d.rollBack(ReasonDeadlineExceeded, "the mesh did not show the route"+within)
+		detail := d.Route.Detail
+		if detail != "" {
+			detail = ": " + detail
+		}
+		d.rollBack(ReasonDeadlineExceeded, "the mesh did not show the route"+within+detail)
 		return true
 	}
 	d.rollBack(ReasonDeadlineExceeded, "the canary was not ready"+within+": "+d.Target.Message)

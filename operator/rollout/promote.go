@@ -94,7 +94,7 @@ func (d *decider) primaryHasEnough() bool {
 func (d *decider) handBack() {
 	d.st.LastPromotedSpec = d.st.LastAppliedSpec
 	if !d.Route.InSync {
-		d.blocked(d.st.Step.Since.Time, "the mesh does not show the route yet")
+		d.blocked(d.st.Step.Since.Time, d.unrouted())
 		return
 	}
 	by := d.Canary.GetAnalysis().StepWeightPromotion
@@ -153,6 +153,8 @@ func (d *decider) finalise() {
 		d.st.Phase = v1beta1.PhaseSucceeded
 		d.callPostRollout()
 		d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
+	default:
+		d.blocked(d.st.LastTransitionTime.Time, d.unrouted())
 	}
 }
 

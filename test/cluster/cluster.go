@@ -26,6 +26,9 @@ type Options struct {
 	Node bool
 	// Istio starts istiod and installs Istio's CRDs.
 	Istio bool
+	// GatewayAPI is the channel of the Gateway API whose CRDs are installed before istiod
+	// starts, GatewayStandard or GatewayExperimental; empty for none.
+	GatewayAPI string
 	// Prometheus starts a Prometheus that scrapes every client of StartClient.
 	Prometheus bool
 	// APIServerArgs are added to the arguments of kube-apiserver.
@@ -80,7 +83,7 @@ func Start(ctx context.Context, options Options) (_ *Cluster, err error) {
 }
 
 func (c *Cluster) bringUp(ctx, runCtx context.Context) error {
-	var istioCRDs string
+	var meshCRDs []string
 	var plane controlPlane
 	if err := parallel(
 		func() (err error) {
@@ -88,9 +91,7 @@ func (c *Cluster) bringUp(ctx, runCtx context.Context) error {
 			return err
 		},
 		func() (err error) {
-			if c.options.Istio {
-				istioCRDs, err = IstioCRDs(ctx)
-			}
+			meshCRDs, err = c.meshCRDs(ctx)
 			return err
 		},
 		func() error {
@@ -111,10 +112,10 @@ func (c *Cluster) bringUp(ctx, runCtx context.Context) error {
 			return nil
 		},
 		func() error {
-			if c.options.Istio {
-				return c.startIstio(ctx, istioCRDs)
+			if err := c.InstallCRDs(ctx, meshCRDs...); err != nil || !c.options.Istio {
+				return err
 			}
-			return nil
+			return c.startIstio(ctx)
 		},
 	)
 }

@@ -27,8 +27,25 @@ func IstioCRDs(ctx context.Context) (string, error) {
 	return inModule(ctx, "istio.io/api", "kubernetes", "customresourcedefinitions.gen.yaml")
 }
 
-// startIstio installs the CRDs, starts istiod and waits until it serves.
-func (c *Cluster) startIstio(ctx context.Context, crds string) error {
+// meshCRDs are the files with the CRDs that the options ask for.
+func (c *Cluster) meshCRDs(ctx context.Context) (files []string, err error) {
+	if c.options.GatewayAPI != "" {
+		if files, err = GatewayCRDs(ctx, c.options.GatewayAPI); err != nil {
+			return nil, err
+		}
+	}
+	if c.options.Istio {
+		file, err := IstioCRDs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// startIstio starts istiod, whose CRDs are installed, and waits until it serves.
+func (c *Cluster) startIstio(ctx context.Context) error {
 	binary, err := Binary("pilot-discovery")
 	if err != nil {
 		return err
@@ -40,9 +57,6 @@ func (c *Cluster) startIstio(ctx context.Context, crds string) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: istioNamespace}}
 	if _, err := clients.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("namespace of istiod: %w", err)
-	}
-	if err := c.InstallCRDs(ctx, crds); err != nil {
-		return fmt.Errorf("istio: %w", err)
 	}
 	if err := os.WriteFile(c.path("mesh.yaml"), []byte(meshConfig), 0o600); err != nil {
 		return err

@@ -68,7 +68,7 @@ func (a *app) tellAll(ctx context.Context) {
 	for _, args := range [][]string{
 		{"get", "canaries", "-o", "yaml"},
 		{"get", "deployments,services,pods", "-o", "wide"},
-		{"get", "virtualservices", "-o", "yaml"},
+		{"get", "virtualservices,httproutes.gateway.networking.k8s.io", "-o", "yaml"},
 		{"get", "events", "--field-selector", "involvedObject.kind=Canary", "--sort-by=.metadata.creationTimestamp",
 			"-o", "custom-columns=TIME:.metadata.creationTimestamp,TYPE:.type,REASON:.reason,MESSAGE:.message"},
 	} {

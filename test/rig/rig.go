@@ -80,7 +80,7 @@ func StartWithoutCRDs(ctx context.Context, dir string, progress io.Writer) (*Rig
 		return nil, err
 	}
 	c, err := cluster.Start(ctx, cluster.Options{
-		Dir: dir, Progress: progress, Node: true, Istio: true, Prometheus: true,
+		Dir: dir, Progress: progress, Node: true, Istio: true, GatewayAPI: cluster.GatewayStandard, Prometheus: true,
 		// As strict as the strictest clusters are about owner references.
 		APIServerArgs: []string{"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"},
 	})

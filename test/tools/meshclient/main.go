@@ -1,7 +1,7 @@
 // Command meshclient is a service in the mesh that calls another one, podinfo,
 // at a steady rate. It is its own data plane: gRPC's xDS resolver asks istiod
 // for routes and endpoints and obeys them, as a sidecar would. What it really
-// saw is published as Istio's metrics at /metrics and as JSON at /report.
+// saw is published as Istio's and as Linkerd's metrics at /metrics and as JSON at /report.
 //
 // "meshclient routes" prints what a sidecar would be told instead.
 package main

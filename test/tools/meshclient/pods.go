@@ -20,7 +20,7 @@ const unknown = "unknown"
 
 // podInfo is what Istio's metrics tell of a pod.
 type podInfo struct {
-	workload, namespace, app, version string
+	workload, kind, namespace, app, version string
 }
 
 // podIndex knows pods by address, those that are gone as well.
@@ -59,7 +59,8 @@ func (i *podIndex) put(pod *corev1.Pod) {
 	if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
 		return // known by now, and a successor may have the address
 	}
-	info := podInfo{workload: workloadOf(pod), namespace: pod.Namespace, app: unknown, version: unknown}
+	info := podInfo{namespace: pod.Namespace, app: unknown, version: unknown}
+	info.workload, info.kind = workloadOf(pod)
 	if app := pod.Labels["app"]; app != "" {
 		info.app = app
 	}
@@ -95,15 +96,15 @@ func (i *podIndex) get(ip string) (podInfo, bool) {
 	return info, found
 }
 
-// workloadOf names the pod's workload as Istio does: a ReplicaSet that a
-// Deployment made gives the Deployment's name.
-func workloadOf(pod *corev1.Pod) string {
+// workloadOf names the pod's workload and its kind as meshes do: a ReplicaSet that a
+// Deployment made gives the Deployment.
+func workloadOf(pod *corev1.Pod) (name, kind string) {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
-		return pod.Name
+		return pod.Name, "Pod"
 	}
 	if hash := pod.Labels["pod-template-hash"]; owner.Kind == "ReplicaSet" && hash != "" {
-		return strings.TrimSuffix(owner.Name, "-"+hash)
+		return strings.TrimSuffix(owner.Name, "-"+hash), "Deployment"
 	}
-	return owner.Name
+	return owner.Name, owner.Kind
 }

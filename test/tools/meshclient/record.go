@@ -79,6 +79,7 @@ type recorder struct {
 	service         string // host name of the called service
 	requests        *prometheus.CounterVec
 	durations       *prometheus.HistogramVec
+	linkerd         linkerd
 
 	mu        sync.Mutex
 	series    map[seriesKey]series
@@ -126,6 +127,7 @@ func newRecorder(registry *prometheus.Registry, name, namespace, service string)
 		}, labels),
 	}
 	registry.MustRegister(r.requests, r.durations)
+	r.linkerd = newLinkerd(registry)
 	return r
 }
 
@@ -150,7 +152,9 @@ func (r *recorder) add(res result) {
 	defer r.mu.Unlock()
 	r.measure("source", res)
 	if res.reached {
-		r.measure("destination", res) // whoever did not get a request reports nothing
+		// Whoever did not get a request reports nothing.
+		r.measure("destination", res)
+		r.linkerd.measure(res)
 	}
 	r.sum.add(res.pod.workload, res.err != nil)
 	if res.marked {
