@@ -305,7 +305,7 @@ func (x *trial) judge(t *testing.T) {
 	}
 	if x.fuse.how == stoppedAfter || x.fuse.how == stoppedBefore {
 		// The next operator goes on where the last one was, and does nothing again that is done.
-		if diff := cmp.Diff(slices.Compact(slices.Clone(x.fuse.expected)), slices.Compact(slices.Clone(x.fuse.writes))); diff != "" {
+		if diff := cmp.Diff(moves(x.fuse.expected), moves(x.fuse.writes)); diff != "" {
 			t.Errorf("writes (-undisturbed +got)\n%s", diff)
 		}
 	}
@@ -315,6 +315,24 @@ func (x *trial) judge(t *testing.T) {
 	if t.Failed() {
 		t.Logf("the writes:\n%s", strings.Join(x.fuse.writes, "\n"))
 	}
+}
+
+// moves are writes without those that do nothing new: one that is repeated, and a
+// status that only says in other words what is waited for, as on a machine that is
+// slower than the operator's patience.
+func moves(writes []string) []string {
+	var out []string
+	status := ""
+	for _, w := range slices.Compact(slices.Clone(writes)) {
+		if strings.HasPrefix(w, "update status") {
+			if w == status {
+				continue
+			}
+			status = w
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // errDisturbed is what the operator gets for the write that was disturbed,
