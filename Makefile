@@ -21,6 +21,9 @@ CRD_OPTIONS := crd:allowDangerousTypes=true,maxDescLen=200
 CRD_DIR     := charts/sluice/crds
 CHART       := charts/sluice
 
+# Its table of what each provider can do is generated.
+PROVIDER_DOCS := docs/providers.md
+
 # Modules of the tools folder with code of our own.
 OWN_MODULES := $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
 
@@ -45,11 +48,12 @@ clean: ## Remove bin/
 	rm -rf bin
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs and the chart's table of values
+generate: ## Generate deepcopy code, CRDs, and the tables of the chart's values and of the providers
 	@test/tools/build controller-gen
 	@bin/controller-gen object paths=./api/...
 	@bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir=$(CRD_DIR)
 	@test/tools/chart-docs $(CHART)
+	@$(GO) run ./test/provider-docs $(PROVIDER_DOCS)
 
 .PHONY: verify
 verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
@@ -64,6 +68,7 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	diff -ru $(CRD_DIR) "$$new/crds" \
 	|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }
 	@test/tools/chart-docs -check $(CHART)
+	@$(GO) run ./test/provider-docs -check $(PROVIDER_DOCS)
 	@$(GO) mod tidy -diff || { echo 'verify: go.mod or go.sum is not tidy; run go mod tidy' >&2; exit 1; }
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { printf 'verify: run gofmt -w on\n%s\n' "$$unformatted" >&2; exit 1; }
 
