@@ -21,6 +21,9 @@ CRD_OPTIONS := crd:allowDangerousTypes=true,maxDescLen=200
 CRD_DIR     := charts/sluice/crds
 CHARTS      := charts/sluice charts/loadtester
 
+# Its table of what each provider can do is generated.
+PROVIDER_DOCS := docs/providers.md
+
 # The load tester is a module of its own: what hey and ghz need is nothing to the operator.
 LOADTESTER := webhooks/loadtester
 # Modules with code of our own, beside this one.
@@ -51,11 +54,12 @@ clean: ## Remove bin/
 	rm -rf bin
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs and the charts' tables of values
+generate: ## Generate deepcopy code, CRDs, and the tables of the charts' values and of the providers
 	@test/tools/build controller-gen
 	@bin/controller-gen object paths=./api/...
 	@bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir=$(CRD_DIR)
 	@for chart in $(CHARTS); do test/tools/chart-docs $$chart; done
+	@$(GO) run ./test/provider-docs $(PROVIDER_DOCS)
 
 .PHONY: verify
 verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
@@ -70,6 +74,7 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	diff -ru $(CRD_DIR) "$$new/crds" \
 	|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }
 	@for chart in $(CHARTS); do test/tools/chart-docs -check $$chart; done
+	@$(GO) run ./test/provider-docs -check $(PROVIDER_DOCS)
 	@for module in . $(LOADTESTER); do \
 		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \
 	done
