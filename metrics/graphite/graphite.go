@@ -85,7 +85,6 @@ func parameters(q metrics.Query, now time.Time) url.Values {
 	}
 	if !v.Has("from") {
 		v.Set("from", strconv.FormatInt(now.Add(-windows*q.Window()).Unix(), 10))
-
 		if !v.Has("until") {
 			v.Set("until", strconv.FormatInt(now.Unix(), 10))
 		}
