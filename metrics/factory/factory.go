@@ -13,6 +13,8 @@ import (
 	"github.com/sluice-delivery/sluice/metrics/datadog"
 	"github.com/sluice-delivery/sluice/metrics/dynatrace"
 	"github.com/sluice-delivery/sluice/metrics/externalmetrics"
+	"github.com/sluice-delivery/sluice/metrics/graphite"
+	"github.com/sluice-delivery/sluice/metrics/influxdb"
 	"github.com/sluice-delivery/sluice/metrics/keptn"
 	"github.com/sluice-delivery/sluice/metrics/newrelic"
 	"github.com/sluice-delivery/sluice/metrics/prometheus"
@@ -31,6 +33,8 @@ var constructors = map[string]func(metrics.Config) (metrics.Provider, error){
 	"datadog":         datadog.New,
 	"dynatrace":       dynatrace.New,
 	"externalmetrics": externalmetrics.New,
+	"graphite":        graphite.New,
+	"influxdb":        influxdb.New,
 	"keptn":           keptn.New,
 	"newrelic":        newrelic.New,
 	Prometheus:        func(c metrics.Config) (metrics.Provider, error) { return prometheus.New(c) },

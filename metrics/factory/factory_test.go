@@ -25,6 +25,7 @@ func TestConstructors(t *testing.T) {
 		"dynatrace_token":     []byte("a"),
 		"newrelic_account_id": []byte("1"), "newrelic_query_key": []byte("b"),
 		"project": []byte("a"), "sf_token_key": []byte("a"), "token": []byte("a"),
+		"username": []byte("a"), "password": []byte("b"), "org": []byte("c"),
 	}}
 	for _, name := range Names() {
 		c := complete

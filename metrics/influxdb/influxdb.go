@@ -1,0 +1,147 @@
+// Package influxdb asks InfluxDB for the value of a query: in Flux through the
+// API of version 2, or in InfluxQL through that of version 1. Both are one
+// request; the official clients bring far more than reading one number needs.
+package influxdb
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/httpjson"
+)
+
+// The keys of the Secret.
+const (
+	token    = "token"
+	org      = "org"
+	username = "username"
+	password = "password"
+	database = "database"
+)
+
+// Provider is a metrics.Provider over InfluxDB.
+type Provider struct {
+	client        *httpjson.Client
+	org, database string
+}
+
+var _ metrics.Provider = (*Provider)(nil)
+
+// New returns a provider. A Secret, if there is one, has token and org for Flux;
+// for InfluxQL it has database, and username and password or token.
+func New(c metrics.Config) (metrics.Provider, error) {
+	auth, err := authorization(c)
+	if err != nil {
+		return nil, err
+	}
+	client, err := httpjson.New(c, httpjson.Options{Auth: auth})
+	if err != nil {
+		return nil, err
+	}
+	return &Provider{client: client, org: string(c.Secret[org]), database: string(c.Secret[database])}, nil
+}
+
+// authorization are the headers for the keys of the Secret. Which language the
+// queries are in is not known yet, so the keys have to be complete for one of them.
+func authorization(c metrics.Config) (map[string]string, error) {
+	has := func(key string) bool { return len(c.Secret[key]) > 0 }
+	var needed []string
+	switch {
+	case len(c.Secret) == 0:
+		return nil, nil
+	case has(token) && !has(database):
+		needed = []string{org}
+	case has(token):
+		return map[string]string{"Authorization": "Token " + string(c.Secret[token])}, nil
+	case has(username) || has(password):
+		needed = []string{username, password, database}
+	case !has(database):
+		needed = []string{token}
+	}
+	for _, key := range needed {
+		if _, err := c.SecretValue(key); err != nil {
+			return nil, err
+		}
+	}
+	if has(token) {
+		return map[string]string{"Authorization": "Token " + string(c.Secret[token])}, nil
+	}
+	return httpjson.OptionalAuth(c), nil
+}
+
+// Query gives the newest value of the one series that q.Expr selects.
+func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	if isFlux(q.Expr) {
+		return p.flux(ctx, q)
+	}
+	return p.influxQL(ctx, q)
+}
+
+// isFlux tells Flux from InfluxQL: it pipes what it reads through functions.
+func isFlux(expr string) bool {
+	return strings.HasPrefix(strings.TrimSpace(expr), "from(") || strings.Contains(expr, "|>")
+}
+
+// flux is https://docs.influxdata.com/influxdb/v2/api/v2/#operation/PostQuery.
+func (p *Provider) flux(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	body, err := json.Marshal(map[string]any{
+		"query": q.Expr,
+		"type":  "flux",
+		"dialect": map[string]any{
+			"annotations": []string{"datatype", "group", "default"}, "header": true, "delimiter": ",",
+		},
+	})
+	if err != nil {
+		return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr, Message: "it cannot be put into a request"}
+	}
+	parameters := url.Values{}
+	if p.org != "" {
+		parameters.Set("org", p.org)
+	}
+	var a annotated
+	err = p.client.Do(ctx, q, httpjson.Request{
+		Method: http.MethodPost, Path: "/api/v2/query", Parameters: parameters, Body: body, Accept: "application/csv",
+	}, a.read)
+	if err != nil {
+		return metrics.Sample{}, err
+	}
+	if a.failure != "" {
+		return metrics.Sample{}, p.refused(q, a.failure)
+	}
+	if err := httpjson.One(q, len(a.tables), `aggregate them, for example with group() |> sum()`); err != nil {
+		return metrics.Sample{}, err
+	}
+	for _, t := range a.tables {
+		return t.sample(q)
+	}
+	return metrics.Sample{}, metrics.ErrNoData
+}
+
+// influxQL is https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint.
+// With GET the server refuses statements that change something.
+func (p *Provider) influxQL(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	parameters := url.Values{"q": {strings.TrimSpace(q.Expr)}, "epoch": {"ns"}}
+	if p.database != "" {
+		parameters.Set("db", p.database)
+	}
+	var a results
+	if err := p.client.Do(ctx, q, httpjson.Request{Path: "/query", Parameters: parameters}, a.read); err != nil {
+		return metrics.Sample{}, err
+	}
+	if message := a.failure(); message != "" {
+		return metrics.Sample{}, p.refused(q, message)
+	}
+	series := a.series()
+	if err := httpjson.One(q, len(series), "aggregate them, without GROUP BY of a tag"); err != nil {
+		return metrics.Sample{}, err
+	}
+	return series[0].sample(q)
+}
+
+func (p *Provider) refused(q metrics.Query, message string) error {
+	return &metrics.QueryError{Expr: q.Expr, Message: "the provider refused it: " + p.client.Detail(message)}
+}
