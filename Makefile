@@ -100,6 +100,10 @@ test-unit: ## Run only the tests that need no server (seconds)
 	| grep -vE '/sluice/test|/envtest' | cut -d' ' -f1 | xargs $(GO) test
 	@cd $(LOADTESTER) && $(GO) test ./...
 
+.PHONY: test-metric-servers
+test-metric-servers: ## Test metric providers against Debian's servers (apt-get install influxdb graphite-carbon graphite-web)
+	@$(GO) test -count=1 -tags metricservers ./test/metricservers
+
 .PHONY: demo
 demo: build servers ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
 	@$(GO) build -buildvcs=false -o bin/demo ./test/demo

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sluice-delivery/sluice/metrics"
@@ -122,8 +123,12 @@ func (p *Provider) flux(ctx context.Context, q metrics.Query) (metrics.Sample, e
 }
 
 // influxQL is https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint.
-// With GET the server refuses statements that change something.
+// It is asked by GET, of which servers of version 1 only warn that a statement
+// changes something, and carry it out: what does not only read is refused here.
 func (p *Provider) influxQL(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	if !reads(q.Expr) {
+		return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr, Message: "it must be one SELECT without INTO, which only reads"}
+	}
 	parameters := url.Values{"q": {strings.TrimSpace(q.Expr)}, "epoch": {"ns"}}
 	if p.database != "" {
 		parameters.Set("db", p.database)
@@ -140,6 +145,13 @@ func (p *Provider) influxQL(ctx context.Context, q metrics.Query) (metrics.Sampl
 		return metrics.Sample{}, err
 	}
 	return series[0].sample(q)
+}
+
+// reads tells whether InfluxQL is a single statement that changes nothing. A
+// query with one of the words in a text is taken for one that changes something.
+func reads(expr string) bool {
+	words := strings.Fields(strings.ToLower(strings.TrimSuffix(strings.TrimSpace(expr), ";")))
+	return len(words) > 0 && words[0] == "select" && !slices.Contains(words, "into") && !strings.Contains(strings.Join(words, " "), ";")
 }
 
 func (p *Provider) refused(q metrics.Query, message string) error {

@@ -192,3 +192,19 @@ func TestSecret(t *testing.T) {
 		})
 	}
 }
+
+// Servers of version 1 carry out what comes by GET.
+func TestReads(t *testing.T) {
+	for expr, want := range map[string]bool{
+		`SELECT mean("value") FROM "errors"`:   true,
+		"  select 1 from x ;\n":                true,
+		"DROP DATABASE shop":                   false,
+		"SELECT 1 FROM x; DROP DATABASE shop":  false,
+		`SELECT "v" INTO "copy" FROM "errors"`: false,
+		"":                                     false,
+	} {
+		if got := reads(expr); got != want {
+			t.Errorf("%q reads: %t", expr, got)
+		}
+	}
+}
