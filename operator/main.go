@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("-log-level: %q is none of debug, info, warn, error", o.logLevel)
 	}
-	logger := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	logger := logr.FromSlogHandler(&lazyAttrs{Handler: slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})})
 	log.SetLogger(logger)
 	config, err := kubeConfig(o)
 	if err != nil {

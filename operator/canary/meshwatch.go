@@ -134,6 +134,11 @@ func (r *Reconciler) routerWatch(mgr ctrl.Manager, c controller.Controller, mesh
 	if !mesh.Always {
 		w.lazy, w.wanted = true, func(ctx context.Context) bool { return r.uses(ctx, mesh.Providers) }
 	}
+	if mesh.Index != nil {
+		w.prepare = func(ctx context.Context, kind client.Object) error {
+			return mesh.Index(ctx, mgr.GetFieldIndexer(), kind)
+		}
+	}
 	return w
 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // world is an observation and the objects that it was made from.
@@ -236,23 +235,11 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 		return r.servicesGivenBack(ctx, w)
 	}
 	for _, s := range w.services.All() {
-		if same, err := r.Applier.InSync(ctx, s, w.serviceKey(s)); err != nil || !same {
+		if same, err := r.Applier.InSync(ctx, s, serviceKey(s)); err != nil || !same {
 			return false, err
 		}
 	}
 	return true, nil
-}
-
-// serviceKey is all that the intent for a Service depends on. It is made at
-// every turn, so it is made without reflection.
-func (w *world) serviceKey(s *corev1.Service) ssa.Option {
-	key := fmt.Appendf(nil, "%s %d %s %t %t %q", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
-		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Annotations[workload.OriginalAnnotation])
-	for i := range s.Spec.Ports {
-		port, _ := s.Spec.Ports[i].Marshal() // it is as long as it says, so that nothing can fail
-		key = append(key, port...)
-	}
-	return ssa.Keyed(string(key))
 }
 
 // route is the route that the persisted status asks for.
