@@ -59,7 +59,7 @@ func (r *Reconciler) assess(ctx context.Context, w *world, label, value string) 
 	if apex != nil {
 		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
-	objects, err := r.Coverage.objects(ctx, r.Client, w.Canary.Namespace)
+	objects, err := r.Coverage.objects(ctx, r.Client, subject)
 	if err != nil {
 		return coverage.Assessment{}, err
 	}
