@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
@@ -22,14 +21,8 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent lets the heap, which is small, grow further between collections
-// than Go does by itself. GOGC and GOMEMLIMIT have the last word.
-const gcPercent = 200
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	frugal()
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -49,7 +42,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("-log-level: %q is none of debug, info, warn, error", o.logLevel)
 	}
-	logger := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	logger := logr.FromSlogHandler(&lazyAttrs{Handler: slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})})
 	log.SetLogger(logger)
 	config, err := kubeConfig(o.kubeconfig, o)
 	if err != nil {

@@ -1,6 +1,10 @@
 package providers
 
-import "sigs.k8s.io/controller-runtime/pkg/client"
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
 
 // Watch are kinds by which some providers move traffic. An object of one has the name of
 // the Canary's apex, primary or canary Service, perhaps with a dot and more after it.
@@ -13,4 +17,8 @@ type Watch struct {
 	// Always has the kinds watched wherever they are served, not only where a Canary has one
 	// of the providers.
 	Always bool
+	// Index has the indexer of the cache find the objects of one of the kinds by what the
+	// providers look for beside names; nil for nothing. It is called once for each kind that
+	// is served.
+	Index func(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error
 }

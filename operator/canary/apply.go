@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // apply brings the world to the desired state. It is safe to stop after any of
@@ -67,8 +68,15 @@ func (w *world) settled(want rollout.Desired) bool {
 }
 
 func (r *Reconciler) applyService(ctx context.Context, w *world, s *corev1.Service) error {
-	if err := r.Applier.Apply(ctx, s, w.serviceKey(s)); err != nil {
+	if err := r.Applier.Apply(ctx, s, serviceKey(s)); err != nil {
 		return fmt.Errorf("apply Service %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// serviceKey stands for the intent for a Service. To write it as JSON at every
+// turn would cost more.
+func serviceKey(s *corev1.Service) ssa.Option {
+	raw, _ := s.Marshal() // it has room for all of it, so that nothing can fail
+	return ssa.Keyed("Service " + string(raw))
 }

@@ -29,11 +29,11 @@ func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
 	if copies && !w.guarded() && !r.Coverage.synced() {
 		return fmt.Errorf("what selects pods by label is not read yet")
 	}
-	if _, _, err := workload.SelectorLabel(w.target, r.Options); err != nil {
+	label, value, err := workload.SelectorLabel(w.target, r.Options)
+	if err != nil {
 		return nil //nolint:nilerr // it is the Mistake of observeServices
 	}
-	var err error
-	if w.coverage, err = r.assess(ctx, w); err != nil {
+	if w.coverage, err = r.assess(ctx, w, label, value); err != nil {
 		return err
 	}
 	w.Coverage = told(w.coverage, copies)
@@ -41,14 +41,14 @@ func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
 }
 
 // assess finds the gaps, once for each state of what they depend on.
-func (r *Reconciler) assess(ctx context.Context, w *world) (coverage.Assessment, error) {
+func (r *Reconciler) assess(ctx context.Context, w *world, label, value string) (coverage.Assessment, error) {
 	name, _, _ := w.Canary.ServiceNames()
 	apex, err := get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
 	if err != nil {
 		return coverage.Assessment{}, err
 	}
 	state, told := r.Coverage.state(w.Canary.Namespace)
-	key := keyOfAssessment(w, apex, state)
+	key := keyOfAssessment(w, label, value, apex, state)
 	if known, ok := r.memory.assessed(w.Canary, key); ok && told {
 		return known, nil
 	}
@@ -59,7 +59,7 @@ func (r *Reconciler) assess(ctx context.Context, w *world) (coverage.Assessment,
 	if apex != nil {
 		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
-	objects, err := r.Coverage.objects(ctx, r.Client, w.Canary.Namespace)
+	objects, err := r.Coverage.objects(ctx, r.Client, subject)
 	if err != nil {
 		return coverage.Assessment{}, err
 	}

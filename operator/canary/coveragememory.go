@@ -1,6 +1,9 @@
 package canary
 
 import (
+	"maps"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,20 +23,30 @@ type assessed struct {
 // assessedKey says which state of a Canary, and of what selects pods, an
 // assessment is of. The zero value is none.
 type assessedKey struct {
-	generation            int64 // of the Canary
-	target, primary, apex string
-	reach                 reachState
+	generation   int64 // of the Canary
+	label, value string
+	pods         []map[string]string // labels of the target's and the primary's
+	apex         string              // version
+	reach        reachState
 }
 
-func keyOfAssessment(w *world, apex *corev1.Service, reach reachState) assessedKey {
-	key := assessedKey{generation: w.Canary.Generation, target: workload.Version(w.target), reach: reach}
+func keyOfAssessment(w *world, label, value string, apex *corev1.Service, reach reachState) assessedKey {
+	key := assessedKey{
+		generation: w.Canary.Generation, label: label, value: value,
+		pods: []map[string]string{workload.Template(w.target).Labels}, reach: reach,
+	}
 	if w.primary != nil {
-		key.primary = workload.Version(w.primary)
+		key.pods = append(key.pods, workload.Template(w.primary).Labels)
 	}
 	if apex != nil {
 		key.apex = apex.ResourceVersion
 	}
 	return key
+}
+
+func (k assessedKey) same(other assessedKey) bool {
+	return k.generation == other.generation && k.label == other.label && k.value == other.value &&
+		k.apex == other.apex && k.reach == other.reach && slices.EqualFunc(k.pods, other.pods, maps.Equal)
 }
 
 // reachState counts what has happened to the objects that may select in a
@@ -84,7 +97,7 @@ func (m *memory) assessed(c *v1beta1.Canary, key assessedKey) (coverage.Assessme
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.byID[client.ObjectKeyFromObject(c)]
-	if entry == nil || entry.uid != c.UID || entry.coverage.key != key {
+	if entry == nil || entry.uid != c.UID || !entry.coverage.key.same(key) {
 		return coverage.Assessment{}, false
 	}
 	return entry.coverage.Assessment, true

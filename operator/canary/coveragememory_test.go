@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // What covers the pods is found once for each state of what it depends on.
@@ -40,8 +42,11 @@ func TestCoverageIsAssessedAgain(t *testing.T) {
 		"another kind was read": {change: func(s *scene, _ *world) {
 			s.reconciler.Coverage.add(watched{GroupVersionKind: budgets, hasSynced: func() bool { return true }})
 		}, want: true},
-		"the Canary's spec": {change: func(_ *scene, w *world) { w.Canary.Generation++ }, want: true},
-		"the target's spec": {change: func(_ *scene, w *world) { w.target.SetGeneration(9) }, want: true},
+		"the Canary's spec":  {change: func(_ *scene, w *world) { w.Canary.Generation++ }, want: true},
+		"the target's image": {change: func(_ *scene, w *world) { w.target.SetGeneration(9) }},
+		"its labels": {change: func(_ *scene, w *world) {
+			workload.Template(w.target).Labels = map[string]string{"app": "podinfo", "a": "b"}
+		}, want: true},
 		"the primary came": {change: func(_ *scene, w *world) {
 			w.primary = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{UID: "p", Generation: 1}}
 		}, want: true},
@@ -58,9 +63,10 @@ func TestCoverageIsAssessedAgain(t *testing.T) {
 			s.reconciler.Coverage.tell()
 			w := &world{target: target}
 			w.Canary = s.now()
+			value := "podinfo"
 			gaps := func() int {
 				t.Helper()
-				found, err := s.reconciler.assess(t.Context(), w)
+				found, err := s.reconciler.assess(t.Context(), w, "app", value)
 				if err != nil {
 					t.Fatal(err)
 				}

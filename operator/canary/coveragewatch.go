@@ -88,19 +88,21 @@ func (c *Coverage) add(w watched) {
 	c.watched = append(c.watched, w)
 }
 
-// objects are all that may select pods or Services in a namespace. They are
+// objects are all that may select pods of a subject, or its Services. They are
 // the cache's own and must not be changed.
-func (c *Coverage) objects(ctx context.Context, typed client.Reader, namespace string) ([]*unstructured.Unstructured, error) {
+func (c *Coverage) objects(ctx context.Context, typed client.Reader, subject coverage.Subject) ([]*unstructured.Unstructured, error) {
 	var services corev1.ServiceList
-	if err := typed.List(ctx, &services, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := typed.List(ctx, &services, client.InNamespace(subject.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list Services: %w", err)
 	}
 	var out []*unstructured.Unstructured
 	for i := range services.Items {
-		out = append(out, serviceObject(&services.Items[i]))
+		if s := &services.Items[i]; subject.Leads(s.Spec.Selector) {
+			out = append(out, serviceObject(s))
+		}
 	}
 	for _, kind := range c.kinds() {
-		for _, reach := range []string{namespace, coverage.Everywhere} {
+		for _, reach := range []string{subject.Namespace, coverage.Everywhere} {
 			list := &unstructured.UnstructuredList{}
 			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 			if err := c.reader.List(ctx, list, client.MatchingFields{reachIndex: reach}, client.UnsafeDisableDeepCopy); err != nil {

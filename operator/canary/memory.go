@@ -27,6 +27,7 @@ type remembered struct {
 
 	revision revision
 	coverage assessed
+	services *knownServices
 
 	routeLooked bool
 	routeSeen   bool // the route was in sync when last looked at

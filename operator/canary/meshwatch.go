@@ -134,6 +134,11 @@ func (r *Reconciler) routerWatch(c controller.Controller, mesh providers.Watch) 
 	if !mesh.Always {
 		w.lazy, w.wanted = true, func(ctx context.Context) bool { return r.uses(ctx, mesh.Providers) }
 	}
+	if mesh.Index != nil {
+		w.prepare = func(ctx context.Context, kind client.Object) error {
+			return mesh.Index(ctx, r.Mesh.GetFieldIndexer(), kind)
+		}
+	}
 	return w
 }
 

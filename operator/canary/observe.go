@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // world is an observation and the objects that it was made from.
@@ -25,6 +24,9 @@ type world struct {
 	target   client.Object    // nil where there is none
 	primary  client.Object    // nil where there is none
 	services workload.Services
+	// servicesKnown is what was known of the Services before this turn, nil if
+	// something has changed since.
+	servicesKnown *knownServices
 
 	autoscaler autoscaler
 	coverage   coverage.Assessment
@@ -134,39 +136,66 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 }
 
 // observeServices builds the Services that are wanted, and looks whose those are
-// that are there.
+// that are there. Nothing of it is done again while nothing changes.
 func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if w.target == nil {
 		return nil
+	}
+	deleted := !w.Canary.DeletionTimestamp.IsZero()
+	if known, ok := r.memory.services(w.Canary, w.target); ok && !deleted {
+		live, err := r.liveServices(ctx, known.intents)
+		if err != nil {
+			return err
+		}
+		if versionsOf(live) == known.live {
+			w.services, w.servicesKnown = known.intents, &known
+			return nil
+		}
 	}
 	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
 	if err != nil {
 		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
 	}
-	deleted := !w.Canary.DeletionTimestamp.IsZero()
 	if deleted {
 		w.services = services // whatever is wrong with one of them, the others are given back
 	}
-	for _, s := range services.All() {
-		live, err := get[corev1.Service](ctx, r.Client, s.Namespace, s.Name)
-		if err != nil {
-			return err
-		}
-		if live == nil {
+	live, err := r.liveServices(ctx, services)
+	if err != nil {
+		return err
+	}
+	for i, s := range services.All() {
+		if live[i] == nil {
 			continue
 		}
-		if err := conflict(w.Canary, live, "Service"); err != nil {
+		if err := conflict(w.Canary, live[i], "Service"); err != nil {
 			return err
 		}
-		if metav1.IsControlledBy(live, w.Canary) || deleted {
+		if metav1.IsControlledBy(live[i], w.Canary) || deleted {
 			continue
 		}
-		if err := adopt(w.Canary, services, s, live); err != nil {
+		if err := adopt(w.Canary, services, s, live[i]); err != nil {
 			return err
 		}
 	}
 	w.services = services
+	if !deleted {
+		r.memory.learn(w.Canary, &knownServices{canary: stateOfObject(w.Canary), target: stateOfObject(w.target), live: versionsOf(live), intents: services})
+	}
 	return nil
+}
+
+// liveServices reads the Services that there are intents for, nil for one that
+// is not there.
+func (r *Reconciler) liveServices(ctx context.Context, intents workload.Services) ([]*corev1.Service, error) {
+	all := intents.All()
+	out := make([]*corev1.Service, len(all))
+	for i, s := range all {
+		var err error
+		if out[i], err = get[corev1.Service](ctx, r.Client, s.Namespace, s.Name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // conflict refuses objects that another object's controller takes care of.
@@ -235,24 +264,19 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 	if !w.Canary.DeletionTimestamp.IsZero() {
 		return r.servicesGivenBack(ctx, w)
 	}
+	if known := w.servicesKnown; known != nil && known.inSync {
+		return true, nil
+	}
 	for _, s := range w.services.All() {
-		if same, err := r.Applier.InSync(ctx, s, w.serviceKey(s)); err != nil || !same {
+		if same, err := r.Applier.InSync(ctx, s, serviceKey(s)); err != nil || !same {
 			return false, err
 		}
 	}
-	return true, nil
-}
-
-// serviceKey is all that the intent for a Service depends on. It is made at
-// every turn, so it is made without reflection.
-func (w *world) serviceKey(s *corev1.Service) ssa.Option {
-	key := fmt.Appendf(nil, "%s %d %s %t %t %q", w.Canary.UID, w.Canary.Generation, workload.Version(w.target),
-		len(s.OwnerReferences) > 0, !w.Canary.DeletionTimestamp.IsZero(), s.Annotations[workload.OriginalAnnotation])
-	for i := range s.Spec.Ports {
-		port, _ := s.Spec.Ports[i].Marshal() // it is as long as it says, so that nothing can fail
-		key = append(key, port...)
+	if known := w.servicesKnown; known != nil {
+		known.inSync = true
+		r.memory.learn(w.Canary, known)
 	}
-	return ssa.Keyed(string(key))
+	return true, nil
 }
 
 // route is the route that the persisted status asks for.

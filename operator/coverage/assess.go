@@ -131,6 +131,23 @@ func (s Subject) misses(k Kind, o *unstructured.Unstructured) bool {
 	return false
 }
 
+// Leads tells whether a Service with such a selector leads to pods of the
+// target. Assess finds nothing in one that does not.
+func (s Subject) Leads(selector map[string]string) bool {
+	return len(selector) > 0 && slices.ContainsFunc(s.Pods, func(pod map[string]string) bool {
+		for key, want := range selector {
+			value, ok := pod[key]
+			if key == s.Label {
+				value, ok = s.Target, true
+			}
+			if !ok || value != want {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func (s Subject) coversTarget(k Kind, selector labels.Selector) bool {
 	from, _ := s.values(k)
 	return s.covers(k, selector, from)

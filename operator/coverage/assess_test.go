@@ -426,3 +426,28 @@ func TestSlim(t *testing.T) {
 		}
 	}
 }
+
+func TestLeads(t *testing.T) {
+	s := coverage.Subject{Label: "app", Target: "podinfo", Primary: "podinfo-primary", Pods: []map[string]string{
+		{"app": "podinfo", "tier": "web"}, {"app": "podinfo-primary", "tier": "old"},
+	}}
+	for name, tc := range map[string]struct {
+		selector map[string]string
+		want     bool
+	}{
+		"the target":             {map[string]string{"app": "podinfo"}, true},
+		"other labels too":       {map[string]string{"app": "podinfo", "tier": "web"}, true},
+		"pods of before":         {map[string]string{"app": "podinfo", "tier": "old"}, true},
+		"the primary":            {map[string]string{"app": "podinfo-primary"}, false},
+		"whatever the version":   {map[string]string{"tier": "web"}, true},
+		"no such value":          {map[string]string{"app": "podinfo", "tier": "db"}, false},
+		"no such label":          {map[string]string{"app": "podinfo", "zone": ""}, false},
+		"without selector: none": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := s.Leads(tc.selector); got != tc.want {
+				t.Errorf("%t", got)
+			}
+		})
+	}
+}

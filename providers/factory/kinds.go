@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
 )
 
@@ -39,6 +40,7 @@ func Watches() []providers.Watch {
 		{
 			Providers: []string{v1beta1.ProviderIstio}, Always: true,
 			Kinds: [][]client.Object{{&istionetworking.VirtualService{}}, {&istionetworking.DestinationRule{}}},
+			Index: istio.Index,
 		},
 		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},

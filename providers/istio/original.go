@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -281,14 +283,41 @@ func released(c *v1beta1.Canary) (*original, error) {
 	return parse(`{"spec":`+string(raw)+`}`, c)
 }
 
+// hostIndex finds DestinationRules by the first label of their host, which is
+// the name of the Service if it is one.
+const hostIndex = "host"
+
+// Index is for providers.Watch: it has DestinationRules found by host. Without
+// that, routers look through all of a namespace.
+func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
+	if _, ok := kind.(*networkingv1.DestinationRule); !ok {
+		return nil
+	}
+	if err := indexer.IndexField(ctx, kind, hostIndex, hostsIndexed); err != nil {
+		return fmt.Errorf("index of DestinationRules: %w", err)
+	}
+	return nil
+}
+
+func hostsIndexed(o client.Object) []string {
+	name, _, _ := strings.Cut(o.(*networkingv1.DestinationRule).Spec.Host, ".")
+	return []string{name}
+}
+
 // usersRule is the user's DestinationRule whose traffic policy is for the apex
 // Service, the oldest if he has several, nil if he has none. It is the cache's own.
 func (r *Router) usersRule(ctx context.Context, canary *v1beta1.Canary) (*networkingv1.DestinationRule, error) {
+	apex := apexKey(canary)
 	rules := &networkingv1.DestinationRuleList{}
-	if err := r.client.List(ctx, rules, client.InNamespace(canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	of := []client.ListOption{client.InNamespace(canary.Namespace), client.UnsafeDisableDeepCopy}
+	// What is indexed is more than what is looked for, and so is all there is.
+	err := r.client.List(ctx, rules, append(of, client.MatchingFields{hostIndex: apex.Name})...)
+	if err != nil && !meta.IsNoMatchError(err) {
+		err = r.client.List(ctx, rules, of...)
+	}
+	if err != nil {
 		return nil, explain(fmt.Errorf("list the DestinationRules of %s: %w", canary.Namespace, err))
 	}
-	apex := apexKey(canary)
 	var found *networkingv1.DestinationRule
 	for _, rule := range rules.Items {
 		applies := rule.Spec.TrafficPolicy != nil && rule.Spec.WorkloadSelector == nil && isService(rule.Spec.Host, apex.Name, apex.Namespace)

@@ -1,0 +1,66 @@
+package canary
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// knownServices are the intents for the Services of a Canary in a state of all
+// that they are made from.
+type knownServices struct {
+	canary, target stateOf
+	live           [3]string // versions of those that are there, in the order of the intents
+	intents        workload.Services
+	inSync         bool // in this state they were found to be what is there
+}
+
+// stateOf is a state of an object, its status aside.
+type stateOf struct {
+	uid                 types.UID
+	version             string
+	labels, annotations map[string]string
+}
+
+func stateOfObject(o client.Object) stateOf {
+	return stateOf{o.GetUID(), workload.Version(o), o.GetLabels(), o.GetAnnotations()}
+}
+
+func (s stateOf) same(other stateOf) bool {
+	return s.uid == other.uid && s.version == other.version && maps.Equal(s.labels, other.labels) && maps.Equal(s.annotations, other.annotations)
+}
+
+// versionsOf are those of Services, "" for one that is not there.
+func versionsOf(live []*corev1.Service) [3]string {
+	var out [3]string
+	for i, s := range live {
+		if s != nil {
+			out[i] = string(s.UID) + "@" + s.ResourceVersion
+		}
+	}
+	return out
+}
+
+// services gives what is known in the present state of Canary and target.
+func (m *memory) services(c *v1beta1.Canary, target client.Object) (knownServices, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry := m.byID[client.ObjectKeyFromObject(c)]
+	if entry == nil || entry.uid != c.UID || entry.services == nil {
+		return knownServices{}, false
+	}
+	known := *entry.services
+	return known, known.canary.same(stateOfObject(c)) && known.target.same(stateOfObject(target))
+}
+
+// learn remembers the intents for Services; nil forgets them.
+func (m *memory) learn(c *v1beta1.Canary, services *knownServices) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.of(c).services = services
+}
