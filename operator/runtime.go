@@ -16,8 +16,10 @@ const (
 	processors = 1
 )
 
-// frugal sets what the environment does not.
+// frugal sets what the environment does not. It may start the program anew, so it
+// comes before everything else.
 func frugal() {
+	relax()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -121,6 +121,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Coverage:  newCoverage(o),
 		Provider:  o.meshProvider,
 		Mesh:      mesh,
+		Routes:    deps.Applier,
 	}
 	if o.configTracking {
 		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})

@@ -123,3 +123,10 @@ type RouteFirster interface {
 	// RouteFirst says whether it is one; always the same.
 	RouteFirst() bool
 }
+
+// Acknowledger is a Router whose route is in sync as soon as Apply has returned: it
+// is what the API server has, and nobody has to accept it first.
+type Acknowledger interface {
+	// Acknowledged says whether it is one; always the same.
+	Acknowledged() bool
+}

@@ -132,6 +132,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Clock:     s.clock,
 		Options:   workload.Options{SelectorLabels: []string{"app"}},
 		Provider:  "fake",
+		Routes:    ssa.New(watched),
 	}
 	s.reconciler.actions.Store(true)
 	return s

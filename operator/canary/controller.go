@@ -72,6 +72,8 @@ type Reconciler struct {
 	Provider string
 	// Mesh is the cluster that has the objects of the mesh.
 	Mesh cluster.Cluster
+	// Routes writes them.
+	Routes *ssa.Applier
 
 	memory    memory
 	referrers referrers
@@ -238,6 +240,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
 	}
+	rests := false
+	r.memory.turn(c)
+	defer func() { r.memory.ended(c, rests, r.Routes.Knows) }()
 	world, err := r.observe(ctx, c)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -271,6 +276,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr
+	}
+	if wrote {
+		var after time.Duration
+		if after, rests = r.rest(world, decision); rests {
+			return ctrl.Result{RequeueAfter: after}, nil
+		}
 	}
 	return next(wrote, decision.RequeueAfter), nil
 }

@@ -25,6 +25,10 @@ type remembered struct {
 	written string // resource version of the last one
 	trouble string // why the last apply failed
 
+	turning bool    // a turn is under way
+	rests   bool    // the last one has no more to do about what it wrote
+	heard   []heard // updates that came during the turn
+
 	revision revision
 	coverage assessed
 	services *knownServices

@@ -91,15 +91,7 @@ func (w *meshWatch) watch(ctx context.Context, kinds [][]client.Object) (missing
 				return nil, fmt.Errorf("prepare the watch of %s: %w", gvk, err)
 			}
 		}
-		requests := w.requests
-		if requests == nil {
-			requests = w.reconciler.byName(w.index)
-			if w.index == apexIndex {
-				requests = w.reconciler.byRoute
-			}
-		}
-		enqueue := handler.EnqueueRequestsFromMapFunc(requests)
-		if err := w.controller.Watch(source.Kind(w.cluster.GetCache(), kind, enqueue, w.predicates...)); err != nil {
+		if err := w.controller.Watch(source.Kind(w.cluster.GetCache(), kind, w.events(), w.predicates...)); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", gvk, err)
 		}
 	}
@@ -107,6 +99,18 @@ func (w *meshWatch) watch(ctx context.Context, kinds [][]client.Object) (missing
 		w.wakeAll(ctx)
 	}
 	return missing, nil
+}
+
+// events wakes those whom an object of the kinds concerns.
+func (w *meshWatch) events() handler.EventHandler {
+	switch {
+	case w.requests != nil:
+		return handler.EnqueueRequestsFromMapFunc(w.requests)
+	case w.index == apexIndex:
+		return w.reconciler.routeEvents()
+	default:
+		return handler.EnqueueRequestsFromMapFunc(w.reconciler.byName(w.index))
+	}
 }
 
 // served returns the first of several versions of a kind that is served, nil for none.

@@ -61,6 +61,10 @@ func (*Router) Capabilities() providers.Capabilities {
 	return providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
 }
 
+// Acknowledged implements providers.Acknowledger: istiod tells nobody which route it
+// has given to its proxies.
+func (*Router) Acknowledged() bool { return true }
+
 // Ignores implements providers.Ignorer.
 func (*Router) Ignores() map[string]string {
 	return map[string]string{

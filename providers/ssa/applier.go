@@ -142,6 +142,13 @@ func (a *Applier) Observed(obj client.Object) bool {
 	return a.memory.observed(keyOf(gvk, obj), obj.GetResourceVersion())
 }
 
+// Knows reports whether obj is in the very version in which it was last found,
+// or made, to express what was wanted of it.
+func (a *Applier) Knows(obj client.Object) bool {
+	gvk, err := a.client.GroupVersionKindFor(obj)
+	return err == nil && a.memory.knows(keyOf(gvk, obj), obj.GetResourceVersion())
+}
+
 // Delete deletes obj if it still has the UID that obj carries (any UID when it
 // has none). An object that is gone already is no error; one that the cache
 // still shows after we deleted it costs no second request.

@@ -130,6 +130,13 @@ func (m *memory) observed(key objectKey, version string) bool {
 	return !ok || r.seen || version != "" && !older(version, r.version)
 }
 
+func (m *memory) knows(key objectKey, version string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.get(key)
+	return ok && r.version != "" && r.version == version
+}
+
 func (m *memory) drop(key objectKey) {
 	delete(m.current, key)
 	delete(m.past, key)

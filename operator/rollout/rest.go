@@ -1,0 +1,26 @@
+package rollout
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+)
+
+// Rest tells when to look again once the status of d, a decision on o, has been
+// written and all that it desires has been done, if nothing else happens. Zero: only
+// when something happens. ok is false where there is more to decide, so that it must
+// be looked at again at once. Time and route of o are those of now.
+func Rest(o Observation, d Decision) (after time.Duration, ok bool) {
+	if d.Desired.Hold || o.Trouble != "" || len(o.Actions) > 0 {
+		return 0, false
+	}
+	written := *o.Canary
+	written.Status = d.Status
+	o.Canary = &written
+	next := Decide(o)
+	if next.RunChecks != nil || len(next.CallHooks) > 0 || len(next.Events) > 0 ||
+		!equality.Semantic.DeepEqual(next.Desired, d.Desired) || !equality.Semantic.DeepEqual(next.Status, d.Status) {
+		return 0, false
+	}
+	return next.RequeueAfter, true
+}
