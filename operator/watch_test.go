@@ -68,3 +68,20 @@ func told(kind watch.EventType, o runtime.Object) string {
 		return "something else"
 	}
 }
+
+func TestWithoutManagedFields(t *testing.T) {
+	for name, tc := range map[string]struct{ object, want string }{
+		"none":      {object: `{"metadata":{"name":"a"}}`, want: `{"metadata":{"name":"a"}}`},
+		"empty":     {object: `{"metadata":{"managedFields":[],"name":"a"}}`, want: `{"metadata":{"managedFields":[],"name":"a"}}`},
+		"some":      {object: `{"metadata":{"managedFields":[{"fieldsV1":{"f:spec":{}}},{"a":[1,[2]]}],"name":"a"}}`, want: `{"metadata":{"managedFields":[],"name":"a"}}`},
+		"brackets":  {object: `{"metadata":{"managedFields":[{"k:{\"a\":\"]\"}":{}},"\\"]},"spec":[1]}`, want: `{"metadata":{"managedFields":[]},"spec":[1]}`},
+		"in a text": {object: `{"metadata":{"annotations":{"a":"{\"managedFields\":[1]}"},"managedFields":[1]}}`, want: `{"metadata":{"annotations":{"a":"{\"managedFields\":[1]}"},"managedFields":[]}}`},
+		"cut off":   {object: `{"metadata":{"managedFields":[{"a":"]`, want: `{"metadata":{"managedFields":[{"a":"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, string(withoutManagedFields([]byte(tc.object)))); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
@@ -23,26 +23,30 @@ var errConflict = errors.New("the Canary was changed meanwhile")
 // whether it wrote.
 func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) (bool, error) {
 	r.Telemetry.Observe(c)
-	if equality.Semantic.DeepEqual(c.Status, d.Status) {
+	if rollout.SameStatus(&c.Status, &d.Status) {
 		return false, nil
 	}
 	before := c.Status
-	next := c.DeepCopy()
-	next.Status = d.Status
+	// The API server takes no more than the status from it.
+	written := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{
+		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion,
+	}, Status: d.Status}
 	r.memory.write(c, true)
-	if err := r.Client.Status().Update(ctx, next); err != nil {
+	if err := r.Client.Status().Update(ctx, written); err != nil {
 		r.memory.write(c, false)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			return false, errConflict
 		}
 		return false, fmt.Errorf("write status: %w", err)
 	}
-	r.memory.wrote(next)
-	c.ResourceVersion = next.ResourceVersion // a later write of this turn follows this one
-	r.Telemetry.Transition(next, before.Phase)
-	r.tell(ctx, next, d.Events)
+	c.ResourceVersion = written.ResourceVersion // a later write of this turn follows this one
+	r.memory.wrote(c)
+	next := *c
+	next.Status = d.Status
+	r.Telemetry.Transition(&next, before.Phase)
+	r.tell(ctx, &next, d.Events)
 	if r.Alerts != nil {
-		r.Alerts.Notify(ctx, &before, next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)
+		r.Alerts.Notify(ctx, &before, &next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)
 	}
 	return true, nil
 }
