@@ -265,22 +265,25 @@ func (s *scene) wait(result ctrl.Result) {
 // awaitChecks waits for the end of a run of checks, if the last turn began one.
 func (s *scene) awaitChecks() (began bool) {
 	s.t.Helper()
-	if underWay, done := s.reconciler.Checker.state(s.canary); !underWay && (done == nil || done == s.awaited) {
+	r := s.reconciler.Checker.state(s.canary)
+	if r.cancel == nil && (r.done == nil || r.done == s.awaited) {
 		return false
 	}
-	awaitFinished(s.t, s.reconciler.Checker)
-	_, s.awaited = s.reconciler.Checker.state(s.canary)
+	if r.cancel != nil || !r.answered {
+		awaitFinished(s.t, s.reconciler.Checker)
+	}
+	s.awaited = s.reconciler.Checker.state(s.canary).done
 	return true
 }
 
-// state is whether checks are under way, and their last results.
-func (k *Checker) state(key client.ObjectKey) (underWay bool, done *rollout.CheckRun) {
+// state is that of a Canary's rounds.
+func (k *Checker) state(key client.ObjectKey) run {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if r := k.runs[key][""]; r != nil {
-		return r.cancel != nil, r.done
+		return *r
 	}
-	return false, nil
+	return run{}
 }
 
 func awaitFinished(t *testing.T, k *Checker) client.Object {

@@ -51,6 +51,7 @@ type Checker struct {
 	calls    *pool
 	polls    *pool // of gates, which must not wait for a hook that runs tests for minutes
 	pace     *rate.Limiter
+	waiting  chan struct{} // who waits in RunPromptly
 	finished chan event.GenericEvent
 
 	mu   sync.Mutex
@@ -71,6 +72,10 @@ type run struct {
 	id     rollout.CheckID
 	cancel context.CancelFunc // nil when nothing is under way
 	done   *rollout.CheckRun
+	// answer is for who waits for the end, nil for nobody; answered is true when it was
+	// told there, and not by Finished.
+	answer   chan *rollout.CheckRun
+	answered bool
 }
 
 // Sources gives what answers the metrics of Canaries: *sources.Sources, which says more.
@@ -94,6 +99,7 @@ func NewChecker(config CheckerConfig) *Checker {
 		calls:         newPool(config.Concurrency),
 		polls:         newPool(config.Concurrency),
 		pace:          rate.NewLimiter(pollsPerSecond, pollsAtOnce),
+		waiting:       make(chan struct{}, waiters),
 		finished:      make(chan event.GenericEvent, 1024),
 		runs:          map[types.NamespacedName]map[v1beta1.HookType]*run{},
 	}
@@ -125,6 +131,11 @@ func (k *Checker) Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map
 // Run starts a round of checks, or calls of hooks, unless the same is under way.
 // A run of the same kind for another id is called off.
 func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+	k.start(ctx, c, id, nil)
+}
+
+// start is Run for somebody who waits for the answer, nil for nobody.
+func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID, answer chan *rollout.CheckRun) *run {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := client.ObjectKeyFromObject(c)
@@ -137,13 +148,59 @@ func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 		r = &run{uid: c.UID}
 		k.runs[key][id.Hooks] = r
 	}
+	r.answer = answer
 	if r.cancel != nil && r.id == id {
-		return
+		return r
 	}
 	k.stop(r)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the turn that asks for it
 	r.id, r.cancel = id, cancel
 	go k.run(ctx, c.DeepCopy(), id)
+	return r
+}
+
+// How long, and how many at once, may wait for a round that is likely to be over
+// in a moment: no more than a part of the reconciler's workers.
+const (
+	promptly = 50 * time.Millisecond
+	waiters  = 8
+)
+
+// RunPromptly is Run, for a round, and gives its results if they are there within
+// a moment. Otherwise it gives nil, and its end is told by Finished.
+func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
+	if len(c.GetAnalysis().HooksOf(v1beta1.RolloutHook)) > 0 {
+		k.Run(ctx, c, id)
+		return nil
+	}
+	select {
+	case k.waiting <- struct{}{}:
+		defer func() { <-k.waiting }()
+	default:
+		k.Run(ctx, c, id)
+		return nil
+	}
+	answer := make(chan *rollout.CheckRun, 1)
+	r := k.start(ctx, c, id, answer)
+	timer := time.NewTimer(promptly)
+	defer timer.Stop()
+	select {
+	case done := <-answer:
+		return done
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r.answer == answer {
+		r.answer = nil
+	}
+	select {
+	case done := <-answer: // it came just now
+		return done
+	default:
+		return nil
+	}
 }
 
 // Forget calls off what runs for a Canary and drops its results.
@@ -201,6 +258,13 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
 	k.stop(r)
 	r.done = &rollout.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
+	r.answered = r.answer != nil
+	if r.answered {
+		r.answer <- r.done // there is room for it
+		r.answer = nil
+		k.mu.Unlock()
+		return
+	}
 	k.mu.Unlock()
 	k.finished <- event.GenericEvent{Object: c}
 }

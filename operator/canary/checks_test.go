@@ -248,7 +248,7 @@ func TestRunIsCalledOff(t *testing.T) {
 			if err := receive(t, g.ended); !errors.Is(err, context.Canceled) {
 				t.Errorf("the query ended with %v", err)
 			}
-			if underWay, _ := k.state(client.ObjectKeyFromObject(old)); underWay {
+			if k.state(client.ObjectKeyFromObject(old)).cancel != nil {
 				receive(t, g.began)
 				g.open <- 100
 				awaitFinished(t, k)
@@ -258,6 +258,63 @@ func TestRunIsCalledOff(t *testing.T) {
 			}
 			if extra := len(k.Finished()); extra != 0 {
 				t.Errorf("%d Canaries are brought back for nothing", extra)
+			}
+		})
+	}
+}
+
+// Who asks for a round has its results if they come at once, else they are told of.
+func TestRunPromptly(t *testing.T) {
+	hook := func(c *v1beta1.Canary) {
+		c.Spec.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Name: "load", URL: "http://load"}}
+	}
+	for name, tc := range map[string]struct {
+		change func(c *v1beta1.Canary)
+		others int // who wait
+		slow   bool
+		want   bool
+	}{
+		"at once":          {want: true},
+		"slow":             {slow: true},
+		"with a hook":      {change: hook},
+		"many wait":        {others: waiters},
+		"one more may":     {others: waiters - 1, want: true},
+		"slow, many wait":  {slow: true, others: waiters},
+		"slow with a hook": {slow: true, change: hook},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGates()
+			k := newTestChecker(g, func(config *CheckerConfig) {
+				config.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, rollout.CheckID) (string, error) {
+					return "", nil
+				}
+			})
+			for range tc.others {
+				k.waiting <- struct{}{}
+			}
+			c := newCanary("podinfo").metrics(1).Canary
+			if tc.change != nil {
+				tc.change(c)
+			}
+			if !tc.slow {
+				go func() { g.open <- 100 }()
+			}
+			got := k.RunPromptly(t.Context(), c, id(1))
+			if (got != nil) != tc.want {
+				t.Fatalf("results %+v", got)
+			}
+			if tc.want {
+				if got.ID != id(1) || got.Results[0].Verdict != v1beta1.CheckPassed || len(k.Finished()) > 0 {
+					t.Errorf("results %+v, and %d are told of", got, len(k.Finished()))
+				}
+				return
+			}
+			if tc.slow {
+				g.open <- 100
+			}
+			awaitFinished(t, k)
+			if got := round(k, c); got == nil || got.ID != id(1) {
+				t.Errorf("results %+v", got)
 			}
 		})
 	}

@@ -248,25 +248,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	actionsErr := r.observeActions(ctx, world)
-	decision := rollout.Decide(world.Observation)
-	world.recordConfigs(&decision)
-	wrote, err := r.writeStatus(ctx, c, decision)
+	decision, wrote, err := r.carryOut(ctx, world)
 	if err != nil {
-		if errors.Is(err, errConflict) {
-			return next(true, 0), nil // the newer object is on its way
-		}
-		return ctrl.Result{}, err
-	}
-	if err := r.apply(ctx, world, decision.Desired); err != nil {
-		if wait := providers.WaitOf(err); wait != nil {
-			log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
-			return ctrl.Result{RequeueAfter: wait.After}, nil //nolint:nilerr // nothing is wrong
-		}
-		r.memory.trouble(c, err)
-		return ctrl.Result{}, err
+		return later(ctx, err)
 	}
 	if r.memory.trouble(c, nil) {
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // so that the status stops telling of it
+	}
+	if !wrote && r.checked(ctx, world, &decision) {
+		if decision, wrote, err = r.carryOut(ctx, world); err != nil {
+			return later(ctx, err)
+		}
 	}
 	if decision.RunChecks != nil {
 		r.Checker.Run(ctx, c, *decision.RunChecks)
@@ -284,6 +276,47 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 	}
 	return next(wrote, decision.RequeueAfter), nil
+}
+
+// carryOut decides on an observation, writes the status and then does what is desired.
+func (r *Reconciler) carryOut(ctx context.Context, w *world) (decision rollout.Decision, wrote bool, err error) {
+	decision = rollout.Decide(w.Observation)
+	w.recordConfigs(&decision)
+	if wrote, err = r.writeStatus(ctx, w.Canary, decision); err != nil {
+		return decision, false, err
+	}
+	err = r.apply(ctx, w, decision.Desired)
+	if err != nil && providers.WaitOf(err) == nil {
+		r.memory.trouble(w.Canary, err)
+	}
+	return decision, wrote, err
+}
+
+// checked runs the checks that a decision asks for. If their results are there at
+// once it adds them to the observation, which is as young as one that would be
+// made for them, so that it can be decided again.
+func (r *Reconciler) checked(ctx context.Context, w *world, decision *rollout.Decision) bool {
+	if decision.RunChecks == nil {
+		return false
+	}
+	run := r.Checker.RunPromptly(ctx, w.Canary, *decision.RunChecks)
+	decision.RunChecks = nil
+	if run != nil {
+		w.Checks, w.Now = run, r.Clock.Now()
+	}
+	return run != nil
+}
+
+// later is the end of a turn that could not do everything.
+func later(ctx context.Context, err error) (ctrl.Result, error) {
+	if errors.Is(err, errConflict) {
+		return next(true, 0), nil // the newer object is on its way
+	}
+	if wait := providers.WaitOf(err); wait != nil {
+		log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
+		return ctrl.Result{RequeueAfter: wait.After}, nil
+	}
+	return ctrl.Result{}, err
 }
 
 // forget drops what is remembered of a Canary that is gone.

@@ -18,6 +18,9 @@ type Router struct {
 	// Can is what Capabilities returns, once it is not zero.
 	Can providers.Capabilities
 
+	// Acks makes it a providers.Acknowledger that says yes.
+	Acks bool
+
 	mu       sync.Mutex
 	lag      int
 	routes   map[client.ObjectKey]*entry
@@ -96,6 +99,9 @@ func (r *Router) Capabilities() providers.Capabilities {
 	}
 	return r.Can
 }
+
+// Acknowledged implements providers.Acknowledger.
+func (r *Router) Acknowledged() bool { return r.Acks }
 
 // refuse says what the router cannot do. A Canary that is being deleted needs nothing.
 func (r *Router) refuse(route providers.Route) error {
