@@ -260,12 +260,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return later(ctx, err)
 		}
 	}
-	if decision.RunChecks != nil {
-		r.Checker.Run(ctx, c, *decision.RunChecks)
-	}
-	for _, id := range decision.CallHooks {
-		r.Checker.Run(ctx, c, id)
-	}
+	r.ask(ctx, c, decision)
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr
 	}
@@ -276,6 +271,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 	}
 	return next(wrote, decision.RequeueAfter), nil
+}
+
+// ask begins what a decision asks for.
+func (r *Reconciler) ask(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) {
+	if d.RunChecks != nil {
+		r.Checker.Run(ctx, c, *d.RunChecks)
+	}
+	for _, id := range d.CallHooks {
+		r.Checker.Run(ctx, c, id)
+	}
 }
 
 // carryOut decides on an observation, writes the status and then does what is desired.
@@ -314,7 +319,7 @@ func later(ctx context.Context, err error) (ctrl.Result, error) {
 	}
 	if wait := providers.WaitOf(err); wait != nil {
 		log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
-		return ctrl.Result{RequeueAfter: wait.After}, nil
+		return ctrl.Result{RequeueAfter: wait.After}, nil //nolint:nilerr // nothing is wrong
 	}
 	return ctrl.Result{}, err
 }

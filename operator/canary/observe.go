@@ -163,23 +163,31 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	for i, s := range services.All() {
-		if live[i] == nil {
-			continue
-		}
-		if err := conflict(w.Canary, live[i], "Service"); err != nil {
-			return err
-		}
-		if metav1.IsControlledBy(live[i], w.Canary) || deleted {
-			continue
-		}
-		if err := adopt(w.Canary, services, s, live[i]); err != nil {
-			return err
-		}
+	if err := mayHave(w.Canary, services, live); err != nil {
+		return err
 	}
 	w.services = services
 	if !deleted {
 		r.memory.learn(w.Canary, &knownServices{canary: stateOfObject(w.Canary), target: stateOfObject(w.target), live: versionsOf(live), intents: services})
+	}
+	return nil
+}
+
+// mayHave refuses Services that are there and can't be the Canary's.
+func mayHave(c *v1beta1.Canary, services workload.Services, live []*corev1.Service) error {
+	for i, s := range services.All() {
+		if live[i] == nil {
+			continue
+		}
+		if err := conflict(c, live[i], "Service"); err != nil {
+			return err
+		}
+		if metav1.IsControlledBy(live[i], c) || !c.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if err := adopt(c, services, s, live[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
