@@ -157,6 +157,7 @@ func newCoverageSource(r *Reconciler, mgr ctrl.Manager) (*coverageSource, error)
 		return nil, fmt.Errorf("client of the served kinds: %w", err)
 	}
 	r.Coverage.reader = mgr.GetCache()
+	groups.UseLegacyDiscovery = true // it asks for names of groups only, and not for all that is in them
 	return &coverageSource{reconciler: r, manager: mgr, groups: groups}, nil
 }
 
