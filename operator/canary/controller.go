@@ -291,7 +291,7 @@ func (r *Reconciler) carryOut(ctx context.Context, w *world) (decision rollout.D
 		return decision, false, err
 	}
 	err = r.apply(ctx, w, decision.Desired)
-	if err != nil && providers.WaitOf(err) == nil {
+	if err != nil && providers.WaitOf(err) == nil && !errors.Is(err, errConflict) {
 		r.memory.trouble(w.Canary, err)
 	}
 	return decision, wrote, err

@@ -15,9 +15,9 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
-// errConflict says that the Canary was changed since it was read. Nothing has
-// moved, and the turn ends.
-var errConflict = errors.New("the Canary was changed meanwhile")
+// errConflict says that the Canary, or the target that was to lose its pods, was
+// changed since it was read. It has not moved, and the turn ends.
+var errConflict = errors.New("it was changed meanwhile")
 
 // writeStatus persists what was decided, before anything of it is done, and
 // tells people. It writes only what changed, under an optimistic lock: of two

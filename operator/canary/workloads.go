@@ -187,7 +187,15 @@ func (r *Reconciler) scaleTarget(ctx context.Context, target client.Object, repl
 			},
 			"spec": spec,
 		}}
+		if *replicas == 0 {
+			// A release that has begun meanwhile must not lose its pods to the drain
+			// of the one before.
+			intent.SetResourceVersion(target.GetResourceVersion())
+		}
 		err = r.Applier.ApplyPartial(ctx, intent, target)
+	}
+	if *replicas == 0 && apierrors.IsConflict(err) {
+		return fmt.Errorf("%w: %s %s", errConflict, kind, target.GetName())
 	}
 	if err != nil {
 		return fmt.Errorf("scale %s %s to %d: %w", kind, target.GetName(), *replicas, err)

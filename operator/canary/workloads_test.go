@@ -174,3 +174,29 @@ func TestKindWatches(t *testing.T) {
 		t.Errorf("begun %v, want it tried again once", begun)
 	}
 }
+
+// A drain that was decided before the user's next release must not take its pods.
+func TestDrainOfAnOlderState(t *testing.T) {
+	s := newInitialized(t)
+	before := s.deployment("podinfo")
+	before.Spec.Replicas = new(int32(2)) // as the cache had it when the drain was decided
+	s.release("podinfo:6.0.1")
+	s.rollOut()
+	now := s.deployment("podinfo")
+	now.Spec.Replicas = new(int32(2))
+	if err := s.api.Update(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reconciler.scaleTarget(t.Context(), before, new(int32(0))); !errors.Is(err, errConflict) {
+		t.Errorf("error %v", err)
+	}
+	if got := *s.deployment("podinfo").Spec.Replicas; got != 2 {
+		t.Errorf("the new release has %d pods", got)
+	}
+	if err := s.reconciler.scaleTarget(t.Context(), s.deployment("podinfo"), new(int32(0))); err != nil {
+		t.Errorf("what is up to date is not drained: %v", err)
+	}
+	if got := *s.deployment("podinfo").Spec.Replicas; got != 0 {
+		t.Errorf("after the drain it has %d pods", got)
+	}
+}
