@@ -173,26 +173,21 @@ func (r *Reconciler) scaleTarget(ctx context.Context, target client.Object, repl
 		return nil
 	}
 	kind := workload.Kind(target)
+	metadata := map[string]any{}
+	if *replicas == 0 {
+		// A release that has begun meanwhile must not lose its pods to the drain
+		// of the one before.
+		metadata["resourceVersion"] = target.GetResourceVersion()
+	}
 	var err error
 	if _, ok := target.(*appsv1.DaemonSet); ok {
-		err = r.Applier.Merge(ctx, map[string]any{"spec": spec}, target)
+		err = r.Applier.Merge(ctx, map[string]any{"metadata": metadata, "spec": spec}, target)
 	} else {
-		intent := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": workload.APIVersion(target),
-			"kind":       kind,
-			"metadata": map[string]any{
-				"namespace": target.GetNamespace(),
-				"name":      target.GetName(),
-				"uid":       string(target.GetUID()), // one that was deleted is not created again
-			},
-			"spec": spec,
-		}}
-		if *replicas == 0 {
-			// A release that has begun meanwhile must not lose its pods to the drain
-			// of the one before.
-			intent.SetResourceVersion(target.GetResourceVersion())
-		}
-		err = r.Applier.ApplyPartial(ctx, intent, target)
+		metadata["namespace"], metadata["name"] = target.GetNamespace(), target.GetName()
+		metadata["uid"] = string(target.GetUID()) // one that was deleted is not created again
+		err = r.Applier.ApplyPartial(ctx, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": workload.APIVersion(target), "kind": kind, "metadata": metadata, "spec": spec,
+		}}, target)
 	}
 	if *replicas == 0 && apierrors.IsConflict(err) {
 		return fmt.Errorf("%w: %s %s", errConflict, kind, target.GetName())

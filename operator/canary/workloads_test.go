@@ -148,6 +148,18 @@ func TestScaleTarget(t *testing.T) {
 	if len(s.writes) != 2 {
 		t.Errorf("writes %v: a Service is not scaled", s.writes)
 	}
+
+	before, now := read(), read()
+	now.Spec.Template.Spec.Containers[0].Image = "podinfo:6.0.1"
+	if err := s.api.Update(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reconciler.scaleTarget(t.Context(), before, new(int32(0))); !errors.Is(err, errConflict) {
+		t.Errorf("drain of the state before a release: error %v", err)
+	}
+	if got := workload.Replicas(read()); got != 1 {
+		t.Errorf("a release that began after its drain was decided has %d pods", got)
+	}
 }
 
 // The kinds that no Canary has cost no cache.
