@@ -14,7 +14,7 @@ import (
 // while they work, and they work for a moment at a time: that was a sixth of all that
 // the operator took. What it looks for may wait for some milliseconds, and so may
 // every timer of ours.
-const timerSlack = 4 * time.Millisecond
+const timerSlack = 20 * time.Millisecond
 
 // relax gives all threads of the process the timerSlack. A thread has it from the
 // one that made it, and the first ones are there before main is, so that the program

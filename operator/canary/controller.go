@@ -240,13 +240,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
 	}
-	rests := false
+	var last outcome
 	r.memory.turn(c)
-	defer func() { r.memory.ended(c, rests, r.Routes.Knows) }()
+	defer func() { r.memory.ended(c, last) }()
 	world, err := r.observe(ctx, c)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	last.reached = world.reached
 	actionsErr := r.observeActions(ctx, world)
 	decision, wrote, err := r.carryOut(ctx, world)
 	if err != nil {
@@ -266,7 +267,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if wrote {
 		var after time.Duration
-		if after, rests = r.rest(world, decision); rests {
+		if after, last.rests = r.rest(world, decision); last.rests {
 			return ctrl.Result{RequeueAfter: after}, nil
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -26,15 +25,27 @@ func (r *Reconciler) routeEvents() handler.EventHandler {
 		GenericFunc: now.Generic,
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			for _, request := range r.byRoute(ctx, e.ObjectNew) {
-				r.memory.hear(request.NamespacedName, heard{object: e.ObjectNew, wake: func() { q.Add(request) }}, r.Routes.Knows)
+				r.memory.hear(request.NamespacedName, heard{
+					echoes: func(last outcome) bool { return last.rests && r.Routes.Knows(e.ObjectNew) },
+					wake:   func() { q.Add(request) },
+				})
 			}
 		},
 	}
 }
 
-// heard is the update of an object that turns of a Canary write.
+// outcome is what a turn of a Canary leaves to the updates that follow it.
+type outcome struct {
+	// rests says that it wrote something and has no more to do about it.
+	rests bool
+	// reached says that all pods it saw as available had endpoints.
+	reached bool
+}
+
+// heard is the update of an object that a Canary depends on.
 type heard struct {
-	object client.Object
+	// echoes tells whether it says nothing that the last turn did not know.
+	echoes func(last outcome) bool
 	wake   func()
 }
 
@@ -59,17 +70,19 @@ func (r *Reconciler) rest(w *world, d rollout.Decision) (after time.Duration, ok
 
 // hear wakes a Canary for an update, unless it is an echo of its last turn. What
 // comes during a turn may be the echo of a write that is not answered yet, so it
-// waits for the end. known tells whether an object is as we wrote it.
-func (m *memory) hear(of types.NamespacedName, update heard, known func(client.Object) bool) {
+// waits for the end.
+func (m *memory) hear(of types.NamespacedName, update heard) {
 	m.mu.Lock()
 	entry := m.byID[of]
-	turning := entry != nil && entry.turning
-	if turning {
-		entry.heard = append(entry.heard, update)
+	var last outcome
+	turning := false
+	if entry != nil {
+		if last, turning = entry.last, entry.turning; turning {
+			entry.heard = append(entry.heard, update)
+		}
 	}
-	rests := entry != nil && entry.rests
 	m.mu.Unlock()
-	if !turning && !(rests && known(update.object)) {
+	if !turning && !update.echoes(last) {
 		update.wake()
 	}
 }
@@ -81,19 +94,17 @@ func (m *memory) turn(c *v1beta1.Canary) {
 	m.of(c).turning = true
 }
 
-// ended notes that the turn is over, and wakes the Canary for what came meanwhile
-// and is no echo of it. rests is true for a turn that has no more to do about
-// what it wrote.
-func (m *memory) ended(c *v1beta1.Canary, rests bool, known func(client.Object) bool) {
+// ended notes what the turn left, and wakes the Canary for what came meanwhile and
+// is no echo of it.
+func (m *memory) ended(c *v1beta1.Canary, last outcome) {
 	m.mu.Lock()
 	entry := m.of(c)
 	updates := entry.heard
-	entry.turning, entry.rests, entry.heard = false, rests, nil
+	entry.turning, entry.last, entry.heard = false, last, nil
 	m.mu.Unlock()
 	for _, update := range updates {
-		if !rests || !known(update.object) {
+		if !update.echoes(last) {
 			update.wake()
-			return
 		}
 	}
 }

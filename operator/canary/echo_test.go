@@ -4,21 +4,13 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
 // An update of the route wakes a Canary once at most, and not if its own turn made it.
 func TestEchoes(t *testing.T) {
 	c := newCanary("podinfo").Canary
-	object := func(version string) client.Object {
-		return &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
-	}
-	known := func(o client.Object) bool { return o.GetResourceVersion() == "8" }
 	type step struct {
 		turn, rests, end bool
 		hear             string
@@ -39,15 +31,18 @@ func TestEchoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var m memory
+			echoes := func(version string) func(outcome) bool {
+				return func(last outcome) bool { return last.rests && version == "8" }
+			}
 			woken := 0
 			for _, s := range tc.steps {
 				switch {
 				case s.turn:
 					m.turn(c)
 				case s.end:
-					m.ended(c, s.rests, known)
+					m.ended(c, outcome{rests: s.rests})
 				default:
-					m.hear(types.NamespacedName{Namespace: c.Namespace, Name: c.Name}, heard{object: object(s.hear), wake: func() { woken++ }}, known)
+					m.hear(types.NamespacedName{Namespace: c.Namespace, Name: c.Name}, heard{echoes: echoes(s.hear), wake: func() { woken++ }})
 				}
 			}
 			if woken != tc.want {

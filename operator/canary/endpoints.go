@@ -65,6 +65,7 @@ func (r *Reconciler) observeEndpoints(ctx context.Context, w *world) error {
 	if w.services.Primary == nil {
 		return nil
 	}
+	w.reached = true
 	a := w.Canary.GetAnalysis()
 	for _, side := range []struct {
 		workload  *rollout.Workload
@@ -82,8 +83,10 @@ func (r *Reconciler) observeEndpoints(ctx context.Context, w *world) error {
 		if err != nil {
 			return fmt.Errorf("list the endpoints of Service %s: %w", side.service, err)
 		}
+		endpoints := workload.ReadyEndpoints(list.Items)
+		w.reached = w.reached && endpoints >= side.workload.Available
 		if len(list.Items) > 0 {
-			*side.workload = workload.Reachable(*side.workload, workload.ReadyEndpoints(list.Items), side.threshold, side.service)
+			*side.workload = workload.Reachable(*side.workload, endpoints, side.threshold, side.service)
 			continue
 		}
 		// Nothing is known yet, as of a Service that was just made or that another

@@ -26,7 +26,7 @@ type remembered struct {
 	trouble string // why the last apply failed
 
 	turning bool    // a turn is under way
-	rests   bool    // the last one has no more to do about what it wrote
+	last    outcome // of the turn before
 	heard   []heard // updates that came during the turn
 
 	revision revision

@@ -27,6 +27,7 @@ type world struct {
 	// servicesKnown is what was known of the Services before this turn, nil if
 	// something has changed since.
 	servicesKnown *knownServices
+	reached       bool // all available pods have endpoints
 
 	autoscaler autoscaler
 	coverage   coverage.Assessment

@@ -100,7 +100,8 @@ func next(wrote bool, after time.Duration) ctrl.Result {
 }
 
 // workloadEvents wakes the Canaries of a workload that changed, as soon as what
-// changed asks for.
+// changed asks for, but not those whose last turn wrote it as it is now and waits
+// for what comes of that.
 func (r *Reconciler) workloadEvents() handler.EventHandler {
 	find := r.byName(targetIndex)
 	now := handler.EnqueueRequestsFromMapFunc(find)
@@ -114,7 +115,12 @@ func (r *Reconciler) workloadEvents() handler.EventHandler {
 				return
 			}
 			for _, request := range find(ctx, e.ObjectNew) {
-				q.AddAfter(request, delay)
+				r.memory.hear(request.NamespacedName, heard{
+					echoes: func(last outcome) bool {
+						return last.rests && r.Applier.Wrote(e.ObjectNew) && workload.SamePods(e.ObjectOld, e.ObjectNew)
+					},
+					wake: func() { q.AddAfter(request, delay) },
+				})
 			}
 		},
 	}
@@ -134,6 +140,8 @@ func (r *Reconciler) urgency(e event.UpdateEvent) (wait time.Duration, matters b
 	switch {
 	case after.Available == 0 && before.Available > 0:
 		return 0, true // who serves may have to take over
+	case after.Ready && !before.Ready:
+		return 0, true // nothing more is to follow
 	case after.Available == before.Available && !canBeReady(e.ObjectOld) && !canBeReady(e.ObjectNew):
 		return storyDelay, true
 	default:
@@ -144,7 +152,9 @@ func (r *Reconciler) urgency(e event.UpdateEvent) (wait time.Duration, matters b
 // canBeReady tells whether there is a threshold for which a workload is ready.
 func canBeReady(o client.Object) bool { return workload.Observe(o, "", 0).Ready }
 
-// endpointEvents wakes the Canaries of a Service whose endpoints changed.
+// endpointEvents wakes the Canaries of a Service whose endpoints changed. One more
+// is news only to those that have seen it missing: until its pod is available, it
+// counts for nothing.
 func (r *Reconciler) endpointEvents() handler.EventHandler {
 	now := handler.EnqueueRequestsFromMapFunc(r.byService)
 	return handler.Funcs{
@@ -153,14 +163,18 @@ func (r *Reconciler) endpointEvents() handler.EventHandler {
 		GenericFunc: now.Generic,
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			delay := readyDelay
-			switch before, after := readyOf(e.ObjectOld), readyOf(e.ObjectNew); {
+			before, after := readyOf(e.ObjectOld), readyOf(e.ObjectNew)
+			switch {
 			case before == after:
 				return
 			case after == 0:
 				delay = 0 // who serves may have to take over
 			}
 			for _, request := range r.byService(ctx, e.ObjectNew) {
-				q.AddAfter(request, delay)
+				r.memory.hear(request.NamespacedName, heard{
+					echoes: func(last outcome) bool { return after > before && last.reached },
+					wake:   func() { q.AddAfter(request, delay) },
+				})
 			}
 		},
 	}

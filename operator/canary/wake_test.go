@@ -109,7 +109,8 @@ func TestWorkloadEvents(t *testing.T) {
 			d.Status.ReadyReplicas = 1
 			progressing(d, corev1.ConditionTrue, "ReplicaSet is progressing")
 		}},
-		"available":                {change: available(2), want: readyDelay},
+		"one more is available":    {before: func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(3)) }, change: available(2), want: readyDelay},
+		"all are available":        {change: available(2)},
 		"one is gone":              {change: available(0)},
 		"a rollout begins":         {change: starting, want: readyDelay},
 		"it goes on":               {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }, want: storyDelay},
@@ -170,6 +171,52 @@ func TestWorkloadEvents(t *testing.T) {
 	})
 }
 
+// The state that a turn made of a workload, and waits for more of, wakes nobody.
+func TestEchoOfWorkload(t *testing.T) {
+	rested := &outcome{rests: true}
+	for name, tc := range map[string]struct {
+		last   *outcome // nil where there was no turn
+		change func(d *appsv1.Deployment)
+		woken  bool
+	}{
+		"of a turn that rests":           {last: rested},
+		"of one that does not":           {last: &outcome{}, woken: true},
+		"of another process":             {woken: true},
+		"changed by somebody since":      {last: rested, change: func(d *appsv1.Deployment) { d.ResourceVersion = "1000" }, woken: true},
+		"with pods that were not seen":   {last: rested, change: func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 1 }, woken: true},
+		"with trouble that was not seen": {last: rested, change: func(d *appsv1.Deployment) { d.Spec.Paused = true }, woken: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary("podinfo").Canary
+			s := newScene(t, c)
+			r := &Reconciler{Client: s.api, Applier: ssa.New(s.api)}
+			intent := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: "podinfo"}}
+			if err := r.Applier.Apply(t.Context(), intent); err != nil {
+				t.Fatal(err)
+			}
+			after := &appsv1.Deployment{}
+			if err := s.api.Get(t.Context(), client.ObjectKeyFromObject(intent), after); err != nil {
+				t.Fatal(err)
+			}
+			before := after.DeepCopy()
+			before.ResourceVersion = "0"
+			after.Generation = 2
+			if tc.change != nil {
+				tc.change(after)
+			}
+			if tc.last != nil {
+				r.memory.turn(c)
+				r.memory.ended(c, *tc.last)
+			}
+			q := &queue{}
+			r.workloadEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
+			if woken := len(q.waits) > 0; woken != tc.woken {
+				t.Errorf("woken %t", woken)
+			}
+		})
+	}
+}
+
 func TestEndpointEvents(t *testing.T) {
 	slice := func(ready int) *discoveryv1.EndpointSlice {
 		s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
@@ -182,21 +229,55 @@ func TestEndpointEvents(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		before, after int
+		last          outcome
 		want          []time.Duration
 	}{
-		"one more":     {before: 1, after: 2, want: []time.Duration{readyDelay}},
-		"one less":     {before: 2, after: 1, want: []time.Duration{readyDelay}},
-		"none is left": {before: 2, after: 0, want: []time.Duration{0}},
-		"as many":      {before: 2, after: 2},
+		"one more that was missed":     {before: 1, after: 2, want: []time.Duration{readyDelay}},
+		"one more that nobody missed":  {before: 1, after: 2, last: outcome{reached: true}},
+		"one less":                     {before: 2, after: 1, want: []time.Duration{readyDelay}},
+		"one less that nobody missed":  {before: 2, after: 1, last: outcome{reached: true}, want: []time.Duration{readyDelay}},
+		"none is left":                 {before: 2, after: 0, want: []time.Duration{0}},
+		"none is left of all there is": {before: 2, after: 0, last: outcome{reached: true, rests: true}, want: []time.Duration{0}},
+		"as many":                      {before: 2, after: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t, newCanary("podinfo").Canary)
+			c := newCanary("podinfo").Canary
+			s := newScene(t, c)
+			s.reconciler.memory.turn(c)
+			s.reconciler.memory.ended(c, tc.last)
 			q := &queue{}
 			s.reconciler.endpointEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: slice(tc.before), ObjectNew: slice(tc.after)}, q)
 			if diff := cmp.Diff(tc.want, q.waits); diff != "" {
 				t.Errorf("waits (-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// What was seen of the endpoints is compared with the pods that count.
+func TestEndpointsReached(t *testing.T) {
+	s := newInitialized(t)
+	reached := func() bool {
+		s.mustTurn()
+		return s.reconciler.memory.byID[s.canary].last.reached
+	}
+	if !reached() {
+		t.Error("missing endpoints with all of them there")
+	}
+	s.endpointsLag = true
+	s.release("podinfo:6.0.1")
+	s.mustTurn()
+	if !reached() {
+		t.Error("missing endpoints of pods that are not available")
+	}
+	s.rollOut()
+	if reached() {
+		t.Error("no endpoint is missing of pods that are available and have none")
+	}
+	s.endpointsLag = false
+	s.rollOut()
+	if !reached() {
+		t.Error("missing endpoints that are there now")
 	}
 }
 

@@ -68,6 +68,14 @@ func podsOf(o client.Object) pods {
 	}
 }
 
+// SamePods tells whether the controller of a workload says the same of its pods in
+// two states of it, whether or not it has acted on what was changed.
+func SamePods(a, b client.Object) bool {
+	before, after := podsOf(a), podsOf(b)
+	before.observed = after.observed
+	return before == after
+}
+
 // unready says what a workload waits for, or nothing when it is ready.
 func (p pods) unready(want, threshold int32) string {
 	switch {

@@ -110,7 +110,7 @@ func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured
 		u.SetUID(live.GetUID())
 	}
 	key := keyOf(u.GroupVersionKind(), u)
-	fingerprint, _, err := fingerprintOf(u, o.comparison)
+	fingerprint, err := fingerprintOf(u, o.comparison)
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", key, err)
 	}
@@ -147,6 +147,12 @@ func (a *Applier) Observed(obj client.Object) bool {
 func (a *Applier) Knows(obj client.Object) bool {
 	gvk, err := a.client.GroupVersionKindFor(obj)
 	return err == nil && a.memory.knows(keyOf(gvk, obj), obj.GetResourceVersion())
+}
+
+// Wrote reports whether obj is in the very version that our last write gave it.
+func (a *Applier) Wrote(obj client.Object) bool {
+	gvk, err := a.client.GroupVersionKindFor(obj)
+	return err == nil && a.memory.isOurs(keyOf(gvk, obj), obj.GetResourceVersion())
 }
 
 // Delete deletes obj if it still has the UID that obj carries (any UID when it
@@ -210,15 +216,14 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	if version != "" {
 		p.live = live
 	}
-	var raw []byte
-	if p.fingerprint, raw, err = o.identify(desired); err != nil {
+	if p.fingerprint, err = o.identify(desired); err != nil {
 		return unknown, err
 	}
 	known := a.memory.recall(p.key, p.fingerprint, version)
 	if known == same || known == pending {
 		return known, nil
 	}
-	if p.intent, err = o.intentOf(gvk, desired, raw); err != nil {
+	if p.intent, err = o.intentOf(gvk, desired); err != nil {
 		return unknown, err
 	}
 	if known == differs || live.GetAnnotations()[AppliedAnnotation] != p.intent.hash {

@@ -1,6 +1,7 @@
 package ssa
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,12 +45,13 @@ func TestContains(t *testing.T) {
 }
 
 func TestNormalize(t *testing.T) {
-	got, err := decode([]byte(`{"apiVersion":"apps/v1","kind":"Deployment",
+	got := map[string]any{}
+	err := json.Unmarshal([]byte(`{"apiVersion":"apps/v1","kind":"Deployment",
 		"metadata":{"name":"a","creationTimestamp":null,"uid":"u","resourceVersion":"4","managedFields":[{}],
 			"annotations":{"sluice.dev/applied":"1-x","k":"v"}},
 		"spec":{"strategy":{},"template":{"metadata":{"creationTimestamp":null},
 			"spec":{"containers":[{"name":"c","resources":{}}],"volumes":[{"emptyDir":{}}]}}},
-		"status":{"replicas":1}}`))
+		"status":{"replicas":1}}`), &got)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -26,47 +26,35 @@ type intent struct {
 	hash   string
 }
 
-func fingerprintOf(desired client.Object, cmp comparison) (fingerprint, []byte, error) {
+func fingerprintOf(desired client.Object, cmp comparison) (fingerprint, error) {
 	raw, err := json.Marshal(desired)
 	if err != nil {
-		return fingerprint{}, nil, fmt.Errorf("encode: %w", err)
+		return fingerprint{}, fmt.Errorf("encode: %w", err)
 	}
 	h := sha256.New()
 	h.Write(raw)
 	if cmp.proto {
 		h.Write([]byte("proto"))
 	}
-	return fingerprint(h.Sum(nil)), raw, nil
+	return fingerprint(h.Sum(nil)), nil
 }
 
-// identify returns the fingerprint of desired, and its JSON where it took that
-// to make it.
-func (o options) identify(desired client.Object) (fingerprint, []byte, error) {
+// identify returns the fingerprint of desired.
+func (o options) identify(desired client.Object) (fingerprint, error) {
 	if o.key != "" {
-		return sha256.Sum256([]byte("key " + o.key)), nil, nil // JSON does not begin like that
+		return sha256.Sum256([]byte("key " + o.key)), nil // JSON does not begin like that
 	}
 	return fingerprintOf(desired, o.comparison)
 }
 
-// intentOf makes the intent of desired from its JSON, nil if there is none yet.
-func (o options) intentOf(gvk schema.GroupVersionKind, desired client.Object, raw []byte) (intent, error) {
-	if raw == nil {
-		var err error
-		if raw, err = json.Marshal(desired); err != nil {
-			return intent{}, fmt.Errorf("encode: %w", err)
-		}
-	}
-	return intentOf(gvk, raw, o.edit)
-}
-
-func intentOf(gvk schema.GroupVersionKind, raw []byte, edit func(map[string]any)) (intent, error) {
-	m, err := decode(raw)
+func (o options) intentOf(gvk schema.GroupVersionKind, desired client.Object) (intent, error) {
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired)
 	if err != nil {
-		return intent{}, err
+		return intent{}, fmt.Errorf("encode: %w", err)
 	}
 	normalize(m)
-	if edit != nil {
-		edit(m)
+	if o.edit != nil {
+		o.edit(m)
 	}
 	u := &unstructured.Unstructured{Object: m}
 	u.SetGroupVersionKind(gvk)
@@ -87,22 +75,11 @@ func annotate(u *unstructured.Unstructured, hash string) {
 	u.SetAnnotations(annotations)
 }
 
+// toMap gives the JSON form of an object, that of an unstructured one itself.
 func toMap(obj client.Object) (map[string]any, error) {
-	if u, ok := obj.(*unstructured.Unstructured); ok {
-		return u.Object, nil
-	}
-	raw, err := json.Marshal(obj)
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
-		return nil, fmt.Errorf("encode live object: %w", err)
-	}
-	return decode(raw)
-}
-
-// decode keeps whole numbers as int64, which unstructured objects require.
-func decode(raw []byte) (map[string]any, error) {
-	m := map[string]any{}
-	if err := utiljson.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("decode: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
 	return m, nil
 }

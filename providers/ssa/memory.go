@@ -47,6 +47,7 @@ type record struct {
 	fingerprint fingerprint
 	version     string
 	at          time.Time
+	ours        bool      // it is a write of ours that made this version
 	seen        bool      // the cache has shown this version or a newer one
 	gone        types.UID // what we deleted; then there is no version
 }
@@ -94,7 +95,7 @@ func (m *memory) recall(key objectKey, fp fingerprint, version string) state {
 }
 
 func (m *memory) wrote(key objectKey, fp fingerprint, version string) {
-	m.put(key, record{fingerprint: fp, version: version})
+	m.put(key, record{fingerprint: fp, version: version, ours: true})
 }
 
 func (m *memory) verified(key objectKey, fp fingerprint, version string) {
@@ -135,6 +136,15 @@ func (m *memory) knows(key objectKey, version string) bool {
 	defer m.mu.Unlock()
 	r, ok := m.get(key)
 	return ok && r.version != "" && r.version == version
+}
+
+// isOurs tells a version that a write of ours made from one that only turned out to
+// express what was wanted.
+func (m *memory) isOurs(key objectKey, version string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.get(key)
+	return ok && r.ours && r.version != "" && r.version == version
 }
 
 func (m *memory) drop(key objectKey) {

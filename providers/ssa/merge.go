@@ -35,7 +35,7 @@ func (a *Applier) Merge(ctx context.Context, patch map[string]any, live client.O
 	if err != nil {
 		return fmt.Errorf("merge into %s: encode: %w", key, err)
 	}
-	fp, _, err := options{key: "merge " + string(raw)}.identify(live)
+	fp, err := options{key: "merge " + string(raw)}.identify(live)
 	if err != nil {
 		return fmt.Errorf("merge into %s: %w", key, err)
 	}
