@@ -62,7 +62,11 @@ func (c *leanClient) Apply(ctx context.Context, intent runtime.ApplyConfiguratio
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(intent)
+	var content any = intent
+	if u, ok := intent.(runtime.Unstructured); ok {
+		content = u.UnstructuredContent() // which its own encoding would have checked once more
+	}
+	body, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/metrictemplate"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
 // metricOptions are the flags of the operator's own metrics server.
@@ -40,7 +41,7 @@ func (o *metricOptions) address() string {
 }
 
 // newSources makes what answers metrics, and tells of each MetricTemplate whether it can.
-func newSources(ctx context.Context, mgr ctrl.Manager, o options, recorder events.EventRecorder) (*sources.Sources, error) {
+func newSources(ctx context.Context, mgr ctrl.Manager, o options, recorder events.EventRecorder, queues *telemetry.Queues) (*sources.Sources, error) {
 	own := sources.Operator{Address: o.metrics.server, InsecureSkipVerify: o.metrics.insecureSkipVerify}
 	if directory := o.metrics.secretDirectory; directory != "" {
 		own.Secret = (&sources.Files{Directory: directory, Clock: clock.RealClock{}}).Data
@@ -58,7 +59,7 @@ func newSources(ctx context.Context, mgr ctrl.Manager, o options, recorder event
 		Kubernetes:       mgr.GetConfig(),
 		Clock:            clock.RealClock{},
 	}
-	templates := &metrictemplate.Reconciler{Client: mgr.GetClient(), Check: out.Check, Recorder: recorder, Clock: clock.RealClock{}}
+	templates := &metrictemplate.Reconciler{Client: mgr.GetClient(), Check: out.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues}
 	if err := templates.SetUp(ctx, mgr); err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 // timerSlack is how much later than asked the kernel may end the sleep of a thread.
 // A thread of Go's runtime looks after the others every 20 to 100 microseconds
 // while they work, and they work for a moment at a time: that was a sixth of all that
-// the operator took. What it looks for may wait for some milliseconds, and so may
-// every timer of ours.
+// the operator took, and at 4 milliseconds still an eighth. What it looks for may wait
+// so long, and so may every timer of ours.
 const timerSlack = 20 * time.Millisecond
 
 // relax gives all threads of the process the timerSlack. A thread has it from the

@@ -83,7 +83,8 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
-	answers, err := newSources(ctx, mgr, o, recorder)
+	queues := telemetry.NewQueues(w.registry)
+	answers, err := newSources(ctx, mgr, o, recorder, queues)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +117,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Recorder:  recorder,
 		Alerts:    told,
 		Telemetry: rollouts,
+		Queues:    queues,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,
 		Coverage:  newCoverage(o),

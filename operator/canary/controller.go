@@ -60,6 +60,8 @@ type Reconciler struct {
 	Alerts *alerting.Alerts
 	// Telemetry is told of every persisted status.
 	Telemetry *telemetry.Rollouts
+	// Queues makes the queue of the Canaries.
+	Queues *telemetry.Queues
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
@@ -123,6 +125,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Named("canary").
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
+			NewQueue:                r.Queues.New,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
 		For(&v1beta1.Canary{}, builder.WithPredicates(beyondStatus())).
