@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -18,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -380,7 +378,7 @@ func (r *Reconciler) kedaWatch(mgr ctrl.Manager, c controller.Controller) *meshW
 	return &meshWatch{
 		reconciler: r, cluster: mgr, controller: c, kinds: [][]client.Object{{so}}, index: autoscalerIndex,
 		predicates: []predicate.Predicate{autoscalerEdited()},
-		wanted:     r.wantsKEDA,
+		wanted:     wantsKEDA,
 		prepare: func(ctx context.Context, so client.Object) error {
 			err := mgr.GetFieldIndexer().IndexField(ctx, so, madeForIndex, madeFor)
 			r.scaledObjects.Store(err == nil)
@@ -389,15 +387,8 @@ func (r *Reconciler) kedaWatch(mgr ctrl.Manager, c controller.Controller) *meshW
 	}
 }
 
-func (r *Reconciler) wantsKEDA(ctx context.Context) bool {
-	var all v1beta1.CanaryList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-		log.FromContext(ctx).Error(err, "Looking for Canaries that need KEDA")
-		return false
-	}
-	return slices.ContainsFunc(all.Items, func(c v1beta1.Canary) bool {
-		return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == workload.KindScaledObject
-	})
+func wantsKEDA(c *v1beta1.Canary) bool {
+	return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == workload.KindScaledObject
 }
 
 // autoscalerEdited passes what people change of autoscalers. Their status, which

@@ -43,9 +43,9 @@ type meshWatch struct {
 	requests handler.MapFunc
 	// predicates choose the events; none for all.
 	predicates []predicate.Predicate
-	// wanted tells whether to look for the kinds once more when they were not
-	// served at first; nil for yes.
-	wanted func(context.Context) bool
+	// wanted tells whether there is a Canary for which to look for the kinds once more
+	// when they were not served at first; nil for yes.
+	wanted func(*v1beta1.Canary) bool
 	// lazy has wanted asked the first time too.
 	lazy bool
 	// prepare is called before a kind that is served is watched; nil for nothing
@@ -60,8 +60,9 @@ func (w *meshWatch) NeedLeaderElection() bool { return true }
 func (w *meshWatch) Start(ctx context.Context) error {
 	missing := slices.Clone(w.kinds)
 	looked := w.lazy
+	var want need
 	err := wait.PollUntilContextCancel(ctx, meshPoll, true, func(ctx context.Context) (bool, error) {
-		if looked && w.wanted != nil && !w.wanted(ctx) {
+		if looked && w.wanted != nil && !want.ask(ctx, w) {
 			return false, nil
 		}
 		looked = true
@@ -73,6 +74,28 @@ func (w *meshWatch) Start(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// need is whether a Canary wants the kinds, which is asked again when one has come,
+// gone or changed its spec.
+type need struct {
+	asked, wanted bool
+	epoch         int
+}
+
+func (n *need) ask(ctx context.Context, w *meshWatch) bool {
+	epoch := w.reconciler.referrers.now()
+	if n.asked && n.epoch == epoch {
+		return n.wanted
+	}
+	var all v1beta1.CanaryList
+	if err := w.reconciler.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "Looking for Canaries that need a kind")
+		return false
+	}
+	wanted := slices.ContainsFunc(all.Items, func(c v1beta1.Canary) bool { return w.wanted(&c) })
+	*n = need{asked: true, wanted: wanted, epoch: epoch}
+	return wanted
 }
 
 // watch begins to watch those kinds that are served and returns the others.
@@ -136,7 +159,7 @@ func (w *meshWatch) served(ctx context.Context, versions []client.Object) (clien
 func (r *Reconciler) routerWatch(c controller.Controller, mesh providers.Watch) *meshWatch {
 	w := &meshWatch{reconciler: r, cluster: r.Mesh, controller: c, kinds: mesh.Kinds, index: apexIndex}
 	if !mesh.Always {
-		w.lazy, w.wanted = true, func(ctx context.Context) bool { return r.uses(ctx, mesh.Providers) }
+		w.lazy, w.wanted = true, func(c *v1beta1.Canary) bool { return slices.Contains(mesh.Providers, c.GetProvider(r.Provider)) }
 	}
 	if mesh.Index != nil {
 		w.prepare = func(ctx context.Context, kind client.Object) error {
@@ -151,16 +174,6 @@ func (r *Reconciler) routerWatch(c controller.Controller, mesh providers.Watch) 
 func (r *Reconciler) byRoute(ctx context.Context, o client.Object) []reconcile.Request {
 	name, _, _ := strings.Cut(o.GetName(), ".")
 	return r.requests(ctx, apexIndex, o.GetNamespace(), name)
-}
-
-// uses tells whether a Canary has one of these providers.
-func (r *Reconciler) uses(ctx context.Context, names []string) bool {
-	var all v1beta1.CanaryList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-		log.FromContext(ctx).Error(err, "Looking for Canaries of a mesh", "providers", names)
-		return false
-	}
-	return slices.ContainsFunc(all.Items, func(c v1beta1.Canary) bool { return slices.Contains(names, c.GetProvider(r.Provider)) })
 }
 
 // wakeAll has every Canary looked at: those that waited for the kinds go on.

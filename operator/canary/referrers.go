@@ -55,6 +55,13 @@ func (m *referrers) changed() {
 	clear(m.byName)
 }
 
+// now is the epoch, which ends with each change.
+func (m *referrers) now() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch
+}
+
 func (m *referrers) recall(key referrersKey) (known []referrer, ok bool, epoch int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

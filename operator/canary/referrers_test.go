@@ -83,3 +83,29 @@ func TestComesOrGoes(t *testing.T) {
 		})
 	}
 }
+
+// Whether a kind is needed is asked again only when the Canaries have changed.
+func TestNeed(t *testing.T) {
+	s := newScene(t, newCanary("podinfo").Canary)
+	looked, wanted := 0, false
+	w := &meshWatch{reconciler: s.reconciler, wanted: func(*v1beta1.Canary) bool { looked++; return wanted }}
+	var n need
+	for _, tc := range []struct {
+		changed, wanted, want bool
+		looked                int
+	}{
+		{looked: 1},
+		{wanted: true, looked: 1},
+		{changed: true, wanted: true, want: true, looked: 2},
+		{wanted: false, want: true, looked: 2},
+		{changed: true, looked: 3},
+	} {
+		if tc.changed {
+			s.reconciler.referrers.changed()
+		}
+		wanted = tc.wanted
+		if got := n.ask(t.Context(), w); got != tc.want || looked != tc.looked {
+			t.Errorf("%+v: %t after looking %d times", tc, got, looked)
+		}
+	}
+}
