@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
 // ReasonValid is the reason of a template that can be used.
