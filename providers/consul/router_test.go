@@ -31,7 +31,7 @@ type memory struct {
 	down      error
 	instances map[string]bool
 	writes    []string
-	reads     int
+	reads     int // without those that wait for changes
 	// before is called before a write, without the lock.
 	before func(key)
 }
@@ -47,21 +47,22 @@ func newMemory(instances ...string) *memory {
 func (m *memory) list(ctx context.Context, _ scope, kind string, after uint64) (entries, uint64, error) {
 	for {
 		m.mu.Lock()
-		m.reads++
-		changed, down := m.changed, m.down
-		out, index := entries{}, uint64(1)
+		if after == 0 {
+			m.reads++
+		}
+		// As in Consul, the index of a kind grows by a removal too. It is that of what is
+		// answered: with a later one, the change between would never be told.
+		changed, down, index := m.changed, m.down, m.index
+		out := entries{}
 		for k, e := range m.has {
 			if k.kind == kind {
 				out[k] = e
-				index = max(index, e.index)
 			}
 		}
 		m.mu.Unlock()
 		if down != nil {
 			return nil, 0, down
 		}
-		// As in Consul, the index of a kind grows by a removal too.
-		index = max(index, m.last())
 		if index > after {
 			return out, index, nil
 		}
@@ -71,12 +72,6 @@ func (m *memory) list(ctx context.Context, _ scope, kind string, after uint64) (
 			return nil, 0, ctx.Err()
 		}
 	}
-}
-
-func (m *memory) last() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.index
 }
 
 func (m *memory) set(change func()) {
