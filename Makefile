@@ -10,8 +10,8 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Flags of go test. -count=1: the end-to-end tests run binaries that go test's cache does not see.
-# -p=1: one cluster at a time; two would fight for the processors.
-TEST_FLAGS ?= -count=1 -p=1 -timeout=30m
+# -p=2: tests in a cluster mostly wait, so that another package runs beside them; more would fight for two processors.
+TEST_FLAGS ?= -count=1 -p=2 -timeout=30m
 # What make test runs; make test PKGS=./test/e2e runs one package.
 PKGS ?= ./...
 
