@@ -136,18 +136,18 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	if n := writes.count() - before; n > 0 {
 		t.Errorf("at rest it writes:\n%s", strings.Join(writes.writes[before:], "\n"))
 	}
-	s.awaitEvent("TargetKeptUp", []string{"spec.replicas is in Git"}, nil)
+	s.awaitEvent("TargetScaledUp", []string{"spec.replicas is in Git"}, nil)
 }
 
 func (s *stage) awaitKeptUp() {
 	s.t.Helper()
-	s.await("the condition TargetKeptUp", func(ctx context.Context) error {
+	s.await("the condition TargetScaledUp", func(ctx context.Context) error {
 		c := &v1beta1.Canary{}
 		if err := s.api.Get(ctx, s.key(app), c); err != nil {
 			return err
 		}
 		ready := c.Status.GetCondition(v1beta1.ConditionReady)
-		if c.Status.GetCondition(v1beta1.ConditionTargetKeptUp) == nil || ready.Status != corev1.ConditionTrue {
+		if c.Status.GetCondition(v1beta1.ConditionTargetScaledUp) == nil || ready.Status != corev1.ConditionTrue {
 			return fmt.Errorf("the conditions are %+v", c.Status.Conditions)
 		}
 		return nil

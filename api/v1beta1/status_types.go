@@ -53,9 +53,11 @@ const (
 	// ConditionCovered says whether everything that selects the target's pods by label covers the primary's too; it
 	// is absent where that is not looked at.
 	ConditionCovered CanaryConditionType = "Covered"
-	// ConditionTargetKeptUp says that somebody else gave the idle target pods again after they were removed; it is
+	// ConditionApplied names what could not be written and why; it is absent when everything could. The rest goes on.
+	ConditionApplied CanaryConditionType = "Applied"
+	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is
 	// absent when nobody did.
-	ConditionTargetKeptUp CanaryConditionType = "TargetKeptUp"
+	ConditionTargetScaledUp CanaryConditionType = "TargetScaledUp"
 )
 
 // CanaryStatus is what the operator has seen and done. It is written before anything is moved, so that what
@@ -66,10 +68,39 @@ type CanaryStatus struct {
 	// +kubebuilder:validation:Enum="";Initializing;Initialized;Waiting;Progressing;WaitingPromotion;Promoting;Finalising;Succeeded;Failed;Terminating;Terminated
 	Phase CanaryPhase `json:"phase"`
 
-	// CanaryWeight is the percentage of requests that the mesh routes to the canary, 0 to 100.
+	// CanaryWeight is the percentage of requests that the mesh is asked to send to the canary now, 0 to 100: what
+	// the step plans, as far as canary and primary can serve it. Traffic says of which requests it is a share.
 	// It is never left out: health checks read it unguarded.
 	// +optional
 	CanaryWeight int32 `json:"canaryWeight"`
+
+	// Traffic completes CanaryWeight: what else the mesh is asked for now, and why it is not what the step plans.
+	// +optional
+	Traffic *TrafficStatus `json:"traffic,omitempty"`
+
+	// Identity names what this Canary made its primary from and where that serves. What it names can't be changed in
+	// the spec while the Canary lives.
+	// +optional
+	Identity *IdentityStatus `json:"identity,omitempty"`
+
+	// Unwell says what the deadline of the present phase is running for; absent while nothing is wrong, and while a
+	// person or a gate holds the release.
+	// +optional
+	Unwell *UnwellStatus `json:"unwell,omitempty"`
+
+	// PrimaryReplicas is how many pods the primary was last seen to ask for. A primary that is lost comes back with
+	// as many.
+	// +optional
+	PrimaryReplicas int32 `json:"primaryReplicas,omitempty"`
+
+	// ReleasedReplicas is how many pods the promoted target asked for, where the primary has another number that it
+	// is still to be given; absent otherwise.
+	// +optional
+	ReleasedReplicas int32 `json:"releasedReplicas,omitempty"`
+
+	// PostRollout is when the release ended whose post-rollout hooks are still to be called; absent otherwise.
+	// +optional
+	PostRollout *metav1.MicroTime `json:"postRollout,omitempty"`
 
 	// FailedChecks is how many rounds of checks have failed in this release.
 	// +optional
@@ -91,7 +122,7 @@ type CanaryStatus struct {
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
 
-	// Gate is what the release waits for at a gate, or the hooks that are still to be called after it; absent otherwise.
+	// Gate is the gate that the release waits at; absent otherwise.
 	// +optional
 	Gate *GateStatus `json:"gate,omitempty"`
 
@@ -148,6 +179,10 @@ type CanaryStatus struct {
 	// +optional
 	DrainedGeneration int64 `json:"drainedGeneration,omitempty"`
 
+	// Drains is how often the removal of the target's idle pods was asked for since the last release.
+	// +optional
+	Drains int32 `json:"drains,omitempty"`
+
 	// SessionAffinityCookie is the cookie of users of the canary in this release.
 	// +optional
 	SessionAffinityCookie string `json:"sessionAffinityCookie,omitempty"`
@@ -177,13 +212,106 @@ type AppliedTarget struct {
 	Generation int64 `json:"generation"`
 }
 
-// StepStatus is the step that a release is at.
+// TrafficReason says what decided over the traffic.
+//
+// +kubebuilder:validation:Enum=Planned;CanaryUnavailable;PrimaryUnavailable;PrimaryTooSmall
+type TrafficReason string
+
+// Reasons of the traffic that the mesh is asked for.
+const (
+	// TrafficPlanned: it is what the step plans.
+	TrafficPlanned TrafficReason = "Planned"
+	// TrafficCanaryUnavailable: the canary has no pod to serve its share with, so the primary has all.
+	TrafficCanaryUnavailable TrafficReason = "CanaryUnavailable"
+	// TrafficPrimaryUnavailable: the primary can't serve, so the canary stands in for it with all.
+	TrafficPrimaryUnavailable TrafficReason = "PrimaryUnavailable"
+	// TrafficPrimaryTooSmall: the canary keeps the share that it had until the primary has enough pods for it.
+	TrafficPrimaryTooSmall TrafficReason = "PrimaryTooSmall"
+)
+
+// TrafficStatus is what the mesh is asked for now beside the canary's weight.
+type TrafficStatus struct {
+	// Matched is true when the weight is a share of the requests that spec.analysis.match names, and false when it is
+	// one of all requests.
+	// +optional
+	Matched bool `json:"matched,omitempty"`
+
+	// Mirror is the percentage of the primary's requests of which the canary gets a copy, 0 to 100.
+	// +optional
+	Mirror int32 `json:"mirror,omitempty"`
+
+	// Reason says what decided.
+	Reason TrafficReason `json:"reason"`
+}
+
+// IdentityStatus names what a Canary is about.
+type IdentityStatus struct {
+	// TargetKind and TargetName are those of spec.targetRef.
+	TargetKind string `json:"targetKind"`
+	// TargetName is the name of the target.
+	TargetName string `json:"targetName"`
+	// TargetUID is that of the target when it was last seen.
+	// +optional
+	TargetUID types.UID `json:"targetUID,omitempty"`
+	// Apex is the name of the Service that clients call.
+	Apex string `json:"apex"`
+	// Provider is the name of the router that has the route.
+	Provider string `json:"provider"`
+	// Headless is spec.service.headless, which the API server lets nobody change in a Service.
+	// +optional
+	Headless bool `json:"headless,omitempty"`
+	// SelectorLabel is the label by which the primary's pods are told from the target's.
+	// +optional
+	SelectorLabel string `json:"selectorLabel,omitempty"`
+	// Selector are the labels by which the primary finds its pods, and the Services that lead to it do.
+	// +optional
+	Selector map[string]string `json:"selector,omitempty"`
+}
+
+// UnwellStatus is something that a deadline runs for.
+type UnwellStatus struct {
+	// Since is when it was first seen, or when a person or a gate last let the release go on.
+	Since metav1.MicroTime `json:"since"`
+	// Reason says what is wrong, for a person.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// Share says what a planned weight is a share of.
+//
+// +kubebuilder:validation:Enum=All;Matching;Mirror
+type Share string
+
+// Shares of the traffic.
+const (
+	// ShareAll: of all requests.
+	ShareAll Share = "All"
+	// ShareMatching: of the requests that spec.analysis.match names.
+	ShareMatching Share = "Matching"
+	// ShareMirror: of the requests that are copied. Users get no answer of the canary.
+	ShareMirror Share = "Mirror"
+)
+
+// StepStatus is where a release stands in its plan, whoever can serve now.
 type StepStatus struct {
 	// Index is the step: 0 while the canary becomes ready, then 1 for the first step.
 	Index int32 `json:"index"`
 
 	// Since is when the step began or its last round of checks ended.
 	Since metav1.MicroTime `json:"since"`
+
+	// Plan is the hash of the steps that Index counts in. When the spec has other ones, the release goes on from its
+	// weight.
+	// +optional
+	Plan string `json:"plan,omitempty"`
+
+	// Weight is what the step plans for the canary, in percent of Share, 0 to 100.
+	// +optional
+	Weight int32 `json:"weight,omitempty"`
+
+	// Share says what Weight is a share of.
+	// +optional
+	Share Share `json:"share,omitempty"`
 
 	// Checks is how many rounds of checks this step has had.
 	Checks int32 `json:"checks"`
@@ -192,7 +320,25 @@ type StepStatus struct {
 	// +optional
 	From int32 `json:"from,omitempty"`
 
-	// Takeover is true while the canary has all requests because the primary can't serve them.
+	// Pods is how many pods the canary must have before it is given all requests; 0 for no such number.
+	// +optional
+	Pods int32 `json:"pods,omitempty"`
+
+	// PreRolloutFailures is how often the pre-rollout hooks have failed.
+	// +optional
+	PreRolloutFailures int32 `json:"preRolloutFailures,omitempty"`
+
+	// PreRolloutSince is when they first failed.
+	// +optional
+	PreRolloutSince *metav1.MicroTime `json:"preRolloutSince,omitempty"`
+
+	// Lowered is in how many parts the traffic went back to the promoted primary so far.
+	// +optional
+	Lowered int32 `json:"lowered,omitempty"`
+
+	// Takeover was true while the canary had all requests because the primary could not serve them.
+	//
+	// Deprecated: status.traffic.reason says so. Statuses that older versions wrote have it.
 	// +optional
 	Takeover bool `json:"takeover,omitempty"`
 
@@ -222,10 +368,10 @@ type RoundStatus struct {
 
 // GateStatus is a point of a release at which hooks are asked until they answer with success.
 type GateStatus struct {
-	// Type of the hooks: one of the gates, or post-rollout.
+	// Type of the hooks.
 	Type HookType `json:"type"`
 
-	// Since is when the gate was first found closed, or when the release ended.
+	// Since is when the gate was first found closed.
 	Since metav1.MicroTime `json:"since"`
 
 	// Message says which hooks hold it closed, and what they answered first.

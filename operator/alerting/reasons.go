@@ -67,7 +67,7 @@ var rules = map[string]rule{
 
 	rollout.ReasonNotCovered:    {title: "Primary not covered", severity: v1beta1.SeverityWarn},
 	rollout.ReasonCovered:       quiet,
-	rollout.ReasonTargetKeptUp:  {title: "Target kept up", severity: v1beta1.SeverityWarn},
+	rollout.ReasonTargetScaledUp:  {title: "Target kept up", severity: v1beta1.SeverityWarn},
 	rollout.ReasonFieldsIgnored: quiet,
 	rollout.ReasonTerminating:   quiet,
 

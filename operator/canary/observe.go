@@ -42,8 +42,10 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	w := &world{Observation: rollout.Observation{
 		Now:     r.Clock.Now(),
 		Canary:  c,
-		Trouble: r.memory.lastTrouble(c),
 	}}
+	if trouble := r.memory.lastTrouble(c); trouble != "" {
+		w.Failures = []rollout.Failure{{Object: "Canary " + c.Name, Message: trouble}}
+	}
 	w.Checks, w.Hooks = r.Checker.Results(c)
 	steps := []func(context.Context, *world) error{
 		r.observeSpec, r.observeMetrics, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,

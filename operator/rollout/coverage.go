@@ -9,6 +9,9 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
+// failuresLength bounds what is said of failures, in bytes.
+const failuresLength = 900
+
 // Bounds of a list of objects in a message, and of one of them, in bytes: the
 // API server refuses events with more than 1024.
 const (
@@ -16,10 +19,10 @@ const (
 	nameLength     = 400
 )
 
-// tellCoverage says which objects cover the target's pods and not those that
+// describeCoverage says which objects cover the target's pods and not those that
 // serve everyone. Nothing waits for that to be mended, so no other condition
 // speaks of it.
-func (d *decider) tellCoverage() {
+func (d *decider) describeCoverage() {
 	if d.Coverage == nil {
 		d.st.RemoveCondition(v1beta1.ConditionCovered)
 		return

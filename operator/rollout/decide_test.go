@@ -750,7 +750,7 @@ func TestConditions(t *testing.T) {
 			"Promoted=True/Initialized Ready=True/Initialized",
 		},
 		"trouble": {
-			newScene().with(func(o *rollout.Observation) { o.Trouble = "the mesh said no" }),
+			newScene().with(func(o *rollout.Observation) { o.Failures = []rollout.Failure{{Object: "VirtualService podinfo", Message: "the mesh said no"}} }),
 			"Promoted=True/Initialized Ready=False/ApplyFailed Reconciling=True/ApplyFailed",
 		},
 	} {

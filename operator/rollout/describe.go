@@ -42,7 +42,7 @@ const (
 	ReasonActionRefused      = "ActionRefused"
 	ReasonNotCovered         = "NotCovered"
 	ReasonCovered            = "Covered"
-	ReasonTargetKeptUp       = "TargetKeptUp"
+	ReasonTargetScaledUp       = "TargetScaledUp"
 	ReasonGateClosed         = "GateClosed"
 	ReasonGateOpened         = "GateOpened"
 	ReasonGateDeadline       = "GateDeadlineExceeded"
@@ -81,15 +81,15 @@ func (d *decider) describe() {
 		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, phase, message)
 		d.st.RemoveCondition(v1beta1.ConditionStalled)
 	}
-	d.tellIgnored()
-	d.tellCoverage()
-	d.tellKeptUp()
-	d.tellTrouble()
+	d.describeIgnored()
+	d.describeCoverage()
+	d.describeScaledUp()
+	d.describeFailures()
 }
 
-// tellIgnored says which fields have no effect: they are accepted, as existing
+// describeIgnored says which fields have no effect: they are accepted, as existing
 // manifests have them, but not in silence.
-func (d *decider) tellIgnored() {
+func (d *decider) describeIgnored() {
 	if len(d.Ignored) == 0 {
 		d.st.RemoveCondition(v1beta1.ConditionFieldsIgnored)
 		return
@@ -101,18 +101,29 @@ func (d *decider) tellIgnored() {
 	d.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, ReasonFieldsIgnored, message)
 }
 
-// tellTrouble says that the world could not be brought to what the status
-// asks. It is tried again, so the rollout is not stalled.
-func (d *decider) tellTrouble() {
-	if d.Trouble == "" {
+// describeFailures says which parts of the desired state could not be applied.
+// They are tried again, so the rollout is not stalled, and nothing else waits for them.
+func (d *decider) describeFailures() {
+	if len(d.Failures) == 0 {
+		d.st.RemoveCondition(v1beta1.ConditionApplied)
 		return
 	}
-	if was := d.Canary.Status.GetCondition(v1beta1.ConditionReady); was == nil || was.Message != d.Trouble {
-		d.event(true, ReasonApplyFailed, d.Trouble)
+	parts := make([]string, len(d.Failures))
+	for i, f := range d.Failures {
+		parts[i] = f.Object + ": " + f.Message
 	}
-	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, ReasonApplyFailed, d.Trouble)
-	d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, ReasonApplyFailed, d.Trouble)
-	d.st.RemoveCondition(v1beta1.ConditionStalled)
+	message := listed(parts, failuresLength)
+	if was := d.Canary.Status.GetCondition(v1beta1.ConditionApplied); was == nil || was.Message != message {
+		d.event(true, ReasonApplyFailed, message)
+	}
+	d.set(v1beta1.ConditionApplied, corev1.ConditionFalse, ReasonApplyFailed, message)
+	if d.st.Phase == v1beta1.PhaseFailed {
+		return // why it was rolled back is the greater news
+	}
+	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, ReasonApplyFailed, message)
+	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil {
+		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, ReasonApplyFailed, message)
+	}
 }
 
 // hold leaves everything as it is and says why.

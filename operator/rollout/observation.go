@@ -45,9 +45,29 @@ type Observation struct {
 	// Coverage is how far what selects the target's pods by label covers the
 	// primary's; nil where that is not looked at.
 	Coverage *Coverage
-	// Trouble is why the desired state could not be applied the last time.
-	// Empty when it could.
-	Trouble string
+	// Identity names what the Canary is about, as its primary was made; it goes into
+	// the status. Nil where that is not known.
+	Identity *v1beta1.IdentityStatus
+	// Failures are the parts of the desired state that could not be applied the last
+	// time, sorted; empty when all could.
+	Failures []Failure
+	// Absence is the last time in which no operator was there. Deadlines stand still
+	// in it.
+	Absence Absence
+}
+
+// Failure is a part of the desired state that could not be applied.
+type Failure struct {
+	// Object names what was to be written, as "Service podinfo-primary".
+	Object string
+	// Message says why it was not.
+	Message string
+}
+
+// Absence is a time in which no operator was there. Both ends are zero where
+// there was none.
+type Absence struct {
+	From, To time.Time
 }
 
 // Workload is the state of the target or of the primary.
@@ -171,7 +191,8 @@ type Decision struct {
 
 // Desired is the state of the world that a status asks for.
 type Desired struct {
-	// Hold is true when nothing at all may be touched.
+	// Hold is true when nothing at all may be touched, as the objects belong to
+	// somebody else or nothing was made yet.
 	Hold bool
 	// PrimaryRevision is the revision of the target that the primary must be a
 	// copy of. Empty: the primary stays what it is.
@@ -190,6 +211,12 @@ type Desired struct {
 	// PrimaryFloor is how many pods the primary must have at least, whatever its
 	// autoscaler thinks. Zero: no such bound.
 	PrimaryFloor int32
+	// PrimaryReplicas is how many pods the primary must have where no autoscaler
+	// scales it. Nil: it keeps what it has; one that is made gets the target's number.
+	PrimaryReplicas *int32
+	// KeepPrimary is true when, on deletion, the primary and the Services that lead to
+	// it stay when the Canary goes, as nothing else can serve.
+	KeepPrimary bool
 	// Released is true when, on deletion, the apex service must lead to the
 	// target again and the mesh must have no route of ours.
 	Released bool

@@ -10,7 +10,7 @@ import (
 // when something happens. ok is false where there is more to decide, so that it must
 // be looked at again at once. Time and route of o are those of now.
 func Rest(o Observation, d Decision) (after time.Duration, ok bool) {
-	if d.Desired.Hold || o.Trouble != "" || len(o.Actions) > 0 {
+	if d.Desired.Hold || len(o.Failures) > 0 || len(o.Actions) > 0 {
 		return 0, false
 	}
 	written := *o.Canary

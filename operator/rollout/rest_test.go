@@ -33,7 +33,7 @@ func TestRest(t *testing.T) {
 		"a step begins, written long":    {change: inStep, after: func(o *rollout.Observation) { o.Now = t0.Add(3 * time.Second) }, want: 7 * time.Second},
 		"a step begins, checks are due":  {change: inStep, after: func(o *rollout.Observation) { o.Now = t0.Add(10 * time.Second) }, more: true},
 		"a mistake":                      {change: func(s *scene) { s.Mistake = &rollout.Mistake{Reason: "X", Message: "y"} }, more: true},
-		"what was desired can't be done": {change: func(s *scene) { inStep(s); s.Trouble = "no" }, more: true},
+		"what was desired can't be done": {change: func(s *scene) { inStep(s); s.Failures = []rollout.Failure{{Object: "VirtualService podinfo", Message: "no"}} }, more: true},
 		"somebody asks for something":    {change: func(s *scene) { inStep(s); s.Actions = []rollout.Action{{}} }, more: true},
 		"the last step is over": {change: func(s *scene) {
 			inStep(s)

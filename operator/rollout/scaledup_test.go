@@ -27,7 +27,7 @@ func idle(pods int32, newer int64) *scene {
 func TestDrainOnce(t *testing.T) {
 	promoted := v1beta1.PhaseSucceeded
 	kept := func(s *scene) *scene {
-		s.Canary.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionTargetKeptUp, Status: "True"}, t0)
+		s.Canary.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionTargetScaledUp, Status: "True"}, t0)
 		return s
 	}
 	for name, tc := range map[string]struct {
@@ -42,8 +42,8 @@ func TestDrainOnce(t *testing.T) {
 		"changed before it was done":             {scene: idle(3, 1), wantDrain: true, wantDrained: 7},
 		"done":                                   {scene: idle(0, 1), wantDrained: 6},
 		"done, then changed otherwise":           {scene: idle(0, 4), wantDrained: 3},
-		"done, then given pods again":            {scene: idle(2, 2), wantDrained: 5, wantKept: true, wantEvents: []string{rollout.ReasonTargetKeptUp}},
-		"done, then given pods again, promoted":  {scene: idle(2, 9).phase(promoted), wantDrained: -2, wantKept: true, wantEvents: []string{rollout.ReasonTargetKeptUp}},
+		"done, then given pods again":            {scene: idle(2, 2), wantDrained: 5, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
+		"done, then given pods again, promoted":  {scene: idle(2, 9).phase(promoted), wantDrained: -2, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
 		"told already":                           {scene: kept(idle(2, 2)), wantDrained: 5, wantKept: true},
 		"taken back":                             {scene: kept(idle(0, 3)), wantDrained: 4},
 		"a target of that name that is made new": {scene: idle(2, -3), wantDrain: true, wantDrained: 7},
@@ -68,7 +68,7 @@ func TestDrainOnce(t *testing.T) {
 			if got := d.Status.DrainedGeneration; got != tc.wantDrained {
 				t.Errorf("drained at %d, want %d", got, tc.wantDrained)
 			}
-			c := d.Status.GetCondition(v1beta1.ConditionTargetKeptUp)
+			c := d.Status.GetCondition(v1beta1.ConditionTargetScaledUp)
 			if (c != nil) != tc.wantKept {
 				t.Errorf("condition %+v", c)
 			}

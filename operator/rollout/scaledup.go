@@ -26,16 +26,16 @@ func (d *decider) atRest() bool {
 	}
 }
 
-// tellKeptUp says once that the idle target has pods that nothing leads to.
-func (d *decider) tellKeptUp() {
+// describeScaledUp says once that the idle target has pods that nothing leads to.
+func (d *decider) describeScaledUp() {
 	if !d.keptUp() {
-		d.st.RemoveCondition(v1beta1.ConditionTargetKeptUp)
+		d.st.RemoveCondition(v1beta1.ConditionTargetScaledUp)
 		return
 	}
 	message := d.target() + " was given pods again after its idle ones were removed. They get no traffic and stay until the next release has ended. " +
 		"If spec.replicas is in Git, leave it out or have your tool ignore it"
-	if d.st.GetCondition(v1beta1.ConditionTargetKeptUp) == nil {
-		d.event(true, ReasonTargetKeptUp, message)
+	if d.st.GetCondition(v1beta1.ConditionTargetScaledUp) == nil {
+		d.event(true, ReasonTargetScaledUp, message)
 	}
-	d.set(v1beta1.ConditionTargetKeptUp, corev1.ConditionTrue, ReasonTargetKeptUp, message)
+	d.set(v1beta1.ConditionTargetScaledUp, corev1.ConditionTrue, ReasonTargetScaledUp, message)
 }
