@@ -65,7 +65,7 @@ func (r *Reconciler) rest(w *world, d rollout.Decision) (after time.Duration, ok
 		o.Route.InSync = true
 		o.Route.Since = r.memory.routeInSync(w.Canary, true, d.Status.CanaryWeight, o.Now)
 	}
-	return rollout.Rest(o, d)
+	return rollout.Settled(o, d)
 }
 
 // hear wakes a Canary for an update, unless it is an echo of its last turn. What

@@ -67,14 +67,9 @@ func statusOf(a webhooks.Answer) string {
 	return strconv.Itoa(a.Status)
 }
 
-// callKey tells calls apart. The time at which the release began tells tries of
-// the same revision apart.
+// callKey tells calls apart, by what the status says of them.
 func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) string {
-	began := ""
-	if t := c.Status.StartedAt; t != nil {
-		began = strconv.FormatInt(t.Unix(), 10)
-	}
-	return webhooks.IdempotencyKey(string(c.UID), id.Revision, began, strconv.Itoa(int(id.Step)), strconv.Itoa(int(id.Number)),
+	return webhooks.IdempotencyKey(string(c.UID), id.Revision, strconv.FormatInt(id.Attempt, 10), strconv.Itoa(int(id.Step)), strconv.FormatInt(id.Window, 10),
 		string(hook.GetType()), hook.Name)
 }
 

@@ -20,19 +20,14 @@ type Action struct {
 	Revision string
 }
 
-// act takes the oldest action that was not taken yet. It returns whether there
-// was one.
-func (d *decider) act() bool {
-	last := d.st.LastAction
-	if i := slices.IndexFunc(d.Actions, func(a Action) bool { return last != nil && a.Name == last.Name }); i >= 0 {
-		// What is still listed up to the last one taken has only not been marked as done yet.
-		d.Actions = d.Actions[i+1:]
-	}
-	if len(d.Actions) == 0 {
+// act takes the oldest action that was not taken yet. It returns whether that
+// has moved the release, so that nothing else does in this decision.
+func act(d *decider) bool {
+	a, ok := nextAction(d)
+	if !ok {
 		return false
 	}
-	a := d.Actions[0]
-	refused := d.take(a)
+	refused, moved := take(d, a)
 	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused,
 		Revision: d.st.LastAppliedSpec, Time: metav1.NewMicroTime(d.Now)}
 	if refused != "" {
@@ -41,10 +36,26 @@ func (d *decider) act() bool {
 		st.Message = done[a.Type] + by(a)
 	}
 	d.st.LastAction = st
-	if d.waiting == "" {
-		d.advance()
+	return moved
+}
+
+// nextAction is the oldest action that was not taken yet.
+func nextAction(d *decider) (Action, bool) {
+	last, all := d.st.LastAction, d.Actions
+	if i := slices.IndexFunc(all, func(a Action) bool { return last != nil && a.Name == last.Name }); i >= 0 {
+		// What is still listed up to the last one taken has only not been marked as done yet.
+		all = all[i+1:]
 	}
-	return true
+	if len(all) == 0 {
+		return Action{}, false
+	}
+	return all[0], true
+}
+
+// abortAsked carries out an abort while the rollout is held. All other actions wait.
+func abortAsked(d *decider) bool {
+	a, ok := nextAction(d)
+	return ok && a.Type == v1beta1.ActionAbort && act(d)
 }
 
 // done are the actions as a past participle.
@@ -64,57 +75,68 @@ func by(a Action) string {
 	return out
 }
 
-// take does what an action asks for, or says why it can't.
-func (d *decider) take(a Action) (refused string) {
+// take does what an action asks for, or says why it can't. moved tells whether the
+// release is at another point by that.
+func take(d *decider, a Action) (refused string, moved bool) {
 	if a.Revision != "" && a.Revision != d.st.LastAppliedSpec {
-		return "it is for revision " + a.Revision + ", and the present one is " + d.st.LastAppliedSpec
+		return "it is for revision " + a.Revision + ", and the present one is " + d.st.LastAppliedSpec, false
 	}
 	analysing := analyses(d.st.Phase)
 	switch a.Type {
 	case v1beta1.ActionPause:
 		if d.st.Paused {
-			return "it is paused already"
+			return "it is paused already", false
 		}
 		d.st.Paused = true
 		d.event(false, ReasonPaused, "Paused"+by(a)+"; the weight stays at "+percent(d.st.CanaryWeight))
 	case v1beta1.ActionResume:
 		if !d.st.Paused {
-			return "it is not paused"
+			return "it is not paused", false
 		}
 		d.st.Paused = false
+		d.st.Unwell = nil
+		if analysing && d.st.Step != nil {
+			beginWindow(d) // what was measured while it was paused is old
+		}
 		d.event(false, ReasonResumed, "Resumed"+by(a))
 	case v1beta1.ActionPromote:
-		return d.promoteNow(a, analysing)
+		refused = promoteNow(d, a, analysing)
+		return refused, refused == ""
 	case v1beta1.ActionAbort:
 		if !analysing {
-			return d.notAborted()
+			return notAborted(d), false
 		}
-		d.rollBack(ReasonAborted, "aborted"+by(a))
+		rollBack(d, ReasonAborted, "aborted"+by(a))
+		return "", true
 	case v1beta1.ActionRetry:
 		if d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
-			return "the last release has not failed"
+			return "the last release has not failed", false
 		}
-		d.begin(ReasonRetried, "Tried again"+by(a)+": "+d.target())
+		begin(d, ReasonRetried, "Tried again"+by(a)+": "+d.target())
+		return "", true
 	default:
-		return "there is no such action"
+		return "there is no such action", false
 	}
-	return ""
+	return "", false
 }
 
-func (d *decider) promoteNow(a Action, analysing bool) (refused string) {
+func promoteNow(d *decider, a Action, analysing bool) (refused string) {
 	switch {
 	case !analysing || d.Target.Revision != d.st.LastAppliedSpec:
 		return "there is no analysis under way"
 	case !d.Target.Ready:
 		return "the canary is not ready: " + d.Target.Message
 	}
-	d.needStep()
+	needStep(d)
 	d.st.Paused = false
-	d.beginPromotion("Promoted early" + by(a))
+	beginPromotion(d, "Promoted early"+by(a))
+	if d.st.Phase != v1beta1.PhasePromoting {
+		return d.waiting
+	}
 	return ""
 }
 
-func (d *decider) notAborted() string {
+func notAborted(d *decider) string {
 	if d.st.Phase == v1beta1.PhasePromoting || d.st.Phase == v1beta1.PhaseFinalising {
 		return d.Canary.PrimaryName() + " is getting the new revision already; set " + d.target() + " back to release the old one"
 	}
@@ -127,7 +149,7 @@ const RetryAnnotation = "sluice.dev/retry"
 
 // retry begins another analysis of a revision that failed when the annotation
 // has a new value.
-func (d *decider) retry() bool {
+func retry(d *decider) bool {
 	value := d.Canary.Annotations[RetryAnnotation]
 	if value == d.st.Retry {
 		return false
@@ -136,15 +158,15 @@ func (d *decider) retry() bool {
 	if value == "" || d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
 		return false
 	}
-	d.begin(ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.target())
+	begin(d, ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.target())
 	return true
 }
 
 // paused says that a person must resume.
-func (d *decider) paused() string {
+func paused(d *decider) string {
 	who := ""
 	if a := d.st.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionPause && a.By != "" {
 		who = " by " + a.By
 	}
-	return "paused" + who + ": nothing moves until it is resumed, " + percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + d.failedSoFar()
+	return "paused" + who + ": nothing moves until it is resumed, " + percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + failedSoFar(d)
 }

@@ -22,7 +22,7 @@ const (
 // describeCoverage says which objects cover the target's pods and not those that
 // serve everyone. Nothing waits for that to be mended, so no other condition
 // speaks of it.
-func (d *decider) describeCoverage() {
+func describeCoverage(d *decider) {
 	if d.Coverage == nil {
 		d.st.RemoveCondition(v1beta1.ConditionCovered)
 		return

@@ -102,6 +102,12 @@ func (s *scene) mirror(weight int32) *scene {
 
 func (s *scene) takeover() *scene { s.Canary.Status.Step.Takeover = true; return s }
 
+// unwell has the deadline run for so long.
+func (s *scene) unwell(ago time.Duration) *scene {
+	s.Canary.Status.Unwell = &v1beta1.UnwellStatus{Since: metav1.NewMicroTime(t0.Add(-ago)), Reason: "it was not ready"}
+	return s
+}
+
 func (s *scene) paused() *scene { s.Canary.Status.Paused = true; return s }
 
 func (s *scene) asked(a v1beta1.ActionType) *scene {
@@ -116,7 +122,7 @@ func (s *scene) failed(checks int32) *scene { s.Canary.Status.FailedChecks = che
 // checked adds a finished run of the present step's checks.
 func (s *scene) checked(verdict v1beta1.CheckVerdict, ago time.Duration) *scene {
 	s.Checks = &rollout.CheckRun{
-		ID: rollout.CheckID{Revision: revB, Step: s.Canary.Status.Step.Index, Number: s.Canary.Status.Step.Checks + 1},
+		ID: rollout.CheckID{Revision: revB, Step: s.Canary.Status.Step.Index, Window: s.Canary.Status.Step.Since.UnixMicro()},
 		At: t0.Add(-ago), Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: verdict, Message: "because"}},
 	}
 	return s
@@ -159,7 +165,7 @@ func outcomeOf(d rollout.Decision) outcome {
 		o.Replicas = *d.Desired.TargetReplicas
 	}
 	if d.RunChecks != nil {
-		o.Checks = d.RunChecks.Number
+		o.Checks = d.Status.Step.Checks + 1
 	}
 	for _, e := range d.Events {
 		o.Events = append(o.Events, e.Reason)
@@ -189,6 +195,8 @@ func TestDecide(t *testing.T) {
 	rolledBack := func(reason string) outcome {
 		return with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events, o.Requeue = []string{reason}, drain })
 	}
+	// The drain counts from when the mesh is asked for the weight 0.
+	undrained := func(reason string) outcome { return with(rolledBack(reason), func(o *outcome) { o.Requeue = 0 }) }
 
 	for name, tc := range map[string]struct {
 		scene *scene
@@ -227,8 +235,10 @@ func TestDecide(t *testing.T) {
 		"a target is not drained while the mesh does not show weight 0": {
 			newScene().targetAt(revA, 2).outOfSync(), with(at(v1beta1.PhaseInitialized, 0, -1), func(o *outcome) { o.Primary = revA }),
 		},
-		"a target is not drained while no pod of the primary is available": {
-			newScene().targetAt(revA, 2).primaryAvailable(0), with(at(v1beta1.PhaseInitialized, 0, -1), func(o *outcome) { o.Primary = revA }),
+		"a target that is not drained yet stands in for a primary without a pod": {
+			newScene().targetAt(revA, 2).primaryAvailable(0), with(at(v1beta1.PhaseInitialized, 100, -1), func(o *outcome) {
+				o.Primary, o.Events = revA, []string{rollout.ReasonPrimaryUnavailable}
+			}),
 		},
 		"a primary that was deleted is made again and traffic stays": {
 			newScene().with(func(o *rollout.Observation) { o.Primary = rollout.Workload{} }),
@@ -264,7 +274,7 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue = 14 * time.Second }),
 		},
 		"a canary that is not ready in time is rolled back": {
-			newScene().step(0, 0, deadline).targetAvailable(1), rolledBack(rollout.ReasonDeadlineExceeded),
+			newScene().step(0, 0, deadline).unwell(deadline).targetAvailable(1), rolledBack(rollout.ReasonDeadlineExceeded),
 		},
 		"a ready canary gets the first weight at once": {
 			newScene().step(0, 0, time.Second),
@@ -281,7 +291,9 @@ func TestDecide(t *testing.T) {
 		},
 		"pain 6: the canary serves for a primary without a pod": {
 			newScene().step(0, 0, time.Second).primaryAvailable(0),
-			with(at(v1beta1.PhaseProgressing, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonPrimaryUnavailable} }),
+			with(at(v1beta1.PhaseProgressing, 100, 1), func(o *outcome) {
+				o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised, rollout.ReasonPrimaryUnavailable}
+			}),
 		},
 		"the analysis goes on while the canary serves for the primary": {
 			newScene().step(1, 100, 10*time.Second).takeover().primaryAvailable(0).checked(v1beta1.CheckPassed, 0),
@@ -289,7 +301,7 @@ func TestDecide(t *testing.T) {
 		},
 		"a primary that recovers gets back what the step leaves it": {
 			newScene().step(2, 100, time.Second).takeover(),
-			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Events = []string{rollout.ReasonPrimaryRecovered} }),
+			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{rollout.ReasonPrimaryRecovered} }),
 		},
 		"a failed release goes on serving for a primary without a pod": {
 			newScene().step(1, 100, 10*time.Second).takeover().primaryAvailable(0).failed(2).checked(v1beta1.CheckFailed, 0),
@@ -297,7 +309,7 @@ func TestDecide(t *testing.T) {
 		},
 		"a primary that recovers after a failed release gets everything": {
 			newScene().step(0, 100, time.Second).phase(v1beta1.PhaseFailed).with(func(o *rollout.Observation) { o.Canary.Status.Step = nil }),
-			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonPrimaryRecovered} }),
+			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{rollout.ReasonPrimaryRecovered} }),
 		},
 		"another revision while the canary serves for the primary keeps it serving": {
 			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(1).targetAt(revC, 2),
@@ -305,10 +317,12 @@ func TestDecide(t *testing.T) {
 		},
 		"another revision after a promotion that failed leaves the traffic to old pods that suffice": {
 			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(2).targetAt(revC, 2),
-			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Events = []string{rollout.ReasonNewRevision} }),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) {
+				o.Events = []string{rollout.ReasonNewRevision, rollout.ReasonPrimaryRecovered}
+			}),
 		},
 		"a mesh that does not show the route in time rolls back": {
-			newScene().step(1, 20, deadline+10*time.Second).outOfSync(),
+			newScene().step(1, 20, deadline+10*time.Second).unwell(deadline).outOfSync(),
 			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{rollout.ReasonDeadlineExceeded} }),
 		},
 		"skipAnalysis promotes a ready canary": {
@@ -326,7 +340,7 @@ func TestDecide(t *testing.T) {
 		},
 		"no checks while the mesh does not have the route": {
 			newScene().step(1, 20, 10*time.Second).outOfSync(),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 15 * time.Second }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 5 * time.Second }),
 		},
 		"the checks run when the interval is over": {
 			newScene().step(1, 20, 10*time.Second), with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Checks = 1 }),
@@ -369,7 +383,7 @@ func TestDecide(t *testing.T) {
 		},
 		"the last failed check rolls back at once": {
 			newScene().step(2, 40, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0),
-			with(rolledBack(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
+			with(undrained(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
 		},
 		"checks that can't be answered neither count nor advance": {
 			newScene().step(1, 20, 10*time.Second).failed(2).checked(v1beta1.CheckUnavailable, time.Second),
@@ -381,10 +395,10 @@ func TestDecide(t *testing.T) {
 			newScene().step(1, 20, 20*time.Second).checked(v1beta1.CheckUnavailable, 10*time.Second).with(func(o *rollout.Observation) {
 				o.Canary.Status.Checks = o.Checks.Results
 			}),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Checks = 1 }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Checks, o.Requeue = 1, deadline }),
 		},
 		"checks that can't be answered for the progress deadline roll back": {
-			newScene().step(1, 20, deadline+10*time.Second).checked(v1beta1.CheckUnavailable, 0), rolledBack(rollout.ReasonChecksUnavailable),
+			newScene().step(1, 20, deadline+10*time.Second).unwell(deadline).checked(v1beta1.CheckUnavailable, 0), undrained(rollout.ReasonChecksUnavailable),
 		},
 		"a canary without a pod loses its weight and begins again": {
 			newScene().step(2, 40, time.Second).targetAvailable(0),
@@ -392,11 +406,11 @@ func TestDecide(t *testing.T) {
 		},
 		"a canary that keeps losing its pods is rolled back": {
 			newScene().step(2, 40, time.Second).targetAvailable(0).failed(2),
-			with(rolledBack(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
+			with(undrained(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
 		},
 		"a canary with some pods keeps its weight and is waited for": {
 			newScene().step(1, 20, 10*time.Second).targetAvailable(1).checked(v1beta1.CheckPassed, 0),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 15 * time.Second }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 5 * time.Second }),
 		},
 		// Changes under way
 		"another revision in mid-analysis starts anew at weight 0": {
@@ -414,19 +428,19 @@ func TestDecide(t *testing.T) {
 			newScene().step(2, 40, time.Second).targetAt(revA, 2),
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Events = revA, []string{rollout.ReasonReverted} }),
 		},
-		"suspend holds everything": {
+		"suspend holds the analysis": {
 			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckFailed, 0).with(func(o *rollout.Observation) { o.Canary.Spec.Suspend = true }),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Hold: true, Events: []string{rollout.ReasonSuspended}},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Events: []string{rollout.ReasonSuspended}},
 		},
-		"an outage of the mesh holds everything": {
+		"an outage of the mesh holds the analysis": {
 			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Outage = "Consul cannot be asked" }),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Hold: true, Requeue: 15 * time.Second, Events: []string{rollout.ReasonMeshUnreachable}},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Requeue: 15 * time.Second, Events: []string{rollout.ReasonMeshUnreachable}},
 		},
-		"a mistake holds everything": {
+		"a mistake holds the analysis, and its deadline runs": {
 			newScene().step(1, 20, time.Hour).with(func(o *rollout.Observation) {
 				o.Mistake = &rollout.Mistake{Reason: "TargetMissing", Message: "no target"}
 			}),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Hold: true, Events: []string{"TargetMissing"}},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Requeue: deadline, Events: []string{"TargetMissing"}},
 		},
 		// Promotion
 		"promotion waits for the primary and the canary keeps its weight": {
@@ -459,24 +473,24 @@ func TestDecide(t *testing.T) {
 			newScene().promoting(100, time.Minute).takeover().with(restarts).with(func(o *rollout.Observation) {
 				o.Route.Since = t0.Add(-10 * time.Second)
 			}),
-			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, deadline-time.Minute }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, deadline }),
 		},
 		"a primary that restarts is not touched while only it can serve": {
 			newScene().promoting(0, time.Minute).targetAvailable(0).with(restarts),
-			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) { o.Requeue = deadline - time.Minute }),
+			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) { o.Requeue = deadline }),
 		},
 		// F1898, F1932: the healthy canary is never scaled down for a broken primary.
 		"pain 1: a promotion that does not get ready halts and the healthy canary serves everything": {
-			newScene().promoting(60, deadline).primaryAt(revB).primaryAvailable(1),
+			newScene().promoting(60, deadline).unwell(deadline).primaryAt(revB).primaryAvailable(1),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
-				o.Primary, o.Events = revB, []string{rollout.ReasonPromotionHalted, rollout.ReasonPrimaryUnavailable}
+				o.Primary, o.Events = revB, []string{rollout.ReasonPromotionHalted}
 			}),
 		},
 		"pain 1: a primary that loses its pods after the promotion leaves the traffic to the canary": {
 			newScene().promoting(0, time.Second).phase(v1beta1.PhaseSucceeded).primaryAt(revB).primaryAvailable(0).with(func(o *rollout.Observation) {
 				o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
 			}),
-			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPrimaryUnavailable} }),
+			with(at(v1beta1.PhaseSucceeded, 100, -1), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPrimaryUnavailable} }),
 		},
 		"pain 2: traffic waits until the primary has as many pods as served as canary": {
 			newScene().promoting(60, time.Second).targetAt(revB, 5).primaryAt(revB).with(func(o *rollout.Observation) { o.Primary.Replicas = 5 }),
@@ -575,7 +589,7 @@ func TestDecide(t *testing.T) {
 		},
 		"resume": {
 			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionResume),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{rollout.ReasonResumed} }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonResumed} }),
 		},
 		"promote now": {
 			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionPromote),
@@ -586,7 +600,7 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue, o.Events = 14*time.Second, []string{rollout.ReasonActionRefused} }),
 		},
 		"abort": {
-			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort), rolledBack(rollout.ReasonAborted),
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort), undrained(rollout.ReasonAborted),
 		},
 		"abort is refused when the primary is getting the revision": {
 			newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1).asked(v1beta1.ActionAbort),
@@ -664,7 +678,7 @@ func TestDecide(t *testing.T) {
 			newScene().promoting(0, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).outOfSync().with(func(o *rollout.Observation) {
 				o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
 			}),
-			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
+			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Requeue = revB, deadline }),
 		},
 		"promoted when the mesh shows it; the canary stays for the drain delay": {
 			newScene().promoting(0, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).with(func(o *rollout.Observation) {
@@ -679,11 +693,11 @@ func TestDecide(t *testing.T) {
 		// Deletion
 		"pain 5: a deleted Canary wakes its target and takes no traffic from the primary": {
 			newScene().with(deleted),
-			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: 2, Events: []string{rollout.ReasonTerminating}, Requeue: 15 * time.Second},
+			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: 2, Routed: true, Events: []string{rollout.ReasonTerminating}, Requeue: 15 * time.Second},
 		},
 		"a deleted Canary gives the traffic back to a ready target": {
 			newScene().step(0, 0, time.Second).phase(v1beta1.PhaseTerminating).outOfSync().with(deleted),
-			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true},
+			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Requeue: 14 * time.Second},
 		},
 		"a deleted Canary stays for the drain delay": {
 			newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(func(o *rollout.Observation) { o.Route.Since = t0.Add(-4 * time.Second) }),
@@ -695,7 +709,7 @@ func TestDecide(t *testing.T) {
 		},
 		"a deleted Canary does not wait for ever for its target": {
 			newScene().step(0, 0, deadline).phase(v1beta1.PhaseTerminating).targetAvailable(0).with(deleted),
-			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Finished: true},
+			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Finished: true, Events: []string{rollout.ReasonLeftBehind}},
 		},
 		"a deleted Canary that was never acted on leaves the world alone": {
 			fresh().with(deleted), outcome{Finished: true, Step: 0, Replicas: -1, Phase: v1beta1.PhaseTerminating, Events: []string{rollout.ReasonTerminating}},
@@ -736,7 +750,7 @@ func TestConditions(t *testing.T) {
 			newScene().phase(v1beta1.PhaseFailed), "Promoted=False/Failed Ready=False/Failed Stalled=True/Failed",
 		},
 		"halted": {
-			newScene().promoting(60, time.Hour).primaryAt(revB).primaryAvailable(1),
+			newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
 			"Promoted=Unknown/Promoting Ready=Unknown/Promoting Stalled=True/PromotionHalted",
 		},
 		"mistake": {
@@ -750,8 +764,10 @@ func TestConditions(t *testing.T) {
 			"Promoted=True/Initialized Ready=True/Initialized",
 		},
 		"trouble": {
-			newScene().with(func(o *rollout.Observation) { o.Failures = []rollout.Failure{{Object: "VirtualService podinfo", Message: "the mesh said no"}} }),
-			"Promoted=True/Initialized Ready=False/ApplyFailed Reconciling=True/ApplyFailed",
+			newScene().with(func(o *rollout.Observation) {
+				o.Failures = []rollout.Failure{{Object: "VirtualService podinfo", Message: "the mesh said no"}}
+			}),
+			"Applied=False/ApplyFailed Promoted=True/Initialized Ready=False/ApplyFailed Reconciling=True/ApplyFailed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -775,7 +791,7 @@ func TestDecideSettles(t *testing.T) {
 		"in a step":             newScene().step(1, 20, time.Second),
 		"checks not answerable": newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckUnavailable, 0),
 		"promoting":             newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1),
-		"halted":                newScene().promoting(60, time.Hour).primaryAt(revB).primaryAvailable(1),
+		"halted":                newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
 		"mistake":               newScene().with(func(o *rollout.Observation) { o.Mistake = &rollout.Mistake{Reason: "TargetMissing"} }),
 		"failed":                newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0),
 	} {

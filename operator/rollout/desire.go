@@ -1,45 +1,43 @@
 package rollout
 
-import (
-	"time"
-
-	"github.com/sluice-delivery/sluice/api/v1beta1"
-)
+import "github.com/sluice-delivery/sluice/api/v1beta1"
 
 // desire derives the state of the world from the next status. It reads no
 // other state of the decider, so a crash between the two changes nothing.
-func (d *decider) desire() {
+func desire(d *decider) {
 	want := &d.out.Desired
 	want.Traffic = TrafficOf(d.Canary, d.st)
 	want.Routed = true
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
 		want.PrimaryRevision = d.st.LastAppliedSpec
-		want.Routed = d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
+		served := d.Canary.Status.LastPromotedSpec != "" && d.Route.Has != nil // before that was lost
+		want.Routed = served || d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
 	case v1beta1.PhaseWaiting:
 		// The canary gets no pod before its gate is open; those that it has stay.
 	case v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion:
-		d.wakeTarget()
+		wakeTarget(d)
 	case v1beta1.PhasePromoting:
-		if d.mayTouchPrimary() {
+		if mayTouchPrimary(d) {
 			want.PrimaryRevision = d.st.LastAppliedSpec
 		}
-		d.wakeTarget()
+		wakeTarget(d)
 	case v1beta1.PhaseFinalising:
-		want.PrimaryRevision = d.promotedRevision()
+		want.PrimaryRevision = promotedRevision(d)
 	case v1beta1.PhaseFailed:
 		// The target is what has failed, even where the primary had that before.
 		if d.Target.Revision != d.st.LastAppliedSpec {
-			want.PrimaryRevision = d.promotedRevision()
+			want.PrimaryRevision = promotedRevision(d)
 		}
-		d.drainTarget()
+		drainTarget(d)
 	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
-		want.PrimaryRevision = d.promotedRevision()
-		d.drainTarget()
+		want.PrimaryRevision = promotedRevision(d)
+		drainTarget(d)
 	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
-		want.Hold = true // terminate has decided
+		// terminate decides over workloads.
 	}
-	want.PrimaryFloor = PrimaryFloor(d.st.Phase, d.Primary, d.Target)
+	want.PrimaryFloor = primaryFloor(d)
+	want.PrimaryReplicas = primaryReplicas(d)
 	want.TargetPaused = PauseTarget(d.st.Phase, d.Target, *want)
 }
 
@@ -47,15 +45,17 @@ func (d *decider) desire() {
 // blue/green, and where the primary will be without a pod, its users are elsewhere
 // then. Pods that are all to go stay for the drain delay, as those of a canary do.
 // A primary that has the revision already is healed at any time.
-func (d *decider) mayTouchPrimary() bool {
+func mayTouchPrimary(d *decider) bool {
 	switch {
-	case d.primaryCarries(d.st.LastAppliedSpec):
+	case d.primaryCarries(d.st.LastAppliedSpec), !d.Primary.Exists:
 		return true
+	case d.st.Paused:
+		return false
 	case !d.Route.InSync || d.out.Desired.Traffic != TrafficOf(d.Canary, &d.Canary.Status):
 		return false
 	case !d.Primary.Interrupted || d.Primary.Available == 0:
 		return true
-	case !d.canaryHasAll():
+	case !canaryHasAll(d.st):
 		return false
 	}
 	drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())
@@ -68,7 +68,7 @@ func (d *decider) mayTouchPrimary() bool {
 
 // promotedRevision is the revision that heals the primary: the promoted one,
 // as long as the target still is its source.
-func (d *decider) promotedRevision() string {
+func promotedRevision(d *decider) string {
 	if d.Target.Revision == d.st.LastPromotedSpec {
 		return d.Target.Revision
 	}
@@ -76,36 +76,49 @@ func (d *decider) promotedRevision() string {
 }
 
 // wakeTarget gives the canary as many pods as the primary has, so that it can
-// take any weight. A target that has pods keeps what its user gave it.
-func (d *decider) wakeTarget() {
-	d.st.DrainedGeneration = 0
-	if d.Target.Replicas == 0 {
-		d.out.Desired.TargetReplicas = new(max(d.Primary.Replicas, 1))
+// take any weight. A target that has pods keeps what its user gave it, unless it is
+// to have everything: the primary that is gone had pods for that.
+func wakeTarget(d *decider) {
+	d.st.DrainedGeneration, d.st.Drains = 0, 0
+	need := int32(0)
+	switch {
+	case d.Target.Replicas == 0:
+		need = max(d.Primary.Replicas, 1)
+		if !d.Primary.Exists {
+			need = max(d.st.PrimaryReplicas, 1)
+		}
+	case !d.Primary.Exists:
+		need = d.st.PrimaryReplicas
+	case d.st.Step != nil:
+		need = d.st.Step.Pods
+	}
+	if need > d.Target.Replicas {
+		d.out.Desired.TargetReplicas = &need
 	}
 }
 
 // drainTarget removes the canary's pods when the mesh has shown weight 0 for
-// the drain delay: before that, requests may be on their way to them. It does
-// so once a release: who gives the target pods after that has them in Git, and
-// would do so again and again.
-func (d *decider) drainTarget() {
-	if d.keptUp() {
+// the drain delay: before that, requests may be on their way to them. Who gives the
+// target pods again after that has them in Git, and would do so again and again.
+func drainTarget(d *decider) {
+	if scaledUp(d) {
 		return
 	}
-	if d.Target.Replicas == 0 || !d.Route.InSync || d.Primary.Available == 0 || d.st.CanaryWeight != 0 {
+	// The decision on who serves is made by now: both what the mesh has and what it is asked for count.
+	routed := d.Route.InSync && d.st.CanaryWeight == 0 && d.Canary.Status.CanaryWeight == 0
+	if d.Target.Replicas == 0 || !routed || d.Primary.Available == 0 {
 		return
 	}
 	if drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
 		d.lookAgain(drained)
 		return
 	}
-	d.st.DrainedGeneration = d.Target.Generation
-	d.out.Desired.TargetReplicas = new(int32)
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+	if d.st.DrainedGeneration != d.Target.Generation || d.st.Drains == 0 {
+		d.st.DrainedGeneration = d.Target.Generation
+		d.st.Drains++
 	}
-	return b
+	if d.st.Phase == v1beta1.PhaseSucceeded && d.Canary.Spec.AutoscalerRef == nil && d.Target.Replicas < d.Primary.Replicas {
+		d.st.ReleasedReplicas = d.Target.Replicas
+	}
+	d.out.Desired.TargetReplicas = new(int32)
 }

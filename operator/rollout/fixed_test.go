@@ -35,7 +35,7 @@ func TestWithoutMesh(t *testing.T) {
 			fixed(newScene().step(1, 0, time.Second).primaryAvailable(0)), v1beta1.PhaseProgressing, "", "",
 		},
 		"nor when its promotion is late": {
-			fixed(newScene().promoting(0, time.Hour).primaryAt(revB).primaryAvailable(0)), v1beta1.PhasePromoting, revB, "PromotionHalted ",
+			fixed(newScene().promoting(0, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(0)), v1beta1.PhasePromoting, revB, "PromotionHalted ",
 		},
 		"a rollback leaves everything where it is": {
 			fixed(newScene().step(1, 0, 20*time.Second).failed(2).checked(v1beta1.CheckFailed, 0).primaryAvailable(0)), v1beta1.PhaseFailed, "", "AnalysisFailed podinfo-primary serves all traffic",

@@ -37,7 +37,7 @@ const (
 // gate asks the hooks of a type until all of them let the release pass. While
 // it is closed the status says so, and since when, so that a deadline outlasts
 // this process.
-func (d *decider) gate(kind v1beta1.HookType) opening {
+func gate(d *decider, kind v1beta1.HookType) opening {
 	hooks := d.hooks(kind)
 	if len(hooks) == 0 {
 		if d.atGate(kind) {
@@ -45,34 +45,34 @@ func (d *decider) gate(kind v1beta1.HookType) opening {
 		}
 		return open
 	}
-	run := d.called(kind, 0)
+	run := called(d, kind)
 	if run == nil {
 		if d.atGate(kind) {
-			d.waiting = d.gateName(d.st.Gate.Message)
+			d.waiting = gateName(d, d.st.Gate.Message)
 		}
 		return asking
 	}
-	shut := d.shut(hooks, run)
+	shut := shut(d, hooks, run)
 	if len(shut) == 0 {
 		if d.atGate(kind) {
 			d.event(false, ReasonGateOpened, sentence(string(kind))+" gate is open")
-			d.mute(hooks)
+			mute(d, hooks)
 		}
 		d.st.Gate = nil
 		return open
 	}
-	if d.gateOverdue(kind, shut) {
+	if gateOverdue(d, kind, shut) {
 		return ended
 	}
-	d.askAgain(run, gatePoll)
+	askAgain(d, run, gatePoll)
 	if !d.atGate(kind) {
 		message := strings.Join(answers(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
-		d.event(false, ReasonGateClosed, sentence(d.gateName(message)))
-		d.mute(hooks)
+		d.event(false, ReasonGateClosed, sentence(gateName(d, message)))
+		mute(d, hooks)
 	}
-	d.watchDeadlines(shut)
-	d.waiting = d.gateName(d.st.Gate.Message)
+	watchDeadlines(d, shut)
+	d.waiting = gateName(d, d.st.Gate.Message)
 	return closed
 }
 
@@ -92,10 +92,10 @@ func answers(of []answer) []string {
 
 // shut are the hooks that hold a gate closed. One whose deadline has passed no
 // longer does where its spec says so.
-func (d *decider) shut(hooks []v1beta1.CanaryWebhook, run *CheckRun) []answer {
+func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *CheckRun) []answer {
 	var out []answer
 	for i, hook := range hooks {
-		goesOn := hook.GetOnDeadline() == v1beta1.DeadlineContinue && d.deadlinePassed(hook)
+		goesOn := hook.GetOnDeadline() == v1beta1.DeadlineContinue && deadlinePassed(d, hook)
 		if run.Results[i].Verdict != v1beta1.CheckPassed && !goesOn {
 			out = append(out, answer{hook, run.Results[i]})
 		}
@@ -105,29 +105,41 @@ func (d *decider) shut(hooks []v1beta1.CanaryWebhook, run *CheckRun) []answer {
 
 // gateOverdue rolls the release back when a hook has held it for longer than
 // its deadline.
-func (d *decider) gateOverdue(kind v1beta1.HookType, shut []answer) bool {
+func gateOverdue(d *decider, kind v1beta1.HookType, shut []answer) bool {
 	for _, a := range shut {
-		if d.deadlinePassed(a.hook) {
-			d.rollBack(ReasonGateDeadline, fmt.Sprintf("the %s gate was not opened within %s: %s", kind, a.hook.Deadline, a.result.Message))
+		if deadlinePassed(d, a.hook) {
+			rollBack(d, ReasonGateDeadline, fmt.Sprintf("the %s gate was not opened within %s: %s", kind, a.hook.Deadline, a.result.Message))
 			return true
 		}
 	}
 	return false
 }
 
-func (d *decider) watchDeadlines(shut []answer) {
+func watchDeadlines(d *decider, shut []answer) {
 	for _, a := range shut {
-		if limit := deadline(a.hook); limit > 0 {
-			d.lookAgain(d.st.Gate.Since.Add(limit))
+		if limit, since := deadline(a.hook), heldSince(d, a.hook.GetType()); limit > 0 && since != nil {
+			d.lookAgain(d.Now.Add(limit - d.elapsed(since.Time)))
 		}
 	}
 }
 
-// deadlinePassed tells whether the gate that the release is at was closed for
-// longer than a hook allows.
-func (d *decider) deadlinePassed(hook v1beta1.CanaryWebhook) bool {
-	limit := deadline(hook)
-	return limit > 0 && d.atGate(hook.GetType()) && !d.Now.Before(d.st.Gate.Since.Add(limit))
+// deadlinePassed tells whether a hook has held the release for longer than it
+// allows.
+func deadlinePassed(d *decider, hook v1beta1.CanaryWebhook) bool {
+	limit, since := deadline(hook), heldSince(d, hook.GetType())
+	return limit > 0 && since != nil && d.elapsed(since.Time) >= limit
+}
+
+// heldSince is since when hooks of a type hold the release, nil if they don't.
+func heldSince(d *decider, kind v1beta1.HookType) *metav1.MicroTime {
+	switch {
+	case kind == v1beta1.PreRolloutHook && d.st.Step != nil:
+		return d.st.Step.PreRolloutSince
+	case d.atGate(kind):
+		return &d.st.Gate.Since
+	default:
+		return nil
+	}
 }
 
 // deadline is how long a hook may hold a release, 0 for ever. One that can't be
@@ -142,45 +154,45 @@ func (d *decider) atGate(kind v1beta1.HookType) bool {
 }
 
 // gateName says which gate is closed and what traffic does meanwhile.
-func (d *decider) gateName(message string) string {
+func gateName(d *decider, message string) string {
 	return fmt.Sprintf("waiting for the %s gate to open, %s of the traffic goes to the canary%s: %s",
-		d.st.Gate.Type, percent(d.st.CanaryWeight), d.failedSoFar(), message)
+		d.st.Gate.Type, percent(d.st.CanaryWeight), failedSoFar(d), message)
 }
 
 // mute sends no alert about the last event when every hook that it is about
 // wants none.
-func (d *decider) mute(hooks []v1beta1.CanaryWebhook) {
+func mute(d *decider, hooks []v1beta1.CanaryWebhook) {
 	d.out.Events[len(d.out.Events)-1].Muted = !slices.ContainsFunc(hooks, func(h v1beta1.CanaryWebhook) bool { return !h.MuteAlert })
 }
 
 // rollbackAsked rolls back when a rollback hook answers with success, whatever
 // the release is waiting for.
-func (d *decider) rollbackAsked() bool {
+func rollbackAsked(d *decider) bool {
 	hooks := d.hooks(v1beta1.RollbackHook)
 	if len(hooks) == 0 {
 		return false
 	}
-	run := d.called(v1beta1.RollbackHook, 0)
+	run := called(d, v1beta1.RollbackHook)
 	if run == nil {
 		return false
 	}
 	for i, hook := range hooks {
 		if run.Results[i].Verdict == v1beta1.CheckPassed {
-			d.rollBack(ReasonRollbackAsked, "rollback hook "+hook.Name+" asks for it")
+			rollBack(d, ReasonRollbackAsked, "rollback hook "+hook.Name+" asks for it")
 			return true
 		}
 	}
-	d.askAgain(run, min(d.interval(), rollbackPoll))
+	askAgain(d, run, min(d.interval(), rollbackPoll))
 	return false
 }
 
 // rollbackUnknown has the rollback hooks asked once more before the release goes
 // on, where their last answer is from before a moment.
-func (d *decider) rollbackUnknown(since time.Time) bool {
+func rollbackUnknown(d *decider, since time.Time) bool {
 	if len(d.hooks(v1beta1.RollbackHook)) == 0 {
 		return false
 	}
-	run := d.called(v1beta1.RollbackHook, 0)
+	run := called(d, v1beta1.RollbackHook)
 	if run == nil || !run.At.Before(since) {
 		return run == nil
 	}
@@ -189,93 +201,87 @@ func (d *decider) rollbackUnknown(since time.Time) bool {
 }
 
 // confirmRollout holds a new revision before it gets a pod of its own.
-func (d *decider) confirmRollout() {
-	if d.reactToRevision() {
+func confirmRollout(d *decider) {
+	if reactToRevision(d) {
 		return
 	}
-	d.needStep()
-	if d.canaryLost() || d.primaryLost() || d.rollbackAsked() {
+	needStep(d)
+	if canaryLost(d) || primaryLost(d) || rollbackAsked(d) {
 		return
 	}
 	d.waiting = "waiting to begin"
 	if d.st.Paused {
-		d.waiting = d.paused()
+		d.waiting = paused(d)
 		return
 	}
-	if d.gate(v1beta1.ConfirmRolloutHook) == open {
+	if gate(d, v1beta1.ConfirmRolloutHook) == open {
 		d.st.Phase = v1beta1.PhaseProgressing
 		d.st.Step.Since = metav1.NewMicroTime(d.Now)
-		d.waiting = d.stepName()
+		d.waiting = stepName(d)
 	}
 }
 
 // preRollout calls the pre-rollout hooks before the first request goes to the
 // canary. A failure counts, and the hooks are called again after an interval.
-func (d *decider) preRollout() {
+func preRollout(d *decider) {
 	hooks := d.hooks(v1beta1.PreRolloutHook)
-	if len(hooks) == 0 || d.waitsToRaise() { // what waits has passed them
-		d.firstStep()
+	if len(hooks) == 0 || waitsToRaise(d) { // what waits has passed them
+		raise(d, "The canary is ready")
 		return
 	}
-	if due := d.st.Step.Since.Add(d.interval()); d.st.Step.Checks > 0 && d.Now.Before(due) {
+	if due := d.st.Step.Since.Add(d.interval()); d.st.Step.PreRolloutFailures > 0 && d.Now.Before(due) {
 		d.lookAgain(due)
 		return
 	}
-	run := d.called(v1beta1.PreRolloutHook, d.st.Step.Checks+1)
+	run := called(d, v1beta1.PreRolloutHook)
 	if run == nil {
 		d.blocked(d.st.Step.Since.Time, "the pre-rollout hooks have not answered yet")
 		return
 	}
-	d.recordHooks(run.Results)
-	shut := d.shut(hooks, run)
+	recordHooks(d, run.Results)
+	shut := shut(d, hooks, run)
 	switch {
 	case len(shut) == 0:
-		d.firstStep()
-	case d.gateOverdue(v1beta1.PreRolloutHook, shut):
+		raise(d, "The canary is ready")
+	case gateOverdue(d, v1beta1.PreRolloutHook, shut):
 	default:
-		if !d.atGate(v1beta1.PreRolloutHook) {
-			d.st.Gate = &v1beta1.GateStatus{Type: v1beta1.PreRolloutHook, Since: metav1.NewMicroTime(d.Now)}
+		if d.st.Step.PreRolloutSince == nil {
+			d.st.Step.PreRolloutSince = microTime(d.Now)
 		}
-		d.watchDeadlines(shut)
-		d.countFailure(answers(shut))
-		if d.st.Phase == v1beta1.PhaseProgressing {
-			d.waiting = "waiting to call the pre-rollout hooks again" + d.failedSoFar()
+		watchDeadlines(d, shut)
+		if countFailure(d, answers(shut)) {
+			d.st.Step.PreRolloutFailures++
+			beginWindow(d)
+			d.waiting = "waiting to call the pre-rollout hooks again" + failedSoFar(d)
 		}
 	}
-}
-
-// firstStep begins the analysis with a canary that is ready.
-func (d *decider) firstStep() {
-	if d.atGate(v1beta1.PreRolloutHook) {
-		d.st.Gate = nil
-	}
-	d.raise("The canary is ready")
 }
 
 // raise goes on to the next step. Before a step that gives the canary more
 // traffic its gate must be open.
-func (d *decider) raise(because string) {
-	if due := d.stepDue(); !d.Now.Before(due) && d.rollbackUnknown(due) {
+func raise(d *decider, because string) {
+	if due := stepDue(d); !d.Now.Before(due) && rollbackUnknown(d, due) {
 		return
 	}
-	steps := d.steps()
-	index := int(d.next(steps))
-	weighted := d.strategy() == v1beta1.StrategyWeighted
+	p := d.plan()
+	index := p.next(d.st.Step)
+	next := p.at(index)
+	gated := p.strategy == v1beta1.StrategyWeighted && next.weight > 0 && next.share != v1beta1.ShareMirror
 	switch {
-	case index > len(steps):
-		if d.passes(v1beta1.ConfirmPromotionHook) {
-			d.beginPromotion(because)
+	case index > p.len():
+		if passes(d, v1beta1.ConfirmPromotionHook) {
+			beginPromotion(d, because)
 		}
-	case !weighted || steps[index-1].weight == 0 || d.passes(v1beta1.ConfirmTrafficIncreaseHook):
-		d.nextStep(because)
+	case !gated || passes(d, v1beta1.ConfirmTrafficIncreaseHook):
+		nextStep(d, because)
 	}
 }
 
 // passes tells whether a gate is open. When it is first found closed, the
 // present step begins to be checked once more, as traffic goes on in it.
-func (d *decider) passes(kind v1beta1.HookType) bool {
+func passes(d *decider, kind v1beta1.HookType) bool {
 	waited := d.atGate(kind)
-	switch d.gate(kind) {
+	switch gate(d, kind) {
 	case open:
 		return true
 	case closed:
@@ -283,7 +289,7 @@ func (d *decider) passes(kind v1beta1.HookType) bool {
 			d.st.Phase = v1beta1.PhaseWaitingPromotion
 		}
 		if !waited && d.st.Step.Index > 0 {
-			d.checkOnceMore()
+			checkOnceMore(d)
 		}
 	case asking, ended:
 	}
@@ -291,14 +297,19 @@ func (d *decider) passes(kind v1beta1.HookType) bool {
 }
 
 // checkOnceMore begins another round of checks in the present step.
-func (d *decider) checkOnceMore() {
-	d.st.Step.Since = metav1.NewMicroTime(d.Now)
+func checkOnceMore(d *decider) {
 	d.st.Step.Checks++
+	beginWindow(d)
+}
+
+// beginWindow begins the time that the next round of checks is about.
+func beginWindow(d *decider) {
+	d.st.Step.Since = metav1.NewMicroTime(d.Now)
 	d.lookAgain(d.Now.Add(d.interval()))
 }
 
 // leaveGate goes back from a gate to the analysis.
-func (d *decider) leaveGate() {
+func leaveGate(d *decider) {
 	d.st.Gate = nil
 	if d.st.Phase == v1beta1.PhaseWaitingPromotion {
 		d.st.Phase = v1beta1.PhaseProgressing
@@ -307,34 +318,33 @@ func (d *decider) leaveGate() {
 
 // waitsToRaise tells whether the checks of the present step have passed and a
 // gate holds it.
-func (d *decider) waitsToRaise() bool {
+func waitsToRaise(d *decider) bool {
 	return d.atGate(v1beta1.ConfirmTrafficIncreaseHook) || d.atGate(v1beta1.ConfirmPromotionHook)
 }
 
 // callPostRollout has the post-rollout hooks called once the release has ended.
-func (d *decider) callPostRollout() {
-	d.st.Gate = nil
+func callPostRollout(d *decider) {
 	if len(d.hooks(v1beta1.PostRolloutHook)) > 0 {
-		d.st.Gate = &v1beta1.GateStatus{Type: v1beta1.PostRolloutHook, Since: metav1.NewMicroTime(d.Now)}
+		d.st.PostRollout = microTime(d.Now)
 		d.lookAgain(d.Now)
 	}
 }
 
 // postRollout waits for the answers of the post-rollout hooks. The release has
 // ended, so a failure is only told.
-func (d *decider) postRollout() {
-	if !d.atGate(v1beta1.PostRolloutHook) {
+func postRollout(d *decider) {
+	if d.st.PostRollout == nil {
 		return
 	}
 	if len(d.hooks(v1beta1.PostRolloutHook)) == 0 {
-		d.st.Gate = nil
+		d.st.PostRollout = nil
 		return
 	}
-	run := d.called(v1beta1.PostRolloutHook, 0)
+	run := called(d, v1beta1.PostRolloutHook)
 	if run == nil {
 		return
 	}
-	d.st.Gate = nil
+	d.st.PostRollout = nil
 	if r := judge(nil, nil, run.Results, 0); len(r.failed)+len(r.silent) > 0 {
 		d.event(true, ReasonHookFailed, "Post-rollout hook failed: "+strings.Join(append(r.failed, r.silent...), "; "))
 	}
@@ -346,7 +356,7 @@ func (d *decider) hooks(kind v1beta1.HookType) []v1beta1.CanaryWebhook {
 }
 
 // askAgain has hooks called once more when their last answers are so old.
-func (d *decider) askAgain(run *CheckRun, every time.Duration) {
+func askAgain(d *decider, run *CheckRun, every time.Duration) {
 	if next := run.At.Add(every); d.Now.Before(next) {
 		d.lookAgain(next)
 		return
@@ -356,18 +366,28 @@ func (d *decider) askAgain(run *CheckRun, every time.Duration) {
 
 // called gives the answers of one call of the hooks of a type, and asks for
 // that call where it has not been made.
-func (d *decider) called(kind v1beta1.HookType, number int32) *CheckRun {
-	id := CheckID{Hooks: kind, Revision: d.st.LastAppliedSpec, Number: number}
-	var since time.Time
-	if d.st.Step != nil {
-		id.Step, since = d.st.Step.Index, d.st.Step.Since.Time
-	} else if d.st.Gate != nil {
-		since = d.st.Gate.Since.Time
-	}
+func called(d *decider, kind v1beta1.HookType) *CheckRun {
+	id := d.checkID(kind)
 	run := d.Hooks[kind]
-	if run == nil || run.ID != id || run.At.Before(since) || len(run.Results) != len(d.hooks(kind)) {
+	if run == nil || run.ID != id || len(run.Results) != len(d.hooks(kind)) {
 		d.out.CallHooks = append(d.out.CallHooks, id)
 		return nil
 	}
 	return run
+}
+
+// checkID names the present round of checks, for no type, or the present call of
+// the hooks of one.
+func (d *decider) checkID(kind v1beta1.HookType) CheckID {
+	id := CheckID{Hooks: kind, Revision: d.st.LastAppliedSpec}
+	if d.st.StartedAt != nil {
+		id.Attempt = d.st.StartedAt.UnixMicro()
+	}
+	switch {
+	case d.st.Step != nil:
+		id.Step, id.Window = d.st.Step.Index, d.st.Step.Since.UnixMicro()
+	case d.st.PostRollout != nil:
+		id.Window = d.st.PostRollout.UnixMicro()
+	}
+	return id
 }

@@ -37,10 +37,9 @@ func within(deadline string, then v1beta1.DeadlineAction) func(*v1beta1.CanaryWe
 func (s *scene) answered(kind v1beta1.HookType, ago time.Duration, verdicts ...v1beta1.CheckVerdict) *scene {
 	id := rollout.CheckID{Hooks: kind, Revision: s.Canary.Status.LastAppliedSpec}
 	if step := s.Canary.Status.Step; step != nil {
-		id.Step = step.Index
-		if kind == v1beta1.PreRolloutHook {
-			id.Number = step.Checks + 1
-		}
+		id.Step, id.Window = step.Index, step.Since.UnixMicro()
+	} else if ended := s.Canary.Status.PostRollout; ended != nil {
+		id.Window = ended.UnixMicro()
 	}
 	run := &rollout.CheckRun{ID: id, At: t0.Add(-ago)}
 	for _, v := range verdicts {
@@ -55,7 +54,16 @@ func (s *scene) answered(kind v1beta1.HookType, ago time.Duration, verdicts ...v
 
 // waiting puts the release at a gate that was found closed so long ago.
 func (s *scene) waiting(kind v1beta1.HookType, ago time.Duration) *scene {
-	s.Canary.Status.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(t0.Add(-ago)), Message: "it answered Failed"}
+	since := metav1.NewMicroTime(t0.Add(-ago))
+	switch kind { //nolint:exhaustive // the others are gates
+	case v1beta1.PreRolloutHook:
+		s.Canary.Status.Step.PreRolloutSince, s.Canary.Status.Step.PreRolloutFailures = &since, 1
+		return s
+	case v1beta1.PostRolloutHook:
+		s.Canary.Status.PostRollout = &since
+		return s
+	}
+	s.Canary.Status.Gate = &v1beta1.GateStatus{Type: kind, Since: since, Message: "it answered Failed"}
 	switch kind { //nolint:exhaustive // the others have no phase of their own
 	case v1beta1.ConfirmRolloutHook:
 		s.phase(v1beta1.PhaseWaiting)
@@ -123,7 +131,9 @@ func TestGates(t *testing.T) {
 			outcome{Phase: v1beta1.PhaseWaiting, Gate: confirm, Events: []string{rollout.ReasonGateClosed}, Requeue: poll},
 		},
 		"confirm-rollout: the answer of an earlier try": {
-			begins().hooked(confirm).answered(confirm, time.Minute, passed),
+			begins().hooked(confirm).answered(confirm, time.Minute, passed).with(func(o *rollout.Observation) {
+				o.Canary.Status.StartedAt = &metav1.MicroTime{Time: t0}
+			}),
 			outcome{Phase: v1beta1.PhaseWaiting, Calls: []v1beta1.HookType{confirm}},
 		},
 		"confirm-rollout: the hooks were taken away": {begins().waiting(confirm, time.Hour), outcome{Phase: v1beta1.PhaseProgressing}},
@@ -154,7 +164,7 @@ func TestGates(t *testing.T) {
 			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Failed: 3, Events: []string{rollout.ReasonAnalysisFailed}, Requeue: drain},
 		},
 		"pre-rollout: too late": {
-			newScene().step(0, 0, 0).hooked(pre, within("1m", "")).waiting(pre, time.Minute).answered(pre, 0, failed),
+			newScene().step(0, 0, 10*time.Second).hooked(pre, within("1m", "")).waiting(pre, time.Minute).answered(pre, 0, failed),
 			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonGateDeadline}, Requeue: drain},
 		},
 		"pre-rollout: the canary is not ready": {
@@ -205,7 +215,7 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-traffic-increase: nobody's rollout waits for ever (pain 17)": {
 			newScene().step(1, 20, time.Second).hooked(increase, within("1s", "")).waiting(increase, time.Second).answered(increase, 0, failed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonGateDeadline}, Requeue: drain},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonGateDeadline}},
 		},
 		"confirm-traffic-increase: not for iterations": {
 			newScene().iterations(3, false).rounds(1, 0, passed).hooked(increase),
@@ -254,7 +264,7 @@ func TestGates(t *testing.T) {
 		},
 		"an abort ends the wait": {
 			newScene().step(3, 60, time.Second).atGate(promote).asked(v1beta1.ActionAbort),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonAborted}, Requeue: drain},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonAborted}},
 		},
 		"a promotion by hand passes the gate": {
 			newScene().step(3, 60, time.Second).atGate(promote).asked(v1beta1.ActionPromote),
@@ -283,11 +293,11 @@ func TestGates(t *testing.T) {
 		},
 		"rollback: now": {
 			newScene().step(1, 20, time.Second).hooked(back).answered(back, 0, passed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}, Requeue: drain},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}},
 		},
 		"rollback: at the last gate": {
 			newScene().step(3, 60, time.Second).atGate(promote).hooked(back).answered(back, 0, passed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}, Requeue: drain},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}},
 		},
 		"rollback: not in a promotion": {
 			newScene().promoting(60, 0).hooked(back).answered(back, 0, passed),
@@ -318,6 +328,12 @@ func TestGates(t *testing.T) {
 			got := outcome{Phase: d.Status.Phase, Weight: d.Status.CanaryWeight, Step: -1, Failed: d.Status.FailedChecks, Round: d.RunChecks != nil, Requeue: d.RequeueAfter}
 			if d.Status.Step != nil {
 				got.Step = d.Status.Step.Index
+			}
+			if d.Status.PostRollout != nil {
+				got.Gate = post
+			}
+			if d.Status.Step != nil && d.Status.Step.PreRolloutSince != nil {
+				got.Gate = pre
 			}
 			if d.Status.Gate != nil {
 				got.Gate = d.Status.Gate.Type
@@ -386,7 +402,9 @@ func TestMutedHooks(t *testing.T) {
 
 // A second try of a revision must not be judged by a round of the first.
 func TestRetryForgetsRounds(t *testing.T) {
-	d := rollout.Decide(newScene().step(1, 20, 10*time.Second).checked(failed, time.Minute).Observation)
+	s := newScene().step(1, 20, 10*time.Second).checked(failed, 0)
+	s.Canary.Status.StartedAt = &metav1.MicroTime{Time: t0.Add(-time.Minute)}
+	d := rollout.Decide(s.Observation)
 	if d.RunChecks == nil || d.Status.FailedChecks != 0 {
 		t.Errorf("the round of a minute ago was taken for this one: %+v", d.Status)
 	}

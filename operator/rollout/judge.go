@@ -124,21 +124,21 @@ func Before(checks []v1beta1.CheckStatus, metrics []v1beta1.CanaryMetric, index 
 	return nil
 }
 
-// judge judges a finished run. It is nil for one of other metrics than the
+// judgeRun judges a finished run. It is nil for one of other metrics than the
 // spec has by now.
-func (d *decider) judge(run *CheckRun) *round {
+func judgeRun(d *decider, run *CheckRun) *round {
 	metrics := d.Canary.GetAnalysis().Metrics
 	for i, m := range metrics {
 		if i >= len(run.Results) || run.Results[i].Name != m.Name {
 			return nil
 		}
 	}
-	return judge(metrics, d.st.Checks, run.Results, d.warm())
+	return judge(metrics, d.st.Checks, run.Results, warm(d))
 }
 
 // warm is how long ago the first step began: the present one, for a status from
 // before that was noted.
-func (d *decider) warm() time.Duration {
+func warm(d *decider) time.Duration {
 	if began := d.st.Step.Began; began != nil {
 		return d.Now.Sub(began.Time)
 	}
@@ -146,7 +146,7 @@ func (d *decider) warm() time.Duration {
 }
 
 // record notes the results of a round that has ended, and its verdict.
-func (d *decider) record(r *round, verdict v1beta1.CheckVerdict, messages []string) {
+func record(d *decider, r *round, verdict v1beta1.CheckVerdict, messages []string) {
 	d.st.Checks = r.results
 	d.st.History = append(d.st.History, v1beta1.RoundStatus{
 		Step: d.st.Step.Index, Weight: d.st.CanaryWeight, Verdict: verdict,
@@ -159,7 +159,7 @@ func (d *decider) record(r *round, verdict v1beta1.CheckVerdict, messages []stri
 
 // recordHooks notes the answers of hooks outside of rounds. What is known of
 // metrics stays.
-func (d *decider) recordHooks(results []v1beta1.CheckStatus) {
+func recordHooks(d *decider, results []v1beta1.CheckStatus) {
 	known := append([]v1beta1.CheckStatus(nil), results...)
 	for _, c := range d.st.Checks {
 		if c.Window != "" {

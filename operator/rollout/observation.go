@@ -126,18 +126,21 @@ type Route struct {
 }
 
 // CheckID names one round of checks, or one call of the hooks of a type. It is
-// the idempotency key of everything that is done in it.
+// the idempotency key of everything that is done in it. All of it is in the status,
+// so that another process, whatever its clock says, has the same name for the same.
 type CheckID struct {
 	// Hooks is the type of the hooks that are called. Empty: it is a round, with
 	// the metrics and the rollout hooks.
 	Hooks v1beta1.HookType
 	// Revision is the revision under analysis.
 	Revision string
+	// Attempt tells releases of the same revision apart: when it began, in
+	// microseconds of Unix time.
+	Attempt int64
 	// Step is the step under analysis, from 1.
 	Step int32
-	// Number counts the rounds of a step, from 1; 0 for hooks at a gate, which may
-	// be asked again and again.
-	Number int32
+	// Window is when the time began that it is about, in microseconds of Unix time.
+	Window int64
 }
 
 // CheckRun is a finished round of checks, or a finished call of hooks.

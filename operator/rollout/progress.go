@@ -13,172 +13,180 @@ const maxRetry = 10 * time.Second
 
 // progress is the analysis: from waiting for the canary's pods through the
 // weights to the promotion or the rollback.
-func (d *decider) progress() {
-	if d.reactToRevision() {
+func progress(d *decider) {
+	if reactToRevision(d) {
 		return
 	}
-	d.needStep()
+	needStep(d)
 	if !d.atGate(v1beta1.ConfirmPromotionHook) {
 		d.st.Phase = v1beta1.PhaseProgressing
 	}
-	if d.canaryLost() || d.primaryLost() || d.tooLate() || d.rollbackAsked() {
+	if d.follow() || canaryLost(d) || tooManyFailed(d) || tooLate(d) || rollbackAsked(d) {
 		return
 	}
-	d.waiting = d.stepName()
-	switch due := d.stepDue(); {
+	d.waiting = stepName(d)
+	switch due := stepDue(d); {
 	case d.st.Paused:
-		d.waiting = d.paused()
+		d.waiting = paused(d)
 	case !d.Target.Ready:
 		d.blocked(due, "the canary is not ready: "+d.Target.Message)
 	case !d.Route.InSync:
-		d.blocked(due, d.unrouted())
+		d.blocked(due, unrouted(d))
 	case d.Canary.Spec.SkipAnalysis:
-		d.beginPromotion("spec.skipAnalysis is true")
+		beginPromotion(d, "spec.skipAnalysis is true")
 	case d.st.Step.Index == 0:
-		d.preRollout()
+		preRollout(d)
 	default:
-		d.analyse()
+		analyse(d)
 	}
 }
 
-// canaryLost takes the weight from a canary that has no pod left to serve it.
-// It starts again at the first step when it is back, and that counts as a
-// failed check, so that a canary that keeps crashing is rolled back.
-func (d *decider) canaryLost() bool {
-	if d.st.CanaryWeight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
+// canaryLost begins again at the first step when a canary that has traffic has no
+// pod left to serve it. That counts as a failed check, so that a canary that keeps
+// crashing is rolled back.
+func canaryLost(d *decider) bool {
+	planned := plannedSplit(d.st)
+	if planned.weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
 		return false
 	}
 	d.st.FailedChecks++
-	d.st.Step.Takeover = false
 	why := "no pod of the canary is available"
-	if d.thresholdReached() {
-		d.rollBack(ReasonAnalysisFailed, d.failures(why))
+	if thresholdReached(d) {
+		rollBack(d, ReasonAnalysisFailed, failures(d, why))
 		return true
 	}
-	d.event(true, ReasonCanaryUnavailable, sentence(d.failures(why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
-	d.leaveGate()
-	d.enterStep(0, 0)
-	d.waiting = d.stepName()
+	d.event(true, ReasonCanaryUnavailable, sentence(failures(d, why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
+	leaveGate(d)
+	enterStep(d, 0)
+	d.waiting = stepName(d)
 	return true
 }
 
-// primaryLost lets the canary serve while the primary can't. The analysis goes
-// on: the release may be the one that mends the primary.
-func (d *decider) primaryLost() bool {
-	switch {
-	case d.st.Step.Takeover && d.Primary.Ready:
-		d.handOver(d.plannedWeight(d.steps()))
-	case !d.st.Step.Takeover && d.Primary.Available == 0 && d.Target.Available > 0:
-		d.takeOver("no pod of " + d.Canary.PrimaryName() + " is available")
-	default:
+// tooManyFailed rolls back when the threshold was lowered to what has failed already.
+func tooManyFailed(d *decider) bool {
+	if d.st.FailedChecks == 0 || !thresholdReached(d) {
 		return false
 	}
-	d.waiting = d.stepName()
+	rollBack(d, ReasonAnalysisFailed, fmt.Sprintf("%d checks have failed, and spec.analysis.threshold is %d by now",
+		d.st.FailedChecks, d.Canary.GetAnalysis().GetThreshold()))
 	return true
 }
 
 // tooLate rolls back a release that waits for its canary, or for the mesh, for
 // longer than the deadline.
-func (d *decider) tooLate() bool {
-	if d.Target.Ready && d.Route.InSync || d.st.Paused {
+func tooLate(d *decider) bool {
+	what, detail := "", ""
+	switch {
+	case d.st.Paused || d.st.Gate != nil:
+		d.well()
+		return false
+	case !d.Target.Ready:
+		what, detail = "the canary was not ready", d.Target.Message
+	case !d.Route.InSync:
+		what, detail = "the mesh did not show the route", d.Route.Detail
+	default:
+		d.well() // unless the checks find out otherwise
 		return false
 	}
-	deadline := d.stepDue().Add(d.Canary.GetProgressDeadline())
-	if d.Now.Before(deadline) {
-		d.lookAgain(deadline)
+	d.unwell(what + ": " + detail)
+	if !d.overdue() {
 		return false
 	}
-	within := fmt.Sprintf(" within %s", d.Canary.GetProgressDeadline())
-	if d.Target.Ready {
-		detail := d.Route.Detail
-		if detail != "" {
-			detail = ": " + detail
-		}
-		d.rollBack(ReasonDeadlineExceeded, "the mesh did not show the route"+within+detail)
-		return true
+	if detail != "" {
+		detail = ": " + detail
 	}
-	d.rollBack(ReasonDeadlineExceeded, "the canary was not ready"+within+": "+d.Target.Message)
+	rollBack(d, ReasonDeadlineExceeded, what+within(d)+detail)
 	return true
 }
 
 // analyse runs the checks of a step when its interval has passed, and acts on
 // their results.
-func (d *decider) analyse() {
-	if d.waitsToRaise() {
-		if d.raise("The gate is open"); !d.waitsToRaise() {
+func analyse(d *decider) {
+	if waitsToRaise(d) {
+		if raise(d, "The gate is open"); !waitsToRaise(d) {
 			return
 		}
 	}
-	due := d.stepDue()
+	due := stepDue(d)
 	if d.Now.Before(due) {
 		d.lookAgain(due)
 		return
 	}
-	id := CheckID{Revision: d.st.LastAppliedSpec, Step: d.st.Step.Index, Number: d.st.Step.Checks + 1}
+	id := d.checkID("")
 	run := d.Checks
 	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
 		run = &CheckRun{ID: id, At: d.Now}
 	}
-	// A round of an earlier try of the same revision has the same name.
-	if run == nil || run.ID != id || run.At.Before(d.st.Step.Since.Time) {
+	if run == nil || run.ID != id || run.At.Before(d.Route.Since) {
+		d.health.known = false // what was wrong with the checks may still be
 		d.out.RunChecks = &id
 		return
 	}
-	r := d.judge(run)
+	if d.Now.Sub(run.At) > max(d.interval(), maxRetry) {
+		// It says nothing of now: a person, or our absence, has held the release meanwhile.
+		d.health.known = false
+		beginWindow(d)
+		return
+	}
+	r := judgeRun(d, run)
 	if r == nil {
+		d.health.known = false
 		d.out.RunChecks = &id
 		return
 	}
 	switch {
 	case len(r.failed) > 0:
-		d.checkFailed(r)
+		checkFailed(d, r)
 	case len(r.silent) > 0:
-		d.checksUnavailable(run, r, due)
-	case r.warming, d.waitsToRaise():
-		d.record(r, v1beta1.CheckPassed, r.noted)
-		d.checkOnceMore()
+		checksUnavailable(d, run, r)
+	case r.warming, waitsToRaise(d):
+		record(d, r, v1beta1.CheckPassed, r.noted)
+		checkOnceMore(d)
 	default:
-		d.record(r, v1beta1.CheckPassed, r.noted)
-		d.raise(strings.Join(append([]string{"All checks passed"}, r.noted...), "; "))
+		record(d, r, v1beta1.CheckPassed, r.noted)
+		raise(d, strings.Join(append([]string{"All checks passed"}, r.noted...), "; "))
 	}
 }
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A
 // gate that the release waits at is asked again after the next round that passes.
-func (d *decider) checkFailed(r *round) {
-	d.record(r, v1beta1.CheckFailed, r.failed)
-	d.leaveGate()
+func checkFailed(d *decider, r *round) {
+	record(d, r, v1beta1.CheckFailed, r.failed)
+	leaveGate(d)
 	if r.atLimit != "" {
 		d.st.FailedChecks++
-		d.rollBack(ReasonAnalysisFailed, r.atLimit+": "+strings.Join(r.failed, "; "))
+		rollBack(d, ReasonAnalysisFailed, r.atLimit+": "+strings.Join(r.failed, "; "))
 		return
 	}
-	d.countFailure(r.failed)
+	if countFailure(d, r.failed) {
+		checkOnceMore(d)
+		d.waiting = stepName(d)
+	}
 }
 
-// countFailure counts a failed round, and tries again after an interval or
-// rolls back.
-func (d *decider) countFailure(failed []string) {
+// countFailure counts a failed round, and rolls back at the threshold. It returns
+// whether the release goes on.
+func countFailure(d *decider, failed []string) bool {
 	d.st.FailedChecks++
 	why := strings.Join(failed, "; ")
-	if d.thresholdReached() {
-		d.rollBack(ReasonAnalysisFailed, d.failures(why))
-		return
+	if thresholdReached(d) {
+		rollBack(d, ReasonAnalysisFailed, failures(d, why))
+		return false
 	}
-	d.event(true, ReasonCheckFailed, sentence(d.failures(why))+"; the weight stays at "+percent(d.st.CanaryWeight))
-	d.checkOnceMore()
-	d.waiting = d.stepName()
+	d.event(true, ReasonCheckFailed, sentence(failures(d, why))+"; the weight stays at "+percent(d.st.CanaryWeight))
+	return true
 }
 
 // checksUnavailable holds the rollout where it is: what gives no verdict
 // speaks neither for nor against a release. Only when none comes within the
 // progress deadline is the release rolled back, as it can't be watched.
-func (d *decider) checksUnavailable(run *CheckRun, r *round, due time.Time) {
+func checksUnavailable(d *decider, run *CheckRun, r *round) {
 	message := strings.Join(r.silent, "; ")
-	deadline := due.Add(d.Canary.GetProgressDeadline())
-	if !d.Now.Before(deadline) {
-		d.record(r, v1beta1.CheckUnavailable, r.silent)
-		d.rollBack(ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
+	d.unwell("the checks give no verdict: " + message)
+	d.health.record = true
+	if d.overdue() {
+		record(d, r, v1beta1.CheckUnavailable, r.silent)
+		rollBack(d, ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
@@ -192,7 +200,6 @@ func (d *decider) checksUnavailable(run *CheckRun, r *round, due time.Time) {
 		return
 	}
 	d.lookAgain(next)
-	d.lookAgain(deadline)
 }
 
 // sameChecks compares results apart from their times and values.
@@ -208,30 +215,25 @@ func sameChecks(a, b []v1beta1.CheckStatus) bool {
 	return true
 }
 
-// nextStep goes on to the next step, or to the promotion after the last.
-func (d *decider) nextStep(because string) {
-	steps := d.steps()
-	index := d.next(steps)
-	if int(index) > len(steps) {
-		d.beginPromotion(because)
-		return
-	}
-	s := steps[index-1]
-	d.enterStep(index, s.weight)
+// nextStep goes on to the next step.
+func nextStep(d *decider, because string) {
+	p := d.plan()
+	index := p.next(d.st.Step)
+	enterStep(d, index)
 	reason := ReasonStepStarted
-	if s.weight > 0 && d.strategy() == v1beta1.StrategyWeighted {
+	if p.at(index).share != v1beta1.ShareMirror && d.strategy() == v1beta1.StrategyWeighted {
 		reason = ReasonWeightRaised
 	}
-	d.event(false, reason, because+"; "+d.progressOf(index, steps))
-	d.waiting = d.stepName()
-	d.lookAgain(d.stepDue())
+	d.event(false, reason, because+"; "+progressOf(p, index))
+	d.waiting = stepName(d)
+	d.lookAgain(stepDue(d))
 }
 
-func (d *decider) thresholdReached() bool {
+func thresholdReached(d *decider) bool {
 	return d.st.FailedChecks >= d.Canary.GetAnalysis().GetThreshold()
 }
 
-func (d *decider) failures(why string) string {
+func failures(d *decider, why string) string {
 	return fmt.Sprintf("failed check %d of %d: %s", d.st.FailedChecks, d.Canary.GetAnalysis().GetThreshold(), why)
 }
 
@@ -244,7 +246,7 @@ func (d *decider) interval() time.Duration {
 
 // stepDue is when the step has lasted its interval. Waiting for the canary,
 // which is step 0, has none.
-func (d *decider) stepDue() time.Time {
+func stepDue(d *decider) time.Time {
 	if d.st.Step.Index == 0 {
 		return d.st.Step.Since.Time
 	}

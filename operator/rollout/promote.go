@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -8,162 +10,181 @@ import (
 
 // beginPromotion has the primary become what the canary was found good as. In
 // blue/green all users go to the canary first, and so they do where the primary
-// can't serve while it changes.
-func (d *decider) beginPromotion(because string) {
+// can't serve while it changes: then the canary must have the pods for them.
+func beginPromotion(d *decider, because string) {
+	what := "copying " + d.target() + " (" + d.Target.Images + ") to " + d.Canary.PrimaryName()
+	all := false
+	switch {
+	case d.Target.Available == 0 || d.Route.Fixed:
+	case d.Primary.Interrupted:
+		all = true
+		what = "all traffic goes to the canary, as " + d.Canary.PrimaryName() + " will be without a pod for a moment; then " + what
+	case d.strategy() == v1beta1.StrategyBlueGreen && !d.Canary.Spec.SkipAnalysis:
+		all = true
+		what = "all traffic goes to the canary; then " + what
+	}
+	if all && !canaryCarriesAll(d) {
+		return
+	}
 	d.st.Phase = v1beta1.PhasePromoting
 	d.st.Gate = nil
-	takeover := d.st.Step.Takeover
-	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now), From: d.st.Step.From, Takeover: takeover}
-	what := "copying " + d.target() + " (" + d.Target.Images + ") to " + d.Canary.PrimaryName()
+	was := d.st.Step
+	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now), From: was.From, Plan: was.Plan, Weight: was.Weight, Share: was.Share}
 	if d.strategy() != v1beta1.StrategyWeighted {
 		d.st.Iterations = d.Canary.GetAnalysis().Iterations
 	}
-	switch {
-	case d.Target.Available == 0:
-	case d.Primary.Interrupted:
-		d.st.CanaryWeight, d.st.Step.Takeover = 100, true
-		what = "all traffic goes to the canary, as " + d.Canary.PrimaryName() + " will be without a pod for a moment; then " + what
-	case d.strategy() == v1beta1.StrategyBlueGreen && !d.Canary.Spec.SkipAnalysis:
-		d.st.CanaryWeight = 100
-		what = "all traffic goes to the canary; then " + what
+	if all {
+		giveCanaryAll(d)
 	}
 	d.event(false, ReasonPromoting, because+"; "+what)
-	d.waiting = d.promotionName()
+	d.waiting = promotionName(d)
+}
+
+// giveCanaryAll plans all requests for the canary.
+func giveCanaryAll(d *decider) { d.st.Step.Weight, d.st.Step.Share = 100, v1beta1.ShareAll }
+
+// canaryCarriesAll is true when the canary has as many pods as the primary serves
+// everybody with. Where it has fewer it is given more, and the release waits for them.
+func canaryCarriesAll(d *decider) bool {
+	need := d.Primary.Replicas
+	if d.Primary.Available == 0 || d.Target.Available >= need {
+		return true
+	}
+	d.st.Step.Pods = need
+	why := fmt.Sprintf("the canary has %d pods and needs %d to take all traffic", d.Target.Available, need)
+	d.waiting = why
+	d.unwell(why)
+	d.health.record = true
+	if analyses(d.st.Phase) && d.overdue() {
+		rollBack(d, ReasonDeadlineExceeded, why+", and did not get them"+within(d)+"; does an autoscaler or Git keep its number down?")
+	}
+	return false
 }
 
 // promote waits for the primary to run the new revision, then gives traffic
 // back to it. Until the primary is ready the canary keeps what it has.
-func (d *decider) promote() {
-	if d.reactToRevision() {
+func promote(d *decider) {
+	if reactToRevision(d) {
 		return
 	}
-	d.needStep()
+	needStep(d)
 	d.st.Phase = v1beta1.PhasePromoting
-	d.waiting = d.promotionName()
+	d.waiting = promotionName(d)
 	if d.st.Paused {
-		d.waiting = d.paused()
-	}
-	if d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready && d.primaryHasEnough() {
-		if !d.st.Paused {
-			d.handBack()
-		}
+		d.waiting = paused(d)
+		d.well()
 		return
 	}
-	d.shareMeanwhile()
-	halted := d.overdue(d.st.Step.Since.Time, ReasonPromotionHalted,
-		d.halted()+": "+d.Canary.PrimaryName()+" did not become ready")
-	if halted && !d.Primary.Ready && d.Target.Ready && d.Target.Available > 0 && !d.canaryHasAll() {
-		// What is left of the primary could be flattened by its share.
-		d.takeOver(d.Canary.PrimaryName() + " is not ready after its promotion")
+	if d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready && primaryHasEnough(d) {
+		handBack(d)
+		return
 	}
-	if !d.st.Paused {
-		d.waiting = d.promotionName()
-		d.blocked(d.st.Step.Since.Time, d.Primary.Message)
+	if d.Primary.Interrupted && !d.primaryCarries(d.st.LastAppliedSpec) && d.Target.Ready && d.st.Step.Weight < 100 && canaryCarriesAll(d) {
+		giveCanaryAll(d)
 	}
+	d.unwell(d.Primary.Message)
+	if stalledFor(d, ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") &&
+		!d.Primary.Ready && d.Target.Ready && d.Target.Available >= max(d.Primary.Replicas, 1) && !d.Route.Fixed {
+		giveCanaryAll(d) // what is left of the primary could be flattened by its share
+	}
+	d.waiting = promotionName(d)
+	d.blocked(d.st.Step.Since.Time, d.Primary.Message)
 }
 
-// shareMeanwhile moves traffic away from whoever can't serve it while the
-// promotion is waited for.
-func (d *decider) shareMeanwhile() {
-	switch {
-	case d.onlyCanaryServes() && !d.canaryHasAll():
-		// The canary was found good: it takes everything rather than let the
-		// primary's share fail.
-		d.takeOver("no pod of " + d.Canary.PrimaryName() + " is available during its promotion")
-	case d.Primary.Interrupted && !d.primaryCarries(d.st.LastAppliedSpec) && d.Target.Ready && !d.canaryHasAll():
-		d.takeOver(d.Canary.PrimaryName() + " will be without a pod for a moment")
-	case d.Target.Available == 0 && d.Primary.Available > 0 && d.st.CanaryWeight > 0:
-		d.st.CanaryWeight, d.st.Step.Takeover = 0, false
-		d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+// halted says what becomes of a promotion that does not get on.
+func halted(d *decider) string {
+	if d.Route.Fixed {
+		return "promotion is halted"
 	}
+	return "promotion is halted and the canary goes on serving"
 }
 
-// canaryHasAll is true when every request goes to the canary.
-func (d *decider) canaryHasAll() bool {
-	return d.st.CanaryWeight == 100 && !TrafficOf(d.Canary, d.st).Matched
-}
-
-// primaryHasEnough is true when the primary has as many pods as have served as
-// canary, or all that it may have.
-func (d *decider) primaryHasEnough() bool {
-	return d.Primary.Available >= min(d.Target.Available, d.Primary.Replicas)
+// primaryHasEnough is true when a primary that is ready has as many pods as have
+// served as canary, or all that it may have. It is not waited for longer than the deadline.
+func primaryHasEnough(d *decider) bool {
+	return d.Primary.Available >= min(d.Target.Available, d.Primary.Replicas) || d.overdue()
 }
 
 // handBack moves the traffic to the promoted primary, at once or by
 // stepWeightPromotion an interval.
-func (d *decider) handBack() {
+func handBack(d *decider) {
 	d.st.LastPromotedSpec = d.st.LastAppliedSpec
 	if !d.Route.InSync {
-		d.blocked(d.st.Step.Since.Time, d.unrouted())
+		d.blocked(d.st.Step.Since.Time, unrouted(d))
+		d.unwell(unrouted(d))
+		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the route of the promotion")
 		return
 	}
+	d.well()
 	by := d.Canary.GetAnalysis().StepWeightPromotion
 	if d.strategy() == v1beta1.StrategyABTesting {
 		by = 0
 	}
-	// Step.Checks counts the steps back, so that the first one, which follows
-	// the primary's readiness at once, is told from those that are paced.
-	if d.st.Step.Checks > 0 {
+	// The first part follows the primary's readiness at once.
+	if d.st.Step.Lowered > 0 {
 		if due := d.stepBegan().Add(d.interval()); d.Now.Before(due) {
 			d.lookAgain(due)
 			return
 		}
 	}
-	if by > 0 && d.st.CanaryWeight > by && d.Target.Available > 0 {
-		d.st.CanaryWeight -= by
-		d.st.Step.Takeover = false
+	if standsIn(d.st) {
+		giveCanaryAll(d) // it has all, and gives it back part by part
+	}
+	if by > 0 && d.st.Step.Weight > by && d.Target.Available > 0 && d.st.Step.Share != v1beta1.ShareMirror {
+		d.st.Step.Weight -= by
 		d.st.Step.Since = metav1.NewMicroTime(d.Now)
-		d.st.Step.Checks++
-		d.waiting = d.promotionName()
-		d.event(false, ReasonWeightLowered, percent(d.st.CanaryWeight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
+		d.st.Step.Lowered++
+		d.waiting = promotionName(d)
+		d.event(false, ReasonWeightLowered, percent(d.st.Step.Weight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
 		d.lookAgain(d.Now.Add(d.interval()))
 		return
 	}
-	d.settle()
+	settle(d)
 }
 
-// settle has the primary serve everything, or go back to that as soon as it can.
-func (d *decider) settle() {
-	d.endSessions()
-	if d.onlyCanaryServes() {
-		d.st.Phase = v1beta1.PhasePromoting
-		d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now)}
-		d.takeOver("no pod of " + d.Canary.PrimaryName() + " is available")
-		d.waiting = d.promotionName()
-		return
-	}
-	d.st.CanaryWeight = 0
+// settle plans everything for the primary.
+func settle(d *decider) {
+	endSessions(d)
 	d.st.Step = nil
 	d.st.Paused = false
 	d.st.Gate = nil
 	d.st.Phase = v1beta1.PhaseFinalising
+	d.well()
 	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
 }
 
 // finalise waits for the mesh to have given everything to the primary.
-func (d *decider) finalise() {
-	if d.reactToRevision() {
+func finalise(d *decider) {
+	if reactToRevision(d) {
 		return
 	}
 	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
+	since := d.st.LastTransitionTime.Time
 	switch {
-	case d.onlyCanaryServes():
-		d.settle()
+	case d.st.CanaryWeight > 0:
+		why := "the canary has " + percent(d.st.CanaryWeight) + " of the traffic until the primary can serve it: " + d.Primary.Message
+		d.blocked(since, why)
+		d.unwell(why)
+		stalledFor(d, ReasonPromotionHalted, d.Canary.PrimaryName()+" could not take the traffic back")
 	case d.Route.InSync:
+		d.well()
 		d.st.Phase = v1beta1.PhaseSucceeded
-		d.callPostRollout()
+		callPostRollout(d)
 		d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
 	default:
-		d.blocked(d.st.LastTransitionTime.Time, d.unrouted())
+		d.blocked(since, unrouted(d))
+		d.unwell(unrouted(d))
+		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
 	}
 }
 
-func (d *decider) promotionName() string {
-	stays := percent(d.st.CanaryWeight) + " of the traffic stays with the canary"
+func promotionName(d *decider) string {
+	planned := plannedSplit(d.st)
+	stays := percent(planned.weight) + " of the traffic stays with the canary"
 	switch {
-	case d.canaryHasAll():
+	case planned.weight == 100 && !planned.matched || standsIn(d.st):
 		stays = "all traffic stays with the canary"
-	case TrafficOf(d.Canary, d.st).Matched:
+	case planned.matched:
 		stays = "requests that match stay with the canary"
 	}
 	return "waiting for " + d.Canary.PrimaryName() + " to run the new revision, " + stays

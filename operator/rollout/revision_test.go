@@ -54,13 +54,12 @@ func TestDeadlineInEveryPhase(t *testing.T) {
 		},
 		"the canary is not ready":       {newScene().step(0, 0, 0).targetAvailable(1), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
 		"the canary is unwell":          {newScene().step(2, 40, 0).targetAvailable(1), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
-		"the canary is lost at a gate":  {newScene().step(3, 60, 0).targetAvailable(1).atGate(v1beta1.ConfirmPromotionHook), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
 		"the mesh does not follow":      {newScene().step(1, 20, 0).outOfSync(), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
 		"the primary is not ready":      {newScene().promoting(40, 0).primaryAt(revB).primaryAvailable(1), v1beta1.PhasePromoting, rollout.ReasonPromotionHalted},
 		"the primary was not even told": {newScene().promoting(40, 0).outOfSync(), v1beta1.PhasePromoting, rollout.ReasonPromotionHalted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := rollout.Decide(long(tc.scene).Observation)
+			d := rollout.Decide(long(tc.scene.unwell(0)).Observation)
 			if d.Status.Phase != tc.wantPhase || len(d.Events) == 0 || d.Events[0].Reason != tc.wantEvent {
 				t.Errorf("%s with events %v, want %s with %s", d.Status.Phase, d.Events, tc.wantPhase, tc.wantEvent)
 			}

@@ -6,19 +6,23 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// keptUp is true when somebody else gave the idle target pods after their
+// mostDrains is how often the idle pods of a target are removed after a release. One
+// removal may be lost to a change of somebody else's; who undoes two means it.
+const mostDrains = 2
+
+// scaledUp is true when somebody else gave the idle target pods after their
 // removal had been asked for. The removal is one change of the target, and the
 // record of it is written first: one change more was not ours.
-func (d *decider) keptUp() bool {
-	if !d.atRest() || d.st.DrainedGeneration == 0 || d.Target.Replicas == 0 {
+func scaledUp(d *decider) bool {
+	if !idle(d.st.Phase) || d.st.DrainedGeneration == 0 || d.Target.Replicas == 0 || d.st.Drains < mostDrains {
 		return false
 	}
 	return d.Target.Generation >= d.st.DrainedGeneration+2
 }
 
-// atRest is true between releases.
-func (d *decider) atRest() bool {
-	switch d.st.Phase { //nolint:exhaustive // the rest are states of a release
+// idle is true between releases.
+func idle(phase v1beta1.CanaryPhase) bool {
+	switch phase { //nolint:exhaustive // the rest are states of a release
 	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
 		return true
 	default:
@@ -27,8 +31,8 @@ func (d *decider) atRest() bool {
 }
 
 // describeScaledUp says once that the idle target has pods that nothing leads to.
-func (d *decider) describeScaledUp() {
-	if !d.keptUp() {
+func describeScaledUp(d *decider) {
+	if !scaledUp(d) {
 		d.st.RemoveCondition(v1beta1.ConditionTargetScaledUp)
 		return
 	}

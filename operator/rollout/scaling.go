@@ -7,12 +7,7 @@ import "github.com/sluice-delivery/sluice/api/v1beta1"
 // them now. Whatever else is the case it may scale, so that no phase in which
 // the target serves, or is to serve, is spent with a paused autoscaler.
 func PauseTarget(phase v1beta1.CanaryPhase, target Workload, want Desired) bool {
-	switch phase {
-	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed, v1beta1.PhaseWaiting:
-	case "", v1beta1.PhaseInitializing, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion,
-		v1beta1.PhasePromoting, v1beta1.PhaseFinalising, v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
-		return false
-	default:
+	if !idle(phase) && phase != v1beta1.PhaseWaiting {
 		return false
 	}
 	if want.TargetReplicas != nil {
@@ -25,27 +20,52 @@ func PauseTarget(phase v1beta1.CanaryPhase, target Workload, want Desired) bool 
 // for no such bound. While the canary has a share of the traffic the primary
 // looks idle to its autoscaler; it must be as large as it was when everything
 // comes back to it, at once by a rollback, or with what the canary served when
-// it is promoted. The bound holds until the canary's pods are gone.
-func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target Workload) int32 {
-	drained := target.Replicas == 0 && target.Available == 0
+// it is promoted. The bound holds until the canary's pods are idle: gone, or known to
+// stay without traffic.
+func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target int32, idle bool) int32 {
 	switch phase {
 	case v1beta1.PhaseProgressing:
-		return primary.Replicas
+		return primary
 	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion, v1beta1.PhaseFinalising:
-		return max(primary.Replicas, target.Replicas)
+		return max(primary, target)
 	case "", v1beta1.PhaseInitializing, v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
-		if drained {
+		if idle {
 			return 0
 		}
-		return max(primary.Replicas, target.Replicas)
+		return max(primary, target)
 	case v1beta1.PhaseFailed, v1beta1.PhaseWaiting:
-		if drained {
+		if idle {
 			return 0
 		}
-		return primary.Replicas
+		return primary
 	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
 		return 0 // the primary is left as it is
 	default:
 		return 0
+	}
+}
+
+func primaryFloor(d *decider) int32 {
+	primary := d.Primary.Replicas
+	if !d.Primary.Exists {
+		primary = d.st.PrimaryReplicas
+	}
+	return PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
+}
+
+// primaryReplicas is the number of pods that the primary must be given, nil where it
+// keeps what it has: one that was lost gets what it had, and one that a release has
+// made smaller gets what the target asked for, when that has no pods any more that
+// could serve.
+func primaryReplicas(d *decider) *int32 {
+	switch {
+	case !d.Primary.Exists && d.st.PrimaryReplicas > 0:
+		return new(d.st.PrimaryReplicas)
+	case d.st.ReleasedReplicas == 0 || !idle(d.st.Phase):
+		return nil
+	case d.Target.Replicas == 0 && d.Target.Available == 0, scaledUp(d):
+		return new(d.st.ReleasedReplicas)
+	default:
+		return nil
 	}
 }

@@ -73,9 +73,7 @@ func TestPrimaryFloor(t *testing.T) {
 	} {
 		for _, phase := range allPhases {
 			t.Run(name+"/"+string(phase), func(t *testing.T) {
-				got := rollout.PrimaryFloor(phase,
-					rollout.Workload{Exists: true, Replicas: tc.primary, Available: tc.primary},
-					rollout.Workload{Exists: true, Replicas: tc.target, Available: tc.target + tc.leaving})
+				got := rollout.PrimaryFloor(phase, tc.primary, tc.target, tc.target+tc.leaving == 0)
 				if got != tc.want[phase] {
 					t.Errorf("%d pods, want %d", got, tc.want[phase])
 				}

@@ -151,7 +151,7 @@ func (w *world) reconcile() {
 	w.call(d.CallHooks)
 	if d.RunChecks != nil {
 		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: w.verdict(w.mesh.Canary)}}}
-		w.passed[*d.RunChecks] = w.checks.Results[0].Verdict == v1beta1.CheckPassed
+		w.passed[atStep(*d.RunChecks)] = w.checks.Results[0].Verdict == v1beta1.CheckPassed
 	}
 }
 
@@ -166,7 +166,7 @@ func (w *world) call(ids []rollout.CheckID) {
 			run.Results = append(run.Results, v1beta1.CheckStatus{Name: "h", Verdict: verdict})
 		}
 		if open {
-			w.opened[id] = true
+			w.opened[atStep(id)] = true
 		}
 		w.hooks[id.Hooks] = run
 	}
@@ -175,7 +175,24 @@ func (w *world) call(ids []rollout.CheckID) {
 // guarded tells whether a gate that nobody has opened was passed.
 func (w *world) guarded(kind v1beta1.HookType, step int32) bool {
 	return len(w.canary.Spec.Analysis.HooksOf(kind)) > 0 &&
-		!w.opened[rollout.CheckID{Hooks: kind, Revision: w.canary.Status.LastAppliedSpec, Step: step}]
+		!w.opened[rollout.CheckID{Hooks: kind, Revision: w.canary.Status.LastAppliedSpec, Attempt: attempt(w.canary.Status), Step: step}]
+}
+
+// atStep is what rounds and calls of one step have in common.
+func atStep(id rollout.CheckID) rollout.CheckID {
+	id.Window = 0
+	return id
+}
+
+func attempt(st v1beta1.CanaryStatus) int64 {
+	if st.StartedAt == nil {
+		return 0
+	}
+	return st.StartedAt.UnixMicro()
+}
+
+func standsIn(st v1beta1.CanaryStatus) bool {
+	return st.Traffic != nil && st.Traffic.Reason == v1beta1.TrafficPrimaryUnavailable
 }
 
 // passGates checks that no gate is passed before it was open.
@@ -184,7 +201,7 @@ func (w *world) passGates(before, after v1beta1.CanaryStatus) {
 		return
 	}
 	raised := after.Phase == v1beta1.PhaseProgressing && before.Phase == after.Phase && after.Step.Index > before.Step.Index && after.CanaryWeight > 0
-	weighted := w.canary.Spec.Analysis.Strategy() == v1beta1.StrategyWeighted && (after.Step == nil || !after.Step.Takeover)
+	weighted := w.canary.Spec.Analysis.Strategy() == v1beta1.StrategyWeighted && !standsIn(after)
 	switch {
 	case before.Phase == v1beta1.PhaseWaiting && after.Phase == v1beta1.PhaseProgressing && w.guarded(v1beta1.ConfirmRolloutHook, before.Step.Index):
 		w.fail("the release began behind a closed gate")
@@ -202,11 +219,11 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	// The canary may take everything where the primary has nothing to serve with, is
 	// about to have nothing, or did not get well by its promotion.
 	emergency := after.CanaryWeight == 100 && (o.Primary.Available == 0 || o.Primary.Interrupted && after.Phase == v1beta1.PhasePromoting || before.Phase == v1beta1.PhasePromoting && !o.Primary.Ready)
-	if takesOver := after.Step != nil && after.Step.Takeover && (before.Step == nil || !before.Step.Takeover); raised || takesOver || after.Phase == v1beta1.PhaseFailed && after.CanaryWeight == 100 {
+	if takesOver := standsIn(after) && !standsIn(before) || after.CanaryWeight == 100 && d.Desired.Traffic.Matched != rollout.TrafficOf(o.Canary, &before).Matched; raised || takesOver || after.Phase == v1beta1.PhaseFailed && after.CanaryWeight == 100 {
 		w.emergency = emergency
 	}
 	switch {
-	case w.fixed && (after.CanaryWeight != 0 || d.Desired.Traffic.Canary != 0 || after.Step != nil && after.Step.Takeover):
+	case w.fixed && (after.CanaryWeight != 0 || d.Desired.Traffic.Canary != 0 || standsIn(after)):
 		w.fail("the canary gets %d (status %d), where no mesh can give it any", d.Desired.Traffic.Canary, after.CanaryWeight)
 	case raised && !emergency && after.CanaryWeight-before.CanaryWeight > w.largestStep(after.Phase):
 		w.fail("invariant 2: weight jumps from %d to %d", before.CanaryWeight, after.CanaryWeight)
@@ -219,10 +236,7 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 		w.fail("invariant 3: traffic leaves a healthy canary for a primary that is not ready")
 	}
 	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && !emergency && before.Step.Index > 0 && after.Step.Index > before.Step.Index {
-		id := rollout.CheckID{Revision: before.LastAppliedSpec, Step: before.Step.Index, Number: before.Step.Checks + 1}
-		if before.Gate != nil && before.Step.Checks > 0 {
-			id.Number-- // the release waits at a gate since then
-		}
+		id := rollout.CheckID{Revision: before.LastAppliedSpec, Attempt: attempt(before), Step: before.Step.Index}
 		if !w.passed[id] {
 			w.fail("a step without passed checks for %v", id)
 		}

@@ -1,50 +1,133 @@
 package rollout
 
 import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
 // terminate decides for a Canary that is being deleted: the target serves
-// again before anything that serves now goes. Mistakes do not hold it up.
-func (d *decider) terminate() {
-	if d.st.Phase != v1beta1.PhaseTerminating {
-		d.event(false, ReasonTerminating, "Giving traffic back to "+d.target()+" before what was made for this Canary is deleted")
-		d.enterStep(0, 0)
-	}
-	d.needStep()
-	d.st.Phase = v1beta1.PhaseTerminating
-	d.st.CanaryWeight = 0
-	d.waiting = "waiting for " + d.target() + " to serve again"
-
+// again before anything that serves now goes. No mistake holds it up, and every wait
+// of it has an end: what then could not be done is told, and what serves stays.
+func terminate(d *decider) {
 	want := &d.out.Desired
 	// Flagger, which may have left a primary that serves, writes no revision
 	// before it has initialized.
-	untouched := d.st.LastAppliedSpec == "" && !d.Primary.Exists
-	if untouched || d.Mistake != nil && d.Mistake.Foreign {
+	if d.st.LastAppliedSpec == "" && !d.Primary.Exists || d.Mistake != nil && d.Mistake.Foreign {
+		beginTermination(d)
+		describeTermination(d)
 		want.Finished = true // nothing of the world was made for this Canary
 		return
 	}
-	want.Released = !d.Target.Exists || !d.Primary.Exists || d.Target.Ready
-	if d.Target.Exists && d.Target.Replicas == 0 && d.Primary.Exists {
-		want.TargetReplicas = new(max(d.Primary.Replicas, 1))
-		want.Released = false
+	adoptStatus(d)
+	beginTermination(d)
+	d.waiting = "waiting for " + d.target() + " to serve again"
+	if d.Primary.Exists && d.Primary.Replicas > 0 {
+		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
-	if !want.Released {
-		deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline())
+	want.Released = targetCarriesAll(d)
+	want.Routed = !want.Released && d.Primary.Exists && d.st.LastPromotedSpec != ""
+	serve(d)
+	want.Traffic = TrafficOf(d.Canary, d.st)
+	if want.Released {
+		d.st.CanaryWeight = 0
+		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
+		want.Finished = released(d)
+	}
+	stamp(d)
+	describeTermination(d)
+}
+
+// beginTermination leaves the release, if there is one, and counts from now on.
+func beginTermination(d *decider) {
+	if d.st.Phase == v1beta1.PhaseTerminating && d.st.Step != nil {
+		return
+	}
+	d.event(false, ReasonTerminating, "Giving traffic back to "+d.target()+" before what was made for this Canary is deleted")
+	enterStep(d, 0)
+	d.st.Phase, d.st.Gate, d.st.PostRollout, d.st.Unwell = v1beta1.PhaseTerminating, nil, nil, nil
+}
+
+// targetCarriesAll is true when the target can serve what the primary serves. It is given
+// as many pods as that has. Where it does not get them within the progress deadline, what
+// it has must do; and where it has none, the primary goes on.
+func targetCarriesAll(d *decider) bool {
+	want := &d.out.Desired
+	switch {
+	case !d.Primary.Exists:
+		return true // nothing else serves
+	case !d.Target.Exists:
+		want.KeepPrimary = true
+		return true
+	}
+	need := max(d.Primary.Replicas, 1)
+	if d.Target.Replicas < need {
+		want.TargetReplicas = &need
+	}
+	if d.Target.Ready && d.Target.Available >= need {
+		return true
+	}
+	deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline() + d.Now.Sub(d.st.Step.Since.Time) - d.elapsed(d.st.Step.Since.Time))
+	if d.Now.Before(deadline) {
+		d.waiting += fmt.Sprintf(", %d of %d pods are available", d.Target.Available, need)
 		d.blocked(d.st.Step.Since.Time, d.Target.Message)
-		if d.Now.Before(deadline) {
-			d.lookAgain(deadline)
-			return
-		}
-		// A deletion can't wait for ever for pods that don't come up.
-		want.Released = true
+		d.lookAgain(deadline)
+		return false
 	}
+	want.KeepPrimary = d.Target.Available == 0 && d.Primary.Available > 0
+	return true
+}
+
+// released is true when the mesh has been without the route for long enough for nobody to
+// be on his way to what goes now, or does not let itself be asked within the deadline.
+func released(d *decider) bool {
+	since := d.st.Step.Since.Time
 	if !d.Route.InSync {
-		return
+		d.waiting = "waiting for the mesh to give up the route"
+		detail := unreleased(d)
+		// As long as the target may take, once more.
+		deadline := since.Add(2 * d.Canary.GetProgressDeadline())
+		if !d.Now.Before(deadline) {
+			d.event(true, ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind: "+detail)
+			return true
+		}
+		d.blocked(since, detail)
+		if d.Outage != "" {
+			d.stalled = &Mistake{Reason: ReasonMeshUnreachable, Message: d.Outage}
+		}
+		d.lookAgain(deadline)
+		return false
 	}
-	if drained := later(d.Route.Since, d.st.Step.Since.Time).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
+	d.waiting = "waiting for requests that are on their way"
+	if drained := later(d.Route.Since, since).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
 		d.lookAgain(drained)
-		return
+		return false
 	}
-	want.Finished = true
+	return true
+}
+
+func unreleased(d *decider) string {
+	switch {
+	case d.Outage != "":
+		return d.Outage
+	case len(d.Failures) > 0:
+		return d.Failures[0].Object + ": " + d.Failures[0].Message
+	case d.Route.Detail != "":
+		return d.Route.Detail
+	default:
+		return "the mesh still has it"
+	}
+}
+
+func describeTermination(d *decider) {
+	describe(d)
+	if d.out.Desired.KeepPrimary {
+		message := d.Canary.PrimaryName() + " stays when the Canary goes, as " + d.target() + " can't serve"
+		if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Message != message {
+			d.event(true, ReasonLeftBehind, message)
+		}
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, ReasonLeftBehind, message)
+	}
 }

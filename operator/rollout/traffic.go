@@ -37,37 +37,28 @@ type Sessions struct {
 }
 
 // TrafficOf is the traffic that a status of a Canary asks for. It depends on the
-// spec and the status alone, so that a new process asks for the same.
+// spec and the status alone, so that a new process asks for the same. Of the
+// spec it takes how sessions are kept, and whether there still are requests that
+// match.
 func TrafficOf(c *v1beta1.Canary, st *v1beta1.CanaryStatus) Traffic {
-	a := c.GetAnalysis()
-	t := Traffic{Canary: st.CanaryWeight}
-	takeover := st.Step != nil && st.Step.Takeover
-	analysing := analyses(st.Phase)
-	promoting := st.Phase == v1beta1.PhasePromoting
-	t.Matched = len(a.Match) > 0 && t.Canary > 0 && (analysing || promoting) && !takeover
-	if takeover {
+	st = withTraffic(c, st)
+	is := splitOf(st)
+	if is.matched && len(c.GetAnalysis().Match) == 0 {
+		is.weight = 0
+	}
+	t := Traffic{Canary: is.weight, Matched: is.matched && is.weight > 0, Mirror: is.mirror}
+	if is.reason == v1beta1.TrafficPrimaryUnavailable {
 		return t
 	}
-	if analysing {
-		t.Mirror = mirrorOf(a, st.Step)
-	}
 	// Once the primary has the new version nobody needs to be kept from it.
-	t.Sessions = sessionsOf(a, st, analysing || promoting && st.LastPromotedSpec != st.LastAppliedSpec)
+	promoting := st.Phase == v1beta1.PhasePromoting && st.LastPromotedSpec != st.LastAppliedSpec
+	t.Sessions = sessionsOf(c.GetAnalysis(), st, analyses(st.Phase) || promoting)
 	return t
 }
 
 // analyses tells whether a phase is one of the analysis, gates included.
 func analyses(phase v1beta1.CanaryPhase) bool {
 	return phase == v1beta1.PhaseProgressing || phase == v1beta1.PhaseWaiting || phase == v1beta1.PhaseWaitingPromotion
-}
-
-// mirrorOf is what a step of the analysis mirrors.
-func mirrorOf(a *v1beta1.CanaryAnalysis, at *v1beta1.StepStatus) int32 {
-	steps := plan(a)
-	if at == nil || at.Index < 1 || int(at.Index) > len(steps) {
-		return 0
-	}
-	return steps[at.Index-1].mirror
 }
 
 // sessionsOf are the cookies that hold in a release, when target and primary
@@ -97,34 +88,33 @@ func cookieValue(cookie string) string {
 	return value
 }
 
-// enterStep begins a step: 0 waits for the canary, 1 and more have weight. A
-// canary that serves everything in the primary's place goes on doing so.
-func (d *decider) enterStep(index, weight int32) {
-	next := &v1beta1.StepStatus{Index: index, Since: metav1.NewMicroTime(d.Now), From: d.st.CanaryWeight}
-	if was := d.st.Step; was != nil && was.Takeover {
-		next.Takeover, weight = true, 100
+// enterStep begins a step of the plan: 0 waits for the canary.
+func enterStep(d *decider, index int32) {
+	p := d.plan()
+	s := p.at(index)
+	next := &v1beta1.StepStatus{
+		Index: index, Since: metav1.NewMicroTime(d.Now), Plan: p.hash(), Weight: s.weight, Share: s.share, From: plannedSplit(d.st).weight,
 	}
 	switch {
 	case index == 0: // nothing warms up before it is ready
 	case d.st.Step != nil && d.st.Step.Began != nil:
 		next.Began = d.st.Step.Began
 	default:
-		next.Began = &metav1.MicroTime{Time: d.Now}
+		next.Began = microTime(d.Now)
 	}
 	d.st.Step = next
 	d.st.Gate = nil
-	d.st.CanaryWeight = weight
-	if d.strategy() != v1beta1.StrategyWeighted {
+	if p.strategy != v1beta1.StrategyWeighted {
 		d.st.Iterations = max(index-1, 0)
 	}
-	d.keepSessions()
+	keepSessions(d)
 }
 
 // keepSessions gives users of the canary a cookie for as long as the release
 // lasts, and users of the primary one for a step.
-func (d *decider) keepSessions() {
+func keepSessions(d *decider) {
 	a := d.Canary.GetAnalysis()
-	if !keepsSessions(a) || d.st.CanaryWeight == 0 {
+	if !keepsSessions(a) || plannedSplit(d.st).weight == 0 {
 		return
 	}
 	affinity := a.SessionAffinity
@@ -137,29 +127,9 @@ func (d *decider) keepSessions() {
 }
 
 // endSessions has browsers drop the cookies of a release that ends.
-func (d *decider) endSessions() {
+func endSessions(d *decider) {
 	if d.st.SessionAffinityCookie != "" {
 		d.st.PreviousSessionAffinityCookie = d.st.SessionAffinityCookie
 	}
 	d.st.SessionAffinityCookie, d.st.PrimarySessionAffinityCookie = "", ""
-}
-
-// takeOver gives all traffic to a canary that can serve it, because the primary
-// can't.
-func (d *decider) takeOver(why string) {
-	d.needStep()
-	d.st.Step.Takeover = true
-	d.st.CanaryWeight = 100
-	d.event(true, ReasonPrimaryUnavailable, sentence(why)+"; the canary takes all traffic")
-}
-
-// handOver ends a takeover as far as the primary is well again.
-func (d *decider) handOver(weight int32) {
-	d.st.Step.Takeover = false
-	d.st.CanaryWeight = weight
-	back := percent(100-weight) + " of the traffic goes"
-	if TrafficOf(d.Canary, d.st).Matched {
-		back = "requests that do not match go"
-	}
-	d.event(false, ReasonPrimaryRecovered, d.Canary.PrimaryName()+" serves again; "+back+" back to it")
 }

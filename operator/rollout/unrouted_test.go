@@ -37,8 +37,8 @@ func TestRouteDetail(t *testing.T) {
 		"a step":                         {says(newScene().step(1, 20, time.Minute)), "the mesh does not show the route yet: " + said, ""},
 		"the end of a promotion":         {says(finalising()), "podinfo-primary alone: the mesh does not show the route yet: " + said, ""},
 		"a step that has only begun":     {says(newScene().step(1, 20, time.Second)), "Step 1 of 3: 20% of the traffic goes to the canary", ""},
-		"a step that had its time":       {says(newScene().step(1, 20, deadline+10*time.Second)), "", "the mesh did not show the route within 10m0s: " + said},
-		"a mesh that never says a thing": {waits(newScene().step(1, 20, deadline+10*time.Second)), "", "the mesh did not show the route within 10m0s"},
+		"a step that had its time":       {says(newScene().step(1, 20, deadline+10*time.Second).unwell(deadline)), "", "the mesh did not show the route within 10m0s: " + said},
+		"a mesh that never says a thing": {waits(newScene().step(1, 20, deadline+10*time.Second).unwell(deadline)), "", "the mesh did not show the route within 10m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(tc.scene.Observation)

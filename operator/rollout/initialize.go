@@ -1,0 +1,141 @@
+package rollout
+
+import "github.com/sluice-delivery/sluice/api/v1beta1"
+
+// initialize waits for the first primary and for the mesh to lead to it. Until
+// the primary is ready it follows the target, so that a broken first version
+// can be mended by setting another. A primary that is there already, as after the
+// status was lost, is taken as it is: what the target is beyond that is a release.
+func initialize(d *decider) {
+	if d.st.LastAppliedSpec == "" {
+		d.event(false, ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
+		if d.Primary.Exists && d.Primary.Revision != "" {
+			d.st.LastPromotedSpec = d.Primary.Revision
+		}
+	}
+	d.st.Phase = v1beta1.PhaseInitializing
+	first := firstRevision(d)
+	d.st.LastAppliedSpec = first
+	d.waiting = "waiting for " + d.Canary.PrimaryName() + " to serve"
+	since := d.st.LastTransitionTime.Time
+	if since.IsZero() {
+		since = d.Now
+	}
+	switch {
+	case !d.primaryCarries(first):
+		d.blocked(since, "it is not yet a copy of "+d.target())
+	case !d.Primary.Ready:
+		d.blocked(since, d.Primary.Message)
+		d.unwell(d.Primary.Message)
+		if d.overdue() {
+			if d.Primary.Available == 0 && first != d.Target.Revision {
+				d.st.LastPromotedSpec = "" // it never served as far as anybody knows, so the target mends it
+			}
+			stall(d, ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message)
+		}
+	case d.st.CanaryWeight != 0: // what a lost primary left with the canary goes back first
+		d.well()
+	case !d.Route.InSync:
+		d.blocked(since, unrouted(d))
+		d.well()
+	default:
+		d.well()
+		d.st.Phase = v1beta1.PhaseInitialized
+		d.st.LastPromotedSpec = first
+		d.event(false, ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
+	}
+}
+
+// firstRevision is what the primary is to have before any release.
+func firstRevision(d *decider) string {
+	switch {
+	case d.Primary.Ready && d.Primary.Revision != "":
+		return d.Primary.Revision // it may serve already; what the target is now comes as a release
+	case d.st.LastPromotedSpec != "" && d.primaryCarries(d.st.LastPromotedSpec):
+		return d.st.LastPromotedSpec
+	default:
+		return d.Target.Revision
+	}
+}
+
+// unrouted says why the route does not count yet.
+func unrouted(d *decider) string {
+	const why = "the mesh does not show the route yet"
+	if d.Route.Detail == "" {
+		return why
+	}
+	return why + ": " + d.Route.Detail
+}
+
+// stall says, once, that a wait has lasted too long. The wait goes on.
+func stall(d *decider, reason, message string) {
+	d.stalled = &Mistake{Reason: reason, Message: message}
+	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != reason {
+		d.event(true, reason, message)
+	}
+}
+
+// stalledFor says once what is wrong for longer than the deadline.
+func stalledFor(d *decider, reason, what string) bool {
+	if !d.overdue() {
+		return false
+	}
+	why := d.health.reason
+	if why == "" {
+		why = d.st.Unwell.Reason
+	}
+	stall(d, reason, what+within(d)+": "+why)
+	return true
+}
+
+// reactToRevision begins, restarts or calls off an analysis when the target is
+// another revision than the one that the status is about. It returns whether
+// it did.
+func reactToRevision(d *decider) bool {
+	switch {
+	case !d.Primary.Exists && d.Target.Revision == d.st.LastPromotedSpec:
+		// It is made again from the target, which is what it was made from before.
+		d.event(true, ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.target())
+		d.st.Step, d.st.Gate = nil, nil
+		d.st.Phase, d.st.LastAppliedSpec = v1beta1.PhaseInitializing, d.Target.Revision
+		initialize(d)
+		return true
+	case d.Target.Revision == d.st.LastAppliedSpec:
+		return primaryLost(d)
+	case d.primaryCarries(d.Target.Revision):
+		revert(d)
+		return true
+	default:
+		verb := "New revision of "
+		if d.running() {
+			verb = "Analysis starts anew: another revision of "
+		}
+		begin(d, ReasonNewRevision, verb+d.target())
+		return true
+	}
+}
+
+// revert calls a release off when the target was set back to what the primary runs:
+// there is nothing to analyse.
+func revert(d *decider) {
+	if d.running() || d.st.Phase == v1beta1.PhaseFailed {
+		d.event(false, ReasonReverted, d.target()+" was set back to the revision that "+d.Canary.PrimaryName()+" runs ("+d.Target.Images+"); no analysis is needed")
+	}
+	d.st.LastAppliedSpec = d.Target.Revision
+	d.st.LastPromotedSpec = d.Target.Revision
+	d.st.FailedChecks = 0
+	settle(d)
+}
+
+// primaryLost stops between releases where the primary is gone and the target is not what
+// it ran: a revision that nobody has found good must not become what everybody gets.
+func primaryLost(d *decider) bool {
+	if d.Primary.Exists || d.running() {
+		return false
+	}
+	postRollout(d)
+	d.waiting = d.Canary.PrimaryName() + " is gone, and " + d.target() + " is not the revision that it ran; set " + d.target() +
+		" back to a revision that was released, or release another one"
+	stall(d, ReasonPrimaryMissing, sentence(d.waiting))
+	return true
+}
