@@ -12,15 +12,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
 )
 
 // actionIndex is the index of CanaryActions by the Canary that they are for.
@@ -203,13 +204,13 @@ func (r *Reconciler) removeFinished(ctx context.Context, all []*v1alpha1.CanaryA
 	return nil
 }
 
-// actionWatch watches CanaryActions as soon as they are served. An upgrade by
+// actionKinds are CanaryActions, which are watched as soon as they are served. An upgrade by
 // Helm brings no new kinds, and the operator must do its other work without.
-func (r *Reconciler) actionWatch(mgr ctrl.Manager, c controller.Controller) *meshWatch {
-	return &meshWatch{
-		reconciler: r, cluster: mgr, controller: c, kinds: [][]client.Object{{&v1alpha1.CanaryAction{}}},
-		requests: canaryOfAction, predicates: []predicate.Predicate{actionComes()},
-		prepare: func(ctx context.Context, kind client.Object) error {
+func (r *Reconciler) actionKinds(mgr ctrl.Manager) wake.Kinds {
+	return wake.Kinds{
+		Cluster: mgr, Kinds: [][]client.Object{{&v1alpha1.CanaryAction{}}},
+		Events: handler.EnqueueRequestsFromMapFunc(canaryOfAction), Predicates: []predicate.Predicate{actionComes()},
+		Prepare: func(ctx context.Context, kind client.Object) error {
 			err := mgr.GetFieldIndexer().IndexField(ctx, kind, actionIndex, actionNames)
 			r.actions.Store(err == nil)
 			return err

@@ -15,12 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -370,16 +371,17 @@ func madeFor(o client.Object) []string {
 	return out
 }
 
-// kedaWatch watches ScaledObjects when KEDA is there: at the start or, where a
+// kedaKinds are ScaledObjects, which are watched when KEDA is there: at the start or, where a
 // Canary refers to one, as soon as it is installed.
-func (r *Reconciler) kedaWatch(mgr ctrl.Manager, c controller.Controller) *meshWatch {
+func (r *Reconciler) kedaKinds(mgr ctrl.Manager) wake.Kinds {
 	so := &unstructured.Unstructured{}
 	so.SetGroupVersionKind(workload.ScaledObjectKind)
-	return &meshWatch{
-		reconciler: r, cluster: mgr, controller: c, kinds: [][]client.Object{{so}}, index: autoscalerIndex,
-		predicates: []predicate.Predicate{autoscalerEdited()},
-		wanted:     wantsKEDA,
-		prepare: func(ctx context.Context, so client.Object) error {
+	return wake.Kinds{
+		Cluster: mgr, Kinds: [][]client.Object{{so}}, Events: handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(autoscalerIndex)),
+		Predicates: []predicate.Predicate{autoscalerEdited()},
+		Awaited:    true,
+		Wanted:     wantsKEDA,
+		Prepare: func(ctx context.Context, so client.Object) error {
 			err := mgr.GetFieldIndexer().IndexField(ctx, so, madeForIndex, madeFor)
 			r.scaledObjects.Store(err == nil)
 			return err

@@ -31,8 +31,10 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/fake"
@@ -54,6 +56,7 @@ type scene struct {
 	clock      *clocktesting.FakePassiveClock
 	recorder   *events.FakeRecorder
 	provider   *fakeProvider
+	checker    *sceneChecker
 
 	// What the server does with writes.
 	statusError error                   // to writes of the status
@@ -66,8 +69,7 @@ type scene struct {
 
 	endpointsLag bool // pods come up and do not become endpoints
 
-	canary  client.ObjectKey
-	awaited *rollout.CheckRun // the results that were waited for last
+	canary client.ObjectKey
 }
 
 // newScene has the objects in its cluster; the first Canary is the one that is
@@ -96,8 +98,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
 		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
-		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
-		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
+		WithIndex(&v1beta1.Canary{}, wake.TargetIndex, wake.WorkloadNames).
+		WithIndex(&v1beta1.Canary{}, wake.ApexIndex, wake.ServiceNames).
 		WithIndex(&v1beta1.Canary{}, templateIndex, templateNames).
 		WithIndex(&v1beta1.Canary{}, metricsSecretIndex, metricsSecretNames).
 		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
@@ -110,6 +112,14 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, List: s.list, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus, SubResourcePatch: s.patchStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")
+	answers := servers(func(string) (metrics.Provider, error) { return s.provider, nil })
+	s.checker = &sceneChecker{Checker: checks.New(checks.Config{
+		Sources:      answers,
+		MeshProvider: "istio",
+		Concurrency:  4,
+		Clock:        s.clock,
+		Telemetry:    rollouts,
+	})}
 	s.reconciler = &Reconciler{
 		Client:  watched,
 		Live:    s.api,
@@ -120,13 +130,10 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 			}
 			return s.router, nil
 		},
-		Checker: NewChecker(CheckerConfig{
-			Sources:      servers(func(string) (metrics.Provider, error) { return s.provider, nil }),
-			MeshProvider: "istio",
-			Concurrency:  4,
-			Clock:        s.clock,
-			Telemetry:    rollouts,
-		}),
+		Checker:   s.checker,
+		Sources:   answers,
+		Canaries:  wake.NewCanaries(watched),
+		Signals:   wake.NewSignals(),
 		Recorder:  s.recorder,
 		Telemetry: rollouts,
 		Clock:     s.clock,
@@ -262,31 +269,41 @@ func (s *scene) wait(result ctrl.Result) {
 	s.clock.SetTime(s.clock.Now().Add(result.RequeueAfter))
 }
 
-// awaitChecks waits for the end of a run of checks, if the last turn began one.
+// awaitChecks waits for the end of a round of checks, if a turn began one since it was
+// called last.
 func (s *scene) awaitChecks() (began bool) {
 	s.t.Helper()
-	r := s.reconciler.Checker.state(s.canary)
-	if r.cancel == nil && (r.done == nil || r.done == s.awaited) {
-		return false
+	began, underWay := s.checker.began, s.checker.underWay
+	s.checker.began, s.checker.underWay = false, false
+	if underWay {
+		awaitFinished(s.t, s.checker)
 	}
-	if r.cancel != nil || !r.answered {
-		awaitFinished(s.t, s.reconciler.Checker)
-	}
-	s.awaited = s.reconciler.Checker.state(s.canary).done
-	return true
+	return began
 }
 
-// state is that of a Canary's rounds.
-func (k *Checker) state(key client.ObjectKey) run {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if r := k.runs[key][""]; r != nil {
-		return *r
-	}
-	return run{}
+// sceneChecker is a Checker that knows whether a round is under way.
+type sceneChecker struct {
+	*checks.Checker
+
+	began, underWay bool
 }
 
-func awaitFinished(t *testing.T, k *Checker) client.Object {
+// Run notes the beginning of a round.
+func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+	if id.Hooks == "" {
+		k.began, k.underWay = true, true
+	}
+	k.Checker.Run(ctx, c, id)
+}
+
+// RunPromptly notes the beginning of a round, and its end if that comes at once.
+func (k *sceneChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
+	run := k.Checker.RunPromptly(ctx, c, id)
+	k.began, k.underWay = true, run == nil
+	return run
+}
+
+func awaitFinished(t *testing.T, k Checker) client.Object {
 	t.Helper()
 	select {
 	case e := <-k.Finished():
@@ -295,6 +312,24 @@ func awaitFinished(t *testing.T, k *Checker) client.Object {
 		t.Fatal("the checks don't come to an end")
 		return nil
 	}
+}
+
+// servers are metrics servers by their addresses. They have no templates.
+type servers func(address string) (metrics.Provider, error)
+
+func (s servers) Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error) {
+	return s(s.Place(ctx, c, v1beta1.CanaryMetric{}))
+}
+
+func (s servers) Template(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
+}
+
+func (s servers) Place(_ context.Context, c *v1beta1.Canary, _ v1beta1.CanaryMetric) string {
+	if c.Spec.MetricsServer != "" {
+		return c.Spec.MetricsServer
+	}
+	return "http://default:9090"
 }
 
 // rollOut plays the controllers of Deployments and endpoints: every Deployment

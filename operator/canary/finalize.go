@@ -61,7 +61,7 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, c *v1beta1.Canary) (do
 	if err := r.Client.Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return true, ignoreChanged(fmt.Errorf("add the finalizer: %w", err))
 	}
-	r.memory.wrote(c)
+	r.turns.Wrote(c)
 	return true, nil
 }
 

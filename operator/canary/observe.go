@@ -2,7 +2,6 @@ package canary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +12,9 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -53,41 +54,36 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
-			var mistake *mistakeError
-			if !errors.As(err, &mistake) {
+			mistake := ground.AsMistake(err)
+			if mistake == nil {
 				return nil, err
 			}
 			if w.Mistake == nil {
-				w.Mistake = &mistake.Mistake
+				w.Mistake = mistake
 			}
 		}
 	}
 	return w, nil
 }
 
-// mistakeError carries a Mistake up to observe.
-type mistakeError struct{ rollout.Mistake }
-
-func (e *mistakeError) Error() string { return e.Message }
-
 func mistake(reason, format string, args ...any) error {
-	return &mistakeError{rollout.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...)}}
+	return ground.Mistake(reason, format, args...)
 }
 
 func foreign(reason, format string, args ...any) error {
-	return &mistakeError{rollout.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...), Foreign: true}}
+	return ground.Foreign(reason, format, args...)
 }
 
 // Reasons of mistakes.
 const (
-	reasonInvalidSpec     = "InvalidSpec"
+	reasonInvalidSpec     = ground.ReasonInvalidSpec
 	reasonUnknownProvider = "UnknownProvider"
 	reasonMeshMissing     = "MeshNotInstalled"
 	reasonTargetMissing   = "TargetMissing"
 	reasonTargetUnfit     = "TargetUnfit"
 	reasonTargetShared    = "TargetShared"
 	reasonNoSelectorLabel = "NoSelectorLabel"
-	reasonConflict        = "ObjectConflict"
+	reasonConflict        = ground.ReasonConflict
 )
 
 func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
@@ -102,7 +98,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
 	if r.Hooks != nil {
-		if message := r.Hooks.refused(w.Canary); message != "" {
+		if message := r.Hooks.Refused(w.Canary); message != "" {
 			return mistake(reasonInvalidSpec, "%s", message)
 		}
 	}
@@ -117,22 +113,22 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 	// Of several conflicts always the same one is told: a message that changed
 	// from turn to turn would be a write and an event each time.
 	for _, shared := range []struct{ index, name, what string }{
-		{targetIndex, target.Name, "target " + target.Kind + "/" + target.Name},
-		{targetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
-		{apexIndex, apex, "service " + apex},
+		{wake.TargetIndex, target.Name, "target " + target.Kind + "/" + target.Name},
+		{wake.TargetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
+		{wake.ApexIndex, apex, "service " + apex},
 	} {
-		all, err := r.referrersOf(ctx, shared.index, w.Canary.Namespace, shared.name)
+		all, err := r.Canaries.Of(ctx, shared.index, w.Canary.Namespace, shared.name)
 		if err != nil {
 			return err
 		}
-		owner := referrer{name: w.Canary.Name, created: w.Canary.CreationTimestamp}
+		owner := wake.Referrer{Name: w.Canary.Name, Created: w.Canary.CreationTimestamp}
 		for _, other := range all {
-			if other.older(owner) {
+			if other.Older(owner) {
 				owner = other
 			}
 		}
-		if owner.name != w.Canary.Name {
-			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.name)
+		if owner.Name != w.Canary.Name {
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.Name)
 		}
 	}
 	return nil

@@ -36,10 +36,10 @@ func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
 		switch {
 		case metric.TemplateRef != nil:
 			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
-			_, _, err = r.Checker.Sources.Template(ctx, w.Canary, metric)
+			_, _, err = r.Sources.Template(ctx, w.Canary, metric)
 		case !served:
 			served = true
-			_, err = r.Checker.Sources.Server(ctx, w.Canary)
+			_, err = r.Sources.Server(ctx, w.Canary)
 		}
 		if problem := sources.AsProblem(err); problem != nil {
 			return mistake(problem.Reason, "%s%s", field, problem.Message)
@@ -55,7 +55,7 @@ func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
 // change.
 func (r *Reconciler) watchMetrics(b *builder.Builder) {
 	b.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(r.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
-	b.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	b.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 }
 
 // byTemplate finds the Canaries, of whatever namespace, that refer to a

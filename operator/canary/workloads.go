@@ -212,7 +212,7 @@ func (r *Reconciler) newKindWatches(mgr ctrl.Manager, c controller.Controller) *
 	return &kindWatches{
 		watched: map[string]bool{workload.KindDeployment: true, workload.KindService: true},
 		begin: func(kind client.Object) error {
-			return c.Watch(source.Kind(mgr.GetCache(), kind, r.workloadEvents()))
+			return c.Watch(source.Kind(mgr.GetCache(), kind, r.events().OfWorkloads()))
 		},
 	}
 }

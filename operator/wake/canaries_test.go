@@ -1,4 +1,4 @@
-package canary
+package wake
 
 import (
 	"context"
@@ -15,21 +15,20 @@ import (
 
 func TestReferrers(t *testing.T) {
 	named := func(name string, minute int) *v1beta1.Canary {
-		return &v1beta1.Canary{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, CreationTimestamp: metav1.NewTime(start.Add(time.Duration(minute) * time.Minute))},
-			Spec:       v1beta1.CanarySpec{TargetRef: v1beta1.TargetReference{Kind: "Deployment", Name: "podinfo"}},
-		}
+		c := newCanary(name)
+		c.CreationTimestamp = metav1.NewTime(start.Add(time.Duration(minute) * time.Minute))
+		return c
 	}
 	first, second := named("b", 0), named("a", 1)
-	s := newScene(t, first)
+	api := newServer(t, first)
 	lists := 0
-	s.reconciler.Client = interceptor.NewClient(s.api, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+	m := NewCanaries(interceptor.NewClient(api, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 		lists++
 		return c.List(ctx, list, opts...)
-	}})
-	ask := func(wantNames, wantLists int) []referrer {
+	}}))
+	look := func(wantNames, wantLists int) []Referrer {
 		t.Helper()
-		found, err := s.reconciler.referrersOf(t.Context(), targetIndex, "test", "podinfo")
+		found, err := m.Of(t.Context(), TargetIndex, "test", "podinfo")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,26 +37,25 @@ func TestReferrers(t *testing.T) {
 		}
 		return found
 	}
-	ask(1, 1)
-	ask(1, 2) // nobody tells of changes, so nothing is remembered
-	s.reconciler.referrers.watch()
-	ask(1, 3)
-	ask(1, 3)
-	if err := s.api.Create(t.Context(), second); err != nil {
+	look(1, 1)
+	look(1, 2) // nobody tells of changes, so nothing is remembered
+	m.Watched()
+	look(1, 3)
+	look(1, 3)
+	if err := api.Create(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
-	ask(1, 3)
-	s.reconciler.siblings(t.Context(), second) // the event
+	look(1, 3)
+	m.Siblings(t.Context(), second) // the event
 	before := lists
-	found := ask(2, before)
-	if older := found[0].name == "b" && found[0].older(found[1]) || found[1].name == "b" && found[1].older(found[0]); !older {
+	found := look(2, before)
+	if older := found[0].Name == "b" && found[0].Older(found[1]) || found[1].Name == "b" && found[1].Older(found[0]); !older {
 		t.Errorf("the older is not the one created first: %v", found)
 	}
 	t.Run("what was read before a change is not kept", func(t *testing.T) {
-		m := &s.reconciler.referrers
-		key := referrersKey{targetIndex, "test", "other"}
+		key := nameKey{TargetIndex, "test", "other"}
 		_, _, epoch := m.recall(key)
-		m.changed()
+		m.Changed()
 		m.remember(key, nil, epoch)
 		if _, known, _ := m.recall(key); known {
 			t.Error("it is")
@@ -77,18 +75,18 @@ func TestComesOrGoes(t *testing.T) {
 		"annotations": {after: metav1.ObjectMeta{UID: "u1", Generation: 1, Annotations: map[string]string{"a": "b"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := comesOrGoes().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: &v1beta1.Canary{ObjectMeta: tc.after}}); got != tc.want {
+			if got := ComesOrGoes().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: &v1beta1.Canary{ObjectMeta: tc.after}}); got != tc.want {
 				t.Errorf("passes: %t", got)
 			}
 		})
 	}
 }
 
-// Whether a kind is needed is asked again only when the Canaries have changed.
+// Whether a kind is needed is looked at again only when the Canaries have changed.
 func TestNeed(t *testing.T) {
-	s := newScene(t, newCanary("podinfo").Canary)
+	canaries := NewCanaries(newServer(t, newCanary("podinfo")))
 	looked, wanted := 0, false
-	w := &meshWatch{reconciler: s.reconciler, wanted: func(*v1beta1.Canary) bool { looked++; return wanted }}
+	w := &kindsWatch{canaries: canaries, Kinds: Kinds{Wanted: func(*v1beta1.Canary) bool { looked++; return wanted }}}
 	var n need
 	for _, tc := range []struct {
 		changed, wanted, want bool
@@ -101,10 +99,10 @@ func TestNeed(t *testing.T) {
 		{changed: true, looked: 3},
 	} {
 		if tc.changed {
-			s.reconciler.referrers.changed()
+			canaries.Changed()
 		}
 		wanted = tc.wanted
-		if got := n.ask(t.Context(), w); got != tc.want || looked != tc.looked {
+		if got := n.look(t.Context(), w); got != tc.want || looked != tc.looked {
 			t.Errorf("%+v: %t after looking %d times", tc, got, looked)
 		}
 	}

@@ -1,4 +1,4 @@
-package canary
+package checks
 
 import (
 	"context"
@@ -72,9 +72,9 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	}
 }
 
-func newTestChecker(provider metrics.Provider, change ...func(*CheckerConfig)) *Checker {
+func newTestChecker(provider metrics.Provider, change ...func(*Config)) *Checker {
 	clk := clocktesting.NewFakePassiveClock(start)
-	config := CheckerConfig{
+	config := Config{
 		Sources:      servers(func(string) (metrics.Provider, error) { return provider, nil }),
 		MeshProvider: "istio",
 		Concurrency:  10,
@@ -84,7 +84,7 @@ func newTestChecker(provider metrics.Provider, change ...func(*CheckerConfig)) *
 	for _, c := range change {
 		c(&config)
 	}
-	return NewChecker(config)
+	return New(config)
 }
 
 // servers are metrics servers by their addresses. They have no templates.
@@ -130,7 +130,7 @@ func id(number int32) rollout.CheckID {
 // get more than its half of the pool.
 func TestPoolIsBounded(t *testing.T) {
 	g := newGates()
-	k := newTestChecker(g, func(c *CheckerConfig) { c.Concurrency = 4 })
+	k := newTestChecker(g, func(c *Config) { c.Concurrency = 4 })
 	for i := range 3 {
 		k.Run(t.Context(), newCanary(fmt.Sprintf("c%d", i)).metrics(3).Canary, id(1))
 	}
@@ -284,7 +284,7 @@ func TestRunPromptly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGates()
-			k := newTestChecker(g, func(config *CheckerConfig) {
+			k := newTestChecker(g, func(config *Config) {
 				config.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, rollout.CheckID) (string, error) {
 					return "", nil
 				}
@@ -338,7 +338,7 @@ func TestRunOutlivesTheTurn(t *testing.T) {
 
 func TestHangingProviderIsCut(t *testing.T) {
 	g := newGates()
-	k := newTestChecker(g, func(c *CheckerConfig) { c.Timeout = 10 * time.Millisecond })
+	k := newTestChecker(g, func(c *Config) { c.Timeout = 10 * time.Millisecond })
 	c := newCanary("podinfo").metrics(1).Canary
 	k.Run(t.Context(), c, id(1))
 	if err := receive(t, g.ended); !errors.Is(err, context.DeadlineExceeded) {
@@ -388,7 +388,7 @@ func TestQueries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked string
-			k := newTestChecker(nil, func(c *CheckerConfig) {
+			k := newTestChecker(nil, func(c *Config) {
 				c.Sources = servers(func(address string) (metrics.Provider, error) {
 					asked = address
 					if address == "nonsense" {

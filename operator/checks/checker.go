@@ -1,4 +1,6 @@
-package canary
+// Package checks runs the checks of analyses and calls hooks, beside whoever needs their
+// results: a metrics server or a hook that is slow holds up nobody.
+package checks
 
 import (
 	"context"
@@ -18,11 +20,11 @@ import (
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
-// defaultTimeout is the Timeout of a CheckerConfig that has none.
+// defaultTimeout is the Timeout of a Config that has none.
 const defaultTimeout = 10 * time.Second
 
-// CheckerConfig is what a Checker needs.
-type CheckerConfig struct {
+// Config is what a Checker needs.
+type Config struct {
 	// Hooks calls one hook and gives its answer for people to read; an error is an
 	// answer without success.
 	Hooks func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error)
@@ -38,15 +40,15 @@ type CheckerConfig struct {
 	Timeout time.Duration
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// Telemetry is told the values.
+	// Telemetry publishes the values.
 	Telemetry *telemetry.Rollouts
 }
 
 // Checker runs the checks of analyses, and calls hooks, beside the reconciler,
 // so that a slow metrics server or hook holds up nobody. The end of a run brings
-// the Canary back to the reconciler, which asks for the Results.
+// the Canary back to the reconciler, which looks at the Results.
 type Checker struct {
-	CheckerConfig
+	Config
 	queries  *pool
 	calls    *pool
 	polls    *pool // of gates, which must not wait for a hook that runs tests for minutes
@@ -58,8 +60,8 @@ type Checker struct {
 	runs map[types.NamespacedName]map[v1beta1.HookType]*run
 }
 
-// How often hooks that are asked again and again may be called in a second, over
-// all Canaries: as many of them may wait at a gate as there are.
+// How often hooks that are polled may be called in a second, over all Canaries: as
+// many of them may wait at a gate as there are.
 const (
 	pollsPerSecond = 100
 	pollsAtOnce    = 50
@@ -72,10 +74,8 @@ type run struct {
 	id     rollout.CheckID
 	cancel context.CancelFunc // nil when nothing is under way
 	done   *rollout.CheckRun
-	// answer is for who waits for the end, nil for nobody; answered is true when it was
-	// told there, and not by Finished.
-	answer   chan *rollout.CheckRun
-	answered bool
+	// answer is for who waits for the end in place of Finished, nil for nobody.
+	answer chan *rollout.CheckRun
 }
 
 // Sources gives what answers the metrics of Canaries: *sources.Sources, which says more.
@@ -89,19 +89,19 @@ type Sources interface {
 }
 
 // NewChecker gives a Checker that is ready to run.
-func NewChecker(config CheckerConfig) *Checker {
+func New(config Config) *Checker {
 	if config.Timeout == 0 {
 		config.Timeout = defaultTimeout
 	}
 	return &Checker{
-		CheckerConfig: config,
-		queries:       newPool(config.Concurrency),
-		calls:         newPool(config.Concurrency),
-		polls:         newPool(config.Concurrency),
-		pace:          rate.NewLimiter(pollsPerSecond, pollsAtOnce),
-		waiting:       make(chan struct{}, waiters),
-		finished:      make(chan event.GenericEvent, 1024),
-		runs:          map[types.NamespacedName]map[v1beta1.HookType]*run{},
+		Config:   config,
+		queries:  newPool(config.Concurrency),
+		calls:    newPool(config.Concurrency),
+		polls:    newPool(config.Concurrency),
+		pace:     rate.NewLimiter(pollsPerSecond, pollsAtOnce),
+		waiting:  make(chan struct{}, waiters),
+		finished: make(chan event.GenericEvent, 1024),
+		runs:     map[types.NamespacedName]map[v1beta1.HookType]*run{},
 	}
 }
 
@@ -167,7 +167,7 @@ const (
 )
 
 // RunPromptly is Run, for a round, and gives its results if they are there within
-// a moment. Otherwise it gives nil, and its end is told by Finished.
+// a moment. Otherwise it gives nil, and its end comes by Finished.
 func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
 	if len(c.GetAnalysis().HooksOf(v1beta1.RolloutHook)) > 0 {
 		k.Run(ctx, c, id)
@@ -220,7 +220,7 @@ func (k *Checker) stop(r *run) {
 	}
 }
 
-// run asks for everything at once, as far as there are places.
+// run does everything at once, as far as there are places.
 func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
 	var all []v1beta1.CanaryMetric
 	hooks := c.GetAnalysis().HooksOf(v1beta1.RolloutHook)
@@ -239,7 +239,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	for i := range hooks {
 		wg.Go(func() {
 			places := k.calls
-			if repeated(id.Hooks) {
+			if polled(id.Hooks) {
 				if k.pace.Wait(ctx) != nil {
 					return
 				}
@@ -258,8 +258,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
 	k.stop(r)
 	r.done = &rollout.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
-	r.answered = r.answer != nil
-	if r.answered {
+	if r.answer != nil {
 		r.answer <- r.done // there is room for it
 		r.answer = nil
 		k.mu.Unlock()
@@ -269,8 +268,8 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	k.finished <- event.GenericEvent{Object: c}
 }
 
-// repeated tells whether hooks of a type are asked until they answer otherwise.
-func repeated(kind v1beta1.HookType) bool {
+// polled tells whether hooks of a type are called until they answer otherwise.
+func polled(kind v1beta1.HookType) bool {
 	switch kind {
 	case v1beta1.ConfirmRolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook, v1beta1.RollbackHook:
 		return true

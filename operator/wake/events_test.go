@@ -1,4 +1,4 @@
-package canary
+package wake
 
 import (
 	"testing"
@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // queue notes what is added to it.
@@ -36,25 +35,25 @@ func TestCanaryEvents(t *testing.T) {
 	before := func() *v1beta1.Canary {
 		return &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "u1", ResourceVersion: "7", Generation: 1}}
 	}
-	ours := func(m *memory) {
+	ours := func(m *Turns) {
 		c := before()
 		c.ResourceVersion = "8"
-		m.wrote(c)
+		m.Wrote(c)
 	}
 	for name, tc := range map[string]struct {
 		change     func(c *v1beta1.Canary)
-		remember   func(m *memory)
+		remember   func(m *Turns)
 		wantAtOnce bool
 	}{
 		"status by somebody else": {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, wantAtOnce: true},
 		"status by us":            {change: func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 }, remember: ours},
 		"status by us, not answered yet": {
 			change:   func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
-			remember: func(m *memory) { m.write(before(), true) },
+			remember: func(m *Turns) { m.Writing(before()) },
 		},
 		"status by somebody else after a failed write": {
 			change:     func(c *v1beta1.Canary) { c.Status.CanaryWeight = 5 },
-			remember:   func(m *memory) { m.write(before(), true); m.write(before(), false) },
+			remember:   func(m *Turns) { m.Writing(before()); m.Failed(before()) },
 			wantAtOnce: true,
 		},
 		"status by us of another object of this name": {
@@ -67,19 +66,19 @@ func TestCanaryEvents(t *testing.T) {
 		"deletion":   {change: func(c *v1beta1.Canary) { c.DeletionTimestamp = new(metav1.Now()) }, remember: ours, wantAtOnce: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &Reconciler{}
+			r := &Events{Turns: &Turns{}}
 			if tc.remember != nil {
-				tc.remember(&r.memory)
+				tc.remember(r.Turns)
 			}
 			after := before()
 			after.ResourceVersion = "8"
 			tc.change(after)
 			e := event.UpdateEvent{ObjectOld: before(), ObjectNew: after}
 			q := &queue{}
-			if beyondStatus().Update(e) {
+			if BeyondStatus().Update(e) {
 				q.now++ // the handler of all other events adds it
 			}
-			r.statusEvents().Update(t.Context(), e, q)
+			r.OfStatus().Update(t.Context(), e, q)
 			if atOnce := q.now == 1; atOnce != tc.wantAtOnce || q.now > 1 || len(q.waits) > 0 {
 				t.Errorf("at once %d, later %d", q.now, len(q.waits))
 			}
@@ -113,13 +112,13 @@ func TestWorkloadEvents(t *testing.T) {
 		"all are available":        {change: available(2)},
 		"one is gone":              {change: available(0)},
 		"a rollout begins":         {change: starting, want: readyDelay},
-		"it goes on":               {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }, want: storyDelay},
+		"it goes on":               {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }, want: progressDelay},
 		"pods on the way":          {before: starting, change: available(2), want: readyDelay},
 		"pods lost on the way":     {before: starting, change: available(0)},
 		"it ends":                  {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.Replicas = 2, 2 }, want: readyDelay},
-		"acted on":                 {before: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 2; starting(d) }, want: storyDelay},
+		"acted on":                 {before: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 2; starting(d) }, want: progressDelay},
 		"no more acted on":         {change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, want: readyDelay},
-		"trouble":                  {before: starting, change: func(d *appsv1.Deployment) { progressing(d, corev1.ConditionFalse, "stuck") }, want: storyDelay},
+		"trouble":                  {before: starting, change: func(d *appsv1.Deployment) { progressing(d, corev1.ConditionFalse, "stuck") }, want: progressDelay},
 		"spec":                     {change: func(d *appsv1.Deployment) { d.Generation = 3 }},
 		"label":                    {change: func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }},
 		"owner":                    {change: func(d *appsv1.Deployment) { d.OwnerReferences = []metav1.OwnerReference{{UID: "u9"}} }},
@@ -128,7 +127,7 @@ func TestWorkloadEvents(t *testing.T) {
 		"nobody's Canary is woken": {change: func(d *appsv1.Deployment) { d.Name = "other"; d.Generation = 3 }, dropped: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t, newCanary("podinfo").Canary)
+			events := newEvents(newServer(t, newCanary("podinfo")))
 			old := before.DeepCopy()
 			if tc.before != nil {
 				tc.before(old)
@@ -137,7 +136,7 @@ func TestWorkloadEvents(t *testing.T) {
 			after.ResourceVersion = "8"
 			tc.change(after)
 			q := &queue{}
-			s.reconciler.workloadEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: old, ObjectNew: after}, q)
+			events.OfWorkloads().Update(t.Context(), event.UpdateEvent{ObjectOld: old, ObjectNew: after}, q)
 			var want []time.Duration
 			if !tc.dropped {
 				want = append(want, tc.want)
@@ -148,8 +147,8 @@ func TestWorkloadEvents(t *testing.T) {
 		})
 	}
 	t.Run("our write is shown", func(t *testing.T) {
-		s := newScene(t, &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}})
-		r := &Reconciler{Client: s.api, Applier: ssa.New(s.api)}
+		api := newServer(t)
+		r := newEvents(api)
 		intent := before.DeepCopy()
 		intent.Status = appsv1.DeploymentStatus{}
 		intent.ResourceVersion = ""
@@ -160,7 +159,7 @@ func TestWorkloadEvents(t *testing.T) {
 			}
 		}
 		after := &appsv1.Deployment{}
-		if err := s.api.Get(t.Context(), client.ObjectKeyFromObject(intent), after); err != nil {
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(intent), after); err != nil {
 			t.Fatal(err)
 		}
 		old := after.DeepCopy()
@@ -173,29 +172,29 @@ func TestWorkloadEvents(t *testing.T) {
 
 // The state that a turn made of a workload, and waits for more of, wakes nobody.
 func TestEchoOfWorkload(t *testing.T) {
-	rested := &outcome{rests: true}
+	complete := &Outcome{Complete: true}
 	for name, tc := range map[string]struct {
-		last   *outcome // nil where there was no turn
+		last   *Outcome // nil where there was no turn
 		change func(d *appsv1.Deployment)
 		woken  bool
 	}{
-		"of a turn that rests":           {last: rested},
-		"of one that does not":           {last: &outcome{}, woken: true},
-		"of another process":             {woken: true},
-		"changed by somebody since":      {last: rested, change: func(d *appsv1.Deployment) { d.ResourceVersion = "1000" }, woken: true},
-		"with pods that were not seen":   {last: rested, change: func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 1 }, woken: true},
-		"with trouble that was not seen": {last: rested, change: func(d *appsv1.Deployment) { d.Spec.Paused = true }, woken: true},
+		"of a complete turn":        {last: complete},
+		"of another turn":           {last: &Outcome{}, woken: true},
+		"of another process":        {woken: true},
+		"changed by somebody since": {last: complete, change: func(d *appsv1.Deployment) { d.ResourceVersion = "1000" }, woken: true},
+		"with pods that are new":    {last: complete, change: func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 1 }, woken: true},
+		"with trouble that is new":  {last: complete, change: func(d *appsv1.Deployment) { d.Spec.Paused = true }, woken: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCanary("podinfo").Canary
-			s := newScene(t, c)
-			r := &Reconciler{Client: s.api, Applier: ssa.New(s.api)}
+			c := newCanary("podinfo")
+			api := newServer(t, c)
+			r := newEvents(api)
 			intent := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: "podinfo"}}
 			if err := r.Applier.Apply(t.Context(), intent); err != nil {
 				t.Fatal(err)
 			}
 			after := &appsv1.Deployment{}
-			if err := s.api.Get(t.Context(), client.ObjectKeyFromObject(intent), after); err != nil {
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(intent), after); err != nil {
 				t.Fatal(err)
 			}
 			before := after.DeepCopy()
@@ -205,11 +204,11 @@ func TestEchoOfWorkload(t *testing.T) {
 				tc.change(after)
 			}
 			if tc.last != nil {
-				r.memory.turn(c)
-				r.memory.ended(c, *tc.last)
+				r.Turns.Begin(c)
+				r.Turns.End(c, *tc.last)
 			}
 			q := &queue{}
-			r.workloadEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
+			r.OfWorkloads().Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
 			if woken := len(q.waits) > 0; woken != tc.woken {
 				t.Errorf("woken %t", woken)
 			}
@@ -229,72 +228,26 @@ func TestEndpointEvents(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		before, after int
-		last          outcome
+		last          Outcome
 		want          []time.Duration
 	}{
 		"one more that was missed":     {before: 1, after: 2, want: []time.Duration{readyDelay}},
-		"one more that nobody missed":  {before: 1, after: 2, last: outcome{reached: true}},
+		"one more that nobody missed":  {before: 1, after: 2, last: Outcome{Reached: true}},
 		"one less":                     {before: 2, after: 1, want: []time.Duration{readyDelay}},
-		"one less that nobody missed":  {before: 2, after: 1, last: outcome{reached: true}, want: []time.Duration{readyDelay}},
+		"one less that nobody missed":  {before: 2, after: 1, last: Outcome{Reached: true}, want: []time.Duration{readyDelay}},
 		"none is left":                 {before: 2, after: 0, want: []time.Duration{0}},
-		"none is left of all there is": {before: 2, after: 0, last: outcome{reached: true, rests: true}, want: []time.Duration{0}},
+		"none is left of all there is": {before: 2, after: 0, last: Outcome{Reached: true, Complete: true}, want: []time.Duration{0}},
 		"as many":                      {before: 2, after: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCanary("podinfo").Canary
-			s := newScene(t, c)
-			s.reconciler.memory.turn(c)
-			s.reconciler.memory.ended(c, tc.last)
+			c := newCanary("podinfo")
+			events := newEvents(newServer(t, c))
+			events.Turns.Begin(c)
+			events.Turns.End(c, tc.last)
 			q := &queue{}
-			s.reconciler.endpointEvents().Update(t.Context(), event.UpdateEvent{ObjectOld: slice(tc.before), ObjectNew: slice(tc.after)}, q)
+			events.OfEndpoints().Update(t.Context(), event.UpdateEvent{ObjectOld: slice(tc.before), ObjectNew: slice(tc.after)}, q)
 			if diff := cmp.Diff(tc.want, q.waits); diff != "" {
 				t.Errorf("waits (-want +got)\n%s", diff)
-			}
-		})
-	}
-}
-
-// What was seen of the endpoints is compared with the pods that count.
-func TestEndpointsReached(t *testing.T) {
-	s := newInitialized(t)
-	reached := func() bool {
-		s.mustTurn()
-		return s.reconciler.memory.byID[s.canary].last.reached
-	}
-	if !reached() {
-		t.Error("missing endpoints with all of them there")
-	}
-	s.endpointsLag = true
-	s.release("podinfo:6.0.1")
-	s.mustTurn()
-	if !reached() {
-		t.Error("missing endpoints of pods that are not available")
-	}
-	s.rollOut()
-	if reached() {
-		t.Error("no endpoint is missing of pods that are available and have none")
-	}
-	s.endpointsLag = false
-	s.rollOut()
-	if !reached() {
-		t.Error("missing endpoints that are there now")
-	}
-}
-
-func TestNext(t *testing.T) {
-	for name, tc := range map[string]struct {
-		wrote       bool
-		after, want time.Duration
-	}{
-		"nothing to wait for":       {},
-		"a wait":                    {after: time.Minute, want: time.Minute},
-		"written":                   {wrote: true, want: echoDelay},
-		"written, and a wait":       {wrote: true, after: time.Minute, want: echoDelay},
-		"written, and a short wait": {wrote: true, after: time.Millisecond, want: time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := next(tc.wrote, tc.after).RequeueAfter; got != tc.want {
-				t.Errorf("again after %s", got)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package canary
+package checks
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
-// check asks one metric of an analysis and judges the answer.
+// check queries one metric of an analysis and judges the answer.
 func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1beta1.CheckStatus {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
 	all := c.GetAnalysis().Metrics
 	metric := all[index]
-	answer := k.ask(ctx, c, metric)
+	answer := k.query(ctx, c, metric)
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
 	}
@@ -26,11 +26,11 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	return metrics.Evaluate(metric, answer)
 }
 
-// ask asks for a metric and for whatever else its verdict depends on. All of it
+// query queries a metric and whatever else its verdict depends on. All of it
 // shares one deadline.
-func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) metrics.Answer {
+func (k *Checker) query(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) metrics.Answer {
 	var answer metrics.Answer
-	provider, query, err := k.question(ctx, c, metric)
+	provider, query, err := k.expression(ctx, c, metric)
 	answer.Query = query
 	if err != nil {
 		answer.Err = err
@@ -55,8 +55,8 @@ func (k *Checker) ask(ctx context.Context, c *v1beta1.Canary, metric v1beta1.Can
 	return answer
 }
 
-// question is the expression of a metric and who answers it.
-func (k *Checker) question(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+// expression is that of a metric, and who answers it.
+func (k *Checker) expression(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
 	if metric.TemplateRef != nil {
 		return k.Sources.Template(ctx, c, metric)
 	}

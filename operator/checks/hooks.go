@@ -1,4 +1,4 @@
-package canary
+package checks
 
 import (
 	"context"
@@ -33,9 +33,8 @@ type Hooks struct {
 // same id is the same call for whoever is called, after a crash too.
 func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error) {
 	key := callKey(c, hook, id)
-	if repeated(id.Hooks) {
-		// Each time that a gate is asked is a call of its own: a receiver that goes by keys
-		// would give its first answer for ever.
+	if polled(id.Hooks) {
+		// Each poll of a gate is a call of its own: a receiver that goes by keys would give its first answer for ever.
 		key += "/" + strconv.FormatInt(h.Clock.Now().UnixNano(), 10)
 	}
 	call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook), key)
@@ -49,9 +48,9 @@ func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Canary
 	return statusOf(answer), nil
 }
 
-// refused says which hook of a Canary may not be called, empty if all may. What
+// Refused says which hook of a Canary may not be called, empty if all may. What
 // is only known from the address that a name leads to is found at the call.
-func (h *Hooks) refused(c *v1beta1.Canary) string {
+func (h *Hooks) Refused(c *v1beta1.Canary) string {
 	for i, hook := range c.GetAnalysis().Webhooks {
 		if err := h.Guard.CheckURL(hook.URL); err != nil {
 			return fmt.Sprintf("spec.analysis.webhooks[%d], %s: url: %v; the operator's -hooks-allowed-hosts and -hooks-allowed-addresses say what may be called", i, hook.Name, err)
@@ -92,8 +91,8 @@ func (h *Hooks) prepare(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Can
 	return webhooks.NewCall(&hook, payload, credentials, key)
 }
 
-// tell queues an event for the Canary's event hooks.
-func (h *Hooks) tell(ctx context.Context, c *v1beta1.Canary, kind, reason, message string) {
+// Event queues the call of an event for the Canary's event hooks.
+func (h *Hooks) Event(ctx context.Context, c *v1beta1.Canary, kind, reason, message string) {
 	for _, hook := range c.GetAnalysis().HooksOf(v1beta1.EventHook) {
 		now := h.Clock.Now()
 		key := webhooks.IdempotencyKey(string(c.UID), c.ResourceVersion, reason, strconv.FormatInt(now.UnixNano(), 10), hook.Name)

@@ -1,4 +1,4 @@
-package canary
+package checks
 
 import (
 	"fmt"
@@ -68,7 +68,7 @@ func slowest(b *testing.B, slow int) time.Duration {
 		}
 	}
 	known["http://default:9090"] = known[good] // where a Canary names none
-	k := newTestChecker(nil, func(c *CheckerConfig) {
+	k := newTestChecker(nil, func(c *Config) {
 		c.Sources = servers(func(address string) (metrics.Provider, error) { return known[address], nil })
 		c.Hooks, c.Concurrency, c.Clock = hooks.Call, 64, clock.RealClock{}
 	})

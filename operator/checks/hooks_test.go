@@ -1,4 +1,4 @@
-package canary
+package checks
 
 import (
 	"encoding/json"
@@ -108,7 +108,9 @@ func TestRefusedHooks(t *testing.T) {
 		"http://elsewhere.example":    "is not among the hosts that hooks may call",
 		"http://169.254.169.254/meta": "a cloud's metadata service",
 	} {
-		got := h.refused(newCanary("podinfo").with(hook(v1beta1.CanaryWebhook{Name: "gate", URL: url})).Canary)
+		got := h.Refused(newCanary("podinfo").with(func(s *v1beta1.CanarySpec) {
+			s.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Name: "gate", URL: url}}
+		}).Canary)
 		if want == "" && got != "" || !strings.Contains(got, want) || want != "" && !strings.Contains(got, "spec.analysis.webhooks[0], gate") {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}
