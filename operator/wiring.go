@@ -116,7 +116,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Applier:   applier,
 		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
 		Checker:   checker,
-		Sources:   answers,
+		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
 		Canaries:  wake.NewCanaries(mgr.GetClient()),
 		Signals:   signals,
 		Hooks:     hooks,

@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -94,22 +93,18 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		_, ok := o.(*v1beta1.Canary)
 		return ok
 	})])
-	s.api = fakeclient.NewClientBuilder().WithScheme(scheme).
+	b := fakeclient.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
 		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
-		WithIndex(&v1beta1.Canary{}, wake.TargetIndex, wake.WorkloadNames).
-		WithIndex(&v1beta1.Canary{}, wake.ApexIndex, wake.ServiceNames).
-		WithIndex(&v1beta1.Canary{}, templateIndex, templateNames).
-		WithIndex(&v1beta1.Canary{}, metricsSecretIndex, metricsSecretNames).
-		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
-		WithIndex(&v1beta1.Canary{}, autoscalerIndex, autoscalerNames).
-		WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor).
 		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
 		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
 		WithIndex(newConfigMetadata(workload.ConfigMap), configOwnerIndex, configOwners).
-		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners).
-		Build()
+		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners)
+	for _, x := range slices.Concat(indexes(), checks.Indexes()) {
+		b.WithIndex(x.Of, x.Name, x.Values)
+	}
+	s.api = b.Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, List: s.list, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus, SubResourcePatch: s.patchStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")
 	answers := servers(func(string) (metrics.Provider, error) { return s.provider, nil })
@@ -131,7 +126,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 			return s.router, nil
 		},
 		Checker:   s.checker,
-		Sources:   answers,
+		Metrics:   &checks.Needs{Sources: answers, Reader: watched},
 		Canaries:  wake.NewCanaries(watched),
 		Signals:   wake.NewSignals(),
 		Recorder:  s.recorder,

@@ -53,8 +53,8 @@ type Reconciler struct {
 	Router func(provider string) (providers.Router, error)
 	// Checker runs the checks of an analysis.
 	Checker Checker
-	// Sources gives what answers metrics.
-	Sources checks.Sources
+	// Metrics is what the metrics of an analysis need.
+	Metrics *checks.Needs
 	// Hooks calls the hooks that want events; nil calls none.
 	Hooks *checks.Hooks
 	// Canaries finds the Canaries that refer to a name.
@@ -122,21 +122,6 @@ const serviceIndex = "service"
 // SetUp registers the reconciler and its watches with a manager. workers is how
 // many Canaries are reconciled at once; meshes are the kinds by which routers move traffic.
 func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshes []providers.Watch) error {
-	index := mgr.GetFieldIndexer()
-	for name, values := range map[string]client.IndexerFunc{
-		wake.TargetIndex: wake.WorkloadNames, wake.ApexIndex: wake.ServiceNames, autoscalerIndex: autoscalerNames,
-		templateIndex: templateNames, metricsSecretIndex: metricsSecretNames,
-	} {
-		if err := index.IndexField(ctx, &v1beta1.Canary{}, name, values); err != nil {
-			return fmt.Errorf("index of Canaries by %s: %w", name, err)
-		}
-	}
-	if err := index.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, serviceOf); err != nil {
-		return fmt.Errorf("index of endpoints: %w", err)
-	}
-	if err := index.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor); err != nil {
-		return fmt.Errorf("index of copied autoscalers: %w", err)
-	}
 	r.Canaries.Watched()
 	news := r.events()
 	b := builder.ControllerManagedBy(mgr).
@@ -156,7 +141,12 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(source.Channel(r.Signals.Events(), &handler.EnqueueRequestForObject{}))
 	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Signals: r.Signals}
-	r.watchMetrics(b)
+	if err := watches.Index(ctx, indexes()...); err != nil {
+		return err
+	}
+	if err := r.Metrics.SetUp(ctx, watches); err != nil {
+		return err
+	}
 	if r.Coverage != nil {
 		selectors, err := newCoverageSource(r, mgr)
 		if err != nil {
@@ -185,6 +175,15 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 // events are the handlers of what wakes Canaries.
 func (r *Reconciler) events() *wake.Events {
 	return &wake.Events{Canaries: r.Canaries, Turns: &r.turns, Applier: r.Applier, Routes: r.Routes}
+}
+
+// indexes are those of the cache that no part has for itself.
+func indexes() []wake.Index {
+	return append(wake.Indexes(),
+		wake.Index{Of: &v1beta1.Canary{}, Name: autoscalerIndex, Values: autoscalerNames},
+		wake.Index{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf},
+		wake.Index{Of: &autoscalingv2.HorizontalPodAutoscaler{}, Name: madeForIndex, Values: madeFor},
+	)
 }
 
 // Caches are the settings of the manager's cache for the kinds of which it must

@@ -41,8 +41,8 @@ type world struct {
 // only. What the user must mend is a Mistake of the observation, not an error.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
 	w := &world{Observation: rollout.Observation{
-		Now:     r.Clock.Now(),
-		Canary:  c,
+		Now:    r.Clock.Now(),
+		Canary: c,
 	}}
 	if trouble := r.memory.lastTrouble(c); trouble != "" {
 		w.Failures = []rollout.Failure{{Object: "Canary " + c.Name, Message: trouble}}
@@ -103,6 +103,10 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		}
 	}
 	return r.observeSiblings(ctx, w)
+}
+
+func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
+	return r.Metrics.Observe(ctx, w.Canary)
 }
 
 // observeSiblings refuses a Canary that would share its target or its Services

@@ -32,7 +32,7 @@ func (s *scene) withSources() *sources.Sources {
 		},
 		Operator: sources.Operator{Address: "http://default:9090"},
 	}
-	s.reconciler.Sources, s.checker.Sources = answers, answers
+	s.reconciler.Metrics.Sources, s.checker.Sources = answers, answers
 	return answers
 }
 
@@ -142,24 +142,9 @@ func TestTemplateIsAsked(t *testing.T) {
 // What can't be looked at for the moment holds up nothing.
 func TestTemplateThatCantBeRead(t *testing.T) {
 	s := newScene(t, withTemplate(newCanary("podinfo")).Canary, newTarget())
-	s.reconciler.Sources = servers(func(string) (metrics.Provider, error) { return nil, errors.New("away") })
+	s.reconciler.Metrics.Sources = servers(func(string) (metrics.Provider, error) { return nil, errors.New("away") })
 	s.settle()
 	if got := s.now().Status; got.Phase != v1beta1.PhaseInitialized {
 		t.Errorf("%s %+v", got.Phase, got.Conditions)
-	}
-}
-
-func TestCanariesOfATemplate(t *testing.T) {
-	elsewhere := newCanary("elsewhere")
-	elsewhere.Namespace = "other"
-	elsewhere.Spec.Analysis.Metrics = []v1beta1.CanaryMetric{{TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "errors", Namespace: "test"}}}
-	s := newScene(t, withTemplate(newCanary("podinfo")).Canary, newCanary("without").Canary, elsewhere.Canary)
-	var got []string
-	for _, req := range s.reconciler.byTemplate(t.Context(), newMetricTemplate("", "")) {
-		got = append(got, req.String())
-	}
-	slices.Sort(got)
-	if d := cmp.Diff([]string{"other/elsewhere", "test/podinfo"}, got); d != "" {
-		t.Error(d)
 	}
 }

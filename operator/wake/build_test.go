@@ -26,10 +26,11 @@ func newServer(t *testing.T, objects ...client.Object) client.WithWatch {
 			t.Fatal(err)
 		}
 	}
-	return fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithIndex(&v1beta1.Canary{}, TargetIndex, WorkloadNames).
-		WithIndex(&v1beta1.Canary{}, ApexIndex, ServiceNames).
-		Build()
+	b := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...)
+	for _, x := range Indexes() {
+		b.WithIndex(x.Of, x.Name, x.Values)
+	}
+	return b.Build()
 }
 
 func newEvents(api client.Client) *Events {

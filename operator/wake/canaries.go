@@ -23,14 +23,22 @@ const (
 	ApexIndex = "apex"
 )
 
-// WorkloadNames are the values of TargetIndex for a Canary.
-func WorkloadNames(o client.Object) []string {
+// Indexes are those of the cache for Canaries.
+func Indexes() []Index {
+	return []Index{
+		{Of: &v1beta1.Canary{}, Name: TargetIndex, Values: workloadNames},
+		{Of: &v1beta1.Canary{}, Name: ApexIndex, Values: serviceNames},
+	}
+}
+
+// workloadNames are the values of TargetIndex for a Canary.
+func workloadNames(o client.Object) []string {
 	c := o.(*v1beta1.Canary)
 	return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
 }
 
-// ServiceNames are the values of ApexIndex for a Canary.
-func ServiceNames(o client.Object) []string {
+// serviceNames are the values of ApexIndex for a Canary.
+func serviceNames(o client.Object) []string {
 	apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
 	return []string{apex, primary, canary}
 }

@@ -10,6 +10,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 )
 
+// Index is an index of the cache.
+type Index struct {
+	// Of is an empty object of the kind.
+	Of client.Object
+	// Name is what the index is looked up by.
+	Name string
+	// Values are those of an object.
+	Values client.IndexerFunc
+}
+
 // Watches is where each part of a controller says what wakes it.
 type Watches struct {
 	// Manager runs the watches.
@@ -24,10 +34,12 @@ type Watches struct {
 	kinds []Kinds
 }
 
-// Index has the cache find objects of a kind by an index.
-func (w *Watches) Index(ctx context.Context, kind client.Object, name string, values client.IndexerFunc) error {
-	if err := w.Manager.GetFieldIndexer().IndexField(ctx, kind, name, values); err != nil {
-		return fmt.Errorf("index of %T by %s: %w", kind, name, err)
+// Index has the cache keep indexes.
+func (w *Watches) Index(ctx context.Context, all ...Index) error {
+	for _, x := range all {
+		if err := w.Manager.GetFieldIndexer().IndexField(ctx, x.Of, x.Name, x.Values); err != nil {
+			return fmt.Errorf("index of %T by %s: %w", x.Of, x.Name, err)
+		}
 	}
 	return nil
 }

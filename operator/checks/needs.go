@@ -1,4 +1,4 @@
-package canary
+package checks
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/operator/world"
 )
 
 // Indexes of Canaries by what their metrics need.
@@ -22,48 +24,64 @@ const (
 	metricsSecretIndex = "metrics-secret"
 )
 
-// observeMetrics finds out whether every metric of the analysis can be asked
-// for: a template that is missing or broken is better known before it decides
-// over a release.
-func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
-	if w.Canary.Spec.SkipAnalysis {
+// Indexes are those of the cache for what metrics need.
+func Indexes() []wake.Index {
+	return []wake.Index{
+		{Of: &v1beta1.Canary{}, Name: templateIndex, Values: templateNames},
+		{Of: &v1beta1.Canary{}, Name: metricsSecretIndex, Values: metricsSecretNames},
+	}
+}
+
+// Needs are what the metrics of Canaries need: templates, servers and credentials.
+type Needs struct {
+	// Sources gives what answers metrics.
+	Sources Sources
+	// Reader reads Canaries from a cache that has the Indexes.
+	Reader client.Reader
+}
+
+// Observe finds out whether every metric of a Canary's analysis can be queried: a
+// template that is missing or broken is better known before it decides over a
+// release. Where one is, the error is a world.MistakeError.
+func (n *Needs) Observe(ctx context.Context, c *v1beta1.Canary) error {
+	if c.Spec.SkipAnalysis {
 		return nil
 	}
 	served := false
-	for i, metric := range w.Canary.GetAnalysis().Metrics {
+	for i, metric := range c.GetAnalysis().Metrics {
 		var err error
 		var field string
 		switch {
 		case metric.TemplateRef != nil:
 			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
-			_, _, err = r.Sources.Template(ctx, w.Canary, metric)
+			_, _, err = n.Sources.Template(ctx, c, metric)
 		case !served:
 			served = true
-			_, err = r.Sources.Server(ctx, w.Canary)
+			_, err = n.Sources.Server(ctx, c)
 		}
 		if problem := sources.AsProblem(err); problem != nil {
-			return mistake(problem.Reason, "%s%s", field, problem.Message)
+			return world.Mistake(problem.Reason, "%s%s", field, problem.Message)
 		}
-		if err != nil { // it is tried again when the metric is asked for
+		if err != nil { // it is tried again when the metric is queried
 			log.FromContext(ctx).V(1).Info("A metric can't be looked at", "metric", metric.Name, "problem", err.Error())
 		}
 	}
 	return nil
 }
 
-// watchMetrics brings back the Canaries whose MetricTemplates or credentials
-// change.
-func (r *Reconciler) watchMetrics(b *builder.Builder) {
-	b.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(r.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
-	b.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+// SetUp brings back the Canaries whose MetricTemplates or credentials change.
+func (n *Needs) SetUp(ctx context.Context, w *wake.Watches) error {
+	w.Builder.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(n.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	w.Builder.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	return w.Index(ctx, Indexes()...)
 }
 
 // byTemplate finds the Canaries, of whatever namespace, that refer to a
 // MetricTemplate.
-func (r *Reconciler) byTemplate(ctx context.Context, o client.Object) []reconcile.Request {
+func (n *Needs) byTemplate(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1beta1.CanaryList
 	name := o.GetNamespace() + "/" + o.GetName()
-	if err := r.Client.List(ctx, &list, client.MatchingFields{templateIndex: name}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := n.Reader.List(ctx, &list, client.MatchingFields{templateIndex: name}, client.UnsafeDisableDeepCopy); err != nil {
 		log.FromContext(ctx).Error(err, "Finding the Canaries of a MetricTemplate", "template", name)
 		return nil
 	}
