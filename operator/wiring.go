@@ -26,6 +26,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
@@ -132,7 +133,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Routes:    deps.Applier,
 	}
 	if o.configTracking {
-		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})
+		reconciler.Configs = configs.New(configs.Config{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{},
+		})
 	}
 	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -98,10 +99,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
 		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
 		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
-		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
-		WithIndex(newConfigMetadata(workload.ConfigMap), configOwnerIndex, configOwners).
-		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners)
-	for _, x := range slices.Concat(indexes(), checks.Indexes()) {
+		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
+	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes()) {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}
 	s.api = b.Build()
@@ -138,6 +137,11 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 	}
 	s.reconciler.actions.Store(true)
 	return s
+}
+
+// newTracker tracks configs with a client that has a cache, and one that has none.
+func (s *scene) newTracker(cached client.Client, live client.Reader) *configs.Tracker {
+	return configs.New(configs.Config{Client: cached, Live: live, Applier: s.reconciler.Applier, Options: s.reconciler.Options, Clock: s.clock})
 }
 
 func (s *scene) get(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {

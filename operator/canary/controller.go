@@ -32,6 +32,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
 	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -76,7 +77,7 @@ type Reconciler struct {
 	// Coverage watches what selects pods by label; nil leaves it alone.
 	Coverage *Coverage
 	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
-	Configs *ConfigTracker
+	Configs *configs.Tracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 	// Mesh is the cluster that has the objects of the mesh.
@@ -155,7 +156,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		b = b.WatchesRawSource(selectors)
 	}
 	if r.Configs != nil {
-		if err := r.Configs.setUp(ctx, mgr, b); err != nil {
+		if err := r.Configs.SetUp(ctx, watches); err != nil {
 			return err
 		}
 	}
@@ -189,7 +190,7 @@ func indexes() []wake.Index {
 // Caches are the settings of the manager's cache for the kinds of which it must
 // not have everything.
 func Caches() map[client.Object]cache.ByObject {
-	out := configCaches()
+	out := configs.Caches()
 	out[&discoveryv1.EndpointSlice{}] = endpointsCache()
 	return out
 }
@@ -331,7 +332,7 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.turns.Forget(key)
 	r.Checker.Forget(key)
 	if r.Configs != nil {
-		r.Configs.forget(key)
+		r.Configs.Forget(key)
 	}
 	r.Telemetry.Forget(key)
 }

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -32,7 +33,7 @@ type world struct {
 
 	autoscaler autoscaler
 	coverage   coverage.Assessment
-	configs    *configs // nil where configs are not tracked
+	configs    configs.Observed
 
 	configTrouble error // why the primary's copies are not what they are to be
 }

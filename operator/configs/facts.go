@@ -1,4 +1,4 @@
-package canary
+package configs
 
 import (
 	"sync"
@@ -19,9 +19,9 @@ const (
 	unusedFact = 10 * time.Minute
 )
 
-// configFact is what is remembered of a ConfigMap or Secret once it was read:
+// record is what is remembered of a ConfigMap or Secret once it was read:
 // never its contents.
-type configFact struct {
+type record struct {
 	uid     types.UID
 	version string
 	owner   metav1.OwnerReference // the controller; zero without one
@@ -33,24 +33,24 @@ type configFact struct {
 	seen bool      // the cache has shown this version or a newer one
 }
 
-// configFacts remembers hashes, so that contents are read only when an object
+// records remembers hashes, so that contents are read only when an object
 // changed. It is safe for concurrent use.
-type configFacts struct {
+type records struct {
 	clock clock.PassiveClock
 	mu    sync.Mutex
-	byKey map[configKey]*configFact
+	byKey map[objectKey]*record
 }
 
 // put notes what an object is since a version. A fact about a newer version
 // stays.
-func (f *configFacts) put(key configKey, fact configFact) {
+func (f *records) put(key objectKey, fact record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if known := f.byKey[key]; known != nil && newer(known.version, fact.version) {
 		return
 	}
 	if f.byKey == nil {
-		f.byKey = map[configKey]*configFact{}
+		f.byKey = map[objectKey]*record{}
 	}
 	fact.at = f.clock.Now()
 	f.byKey[key] = &fact
@@ -59,27 +59,27 @@ func (f *configFacts) put(key configKey, fact configFact) {
 // get returns what is known of the object that the cache shows, nil for one
 // that it does not show. ok is false when the object must be read first; exists
 // is false when there is none.
-func (f *configFacts) get(key configKey, cached *metav1.PartialObjectMetadata) (fact configFact, exists, ok bool) {
+func (f *records) get(key objectKey, cached *metav1.PartialObjectMetadata) (fact record, exists, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known := f.byKey[key]
 	switch {
 	case cached == nil && known == nil:
-		return configFact{}, false, true
+		return record{}, false, true
 	case cached == nil:
 		if !known.seen && f.clock.Since(known.at) < writeGrace {
 			return *known, true, true
 		}
 		delete(f.byKey, key)
-		return configFact{}, false, true
+		return record{}, false, true
 	case known == nil || newer(cached.ResourceVersion, known.version):
-		return configFact{}, true, false
+		return record{}, true, false
 	}
 	known.seen = true
 	return *known, true, true
 }
 
-func (f *configFacts) drop(keys []configKey) {
+func (f *records) drop(keys []objectKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, k := range keys {
@@ -88,7 +88,7 @@ func (f *configFacts) drop(keys []configKey) {
 }
 
 // sweep drops what was learned long ago and is still of no use.
-func (f *configFacts) sweep(matters func(configKey) bool) {
+func (f *records) sweep(matters func(objectKey) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k, fact := range f.byKey {

@@ -1,4 +1,4 @@
-package canary
+package configs
 
 import (
 	"slices"
@@ -9,23 +9,23 @@ import (
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-// configKey names a ConfigMap or Secret of the cluster.
-type configKey struct {
+// objectKey names a ConfigMap or Secret of the cluster.
+type objectKey struct {
 	namespace string
 	workload.ConfigRef
 }
 
-// configIndex finds the Canaries that a ConfigMap or Secret matters to. It is
+// index finds the Canaries that a ConfigMap or Secret matters to. It is
 // safe for concurrent use; the zero value is empty.
-type configIndex struct {
+type index struct {
 	mu       sync.RWMutex
-	byCanary map[types.NamespacedName][]configKey
-	byConfig map[configKey]map[types.NamespacedName]struct{}
+	byCanary map[types.NamespacedName][]objectKey
+	byConfig map[objectKey]map[types.NamespacedName]struct{}
 }
 
 // set replaces what matters to a Canary and returns what matters to nobody any
 // more. Without keys the Canary is forgotten.
-func (x *configIndex) set(canary types.NamespacedName, keys []configKey) (dropped []configKey) {
+func (x *index) set(canary types.NamespacedName, keys []objectKey) (dropped []objectKey) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old := x.byCanary[canary]
@@ -33,8 +33,8 @@ func (x *configIndex) set(canary types.NamespacedName, keys []configKey) (droppe
 		return nil
 	}
 	if x.byCanary == nil {
-		x.byCanary = map[types.NamespacedName][]configKey{}
-		x.byConfig = map[configKey]map[types.NamespacedName]struct{}{}
+		x.byCanary = map[types.NamespacedName][]objectKey{}
+		x.byConfig = map[objectKey]map[types.NamespacedName]struct{}{}
 	}
 	for _, k := range old {
 		delete(x.byConfig[k], canary)
@@ -58,7 +58,7 @@ func (x *configIndex) set(canary types.NamespacedName, keys []configKey) (droppe
 }
 
 // canaries are those that a config matters to, in no order.
-func (x *configIndex) canaries(key configKey) []types.NamespacedName {
+func (x *index) canaries(key objectKey) []types.NamespacedName {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	out := make([]types.NamespacedName, 0, len(x.byConfig[key]))
@@ -69,7 +69,7 @@ func (x *configIndex) canaries(key configKey) []types.NamespacedName {
 }
 
 // matters tells whether a config matters to any Canary.
-func (x *configIndex) matters(key configKey) bool {
+func (x *index) matters(key objectKey) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return len(x.byConfig[key]) > 0
