@@ -24,6 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
@@ -112,25 +113,26 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	deps := routerDeps(mesh, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
-		Client:    mgr.GetClient(),
-		Live:      mgr.GetAPIReader(),
-		Applier:   applier,
-		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
-		Checker:   checker,
-		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
-		Canaries:  wake.NewCanaries(mgr.GetClient()),
-		Signals:   signals,
-		Hooks:     hooks,
-		Recorder:  recorder,
-		Alerts:    told,
-		Telemetry: rollouts,
-		Queues:    queues,
-		Clock:     clock.RealClock{},
-		Options:   o.objects,
-		Coverage:  newCoverage(o),
-		Provider:  o.meshProvider,
-		Mesh:      mesh,
-		Routes:    deps.Applier,
+		Client:      mgr.GetClient(),
+		Live:        mgr.GetAPIReader(),
+		Applier:     applier,
+		Router:      memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
+		Checker:     checker,
+		Metrics:     &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
+		Canaries:    wake.NewCanaries(mgr.GetClient()),
+		Signals:     signals,
+		Hooks:       hooks,
+		Recorder:    recorder,
+		Alerts:      told,
+		Telemetry:   rollouts,
+		Queues:      queues,
+		Clock:       clock.RealClock{},
+		Options:     o.objects,
+		Coverage:    newCoverage(o),
+		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
+		Provider:    o.meshProvider,
+		Mesh:        mesh,
+		Routes:      deps.Applier,
 	}
 	if o.configTracking {
 		reconciler.Configs = configs.New(configs.Config{

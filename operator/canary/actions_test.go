@@ -251,7 +251,7 @@ func TestActionsAreTakenOnce(t *testing.T) {
 			t.Fatalf("the action is %q", got)
 		}
 		s.ask(newAction("y", v1beta1.ActionResume).after(time.Second))
-		s.reconciler.memory = memory{} // another process
+		s.restartProcess()
 		s.settle()
 		want := map[string]string{"x": "Done Paused by alice (for a test)", "y": "Done Resumed by alice (for a test)"}
 		if diff := cmp.Diff(want, s.outcomes()); diff != "" {

@@ -30,6 +30,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -67,6 +68,7 @@ type scene struct {
 
 	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
 
+	keda         bool // ScaledObjects are served
 	endpointsLag bool // pods come up and do not become endpoints
 
 	canary client.ObjectKey
@@ -98,9 +100,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
 		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
-		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
 		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
-	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes()) {
+	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes()) {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}
 	s.api = b.Build()
@@ -136,7 +137,28 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Routes:    ssa.New(watched),
 	}
 	s.reconciler.actions.Store(true)
+	s.wire()
 	return s
+}
+
+// wire gives the parts the clients that the Reconciler has.
+func (s *scene) wire() {
+	r := s.reconciler
+	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
+	if s.keda {
+		r.Autoscalers.ScaledObjectsServed()
+	}
+}
+
+func (s *scene) serveKEDA() {
+	s.keda = true
+	s.wire()
+}
+
+// restartProcess has another process go on, which knows nothing.
+func (s *scene) restartProcess() {
+	s.reconciler.memory, s.reconciler.turns = memory{}, wake.Turns{}
+	s.wire()
 }
 
 // newTracker tracks configs with a client that has a cache, and one that has none.

@@ -86,7 +86,7 @@ func (s *configScene) restart() {
 	})
 	s.reconciler.Client = noted
 	s.reconciler.Applier = ssa.New(noted)
-	s.reconciler.memory = memory{}
+	s.restartProcess()
 	s.reconciler.Configs = s.newTracker(noted, live)
 }
 

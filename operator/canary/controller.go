@@ -10,7 +10,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -74,6 +74,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
 	Options workload.Options
+	// Autoscalers has the autoscalers of targets and primaries fit what is released.
+	Autoscalers *autoscaling.Autoscalers
 	// Coverage watches what selects pods by label; nil leaves it alone.
 	Coverage *Coverage
 	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
@@ -88,8 +90,6 @@ type Reconciler struct {
 	memory memory
 	turns  wake.Turns
 	kinds  *kindWatches
-	// scaledObjects is set once KEDA's ScaledObjects are watched.
-	scaledObjects atomic.Bool
 	// actions is set once CanaryActions are watched.
 	actions atomic.Bool
 }
@@ -136,7 +136,6 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&v1beta1.Canary{}, news.OfStatus()).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.Siblings), builder.WithPredicates(wake.ComesOrGoes())).
 		Watches(&appsv1.Deployment{}, news.OfWorkloads()).
-		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(wake.ApexIndex))).
 		Watches(&discoveryv1.EndpointSlice{}, news.OfEndpoints()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{})).
@@ -145,8 +144,10 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := watches.Index(ctx, indexes()...); err != nil {
 		return err
 	}
-	if err := r.Metrics.SetUp(ctx, watches); err != nil {
-		return err
+	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp} {
+		if err := setUp(ctx, watches); err != nil {
+			return err
+		}
 	}
 	if r.Coverage != nil {
 		selectors, err := newCoverageSource(r, mgr)
@@ -168,7 +169,6 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	for _, mesh := range meshes {
 		watches.WhenServed(wake.Meshes(r.Mesh, mesh, r.Provider, news.OfRoutes()))
 	}
-	watches.WhenServed(r.kedaKinds(mgr))
 	watches.WhenServed(r.actionKinds(mgr))
 	return watches.Begin(c)
 }
@@ -181,9 +181,7 @@ func (r *Reconciler) events() *wake.Events {
 // indexes are those of the cache that no part has for itself.
 func indexes() []wake.Index {
 	return append(wake.Indexes(),
-		wake.Index{Of: &v1beta1.Canary{}, Name: autoscalerIndex, Values: autoscalerNames},
 		wake.Index{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf},
-		wake.Index{Of: &autoscalingv2.HorizontalPodAutoscaler{}, Name: madeForIndex, Values: madeFor},
 	)
 }
 

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -31,7 +32,7 @@ type world struct {
 	servicesKnown *knownServices
 	reached       bool // all available pods have endpoints
 
-	autoscaler autoscaler
+	autoscaler autoscaling.Observed
 	coverage   coverage.Assessment
 	configs    configs.Observed
 

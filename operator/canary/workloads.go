@@ -140,7 +140,7 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 			configs = "kept " + workload.Version(w.primary)
 		}
 	}
-	replicas, err := w.primaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
+	replicas, err := w.autoscaler.PrimaryReplicas(w.Canary, workload.Replicas(primary), want.PrimaryFloor, w.Primary.Replicas)
 	if err != nil {
 		return err
 	}
