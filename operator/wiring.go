@@ -24,6 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/actions"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
@@ -129,6 +130,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Clock:       clock.RealClock{},
 		Options:     o.objects,
 		Coverage:    newCoverage(o),
+		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
 		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
 		Provider:    o.meshProvider,
 		Mesh:        mesh,

@@ -30,6 +30,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/actions"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
@@ -99,9 +100,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 	b := fakeclient.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
-		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
 		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
-	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes()) {
+	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}
 	s.api = b.Build()
@@ -136,7 +136,6 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Provider:  "fake",
 		Routes:    ssa.New(watched),
 	}
-	s.reconciler.actions.Store(true)
 	s.wire()
 	return s
 }
@@ -145,6 +144,8 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 func (s *scene) wire() {
 	r := s.reconciler
 	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
+	r.Actions = &actions.Actions{Client: r.Client, Live: r.Live, Clock: r.Clock}
+	r.Actions.Served()
 	if s.keda {
 		r.Autoscalers.ScaledObjectsServed()
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/actions"
 	"github.com/sluice-delivery/sluice/operator/alerting"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/checks"
@@ -74,6 +74,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
 	Options workload.Options
+	// Actions are what people ask of a release.
+	Actions *actions.Actions
 	// Autoscalers has the autoscalers of targets and primaries fit what is released.
 	Autoscalers *autoscaling.Autoscalers
 	// Coverage watches what selects pods by label; nil leaves it alone.
@@ -90,8 +92,6 @@ type Reconciler struct {
 	memory memory
 	turns  wake.Turns
 	kinds  *kindWatches
-	// actions is set once CanaryActions are watched.
-	actions atomic.Bool
 }
 
 // Checker runs rounds of checks and calls of hooks beside the reconciler:
@@ -144,7 +144,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := watches.Index(ctx, indexes()...); err != nil {
 		return err
 	}
-	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp} {
+	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp, r.Actions.SetUp} {
 		if err := setUp(ctx, watches); err != nil {
 			return err
 		}
@@ -169,7 +169,6 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	for _, mesh := range meshes {
 		watches.WhenServed(wake.Meshes(r.Mesh, mesh, r.Provider, news.OfRoutes()))
 	}
-	watches.WhenServed(r.actionKinds(mgr))
 	return watches.Begin(c)
 }
 
@@ -219,7 +218,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	last.Reached = world.reached
-	actionsErr := r.observeActions(ctx, world)
+	var actionsErr error
+	world.Actions, actionsErr = r.Actions.Observe(ctx, c, world.Mistake != nil || c.Spec.Suspend)
 	decision, wrote, err := r.carryOut(ctx, world)
 	if err != nil {
 		return later(ctx, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -43,7 +44,7 @@ func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
 // assess finds the gaps, once for each state of what they depend on.
 func (r *Reconciler) assess(ctx context.Context, w *world, label, value string) (coverage.Assessment, error) {
 	name, _, _ := w.Canary.ServiceNames()
-	apex, err := get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
+	apex, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
 	if err != nil {
 		return coverage.Assessment{}, err
 	}
@@ -186,7 +187,7 @@ func (r *Reconciler) isConcerned(ctx context.Context, c *v1beta1.Canary, o *unst
 	if err != nil {
 		return false, nil //nolint:nilerr // a target without selector label has no primary
 	}
-	apex, err := get[corev1.Service](ctx, r.Client, c.Namespace, subject.Apex)
+	apex, err := kube.Get[corev1.Service](ctx, r.Client, c.Namespace, subject.Apex)
 	if err != nil {
 		return false, err
 	}

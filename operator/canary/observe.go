@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -204,7 +204,7 @@ func (r *Reconciler) liveServices(ctx context.Context, intents workload.Services
 	out := make([]*corev1.Service, len(all))
 	for i, s := range all {
 		var err error
-		if out[i], err = get[corev1.Service](ctx, r.Client, s.Namespace, s.Name); err != nil {
+		if out[i], err = kube.Get[corev1.Service](ctx, r.Client, s.Namespace, s.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -306,19 +306,4 @@ func (w *world) routeOf(t rollout.Traffic) providers.Route {
 		route.PodAnnotations = workload.Template(w.target).Annotations
 	}
 	return route
-}
-
-// get reads an object from the cache, nil if there is none.
-func get[T any, P interface {
-	*T
-	client.Object
-}](ctx context.Context, reader client.Reader, namespace, name string) (*T, error) {
-	o := P(new(T))
-	if err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("read %T %s/%s: %w", o, namespace, name, err)
-	}
-	return (*T)(o), nil
 }
