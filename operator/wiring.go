@@ -129,7 +129,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Queues:      queues,
 		Clock:       clock.RealClock{},
 		Options:     o.objects,
-		Coverage:    newCoverage(o),
+		Coverage:    newCoverage(mgr, applier, o),
 		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
 		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
 		Provider:    o.meshProvider,
@@ -175,12 +175,12 @@ func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, deps factor
 	return router, nil
 }
 
-// newCoverage is nil where what selects pods by label is not looked at.
-func newCoverage(o options) *canary.Coverage {
-	if o.coverage == coverageNone {
-		return nil
+// newCoverage makes what keeps primaries covered, as far as -coverage asks for it.
+func newCoverage(mgr ctrl.Manager, applier *ssa.Applier, o options) *coverage.Keeper {
+	return &coverage.Keeper{
+		Reports: o.coverage != coverageNone, Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace,
+		Client: mgr.GetClient(), Applier: applier, Options: o.objects,
 	}
-	return &canary.Coverage{Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace}
 }
 
 func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {

@@ -34,6 +34,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -70,6 +71,8 @@ type scene struct {
 	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
 
 	keda         bool // ScaledObjects are served
+	reports      bool // what selects pods is looked at
+	copies       bool // copies of it are allowed
 	endpointsLag bool // pods come up and do not become endpoints
 
 	canary client.ObjectKey
@@ -100,7 +103,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 	b := fakeclient.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
-		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
+		WithIndex(&policyv1.PodDisruptionBudget{}, coverage.ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
 	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}
@@ -144,10 +147,20 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 func (s *scene) wire() {
 	r := s.reconciler
 	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
+	s.cover()
 	r.Actions = &actions.Actions{Client: r.Client, Live: r.Live, Clock: r.Clock}
 	r.Actions.Served()
 	if s.keda {
 		r.Autoscalers.ScaledObjectsServed()
+	}
+}
+
+// cover has what selects pods looked at as the test says.
+func (s *scene) cover() {
+	r := s.reconciler
+	r.Coverage = &coverage.Keeper{
+		Reports: s.reports, Copies: s.copies, RootNamespace: "istio-system",
+		Client: r.Client, Reader: s.api, Applier: r.Applier, Options: r.Options, Workload: r.workload,
 	}
 }
 

@@ -33,6 +33,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -78,8 +79,8 @@ type Reconciler struct {
 	Actions *actions.Actions
 	// Autoscalers has the autoscalers of targets and primaries fit what is released.
 	Autoscalers *autoscaling.Autoscalers
-	// Coverage watches what selects pods by label; nil leaves it alone.
-	Coverage *Coverage
+	// Coverage keeps primaries covered by what selects pods by label.
+	Coverage *coverage.Keeper
 	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
 	Configs *configs.Tracker
 	// Provider is the mesh provider of a Canary that names none.
@@ -140,21 +141,15 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		Watches(&discoveryv1.EndpointSlice{}, news.OfEndpoints()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(source.Channel(r.Signals.Events(), &handler.EnqueueRequestForObject{}))
+	r.Coverage.Workload = r.workload
 	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Signals: r.Signals}
 	if err := watches.Index(ctx, indexes()...); err != nil {
 		return err
 	}
-	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp, r.Actions.SetUp} {
+	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp, r.Coverage.SetUp, r.Actions.SetUp} {
 		if err := setUp(ctx, watches); err != nil {
 			return err
 		}
-	}
-	if r.Coverage != nil {
-		selectors, err := newCoverageSource(r, mgr)
-		if err != nil {
-			return err
-		}
-		b = b.WatchesRawSource(selectors)
 	}
 	if r.Configs != nil {
 		if err := r.Configs.SetUp(ctx, watches); err != nil {
@@ -328,6 +323,7 @@ func later(ctx context.Context, err error) (ctrl.Result, error) {
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.memory.forget(key)
 	r.turns.Forget(key)
+	r.Coverage.Forget(key)
 	r.Checker.Forget(key)
 	if r.Configs != nil {
 		r.Configs.Forget(key)

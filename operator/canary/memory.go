@@ -23,7 +23,6 @@ type remembered struct {
 	trouble string // why the last apply failed
 
 	revision revision
-	coverage assessed
 	services *knownServices
 
 	routeLooked bool

@@ -33,7 +33,7 @@ type world struct {
 	reached       bool // all available pods have endpoints
 
 	autoscaler autoscaling.Observed
-	coverage   coverage.Assessment
+	coverage   coverage.Observed
 	configs    configs.Observed
 
 	configTrouble error // why the primary's copies are not what they are to be

@@ -1,4 +1,4 @@
-package canary
+package coverage
 
 import (
 	"context"
@@ -20,34 +20,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-
-	"github.com/sluice-delivery/sluice/operator/coverage"
 )
 
 const (
-	// coveragePoll is how often it is looked whether another of the kinds that
+	// kindsPoll is how often it is looked whether another of the kinds that
 	// select pods is served. A look is one request.
-	coveragePoll = time.Minute
-	// coverageSync is how long the first turn waits for these kinds. One that
+	kindsPoll = time.Minute
+	// syncTimeout is how long the first turn waits for these kinds. One that
 	// may not be read would never come.
-	coverageSync = 10 * time.Second
-	// reachIndex finds objects by the namespaces that they may select in.
-	reachIndex = "reach"
+	syncTimeout = 10 * time.Second
+	// ReachIndex finds objects by the namespaces that they may select in.
+	ReachIndex = "reach"
 )
 
-// Coverage reads and watches what selects pods by label, each kind as soon as
-// it is served. It is safe for concurrent use.
-type Coverage struct {
-	// Copies is true where copies may be kept for primaries.
-	Copies bool
-	// RootNamespace is Istio's.
-	RootNamespace string
-
-	reader client.Reader // from a cache; it has the objects as unstructured ones
-
-	mu      sync.Mutex
-	watched []watched
-	states  reachStates
+// kindsWatched are the kinds whose objects are being read. It is safe for concurrent use.
+type kindsWatched struct {
+	mu  sync.Mutex
+	all []watched
 }
 
 // watched is a kind whose objects are being read.
@@ -58,10 +47,10 @@ type watched struct {
 }
 
 // synced tells whether all kinds that are watched have been read.
-func (c *Coverage) synced() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, w := range c.watched {
+func (k *kindsWatched) synced() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, w := range k.all {
 		if !w.hasSynced() {
 			return false
 		}
@@ -69,12 +58,12 @@ func (c *Coverage) synced() bool {
 	return true
 }
 
-// kinds are those that have been read. Listing another one would wait for it.
-func (c *Coverage) kinds() []schema.GroupVersionKind {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// read are those that have been read. Listing another one would wait for it.
+func (k *kindsWatched) read() []schema.GroupVersionKind {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var out []schema.GroupVersionKind
-	for _, w := range c.watched {
+	for _, w := range k.all {
 		if w.hasSynced() {
 			out = append(out, w.GroupVersionKind)
 		}
@@ -82,17 +71,17 @@ func (c *Coverage) kinds() []schema.GroupVersionKind {
 	return out
 }
 
-func (c *Coverage) add(w watched) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.watched = append(c.watched, w)
+func (k *kindsWatched) add(w watched) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all = append(k.all, w)
 }
 
 // objects are all that may select pods of a subject, or its Services. They are
 // the cache's own and must not be changed.
-func (c *Coverage) objects(ctx context.Context, typed client.Reader, subject coverage.Subject) ([]*unstructured.Unstructured, error) {
+func (k *Keeper) objects(ctx context.Context, subject Subject) ([]*unstructured.Unstructured, error) {
 	var services corev1.ServiceList
-	if err := typed.List(ctx, &services, client.InNamespace(subject.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := k.Client.List(ctx, &services, client.InNamespace(subject.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list Services: %w", err)
 	}
 	var out []*unstructured.Unstructured
@@ -101,11 +90,11 @@ func (c *Coverage) objects(ctx context.Context, typed client.Reader, subject cov
 			out = append(out, serviceObject(s))
 		}
 	}
-	for _, kind := range c.kinds() {
-		for _, reach := range []string{subject.Namespace, coverage.Everywhere} {
+	for _, kind := range k.watched.read() {
+		for _, reach := range []string{subject.Namespace, Everywhere} {
 			list := &unstructured.UnstructuredList{}
 			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-			if err := c.reader.List(ctx, list, client.MatchingFields{reachIndex: reach}, client.UnsafeDisableDeepCopy); err != nil {
+			if err := k.Reader.List(ctx, list, client.MatchingFields{ReachIndex: reach}, client.UnsafeDisableDeepCopy); err != nil {
 				return nil, fmt.Errorf("list %s: %w", kind.Kind, err)
 			}
 			for i := range list.Items {
@@ -130,43 +119,42 @@ func serviceObject(s *corev1.Service) *unstructured.Unstructured {
 	return u
 }
 
-// reaches is the index function of reachIndex.
-func (c *Coverage) reaches(o client.Object) []string {
+// reaches is the index function of ReachIndex.
+func (k *Keeper) reaches(o client.Object) []string {
 	u, ok := o.(*unstructured.Unstructured)
 	if !ok {
 		return nil
 	}
-	return coverage.Reach(u, c.RootNamespace)
+	return Reach(u, k.RootNamespace)
 }
 
-// coverageSource brings the Canaries that are concerned by what selects pods.
+// eventSource brings the Canaries that are concerned by what selects pods.
 // It is a source of the controller, so that the first turn finds these objects
 // read. A kind that may not be read, or is not served, holds up nothing.
-type coverageSource struct {
-	reconciler *Reconciler
-	manager    ctrl.Manager
-	groups     discovery.ServerGroupsInterface
+type eventSource struct {
+	keeper  *Keeper
+	manager ctrl.Manager
+	groups  discovery.ServerGroupsInterface
 
 	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
-	missing []coverage.Kind
+	missing []Kind
 }
 
-func newCoverageSource(r *Reconciler, mgr ctrl.Manager) (*coverageSource, error) {
+func newEventSource(k *Keeper, mgr ctrl.Manager) (*eventSource, error) {
 	groups, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("client of the served kinds: %w", err)
 	}
-	r.Coverage.reader = mgr.GetCache()
 	groups.UseLegacyDiscovery = true // it asks for names of groups only, and not for all that is in them
-	return &coverageSource{reconciler: r, manager: mgr, groups: groups}, nil
+	return &eventSource{keeper: k, manager: mgr, groups: groups}, nil
 }
 
 // String names the source in the log.
-func (s *coverageSource) String() string { return "what selects pods by label" }
+func (s *eventSource) String() string { return "what selects pods by label" }
 
 // Start watches what is served, and goes on looking for the rest until ctx
 // ends.
-func (s *coverageSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+func (s *eventSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	s.queue = queue
 	informer, err := s.manager.GetCache().GetInformer(ctx, &corev1.Service{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -175,8 +163,8 @@ func (s *coverageSource) Start(ctx context.Context, queue workqueue.TypedRateLim
 	if _, err := informer.AddEventHandler(s.handler(ctx)); err != nil {
 		return fmt.Errorf("watch Services: %w", err)
 	}
-	s.reconciler.Coverage.tell()
-	for _, k := range coverage.Kinds() {
+	s.keeper.changes.counted()
+	for _, k := range Kinds() {
 		if k.Group != "" {
 			s.missing = append(s.missing, k)
 		}
@@ -184,7 +172,7 @@ func (s *coverageSource) Start(ctx context.Context, queue workqueue.TypedRateLim
 	s.look(ctx)
 	go func() {
 		// The only error is the end of ctx.
-		_ = wait.PollUntilContextCancel(ctx, coveragePoll, false, func(ctx context.Context) (bool, error) {
+		_ = wait.PollUntilContextCancel(ctx, kindsPoll, false, func(ctx context.Context) (bool, error) {
 			s.look(ctx)
 			return len(s.missing) == 0, nil
 		})
@@ -193,17 +181,17 @@ func (s *coverageSource) Start(ctx context.Context, queue workqueue.TypedRateLim
 }
 
 // WaitForSync waits until everything is read, but not for ever.
-func (s *coverageSource) WaitForSync(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, coverageSync)
+func (s *eventSource) WaitForSync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
-	if !toolscache.WaitForCacheSync(ctx.Done(), s.reconciler.Coverage.synced) && ctx.Err() != nil {
+	if !toolscache.WaitForCacheSync(ctx.Done(), s.keeper.watched.synced) && ctx.Err() != nil {
 		log.FromContext(ctx).Info("Not all objects that select pods by label could be read; what is told of them may be incomplete. See -coverage")
 	}
 	return nil
 }
 
 // look begins to watch the missing kinds that are served now.
-func (s *coverageSource) look(ctx context.Context) {
+func (s *eventSource) look(ctx context.Context) {
 	served, err := s.groups.ServerGroups()
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Looking for kinds that select pods by label")
@@ -213,7 +201,7 @@ func (s *coverageSource) look(ctx context.Context) {
 	for i := range served.Groups {
 		is[served.Groups[i].Name] = true
 	}
-	var missing []coverage.Kind
+	var missing []Kind
 	for _, k := range s.missing {
 		if !is[k.Group] || !s.watch(ctx, k) {
 			missing = append(missing, k)
@@ -224,7 +212,7 @@ func (s *coverageSource) look(ctx context.Context) {
 
 // watch begins to watch a kind in the version that the server prefers. It
 // returns false for one that is not served.
-func (s *coverageSource) watch(ctx context.Context, k coverage.Kind) bool {
+func (s *eventSource) watch(ctx context.Context, k Kind) bool {
 	mapping, err := s.manager.GetRESTMapper().RESTMapping(k.GroupKind)
 	if err != nil {
 		return false
@@ -232,12 +220,12 @@ func (s *coverageSource) watch(ctx context.Context, k coverage.Kind) bool {
 	kind := &unstructured.Unstructured{}
 	kind.SetGroupVersionKind(mapping.GroupVersionKind)
 	objects := s.manager.GetCache()
-	err = objects.IndexField(ctx, kind, reachIndex, s.reconciler.Coverage.reaches)
+	err = objects.IndexField(ctx, kind, ReachIndex, s.keeper.reaches)
 	if err == nil {
 		var informer cache.Informer
 		if informer, err = objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err == nil {
 			_, err = informer.AddEventHandler(s.handler(ctx))
-			s.reconciler.Coverage.add(watched{GroupVersionKind: mapping.GroupVersionKind, hasSynced: informer.HasSynced})
+			s.keeper.watched.add(watched{GroupVersionKind: mapping.GroupVersionKind, hasSynced: informer.HasSynced})
 		}
 	}
 	if err != nil {
@@ -247,7 +235,7 @@ func (s *coverageSource) watch(ctx context.Context, k coverage.Kind) bool {
 }
 
 // handler brings the Canaries that an object concerns, as it was or as it is.
-func (s *coverageSource) handler(ctx context.Context) toolscache.ResourceEventHandler {
+func (s *eventSource) handler(ctx context.Context) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { s.enqueue(ctx, selecting(o)) },
 		UpdateFunc: func(before, after any) {
@@ -288,13 +276,13 @@ func changed(before, after *unstructured.Unstructured) bool {
 		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
 }
 
-func (s *coverageSource) enqueue(ctx context.Context, objects ...*unstructured.Unstructured) {
+func (s *eventSource) enqueue(ctx context.Context, objects ...*unstructured.Unstructured) {
 	for _, u := range objects {
 		if u == nil {
 			continue
 		}
-		s.reconciler.Coverage.changed(u)
-		keys, err := s.reconciler.concerned(ctx, u)
+		s.keeper.changed(u)
+		keys, err := s.keeper.concerned(ctx, u)
 		if err != nil {
 			log.FromContext(ctx).Error(err, "Finding the Canaries of an object that selects pods", "kind", u.GetKind(), "namespace", u.GetNamespace(), "name", u.GetName())
 		}
