@@ -24,10 +24,15 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/actions"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
+	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/factory"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -88,7 +93,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
-	checker := canary.NewChecker(canary.CheckerConfig{
+	checker := checks.New(checks.Config{
 		Hooks:        hooks.Call,
 		Sources:      answers,
 		MeshProvider: o.meshProvider,
@@ -105,28 +110,36 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
+	signals := wake.NewSignals()
 	deps := routerDeps(mesh, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
-		Client:    mgr.GetClient(),
-		Live:      mgr.GetAPIReader(),
-		Applier:   applier,
-		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, checker, name, deps) }),
-		Checker:   checker,
-		Hooks:     hooks,
-		Recorder:  recorder,
-		Alerts:    told,
-		Telemetry: rollouts,
-		Queues:    queues,
-		Clock:     clock.RealClock{},
-		Options:   o.objects,
-		Coverage:  newCoverage(o),
-		Provider:  o.meshProvider,
-		Mesh:      mesh,
-		Routes:    deps.Applier,
+		Client:      mgr.GetClient(),
+		Live:        mgr.GetAPIReader(),
+		Applier:     applier,
+		Router:      memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
+		Checker:     checker,
+		Metrics:     &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
+		Canaries:    wake.NewCanaries(mgr.GetClient()),
+		Signals:     signals,
+		Hooks:       hooks,
+		Recorder:    recorder,
+		Alerts:      told,
+		Telemetry:   rollouts,
+		Queues:      queues,
+		Clock:       clock.RealClock{},
+		Options:     o.objects,
+		Coverage:    newCoverage(mgr, applier, o),
+		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
+		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
+		Provider:    o.meshProvider,
+		Mesh:        mesh,
+		Routes:      deps.Applier,
 	}
 	if o.configTracking {
-		reconciler.Configs = canary.NewConfigTracker(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{})
+		reconciler.Configs = configs.New(configs.Config{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{},
+		})
 	}
 	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
 		return nil, err
@@ -135,7 +148,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.
-func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*canary.Hooks, error) {
+func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
 	guard, err := webhooks.NewGuard(o.hookHosts, o.hookAddresses)
 	if err != nil {
 		return nil, fmt.Errorf("hooks: %w", err)
@@ -145,29 +158,29 @@ func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*canar
 	if err := mgr.Add(events); err != nil {
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
-	return &canary.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+	return &checks.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
 }
 
 // newRouter makes a router. One that watches its mesh by itself begins to.
-func newRouter(mgr ctrl.Manager, checker *canary.Checker, name string, deps factory.Deps) (providers.Router, error) {
+func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, deps factory.Deps) (providers.Router, error) {
 	router, err := factory.New(name, deps)
 	if err != nil {
 		return nil, err
 	}
 	if watcher, ok := router.(providers.Watcher); ok {
-		if err := checker.Follow(mgr, watcher); err != nil {
+		if err := signals.Follow(mgr, watcher); err != nil {
 			return nil, fmt.Errorf("watch of the mesh %s: %w", name, err)
 		}
 	}
 	return router, nil
 }
 
-// newCoverage is nil where what selects pods by label is not looked at.
-func newCoverage(o options) *canary.Coverage {
-	if o.coverage == coverageNone {
-		return nil
+// newCoverage makes what keeps primaries covered, as far as -coverage asks for it.
+func newCoverage(mgr ctrl.Manager, applier *ssa.Applier, o options) *coverage.Keeper {
+	return &coverage.Keeper{
+		Reports: o.coverage != coverageNone, Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace,
+		Client: mgr.GetClient(), Applier: applier, Options: o.objects,
 	}
-	return &canary.Coverage{Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace}
 }
 
 func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {

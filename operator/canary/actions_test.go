@@ -7,13 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -251,7 +248,7 @@ func TestActionsAreTakenOnce(t *testing.T) {
 			t.Fatalf("the action is %q", got)
 		}
 		s.ask(newAction("y", v1beta1.ActionResume).after(time.Second))
-		s.reconciler.memory = memory{} // another process
+		s.restartProcess()
 		s.settle()
 		want := map[string]string{"x": "Done Paused by alice (for a test)", "y": "Done Resumed by alice (for a test)"}
 		if diff := cmp.Diff(want, s.outcomes()); diff != "" {
@@ -354,12 +351,12 @@ func TestActionsWait(t *testing.T) {
 			s := atFirstStep(t)
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, false) })
 			s.ask(newAction("x", v1beta1.ActionAbort))
-			s.reconciler.Live = nil // there is nothing to ask the API server for yet
+			s.reconciler.Actions.Live = nil // there is nothing to ask the API server for yet
 			s.settle()
 			if got := s.outcomes()["x"]; got != "" {
 				t.Fatalf("the action is %q", got)
 			}
-			s.reconciler.Live = s.api
+			s.reconciler.Actions.Live = s.api
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, true) })
 			s.settle()
 			if got, want := s.outcomes()["x"], "Done Aborted by alice (for a test)"; got != want {
@@ -404,22 +401,6 @@ func TestFinishedActionsAreRemoved(t *testing.T) {
 	}
 }
 
-// Only an action that waits brings its Canary.
-func TestActionComes(t *testing.T) {
-	p := actionComes()
-	waiting, done := newAction("x", v1beta1.ActionPause).CanaryAction, newAction("x", v1beta1.ActionPause).phase(v1alpha1.ActionDone).CanaryAction
-	if !p.Create(event.CreateEvent{Object: waiting}) {
-		t.Error("a new action does not")
-	}
-	if p.Create(event.CreateEvent{Object: done}) || p.Update(event.UpdateEvent{ObjectOld: waiting, ObjectNew: done}) || p.Delete(event.DeleteEvent{Object: done}) {
-		t.Error("another event does")
-	}
-	requests := canaryOfAction(t.Context(), waiting)
-	if len(requests) != 1 || requests[0].NamespacedName != (client.ObjectKey{Namespace: "test", Name: "podinfo"}) {
-		t.Errorf("it brings %v", requests)
-	}
-}
-
 // The annotation asks for another try once for each of its values.
 func TestRetryAnnotation(t *testing.T) {
 	s := failed(t)
@@ -443,20 +424,5 @@ func TestRetryAnnotation(t *testing.T) {
 	s.provider.value(100)
 	if got := s.phases(); got[len(got)-1] != "Succeeded " {
 		t.Errorf("the second try: %v", got)
-	}
-}
-
-func TestNote(t *testing.T) {
-	for name, tc := range map[string]struct{ message, want string }{
-		"short":      {"Paused", "Paused"},
-		"just fits":  {strings.Repeat("x", maxNote), strings.Repeat("x", maxNote)},
-		"too long":   {strings.Repeat("x", maxNote+1), strings.Repeat("x", maxNote-3) + "..."},
-		"long runes": {strings.Repeat("é", maxNote), strings.Repeat("é", maxNote/2-2) + "..."},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := note(tc.message); got != tc.want || !utf8.ValidString(got) {
-				t.Errorf("got %d bytes: %q", len(got), got)
-			}
-		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -30,7 +31,7 @@ func (r *Reconciler) servicesNow(ctx context.Context, w *world) ([]*corev1.Servi
 	apex, primary, canary := w.Canary.ServiceNames()
 	var out []*corev1.Service
 	for _, name := range []string{apex, primary, canary} {
-		live, err := get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
+		live, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
 		if err != nil {
 			return nil, err
 		}

@@ -104,7 +104,7 @@ func TestDeletionDoesNotHang(t *testing.T) {
 			denied := interceptor.NewClient(s.api, interceptor.Funcs{Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, key.Name, errors.New("no"))
 			}})
-			s.reconciler.Configs = NewConfigTracker(denied, denied, s.clock)
+			s.reconciler.Configs = s.newTracker(denied, denied)
 		}},
 		"an original that was edited": {wrong: func(s *scene) {
 			edit(s, s.service("podinfo"), func(svc *corev1.Service) {

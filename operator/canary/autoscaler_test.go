@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -71,7 +70,7 @@ func refersTo(kind, name string) func(*v1beta1.CanarySpec) {
 func newScaled(t *testing.T, kind string, autoscaler client.Object) *scene {
 	t.Helper()
 	s := newScene(t, newCanary("podinfo").with(refersTo(kind, autoscaler.GetName())).Canary, newTarget(), autoscaler)
-	s.reconciler.scaledObjects.Store(true)
+	s.serveKEDA()
 	s.rollOut()
 	s.rest()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
@@ -325,7 +324,7 @@ func TestScaledObjectsOfFlagger(t *testing.T) {
 	primary.SetAnnotations(paused)
 	primary.SetOwnerReferences([]metav1.OwnerReference{workload.Owner(c.Canary)})
 	s := newScene(t, c.Canary, newTarget(), users, primary)
-	s.reconciler.scaledObjects.Store(true)
+	s.serveKEDA()
 	s.rollOut()
 	s.rest()
 	if got := s.pausedAt("web-primary"); got != "" {
@@ -369,7 +368,7 @@ func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 	so := newScaledObject("web")
 	so.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0"})
 	s := newScene(t, newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
-	s.reconciler.scaledObjects.Store(true)
+	s.serveKEDA()
 	s.rollOut()
 	s.settle()
 	s.delete()
@@ -489,6 +488,7 @@ func TestAutoscalerMistakes(t *testing.T) {
 			s := newScene(t, append([]client.Object{c.Canary, newTarget()}, tc.objects...)...)
 			if tc.notMade {
 				s.reconciler.Client = interceptor.NewClient(s.api, interceptor.Funcs{Get: withoutKEDA})
+				s.wire()
 			}
 			s.rollOut()
 			s.mustTurn() // sets the finalizer
@@ -541,47 +541,5 @@ func TestQueriesWithoutTrigger(t *testing.T) {
 	status := s.now().Status
 	if c := status.GetCondition(v1beta1.ConditionFieldsIgnored); c == nil || !strings.Contains(c.Message, "primaryScalerQueries.typo") || strings.Contains(c.Message, "requests") {
 		t.Errorf("FieldsIgnored is %+v", c)
-	}
-}
-
-// HorizontalPodAutoscalers and ScaledObjects change their status all the time.
-func TestAutoscalerEdited(t *testing.T) {
-	for name, tc := range map[string]struct {
-		change func(client.Object)
-		want   bool
-	}{
-		"status": {change: func(o client.Object) {
-			switch a := o.(type) {
-			case *autoscalingv2.HorizontalPodAutoscaler:
-				a.Status.CurrentReplicas = 7
-			case *unstructured.Unstructured:
-				a.Object["status"] = map[string]any{"health": "good"}
-			}
-			o.SetResourceVersion("2")
-		}},
-		"spec": {change: func(o client.Object) {
-			switch a := o.(type) {
-			case *autoscalingv2.HorizontalPodAutoscaler:
-				a.Spec.MaxReplicas = 7
-			case *unstructured.Unstructured:
-				if err := unstructured.SetNestedField(a.Object, int64(7), "spec", "maxReplicaCount"); err != nil {
-					panic(err)
-				}
-			}
-		}, want: true},
-		"label":      {change: func(o client.Object) { o.SetLabels(map[string]string{"a": "b"}) }, want: true},
-		"annotation": {change: func(o client.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, want: true},
-		"owner":      {change: func(o client.Object) { o.SetOwnerReferences([]metav1.OwnerReference{{Name: "x"}}) }, want: true},
-		"deletion":   {change: func(o client.Object) { o.SetDeletionTimestamp(&metav1.Time{Time: start}) }, want: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, before := range []client.Object{newHPA("web"), newScaledObject("web")} {
-				after := before.DeepCopyObject().(client.Object)
-				tc.change(after)
-				if got := autoscalerEdited().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != tc.want {
-					t.Errorf("%T: %t, want %t", before, got, tc.want)
-				}
-			}
-		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -31,8 +30,14 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/actions"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/fake"
@@ -54,6 +59,7 @@ type scene struct {
 	clock      *clocktesting.FakePassiveClock
 	recorder   *events.FakeRecorder
 	provider   *fakeProvider
+	checker    *sceneChecker
 
 	// What the server does with writes.
 	statusError error                   // to writes of the status
@@ -64,10 +70,12 @@ type scene struct {
 
 	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
 
+	keda         bool // ScaledObjects are served
+	reports      bool // what selects pods is looked at
+	copies       bool // copies of it are allowed
 	endpointsLag bool // pods come up and do not become endpoints
 
-	canary  client.ObjectKey
-	awaited *rollout.CheckRun // the results that were waited for last
+	canary client.ObjectKey
 }
 
 // newScene has the objects in its cluster; the first Canary is the one that is
@@ -92,24 +100,24 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		_, ok := o.(*v1beta1.Canary)
 		return ok
 	})])
-	s.api = fakeclient.NewClientBuilder().WithScheme(scheme).
+	b := fakeclient.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
-		WithIndex(&v1alpha1.CanaryAction{}, actionIndex, actionNames).
-		WithIndex(&v1beta1.Canary{}, targetIndex, workloadNames).
-		WithIndex(&v1beta1.Canary{}, apexIndex, serviceNames).
-		WithIndex(&v1beta1.Canary{}, templateIndex, templateNames).
-		WithIndex(&v1beta1.Canary{}, metricsSecretIndex, metricsSecretNames).
-		WithIndex(&discoveryv1.EndpointSlice{}, serviceIndex, serviceOf).
-		WithIndex(&v1beta1.Canary{}, autoscalerIndex, autoscalerNames).
-		WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor).
-		WithIndex(newScaledObject("of-the-index"), madeForIndex, madeFor).
-		WithIndex(&policyv1.PodDisruptionBudget{}, reachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
-		WithIndex(newConfigMetadata(workload.ConfigMap), configOwnerIndex, configOwners).
-		WithIndex(newConfigMetadata(workload.Secret), configOwnerIndex, configOwners).
-		Build()
+		WithIndex(&policyv1.PodDisruptionBudget{}, coverage.ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
+	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
+		b.WithIndex(x.Of, x.Name, x.Values)
+	}
+	s.api = b.Build()
 	watched := interceptor.NewClient(s.api, interceptor.Funcs{Get: s.get, List: s.list, Apply: s.apply, Patch: s.patch, SubResourceUpdate: s.updateStatus, SubResourcePatch: s.patchStatus})
 	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), s.clock, "test", "fake")
+	answers := servers(func(string) (metrics.Provider, error) { return s.provider, nil })
+	s.checker = &sceneChecker{Checker: checks.New(checks.Config{
+		Sources:      answers,
+		MeshProvider: "istio",
+		Concurrency:  4,
+		Clock:        s.clock,
+		Telemetry:    rollouts,
+	})}
 	s.reconciler = &Reconciler{
 		Client:  watched,
 		Live:    s.api,
@@ -120,13 +128,10 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 			}
 			return s.router, nil
 		},
-		Checker: NewChecker(CheckerConfig{
-			Sources:      servers(func(string) (metrics.Provider, error) { return s.provider, nil }),
-			MeshProvider: "istio",
-			Concurrency:  4,
-			Clock:        s.clock,
-			Telemetry:    rollouts,
-		}),
+		Checker:   s.checker,
+		Metrics:   &checks.Needs{Sources: answers, Reader: watched},
+		Canaries:  wake.NewCanaries(watched),
+		Signals:   wake.NewSignals(),
 		Recorder:  s.recorder,
 		Telemetry: rollouts,
 		Clock:     s.clock,
@@ -134,8 +139,45 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Provider:  "fake",
 		Routes:    ssa.New(watched),
 	}
-	s.reconciler.actions.Store(true)
+	s.wire()
 	return s
+}
+
+// wire gives the parts the clients that the Reconciler has.
+func (s *scene) wire() {
+	r := s.reconciler
+	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
+	s.cover()
+	r.Actions = &actions.Actions{Client: r.Client, Live: r.Live, Clock: r.Clock}
+	r.Actions.Served()
+	if s.keda {
+		r.Autoscalers.ScaledObjectsServed()
+	}
+}
+
+// cover has what selects pods looked at as the test says.
+func (s *scene) cover() {
+	r := s.reconciler
+	r.Coverage = &coverage.Keeper{
+		Reports: s.reports, Copies: s.copies, RootNamespace: "istio-system",
+		Client: r.Client, Reader: s.api, Applier: r.Applier, Options: r.Options, Workload: r.workload,
+	}
+}
+
+func (s *scene) serveKEDA() {
+	s.keda = true
+	s.wire()
+}
+
+// restartProcess has another process go on, which knows nothing.
+func (s *scene) restartProcess() {
+	s.reconciler.memory, s.reconciler.turns = memory{}, wake.Turns{}
+	s.wire()
+}
+
+// newTracker tracks configs with a client that has a cache, and one that has none.
+func (s *scene) newTracker(cached client.Client, live client.Reader) *configs.Tracker {
+	return configs.New(configs.Config{Client: cached, Live: live, Applier: s.reconciler.Applier, Options: s.reconciler.Options, Clock: s.clock})
 }
 
 func (s *scene) get(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
@@ -262,31 +304,41 @@ func (s *scene) wait(result ctrl.Result) {
 	s.clock.SetTime(s.clock.Now().Add(result.RequeueAfter))
 }
 
-// awaitChecks waits for the end of a run of checks, if the last turn began one.
+// awaitChecks waits for the end of a round of checks, if a turn began one since it was
+// called last.
 func (s *scene) awaitChecks() (began bool) {
 	s.t.Helper()
-	r := s.reconciler.Checker.state(s.canary)
-	if r.cancel == nil && (r.done == nil || r.done == s.awaited) {
-		return false
+	began, underWay := s.checker.began, s.checker.underWay
+	s.checker.began, s.checker.underWay = false, false
+	if underWay {
+		awaitFinished(s.t, s.checker)
 	}
-	if r.cancel != nil || !r.answered {
-		awaitFinished(s.t, s.reconciler.Checker)
-	}
-	s.awaited = s.reconciler.Checker.state(s.canary).done
-	return true
+	return began
 }
 
-// state is that of a Canary's rounds.
-func (k *Checker) state(key client.ObjectKey) run {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if r := k.runs[key][""]; r != nil {
-		return *r
-	}
-	return run{}
+// sceneChecker is a Checker that knows whether a round is under way.
+type sceneChecker struct {
+	*checks.Checker
+
+	began, underWay bool
 }
 
-func awaitFinished(t *testing.T, k *Checker) client.Object {
+// Run notes the beginning of a round.
+func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+	if id.Hooks == "" {
+		k.began, k.underWay = true, true
+	}
+	k.Checker.Run(ctx, c, id)
+}
+
+// RunPromptly notes the beginning of a round, and its end if that comes at once.
+func (k *sceneChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
+	run := k.Checker.RunPromptly(ctx, c, id)
+	k.began, k.underWay = true, run == nil
+	return run
+}
+
+func awaitFinished(t *testing.T, k Checker) client.Object {
 	t.Helper()
 	select {
 	case e := <-k.Finished():
@@ -295,6 +347,24 @@ func awaitFinished(t *testing.T, k *Checker) client.Object {
 		t.Fatal("the checks don't come to an end")
 		return nil
 	}
+}
+
+// servers are metrics servers by their addresses. They have no templates.
+type servers func(address string) (metrics.Provider, error)
+
+func (s servers) Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error) {
+	return s(s.Place(ctx, c, v1beta1.CanaryMetric{}))
+}
+
+func (s servers) Template(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
+}
+
+func (s servers) Place(_ context.Context, c *v1beta1.Canary, _ v1beta1.CanaryMetric) string {
+	if c.Spec.MetricsServer != "" {
+		return c.Spec.MetricsServer
+	}
+	return "http://default:9090"
 }
 
 // rollOut plays the controllers of Deployments and endpoints: every Deployment

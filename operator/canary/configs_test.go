@@ -17,10 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -88,8 +86,8 @@ func (s *configScene) restart() {
 	})
 	s.reconciler.Client = noted
 	s.reconciler.Applier = ssa.New(noted)
-	s.reconciler.memory = memory{}
-	s.reconciler.Configs = NewConfigTracker(noted, live, s.clock)
+	s.restartProcess()
+	s.reconciler.Configs = s.newTracker(noted, live)
 }
 
 func configMap(name string, data map[string]string) *corev1.ConfigMap {
@@ -457,9 +455,6 @@ func TestConfigThatTheTargetUsesNoMore(t *testing.T) {
 	}
 	s.clear()
 	s.quiet()
-	if left := s.reconciler.Configs.index.byCanary; len(left) != 0 {
-		t.Errorf("the index has %v", left)
-	}
 }
 
 // Pods of the old primary may start again until the last of them is gone.
@@ -635,7 +630,7 @@ func TestConfigIsReadOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, err := s.reconciler.Configs.observe(t.Context(), other.Canary, template); err != nil {
+			if _, err := s.reconciler.Configs.Observe(t.Context(), other.Canary, template); err != nil {
 				t.Error(err)
 			}
 		})
@@ -758,37 +753,6 @@ func TestSharedConfig(t *testing.T) {
 	}
 }
 
-// Of two Canaries that want one name at the same moment, one gets it.
-func TestRaceForACopy(t *testing.T) {
-	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig), configMap("app", color("blue")))
-	s.rollOut()
-	s.mustTurn() // gives it its finalizer
-	w, err := s.reconciler.observe(t.Context(), s.now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	copies, err := s.reconciler.Configs.copies(t.Context(), w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs := configMap("app-primary", color("theirs"))
-	theirs.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary("other").Canary)}
-	if err := s.api.Create(t.Context(), theirs); err != nil {
-		t.Fatal(err)
-	}
-	name, err := s.reconciler.applyConfig(t.Context(), w, w.configs.list[0], copies)
-	if err != nil || name != "app-podinfo-primary" {
-		t.Errorf("copy %q, %v", name, err)
-	}
-	// Our own copy, which the cache does not show yet.
-	if name, err = s.reconciler.applyConfig(t.Context(), w, w.configs.list[0], copies); err != nil || name != "app-podinfo-primary" {
-		t.Errorf("again: copy %q, %v", name, err)
-	}
-	if got := s.configMap("app-primary").Data["color"]; got != "theirs" {
-		t.Errorf("the other's copy is %s", got)
-	}
-}
-
 func TestNoNameForACopy(t *testing.T) {
 	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig), configMap("app", color("blue")),
 		configMap("app-primary", nil), configMap("app-podinfo-primary", nil))
@@ -892,118 +856,5 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 				t.Error(got)
 			}
 		})
-	}
-}
-
-func TestConfigIndex(t *testing.T) {
-	key := func(name string) configKey {
-		return configKey{"test", workload.ConfigRef{Kind: workload.ConfigMap, Name: name}}
-	}
-	a, b := types.NamespacedName{Name: "a"}, types.NamespacedName{Name: "b"}
-	var x configIndex
-	x.set(a, []configKey{key("1"), key("2")})
-	x.set(b, []configKey{key("2")})
-	users := func(name string) string {
-		var out []string
-		for _, c := range x.canaries(key(name)) {
-			out = append(out, c.Name)
-		}
-		slices.Sort(out)
-		return strings.Join(out, "")
-	}
-	if users("1") != "a" || users("2") != "ab" || users("3") != "" || !x.matters(key("2")) || x.matters(key("3")) {
-		t.Errorf("users %q %q %q", users("1"), users("2"), users("3"))
-	}
-	if diff := cmp.Diff([]configKey{key("1")}, x.set(a, []configKey{key("2"), key("3")}), cmp.AllowUnexported(configKey{})); diff != "" {
-		t.Errorf("dropped: -want +got\n%s", diff)
-	}
-	if users("1") != "" || users("2") != "ab" || users("3") != "a" {
-		t.Errorf("users %q %q %q", users("1"), users("2"), users("3"))
-	}
-	x.set(a, nil)
-	if dropped := x.set(b, nil); len(dropped) != 1 || len(x.byCanary)+len(x.byConfig) != 0 {
-		t.Errorf("dropped %v, left %v %v", dropped, x.byCanary, x.byConfig)
-	}
-	other := configKey{"elsewhere", key("1").ConfigRef}
-	x.set(a, []configKey{other})
-	if x.matters(key("1")) || x.matters(configKey{"elsewhere", workload.ConfigRef{Kind: workload.Secret, Name: "1"}}) {
-		t.Error("a config of another namespace or kind matters")
-	}
-}
-
-func TestConfigFacts(t *testing.T) {
-	clk := clocktesting.NewFakePassiveClock(start)
-	key := configKey{"test", appConfig}
-	cached := func(version string) *metav1.PartialObjectMetadata {
-		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
-	}
-	f := configFacts{clock: clk}
-	expect := func(what string, o *metav1.PartialObjectMetadata, wantHash string, wantExists, wantOK bool) {
-		t.Helper()
-		if fact, exists, ok := f.get(key, o); fact.hash != wantHash || exists != wantExists || ok != wantOK {
-			t.Errorf("%s: hash %q, exists %v, known %v", what, fact.hash, exists, ok)
-		}
-	}
-	expect("nothing there", nil, "", false, true)
-	expect("never read", cached("5"), "", true, false)
-	f.put(key, configFact{version: "5", hash: "five"})
-	expect("read", cached("5"), "five", true, true)
-	expect("the cache is older", cached("4"), "five", true, true)
-	expect("the cache is newer", cached("10"), "", true, false)
-	f.put(key, configFact{version: "10", hash: "ten"})
-	f.put(key, configFact{version: "9", hash: "nine"})
-	expect("an older answer came later", cached("10"), "ten", true, true)
-	expect("deleted", nil, "", false, true)
-	f.put(key, configFact{version: "11", hash: "made"})
-	expect("made, and not in the cache yet", nil, "made", true, true)
-	clk.SetTime(clk.Now().Add(writeGrace))
-	expect("made, and never seen", nil, "", false, true)
-	f.put(key, configFact{version: "12", hash: "a"})
-	clk.SetTime(clk.Now().Add(unusedFact))
-	f.sweep(func(configKey) bool { return true })
-	expect("of use", cached("12"), "a", true, true)
-	f.sweep(func(configKey) bool { return false })
-	expect("of no use", cached("12"), "", true, false)
-}
-
-// Pain 7: a resync of the cache wakes nobody, and neither does what nobody uses.
-func TestConfigEvents(t *testing.T) {
-	s := newTracking(t)
-	of := func(kind workload.ConfigKind, name string) int {
-		return len(s.reconciler.Configs.users(kind)(t.Context(), &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}}))
-	}
-	for name, tc := range map[string]struct{ got, want int }{
-		"used":         {of(workload.ConfigMap, "app"), 1},
-		"its copy":     {of(workload.Secret, "app-primary"), 1},
-		"nobody's":     {of(workload.ConfigMap, "other"), 0},
-		"another kind": {of(workload.Secret, "other"), 0},
-	} {
-		if tc.got != tc.want {
-			t.Errorf("%s: %d Canaries", name, tc.got)
-		}
-	}
-	same := event.UpdateEvent{ObjectOld: s.configMap("app"), ObjectNew: s.configMap("app")}
-	if configEvents().Update(same) {
-		t.Error("a resync passes")
-	}
-}
-
-func TestConfigCacheHoldsNoContents(t *testing.T) {
-	for kind, settings := range configCaches() {
-		got, err := settings.Transform(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-			Name: "a", UID: "u", ResourceVersion: "1", Labels: map[string]string{"a": "b"},
-			Annotations: map[string]string{
-				"kubectl.kubernetes.io/last-applied-configuration": "all of it", v1beta1.ConfigTrackingAnnotation: "disabled",
-			},
-			OwnerReferences: []metav1.OwnerReference{{Name: "x"}},
-			ManagedFields:   []metav1.ManagedFieldsEntry{{}},
-		}})
-		want := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-			Name: "a", UID: "u", ResourceVersion: "1", Annotations: map[string]string{v1beta1.ConfigTrackingAnnotation: "disabled"},
-			OwnerReferences: []metav1.OwnerReference{{Name: "x"}},
-		}}
-		if diff := cmp.Diff(any(want), got); diff != "" || err != nil {
-			t.Errorf("%T: %v, -want +got\n%s", kind, err, diff)
-		}
 	}
 }

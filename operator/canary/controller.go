@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,14 +24,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/actions"
 	"github.com/sluice-delivery/sluice/operator/alerting"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -51,9 +54,15 @@ type Reconciler struct {
 	// is an error that lists the known ones.
 	Router func(provider string) (providers.Router, error)
 	// Checker runs the checks of an analysis.
-	Checker *Checker
-	// Hooks tells events to the hooks that want them; nil tells nobody.
-	Hooks *Hooks
+	Checker Checker
+	// Metrics is what the metrics of an analysis need.
+	Metrics *checks.Needs
+	// Hooks calls the hooks that want events; nil calls none.
+	Hooks *checks.Hooks
+	// Canaries finds the Canaries that refer to a name.
+	Canaries *wake.Canaries
+	// Signals brings Canaries for reasons that are no event of an object.
+	Signals *wake.Signals
 	// Recorder sends events.
 	Recorder events.EventRecorder
 	// Alerts tells people in chats; nil tells nobody.
@@ -66,10 +75,14 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Options are the settings for generated objects.
 	Options workload.Options
-	// Coverage watches what selects pods by label; nil leaves it alone.
-	Coverage *Coverage
+	// Actions are what people ask of a release.
+	Actions *actions.Actions
+	// Autoscalers has the autoscalers of targets and primaries fit what is released.
+	Autoscalers *autoscaling.Autoscalers
+	// Coverage keeps primaries covered by what selects pods by label.
+	Coverage *coverage.Keeper
 	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
-	Configs *ConfigTracker
+	Configs *configs.Tracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 	// Mesh is the cluster that has the objects of the mesh.
@@ -77,13 +90,25 @@ type Reconciler struct {
 	// Routes writes them.
 	Routes *ssa.Applier
 
-	memory    memory
-	referrers referrers
-	kinds     *kindWatches
-	// scaledObjects is set once KEDA's ScaledObjects are watched.
-	scaledObjects atomic.Bool
-	// actions is set once CanaryActions are watched.
-	actions atomic.Bool
+	memory memory
+	turns  wake.Turns
+	kinds  *kindWatches
+}
+
+// Checker runs rounds of checks and calls of hooks beside the reconciler:
+// *checks.Checker, which says more.
+type Checker interface {
+	// Results gives the last finished round of a Canary's checks and the last calls of its
+	// other hooks.
+	Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map[v1beta1.HookType]*rollout.CheckRun)
+	// Run starts a round of checks, or calls of hooks.
+	Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID)
+	// RunPromptly starts a round and gives its results if they come at once.
+	RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun
+	// Forget calls off what runs for a Canary and drops its results.
+	Forget(key types.NamespacedName)
+	// Finished gives the Canaries whose checks have come to an end.
+	Finished() <-chan event.GenericEvent
 }
 
 // How long a turn that failed waits for the next try. What is to be tried again
@@ -93,34 +118,14 @@ const (
 	lastRetry  = 15 * time.Second
 )
 
-// Indexes of the cache, by which a Canary is found from what it refers to.
-const (
-	targetIndex = "target"
-	apexIndex   = "apex"
-)
-
 // serviceIndex is the index of EndpointSlices by their Service.
 const serviceIndex = "service"
 
 // SetUp registers the reconciler and its watches with a manager. workers is how
 // many Canaries are reconciled at once; meshes are the kinds by which routers move traffic.
 func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshes []providers.Watch) error {
-	index := mgr.GetFieldIndexer()
-	for name, values := range map[string]client.IndexerFunc{
-		targetIndex: workloadNames, apexIndex: serviceNames, autoscalerIndex: autoscalerNames,
-		templateIndex: templateNames, metricsSecretIndex: metricsSecretNames,
-	} {
-		if err := index.IndexField(ctx, &v1beta1.Canary{}, name, values); err != nil {
-			return fmt.Errorf("index of Canaries by %s: %w", name, err)
-		}
-	}
-	if err := index.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, serviceOf); err != nil {
-		return fmt.Errorf("index of endpoints: %w", err)
-	}
-	if err := index.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, madeForIndex, madeFor); err != nil {
-		return fmt.Errorf("index of copied autoscalers: %w", err)
-	}
-	r.referrers.watch()
+	r.Canaries.Watched()
+	news := r.events()
 	b := builder.ControllerManagedBy(mgr).
 		Named("canary").
 		WithOptions(controller.Options{
@@ -128,24 +133,26 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 			NewQueue:                r.Queues.New,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		For(&v1beta1.Canary{}, builder.WithPredicates(beyondStatus())).
-		Watches(&v1beta1.Canary{}, r.statusEvents()).
-		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(comesOrGoes())).
-		Watches(&appsv1.Deployment{}, r.workloadEvents()).
-		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.byName(autoscalerIndex)), builder.WithPredicates(autoscalerEdited())).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.byName(apexIndex))).
-		Watches(&discoveryv1.EndpointSlice{}, r.endpointEvents()).
-		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{}))
-	r.watchMetrics(b)
-	if r.Coverage != nil {
-		selectors, err := newCoverageSource(r, mgr)
-		if err != nil {
+		For(&v1beta1.Canary{}, builder.WithPredicates(wake.BeyondStatus())).
+		Watches(&v1beta1.Canary{}, news.OfStatus()).
+		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.Siblings), builder.WithPredicates(wake.ComesOrGoes())).
+		Watches(&appsv1.Deployment{}, news.OfWorkloads()).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(wake.ApexIndex))).
+		Watches(&discoveryv1.EndpointSlice{}, news.OfEndpoints()).
+		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.Signals.Events(), &handler.EnqueueRequestForObject{}))
+	r.Coverage.Workload = r.workload
+	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Signals: r.Signals}
+	if err := watches.Index(ctx, indexes()...); err != nil {
+		return err
+	}
+	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp, r.Coverage.SetUp, r.Actions.SetUp} {
+		if err := setUp(ctx, watches); err != nil {
 			return err
 		}
-		b = b.WatchesRawSource(selectors)
 	}
 	if r.Configs != nil {
-		if err := r.Configs.setUp(ctx, mgr, b); err != nil {
+		if err := r.Configs.SetUp(ctx, watches); err != nil {
 			return err
 		}
 	}
@@ -155,74 +162,29 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	}
 	r.kinds = r.newKindWatches(mgr, c)
 	for _, mesh := range meshes {
-		if err := mgr.Add(r.routerWatch(c, mesh)); err != nil {
-			return fmt.Errorf("watch of a mesh: %w", err)
-		}
+		watches.WhenServed(wake.Meshes(r.Mesh, mesh, r.Provider, news.OfRoutes()))
 	}
-	if err := mgr.Add(r.kedaWatch(mgr, c)); err != nil {
-		return fmt.Errorf("watch of KEDA: %w", err)
-	}
-	if err := mgr.Add(r.actionWatch(mgr, c)); err != nil {
-		return fmt.Errorf("watch of actions: %w", err)
-	}
-	return nil
+	return watches.Begin(c)
+}
+
+// events are the handlers of what wakes Canaries.
+func (r *Reconciler) events() *wake.Events {
+	return &wake.Events{Canaries: r.Canaries, Turns: &r.turns, Applier: r.Applier, Routes: r.Routes}
+}
+
+// indexes are those of the cache that no part has for itself.
+func indexes() []wake.Index {
+	return append(wake.Indexes(),
+		wake.Index{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf},
+	)
 }
 
 // Caches are the settings of the manager's cache for the kinds of which it must
 // not have everything.
 func Caches() map[client.Object]cache.ByObject {
-	out := configCaches()
+	out := configs.Caches()
 	out[&discoveryv1.EndpointSlice{}] = endpointsCache()
 	return out
-}
-
-// workloadNames are the values of targetIndex for a Canary.
-func workloadNames(o client.Object) []string {
-	c := o.(*v1beta1.Canary)
-	return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
-}
-
-// serviceNames are the values of apexIndex for a Canary.
-func serviceNames(o client.Object) []string {
-	apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
-	return []string{apex, primary, canary}
-}
-
-// byName finds the Canaries to which an object of a certain name belongs.
-func (r *Reconciler) byName(index string) handler.MapFunc {
-	return func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.requests(ctx, index, o.GetNamespace(), o.GetName())
-	}
-}
-
-// siblings finds the Canaries that name the same target or services as one
-// that came or went: what was a conflict may be none now.
-func (r *Reconciler) siblings(ctx context.Context, o client.Object) []reconcile.Request {
-	r.referrers.changed()
-	c := o.(*v1beta1.Canary)
-	apex, _, _ := c.ServiceNames()
-	return append(r.requests(ctx, targetIndex, c.Namespace, c.Spec.TargetRef.Name), r.requests(ctx, apexIndex, c.Namespace, apex)...)
-}
-
-func (r *Reconciler) requests(ctx context.Context, index, namespace, name string) []reconcile.Request {
-	found, err := r.referrersOf(ctx, index, namespace, name)
-	if err != nil {
-		log.FromContext(ctx).Error(err, "Finding the Canaries of an object", "index", index, "namespace", namespace, "name", name)
-		return nil
-	}
-	out := make([]reconcile.Request, len(found))
-	for i := range found {
-		out[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: found[i].name}
-	}
-	return out
-}
-
-// comesOrGoes passes the creation, the deletion and a change of the spec. One that
-// was deleted and created again may look like a change.
-func comesOrGoes() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
-	}}
 }
 
 // Reconcile is one turn: observe, decide, write the status once, apply the
@@ -237,21 +199,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("read Canary: %w", err)
 	}
 	c = c.DeepCopy() // the cache hands out its own objects
-	if r.memory.stale(c) {
+	if r.turns.Stale(c) {
 		return next(true, 0), nil // our own last write is not in the cache yet
 	}
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
 	}
-	var last outcome
-	r.memory.turn(c)
-	defer func() { r.memory.ended(c, last) }()
+	var last wake.Outcome
+	r.turns.Begin(c)
+	defer func() { r.turns.End(c, last) }()
 	world, err := r.observe(ctx, c)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	last.reached = world.reached
-	actionsErr := r.observeActions(ctx, world)
+	last.Reached = world.reached
+	var actionsErr error
+	world.Actions, actionsErr = r.Actions.Observe(ctx, c, world.Mistake != nil || c.Spec.Suspend)
 	decision, wrote, err := r.carryOut(ctx, world)
 	if err != nil {
 		return later(ctx, err)
@@ -264,21 +227,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return later(ctx, err)
 		}
 	}
-	r.ask(ctx, c, decision)
+	r.runChecks(ctx, c, decision)
 	if actionsErr != nil {
 		return ctrl.Result{}, actionsErr
 	}
 	if wrote {
 		var after time.Duration
-		if after, last.rests = r.rest(world, decision); last.rests {
+		if after, last.Complete = r.complete(world, decision); last.Complete {
 			return ctrl.Result{RequeueAfter: after}, nil
 		}
 	}
 	return next(wrote, decision.RequeueAfter), nil
 }
 
-// ask begins what a decision asks for.
-func (r *Reconciler) ask(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) {
+// runChecks begins what a decision calls for.
+func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) {
 	if d.RunChecks != nil {
 		r.Checker.Run(ctx, c, *d.RunChecks)
 	}
@@ -316,6 +279,34 @@ func (r *Reconciler) checked(ctx context.Context, w *world, decision *rollout.De
 	return run != nil
 }
 
+// complete tells when to look again after a turn that wrote the status and did what it
+// desires. ok is false where it must be seen first what came of that.
+func (r *Reconciler) complete(w *world, d rollout.Decision) (after time.Duration, ok bool) {
+	if !w.Canary.DeletionTimestamp.IsZero() || !d.Desired.Routed {
+		return 0, false
+	}
+	o := w.Observation
+	o.Now = r.Clock.Now()
+	if !w.settled(d.Desired) {
+		a, is := w.router.(providers.Acknowledger)
+		if !is || !a.Acknowledged() {
+			return 0, false
+		}
+		o.Route.InSync = true
+		o.Route.Since = r.memory.routeInSync(w.Canary, true, d.Status.CanaryWeight, o.Now)
+	}
+	return rollout.Settled(o, d)
+}
+
+// next is when to look again after a turn. One that wrote the status is
+// followed by another that sees it.
+func next(wrote bool, after time.Duration) ctrl.Result {
+	if wrote && (after == 0 || after > wake.EchoDelay) {
+		after = wake.EchoDelay
+	}
+	return ctrl.Result{RequeueAfter: after}
+}
+
 // later is the end of a turn that could not do everything.
 func later(ctx context.Context, err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
@@ -331,9 +322,11 @@ func later(ctx context.Context, err error) (ctrl.Result, error) {
 // forget drops what is remembered of a Canary that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.memory.forget(key)
+	r.turns.Forget(key)
+	r.Coverage.Forget(key)
 	r.Checker.Forget(key)
 	if r.Configs != nil {
-		r.Configs.forget(key)
+		r.Configs.Forget(key)
 	}
 	r.Telemetry.Forget(key)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -234,8 +235,8 @@ func TestConflictOfStatusMovesNothing(t *testing.T) {
 		wantAgain time.Duration
 		wantErr   bool
 	}{
-		"changed meanwhile": {err: apierrors.NewConflict(canaries, "podinfo", errors.New("changed")), wantAgain: echoDelay},
-		"deleted meanwhile": {err: apierrors.NewNotFound(canaries, "podinfo"), wantAgain: echoDelay},
+		"changed meanwhile": {err: apierrors.NewConflict(canaries, "podinfo", errors.New("changed")), wantAgain: wake.EchoDelay},
+		"deleted meanwhile": {err: apierrors.NewNotFound(canaries, "podinfo"), wantAgain: wake.EchoDelay},
 		"server is down":    {err: apierrors.NewServiceUnavailable("down"), wantErr: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -276,7 +277,7 @@ func TestStaleCacheMovesNothing(t *testing.T) {
 	routes := s.router.Writes()
 	s.clock.SetTime(s.clock.Now().Add(5 * time.Minute))
 	for range 3 {
-		if result := s.mustTurn(); result.RequeueAfter != echoDelay {
+		if result := s.mustTurn(); result.RequeueAfter != wake.EchoDelay {
 			t.Errorf("it looks again after %s; nothing else sees to that", result.RequeueAfter)
 		}
 	}
@@ -375,6 +376,10 @@ func TestGoneCanaryIsForgotten(t *testing.T) {
 	s := newInitialized(t)
 	s.release("podinfo:2")
 	s.phases()
+	canary := s.now()
+	if run, _ := s.checker.Results(canary); run == nil {
+		t.Fatal("the checker has no results")
+	}
 	s.delete()
 	s.phases()
 	s.mustTurn()
@@ -384,7 +389,10 @@ func TestGoneCanaryIsForgotten(t *testing.T) {
 	if n := len(s.reconciler.memory.byID); n != 0 {
 		t.Errorf("%d Canaries in memory", n)
 	}
-	if n := len(s.reconciler.Checker.runs); n != 0 {
-		t.Errorf("%d Canaries in the checker", n)
+	if n := s.reconciler.turns.Size(); n != 0 {
+		t.Errorf("the turns of %d Canaries are remembered", n)
+	}
+	if run, _ := s.checker.Results(canary); run != nil {
+		t.Errorf("the checker has %+v", run)
 	}
 }

@@ -7,18 +7,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/coverage"
 )
 
 var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
@@ -36,8 +33,9 @@ func newBudget(name, app string) *policyv1.PodDisruptionBudget {
 
 // covering has the scene look at budgets.
 func (s *scene) covering(copies bool) *scene {
-	s.reconciler.Coverage = &Coverage{Copies: copies, RootNamespace: "istio-system", reader: s.api}
-	s.reconciler.Coverage.add(watched{GroupVersionKind: budgets, hasSynced: func() bool { return true }})
+	s.reports, s.copies = true, copies
+	s.cover()
+	s.reconciler.Coverage.Watched(budgets, func() bool { return true })
 	return s
 }
 
@@ -219,15 +217,14 @@ func TestCoverageBeforeTraffic(t *testing.T) {
 	}
 
 	s.applyError = nil
-	synced := false
-	s.reconciler.Coverage.add(watched{GroupVersionKind: schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}, hasSynced: func() bool { return synced }})
+	s.reconciler.Coverage.Watched(schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}, func() bool { return false })
 	if _, err := s.turn(); err == nil {
 		t.Error("what selects pods is not read, and the turn went on")
 	}
 	if got := s.router.Applied(); len(got) > 0 {
 		t.Errorf("traffic went to a primary of which it is not known what covers it: %v", got)
 	}
-	s.reconciler.Coverage.watched = s.reconciler.Coverage.watched[:1]
+	s.covering(true)
 	s.rest()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 		t.Fatalf("phase %s", phase)
@@ -244,72 +241,5 @@ func TestCoverageBeforeTraffic(t *testing.T) {
 	}
 	if got := s.now().Status.CanaryWeight; got != 20 {
 		t.Errorf("a copy that can't be written holds up the release at %d%%", got)
-	}
-}
-
-func TestConcerned(t *testing.T) {
-	other := newCanary("other").with(func(c *v1beta1.CanarySpec) { c.TargetRef.Name = "other" })
-	elsewhere := newCanary("podinfo")
-	elsewhere.Namespace = "shop"
-	target := newTarget()
-	target.Namespace = "shop"
-	noTarget := newCanary("no-target").with(func(c *v1beta1.CanarySpec) { c.TargetRef.Name = "missing" })
-	noLabel := newCanary("no-label").with(func(c *v1beta1.CanarySpec) { c.TargetRef.Name = "no-label" })
-	unlabelled := newTarget()
-	unlabelled.Name, unlabelled.Spec.Selector = "no-label", &metav1.LabelSelector{MatchLabels: map[string]string{"id": "5"}}
-	otherTarget := newTarget()
-	otherTarget.Name, otherTarget.Spec.Selector.MatchLabels, otherTarget.Spec.Template.Labels = "other", map[string]string{"app": "other"}, map[string]string{"app": "other"}
-	objects := []client.Object{newCanary("podinfo").Canary, other.Canary, elsewhere.Canary, noTarget.Canary, noLabel.Canary, newTarget(), target, otherTarget, unlabelled}
-	s := newScene(t, objects...).covering(true)
-	for name, tc := range map[string]struct {
-		object *unstructured.Unstructured
-		want   []string
-	}{
-		"pods of one":    {selecting(serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "podinfo"}}})), []string{"test/podinfo"}},
-		"pods of nobody": {selecting(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "x"}}}), nil},
-		"pods everywhere": {&unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": map[string]any{"namespace": "mon", "name": "web"},
-			"spec": map[string]any{"namespaceSelector": map[string]any{"any": true}, "selector": map[string]any{"matchLabels": map[string]any{"app": "podinfo"}}},
-		}}, []string{"shop/podinfo", "test/podinfo"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			keys, err := s.reconciler.concerned(t.Context(), tc.object)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, k := range keys {
-				got = append(got, k.String())
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestChanged(t *testing.T) {
-	of := func(change func(*unstructured.Unstructured)) *unstructured.Unstructured {
-		u := serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "x"}}})
-		change(u)
-		return u
-	}
-	for name, tc := range map[string]struct {
-		after *unstructured.Unstructured
-		want  bool
-	}{
-		"nothing": {of(func(*unstructured.Unstructured) {}), false},
-		"status":  {of(func(u *unstructured.Unstructured) { u.SetResourceVersion("5"); u.Object["status"] = "x" }), false},
-		"spec":    {of(func(u *unstructured.Unstructured) { u.Object["spec"] = "x" }), true},
-		"label":   {of(func(u *unstructured.Unstructured) { u.SetLabels(map[string]string{"a": "b"}) }), true},
-		"annotation": {of(func(u *unstructured.Unstructured) {
-			u.SetAnnotations(map[string]string{coverage.Annotation: coverage.Disabled})
-		}), true},
-		"owner":   {of(func(u *unstructured.Unstructured) { u.SetOwnerReferences([]metav1.OwnerReference{{Name: "a"}}) }), true},
-		"unknown": {selecting(&appsv1.Deployment{}), false},
-	} {
-		if got := changed(of(func(*unstructured.Unstructured) {}), tc.after); got != tc.want {
-			t.Errorf("%s: %t, want %t", name, got, tc.want)
-		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -52,11 +51,6 @@ func slimEndpoints(o any) (any, error) {
 // serviceOf is the value of serviceIndex for an EndpointSlice.
 func serviceOf(o client.Object) []string {
 	return []string{o.GetLabels()[discoveryv1.LabelServiceName]}
-}
-
-// byService finds the Canaries of the Service that an EndpointSlice is of.
-func (r *Reconciler) byService(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.requests(ctx, apexIndex, o.GetNamespace(), o.GetLabels()[discoveryv1.LabelServiceName])
 }
 
 // observeEndpoints looks at target and primary as the mesh does: through the

@@ -20,7 +20,7 @@ func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollo
 		}
 		r.Recorder.Eventf(c, nil, kind, e.Reason, "Reconcile", "%s", note(e.Message))
 		if r.Hooks != nil {
-			r.Hooks.tell(ctx, c, kind, e.Reason, e.Message)
+			r.Hooks.Event(ctx, c, kind, e.Reason, e.Message)
 		}
 		log.FromContext(ctx).Info(e.Message, "reason", e.Reason, "phase", c.Status.Phase, "weight", c.Status.CanaryWeight)
 	}

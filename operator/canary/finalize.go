@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/providers"
 )
@@ -17,7 +17,7 @@ import (
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
 func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired) error {
-	if err := r.giveBackAutoscalers(ctx, w, want); err != nil {
+	if err := r.Autoscalers.GiveBack(ctx, &w.autoscaler, want); err != nil {
 		return err
 	}
 	if w.target != nil {
@@ -41,7 +41,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 	before := w.Canary.DeepCopy()
 	controllerutil.RemoveFinalizer(w.Canary, v1beta1.Finalizer)
 	if err := r.Client.Patch(ctx, w.Canary, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return ignoreChanged(fmt.Errorf("remove the finalizer: %w", err))
+		return kube.IgnoreChanged(fmt.Errorf("remove the finalizer: %w", err))
 	}
 	log.FromContext(ctx).Info("Released")
 	return nil
@@ -59,17 +59,8 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, c *v1beta1.Canary) (do
 	before := c.DeepCopy()
 	controllerutil.AddFinalizer(c, v1beta1.Finalizer)
 	if err := r.Client.Patch(ctx, c, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return true, ignoreChanged(fmt.Errorf("add the finalizer: %w", err))
+		return true, kube.IgnoreChanged(fmt.Errorf("add the finalizer: %w", err))
 	}
-	r.memory.wrote(c)
+	r.turns.Wrote(c)
 	return true, nil
-}
-
-// ignoreChanged drops errors that say that the Canary was changed or deleted
-// since it was read: that is an event, which brings the next turn.
-func ignoreChanged(err error) error {
-	if apierrors.IsConflict(err) {
-		return nil
-	}
-	return client.IgnoreNotFound(err)
 }

@@ -1,15 +1,12 @@
 package canary
 
 import (
-	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
@@ -140,23 +137,5 @@ func TestDeletionWithoutTarget(t *testing.T) {
 	s.rest()
 	if !s.gone() {
 		t.Error("it is still there")
-	}
-}
-
-func TestIgnoreChanged(t *testing.T) {
-	canaries := schema.GroupResource{Group: "flagger.app", Resource: "canaries"}
-	for name, tc := range map[string]struct {
-		err     error
-		wantErr bool
-	}{
-		"changed":     {err: apierrors.NewConflict(canaries, "podinfo", errors.New("changed"))},
-		"deleted":     {err: apierrors.NewNotFound(canaries, "podinfo")},
-		"not allowed": {err: apierrors.NewForbidden(canaries, "podinfo", errors.New("no")), wantErr: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if err := ignoreChanged(tc.err); (err != nil) != tc.wantErr {
-				t.Errorf("error %v", err)
-			}
-		})
 	}
 }

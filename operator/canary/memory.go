@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -21,16 +20,9 @@ type memory struct {
 
 type remembered struct {
 	uid     types.UID
-	writing bool   // a write of ours to the Canary is under way
-	written string // resource version of the last one
 	trouble string // why the last apply failed
 
-	turning bool    // a turn is under way
-	last    outcome // of the turn before
-	heard   []heard // updates that came during the turn
-
 	revision revision
-	coverage assessed
 	services *knownServices
 
 	routeLooked bool
@@ -78,44 +70,6 @@ func (m *memory) revision(c *v1beta1.Canary, target client.Object) (string, erro
 	}
 	entry.revision = revision{version: version, hash: hash}
 	return hash, nil
-}
-
-// wrote notes the version that a write of ours gave the Canary.
-func (m *memory) wrote(c *v1beta1.Canary) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	entry := m.of(c)
-	entry.written, entry.writing = c.ResourceVersion, false
-}
-
-// stale tells whether the Canary as read is older than our last write of it.
-func (m *memory) stale(c *v1beta1.Canary) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	entry := m.of(c)
-	if entry.written == "" {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(c.ResourceVersion, entry.written)
-	return err == nil && order < 0
-}
-
-// write notes that a write of ours to the Canary begins or, without a new
-// version, has failed.
-func (m *memory) write(c *v1beta1.Canary, underWay bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	entry := m.of(c)
-	entry.writing = underWay
-}
-
-// echo tells whether this may be the Canary as we wrote it last. It may be
-// known before the write is answered.
-func (m *memory) echo(c *v1beta1.Canary) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	entry := m.byID[client.ObjectKeyFromObject(c)]
-	return entry != nil && entry.uid == c.UID && (entry.writing || entry.written == c.ResourceVersion)
 }
 
 // trouble notes why an apply failed, nil for one that did not, and returns

@@ -6,46 +6,7 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
-
-func (c canaryOf) version(v string) *v1beta1.Canary {
-	c.ResourceVersion = v
-	return c.Canary
-}
-
-func TestStale(t *testing.T) {
-	for name, tc := range map[string]struct {
-		wrote []string
-		read  string
-		uid   bool // whether the Canary was made anew meanwhile
-		want  bool
-	}{
-		"never written":                {read: "5"},
-		"the version that was written": {wrote: []string{"5"}, read: "5"},
-		"a newer one":                  {wrote: []string{"5"}, read: "6"},
-		"an older one":                 {wrote: []string{"5"}, read: "4", want: true},
-		"older by number, not by text": {wrote: []string{"10"}, read: "9", want: true},
-		"the last write counts":        {wrote: []string{"5", "8"}, read: "6", want: true},
-		"another Canary of that name":  {wrote: []string{"5"}, read: "4", uid: true},
-		"not to be compared":           {wrote: []string{"5"}, read: "abc"}, // better to go on than to wait for ever
-	} {
-		t.Run(name, func(t *testing.T) {
-			var m memory
-			for _, v := range tc.wrote {
-				m.wrote(newCanary("podinfo").version(v))
-			}
-			read := newCanary("podinfo").version(tc.read)
-			if tc.uid {
-				read.UID = "another"
-			}
-			if got := m.stale(read); got != tc.want {
-				t.Errorf("stale: %v", got)
-			}
-		})
-	}
-}
 
 func TestRouteInSync(t *testing.T) {
 	type look struct {
@@ -134,11 +95,10 @@ func TestTrouble(t *testing.T) {
 
 func TestForgetMemory(t *testing.T) {
 	var m memory
-	c := newCanary("podinfo").version("5")
-	m.wrote(c)
+	c := newCanary("podinfo").Canary
 	m.trouble(c, errors.New("a"))
 	m.forget(client.ObjectKeyFromObject(c))
-	if len(m.byID) != 0 || m.lastTrouble(c) != "" || m.stale(newCanary("podinfo").version("4")) {
+	if len(m.byID) != 0 || m.lastTrouble(c) != "" {
 		t.Error("it is still remembered")
 	}
 }

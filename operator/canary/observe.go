@@ -2,18 +2,21 @@ package canary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -29,9 +32,9 @@ type world struct {
 	servicesKnown *knownServices
 	reached       bool // all available pods have endpoints
 
-	autoscaler autoscaler
-	coverage   coverage.Assessment
-	configs    *configs // nil where configs are not tracked
+	autoscaler autoscaling.Observed
+	coverage   coverage.Observed
+	configs    configs.Observed
 
 	configTrouble error // why the primary's copies are not what they are to be
 }
@@ -40,8 +43,8 @@ type world struct {
 // only. What the user must mend is a Mistake of the observation, not an error.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
 	w := &world{Observation: rollout.Observation{
-		Now:     r.Clock.Now(),
-		Canary:  c,
+		Now:    r.Clock.Now(),
+		Canary: c,
 	}}
 	if trouble := r.memory.lastTrouble(c); trouble != "" {
 		w.Failures = []rollout.Failure{{Object: "Canary " + c.Name, Message: trouble}}
@@ -53,41 +56,36 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	}
 	for _, step := range steps {
 		if err := step(ctx, w); err != nil {
-			var mistake *mistakeError
-			if !errors.As(err, &mistake) {
+			mistake := ground.AsMistake(err)
+			if mistake == nil {
 				return nil, err
 			}
 			if w.Mistake == nil {
-				w.Mistake = &mistake.Mistake
+				w.Mistake = mistake
 			}
 		}
 	}
 	return w, nil
 }
 
-// mistakeError carries a Mistake up to observe.
-type mistakeError struct{ rollout.Mistake }
-
-func (e *mistakeError) Error() string { return e.Message }
-
 func mistake(reason, format string, args ...any) error {
-	return &mistakeError{rollout.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...)}}
+	return ground.Mistake(reason, format, args...)
 }
 
 func foreign(reason, format string, args ...any) error {
-	return &mistakeError{rollout.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...), Foreign: true}}
+	return ground.Foreign(reason, format, args...)
 }
 
 // Reasons of mistakes.
 const (
-	reasonInvalidSpec     = "InvalidSpec"
+	reasonInvalidSpec     = ground.ReasonInvalidSpec
 	reasonUnknownProvider = "UnknownProvider"
 	reasonMeshMissing     = "MeshNotInstalled"
 	reasonTargetMissing   = "TargetMissing"
 	reasonTargetUnfit     = "TargetUnfit"
 	reasonTargetShared    = "TargetShared"
 	reasonNoSelectorLabel = "NoSelectorLabel"
-	reasonConflict        = "ObjectConflict"
+	reasonConflict        = ground.ReasonConflict
 )
 
 func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
@@ -102,11 +100,15 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
 	if r.Hooks != nil {
-		if message := r.Hooks.refused(w.Canary); message != "" {
+		if message := r.Hooks.Refused(w.Canary); message != "" {
 			return mistake(reasonInvalidSpec, "%s", message)
 		}
 	}
 	return r.observeSiblings(ctx, w)
+}
+
+func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
+	return r.Metrics.Observe(ctx, w.Canary)
 }
 
 // observeSiblings refuses a Canary that would share its target or its Services
@@ -117,22 +119,22 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 	// Of several conflicts always the same one is told: a message that changed
 	// from turn to turn would be a write and an event each time.
 	for _, shared := range []struct{ index, name, what string }{
-		{targetIndex, target.Name, "target " + target.Kind + "/" + target.Name},
-		{targetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
-		{apexIndex, apex, "service " + apex},
+		{wake.TargetIndex, target.Name, "target " + target.Kind + "/" + target.Name},
+		{wake.TargetIndex, w.Canary.PrimaryName(), "name " + w.Canary.PrimaryName()},
+		{wake.ApexIndex, apex, "service " + apex},
 	} {
-		all, err := r.referrersOf(ctx, shared.index, w.Canary.Namespace, shared.name)
+		all, err := r.Canaries.Of(ctx, shared.index, w.Canary.Namespace, shared.name)
 		if err != nil {
 			return err
 		}
-		owner := referrer{name: w.Canary.Name, created: w.Canary.CreationTimestamp}
+		owner := wake.Referrer{Name: w.Canary.Name, Created: w.Canary.CreationTimestamp}
 		for _, other := range all {
-			if other.older(owner) {
+			if other.Older(owner) {
 				owner = other
 			}
 		}
-		if owner.name != w.Canary.Name {
-			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.name)
+		if owner.Name != w.Canary.Name {
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.Name)
 		}
 	}
 	return nil
@@ -202,7 +204,7 @@ func (r *Reconciler) liveServices(ctx context.Context, intents workload.Services
 	out := make([]*corev1.Service, len(all))
 	for i, s := range all {
 		var err error
-		if out[i], err = get[corev1.Service](ctx, r.Client, s.Namespace, s.Name); err != nil {
+		if out[i], err = kube.Get[corev1.Service](ctx, r.Client, s.Namespace, s.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -304,19 +306,4 @@ func (w *world) routeOf(t rollout.Traffic) providers.Route {
 		route.PodAnnotations = workload.Template(w.target).Annotations
 	}
 	return route
-}
-
-// get reads an object from the cache, nil if there is none.
-func get[T any, P interface {
-	*T
-	client.Object
-}](ctx context.Context, reader client.Reader, namespace, name string) (*T, error) {
-	o := P(new(T))
-	if err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("read %T %s/%s: %w", o, namespace, name, err)
-	}
-	return (*T)(o), nil
 }

@@ -33,16 +33,16 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollo
 	written := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{
 		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion,
 	}, Status: d.Status}
-	r.memory.write(c, true)
+	r.turns.Writing(c)
 	if err := r.Client.Status().Update(ctx, written); err != nil {
-		r.memory.write(c, false)
+		r.turns.Failed(c)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			return false, errConflict
 		}
 		return false, fmt.Errorf("write status: %w", err)
 	}
 	c.ResourceVersion = written.ResourceVersion // a later write of this turn follows this one
-	r.memory.wrote(c)
+	r.turns.Wrote(c)
 	next := *c
 	next.Status = d.Status
 	r.Telemetry.Transition(&next, before.Phase)

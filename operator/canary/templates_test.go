@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/sources"
 )
@@ -31,7 +32,7 @@ func (s *scene) withSources() *sources.Sources {
 		},
 		Operator: sources.Operator{Address: "http://default:9090"},
 	}
-	s.reconciler.Checker.Sources = answers
+	s.reconciler.Metrics.Sources, s.checker.Sources = answers, answers
 	return answers
 }
 
@@ -129,9 +130,10 @@ func TestTemplateIsAsked(t *testing.T) {
 	}
 	c := s.now()
 	k := s.reconciler.Checker
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, rollout.CheckID{Revision: "s1-a", Step: 1, Window: 1})
 	awaitFinished(t, k)
-	got := round(k, c).Results[0]
+	round, _ := k.Results(c)
+	got := round.Results[0]
 	if d := cmp.Diff([]string{"errors of podinfo in test"}, asked); d != "" || got.Verdict != v1beta1.CheckPassed || got.Query != asked[0] {
 		t.Errorf("asked %v, result %+v", asked, got)
 	}
@@ -140,24 +142,9 @@ func TestTemplateIsAsked(t *testing.T) {
 // What can't be looked at for the moment holds up nothing.
 func TestTemplateThatCantBeRead(t *testing.T) {
 	s := newScene(t, withTemplate(newCanary("podinfo")).Canary, newTarget())
-	s.reconciler.Checker.Sources = servers(func(string) (metrics.Provider, error) { return nil, errors.New("away") })
+	s.reconciler.Metrics.Sources = servers(func(string) (metrics.Provider, error) { return nil, errors.New("away") })
 	s.settle()
 	if got := s.now().Status; got.Phase != v1beta1.PhaseInitialized {
 		t.Errorf("%s %+v", got.Phase, got.Conditions)
-	}
-}
-
-func TestCanariesOfATemplate(t *testing.T) {
-	elsewhere := newCanary("elsewhere")
-	elsewhere.Namespace = "other"
-	elsewhere.Spec.Analysis.Metrics = []v1beta1.CanaryMetric{{TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "errors", Namespace: "test"}}}
-	s := newScene(t, withTemplate(newCanary("podinfo")).Canary, newCanary("without").Canary, elsewhere.Canary)
-	var got []string
-	for _, req := range s.reconciler.byTemplate(t.Context(), newMetricTemplate("", "")) {
-		got = append(got, req.String())
-	}
-	slices.Sort(got)
-	if d := cmp.Diff([]string{"other/elsewhere", "test/podinfo"}, got); d != "" {
-		t.Error(d)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
@@ -37,7 +38,7 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if err := can.Check(provider, c); err != nil {
 		return err.Error()
 	}
-	if message := invalidAutoscaler(c); message != "" {
+	if message := autoscaling.Invalid(c); message != "" {
 		return message
 	}
 	if message := invalidHooks(a); message != "" {
@@ -89,7 +90,7 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		why  string
 	}{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
-		{hasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
+		{autoscaling.HasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
 		{c.Spec.IngressRef != nil, "spec.ingressRef", "no ingress controller is served"},
 		{c.Spec.RouteRef != nil, "spec.routeRef", "APISIX is not served"},
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},

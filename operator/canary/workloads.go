@@ -140,7 +140,7 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 			configs = "kept " + workload.Version(w.primary)
 		}
 	}
-	replicas, err := w.primaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
+	replicas, err := w.autoscaler.PrimaryReplicas(w.Canary, workload.Replicas(primary), want.PrimaryFloor, w.Primary.Replicas)
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (r *Reconciler) newKindWatches(mgr ctrl.Manager, c controller.Controller) *
 	return &kindWatches{
 		watched: map[string]bool{workload.KindDeployment: true, workload.KindService: true},
 		begin: func(kind client.Object) error {
-			return c.Watch(source.Kind(mgr.GetCache(), kind, r.workloadEvents()))
+			return c.Watch(source.Kind(mgr.GetCache(), kind, r.events().OfWorkloads()))
 		},
 	}
 }

@@ -1,0 +1,460 @@
+// Package autoscaling keeps copies of users' autoscalers for primaries, and has a target's
+// autoscaler let it have no pods while there is nothing to release.
+package autoscaling
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// Reasons of mistakes with autoscalers.
+const (
+	ReasonAutoscalerMissing = "AutoscalerMissing"
+	ReasonAutoscalerInvalid = "AutoscalerInvalid"
+	ReasonKEDAMissing       = "KEDANotInstalled"
+)
+
+// Indexes of the cache for autoscalers.
+const (
+	// autoscalerIndex finds Canaries by the names of their autoscalers.
+	autoscalerIndex = "autoscaler"
+	// madeForIndex finds autoscalers by the Canary that they were made for, or
+	// that has paused them.
+	madeForIndex = "madeFor"
+)
+
+// Indexes are those of the cache for autoscalers, in a cluster with KEDA.
+func Indexes() []wake.Index {
+	return append(servedIndexes(), wake.Index{Of: newScaledObject(), Name: madeForIndex, Values: madeFor})
+}
+
+// servedIndexes are those of kinds that every cluster serves.
+func servedIndexes() []wake.Index {
+	return []wake.Index{
+		{Of: &v1beta1.Canary{}, Name: autoscalerIndex, Values: autoscalerNames},
+		{Of: &autoscalingv2.HorizontalPodAutoscaler{}, Name: madeForIndex, Values: madeFor},
+	}
+}
+
+func newScaledObject() *unstructured.Unstructured {
+	so := &unstructured.Unstructured{}
+	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	return so
+}
+
+// Autoscalers has the autoscalers of Canaries fit what is released.
+type Autoscalers struct {
+	// Client reads from a cache that has the Indexes, and resumes ScaledObjects.
+	Client client.Client
+	// Applier writes copies and pauses ScaledObjects.
+	Applier *ssa.Applier
+	// Options are the settings for generated objects.
+	Options workload.Options
+
+	scaledObjects atomic.Bool // they are watched
+}
+
+// ScaledObjectsServed says that the cache has KEDA's ScaledObjects.
+func (a *Autoscalers) ScaledObjectsServed() { a.scaledObjects.Store(true) }
+
+// Observed is what there is of the autoscalers of a Canary. The zero value is that of one
+// without.
+type Observed struct {
+	// Ignored are the fields of the spec that have no effect, each with its reason.
+	Ignored []string
+
+	// users is the one that the Canary refers to, nil if there is none that
+	// scales the target.
+	users client.Object
+	// primary is the present copy for the primary, or nil.
+	primary client.Object
+	// scaled is the target as the autoscaler must name it.
+	scaled workload.Scaled
+	// former are copies for the primary that nothing asks for any more.
+	former []client.Object
+	// paused are ScaledObjects that were paused for the Canary and are not
+	// users, or not any more.
+	paused []*unstructured.Unstructured
+}
+
+// Observe reads the autoscaler that a Canary refers to and what was made from it. target is
+// nil where there is none. Where the autoscaler can't be copied the error is a
+// world.MistakeError, with which the rest is observed all the same.
+func (a *Autoscalers) Observe(ctx context.Context, c *v1beta1.Canary, target client.Object) (*Observed, error) {
+	o := &Observed{}
+	// First, so that a deletion gives back what was paused whatever is wrong.
+	if err := a.observeFormer(ctx, c, o); err != nil {
+		return o, err
+	}
+	return o, a.observeUsers(ctx, c, target, o)
+}
+
+func (a *Autoscalers) observeUsers(ctx context.Context, c *v1beta1.Canary, target client.Object, o *Observed) error {
+	ref := c.Spec.AutoscalerRef
+	if ref == nil || !scalable(c) {
+		return nil
+	}
+	users, err := workload.NewAutoscaler(ref)
+	if err != nil {
+		return nil //nolint:nilerr // the spec's own mistake, which Invalid tells
+	}
+	if found, err := a.read(ctx, c, ref.Name, users); err != nil {
+		return err
+	} else if !found {
+		return world.Mistake(ReasonAutoscalerMissing, "spec.autoscalerRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, c.Namespace)
+	}
+	o.scaled = workload.Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
+	if target != nil {
+		// A target without such a label is refused elsewhere.
+		if key, value, err := workload.SelectorLabel(target, a.Options); err == nil {
+			o.scaled.LabelKey, o.scaled.LabelValue = key, value
+		}
+	}
+	so, isScaledObject := users.(*unstructured.Unstructured)
+	if _, err := workload.PrimaryAutoscaler(c, o.scaled, users, 0, a.Options); err != nil {
+		if isScaledObject && so.GetAnnotations()[workload.PausedByAnnotation] == c.Name {
+			o.paused = append(o.paused, so) // it was the target's before somebody changed it
+		}
+		return world.Mistake(ReasonAutoscalerInvalid, "%v", err)
+	}
+	o.users = users
+	if isScaledObject {
+		for _, name := range workload.UnknownTriggers(ref, so) {
+			o.Ignored = append(o.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
+		}
+	}
+	return a.observePrimary(ctx, c, o)
+}
+
+func (a *Autoscalers) observePrimary(ctx context.Context, c *v1beta1.Canary, o *Observed) error {
+	ref := c.Spec.AutoscalerRef
+	primary, err := workload.NewAutoscaler(ref)
+	if err != nil {
+		return fmt.Errorf("copy of the autoscaler: %w", err)
+	}
+	found, err := a.read(ctx, c, workload.PrimaryAutoscalerName(ref.Name), primary)
+	if err != nil || !found {
+		return err
+	}
+	// What serves goes on, and a deletion gives back what was taken: this is no
+	// reason to take the Canary's other objects for somebody else's.
+	if !metav1.IsControlledBy(primary, c) {
+		return world.Mistake(world.ReasonConflict, "spec.autoscalerRef: %s %s is needed for the primary's autoscaler and was not made for this Canary; delete it or rename %s",
+			ref.Kind, primary.GetName(), ref.Name)
+	}
+	o.primary = primary
+	return nil
+}
+
+// read reads into an empty object and returns whether it was there. A
+// kind that the cluster does not serve is the user's mistake.
+func (a *Autoscalers) read(ctx context.Context, c *v1beta1.Canary, name string, into client.Object) (found bool, err error) {
+	err = a.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, into)
+	kind := c.Spec.AutoscalerRef.Kind
+	switch {
+	case err == nil:
+		return true, nil
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case meta.IsNoMatchError(err):
+		return false, world.Mistake(ReasonKEDAMissing, "spec.autoscalerRef.kind: %s %s is not served by this cluster; is KEDA installed?", kind, name)
+	default:
+		return false, fmt.Errorf("read %s %s/%s: %w", kind, c.Namespace, name, err)
+	}
+}
+
+// observeFormer finds what was made or paused for the Canary by an
+// earlier spec.autoscalerRef.
+func (a *Autoscalers) observeFormer(ctx context.Context, c *v1beta1.Canary, o *Observed) error {
+	of := []client.ListOption{client.InNamespace(c.Namespace), client.MatchingFields{madeForIndex: c.Name}, client.UnsafeDisableDeepCopy}
+	var hpas autoscalingv2.HorizontalPodAutoscalerList
+	if err := a.Client.List(ctx, &hpas, of...); err != nil {
+		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
+	}
+	for i := range hpas.Items {
+		o.noteFormer(c, workload.KindHPA, &hpas.Items[i])
+	}
+	if !a.scaledObjects.Load() {
+		return nil
+	}
+	var list unstructured.UnstructuredList
+	list.SetGroupVersionKind(workload.ScaledObjectKind)
+	if err := a.Client.List(ctx, &list, of...); err != nil {
+		return fmt.Errorf("list ScaledObjects: %w", err)
+	}
+	for i := range list.Items {
+		so := &list.Items[i]
+		o.noteFormer(c, workload.KindScaledObject, so)
+		if so.GetAnnotations()[workload.PausedByAnnotation] == c.Name && !refersTo(c, workload.KindScaledObject, so.GetName()) {
+			o.paused = append(o.paused, so)
+		}
+	}
+	return nil
+}
+
+// noteFormer notes a copy that the Canary does not ask for any more.
+func (o *Observed) noteFormer(c *v1beta1.Canary, kind string, one client.Object) {
+	name, isCopy := strings.CutSuffix(one.GetName(), workload.PrimaryAutoscalerName(""))
+	if metav1.IsControlledBy(one, c) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
+		o.former = append(o.former, one)
+	}
+}
+
+func refersTo(c *v1beta1.Canary, kind, name string) bool {
+	ref := c.Spec.AutoscalerRef
+	return ref != nil && ref.Kind == kind && ref.Name == name
+}
+
+// Apply brings the autoscalers to what is wanted. primary is nil where there is none. It
+// comes before the target is scaled, so that neither works against the other: an
+// autoscaler is paused before its target goes to zero and resumed before it is woken.
+func (a *Autoscalers) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed, primary client.Object, want rollout.Desired) error {
+	for _, one := range o.former {
+		if err := a.Applier.Delete(ctx, one); err != nil {
+			return fmt.Errorf("delete a copy for the primary that is not asked for any more: %w", err)
+		}
+	}
+	if err := a.applyPrimary(ctx, c, o, primary, want); err != nil {
+		return err
+	}
+	if so, ok := o.users.(*unstructured.Unstructured); ok && want.TargetPaused {
+		if err := a.pause(ctx, c, so); err != nil {
+			return err
+		}
+	}
+	return a.resumeAll(ctx, o, want.TargetPaused)
+}
+
+// applyPrimary makes the primary's copy as soon as there is a
+// primary, and takes over every edit of the user's autoscaler at once: the
+// primary serves, so it is what a new bound or metric is meant for.
+func (a *Autoscalers) applyPrimary(ctx context.Context, c *v1beta1.Canary, o *Observed, primary client.Object, want rollout.Desired) error {
+	if o.users == nil || primary == nil {
+		return nil
+	}
+	copied, err := workload.PrimaryAutoscaler(c, o.scaled, o.users, want.PrimaryFloor, a.Options)
+	if err != nil {
+		return fmt.Errorf("build the primary's autoscaler: %w", err)
+	}
+	var opts []ssa.Option
+	if _, ok := copied.(*unstructured.Unstructured); ok {
+		opts = append(opts, ssa.ProtoJSON) // KEDA's lists are atomic
+	}
+	// A copy that Flagger left may have been paused with its original.
+	if live, ok := o.primary.(*unstructured.Unstructured); ok && live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+		if err := a.resume(ctx, live); err != nil {
+			return err
+		}
+	}
+	if err := a.Applier.Apply(ctx, copied, opts...); err != nil {
+		return fmt.Errorf("apply the primary's autoscaler: %w", err)
+	}
+	return nil
+}
+
+// PrimaryReplicas is how many pods the primary gets where n are asked for: no
+// fewer than floor and no more than its autoscaler allows, which would only
+// take them away again, but for those that it has.
+func (o *Observed) PrimaryReplicas(c *v1beta1.Canary, n, floor, has int32) (int32, error) {
+	n = max(n, floor)
+	if o.users == nil {
+		return n, nil
+	}
+	copied, err := workload.PrimaryAutoscaler(c, o.scaled, o.users, floor, workload.Options{})
+	if err != nil {
+		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
+	}
+	upper, err := workload.MaxReplicas(copied)
+	if err != nil {
+		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
+	}
+	return min(n, max(upper, has)), nil
+}
+
+// pause has KEDA leave the target at zero pods. The note of who did so is what
+// resumes it when the Canary refers to it no longer.
+func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstructured.Unstructured) error {
+	intent := &unstructured.Unstructured{}
+	intent.SetGroupVersionKind(workload.ScaledObjectKind)
+	intent.SetNamespace(so.GetNamespace())
+	intent.SetName(so.GetName())
+	intent.SetUID(so.GetUID()) // one that was deleted is not created again
+	intent.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0", workload.PausedByAnnotation: c.Name})
+	if err := a.Applier.ApplyPartial(ctx, intent, so); err != nil {
+		return fmt.Errorf("pause ScaledObject %s: %w", so.GetName(), err)
+	}
+	return nil
+}
+
+// resumeAll has the target's autoscaler act again unless it must stay
+// paused, and in any case what the Canary refers to no longer.
+func (a *Autoscalers) resumeAll(ctx context.Context, o *Observed, stayPaused bool) error {
+	paused := o.paused
+	if so, ok := o.users.(*unstructured.Unstructured); ok && !stayPaused {
+		paused = append(paused, so)
+	}
+	for _, so := range paused {
+		if err := a.resume(ctx, so); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// GiveBack has the target's autoscaler act again before the target is woken for a
+// deletion. The primary's copy goes with the Canary.
+func (a *Autoscalers) GiveBack(ctx context.Context, o *Observed, want rollout.Desired) error {
+	if untouched := want.Finished && !want.Released; untouched {
+		return nil // nothing of the world was made for this Canary, nor paused
+	}
+	return a.resumeAll(ctx, o, false)
+}
+
+// resume takes away that a ScaledObject is paused at zero, whoever did it:
+// Flagger does it too, and what must have pods can't be kept from it.
+func (a *Autoscalers) resume(ctx context.Context, so *unstructured.Unstructured) error {
+	annotations := so.GetAnnotations()
+	gone := map[string]any{}
+	if _, ok := annotations[workload.PausedByAnnotation]; ok {
+		gone[workload.PausedByAnnotation] = nil
+	}
+	if annotations[workload.PausedReplicasAnnotation] == "0" {
+		gone[workload.PausedReplicasAnnotation] = nil
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": so.GetUID(), "annotations": gone}})
+	if err != nil {
+		return fmt.Errorf("resume ScaledObject %s: %w", so.GetName(), err)
+	}
+	err = a.Client.Patch(ctx, so.DeepCopy(), client.RawPatch(types.MergePatchType, patch))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("resume ScaledObject %s: %w", so.GetName(), err)
+	}
+	return nil
+}
+
+// scalable tells whether the kind of the target has a number of pods at all.
+func scalable(c *v1beta1.Canary) bool {
+	return c.Spec.TargetRef.Kind == "Deployment" || c.Spec.TargetRef.Kind == "StatefulSet"
+}
+
+// Invalid says what in spec.autoscalerRef can't be carried out, empty
+// if all can.
+func Invalid(c *v1beta1.Canary) string {
+	ref := c.Spec.AutoscalerRef
+	if ref == nil {
+		return ""
+	}
+	if !scalable(c) {
+		return fmt.Sprintf("spec.autoscalerRef: a %s has no number of pods that an autoscaler could set", c.Spec.TargetRef.Kind)
+	}
+	if _, err := workload.NewAutoscaler(ref); err != nil {
+		return "spec.autoscalerRef." + err.Error()
+	}
+	return ""
+}
+
+// HasQueriesForHPA tells whether there are queries that only a ScaledObject has.
+func HasQueriesForHPA(c *v1beta1.Canary) bool {
+	ref := c.Spec.AutoscalerRef
+	return ref != nil && ref.Kind == workload.KindHPA && len(ref.PrimaryScalerQueries) > 0
+}
+
+// autoscalerNames are the values of autoscalerIndex for a Canary.
+func autoscalerNames(o client.Object) []string {
+	ref := o.(*v1beta1.Canary).Spec.AutoscalerRef
+	if ref == nil {
+		return nil
+	}
+	return []string{ref.Name, workload.PrimaryAutoscalerName(ref.Name)}
+}
+
+// madeFor are the values of madeForIndex for an autoscaler.
+func madeFor(o client.Object) []string {
+	var out []string
+	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "Canary" {
+		out = append(out, owner.Name)
+	}
+	if by := o.GetAnnotations()[workload.PausedByAnnotation]; by != "" {
+		out = append(out, by)
+	}
+	return out
+}
+
+// SetUp wakes the Canaries of an autoscaler that was edited. ScaledObjects are watched when
+// KEDA is there: at the start or, where a Canary refers to one, as soon as it is installed.
+func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
+	events := handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(autoscalerIndex))
+	w.Builder.Watches(&autoscalingv2.HorizontalPodAutoscaler{}, events, builder.WithPredicates(edited()))
+	w.WhenServed(wake.Kinds{
+		Cluster:    w.Manager,
+		Kinds:      [][]client.Object{{newScaledObject()}},
+		Events:     events,
+		Predicates: []predicate.Predicate{edited()},
+		Awaited:    true,
+		Wanted:     wantsKEDA,
+		Prepare: func(ctx context.Context, so client.Object) error {
+			if err := w.Index(ctx, wake.Index{Of: so, Name: madeForIndex, Values: madeFor}); err != nil {
+				return err
+			}
+			a.ScaledObjectsServed()
+			return nil
+		},
+	})
+	return w.Index(ctx, servedIndexes()...)
+}
+
+func wantsKEDA(c *v1beta1.Canary) bool {
+	return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == workload.KindScaledObject
+}
+
+// edited passes what people change of autoscalers. Their status, which
+// changes every few seconds, asks for nothing.
+func edited() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld, e.ObjectNew
+		return !equality.Semantic.DeepEqual(specOf(before), specOf(after)) ||
+			!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
+			!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
+			!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences()) ||
+			!before.GetDeletionTimestamp().Equal(after.GetDeletionTimestamp())
+	}}
+}
+
+// specOf is the spec of an autoscaler: the API server counts no
+// generation for HorizontalPodAutoscalers.
+func specOf(o client.Object) any {
+	switch a := o.(type) {
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return a.Spec
+	case *unstructured.Unstructured:
+		return a.Object["spec"]
+	default:
+		return nil
+	}
+}

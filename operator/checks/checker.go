@@ -1,0 +1,292 @@
+// Package checks runs the checks of analyses and calls hooks, beside whoever needs their
+// results: a metrics server or a hook that is slow holds up nobody.
+package checks
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
+)
+
+// defaultTimeout is the Timeout of a Config that has none.
+const defaultTimeout = 10 * time.Second
+
+// Config is what a Checker needs.
+type Config struct {
+	// Hooks calls one hook and gives its answer for people to read; an error is an
+	// answer without success.
+	Hooks func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error)
+	// Sources gives what answers metrics.
+	Sources Sources
+	// MeshProvider is the mesh provider of Canaries that name none; the built-in
+	// queries depend on it.
+	MeshProvider string
+	// Concurrency is how many queries may be under way at once, and how many hooks, at least 1.
+	Concurrency int
+	// Timeout bounds one query, so that a metrics server that hangs costs a place
+	// in the pool for so long and no longer. 0 means 10 seconds.
+	Timeout time.Duration
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Telemetry publishes the values.
+	Telemetry *telemetry.Rollouts
+}
+
+// Checker runs the checks of analyses, and calls hooks, beside the reconciler,
+// so that a slow metrics server or hook holds up nobody. The end of a run brings
+// the Canary back to the reconciler, which looks at the Results.
+type Checker struct {
+	Config
+	queries  *pool
+	calls    *pool
+	polls    *pool // of gates, which must not wait for a hook that runs tests for minutes
+	pace     *rate.Limiter
+	waiting  chan struct{} // who waits in RunPromptly
+	finished chan event.GenericEvent
+
+	mu   sync.Mutex
+	runs map[types.NamespacedName]map[v1beta1.HookType]*run
+}
+
+// How often hooks that are polled may be called in a second, over all Canaries: as
+// many of them may wait at a gate as there are.
+const (
+	pollsPerSecond = 100
+	pollsAtOnce    = 50
+)
+
+// run is the present and the last run of a Canary's rounds, or of its hooks of
+// one type.
+type run struct {
+	uid    types.UID
+	id     rollout.CheckID
+	cancel context.CancelFunc // nil when nothing is under way
+	done   *rollout.CheckRun
+	// answer is for who waits for the end in place of Finished, nil for nobody.
+	answer chan *rollout.CheckRun
+}
+
+// Sources gives what answers the metrics of Canaries: *sources.Sources, which says more.
+type Sources interface {
+	// Server gives the Prometheus of the built-in checks and inline queries.
+	Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error)
+	// Template gives the provider and the query of a metric with a templateRef.
+	Template(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error)
+	// Place names the server that answers a metric.
+	Place(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) string
+}
+
+// NewChecker gives a Checker that is ready to run.
+func New(config Config) *Checker {
+	if config.Timeout == 0 {
+		config.Timeout = defaultTimeout
+	}
+	return &Checker{
+		Config:   config,
+		queries:  newPool(config.Concurrency),
+		calls:    newPool(config.Concurrency),
+		polls:    newPool(config.Concurrency),
+		pace:     rate.NewLimiter(pollsPerSecond, pollsAtOnce),
+		waiting:  make(chan struct{}, waiters),
+		finished: make(chan event.GenericEvent, 1024),
+		runs:     map[types.NamespacedName]map[v1beta1.HookType]*run{},
+	}
+}
+
+// Finished gives the Canaries whose checks have come to an end.
+func (k *Checker) Finished() <-chan event.GenericEvent { return k.finished }
+
+// Results gives the last finished round of a Canary's checks, nil if there is
+// none, and the last calls of its other hooks by their type.
+func (k *Checker) Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map[v1beta1.HookType]*rollout.CheckRun) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for kind, r := range k.runs[client.ObjectKeyFromObject(c)] {
+		switch {
+		case r.uid != c.UID || r.done == nil:
+		case kind == "":
+			round = r.done
+		default:
+			if hooks == nil {
+				hooks = map[v1beta1.HookType]*rollout.CheckRun{}
+			}
+			hooks[kind] = r.done
+		}
+	}
+	return round, hooks
+}
+
+// Run starts a round of checks, or calls of hooks, unless the same is under way.
+// A run of the same kind for another id is called off.
+func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+	k.start(ctx, c, id, nil)
+}
+
+// start is Run for somebody who waits for the answer, nil for nobody.
+func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID, answer chan *rollout.CheckRun) *run {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := client.ObjectKeyFromObject(c)
+	if k.runs[key] == nil {
+		k.runs[key] = map[v1beta1.HookType]*run{}
+	}
+	r := k.runs[key][id.Hooks]
+	if r == nil || r.uid != c.UID {
+		k.stop(r)
+		r = &run{uid: c.UID}
+		k.runs[key][id.Hooks] = r
+	}
+	r.answer = answer
+	if r.cancel != nil && r.id == id {
+		return r
+	}
+	k.stop(r)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the turn that asks for it
+	r.id, r.cancel = id, cancel
+	go k.run(ctx, c.DeepCopy(), id)
+	return r
+}
+
+// How long, and how many at once, may wait for a round that is likely to be over
+// in a moment: no more than a part of the reconciler's workers.
+const (
+	promptly = 50 * time.Millisecond
+	waiters  = 8
+)
+
+// RunPromptly is Run, for a round, and gives its results if they are there within
+// a moment. Otherwise it gives nil, and its end comes by Finished.
+func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
+	if len(c.GetAnalysis().HooksOf(v1beta1.RolloutHook)) > 0 {
+		k.Run(ctx, c, id)
+		return nil
+	}
+	select {
+	case k.waiting <- struct{}{}:
+		defer func() { <-k.waiting }()
+	default:
+		k.Run(ctx, c, id)
+		return nil
+	}
+	answer := make(chan *rollout.CheckRun, 1)
+	r := k.start(ctx, c, id, answer)
+	timer := time.NewTimer(promptly)
+	defer timer.Stop()
+	select {
+	case done := <-answer:
+		return done
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r.answer == answer {
+		r.answer = nil
+	}
+	select {
+	case done := <-answer: // it came just now
+		return done
+	default:
+		return nil
+	}
+}
+
+// Forget calls off what runs for a Canary and drops its results.
+func (k *Checker) Forget(key types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.runs[key] {
+		k.stop(r)
+	}
+	delete(k.runs, key)
+}
+
+func (k *Checker) stop(r *run) {
+	if r != nil && r.cancel != nil {
+		r.cancel()
+		r.cancel = nil
+	}
+}
+
+// run does everything at once, as far as there are places.
+func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+	var all []v1beta1.CanaryMetric
+	hooks := c.GetAnalysis().HooksOf(v1beta1.RolloutHook)
+	if id.Hooks == "" {
+		all = c.GetAnalysis().Metrics
+	} else {
+		hooks = c.GetAnalysis().HooksOf(id.Hooks)
+	}
+	results := make([]v1beta1.CheckStatus, len(all)+len(hooks))
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			k.queries.do(ctx, k.Sources.Place(ctx, c, all[i]), func() { results[i] = k.check(ctx, c, i) })
+		})
+	}
+	for i := range hooks {
+		wg.Go(func() {
+			places := k.calls
+			if polled(id.Hooks) {
+				if k.pace.Wait(ctx) != nil {
+					return
+				}
+				places = k.polls
+			}
+			places.do(ctx, host(hooks[i].URL), func() { results[len(all)+i] = k.call(ctx, c, hooks[i], id) })
+		})
+	}
+	wg.Wait()
+
+	k.mu.Lock()
+	if ctx.Err() != nil { // called off: what is remembered now is another run
+		k.mu.Unlock()
+		return
+	}
+	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
+	k.stop(r)
+	r.done = &rollout.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
+	if r.answer != nil {
+		r.answer <- r.done // there is room for it
+		r.answer = nil
+		k.mu.Unlock()
+		return
+	}
+	k.mu.Unlock()
+	k.finished <- event.GenericEvent{Object: c}
+}
+
+// polled tells whether hooks of a type are called until they answer otherwise.
+func polled(kind v1beta1.HookType) bool {
+	switch kind {
+	case v1beta1.ConfirmRolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook, v1beta1.RollbackHook:
+		return true
+	case v1beta1.RolloutHook, v1beta1.PreRolloutHook, v1beta1.PostRolloutHook, v1beta1.EventHook:
+		return false
+	default:
+		return false
+	}
+}
+
+// call calls one hook. Flagger takes whatever is not success for a failure, a
+// hook that can't be reached too.
+func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) v1beta1.CheckStatus {
+	answer, err := k.Hooks(ctx, c, hook, id)
+	st := v1beta1.CheckStatus{Name: hook.Name, Value: answer, Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
+	if err != nil {
+		st.Verdict, st.Message = v1beta1.CheckFailed, "hook "+hook.Name+": "+err.Error()
+	}
+	return st
+}

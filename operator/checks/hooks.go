@@ -1,0 +1,103 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/webhooks"
+)
+
+// Hooks calls the hooks of Canaries.
+type Hooks struct {
+	// Guard says what may be called.
+	Guard *webhooks.Guard
+	// Client makes the calls.
+	Client *webhooks.Client
+	// Events is the queue of calls that tell events.
+	Events *webhooks.Events
+	// Secrets has the credentials.
+	Secrets *secrets.Reader
+	// Clock tells the time of events.
+	Clock clock.PassiveClock
+}
+
+// Call calls one hook of a release and gives its answer for people to read. The
+// same id is the same call for whoever is called, after a crash too.
+func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error) {
+	key := callKey(c, hook, id)
+	if polled(id.Hooks) {
+		// Each poll of a gate is a call of its own: a receiver that goes by keys would give its first answer for ever.
+		key += "/" + strconv.FormatInt(h.Clock.Now().UnixNano(), 10)
+	}
+	call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook), key)
+	if err != nil {
+		return "", err
+	}
+	answer, err := h.Client.Do(ctx, call)
+	if err != nil {
+		return statusOf(answer), err
+	}
+	return statusOf(answer), nil
+}
+
+// Refused says which hook of a Canary may not be called, empty if all may. What
+// is only known from the address that a name leads to is found at the call.
+func (h *Hooks) Refused(c *v1beta1.Canary) string {
+	for i, hook := range c.GetAnalysis().Webhooks {
+		if err := h.Guard.CheckURL(hook.URL); err != nil {
+			return fmt.Sprintf("spec.analysis.webhooks[%d], %s: url: %v; the operator's -hooks-allowed-hosts and -hooks-allowed-addresses say what may be called", i, hook.Name, err)
+		}
+	}
+	return ""
+}
+
+func statusOf(a webhooks.Answer) string {
+	if a.Status == 0 {
+		return ""
+	}
+	return strconv.Itoa(a.Status)
+}
+
+// callKey tells calls apart, by what the status says of them.
+func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) string {
+	return webhooks.IdempotencyKey(string(c.UID), id.Revision, strconv.FormatInt(id.Attempt, 10), strconv.Itoa(int(id.Step)), strconv.FormatInt(id.Window, 10),
+		string(hook.GetType()), hook.Name)
+}
+
+func (h *Hooks) prepare(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, payload webhooks.Payload, key string) (webhooks.Call, error) {
+	var credentials webhooks.Credentials
+	if ref := hook.SecretRef; ref != nil {
+		data, err := h.Secrets.Data(ctx, c.Namespace, ref.Name)
+		if err != nil {
+			return webhooks.Call{}, err
+		}
+		if credentials, err = webhooks.ParseSecret(data); err != nil {
+			return webhooks.Call{}, err
+		}
+	}
+	return webhooks.NewCall(&hook, payload, credentials, key)
+}
+
+// Event queues the call of an event for the Canary's event hooks.
+func (h *Hooks) Event(ctx context.Context, c *v1beta1.Canary, kind, reason, message string) {
+	for _, hook := range c.GetAnalysis().HooksOf(v1beta1.EventHook) {
+		now := h.Clock.Now()
+		key := webhooks.IdempotencyKey(string(c.UID), c.ResourceVersion, reason, strconv.FormatInt(now.UnixNano(), 10), hook.Name)
+		call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook).Event(message, kind, now), key)
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				log.FromContext(ctx).Error(err, "An event hook is not called", "hook", hook.Name)
+			}
+			continue
+		}
+		h.Events.Enqueue(call)
+	}
+}

@@ -1,0 +1,113 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/operator/world"
+)
+
+// Indexes of Canaries by what their metrics need.
+const (
+	templateIndex      = "metric-template"
+	metricsSecretIndex = "metrics-secret"
+)
+
+// Indexes are those of the cache for what metrics need.
+func Indexes() []wake.Index {
+	return []wake.Index{
+		{Of: &v1beta1.Canary{}, Name: templateIndex, Values: templateNames},
+		{Of: &v1beta1.Canary{}, Name: metricsSecretIndex, Values: metricsSecretNames},
+	}
+}
+
+// Needs are what the metrics of Canaries need: templates, servers and credentials.
+type Needs struct {
+	// Sources gives what answers metrics.
+	Sources Sources
+	// Reader reads Canaries from a cache that has the Indexes.
+	Reader client.Reader
+}
+
+// Observe finds out whether every metric of a Canary's analysis can be queried: a
+// template that is missing or broken is better known before it decides over a
+// release. Where one is, the error is a world.MistakeError.
+func (n *Needs) Observe(ctx context.Context, c *v1beta1.Canary) error {
+	if c.Spec.SkipAnalysis {
+		return nil
+	}
+	served := false
+	for i, metric := range c.GetAnalysis().Metrics {
+		var err error
+		var field string
+		switch {
+		case metric.TemplateRef != nil:
+			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
+			_, _, err = n.Sources.Template(ctx, c, metric)
+		case !served:
+			served = true
+			_, err = n.Sources.Server(ctx, c)
+		}
+		if problem := sources.AsProblem(err); problem != nil {
+			return world.Mistake(problem.Reason, "%s%s", field, problem.Message)
+		}
+		if err != nil { // it is tried again when the metric is queried
+			log.FromContext(ctx).V(1).Info("A metric can't be looked at", "metric", metric.Name, "problem", err.Error())
+		}
+	}
+	return nil
+}
+
+// SetUp brings back the Canaries whose MetricTemplates or credentials change.
+func (n *Needs) SetUp(ctx context.Context, w *wake.Watches) error {
+	w.Builder.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(n.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	w.Builder.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	return w.Index(ctx, Indexes()...)
+}
+
+// byTemplate finds the Canaries, of whatever namespace, that refer to a
+// MetricTemplate.
+func (n *Needs) byTemplate(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1beta1.CanaryList
+	name := o.GetNamespace() + "/" + o.GetName()
+	if err := n.Reader.List(ctx, &list, client.MatchingFields{templateIndex: name}, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "Finding the Canaries of a MetricTemplate", "template", name)
+		return nil
+	}
+	out := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		out[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return out
+}
+
+// templateNames are the values of templateIndex for a Canary.
+func templateNames(o client.Object) []string {
+	c := o.(*v1beta1.Canary)
+	var out []string
+	for _, m := range c.GetAnalysis().Metrics {
+		if m.TemplateRef != nil {
+			out = append(out, sources.Key(c.Namespace, m.TemplateRef).String())
+		}
+	}
+	return out
+}
+
+// metricsSecretNames are the values of metricsSecretIndex for a Canary.
+func metricsSecretNames(o client.Object) []string {
+	if ref := o.(*v1beta1.Canary).Spec.MetricsServerSecretRef; ref != nil {
+		return []string{ref.Name}
+	}
+	return nil
+}

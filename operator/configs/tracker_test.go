@@ -1,0 +1,251 @@
+package configs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+var (
+	start     = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	appConfig = workload.ConfigRef{Kind: workload.ConfigMap, Name: "app"}
+)
+
+// newTracker tracks configs on an API server that has these objects.
+func newTracker(t *testing.T, objects ...client.Object) *Tracker {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...)
+	for _, x := range Indexes() {
+		b.WithIndex(x.Of, x.Name, x.Values)
+	}
+	api := b.Build()
+	return New(Config{Client: api, Live: api, Applier: ssa.New(api), Clock: clocktesting.NewFakePassiveClock(start)})
+}
+
+// newCanary is a Canary of Deployment podinfo.
+func newCanary(name string) *v1beta1.Canary {
+	return &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, UID: types.UID("uid-of-" + name)},
+		Spec:       v1beta1.CanarySpec{TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"}},
+	}
+}
+
+func configMap(name, color string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, UID: types.UID("uid-of-" + name)}, Data: map[string]string{"color": color},
+	}
+}
+
+// using is the template of pods that take their environment from a ConfigMap app.
+func using() *corev1.PodTemplateSpec {
+	return &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "podinfod",
+		EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: appConfig.Name},
+		}}},
+	}}}}
+}
+
+// users is how many Canaries an event of an object wakes.
+func (t *Tracker) usersOf(ctx context.Context, kind workload.ConfigKind, name string) int {
+	return len(t.users(kind)(ctx, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}}))
+}
+
+// Pain 7: a resync of the cache wakes nobody, and neither does what nobody uses.
+func TestEvents(t *testing.T) {
+	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
+	observe := func(template *corev1.PodTemplateSpec) {
+		t.Helper()
+		if _, err := tracker.Observe(t.Context(), c, template); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(want map[workload.ConfigRef]int) {
+		t.Helper()
+		for ref, n := range want {
+			if got := tracker.usersOf(t.Context(), ref.Kind, ref.Name); got != n {
+				t.Errorf("%s: %d Canaries", ref, got)
+			}
+		}
+	}
+	theCopy := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
+	observe(using())
+	expect(map[workload.ConfigRef]int{
+		appConfig: 1, theCopy: 1,
+		{Kind: workload.ConfigMap, Name: "other"}: 0,
+		{Kind: workload.Secret, Name: "app"}:      0,
+	})
+	observe(&corev1.PodTemplateSpec{})
+	expect(map[workload.ConfigRef]int{appConfig: 0, theCopy: 0})
+	observe(using())
+	tracker.Forget(client.ObjectKeyFromObject(c))
+	expect(map[workload.ConfigRef]int{appConfig: 0, theCopy: 0})
+	if left := len(tracker.facts.byKey) + len(tracker.index.byCanary); left != 0 {
+		t.Errorf("%d things are remembered for nobody", left)
+	}
+	same := event.UpdateEvent{ObjectOld: configMap("app", "blue"), ObjectNew: configMap("app", "blue")}
+	if changes().Update(same) {
+		t.Error("a resync passes")
+	}
+}
+
+// Of two Canaries that want one name at the same moment, one gets it.
+func TestRaceForACopy(t *testing.T) {
+	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
+	o, err := tracker.Observe(t.Context(), c, using())
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies, err := tracker.copies(t.Context(), c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := configMap("app-primary", "theirs")
+	theirs.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary("other"))}
+	if err := tracker.Client.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	name, err := tracker.apply(t.Context(), c, o, o.list[0], copies)
+	if err != nil || name != "app-podinfo-primary" {
+		t.Errorf("copy %q, %v", name, err)
+	}
+	// Our own copy, which the cache does not show yet.
+	if name, err = tracker.apply(t.Context(), c, o, o.list[0], copies); err != nil || name != "app-podinfo-primary" {
+		t.Errorf("again: copy %q, %v", name, err)
+	}
+	now := &corev1.ConfigMap{}
+	if err := tracker.Client.Get(t.Context(), client.ObjectKeyFromObject(theirs), now); err != nil || now.Data["color"] != "theirs" {
+		t.Errorf("the other's copy is %v, %v", now.Data, err)
+	}
+}
+
+// Of a target of which nothing is tracked, nothing is changed.
+func TestNothingIsTracked(t *testing.T) {
+	var o Observed
+	status := v1beta1.CanaryStatus{TrackedConfigs: &map[string]string{"configmap/app": "x"}}
+	if o.Record(&status); status.TrackedConfigs == nil || o.Revision("s2-a") != "s2-a" || o.Missing() != "" {
+		t.Errorf("status %+v, revision %s, missing %q", status, o.Revision("s2-a"), o.Missing())
+	}
+	tracker, c := newTracker(t), newCanary("podinfo")
+	if err := tracker.Collect(t.Context(), c, &o, &appsv1.Deployment{}, nil); err != nil {
+		t.Error(err)
+	}
+	if names, err := tracker.Apply(t.Context(), c, &o); names != nil || err != nil {
+		t.Errorf("copies %v, %v", names, err)
+	}
+}
+
+func TestIndex(t *testing.T) {
+	key := func(name string) objectKey {
+		return objectKey{"test", workload.ConfigRef{Kind: workload.ConfigMap, Name: name}}
+	}
+	a, b := types.NamespacedName{Name: "a"}, types.NamespacedName{Name: "b"}
+	var x index
+	x.set(a, []objectKey{key("1"), key("2")})
+	x.set(b, []objectKey{key("2")})
+	users := func(name string) string {
+		var out []string
+		for _, c := range x.canaries(key(name)) {
+			out = append(out, c.Name)
+		}
+		slices.Sort(out)
+		return strings.Join(out, "")
+	}
+	if users("1") != "a" || users("2") != "ab" || users("3") != "" || !x.matters(key("2")) || x.matters(key("3")) {
+		t.Errorf("users %q %q %q", users("1"), users("2"), users("3"))
+	}
+	if diff := cmp.Diff([]objectKey{key("1")}, x.set(a, []objectKey{key("2"), key("3")}), cmp.AllowUnexported(objectKey{})); diff != "" {
+		t.Errorf("dropped: -want +got\n%s", diff)
+	}
+	if users("1") != "" || users("2") != "ab" || users("3") != "a" {
+		t.Errorf("users %q %q %q", users("1"), users("2"), users("3"))
+	}
+	x.set(a, nil)
+	if dropped := x.set(b, nil); len(dropped) != 1 || len(x.byCanary)+len(x.byConfig) != 0 {
+		t.Errorf("dropped %v, left %v %v", dropped, x.byCanary, x.byConfig)
+	}
+	other := objectKey{"elsewhere", key("1").ConfigRef}
+	x.set(a, []objectKey{other})
+	if x.matters(key("1")) || x.matters(objectKey{"elsewhere", workload.ConfigRef{Kind: workload.Secret, Name: "1"}}) {
+		t.Error("a config of another namespace or kind matters")
+	}
+}
+
+func TestFacts(t *testing.T) {
+	clk := clocktesting.NewFakePassiveClock(start)
+	key := objectKey{"test", appConfig}
+	cached := func(version string) *metav1.PartialObjectMetadata {
+		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
+	}
+	f := records{clock: clk}
+	expect := func(what string, o *metav1.PartialObjectMetadata, wantHash string, wantExists, wantOK bool) {
+		t.Helper()
+		if fact, exists, ok := f.get(key, o); fact.hash != wantHash || exists != wantExists || ok != wantOK {
+			t.Errorf("%s: hash %q, exists %v, known %v", what, fact.hash, exists, ok)
+		}
+	}
+	expect("nothing there", nil, "", false, true)
+	expect("never read", cached("5"), "", true, false)
+	f.put(key, record{version: "5", hash: "five"})
+	expect("read", cached("5"), "five", true, true)
+	expect("the cache is older", cached("4"), "five", true, true)
+	expect("the cache is newer", cached("10"), "", true, false)
+	f.put(key, record{version: "10", hash: "ten"})
+	f.put(key, record{version: "9", hash: "nine"})
+	expect("an older answer came later", cached("10"), "ten", true, true)
+	expect("deleted", nil, "", false, true)
+	f.put(key, record{version: "11", hash: "made"})
+	expect("made, and not in the cache yet", nil, "made", true, true)
+	clk.SetTime(clk.Now().Add(writeGrace))
+	expect("made, and never shown", nil, "", false, true)
+	f.put(key, record{version: "12", hash: "a"})
+	clk.SetTime(clk.Now().Add(unusedFact))
+	f.sweep(func(objectKey) bool { return true })
+	expect("of use", cached("12"), "a", true, true)
+	f.sweep(func(objectKey) bool { return false })
+	expect("of no use", cached("12"), "", true, false)
+}
+
+func TestCacheHoldsNoContents(t *testing.T) {
+	for kind, settings := range Caches() {
+		got, err := settings.Transform(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Name: "a", UID: "u", ResourceVersion: "1", Labels: map[string]string{"a": "b"},
+			Annotations: map[string]string{
+				"kubectl.kubernetes.io/last-applied-configuration": "all of it", v1beta1.ConfigTrackingAnnotation: "disabled",
+			},
+			OwnerReferences: []metav1.OwnerReference{{Name: "x"}},
+			ManagedFields:   []metav1.ManagedFieldsEntry{{}},
+		}})
+		want := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Name: "a", UID: "u", ResourceVersion: "1", Annotations: map[string]string{v1beta1.ConfigTrackingAnnotation: "disabled"},
+			OwnerReferences: []metav1.OwnerReference{{Name: "x"}},
+		}}
+		if diff := cmp.Diff(any(want), got); diff != "" || err != nil {
+			t.Errorf("%T: %v, -want +got\n%s", kind, err, diff)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package coverage
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// Keeper finds what selects the pods of targets by label and not those of primaries,
+// and keeps copies of it that do. It is safe for concurrent use.
+type Keeper struct {
+	// Reports is true where it is looked for what does not cover primaries.
+	Reports bool
+	// Copies is true where copies may be kept for primaries.
+	Copies bool
+	// RootNamespace is Istio's.
+	RootNamespace string
+	// Client reads Canaries and Services from a cache.
+	Client client.Client
+	// Reader reads from a cache that has what selects pods as unstructured objects, with
+	// ReachIndex.
+	Reader client.Reader
+	// Applier writes copies.
+	Applier *ssa.Applier
+	// Options are the settings for generated objects.
+	Options workload.Options
+	// Workload reads a workload of the kind of a Canary's target, nil if there is none.
+	Workload func(ctx context.Context, c *v1beta1.Canary, name string) (client.Object, error)
+
+	watched kindsWatched
+	changes changes
+	memory  memory
+}
+
+// Observed is what was found for a Canary; the zero value is nothing.
+type Observed struct {
+	// Report is what people get to know, nil where it was not looked.
+	Report *rollout.Coverage
+
+	assessment Assessment
+}
+
+// Watched says that the objects of a kind are being read, and how to learn whether all
+// have been.
+func (k *Keeper) Watched(kind schema.GroupVersionKind, hasSynced func() bool) {
+	k.watched.add(watched{GroupVersionKind: kind, hasSynced: hasSynced})
+}
+
+// SetUp watches what selects pods by label, each kind as soon as it is served.
+func (k *Keeper) SetUp(_ context.Context, w *wake.Watches) error {
+	if !k.Reports {
+		return nil
+	}
+	k.Reader = w.Manager.GetCache()
+	source, err := newEventSource(k, w.Manager)
+	if err != nil {
+		return err
+	}
+	w.Builder.WatchesRawSource(source)
+	return nil
+}
+
+// Guarded tells whether a primary already serves, so that nothing that
+// guards it may hold up what moves traffic.
+func Guarded(c *v1beta1.Canary) bool { return c.Status.LastPromotedSpec != "" }
+
+// Observe finds what selects the target's pods and not the primary's. target and primary
+// are nil where there is none. A mode that is not allowed is a world.MistakeError.
+func (k *Keeper) Observe(ctx context.Context, c *v1beta1.Canary, target, primary client.Object) (*Observed, error) {
+	copies := c.GetCoverageMode() == v1beta1.CoverageCopy
+	if copies && !(k.Reports && k.Copies) {
+		return &Observed{}, world.Mistake(world.ReasonInvalidSpec, "spec.coverage.mode: Copy is not allowed by the operator's -coverage; let it be Report, or start the operator with -coverage=copy and the rights for it")
+	}
+	if !k.Reports || target == nil || workload.Template(target) == nil {
+		return &Observed{}, nil // a target of kind Service has no pods of its own
+	}
+	if copies && !Guarded(c) && !k.watched.synced() {
+		return &Observed{}, fmt.Errorf("what selects pods by label is not read yet")
+	}
+	label, value, err := workload.SelectorLabel(target, k.Options)
+	if err != nil {
+		return &Observed{}, nil //nolint:nilerr // it is the mistake of whoever builds the Services
+	}
+	found, err := k.assess(ctx, c, target, primary, label, value)
+	if err != nil {
+		return &Observed{}, err
+	}
+	return &Observed{assessment: found, Report: report(found, copies)}, nil
+}
+
+// assess finds the gaps, once for each state of what they depend on.
+func (k *Keeper) assess(ctx context.Context, c *v1beta1.Canary, target, primary client.Object, label, value string) (Assessment, error) {
+	name, _, _ := c.ServiceNames()
+	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, name)
+	if err != nil {
+		return Assessment{}, err
+	}
+	state, complete := k.state(c.Namespace)
+	key := keyOfAssessment(c, target, primary, label, value, apex, state)
+	if known, ok := k.memory.recall(c, key); ok && complete {
+		return known, nil
+	}
+	subject, err := k.subject(c, target, primary)
+	if err != nil {
+		return Assessment{}, err
+	}
+	if apex != nil {
+		maps.Copy(subject.ApexLabels, apex.Labels)
+	}
+	objects, err := k.objects(ctx, subject)
+	if err != nil {
+		return Assessment{}, err
+	}
+	found := Assess(subject, objects)
+	k.memory.remember(c, key, found)
+	return found, nil
+}
+
+// report is what people get to know of an assessment.
+func report(a Assessment, copies bool) *rollout.Coverage {
+	out := &rollout.Coverage{}
+	for _, g := range a.Gaps {
+		switch {
+		case copies && g.Copy != nil:
+			out.Copied = append(out.Copied, g.What)
+		case copies:
+			out.Uncovered = append(out.Uncovered, g.What+": "+g.Why)
+		default:
+			out.Uncovered = append(out.Uncovered, g.What)
+		}
+	}
+	return out
+}
+
+// Apply keeps the copies that a Canary asks for, and deletes those
+// that it needs no more. New ones come before old ones go.
+func (k *Keeper) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed) error {
+	if !k.Reports || !k.Copies || o.Report == nil {
+		return nil
+	}
+	wanted := map[string]bool{}
+	if c.GetCoverageMode() == v1beta1.CoverageCopy {
+		for _, g := range o.assessment.Gaps {
+			if g.Copy == nil {
+				continue
+			}
+			wanted[g.Copy.GetKind()+" "+g.Copy.GetName()] = true
+			var options []ssa.Option
+			if !g.Native {
+				options = append(options, ssa.ProtoJSON)
+			}
+			if err := k.Applier.Apply(ctx, g.Copy, options...); err != nil {
+				return fmt.Errorf("keep the primary covered: %w", err)
+			}
+		}
+	}
+	for _, old := range o.assessment.Copies {
+		if wanted[old.GetKind()+" "+old.GetName()] {
+			continue
+		}
+		if err := k.Applier.Delete(ctx, old.DeepCopy()); err != nil {
+			return fmt.Errorf("delete a copy that covers nothing: %w", err)
+		}
+	}
+	return nil
+}
+
+// subject is a target and its primary as selectors see them. The error is that
+// the target has no selector label.
+func (k *Keeper) subject(c *v1beta1.Canary, target, primary client.Object) (Subject, error) {
+	label, value, err := workload.SelectorLabel(target, k.Options)
+	if err != nil {
+		return Subject{}, err
+	}
+	apex, primaryService, canaryService := c.ServiceNames()
+	s := Subject{
+		Namespace:     c.Namespace,
+		Owner:         workload.Owner(c),
+		Label:         label,
+		Target:        value,
+		Primary:       workload.PrimaryLabelValue(value),
+		Pods:          []map[string]string{workload.Template(target).Labels},
+		Apex:          apex,
+		ApexLabels:    map[string]string{},
+		Services:      []string{apex, primaryService, canaryService},
+		RootNamespace: k.RootNamespace,
+	}
+	if primary != nil {
+		s.Pods = append(s.Pods, workload.Template(primary).Labels)
+	}
+	return s, nil
+}
+
+// concerned are the Canaries for which an object that came, went or changed
+// may change what covers their primaries.
+func (k *Keeper) concerned(ctx context.Context, o *unstructured.Unstructured) ([]client.ObjectKey, error) {
+	var out []client.ObjectKey
+	namespaces := Reach(o, k.RootNamespace)
+	if slices.Contains(namespaces, Everywhere) {
+		namespaces = []string{""}
+	}
+	for _, namespace := range namespaces {
+		var list v1beta1.CanaryList
+		if err := k.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list Canaries: %w", err)
+		}
+		for i := range list.Items {
+			is, err := k.isConcerned(ctx, &list.Items[i], o)
+			if err != nil {
+				return nil, err
+			}
+			if is {
+				out = append(out, client.ObjectKeyFromObject(&list.Items[i]))
+			}
+		}
+	}
+	return out, nil
+}
+
+func (k *Keeper) isConcerned(ctx context.Context, c *v1beta1.Canary, o *unstructured.Unstructured) (bool, error) {
+	target, err := k.Workload(ctx, c, c.Spec.TargetRef.Name)
+	if target == nil || err != nil || workload.Template(target) == nil {
+		return false, err
+	}
+	primary, err := k.Workload(ctx, c, c.PrimaryName())
+	if err != nil {
+		return false, err
+	}
+	subject, err := k.subject(c, target, primary)
+	if err != nil {
+		return false, nil //nolint:nilerr // a target without selector label has no primary
+	}
+	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, subject.Apex)
+	if err != nil {
+		return false, err
+	}
+	if apex != nil {
+		maps.Copy(subject.ApexLabels, apex.Labels)
+	}
+	return Concerns(subject, o), nil
+}

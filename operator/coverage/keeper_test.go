@@ -1,0 +1,247 @@
+package coverage
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
+
+// newKeeper looks at budgets, on an API server that has these objects.
+func newKeeper(t *testing.T, objects ...client.Object) (*Keeper, client.Client) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	api := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&policyv1.PodDisruptionBudget{}, ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
+		Build()
+	k := &Keeper{
+		Reports: true, Copies: true, RootNamespace: "istio-system",
+		Client: api, Reader: api, Applier: ssa.New(api), Options: workload.Options{SelectorLabels: []string{"app"}},
+		Workload: func(ctx context.Context, c *v1beta1.Canary, name string) (client.Object, error) {
+			d := &appsv1.Deployment{}
+			if err := api.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, d); err != nil {
+				return nil, client.IgnoreNotFound(err)
+			}
+			return d, nil
+		},
+	}
+	k.Watched(budgets, func() bool { return true })
+	return k, api
+}
+
+func newCanary(name, target string) *v1beta1.Canary {
+	return &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, UID: types.UID("uid-of-" + name), Generation: 1},
+		Spec:       v1beta1.CanarySpec{TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: target}},
+	}
+}
+
+func newTarget(name string) *appsv1.Deployment {
+	labels := func() map[string]string { return map[string]string{"app": name} }
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name, UID: "uid-of-target", Generation: 1},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels()},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels()}},
+		},
+	}
+}
+
+// newBudget is one for the pods with a value of the label app.
+func newBudget(name, app string) *policyv1.PodDisruptionBudget {
+	return &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: new(intstr.FromInt32(1)),
+			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}},
+		},
+	}
+}
+
+// state is what an assessment depends on.
+type state struct {
+	keeper          *Keeper
+	api             client.Client
+	canary          *v1beta1.Canary
+	target, primary client.Object
+	apex            *corev1.Service
+}
+
+// What covers the pods is found once for each state of what it depends on.
+func TestAssessedAgain(t *testing.T) {
+	unstructuredOf := func(o any, gvk schema.GroupVersionKind) *unstructured.Unstructured {
+		m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &unstructured.Unstructured{Object: m}
+		u.SetGroupVersionKind(gvk)
+		return u
+	}
+	nothing := func(*state) {}
+	budget := unstructuredOf(newBudget("web", "podinfo"), budgets)
+	elsewhere := budget.DeepCopy()
+	elsewhere.SetNamespace("other")
+	everywhere := unstructuredOf(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "all"}},
+		schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"})
+	for name, tc := range map[string]struct {
+		change func(s *state)
+		want   bool
+	}{
+		"nothing":                  {change: nothing},
+		"status of the target":     {change: func(s *state) { s.target.SetResourceVersion("99") }},
+		"an object that selects":   {change: func(s *state) { s.keeper.changed(budget) }, want: true},
+		"one of another namespace": {change: func(s *state) { s.keeper.changed(elsewhere) }},
+		"one for all namespaces":   {change: func(s *state) { s.keeper.changed(everywhere) }, want: true},
+		"another kind was read": {change: func(s *state) {
+			s.keeper.Watched(budgets, func() bool { return true })
+		}, want: true},
+		"the Canary's spec":  {change: func(s *state) { s.canary.Generation++ }, want: true},
+		"the target's image": {change: func(s *state) { s.target.SetGeneration(9) }},
+		"its labels": {change: func(s *state) {
+			workload.Template(s.target).Labels = map[string]string{"app": "podinfo", "a": "b"}
+		}, want: true},
+		"the primary came": {change: func(s *state) {
+			s.primary = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{UID: "p", Generation: 1}}
+		}, want: true},
+		"the apex Service": {change: func(s *state) {
+			s.apex.Labels = map[string]string{"a": "b"}
+			if err := s.api.Update(t.Context(), s.apex); err != nil {
+				t.Fatal(err)
+			}
+		}, want: true},
+		"another Canary of its name": {change: func(s *state) { s.canary.UID = "other" }, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &state{
+				canary: newCanary("podinfo", "podinfo"), target: newTarget("podinfo"),
+				apex: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}},
+			}
+			s.keeper, s.api = newKeeper(t, newBudget("web", "podinfo"), s.apex)
+			s.keeper.changes.counted()
+			gaps := func() int {
+				t.Helper()
+				found, err := s.keeper.assess(t.Context(), s.canary, s.target, s.primary, "app", "podinfo")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return len(found.Gaps)
+			}
+			if gaps() != 1 {
+				t.Fatal("the gap is not found")
+			}
+			// This is not counted, so what comes of it shows whether it was looked at.
+			if err := s.api.Delete(t.Context(), newBudget("web", "podinfo")); err != nil {
+				t.Fatal(err)
+			}
+			tc.change(s)
+			if again := gaps() == 0; again != tc.want {
+				t.Errorf("assessed again: %t", again)
+			}
+		})
+	}
+}
+
+func TestForget(t *testing.T) {
+	k, _ := newKeeper(t)
+	c := newCanary("podinfo", "podinfo")
+	key := assessedKey{generation: 1}
+	k.memory.remember(c, key, Assessment{})
+	if _, ok := k.memory.recall(c, key); !ok {
+		t.Error("nothing is remembered")
+	}
+	k.Forget(client.ObjectKeyFromObject(c))
+	if _, ok := k.memory.recall(c, key); ok || len(k.memory.byKey) > 0 {
+		t.Error("it is still remembered")
+	}
+}
+
+func TestConcerned(t *testing.T) {
+	other := newCanary("other", "other")
+	elsewhere := newCanary("podinfo", "podinfo")
+	elsewhere.Namespace = "shop"
+	target := newTarget("podinfo")
+	target.Namespace = "shop"
+	noTarget := newCanary("no-target", "missing")
+	noLabel := newCanary("no-label", "no-label")
+	unlabelled := newTarget("podinfo")
+	unlabelled.Name, unlabelled.Spec.Selector = "no-label", &metav1.LabelSelector{MatchLabels: map[string]string{"id": "5"}}
+	otherTarget := newTarget("podinfo")
+	otherTarget.Name, otherTarget.Spec.Selector.MatchLabels, otherTarget.Spec.Template.Labels = "other", map[string]string{"app": "other"}, map[string]string{"app": "other"}
+	objects := []client.Object{newCanary("podinfo", "podinfo"), other, elsewhere, noTarget, noLabel, newTarget("podinfo"), target, otherTarget, unlabelled}
+	k, _ := newKeeper(t, objects...)
+	for name, tc := range map[string]struct {
+		object *unstructured.Unstructured
+		want   []string
+	}{
+		"pods of one":    {selecting(serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "podinfo"}}})), []string{"test/podinfo"}},
+		"pods of nobody": {selecting(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "x"}}}), nil},
+		"pods everywhere": {&unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": map[string]any{"namespace": "mon", "name": "web"},
+			"spec": map[string]any{"namespaceSelector": map[string]any{"any": true}, "selector": map[string]any{"matchLabels": map[string]any{"app": "podinfo"}}},
+		}}, []string{"shop/podinfo", "test/podinfo"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys, err := k.concerned(t.Context(), tc.object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, k := range keys {
+				got = append(got, k.String())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestChanged(t *testing.T) {
+	of := func(change func(*unstructured.Unstructured)) *unstructured.Unstructured {
+		u := serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "x"}}})
+		change(u)
+		return u
+	}
+	for name, tc := range map[string]struct {
+		after *unstructured.Unstructured
+		want  bool
+	}{
+		"nothing": {of(func(*unstructured.Unstructured) {}), false},
+		"status":  {of(func(u *unstructured.Unstructured) { u.SetResourceVersion("5"); u.Object["status"] = "x" }), false},
+		"spec":    {of(func(u *unstructured.Unstructured) { u.Object["spec"] = "x" }), true},
+		"label":   {of(func(u *unstructured.Unstructured) { u.SetLabels(map[string]string{"a": "b"}) }), true},
+		"annotation": {of(func(u *unstructured.Unstructured) {
+			u.SetAnnotations(map[string]string{Annotation: Disabled})
+		}), true},
+		"owner":   {of(func(u *unstructured.Unstructured) { u.SetOwnerReferences([]metav1.OwnerReference{{Name: "a"}}) }), true},
+		"unknown": {selecting(&appsv1.Deployment{}), false},
+	} {
+		if got := changed(of(func(*unstructured.Unstructured) {}), tc.after); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package wake
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Indexes of the cache, by which a Canary is found from what it refers to.
+const (
+	// TargetIndex finds Canaries by the names of their target and primary.
+	TargetIndex = "target"
+	// ApexIndex finds Canaries by the names of their Services.
+	ApexIndex = "apex"
+)
+
+// Indexes are those of the cache for Canaries.
+func Indexes() []Index {
+	return []Index{
+		{Of: &v1beta1.Canary{}, Name: TargetIndex, Values: workloadNames},
+		{Of: &v1beta1.Canary{}, Name: ApexIndex, Values: serviceNames},
+	}
+}
+
+// workloadNames are the values of TargetIndex for a Canary.
+func workloadNames(o client.Object) []string {
+	c := o.(*v1beta1.Canary)
+	return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
+}
+
+// serviceNames are the values of ApexIndex for a Canary.
+func serviceNames(o client.Object) []string {
+	apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
+	return []string{apex, primary, canary}
+}
+
+// mostNames bounds the memory of Canaries; there is one entry for each Deployment and
+// Service that has had an event.
+const mostNames = 50_000
+
+// Canaries finds the Canaries that refer to a name. It remembers them until one comes,
+// goes or changes its spec, and is safe for concurrent use.
+type Canaries struct {
+	reader client.Reader
+
+	mu      sync.Mutex
+	watched bool // Changed is called for each such event
+	epoch   int
+	byName  map[nameKey][]Referrer
+}
+
+type nameKey struct{ index, namespace, name string }
+
+// Referrer is as much of a Canary as is needed of one that refers to a name.
+type Referrer struct {
+	Name    string
+	Created metav1.Time
+}
+
+// Older tells which of two Canaries keeps what both refer to.
+func (a Referrer) Older(b Referrer) bool {
+	if a.Created.Equal(&b.Created) {
+		return a.Name < b.Name
+	}
+	return a.Created.Before(&b.Created)
+}
+
+// NewCanaries reads from a cache that has the indexes by which they are looked for.
+func NewCanaries(reader client.Reader) *Canaries { return &Canaries{reader: reader} }
+
+// Watched says that Changed will be called for every change from now on.
+func (m *Canaries) Watched() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watched = true
+}
+
+// Changed says that a Canary came, went or changed its spec.
+func (m *Canaries) Changed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch++
+	clear(m.byName)
+}
+
+// now is the epoch, which ends with each change.
+func (m *Canaries) now() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch
+}
+
+func (m *Canaries) recall(key nameKey) (known []Referrer, ok bool, epoch int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok = m.byName[key]
+	return known, ok, m.epoch
+}
+
+// remember keeps what was read since the epoch began.
+func (m *Canaries) remember(key nameKey, found []Referrer, epoch int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.watched || m.epoch != epoch {
+		return
+	}
+	if m.byName == nil || len(m.byName) >= mostNames {
+		m.byName = map[nameKey][]Referrer{}
+	}
+	m.byName[key] = found
+}
+
+// Of finds the Canaries that an index has for a name.
+func (m *Canaries) Of(ctx context.Context, index, namespace, name string) ([]Referrer, error) {
+	key := nameKey{index, namespace, name}
+	known, ok, epoch := m.recall(key)
+	if ok {
+		return known, nil
+	}
+	var list v1beta1.CanaryList
+	err := m.reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list Canaries: %w", err)
+	}
+	found := make([]Referrer, len(list.Items))
+	for i := range list.Items {
+		found[i] = Referrer{Name: list.Items[i].Name, Created: list.Items[i].CreationTimestamp}
+	}
+	m.remember(key, found, epoch)
+	return found, nil
+}
+
+// Requests brings the Canaries that an index has for a name.
+func (m *Canaries) Requests(ctx context.Context, index, namespace, name string) []reconcile.Request {
+	found, err := m.Of(ctx, index, namespace, name)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Finding the Canaries of an object", "index", index, "namespace", namespace, "name", name)
+		return nil
+	}
+	out := make([]reconcile.Request, len(found))
+	for i := range found {
+		out[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: found[i].Name}
+	}
+	return out
+}
+
+// ByName finds the Canaries that an index has for the name of an object.
+func (m *Canaries) ByName(index string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		return m.Requests(ctx, index, o.GetNamespace(), o.GetName())
+	}
+}
+
+// Siblings finds the Canaries that name the same target or services as one
+// that came or went: what was a conflict may be none now.
+func (m *Canaries) Siblings(ctx context.Context, o client.Object) []reconcile.Request {
+	m.Changed()
+	c := o.(*v1beta1.Canary)
+	apex, _, _ := c.ServiceNames()
+	return append(m.Requests(ctx, TargetIndex, c.Namespace, c.Spec.TargetRef.Name), m.Requests(ctx, ApexIndex, c.Namespace, apex)...)
+}

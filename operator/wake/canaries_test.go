@@ -1,0 +1,109 @@
+package wake
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+func TestReferrers(t *testing.T) {
+	named := func(name string, minute int) *v1beta1.Canary {
+		c := newCanary(name)
+		c.CreationTimestamp = metav1.NewTime(start.Add(time.Duration(minute) * time.Minute))
+		return c
+	}
+	first, second := named("b", 0), named("a", 1)
+	api := newServer(t, first)
+	lists := 0
+	m := NewCanaries(interceptor.NewClient(api, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		lists++
+		return c.List(ctx, list, opts...)
+	}}))
+	look := func(wantNames, wantLists int) []Referrer {
+		t.Helper()
+		found, err := m.Of(t.Context(), TargetIndex, "test", "podinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != wantNames || lists != wantLists {
+			t.Fatalf("%d referrers after %d lists, want %d after %d", len(found), lists, wantNames, wantLists)
+		}
+		return found
+	}
+	look(1, 1)
+	look(1, 2) // nobody tells of changes, so nothing is remembered
+	m.Watched()
+	look(1, 3)
+	look(1, 3)
+	if err := api.Create(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	look(1, 3)
+	m.Siblings(t.Context(), second) // the event
+	before := lists
+	found := look(2, before)
+	if older := found[0].Name == "b" && found[0].Older(found[1]) || found[1].Name == "b" && found[1].Older(found[0]); !older {
+		t.Errorf("the older is not the one created first: %v", found)
+	}
+	t.Run("what was read before a change is not kept", func(t *testing.T) {
+		key := nameKey{TargetIndex, "test", "other"}
+		_, _, epoch := m.recall(key)
+		m.Changed()
+		m.remember(key, nil, epoch)
+		if _, known, _ := m.recall(key); known {
+			t.Error("it is")
+		}
+	})
+}
+
+func TestComesOrGoes(t *testing.T) {
+	before := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{UID: "u1", Generation: 1}}
+	for name, tc := range map[string]struct {
+		after metav1.ObjectMeta
+		want  bool
+	}{
+		"status":      {after: metav1.ObjectMeta{UID: "u1", Generation: 1}},
+		"spec":        {after: metav1.ObjectMeta{UID: "u1", Generation: 2}, want: true},
+		"made anew":   {after: metav1.ObjectMeta{UID: "u2", Generation: 1}, want: true},
+		"annotations": {after: metav1.ObjectMeta{UID: "u1", Generation: 1, Annotations: map[string]string{"a": "b"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := ComesOrGoes().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: &v1beta1.Canary{ObjectMeta: tc.after}}); got != tc.want {
+				t.Errorf("passes: %t", got)
+			}
+		})
+	}
+}
+
+// Whether a kind is needed is looked at again only when the Canaries have changed.
+func TestNeed(t *testing.T) {
+	canaries := NewCanaries(newServer(t, newCanary("podinfo")))
+	looked, wanted := 0, false
+	w := &kindsWatch{canaries: canaries, Kinds: Kinds{Wanted: func(*v1beta1.Canary) bool { looked++; return wanted }}}
+	var n need
+	for _, tc := range []struct {
+		changed, wanted, want bool
+		looked                int
+	}{
+		{looked: 1},
+		{wanted: true, looked: 1},
+		{changed: true, wanted: true, want: true, looked: 2},
+		{wanted: false, want: true, looked: 2},
+		{changed: true, looked: 3},
+	} {
+		if tc.changed {
+			canaries.Changed()
+		}
+		wanted = tc.wanted
+		if got := n.look(t.Context(), w); got != tc.want || looked != tc.looked {
+			t.Errorf("%+v: %t after looking %d times", tc, got, looked)
+		}
+	}
+}
