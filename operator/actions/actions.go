@@ -55,8 +55,9 @@ type Actions struct {
 // Served says that the cache has CanaryActions.
 func (x *Actions) Served() { x.served.Store(true) }
 
-// Observe gives what people ask for: the oldest action that waits, none where the
-// Canary is held, so that they wait for it to move again. First it marks the action that
+// Observe gives what people ask for: the oldest action that waits. Where the Canary is
+// held it gives an abort alone, which is always carried out: the others wait for it to move
+// again. First it marks the action that
 // the persisted status says was taken: an action is taken only when the one before it is
 // marked, and one that is marked is never taken again, so each is acted on once whatever
 // becomes of the operator in between. After an error no action is taken, which holds up
@@ -73,7 +74,7 @@ func (x *Actions) Observe(ctx context.Context, c *v1beta1.Canary, held bool) ([]
 		return nil, err
 	}
 	removeErr := x.removeFinished(ctx, all)
-	if held {
+	if held && !abortFirst(c, all) {
 		return nil, removeErr
 	}
 	next, err := x.next(ctx, c, all)
@@ -84,6 +85,12 @@ func (x *Actions) Observe(ctx context.Context, c *v1beta1.Canary, held bool) ([]
 		Name: requestName(next), Type: next.Spec.Action,
 		By: next.Spec.RequestedBy, Reason: next.Spec.Reason, Revision: next.Spec.Revision,
 	}}, removeErr
+}
+
+// abortFirst is true when the oldest action that waits is an abort.
+func abortFirst(c *v1beta1.Canary, all []*v1alpha1.CanaryAction) bool {
+	i := slices.IndexFunc(all, func(a *v1alpha1.CanaryAction) bool { return waits(a) && !taken(c, a) })
+	return i >= 0 && all[i].Spec.Action == v1beta1.ActionAbort
 }
 
 // requestName tells an action from another of the same name, before or after

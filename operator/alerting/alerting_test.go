@@ -72,6 +72,9 @@ func TestEveryReasonHasARule(t *testing.T) {
 		t.Fatalf("only %d reasons found", len(known))
 	}
 	maps.Copy(known, reasonsOf(t, "../canary", "reason"))
+	for _, folder := range []string{"../autoscaling", "../world"} {
+		maps.Copy(known, reasonsOf(t, folder, "Reason"))
+	}
 	for name, reason := range known {
 		if _, ok := rules[reason]; !ok {
 			t.Errorf("pain 14: %s (%q) has no rule in reasons.go", name, reason)

@@ -350,7 +350,7 @@ func TestActionsWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := atFirstStep(t)
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, false) })
-			s.ask(newAction("x", v1beta1.ActionAbort))
+			s.ask(newAction("x", v1beta1.ActionPause))
 			s.reconciler.Actions.Live = nil // there is nothing to ask the API server for yet
 			s.settle()
 			if got := s.outcomes()["x"]; got != "" {
@@ -359,8 +359,21 @@ func TestActionsWait(t *testing.T) {
 			s.reconciler.Actions.Live = s.api
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, true) })
 			s.settle()
+			if got, want := s.outcomes()["x"], "Done Paused by alice (for a test)"; got != want {
+				t.Errorf("the action is %q, want %q", got, want)
+			}
+		})
+		// What holds a rollout holds no rollback.
+		t.Run(name+", aborted", func(t *testing.T) {
+			s := atFirstStep(t)
+			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, false) })
+			s.ask(newAction("x", v1beta1.ActionAbort))
+			s.settle()
 			if got, want := s.outcomes()["x"], "Done Aborted by alice (for a test)"; got != want {
 				t.Errorf("the action is %q, want %q", got, want)
+			}
+			if st := s.now().Status; st.Phase != v1beta1.PhaseFailed || st.CanaryWeight != 0 {
+				t.Errorf("phase %s, weight %d", st.Phase, st.CanaryWeight)
 			}
 		})
 	}

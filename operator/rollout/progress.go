@@ -189,6 +189,7 @@ func checksUnavailable(d *decider, run *CheckRun, r *round) {
 		rollBack(d, ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
+	leaveGate(d) // it is asked again after a round that passes
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
 	if !sameChecks(d.st.Checks, r.results) {
 		d.st.Checks = r.results
