@@ -207,7 +207,7 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-traffic-increase: thresholds count at gates (pain 16)": {
 			newScene().rounds(1, 20, failed).atGate(increase).answered(increase, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: 10 * time.Second},
 		},
 		"confirm-traffic-increase: rounds go on": {
 			newScene().rounds(1, 20, passed).atGate(increase).answered(increase, 0, failed),
@@ -240,7 +240,7 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-promotion: checks fail meanwhile": {
 			newScene().rounds(3, 60, failed).atGate(promote).answered(promote, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 60, Step: 3, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 60, Step: 3, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: 10 * time.Second},
 		},
 		"confirm-promotion: the canary is lost meanwhile": {
 			newScene().step(3, 60, time.Second).atGate(promote).targetAvailable(0),

@@ -44,6 +44,10 @@ func keepSafe(d *decider, h *hold) {
 	if !h.mistake {
 		d.well() // no deadline runs while a person holds it, or while nobody could do anything
 	}
+	if d.st.Phase == v1beta1.PhasePromoting {
+		needStep(d)
+		canaryLostInPromotion(d)
+	}
 	if !analyses(d.st.Phase) {
 		return
 	}

@@ -102,7 +102,7 @@ func tooLate(d *decider) bool {
 // analyse runs the checks of a step when its interval has passed, and acts on
 // their results.
 func analyse(d *decider) {
-	if waitsToRaise(d) {
+	if waitsToRaise(d) && !speaksAgainst(d) {
 		if raise(d, "The gate is open"); !waitsToRaise(d) {
 			return
 		}
@@ -146,6 +146,16 @@ func analyse(d *decider) {
 		record(d, r, v1beta1.CheckPassed, r.noted)
 		raise(d, strings.Join(append([]string{"All checks passed"}, r.noted...), "; "))
 	}
+}
+
+// speaksAgainst is true when the round that ran while a release waited at a gate has not
+// passed: then it is judged before the gate is asked.
+func speaksAgainst(d *decider) bool {
+	if d.Checks == nil || d.Checks.ID != d.checkID("") {
+		return false
+	}
+	r := judgeRun(d, d.Checks)
+	return r != nil && len(r.failed)+len(r.silent) > 0
 }
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A

@@ -69,6 +69,7 @@ func promote(d *decider) {
 	}
 	needStep(d)
 	d.st.Phase = v1beta1.PhasePromoting
+	canaryLostInPromotion(d)
 	d.waiting = promotionName(d)
 	if d.st.Paused {
 		d.waiting = paused(d)
@@ -89,6 +90,16 @@ func promote(d *decider) {
 	}
 	d.waiting = promotionName(d)
 	d.blocked(d.st.Step.Since.Time, d.Primary.Message)
+}
+
+// canaryLostInPromotion takes the share of a canary for good that has no pod left while
+// the primary can serve: when it is back, the weight would jump.
+func canaryLostInPromotion(d *decider) {
+	if plannedSplit(d.st).weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
+		return
+	}
+	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
+	d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
 }
 
 // halted says what becomes of a promotion that does not get on.
