@@ -84,6 +84,8 @@ var rules = map[string]rule{
 	"AutoscalerMissing": mistake,
 	"AutoscalerInvalid": mistake,
 	"KEDANotInstalled":  mistake,
+	"ImmutableField":    mistake,
+	"ConfigsUnreadable": mistake,
 }
 
 // unknown is for a warning with a reason that has no rule, as that of a mistake which is newer than the table: better

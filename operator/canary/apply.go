@@ -4,61 +4,100 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
+
+// attempts are the writes of one turn. Each is made on its own: one that is refused
+// stops none of the others but those that would lead traffic to what is not there.
+type attempts struct {
+	failures []rollout.Failure
+	errs     []error
+	waits    []error // of a mesh that asks for patience, and of conflicts
+}
+
+// made notes what came of the write of an object, and returns whether it succeeded.
+func (a *attempts) made(object string, err error) bool {
+	switch {
+	case err == nil:
+		return true
+	case providers.WaitOf(err) != nil, errors.Is(err, errConflict):
+		a.waits = append(a.waits, err)
+	default:
+		a.failures = append(a.failures, rollout.Failure{Object: object, Message: err.Error()})
+		a.errs = append(a.errs, fmt.Errorf("%s: %w", object, err))
+	}
+	return false
+}
 
 // apply brings the world to the desired state. It is safe to stop after any of
 // its writes: the next turn applies the same state again, and sends only what
 // differs.
-func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) (err error) {
-	defer func() { err = errors.Join(err, w.configTrouble) }() // it holds up the primary, not the traffic
+func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) *attempts {
+	a := &attempts{failures: w.unobserved}
 	switch {
 	case want.Hold:
-		return nil
 	case !w.Canary.DeletionTimestamp.IsZero():
-		return r.release(ctx, w, want)
+		r.release(ctx, w, want, a)
+	default:
+		r.applyAll(ctx, w, want, a)
+	}
+	return a
+}
+
+// applyAll writes in the order of what depends on what. The route comes first, and
+// waits for nothing, as soon as there is what it leads to: it is what takes users
+// away from pods that fail. Pods go last.
+func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desired, a *attempts) {
+	routed := !want.Routed || w.settled(want)
+	backends := routed || r.backends(ctx, w)
+	if !routed && backends {
+		a.made("route", w.applyRoute(ctx, want))
+		routed = true
 	}
 	// What guards the pods is there before they are. Once they serve, it must
 	// not hold up what moves traffic.
-	covered := r.applyCoverage(ctx, w)
-	if covered != nil && !w.guarded() {
-		return covered
+	covered := a.made("coverage", r.applyCoverage(ctx, w)) && !w.blind("coverage")
+	if covered || w.guarded() {
+		a.made(w.primaryTitle(), r.applyPrimary(ctx, w, want))
 	}
-	return errors.Join(r.applyTraffic(ctx, w, want), covered)
+	a.made("copies of ConfigMaps and Secrets", w.configTrouble)
+	r.applyServices(ctx, w, want, routed, backends, a)
+	a.made("autoscaler of "+w.Canary.PrimaryName(), r.Autoscalers.Apply(ctx, w.Canary, &w.autoscaler, w.primary, want))
+	a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 }
 
-// applyTraffic brings workloads, Services and the route to the desired state.
-func (r *Reconciler) applyTraffic(ctx context.Context, w *world, want rollout.Desired) error {
-	// What serves comes before what leads to it, and pods go last.
-	if err := r.applyPrimary(ctx, w, want); err != nil {
-		return err
-	}
+// applyServices writes the Services, the apex after what it leads to, and the route in
+// between where it could not be written before for lack of them.
+func (r *Reconciler) applyServices(ctx context.Context, w *world, want rollout.Desired, routed, backends bool, a *attempts) {
 	if w.settled(want) {
-		return r.scale(ctx, w, want)
+		return
 	}
+	ready := true
 	for _, s := range w.services.All() {
 		if s == w.services.Apex {
-			if !want.Routed {
-				continue
-			}
-			if err := w.routeFirst(ctx, want); err != nil {
-				return err
-			}
+			continue
 		}
-		if err := r.applyService(ctx, w, s); err != nil {
-			return err
-		}
+		ready = a.made("Service "+s.Name, r.applyService(ctx, s)) && ready
 	}
-	if want.Routed {
-		if err := w.applyRoute(ctx, want); err != nil {
-			return err
-		}
+	if !want.Routed || !ready && !backends {
+		return
 	}
-	return r.scale(ctx, w, want)
+	if !routed && w.routeFirst() {
+		routed = true
+		ready = a.made("route", w.applyRoute(ctx, want))
+	}
+	if s := w.services.Apex; s != nil && (ready || backends) {
+		a.made("Service "+s.Name, r.applyService(ctx, s))
+	}
+	if !routed {
+		a.made("route", w.applyRoute(ctx, want))
+	}
 }
 
 // settled tells whether Services and route were just observed to be what is
@@ -67,11 +106,21 @@ func (w *world) settled(want rollout.Desired) bool {
 	return w.Route.InSync && want.Routed && want.Traffic == rollout.TrafficOf(w.Canary, &w.Canary.Status)
 }
 
-func (r *Reconciler) applyService(ctx context.Context, w *world, s *corev1.Service) error {
-	if err := r.Applier.Apply(ctx, s, serviceKey(s)); err != nil {
-		return fmt.Errorf("apply Service %s: %w", s.Name, err)
-	}
-	return nil
+// blind is true for a part that could not be observed.
+func (w *world) blind(part string) bool {
+	return slices.ContainsFunc(w.unobserved, func(f rollout.Failure) bool { return f.Object == part })
+}
+
+func (w *world) primaryTitle() string {
+	return w.Canary.Spec.TargetRef.Kind + " " + w.Canary.PrimaryName()
+}
+
+func (w *world) targetTitle() string {
+	return w.Canary.Spec.TargetRef.Kind + " " + w.Canary.Spec.TargetRef.Name
+}
+
+func (r *Reconciler) applyService(ctx context.Context, s *corev1.Service) error {
+	return r.Applier.Apply(ctx, s, serviceKey(s))
 }
 
 // serviceKey stands for the intent for a Service. To write it as JSON at every

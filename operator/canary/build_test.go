@@ -264,9 +264,18 @@ func (s *scene) worldWrites() []string {
 	return slices.DeleteFunc(slices.Clone(s.writes), func(w string) bool { return !strings.HasPrefix(w, "apply ") })
 }
 
-// turn is one call of Reconcile.
+// turn is one call of Reconcile. What could not be applied is an error here.
 func (s *scene) turn() (ctrl.Result, error) {
-	return s.reconciler.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: s.canary})
+	result, err := s.reconciler.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: s.canary})
+	c := &v1beta1.Canary{}
+	if err != nil || s.api.Get(s.t.Context(), s.canary, c) != nil {
+		return result, err
+	}
+	var failed []error
+	for _, f := range s.reconciler.memory.failures(c) {
+		failed = append(failed, errors.New(f.Object+": "+f.Message))
+	}
+	return result, errors.Join(failed...)
 }
 
 func (s *scene) mustTurn() ctrl.Result {

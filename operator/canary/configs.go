@@ -21,7 +21,9 @@ func (r *Reconciler) observeConfigs(ctx context.Context, w *world) error {
 	}
 	observed, err := r.Configs.Observe(ctx, w.Canary, workload.Template(w.target))
 	if err != nil {
-		return err
+		// Without them it is not known which revision the target is at.
+		w.Target.Revision, w.Target.Ready, w.Target.Message = w.Canary.Status.LastAppliedSpec, false, err.Error()
+		return mistake(reasonConfigsUnreadable, "ConfigMaps and Secrets of %s: %v", w.Canary.Spec.TargetRef.Name, err)
 	}
 	w.configs = *observed
 	w.Target.Revision = observed.Revision(w.Target.Revision)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -215,29 +216,62 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	last.Reached = world.reached
 	var actionsErr error
 	world.Actions, actionsErr = r.Actions.Observe(ctx, c, world.Mistake != nil || c.Spec.Suspend)
-	decision, wrote, err := r.carryOut(ctx, world)
-	if err != nil {
-		return later(ctx, err)
+	t := turn{}
+	if err := r.carryOut(ctx, world, &t); err != nil {
+		return later(err)
 	}
-	if r.memory.trouble(c, nil) {
-		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // so that the status stops telling of it
-	}
-	if !wrote && r.checked(ctx, world, &decision) {
-		if decision, wrote, err = r.carryOut(ctx, world); err != nil {
-			return later(ctx, err)
+	if !t.wrote && r.checked(ctx, world, &t.decision) {
+		if err := r.carryOut(ctx, world, &t); err != nil {
+			return later(err)
 		}
 	}
-	r.runChecks(ctx, c, decision)
-	if actionsErr != nil {
-		return ctrl.Result{}, actionsErr
-	}
-	if wrote {
-		var after time.Duration
-		if after, last.Complete = r.complete(world, decision); last.Complete {
-			return ctrl.Result{RequeueAfter: after}, nil
+	// Whatever could not be written, the checks and hooks of a release go on.
+	r.runChecks(ctx, world.Canary, t.decision)
+	result, complete := r.ended(ctx, world, &t)
+	last.Complete = complete
+	return result, actionsErr
+}
+
+// turn is what a turn has decided and done.
+type turn struct {
+	decision rollout.Decision
+	wrote    bool // the status
+	attempts *attempts
+}
+
+// ended tells when to look again after a turn, and whether all that it has to do was
+// done. What failed is tried again after a while that grows; what is due before that is
+// looked at in time.
+func (r *Reconciler) ended(ctx context.Context, w *world, t *turn) (result ctrl.Result, complete bool) {
+	times, mended := r.memory.failed(w.Canary, t.attempts.failures)
+	after := t.decision.RequeueAfter
+	sooner := func(d time.Duration) {
+		if after == 0 || d < after {
+			after = d
 		}
 	}
-	return next(wrote, decision.RequeueAfter), nil
+	for _, err := range t.attempts.waits {
+		if wait := providers.WaitOf(err); wait != nil {
+			log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
+			sooner(wait.After)
+			continue
+		}
+		sooner(wake.EchoDelay) // the newer object is on its way
+	}
+	switch {
+	case times > 0:
+		if times == 1 || !slices.Equal(t.attempts.failures, w.Failures) {
+			log.FromContext(ctx).Error(errors.Join(t.attempts.errs...), "Not everything could be applied")
+		}
+		sooner(min(firstRetry<<min(times-1, 16), lastRetry))
+	case mended:
+		sooner(time.Millisecond) // so that the status stops telling of it
+	case t.wrote && len(t.attempts.waits) == 0:
+		if after, complete := r.complete(w, t.decision); complete {
+			return ctrl.Result{RequeueAfter: after}, true
+		}
+	}
+	return next(t.wrote, after), false
 }
 
 // runChecks begins what a decision calls for.
@@ -251,17 +285,14 @@ func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d rollout
 }
 
 // carryOut decides on an observation, writes the status and then does what is desired.
-func (r *Reconciler) carryOut(ctx context.Context, w *world) (decision rollout.Decision, wrote bool, err error) {
-	decision = rollout.Decide(w.Observation)
-	w.recordConfigs(&decision)
-	if wrote, err = r.writeStatus(ctx, w.Canary, decision); err != nil {
-		return decision, false, err
+func (r *Reconciler) carryOut(ctx context.Context, w *world, t *turn) (err error) {
+	t.decision = rollout.Decide(w.Observation)
+	w.recordConfigs(&t.decision)
+	if t.wrote, err = r.writeStatus(ctx, w.Canary, t.decision); err != nil {
+		return err
 	}
-	err = r.apply(ctx, w, decision.Desired)
-	if err != nil && providers.WaitOf(err) == nil && !errors.Is(err, errConflict) {
-		r.memory.trouble(w.Canary, err)
-	}
-	return decision, wrote, err
+	t.attempts = r.apply(ctx, w, t.decision.Desired)
+	return nil
 }
 
 // checked runs the checks that a decision asks for. If their results are there at
@@ -307,14 +338,10 @@ func next(wrote bool, after time.Duration) ctrl.Result {
 	return ctrl.Result{RequeueAfter: after}
 }
 
-// later is the end of a turn that could not do everything.
-func later(ctx context.Context, err error) (ctrl.Result, error) {
+// later is the end of a turn that could not write the status, so that it did nothing.
+func later(err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
 		return next(true, 0), nil // the newer object is on its way
-	}
-	if wait := providers.WaitOf(err); wait != nil {
-		log.FromContext(ctx).V(1).Info("Waiting", "for", wait.For)
-		return ctrl.Result{RequeueAfter: wait.After}, nil //nolint:nilerr // nothing is wrong
 	}
 	return ctrl.Result{}, err
 }

@@ -302,7 +302,7 @@ func TestApplyFailure(t *testing.T) {
 	}
 	s.release("podinfo:2")
 	for range 4 { // the target can't be woken; that is tried again each turn
-		if _, err := s.turn(); !errors.Is(err, denied) {
+		if _, err := s.turn(); err == nil || !strings.Contains(err.Error(), denied.Error()) {
 			t.Fatalf("error %v", err)
 		}
 	}

@@ -205,7 +205,7 @@ func TestCoverageBeforeTraffic(t *testing.T) {
 	for range 5 {
 		_, err := s.turn()
 		s.rollOut()
-		if len(s.writes) > 3 && !apierrors.IsForbidden(err) {
+		if len(s.writes) > 3 && (err == nil || !strings.Contains(err.Error(), "forbidden")) {
 			t.Errorf("got error %v", err)
 		}
 	}
@@ -219,7 +219,7 @@ func TestCoverageBeforeTraffic(t *testing.T) {
 	s.applyError = nil
 	s.reconciler.Coverage.Watched(schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}, func() bool { return false })
 	if _, err := s.turn(); err == nil {
-		t.Error("what selects pods is not read, and the turn went on")
+		t.Error("what selects pods is not read, and nobody is told")
 	}
 	if got := s.router.Applied(); len(got) > 0 {
 		t.Errorf("traffic went to a primary of which it is not known what covers it: %v", got)
@@ -234,7 +234,7 @@ func TestCoverageBeforeTraffic(t *testing.T) {
 	edit(s, s.budget("web"), func(b *policyv1.PodDisruptionBudget) { b.Spec.MinAvailable = new(intstr.FromInt32(2)) })
 	s.release("podinfo:2")
 	for range 5 {
-		if _, err := s.turn(); err != nil && !apierrors.IsForbidden(err) {
+		if _, err := s.turn(); err != nil && !strings.Contains(err.Error(), "forbidden") {
 			t.Fatal(err)
 		}
 		s.rollOut()

@@ -16,34 +16,43 @@ import (
 
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
-func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired) error {
-	if err := r.Autoscalers.GiveBack(ctx, &w.autoscaler, want); err != nil {
-		return err
-	}
-	if w.target != nil {
-		if err := r.scaleTarget(ctx, w.target, want.TargetReplicas); err != nil {
-			return err
+func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired, a *attempts) {
+	if want.Routed && r.backends(ctx, w) {
+		if err := w.applyRoute(ctx, want); !providers.IsNotInstalled(err) {
+			a.made("route", err)
 		}
+	}
+	a.made("autoscaler of "+w.targetTitle(), r.Autoscalers.GiveBack(ctx, &w.autoscaler, want))
+	if w.target != nil {
+		a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 	}
 	if want.Released {
-		if err := r.giveBackServices(ctx, w); err != nil {
-			return err
+		if !want.KeepPrimary {
+			a.made("Services", r.giveBackServices(ctx, w))
 		}
-	}
-	if want.Released && w.router != nil {
-		if err := w.router.Release(ctx, w.route()); err != nil && !providers.IsNotInstalled(err) {
-			return fmt.Errorf("release the route: %w", err)
-		}
+		a.made("route", r.releaseRoute(ctx, w))
 	}
 	if !want.Finished {
-		return nil
+		return
 	}
 	before := w.Canary.DeepCopy()
 	controllerutil.RemoveFinalizer(w.Canary, v1beta1.Finalizer)
-	if err := r.Client.Patch(ctx, w.Canary, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return kube.IgnoreChanged(fmt.Errorf("remove the finalizer: %w", err))
+	err := r.Client.Patch(ctx, w.Canary, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if err != nil {
+		a.made("Canary "+w.Canary.Name, kube.IgnoreChanged(fmt.Errorf("remove the finalizer: %w", err)))
+		return
 	}
 	log.FromContext(ctx).Info("Released")
+}
+
+// releaseRoute takes the route away. A mesh that is not there has none.
+func (r *Reconciler) releaseRoute(ctx context.Context, w *world) error {
+	if w.router == nil {
+		return nil
+	}
+	if err := w.router.Release(ctx, w.route()); err != nil && !providers.IsNotInstalled(err) {
+		return err
+	}
 	return nil
 }
 

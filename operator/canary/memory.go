@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -19,8 +21,10 @@ type memory struct {
 }
 
 type remembered struct {
-	uid     types.UID
-	trouble string // why the last apply failed
+	uid types.UID
+
+	failures    []rollout.Failure // of the last turn
+	failedTimes int               // how many turns in a row had some
 
 	revision revision
 	services *knownServices
@@ -72,26 +76,25 @@ func (m *memory) revision(c *v1beta1.Canary, target client.Object) (string, erro
 	return hash, nil
 }
 
-// trouble notes why an apply failed, nil for one that did not, and returns
-// whether that mends an earlier one.
-func (m *memory) trouble(c *v1beta1.Canary, err error) (mended bool) {
+// failed notes what could not be applied, nil where everything could. It returns how
+// often in a row that has been so, and whether it mends what failed before.
+func (m *memory) failed(c *v1beta1.Canary, failures []rollout.Failure) (times int, mended bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.of(c)
-	if err != nil {
-		entry.trouble = err.Error()
-		return false
+	mended = len(failures) == 0 && len(entry.failures) > 0
+	entry.failures = failures
+	if entry.failedTimes++; len(failures) == 0 {
+		entry.failedTimes = 0
 	}
-	mended = entry.trouble != ""
-	entry.trouble = ""
-	return mended
+	return entry.failedTimes, mended
 }
 
-func (m *memory) lastTrouble(c *v1beta1.Canary) string {
+// failures are what could not be applied the last time.
+func (m *memory) failures(c *v1beta1.Canary) []rollout.Failure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry := m.of(c)
-	return entry.trouble
+	return slices.Clone(m.of(c).failures)
 }
 
 // routeInSync notes whether the mesh shows the route with this weight and

@@ -1,11 +1,13 @@
 package canary
 
 import (
-	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 func TestRouteInSync(t *testing.T) {
@@ -70,25 +72,27 @@ func TestRememberedRevision(t *testing.T) {
 	}
 }
 
-func TestTrouble(t *testing.T) {
+func TestFailures(t *testing.T) {
 	var m memory
 	c := newCanary("podinfo").Canary
 	for i, tc := range []struct {
-		err        error
+		failures   []rollout.Failure
+		wantTimes  int
 		wantMended bool
-		wantLast   string
 	}{
 		{},
-		{err: errors.New("a"), wantLast: "a"},
-		{err: errors.New("b"), wantLast: "b"},
+		{failures: []rollout.Failure{{Object: "a"}}, wantTimes: 1},
+		{failures: []rollout.Failure{{Object: "b"}}, wantTimes: 2},
 		{wantMended: true},
 		{},
+		{failures: []rollout.Failure{{Object: "b"}}, wantTimes: 1},
 	} {
-		if got := m.trouble(c, tc.err); got != tc.wantMended {
-			t.Errorf("%d: mended %v", i, got)
+		times, mended := m.failed(c, tc.failures)
+		if times != tc.wantTimes || mended != tc.wantMended {
+			t.Errorf("%d: failed %d times, mended %v", i, times, mended)
 		}
-		if got := m.lastTrouble(c); got != tc.wantLast {
-			t.Errorf("%d: last trouble %q", i, got)
+		if got := m.failures(c); !slices.Equal(got, tc.failures) {
+			t.Errorf("%d: remembered %v", i, got)
 		}
 	}
 }
@@ -96,9 +100,9 @@ func TestTrouble(t *testing.T) {
 func TestForgetMemory(t *testing.T) {
 	var m memory
 	c := newCanary("podinfo").Canary
-	m.trouble(c, errors.New("a"))
+	m.failed(c, []rollout.Failure{{Object: "a"}})
 	m.forget(client.ObjectKeyFromObject(c))
-	if len(m.byID) != 0 || m.lastTrouble(c) != "" {
+	if len(m.byID) != 0 || len(m.failures(c)) != 0 {
 		t.Error("it is still remembered")
 	}
 }

@@ -2,7 +2,7 @@ package canary
 
 import (
 	"context"
-	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +31,8 @@ type world struct {
 	// something has changed since.
 	servicesKnown *knownServices
 	reached       bool // all available pods have endpoints
+	// unobserved are the parts that could not be observed, each with its reason.
+	unobserved []rollout.Failure
 
 	autoscaler autoscaling.Observed
 	coverage   coverage.Observed
@@ -46,25 +48,40 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		Now:    r.Clock.Now(),
 		Canary: c,
 	}}
-	if trouble := r.memory.lastTrouble(c); trouble != "" {
-		w.Failures = []rollout.Failure{{Object: "Canary " + c.Name, Message: trouble}}
-	}
+	w.Canary, w.Mistake = pinned(c, r.Provider)
+	w.Failures = r.memory.failures(c)
 	w.Checks, w.Hooks = r.Checker.Results(c)
-	steps := []func(context.Context, *world) error{
-		r.observeSpec, r.observeMetrics, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
-		r.observeEndpoints, r.observeCoverage, r.observeRoute,
-	}
-	for _, step := range steps {
-		if err := step(ctx, w); err != nil {
-			mistake := ground.AsMistake(err)
-			if mistake == nil {
-				return nil, err
-			}
-			if w.Mistake == nil {
+	for _, part := range []struct {
+		name    string
+		observe func(context.Context, *world) error
+		// aside is true for what only stands beside the traffic: where it can't be observed, the turn goes on.
+		aside bool
+	}{
+		{"spec", r.observeSpec, false},
+		{"metrics", r.observeMetrics, true},
+		{"target", r.observeTarget, false},
+		{"ConfigMaps and Secrets", r.observeConfigs, true},
+		{"primary", r.observePrimary, false},
+		{"autoscaler", r.observeAutoscaler, true},
+		{"Services", r.observeServices, false},
+		{"endpoints", r.observeEndpoints, false},
+		{"coverage", r.observeCoverage, true},
+		{"route", r.observeRoute, false},
+	} {
+		err := part.observe(ctx, w)
+		switch mistake := ground.AsMistake(err); {
+		case err == nil:
+		case mistake != nil:
+			if w.Mistake == nil || mistake.Foreign {
 				w.Mistake = mistake
 			}
+		case part.aside:
+			w.unobserved = append(w.unobserved, rollout.Failure{Object: part.name, Message: err.Error()})
+		default:
+			return nil, err
 		}
 	}
+	w.Identity = identityOf(w.Canary, w.target, w.primary, r.Provider, r.Options)
 	return w, nil
 }
 
@@ -86,6 +103,8 @@ const (
 	reasonTargetShared    = "TargetShared"
 	reasonNoSelectorLabel = "NoSelectorLabel"
 	reasonConflict        = ground.ReasonConflict
+	// reasonConfigsUnreadable goes away by itself where the API server only could not answer.
+	reasonConfigsUnreadable = "ConfigsUnreadable"
 )
 
 func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
@@ -127,14 +146,14 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 		if err != nil {
 			return err
 		}
-		owner := wake.Referrer{Name: w.Canary.Name, Created: w.Canary.CreationTimestamp}
+		owner := wake.Referrer{Name: w.Canary.Name, Created: w.Canary.CreationTimestamp, Holds: w.Canary.Status.Identity != nil}
 		for _, other := range all {
-			if other.Older(owner) {
+			if other.Name != owner.Name && other.Precedes(owner) {
 				owner = other
 			}
 		}
 		if owner.Name != w.Canary.Name {
-			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which is older; a workload and a service can have one Canary", shared.what, owner.Name)
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which has it or is older; a workload and a service can have one Canary", shared.what, owner.Name)
 		}
 	}
 	return nil
@@ -233,12 +252,15 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		w.Route.Fixed = !w.router.Capabilities().Weighted
 		var err error
 		state, err = w.router.Observe(ctx, w.route())
-		if providers.IsUnreachable(err) && !deleted {
-			w.Outage = "spec.provider: " + err.Error()
-			return nil
-		}
-		if err != nil && !(deleted && providers.IsNotInstalled(err)) {
+		switch {
+		case err == nil, deleted && providers.IsNotInstalled(err):
+		case isMistake(err):
 			return routerMistake(err)
+		default:
+			// Whatever it is, nothing is known of the route, and it goes away by itself.
+			w.Outage = "spec.provider: " + err.Error()
+			w.Route.Since = r.memory.routeInSync(w.Canary, false, w.Canary.Status.CanaryWeight, w.Now)
+			return nil
 		}
 	}
 	if state.Exists {
@@ -258,17 +280,19 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 // releasedWeight stands for no route at all where weights are remembered.
 const releasedWeight = -1
 
-// routerMistake tells the user's mistakes from what goes away by itself.
+// isMistake tells the user's mistakes from what goes away by itself.
+func isMistake(err error) bool {
+	return providers.IsNotInstalled(err) || providers.IsInvalid(err) || providers.IsUnsupported(err) || providers.IsConflict(err)
+}
+
 func routerMistake(err error) error {
 	switch {
 	case providers.IsNotInstalled(err):
 		return mistake(reasonMeshMissing, "spec.provider: %v", err)
-	case providers.IsInvalid(err), providers.IsUnsupported(err):
-		return mistake(reasonInvalidSpec, "%v", err)
 	case providers.IsConflict(err):
 		return foreign(reasonConflict, "%v", err)
 	default:
-		return fmt.Errorf("observe the mesh: %w", err)
+		return mistake(reasonInvalidSpec, "%v", err)
 	}
 }
 
@@ -281,8 +305,12 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 		return true, nil
 	}
 	for _, s := range w.services.All() {
-		if same, err := r.Applier.InSync(ctx, s, serviceKey(s)); err != nil || !same {
+		same, err := r.Applier.InSync(ctx, s, serviceKey(s))
+		if err != nil {
 			return false, err
+		}
+		if !same && !r.leads(ctx, w, s) {
+			return false, nil
 		}
 	}
 	if known := w.servicesKnown; known != nil {
@@ -290,6 +318,28 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 		r.memory.learn(w.Canary, known)
 	}
 	return true, nil
+}
+
+// leads tells whether a Service whose write was refused the last time does for traffic
+// what it must: nothing waits for a label.
+func (r *Reconciler) leads(ctx context.Context, w *world, intent *corev1.Service) bool {
+	refused := slices.ContainsFunc(w.Failures, func(f rollout.Failure) bool { return f.Object == "Service "+intent.Name })
+	if !refused {
+		return false
+	}
+	live, err := kube.Get[corev1.Service](ctx, r.Client, intent.Namespace, intent.Name)
+	return err == nil && live != nil && workload.LeadsLike(live, intent)
+}
+
+// backends tells whether the Services that a route divides traffic between are there.
+func (r *Reconciler) backends(ctx context.Context, w *world) bool {
+	_, primary, canary := w.Canary.ServiceNames()
+	for _, name := range []string{primary, canary} {
+		if live, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name); err != nil || live == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // route is the route that the persisted status asks for.
@@ -302,8 +352,11 @@ func (w *world) routeOf(t rollout.Traffic) providers.Route {
 	route := providers.Route{Canary: w.Canary, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
-	if w.target != nil && workload.Template(w.target) != nil {
-		route.PodAnnotations = workload.Template(w.target).Annotations
+	for _, o := range []client.Object{w.target, w.primary} {
+		if o != nil && workload.Template(o) != nil {
+			route.PodAnnotations = workload.Template(o).Annotations
+			break
+		}
 	}
 	return route
 }

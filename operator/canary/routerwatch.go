@@ -19,11 +19,9 @@ func (w *world) applyRoute(ctx context.Context, want rollout.Desired) error {
 	return nil
 }
 
-// routeFirst does that before the apex Service leads to the primary, where the mesh
-// finds pods by what that Service selects.
-func (w *world) routeFirst(ctx context.Context, want rollout.Desired) error {
-	if first, ok := w.router.(providers.RouteFirster); ok && first.RouteFirst() {
-		return w.applyRoute(ctx, want)
-	}
-	return nil
+// routeFirst tells whether the route must be there before the apex Service leads to the
+// primary, as the mesh finds pods by what that Service selects.
+func (w *world) routeFirst() bool {
+	first, ok := w.router.(providers.RouteFirster)
+	return ok && first.RouteFirst()
 }

@@ -65,9 +65,6 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 	if w.target == nil {
 		return nil
 	}
-	if err := r.observeKind(ctx, w); err != nil {
-		return err
-	}
 	w.Primary.Interrupted = workload.Restarts(w.target, w.Primary.Replicas)
 	var unfit *workload.UnfitError
 	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unfit) {

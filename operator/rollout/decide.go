@@ -93,7 +93,7 @@ func recordFacts(d *decider) {
 	if d.Primary.Exists && d.Primary.Replicas > 0 {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
-	if d.Identity != nil {
+	if d.Identity != nil && d.st.LastPromotedSpec != "" {
 		d.st.Identity = d.Identity.DeepCopy()
 	}
 	if d.st.ReleasedReplicas == d.Primary.Replicas || d.running() {

@@ -493,8 +493,10 @@ func TestDeletionEnds(t *testing.T) {
 		"the mesh is gone for good": {
 			terminating(2 * deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, false, "",
 		},
-		"a mistake":              {terminating(time.Minute).with(mistake), -1, true, true, false, ""},
-		"objects of another":     {terminating(time.Minute).with(func(o *rollout.Observation) { o.Mistake = &rollout.Mistake{Foreign: true} }), -1, false, true, false, ""},
+		"a mistake": {terminating(time.Minute).with(mistake), -1, true, true, false, ""},
+		"objects of another": {terminating(time.Minute).with(func(o *rollout.Observation) {
+			o.Mistake, o.Canary.Status.LastPromotedSpec = &rollout.Mistake{Foreign: true}, ""
+		}), -1, false, true, false, ""},
 		"a primary without pods": {terminating(time.Minute).primaryAvailable(0).with(func(o *rollout.Observation) { o.Primary.Replicas = 2 }), -1, true, true, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

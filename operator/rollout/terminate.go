@@ -3,8 +3,6 @@ package rollout
 import (
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -15,7 +13,7 @@ func terminate(d *decider) {
 	want := &d.out.Desired
 	// Flagger, which may have left a primary that serves, writes no revision
 	// before it has initialized.
-	if d.st.LastAppliedSpec == "" && !d.Primary.Exists || d.Mistake != nil && d.Mistake.Foreign {
+	if d.st.LastAppliedSpec == "" && !d.Primary.Exists || d.Mistake != nil && d.Mistake.Foreign && d.st.LastPromotedSpec == "" {
 		beginTermination(d)
 		describeTermination(d)
 		want.Finished = true // nothing of the world was made for this Canary
@@ -84,7 +82,9 @@ func targetCarriesAll(d *decider) bool {
 // be on his way to what goes now, or does not let itself be asked within the deadline.
 func released(d *decider) bool {
 	since := d.st.Step.Since.Time
-	if !d.Route.InSync {
+	// The Services go on leading to a primary that stays.
+	gone := d.Route.InSync || d.out.Desired.KeepPrimary && d.Route.Has == nil && d.Outage == ""
+	if !gone {
 		d.waiting = "waiting for the mesh to give up the route"
 		detail := unreleased(d)
 		// As long as the target may take, once more.
@@ -122,12 +122,8 @@ func unreleased(d *decider) string {
 }
 
 func describeTermination(d *decider) {
-	describe(d)
 	if d.out.Desired.KeepPrimary {
-		message := d.Canary.PrimaryName() + " stays when the Canary goes, as " + d.target() + " can't serve"
-		if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Message != message {
-			d.event(true, ReasonLeftBehind, message)
-		}
-		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, ReasonLeftBehind, message)
+		stall(d, ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.target()+" can't serve")
 	}
+	describe(d)
 }

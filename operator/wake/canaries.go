@@ -31,16 +31,39 @@ func Indexes() []Index {
 	}
 }
 
-// workloadNames are the values of TargetIndex for a Canary.
+// workloadNames are the values of TargetIndex for a Canary: those of its spec, and those of
+// what it made its primary from.
 func workloadNames(o client.Object) []string {
 	c := o.(*v1beta1.Canary)
-	return []string{c.Spec.TargetRef.Name, c.PrimaryName()}
+	names := []string{c.Spec.TargetRef.Name, c.PrimaryName()}
+	if held := recorded(c); held != nil && held.Spec.TargetRef.Name != c.Spec.TargetRef.Name {
+		names = append(names, held.Spec.TargetRef.Name, held.PrimaryName())
+	}
+	return names
 }
 
 // serviceNames are the values of ApexIndex for a Canary.
 func serviceNames(o client.Object) []string {
-	apex, primary, canary := o.(*v1beta1.Canary).ServiceNames()
-	return []string{apex, primary, canary}
+	c := o.(*v1beta1.Canary)
+	apex, primary, canary := c.ServiceNames()
+	names := []string{apex, primary, canary}
+	if held := recorded(c); held != nil {
+		if apex, primary, canary := held.ServiceNames(); apex != names[0] {
+			names = append(names, apex, primary, canary)
+		}
+	}
+	return names
+}
+
+// recorded is a Canary with the names that its status has, nil where that has none.
+func recorded(c *v1beta1.Canary) *v1beta1.Canary {
+	is := c.Status.Identity
+	if is == nil {
+		return nil
+	}
+	out := &v1beta1.Canary{}
+	out.Spec.TargetRef.Name, out.Spec.Service.Name = is.TargetName, is.Apex
+	return out
 }
 
 // mostNames bounds the memory of Canaries; there is one entry for each Deployment and
@@ -64,10 +87,16 @@ type nameKey struct{ index, namespace, name string }
 type Referrer struct {
 	Name    string
 	Created metav1.Time
+	// Holds is true for one whose status says that it has what has this name.
+	Holds bool
 }
 
-// Older tells which of two Canaries keeps what both refer to.
-func (a Referrer) Older(b Referrer) bool {
+// Precedes tells which of two Canaries keeps what both refer to: the one that has it, else
+// the older one.
+func (a Referrer) Precedes(b Referrer) bool {
+	if a.Holds != b.Holds {
+		return a.Holds
+	}
 	if a.Created.Equal(&b.Created) {
 		return a.Name < b.Name
 	}
@@ -133,10 +162,24 @@ func (m *Canaries) Of(ctx context.Context, index, namespace, name string) ([]Ref
 	}
 	found := make([]Referrer, len(list.Items))
 	for i := range list.Items {
-		found[i] = Referrer{Name: list.Items[i].Name, Created: list.Items[i].CreationTimestamp}
+		c := &list.Items[i]
+		found[i] = Referrer{Name: c.Name, Created: c.CreationTimestamp, Holds: holds(c, index, name)}
 	}
 	m.remember(key, found, epoch)
 	return found, nil
+}
+
+// holds tells whether the status of a Canary says that it has what has a name.
+func holds(c *v1beta1.Canary, index, name string) bool {
+	held := recorded(c)
+	if held == nil {
+		return false
+	}
+	if index == TargetIndex {
+		return name == held.Spec.TargetRef.Name || name == held.PrimaryName()
+	}
+	apex, primary, canary := held.ServiceNames()
+	return name == apex || name == primary || name == canary
 }
 
 // Requests brings the Canaries that an index has for a name.

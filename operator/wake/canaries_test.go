@@ -49,7 +49,7 @@ func TestReferrers(t *testing.T) {
 	m.Siblings(t.Context(), second) // the event
 	before := lists
 	found := look(2, before)
-	if older := found[0].Name == "b" && found[0].Older(found[1]) || found[1].Name == "b" && found[1].Older(found[0]); !older {
+	if older := found[0].Name == "b" && found[0].Precedes(found[1]) || found[1].Name == "b" && found[1].Precedes(found[0]); !older {
 		t.Errorf("the older is not the one created first: %v", found)
 	}
 	t.Run("what was read before a change is not kept", func(t *testing.T) {

@@ -157,3 +157,19 @@ func discovered(main corev1.ServicePort, pod *corev1.PodSpec) []corev1.ServicePo
 	}
 	return out
 }
+
+// LeadsLike tells whether a Service leads traffic where an intent for it does: to the
+// same pods, by every port that the intent has.
+func LeadsLike(live, intent *corev1.Service) bool {
+	if !maps.Equal(live.Spec.Selector, intent.Spec.Selector) {
+		return false
+	}
+	for _, want := range intent.Spec.Ports {
+		if !slices.ContainsFunc(live.Spec.Ports, func(p corev1.ServicePort) bool {
+			return p.Port == want.Port && protocol(p) == protocol(want) && p.TargetPort == want.TargetPort
+		}) {
+			return false
+		}
+	}
+	return true
+}

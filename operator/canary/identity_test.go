@@ -27,11 +27,11 @@ func TestKindOfTargetChanges(t *testing.T) {
 			writes := len(s.worldWrites())
 			s.setKind(name)
 			s.settle()
-			if got, want := s.condition(v1beta1.ConditionStalled), "True "+reasonInvalidSpec; got != want {
+			if got, want := s.condition(v1beta1.ConditionStalled), "True "+reasonImmutable; got != want {
 				t.Errorf("Stalled is %q, want %q", got, want)
 			}
 			told := strings.Join(s.told(), "\n")
-			for _, want := range []string{"spec.targetRef.kind", `"` + name + `" is not "Deployment"`, "podinfo-primary"} {
+			for _, want := range []string{"spec.targetRef.kind", `"Deployment" can't be changed to "` + name + `"`} {
 				if !strings.Contains(told, want) {
 					t.Errorf("%q lacks %q", told, want)
 				}

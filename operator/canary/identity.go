@@ -1,0 +1,73 @@
+package canary
+
+import (
+	"fmt"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// reasonImmutable is for a field that names what the Canary is about.
+const reasonImmutable = "ImmutableField"
+
+// pinned gives a Canary as it was when its primary began to serve: what names its target, its
+// Services and its mesh is as its status has it, whatever the spec says by now. So traffic is
+// kept safe, rolled back and given back where it is. The mistake names the field that was
+// changed; nil where none was.
+func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *rollout.Mistake) {
+	is := c.Status.Identity
+	if is == nil {
+		return c, nil
+	}
+	out := c.DeepCopy()
+	apex, _, _ := c.ServiceNames()
+	var mistake *rollout.Mistake
+	pin := func(field, recorded, wanted string, set func()) {
+		if recorded == wanted {
+			return
+		}
+		set()
+		if mistake == nil {
+			mistake = &rollout.Mistake{Reason: reasonImmutable, Message: fmt.Sprintf("%s: %q can't be changed to %q while the Canary lives; set it back, "+
+				"or delete the Canary, which gives the traffic to %s without losing any, and create it again", field, recorded, wanted, is.TargetName)}
+		}
+	}
+	pin("spec.targetRef.kind", is.TargetKind, c.Spec.TargetRef.Kind, func() { out.Spec.TargetRef.Kind = is.TargetKind })
+	pin("spec.targetRef.name", is.TargetName, c.Spec.TargetRef.Name, func() { out.Spec.TargetRef.Name = is.TargetName })
+	pin("spec.service.name", is.Apex, apex, func() {})
+	out.Spec.Service.Name = is.Apex
+	pin("spec.provider", is.Provider, c.GetProvider(defaultProvider), func() {})
+	out.Spec.Provider = is.Provider
+	pin("spec.service.headless", fmt.Sprint(is.Headless), fmt.Sprint(c.Spec.Service.Headless), func() { out.Spec.Service.Headless = is.Headless })
+	return out, mistake
+}
+
+// identityOf names what a Canary is about by what there is. It is nil as long as the
+// target was never seen; what is known of one that is gone stays.
+func identityOf(c *v1beta1.Canary, target, primary client.Object, defaultProvider string, o workload.Options) *v1beta1.IdentityStatus {
+	was := c.Status.Identity
+	if target == nil && was == nil {
+		return nil
+	}
+	apex, _, _ := c.ServiceNames()
+	out := &v1beta1.IdentityStatus{
+		TargetKind: c.Spec.TargetRef.Kind, TargetName: c.Spec.TargetRef.Name,
+		Apex: apex, Provider: c.GetProvider(defaultProvider), Headless: c.Spec.Service.Headless,
+	}
+	if was != nil {
+		out.TargetUID, out.SelectorLabel, out.Selector = was.TargetUID, was.SelectorLabel, was.Selector
+	}
+	if target != nil {
+		out.TargetUID = target.GetUID()
+		if key, _, err := workload.SelectorLabel(target, o); err == nil {
+			out.SelectorLabel = key
+		}
+	}
+	if selector := workload.Selector(primary); selector != nil {
+		out.Selector = selector.MatchLabels
+	}
+	return out
+}
