@@ -40,8 +40,19 @@ func (a *attempts) made(object string, err error) bool {
 // differs.
 func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) *attempts {
 	a := &attempts{failures: w.unobserved}
+	if want.Hold {
+		return a
+	}
+	if len(w.gone) > 0 {
+		// Whose the rest is, is not known any more once the primary has the new mark.
+		if !a.made("what a deleted Canary left", r.claim(ctx, w)) {
+			return a
+		}
+	}
+	if !want.Finished {
+		defer func() { a.made("marks", r.claim(ctx, w)) }()
+	}
 	switch {
-	case want.Hold:
 	case !w.Canary.DeletionTimestamp.IsZero():
 		r.release(ctx, w, want, a)
 	default:

@@ -19,7 +19,7 @@ func (r *Reconciler) observeConfigs(ctx context.Context, w *world) error {
 	if r.Configs == nil || w.target == nil || workload.Template(w.target) == nil || !w.Canary.DeletionTimestamp.IsZero() {
 		return nil // a target of kind Service has no pods of its own
 	}
-	observed, err := r.Configs.Observe(ctx, w.Canary, workload.Template(w.target))
+	observed, err := r.Configs.Observe(ctx, w.owner(), w.Canary, workload.Template(w.target))
 	if err != nil {
 		// Without them it is not known which revision the target is at.
 		w.Target.Revision, w.Target.Ready, w.Target.Message = w.Canary.Status.LastAppliedSpec, false, err.Error()

@@ -8,7 +8,7 @@ import (
 
 // observeCoverage finds what selects the target's pods and not the primary's.
 func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
-	observed, err := r.Coverage.Observe(ctx, w.Canary, w.target, w.primary)
+	observed, err := r.Coverage.Observe(ctx, w.owner(), w.Canary, w.target, w.primary)
 	w.coverage, w.Coverage = *observed, observed.Report
 	return err
 }

@@ -27,12 +27,15 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 		a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 	}
 	if want.Released {
-		if !want.KeepPrimary {
-			a.made("Services", r.giveBackServices(ctx, w))
+		if !a.made("Services", r.giveBackServices(ctx, w, want)) {
+			want.KeepPrimary = true // clients are led to it still
 		}
 		a.made("route", r.releaseRoute(ctx, w))
 	}
 	if !want.Finished {
+		return
+	}
+	if !a.made("what was made for the Canary", r.removeOwned(ctx, w, want)) && !r.longDeleted(w.Canary) {
 		return
 	}
 	before := w.Canary.DeepCopy()
@@ -43,6 +46,12 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 		return
 	}
 	log.FromContext(ctx).Info("Released")
+}
+
+// longDeleted is true when a deletion has lasted for so long that it no longer waits for
+// what can't be removed.
+func (r *Reconciler) longDeleted(c *v1beta1.Canary) bool {
+	return r.Clock.Since(c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
 }
 
 // releaseRoute takes the route away. A mesh that is not there has none.

@@ -9,7 +9,7 @@ import (
 // observeAutoscaler reads the autoscaler that the Canary refers to and what was
 // made from it.
 func (r *Reconciler) observeAutoscaler(ctx context.Context, w *world) error {
-	observed, err := r.Autoscalers.Observe(ctx, w.Canary, w.target)
+	observed, err := r.Autoscalers.Observe(ctx, w.owner(), w.Canary, w.target)
 	w.autoscaler = *observed
 	w.Ignored = append(w.Ignored, observed.Ignored...)
 	return err

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -105,9 +106,13 @@ func strip(o any) (any, error) {
 		return o, nil
 	}
 	tracking, annotated := m.Annotations[v1beta1.ConfigTrackingAnnotation]
-	m.ManagedFields, m.Labels, m.Annotations = nil, nil, nil
+	m.ManagedFields = nil
+	m.Labels, m.Annotations = ownership.Keep(m.Labels, m.Annotations)
 	if annotated {
-		m.Annotations = map[string]string{v1beta1.ConfigTrackingAnnotation: tracking}
+		if m.Annotations == nil {
+			m.Annotations = map[string]string{}
+		}
+		m.Annotations[v1beta1.ConfigTrackingAnnotation] = tracking
 	}
 	return m, nil
 }
@@ -126,16 +131,10 @@ func (t *Tracker) users(kind workload.ConfigKind) handler.MapFunc {
 
 // owners are the values of ownerIndex.
 func owners(o client.Object) []string {
-	owner := metav1.GetControllerOfNoCopy(o)
-	if owner == nil || !isCanary(owner) {
-		return nil
+	if key := ownership.Key(o); key != "" {
+		return []string{key}
 	}
-	return []string{string(owner.UID)}
-}
-
-func isCanary(owner *metav1.OwnerReference) bool {
-	gv, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && gv.Group == v1beta1.GroupVersion.Group && owner.Kind == "Canary"
+	return nil
 }
 
 func newMetadata(kind workload.ConfigKind) *metav1.PartialObjectMetadata {
@@ -167,6 +166,7 @@ func (t *Tracker) Forget(canary types.NamespacedName) {
 // Observed are the objects that the pods of a Canary's target read, as they are in this
 // turn. The zero value is that of a target of which nothing is tracked.
 type Observed struct {
+	owner   ownership.Owner
 	tracked bool
 	list    []tracked
 	// hashes are as they go into status.trackeds.
@@ -216,14 +216,14 @@ func (o *Observed) Record(status *v1beta1.CanaryStatus) {
 }
 
 // Observe looks at every config that the pods of a template use, and at the
-// copies of them that the Canary has.
-func (t *Tracker) Observe(ctx context.Context, c *v1beta1.Canary, template *corev1.PodTemplateSpec) (*Observed, error) {
+// copies of them that the Canary has, of which owner is the owner.
+func (t *Tracker) Observe(ctx context.Context, owner ownership.Owner, c *v1beta1.Canary, template *corev1.PodTemplateSpec) (*Observed, error) {
 	references := workload.References(template)
 	used := make([]workload.ConfigRef, len(references))
 	for i := range references {
 		used[i] = references[i].ConfigRef
 	}
-	out := &Observed{tracked: true, hashes: map[string]string{}, contents: map[workload.ConfigRef]client.Object{}}
+	out := &Observed{owner: owner, tracked: true, hashes: map[string]string{}, contents: map[workload.ConfigRef]client.Object{}}
 	if len(references) == 0 {
 		t.Forget(client.ObjectKeyFromObject(c))
 		return out, nil
@@ -246,7 +246,7 @@ func (t *Tracker) Observe(ctx context.Context, c *v1beta1.Canary, template *core
 	t.facts.drop(t.index.set(client.ObjectKeyFromObject(c), keys))
 
 	seen, err := t.look(ctx, c.Namespace, all, out.contents, func(ref workload.ConfigRef, o *metav1.PartialObjectMetadata) bool {
-		return slices.Contains(used, ref) && !workload.TrackingDisabled(o.Annotations) || metav1.IsControlledBy(o, c)
+		return slices.Contains(used, ref) && !workload.TrackingDisabled(o.Annotations) || owner.Owns(o)
 	})
 	if err != nil {
 		return nil, err
@@ -270,7 +270,7 @@ func (t *Tracker) add(c *v1beta1.Canary, to *Observed, one tracked, seen map[wor
 	default:
 		// Pods that run go on without it; only new ones can't start. So that is no
 		// other revision, and the config may just be replaced.
-		one.gone, one.hash = true, lastHash(c, one, seen)
+		one.gone, one.hash = true, lastHash(c, to.owner, one, seen)
 		to.missing = append(to.missing, one.Title())
 	}
 	to.hashes[one.String()] = one.hash
@@ -278,14 +278,14 @@ func (t *Tracker) add(c *v1beta1.Canary, to *Observed, one tracked, seen map[wor
 }
 
 // lastHash is that of a config that is missing, as far as it is known.
-func lastHash(c *v1beta1.Canary, one tracked, seen map[workload.ConfigRef]existing) string {
+func lastHash(c *v1beta1.Canary, owner ownership.Owner, one tracked, seen map[workload.ConfigRef]existing) string {
 	if tracked := c.Status.TrackedConfigs; tracked != nil {
 		if hash := (*tracked)[one.String()]; workload.KnownConfigHash(hash) {
 			return hash
 		}
 	}
 	for _, name := range one.names {
-		if copied := seen[workload.ConfigRef{Kind: one.Kind, Name: name}]; copied.owner.UID == c.UID && copied.hash != "" {
+		if copied := seen[workload.ConfigRef{Kind: one.Kind, Name: name}]; copied.isOf(owner) && copied.hash != "" {
 			return copied.hash
 		}
 	}
@@ -309,8 +309,7 @@ func (t *Tracker) Sourced(ctx context.Context, c *v1beta1.Canary, o *Observed, p
 	// Flagger lets the Canaries that use one config share its copy, so another
 	// Canary's will do.
 	seen, err := t.look(ctx, c.Namespace, copies, o.contents, func(_ workload.ConfigRef, copied *metav1.PartialObjectMetadata) bool {
-		owner := metav1.GetControllerOfNoCopy(copied)
-		return owner != nil && isCanary(owner)
+		return ownership.Key(copied) != ""
 	})
 	if err != nil {
 		return nil, err
@@ -320,7 +319,7 @@ func (t *Tracker) Sourced(ctx context.Context, c *v1beta1.Canary, o *Observed, p
 		for _, name := range one.names {
 			copied := workload.ConfigRef{Kind: one.Kind, Name: name}
 			now, exists := seen[copied]
-			if one.gone || exists && isCanary(&now.owner) && (now.hash == one.hash || now.hash == one.data) {
+			if one.gone || exists && now.marks != nil && ownership.Key(now.marks) != "" && (now.hash == one.hash || now.hash == one.data) {
 				sources[copied] = one.Name
 			}
 		}
@@ -333,11 +332,25 @@ func (t *Tracker) Sourced(ctx context.Context, c *v1beta1.Canary, o *Observed, p
 // existing is a config that exists. hash and data are empty where it was not
 // asked for, and was not read.
 type existing struct {
-	owner      metav1.OwnerReference
+	marks      *metav1.ObjectMeta // see marksOf
 	uid        types.UID
 	version    string
 	shared     bool
 	hash, data string
+}
+
+// isOf tells whether it was made for a Canary.
+func (e existing) isOf(owner ownership.Owner) bool { return e.marks != nil && owner.Owns(e.marks) }
+
+// marksOf are those metadata of a config by which it is told whose it is, nil where it
+// is nobody's.
+func marksOf(o client.Object) *metav1.ObjectMeta {
+	m := &metav1.ObjectMeta{OwnerReferences: o.GetOwnerReferences()}
+	m.Labels, m.Annotations = ownership.Keep(o.GetLabels(), o.GetAnnotations())
+	if len(m.OwnerReferences)+len(m.Labels)+len(m.Annotations) == 0 {
+		return nil
+	}
+	return m
 }
 
 // look returns those of the configs that exist. It reads the contents of those
@@ -396,11 +409,7 @@ func (t *Tracker) known(ctx context.Context, namespace string, refs []workload.C
 		case ok:
 			out[ref] = fact.summary()
 		case workload.TrackingDisabled(o.Annotations) || !wanted(ref, o):
-			now := existing{uid: o.UID, version: o.ResourceVersion, shared: workload.TrackingDisabled(o.Annotations)}
-			if owner := metav1.GetControllerOf(o); owner != nil {
-				now.owner = *owner
-			}
-			out[ref] = now
+			out[ref] = existing{marks: marksOf(o), uid: o.UID, version: o.ResourceVersion, shared: workload.TrackingDisabled(o.Annotations)}
 		default:
 			unknown = append(unknown, ref)
 		}
@@ -409,7 +418,7 @@ func (t *Tracker) known(ctx context.Context, namespace string, refs []workload.C
 }
 
 func (f record) summary() existing {
-	return existing{owner: f.owner, uid: f.uid, version: f.version, shared: f.shared, hash: f.hash, data: f.data}
+	return existing{marks: f.marks, uid: f.uid, version: f.version, shared: f.shared, hash: f.hash, data: f.data}
 }
 
 // note remembers an object that was read or written.
@@ -418,10 +427,7 @@ func (t *Tracker) note(ref workload.ConfigRef, o client.Object) (record, error) 
 	if err != nil {
 		return record{}, err
 	}
-	fact := record{uid: o.GetUID(), version: o.GetResourceVersion(), shared: workload.Shared(o), hash: hash, data: data}
-	if owner := metav1.GetControllerOf(o); owner != nil {
-		fact.owner = *owner
-	}
+	fact := record{marks: marksOf(o), uid: o.GetUID(), version: o.GetResourceVersion(), shared: workload.Shared(o), hash: hash, data: data}
 	t.facts.put(objectKey{o.GetNamespace(), ref}, fact)
 	return fact, nil
 }

@@ -19,6 +19,7 @@ import (
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -80,7 +81,7 @@ func TestEvents(t *testing.T) {
 	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
 	observe := func(template *corev1.PodTemplateSpec) {
 		t.Helper()
-		if _, err := tracker.Observe(t.Context(), c, template); err != nil {
+		if _, err := tracker.Observe(t.Context(), ownership.For(c), c, template); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +117,7 @@ func TestEvents(t *testing.T) {
 // Of two Canaries that want one name at the same moment, one gets it.
 func TestRaceForACopy(t *testing.T) {
 	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
-	o, err := tracker.Observe(t.Context(), c, using())
+	o, err := tracker.Observe(t.Context(), ownership.For(c), c, using())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestRaceForACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs := configMap("app-primary", "theirs")
-	theirs.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary("other"))}
+	theirs.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(newCanary("other"), v1beta1.GroupVersion.WithKind(v1beta1.CanaryKind))}
 	if err := tracker.Client.Create(t.Context(), theirs); err != nil {
 		t.Fatal(err)
 	}

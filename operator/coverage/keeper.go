@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -79,8 +80,8 @@ func (k *Keeper) SetUp(_ context.Context, w *wake.Watches) error {
 func Guarded(c *v1beta1.Canary) bool { return c.Status.LastPromotedSpec != "" }
 
 // Observe finds what selects the target's pods and not the primary's. target and primary
-// are nil where there is none. A mode that is not allowed is a world.MistakeError.
-func (k *Keeper) Observe(ctx context.Context, c *v1beta1.Canary, target, primary client.Object) (*Observed, error) {
+// are nil where there is none, and owner is the Canary as the owner of copies. A mode that is not allowed is a world.MistakeError.
+func (k *Keeper) Observe(ctx context.Context, owner ownership.Owner, c *v1beta1.Canary, target, primary client.Object) (*Observed, error) {
 	copies := c.GetCoverageMode() == v1beta1.CoverageCopy
 	if copies && !(k.Reports && k.Copies) {
 		return &Observed{}, world.Mistake(world.ReasonInvalidSpec, "spec.coverage.mode: Copy is not allowed by the operator's -coverage; let it be Report, or start the operator with -coverage=copy and the rights for it")
@@ -95,7 +96,7 @@ func (k *Keeper) Observe(ctx context.Context, c *v1beta1.Canary, target, primary
 	if err != nil {
 		return &Observed{}, nil //nolint:nilerr // it is the mistake of whoever builds the Services
 	}
-	found, err := k.assess(ctx, c, target, primary, label, value)
+	found, err := k.assess(ctx, owner, c, target, primary, label, value)
 	if err != nil {
 		return &Observed{}, err
 	}
@@ -103,7 +104,7 @@ func (k *Keeper) Observe(ctx context.Context, c *v1beta1.Canary, target, primary
 }
 
 // assess finds the gaps, once for each state of what they depend on.
-func (k *Keeper) assess(ctx context.Context, c *v1beta1.Canary, target, primary client.Object, label, value string) (Assessment, error) {
+func (k *Keeper) assess(ctx context.Context, owner ownership.Owner, c *v1beta1.Canary, target, primary client.Object, label, value string) (Assessment, error) {
 	name, _, _ := c.ServiceNames()
 	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, name)
 	if err != nil {
@@ -121,6 +122,7 @@ func (k *Keeper) assess(ctx context.Context, c *v1beta1.Canary, target, primary 
 	if apex != nil {
 		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
+	subject.Owner = owner
 	objects, err := k.objects(ctx, subject)
 	if err != nil {
 		return Assessment{}, err
@@ -179,6 +181,28 @@ func (k *Keeper) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed) erro
 	return nil
 }
 
+// Owned are all copies that were made for a Canary. They are the cache's own and must
+// not be changed.
+func (k *Keeper) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+	if !k.Reports || !k.Copies {
+		return nil, nil
+	}
+	var out []client.Object
+	for _, kind := range k.watched.read() {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := k.Reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list copies of %s: %w", kind.Kind, err)
+		}
+		for i := range list.Items {
+			if owner.Owns(&list.Items[i]) {
+				out = append(out, &list.Items[i])
+			}
+		}
+	}
+	return out, nil
+}
+
 // subject is a target and its primary as selectors see them. The error is that
 // the target has no selector label.
 func (k *Keeper) subject(c *v1beta1.Canary, target, primary client.Object) (Subject, error) {
@@ -189,7 +213,7 @@ func (k *Keeper) subject(c *v1beta1.Canary, target, primary client.Object) (Subj
 	apex, primaryService, canaryService := c.ServiceNames()
 	s := Subject{
 		Namespace:     c.Namespace,
-		Owner:         workload.Owner(c),
+		Owner:         ownership.For(c),
 		Label:         label,
 		Target:        value,
 		Primary:       workload.PrimaryLabelValue(value),
