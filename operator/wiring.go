@@ -114,32 +114,30 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	deps := routerDeps(mesh, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	reconciler := &canary.Reconciler{
-		Client:      mgr.GetClient(),
-		Live:        mgr.GetAPIReader(),
-		Applier:     applier,
-		Router:      memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
-		Checker:     checker,
-		Metrics:     &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
-		Canaries:    wake.NewCanaries(mgr.GetClient()),
-		Signals:     signals,
-		Hooks:       hooks,
-		Recorder:    recorder,
-		Alerts:      told,
-		Telemetry:   rollouts,
-		Queues:      queues,
-		Clock:       clock.RealClock{},
-		Options:     o.objects,
+		Client:    mgr.GetClient(),
+		Live:      mgr.GetAPIReader(),
+		Applier:   applier,
+		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
+		Checker:   checker,
+		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
+		Canaries:  wake.NewCanaries(mgr.GetClient()),
+		Signals:   signals,
+		Hooks:     hooks,
+		Recorder:  recorder,
+		Alerts:    told,
+		Telemetry: rollouts,
+		Queues:    queues,
+		Clock:     clock.RealClock{},
+		Options:   o.objects,
+		Configs: configs.New(configs.Config{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{}, Off: !o.configTracking,
+		}),
 		Coverage:    newCoverage(mgr, applier, o),
 		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
 		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
 		Provider:    o.meshProvider,
 		Mesh:        mesh,
 		Routes:      deps.Applier,
-	}
-	if o.configTracking {
-		reconciler.Configs = configs.New(configs.Config{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{},
-		})
 	}
 	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 	}
 	// What guards the pods is there before they are. Once they serve, it must
 	// not hold up what moves traffic.
-	covered := r.applyCoverage(ctx, w)
+	covered := r.applyCoverage(ctx, w, want)
 	if covered != nil && !w.guarded() {
 		return covered
 	}

@@ -81,7 +81,7 @@ type Reconciler struct {
 	Autoscalers *autoscaling.Autoscalers
 	// Coverage keeps primaries covered by what selects pods by label.
 	Coverage *coverage.Keeper
-	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
+	// Configs tracks ConfigMaps and Secrets.
 	Configs *configs.Tracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
@@ -146,13 +146,8 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := watches.Index(ctx, indexes()...); err != nil {
 		return err
 	}
-	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp, r.Coverage.SetUp, r.Actions.SetUp} {
-		if err := setUp(ctx, watches); err != nil {
-			return err
-		}
-	}
-	if r.Configs != nil {
-		if err := r.Configs.SetUp(ctx, watches); err != nil {
+	for _, part := range []wake.Waker{r.Metrics, r.Configs, r.Autoscalers, r.Coverage, r.Actions} {
+		if err := part.SetUp(ctx, watches); err != nil {
 			return err
 		}
 	}
@@ -325,8 +320,6 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.turns.Forget(key)
 	r.Coverage.Forget(key)
 	r.Checker.Forget(key)
-	if r.Configs != nil {
-		r.Configs.Forget(key)
-	}
+	r.Configs.Forget(key)
 	r.Telemetry.Forget(key)
 }

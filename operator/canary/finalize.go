@@ -17,7 +17,7 @@ import (
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
 func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired) error {
-	if err := r.Autoscalers.GiveBack(ctx, &w.autoscaler, want); err != nil {
+	if err := w.autoscaler.GiveBack(ctx, want); err != nil {
 		return err
 	}
 	if w.target != nil {

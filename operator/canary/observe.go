@@ -22,7 +22,7 @@ import (
 
 // world is an observation and the objects that it was made from.
 type world struct {
-	rollout.Observation
+	ground.World
 	router   providers.Router // nil where the provider is unknown
 	target   client.Object    // nil where there is none
 	primary  client.Object    // nil where there is none
@@ -32,20 +32,26 @@ type world struct {
 	servicesKnown *knownServices
 	reached       bool // all available pods have endpoints
 
-	autoscaler autoscaling.Observed
-	coverage   coverage.Observed
-	configs    configs.Observed
+	autoscaler *autoscaling.Share
+	coverage   *coverage.Share
+	configs    *configs.Share
 
 	configTrouble error // why the primary's copies are not what they are to be
+}
+
+// shared is what the parts in packages of their own see of the world.
+func (w *world) shared() *ground.World {
+	w.Objects = ground.Objects{TargetObject: w.target, PrimaryObject: w.primary}
+	return &w.World
 }
 
 // observe reads everything that a decision depends on, from the informer cache
 // only. What the user must mend is a Mistake of the observation, not an error.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
-	w := &world{Observation: rollout.Observation{
+	w := &world{World: ground.World{Observation: rollout.Observation{
 		Now:    r.Clock.Now(),
 		Canary: c,
-	}}
+	}}}
 	if trouble := r.memory.lastTrouble(c); trouble != "" {
 		w.Failures = []rollout.Failure{{Object: "Canary " + c.Name, Message: trouble}}
 	}

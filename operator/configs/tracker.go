@@ -5,8 +5,6 @@ package configs
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +21,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -54,7 +53,14 @@ type Config struct {
 	Options workload.Options
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Off is true where nothing is tracked.
+	Off bool
 }
+
+var (
+	_ world.Part[*Share] = (*Tracker)(nil)
+	_ wake.Waker         = (*Tracker)(nil)
+)
 
 // New gives a Tracker that knows nothing yet.
 func New(config Config) *Tracker {
@@ -72,6 +78,9 @@ func Indexes() []wake.Index {
 
 // SetUp wakes Canaries for what is changed of the objects that they use.
 func (t *Tracker) SetUp(ctx context.Context, w *wake.Watches) error {
+	if t.Off {
+		return nil
+	}
 	for _, kind := range kinds {
 		w.Builder.WatchesMetadata(newMetadata(kind), handler.EnqueueRequestsFromMapFunc(t.users(kind)), builder.WithPredicates(changes()))
 	}
@@ -156,172 +165,6 @@ func gvkOf(kind workload.ConfigKind) schema.GroupVersionKind {
 // Forget drops what is known for a Canary that is gone.
 func (t *Tracker) Forget(canary types.NamespacedName) {
 	t.facts.drop(t.index.set(canary, nil))
-}
-
-// Observed are the objects that the pods of a Canary's target read, as they are in this
-// turn. The zero value is that of a target of which nothing is tracked.
-type Observed struct {
-	tracked bool
-	list    []tracked
-	// hashes are as they go into status.trackeds.
-	hashes map[string]string
-	// missing are configs without which no pod starts.
-	missing []string
-	// contents of what was read in this turn.
-	contents map[workload.ConfigRef]client.Object
-}
-
-// tracked is a config of which the primary has a copy.
-type tracked struct {
-	workload.Reference
-	// gone is true when there is no such object now.
-	gone bool
-	// hash and data are of its contents, see workload.ConfigHash.
-	hash, data string
-	// names are those that its copy may have, in order.
-	names []string
-}
-
-// Revision is a revision of the target with what its pods read made part of it.
-func (o *Observed) Revision(template string) string {
-	if !o.tracked {
-		return template
-	}
-	return workload.TrackedRevision(template, o.hashes)
-}
-
-// Missing says which objects pods of the target can't start without, as they do not
-// exist. It is empty if there is none.
-func (o *Observed) Missing() string {
-	if len(o.missing) == 0 {
-		return ""
-	}
-	return "its pods can't start without " + strings.Join(o.missing, ", ") + ", which does not exist"
-}
-
-// Record puts the hashes of a release into its status.
-func (o *Observed) Record(status *v1beta1.CanaryStatus) {
-	if !o.tracked {
-		return
-	}
-	if status.TrackedConfigs = nil; len(o.hashes) > 0 {
-		status.TrackedConfigs = &o.hashes
-	}
-}
-
-// Observe looks at every config that the pods of a template use, and at the
-// copies of them that the Canary has.
-func (t *Tracker) Observe(ctx context.Context, c *v1beta1.Canary, template *corev1.PodTemplateSpec) (*Observed, error) {
-	references := workload.References(template)
-	used := make([]workload.ConfigRef, len(references))
-	for i := range references {
-		used[i] = references[i].ConfigRef
-	}
-	out := &Observed{tracked: true, hashes: map[string]string{}, contents: map[workload.ConfigRef]client.Object{}}
-	if len(references) == 0 {
-		t.Forget(client.ObjectKeyFromObject(c))
-		return out, nil
-	}
-	all := slices.Clone(used)
-	names := make([][]string, len(used))
-	for i, ref := range used {
-		for _, name := range workload.CopyNames(ref.Name, c.Spec.TargetRef.Name) {
-			// A name that the target itself uses is its user's.
-			if other := (workload.ConfigRef{Kind: ref.Kind, Name: name}); !slices.Contains(used, other) {
-				names[i] = append(names[i], name)
-				all = append(all, other)
-			}
-		}
-	}
-	keys := make([]objectKey, len(all))
-	for i := range all {
-		keys[i] = objectKey{c.Namespace, all[i]}
-	}
-	t.facts.drop(t.index.set(client.ObjectKeyFromObject(c), keys))
-
-	seen, err := t.look(ctx, c.Namespace, all, out.contents, func(ref workload.ConfigRef, o *metav1.PartialObjectMetadata) bool {
-		return slices.Contains(used, ref) && !workload.TrackingDisabled(o.Annotations) || metav1.IsControlledBy(o, c)
-	})
-	if err != nil {
-		return nil, err
-	}
-	for i, ref := range references {
-		t.add(c, out, tracked{Reference: ref, names: names[i]}, seen)
-	}
-	return out, nil
-}
-
-// add decides whether and as what one config is tracked.
-func (t *Tracker) add(c *v1beta1.Canary, to *Observed, one tracked, seen map[workload.ConfigRef]existing) {
-	now, exists := seen[one.ConfigRef]
-	switch {
-	case exists && now.shared, !exists && one.PullOnly:
-		return
-	case exists:
-		one.hash, one.data = now.hash, now.data
-	case one.Optional:
-		one.gone, one.hash = true, workload.AbsentConfig
-	default:
-		// Pods that run go on without it; only new ones can't start. So that is no
-		// other revision, and the config may just be replaced.
-		one.gone, one.hash = true, lastHash(c, one, seen)
-		to.missing = append(to.missing, one.Title())
-	}
-	to.hashes[one.String()] = one.hash
-	to.list = append(to.list, one)
-}
-
-// lastHash is that of a config that is missing, as far as it is known.
-func lastHash(c *v1beta1.Canary, one tracked, seen map[workload.ConfigRef]existing) string {
-	if tracked := c.Status.TrackedConfigs; tracked != nil {
-		if hash := (*tracked)[one.String()]; workload.KnownConfigHash(hash) {
-			return hash
-		}
-	}
-	for _, name := range one.names {
-		if copied := seen[workload.ConfigRef{Kind: one.Kind, Name: name}]; copied.owner.UID == c.UID && copied.hash != "" {
-			return copied.hash
-		}
-	}
-	return workload.MissingConfig
-}
-
-// Sourced is the primary with references to copies that are like their sources
-// put back to the sources: where it is then a copy of the target, it carries
-// the target's revision. Only a primary that another operator left is compared
-// like that.
-func (t *Tracker) Sourced(ctx context.Context, c *v1beta1.Canary, o *Observed, primary client.Object) (client.Object, error) {
-	if _, ours := primary.GetAnnotations()[workload.RevisionAnnotation]; ours || len(o.list) == 0 {
-		return primary, nil
-	}
-	var copies []workload.ConfigRef
-	for _, one := range o.list {
-		for _, name := range one.names {
-			copies = append(copies, workload.ConfigRef{Kind: one.Kind, Name: name})
-		}
-	}
-	// Flagger lets the Canaries that use one config share its copy, so another
-	// Canary's will do.
-	seen, err := t.look(ctx, c.Namespace, copies, o.contents, func(_ workload.ConfigRef, copied *metav1.PartialObjectMetadata) bool {
-		owner := metav1.GetControllerOfNoCopy(copied)
-		return owner != nil && isCanary(owner)
-	})
-	if err != nil {
-		return nil, err
-	}
-	sources := map[workload.ConfigRef]string{}
-	for _, one := range o.list {
-		for _, name := range one.names {
-			copied := workload.ConfigRef{Kind: one.Kind, Name: name}
-			now, exists := seen[copied]
-			if one.gone || exists && isCanary(&now.owner) && (now.hash == one.hash || now.hash == one.data) {
-				sources[copied] = one.Name
-			}
-		}
-	}
-	out := primary.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy of one
-	*workload.Template(out) = *workload.Rename(workload.Template(primary), sources)
-	return out, nil
 }
 
 func newObject(kind workload.ConfigKind) client.Object {

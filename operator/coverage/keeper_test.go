@@ -20,6 +20,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -144,7 +145,7 @@ func TestAssessedAgain(t *testing.T) {
 			s.keeper.changes.counted()
 			gaps := func() int {
 				t.Helper()
-				found, err := s.keeper.assess(t.Context(), s.canary, s.target, s.primary, "app", "podinfo")
+				found, err := s.keeper.assess(t.Context(), s.canary, world.Objects{TargetObject: s.target, PrimaryObject: s.primary}, "app", "podinfo")
 				if err != nil {
 					t.Fatal(err)
 				}
