@@ -208,8 +208,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	last.Reached = world.reached
-	var actionsErr error
-	world.Actions, actionsErr = r.Actions.Observe(ctx, c, world.Mistake != nil || c.Spec.Suspend)
+	actionsErr := r.Actions.Observe(ctx, world.shared())
 	decision, wrote, err := r.carryOut(ctx, world)
 	if err != nil {
 		return later(ctx, err)

@@ -114,7 +114,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 }
 
 func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
-	return r.Metrics.Observe(ctx, w.Canary)
+	return r.Metrics.Observe(ctx, w.shared())
 }
 
 // observeSiblings refuses a Canary that would share its target or its Services

@@ -38,6 +38,12 @@ type Part[S Share] interface {
 	Observe(ctx context.Context, w *World) (S, error)
 }
 
+// Observer is a part that owns nothing, and so has no share of a turn.
+type Observer interface {
+	// Observe adds to the World what the part knows, like that of a Part.
+	Observe(ctx context.Context, w *World) error
+}
+
 // Share is what a part has to do with what was decided in a turn. Each of its methods sends
 // only what differs, and is called again after an error, a crash or a conflict.
 type Share interface {
