@@ -34,8 +34,7 @@ var allowed = limits{
 	exceptions: map[string]int{
 		"operator.newManager":        90,
 		"operator/canary.Reconciler": 45,
-		"operator/rollout":           2900,
-		"operator/rollout.decider":   115,
+		"operator/rollout":           3500,
 		"operator/workload":          2700,
 		"providers/consul":           2900,
 		"providers/consul.Router":    27,
