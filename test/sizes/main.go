@@ -35,8 +35,6 @@ var allowed = limits{
 		"operator/canary.Reconciler": 45,
 		"operator/rollout":           3500,
 		"operator/workload":          2700,
-		"providers/consul":           2900,
-		"providers/consul.Router":    27,
 	},
 }
 
