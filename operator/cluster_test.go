@@ -60,6 +60,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
 	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
+	t.Run("ownership", func(t *testing.T) { testOwnership(t, c, api) })
 	t.Run("GitOps", func(t *testing.T) { testGitOps(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })

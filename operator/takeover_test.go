@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
@@ -163,7 +162,7 @@ func (s *stage) leave(left leftBehind) int {
 	s.create(target)
 	canary := s.flaggersCanary(left)
 	s.create(canary)
-	owner := []metav1.OwnerReference{workload.Owner(canary)}
+	owner := []metav1.OwnerReference{formerOwner(canary)}
 	s.createAs(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "settings-primary", OwnerReferences: owner}, Data: map[string]string{"COLOR": "blue"},
 	})
@@ -400,4 +399,9 @@ func (l leftBehind) judge(t *testing.T, seen []client.Object, since int) {
 	if l.wantImage != l.primary && (len(pod.Spec.Containers[0].Env) > 0 || pod.Annotations["flagger-id"] != "") {
 		t.Errorf("the promoted primary still has what only its old version had: %v, %v", pod.Spec.Containers[0].Env, pod.Annotations)
 	}
+}
+
+// formerOwner is the owner reference that versions before the mark wrote, and Flagger.
+func formerOwner(c *v1beta1.Canary) metav1.OwnerReference {
+	return *metav1.NewControllerRef(c, v1beta1.GroupVersion.WithKind(v1beta1.CanaryKind))
 }

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/ownership"
 )
 
 // ErrNotInstalled says that the mesh is not in the cluster: its kinds are not served.
@@ -47,6 +51,17 @@ type ConflictError struct {
 	Kind, Namespace, Name string
 	// Owner is its controller, such as "Canary other".
 	Owner string
+	// Canary is the name of the Canary of the same namespace that it was made for,
+	// which may be gone. Empty: it was made for none.
+	Canary string
+}
+
+// Conflict says that a live object, of that kind, is somebody else's.
+func Conflict(kind string, live metav1.Object) error {
+	return &ConflictError{
+		Kind: kind, Namespace: live.GetNamespace(), Name: live.GetName(),
+		Owner: ownership.Name(live), Canary: ownership.CanaryOf(live),
+	}
 }
 
 // Error implements error.

@@ -9,6 +9,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -65,10 +66,16 @@ type Route struct {
 	Canary *v1beta1.Canary
 	// Traffic is what the mesh is to do. Release ignores it.
 	Traffic Traffic
+	// Gone are names of Canaries of its namespace that do not exist any more. What was
+	// made for them, and has a name that this one needs, is this one's.
+	Gone []string
 	// PodAnnotations are those of the target's pod template, which is where some
 	// meshes are told what a pod is. They are only read; nil where there is no target.
 	PodAnnotations map[string]string
 }
+
+// Owner is the Canary as the owner of objects in its own cluster.
+func (r Route) Owner() ownership.Owner { return ownership.For(r.Canary, r.Gone...) }
 
 // State is what a mesh has for a Canary.
 type State struct {

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -22,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -165,7 +165,7 @@ func (s *Share) observePrimary(ctx context.Context) error {
 	}
 	// What serves goes on, and a deletion gives back what was taken: this is no
 	// reason to take the Canary's other objects for somebody else's.
-	if !metav1.IsControlledBy(primary, c) {
+	if !s.world.Owner.Owns(primary) {
 		return world.Mistake(world.ReasonConflict, "spec.autoscalerRef: %s %s is needed for the primary's autoscaler and was not made for this Canary; delete it or rename %s",
 			ref.Kind, primary.GetName(), ref.Name)
 	}
@@ -194,7 +194,7 @@ func (a *Autoscalers) read(ctx context.Context, c *v1beta1.Canary, name string, 
 // earlier spec.autoscalerRef.
 func (s *Share) observeFormer(ctx context.Context) error {
 	c := s.world.Canary
-	of := []client.ListOption{client.InNamespace(c.Namespace), client.MatchingFields{madeForIndex: c.Name}, client.UnsafeDisableDeepCopy}
+	of := []client.ListOption{client.InNamespace(c.Namespace), client.MatchingFields{madeForIndex: ownership.LabelValue(c.Name)}, client.UnsafeDisableDeepCopy}
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
 	if err := s.part.Client.List(ctx, &hpas, of...); err != nil {
 		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
@@ -224,9 +224,38 @@ func (s *Share) observeFormer(ctx context.Context) error {
 func (s *Share) noteFormer(kind string, one client.Object) {
 	c := s.world.Canary
 	name, isCopy := strings.CutSuffix(one.GetName(), workload.PrimaryAutoscalerName(""))
-	if metav1.IsControlledBy(one, c) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
+	if s.world.Owner.Owns(one) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
 		s.former = append(s.former, one)
 	}
+}
+
+// Owned are all copies that were made for a Canary, of former references too. They are
+// the cache's own and must not be changed.
+func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+	var hpas autoscalingv2.HorizontalPodAutoscalerList
+	if err := a.Client.List(ctx, &hpas, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
+	}
+	var out []client.Object
+	for i := range hpas.Items {
+		if owner.Owns(&hpas.Items[i]) {
+			out = append(out, &hpas.Items[i])
+		}
+	}
+	if !a.scaledObjects.Load() {
+		return out, nil
+	}
+	var list unstructured.UnstructuredList
+	list.SetGroupVersionKind(workload.ScaledObjectKind)
+	if err := a.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list ScaledObjects: %w", err)
+	}
+	for i := range list.Items {
+		if owner.Owns(&list.Items[i]) {
+			out = append(out, &list.Items[i])
+		}
+	}
+	return out, nil
 }
 
 func refersTo(c *v1beta1.Canary, kind, name string) bool {
@@ -399,14 +428,15 @@ func autoscalerNames(o client.Object) []string {
 	return []string{ref.Name, workload.PrimaryAutoscalerName(ref.Name)}
 }
 
-// madeFor are the values of madeForIndex for an autoscaler.
+// madeFor are the values of madeForIndex for an autoscaler: names of Canaries as in
+// ownership.LabelValue.
 func madeFor(o client.Object) []string {
 	var out []string
-	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "Canary" {
-		out = append(out, owner.Name)
+	if key := ownership.Key(o); key != "" {
+		out = append(out, key)
 	}
 	if by := o.GetAnnotations()[workload.PausedByAnnotation]; by != "" {
-		out = append(out, by)
+		out = append(out, ownership.LabelValue(by))
 	}
 	return out
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -28,14 +29,21 @@ func adopt(c *v1beta1.Canary, all workload.Services, intent, live *corev1.Servic
 // servicesNow reads the Services by the names that a Canary has for them,
 // without those that are not there or are another controller's.
 func (r *Reconciler) servicesNow(ctx context.Context, w *world) ([]*corev1.Service, error) {
-	apex, primary, canary := w.Canary.ServiceNames()
+	all, err := r.servicesNamed(ctx, w.Canary)
+	return slices.DeleteFunc(all, func(live *corev1.Service) bool { return conflict(w, live, workload.KindService) != nil }), err
+}
+
+// servicesNamed reads the Services by the names that a Canary has for them, without
+// those that are not there.
+func (r *Reconciler) servicesNamed(ctx context.Context, c *v1beta1.Canary) ([]*corev1.Service, error) {
+	apex, primary, canary := c.ServiceNames()
 	var out []*corev1.Service
 	for _, name := range []string{apex, primary, canary} {
-		live, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, name)
+		live, err := kube.Get[corev1.Service](ctx, r.Client, c.Namespace, name)
 		if err != nil {
 			return nil, err
 		}
-		if live != nil && conflict(w.Canary, live, workload.KindService) == nil {
+		if live != nil {
 			out = append(out, live)
 		}
 	}
@@ -46,17 +54,26 @@ func (r *Reconciler) servicesNow(ctx context.Context, w *world) ([]*corev1.Servi
 // were and the apex Service that was made for the Canary leads to the target. One
 // that is gone holds up nothing, nor does a target that is gone.
 func (r *Reconciler) servicesGivenBack(ctx context.Context, w *world) (bool, error) {
+	if w.onlyPrimary() {
+		return true, nil
+	}
 	all, err := r.servicesNow(ctx, w)
 	if err != nil {
 		return false, err
 	}
 	for _, live := range all {
-		ours := metav1.IsControlledBy(live, w.Canary)
+		ours := w.owner().Owns(live)
 		if ours && w.isApex(live) || !ours && !w.services.GivenBack(live) {
 			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// onlyPrimary tells whether nothing but the primary can serve, so that what leads to it
+// has to stay.
+func (w *world) onlyPrimary() bool {
+	return w.primary != nil && (w.target == nil || w.Target.Available == 0 && w.Primary.Available > 0)
 }
 
 // isApex tells whether an object is the apex Service, as far as one can be let go of.
@@ -67,16 +84,19 @@ func (w *world) isApex(live *corev1.Service) bool {
 // giveBackServices has the apex Service lead to the target again. What a user made
 // becomes what it was; what was made for the Canary is let go of, as clients depend
 // on it by now.
-func (r *Reconciler) giveBackServices(ctx context.Context, w *world) error {
+func (r *Reconciler) giveBackServices(ctx context.Context, w *world, want rollout.Desired) error {
+	if want.KeepPrimary {
+		return nil
+	}
 	all, err := r.servicesNow(ctx, w)
 	if err != nil {
 		return err
 	}
 	for _, live := range all {
-		ours := metav1.IsControlledBy(live, w.Canary)
+		ours := w.owner().Owns(live)
 		switch {
 		case ours && w.isApex(live):
-			if err := r.Applier.Merge(ctx, w.services.LetGo(live, w.Canary.UID), live); err != nil {
+			if err := r.Applier.Merge(ctx, w.services.LetGo(live), live); err != nil {
 				return fmt.Errorf("let go of Service %s: %w", live.Name, err)
 			}
 		case !ours && !w.services.GivenBack(live):

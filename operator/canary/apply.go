@@ -16,9 +16,19 @@ import (
 // differs.
 func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) (err error) {
 	defer func() { err = errors.Join(err, w.configTrouble) }() // it holds up the primary, not the traffic
-	switch {
-	case want.Hold:
+	if want.Hold {
 		return nil
+	}
+	if len(w.gone) > 0 {
+		// Whose the rest is, is not known any more once the primary has the new mark.
+		if err := r.claim(ctx, w); err != nil {
+			return err
+		}
+	}
+	if !want.Finished {
+		defer func() { err = errors.Join(err, r.claim(ctx, w)) }()
+	}
+	switch {
 	case !w.Canary.DeletionTimestamp.IsZero():
 		return r.release(ctx, w, want)
 	}

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -126,7 +127,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 	if got.Spec.ScaleTargetRef.Name != "podinfo-primary" || *got.Spec.MinReplicas != 1 || got.Spec.MaxReplicas != 4 {
 		t.Errorf("%+v", got.Spec)
 	}
-	if !metav1.IsControlledBy(got, s.now()) {
+	if !ownership.For(s.now()).Owns(got) || len(got.GetOwnerReferences()) > 0 {
 		t.Error("it does not go with the Canary")
 	}
 
@@ -322,7 +323,7 @@ func TestScaledObjectsOfFlagger(t *testing.T) {
 	paused := map[string]string{workload.PausedReplicasAnnotation: "0"}
 	users.SetAnnotations(paused)
 	primary.SetAnnotations(paused)
-	primary.SetOwnerReferences([]metav1.OwnerReference{workload.Owner(c.Canary)})
+	primary.SetOwnerReferences([]metav1.OwnerReference{formerOwner(c.Canary)})
 	s := newScene(t, c.Canary, newTarget(), users, primary)
 	s.serveKEDA()
 	s.rollOut()

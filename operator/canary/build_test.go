@@ -609,3 +609,8 @@ func newTarget() *appsv1.Deployment {
 		},
 	}
 }
+
+// formerOwner is the owner reference that versions before the mark wrote, and Flagger.
+func formerOwner(c *v1beta1.Canary) metav1.OwnerReference {
+	return *metav1.NewControllerRef(c, v1beta1.GroupVersion.WithKind(v1beta1.CanaryKind))
+}

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -632,7 +633,7 @@ func TestConfigIsReadOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			w := &ground.World{Observation: rollout.Observation{Canary: other.Canary}, Objects: ground.Objects{TargetObject: target}}
+			w := &ground.World{Observation: rollout.Observation{Canary: other.Canary}, Objects: ground.Objects{TargetObject: target}, Owner: ownership.For(other.Canary)}
 			if _, err := s.reconciler.Configs.Observe(t.Context(), w); err != nil {
 				t.Error(err)
 			}
@@ -732,7 +733,7 @@ func TestSharedConfig(t *testing.T) {
 	other := newCanary("other")
 	other.Spec.TargetRef.Name = "other"
 	theirs := configMap("app-primary", color("theirs"))
-	theirs.OwnerReferences = []metav1.OwnerReference{workload.Owner(other.Canary)}
+	theirs.OwnerReferences = []metav1.OwnerReference{formerOwner(other.Canary)}
 	nobodys := secret("app-primary", "a user's own")
 	s := newTracking(t, theirs, nobodys)
 	want := []string{"configmap/app-podinfo-primary", "secret/app-podinfo-primary"}
@@ -801,7 +802,7 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 		},
 		"with another copy": {of: func(c *corev1.ConfigMap) { c.Data = color("old") }, wantPhase: v1beta1.PhaseProgressing, wantUnchanged: true},
 		"with the copy of another Canary": {of: func(c *corev1.ConfigMap) {
-			c.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary("other").Canary)}
+			c.OwnerReferences = []metav1.OwnerReference{formerOwner(newCanary("other").Canary)}
 		}, wantPhase: v1beta1.PhaseSucceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -816,11 +817,11 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			source := configMap("app", color("blue"))
 			source.BinaryData = map[string][]byte{"logo": {1}}
 			copied := configMap("app-primary", color("blue"))
-			copied.OwnerReferences = []metav1.OwnerReference{workload.Owner(c.Canary)}
+			copied.OwnerReferences = []metav1.OwnerReference{formerOwner(c.Canary)}
 			tc.of(copied)
 			primary := target.DeepCopy()
 			primary.Name, primary.UID = "podinfo-primary", "uid-of-primary"
-			primary.OwnerReferences = []metav1.OwnerReference{workload.Owner(c.Canary)}
+			primary.OwnerReferences = []metav1.OwnerReference{formerOwner(c.Canary)}
 			primary.Spec.Selector.MatchLabels = map[string]string{"app": "podinfo-primary"}
 			primary.Spec.Template.Labels = map[string]string{"app": "podinfo-primary"}
 			primary.Spec.Template.Annotations = map[string]string{"flagger-id": "1"}

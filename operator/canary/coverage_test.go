@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -115,7 +116,7 @@ func TestCoverageCopies(t *testing.T) {
 		t.Errorf("Covered is %s, want %s", got, want)
 	}
 	b := s.budget("web-primary")
-	if !metav1.IsControlledBy(b, s.now()) || b.Labels["team"] != "shop" || b.Labels["app.kubernetes.io/instance"] != "" {
+	if !ownership.For(s.now()).Owns(b) || len(b.OwnerReferences) > 0 || b.Labels["team"] != "shop" || b.Labels["app.kubernetes.io/instance"] != "" {
 		t.Errorf("the copy has %+v", b.ObjectMeta)
 	}
 	s.writes = nil

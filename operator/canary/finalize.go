@@ -26,7 +26,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 		}
 	}
 	if want.Released {
-		if err := r.giveBackServices(ctx, w); err != nil {
+		if err := r.giveBackServices(ctx, w, want); err != nil {
 			return err
 		}
 	}
@@ -37,6 +37,9 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 	}
 	if !want.Finished {
 		return nil
+	}
+	if err := r.removeOwned(ctx, w, want); err != nil {
+		return err
 	}
 	before := w.Canary.DeepCopy()
 	controllerutil.RemoveFinalizer(w.Canary, v1beta1.Finalizer)

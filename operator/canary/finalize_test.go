@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 )
@@ -59,7 +60,7 @@ func TestDeletion(t *testing.T) {
 func TestOwnedObjects(t *testing.T) {
 	s := newInitialized(t)
 	for _, o := range []metav1.Object{s.deployment("podinfo-primary"), s.service("podinfo"), s.service("podinfo-primary"), s.service("podinfo-canary")} {
-		if !metav1.IsControlledBy(o, s.now()) {
+		if !ownership.For(s.now()).Owns(o) || len(o.GetOwnerReferences()) > 0 {
 			t.Errorf("%s does not go with the Canary", o.GetName())
 		}
 	}

@@ -38,7 +38,7 @@ func (r *Reconciler) observeKind(ctx context.Context, w *world) error {
 		case err != nil:
 			return fmt.Errorf("read %s %s: %w", kind, key, err)
 		}
-		if metav1.IsControlledBy(former, w.Canary) && former.DeletionTimestamp.IsZero() {
+		if w.owner().Owns(former) && former.DeletionTimestamp.IsZero() {
 			return mistake(reasonInvalidSpec, "spec.targetRef.kind: %q is not %q, of which primary %s is and serves; "+
 				"set it back, or delete the Canary, which gives the traffic to the target, and create it again", w.Canary.Spec.TargetRef.Kind, kind, key.Name)
 		}

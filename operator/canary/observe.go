@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/configs"
@@ -23,6 +23,8 @@ import (
 // world is an observation and the objects that it was made from.
 type world struct {
 	ground.World
+	// gone are Canaries that do not exist any more and left what this one needs.
+	gone     []string
 	router   providers.Router // nil where the provider is unknown
 	target   client.Object    // nil where there is none
 	primary  client.Object    // nil where there is none
@@ -41,7 +43,7 @@ type world struct {
 
 // shared is what the parts in packages of their own see of the world.
 func (w *world) shared() *ground.World {
-	w.Objects = ground.Objects{TargetObject: w.target, PrimaryObject: w.primary}
+	w.Objects, w.Owner = ground.Objects{TargetObject: w.target, PrimaryObject: w.primary}, w.owner()
 	return &w.World
 }
 
@@ -57,7 +59,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 	}
 	w.Checks, w.Hooks = r.Checker.Results(c)
 	steps := []func(context.Context, *world) error{
-		r.observeSpec, r.observeMetrics, r.observeTarget, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
+		r.observeSpec, r.observeMetrics, r.observeTarget, r.observeGone, r.observeConfigs, r.observePrimary, r.observeAutoscaler, r.observeServices,
 		r.observeEndpoints, r.observeCoverage, r.observeRoute,
 	}
 	for _, step := range steps {
@@ -174,7 +176,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := mayHave(w.Canary, services, live); err != nil {
+	if err := mayHave(w, services, live); err != nil {
 		return err
 	}
 	w.services = services
@@ -185,15 +187,16 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 }
 
 // mayHave refuses Services that are there and can't be the Canary's.
-func mayHave(c *v1beta1.Canary, services workload.Services, live []*corev1.Service) error {
+func mayHave(w *world, services workload.Services, live []*corev1.Service) error {
+	c := w.Canary
 	for i, s := range services.All() {
 		if live[i] == nil {
 			continue
 		}
-		if err := conflict(c, live[i], "Service"); err != nil {
+		if err := conflict(w, live[i], "Service"); err != nil {
 			return err
 		}
-		if metav1.IsControlledBy(live[i], c) || !c.DeletionTimestamp.IsZero() {
+		if w.owner().Owns(live[i]) || !c.DeletionTimestamp.IsZero() {
 			continue
 		}
 		if err := adopt(c, services, s, live[i]); err != nil {
@@ -217,10 +220,10 @@ func (r *Reconciler) liveServices(ctx context.Context, intents workload.Services
 	return out, nil
 }
 
-// conflict refuses objects that another object's controller takes care of.
-func conflict(c *v1beta1.Canary, o client.Object, kind string) error {
-	if owner := metav1.GetControllerOf(o); owner != nil && owner.UID != c.UID {
-		return foreign(reasonConflict, "%s %s belongs to %s %s; delete it or choose another name for spec.service.name or the target", kind, o.GetName(), owner.Kind, owner.Name)
+// conflict refuses objects that were made for another Canary or have a controller.
+func conflict(w *world, o client.Object, kind string) error {
+	if w.owner().Of(o) == ownership.Others {
+		return foreign(reasonConflict, "%s %s belongs to %s; delete it or choose another name for spec.service.name or the target", kind, o.GetName(), ownership.Name(o))
 	}
 	return nil
 }
@@ -238,7 +241,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	if w.router != nil {
 		w.Route.Fixed = !w.router.Capabilities().Weighted
 		var err error
-		state, err = w.router.Observe(ctx, w.route())
+		state, err = r.lookAtRoute(ctx, w)
 		if providers.IsUnreachable(err) && !deleted {
 			w.Outage = "spec.provider: " + err.Error()
 			return nil
@@ -305,7 +308,7 @@ func (w *world) route() providers.Route {
 
 // routeOf tells a router what the decision core asks for.
 func (w *world) routeOf(t rollout.Traffic) providers.Route {
-	route := providers.Route{Canary: w.Canary, Traffic: providers.Traffic{
+	route := providers.Route{Canary: w.Canary, Gone: w.gone, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
 	if w.target != nil && workload.Template(w.target) != nil {

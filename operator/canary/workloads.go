@@ -9,13 +9,13 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -58,7 +58,7 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 		}
 		w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
 		r.unseen(primary, &w.Primary)
-		if err := foreignPrimary(w.Canary, primary); err != nil {
+		if err := foreignPrimary(w, primary); err != nil {
 			return err
 		}
 	}
@@ -105,17 +105,17 @@ func (r *Reconciler) workload(ctx context.Context, c *v1beta1.Canary, name strin
 }
 
 // foreignPrimary refuses to take over what has the primary's name and is
-// somebody's own. A primary belongs to its Canary; one that lost its owner, as
-// by a deletion that orphans, is known by what Sluice or Flagger wrote on it.
-func foreignPrimary(c *v1beta1.Canary, primary client.Object) error {
+// somebody's own. A primary belongs to its Canary; one that lost its mark, or the owner
+// that it had before, is known by what Sluice or Flagger wrote on it.
+func foreignPrimary(w *world, primary client.Object) error {
 	kind := workload.Kind(primary)
-	if metav1.GetControllerOf(primary) != nil {
-		return conflict(c, primary, kind)
+	if w.owner().Of(primary) != ownership.Users {
+		return conflict(w, primary, kind)
 	}
 	if _, ours := primary.GetAnnotations()[workload.RevisionAnnotation]; ours || workload.MadeByFlagger(primary) {
 		return nil
 	}
-	return foreign(reasonConflict, "%s %s was not made for a Canary and would be overwritten by the primary of %s; rename or delete it", kind, primary.GetName(), c.Spec.TargetRef.Name)
+	return foreign(reasonConflict, "%s %s was not made for a Canary and would be overwritten by the primary of %s; rename or delete it", kind, primary.GetName(), w.Canary.Spec.TargetRef.Name)
 }
 
 func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.Desired) error {
@@ -214,6 +214,16 @@ func (r *Reconciler) newKindWatches(mgr ctrl.Manager, c controller.Controller) *
 			return c.Watch(source.Kind(mgr.GetCache(), kind, r.events().OfWorkloads()))
 		},
 	}
+}
+
+// has tells whether a kind is watched, so that its objects are in the cache.
+func (k *kindWatches) has(kind string) bool {
+	if k == nil {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.watched[kind]
 }
 
 // watch begins to watch the kind of an empty object, unless it did before.

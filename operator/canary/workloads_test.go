@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -19,8 +20,11 @@ import (
 func TestForeignPrimary(t *testing.T) {
 	controlledBy := func(name string) func(*appsv1.Deployment) {
 		return func(d *appsv1.Deployment) {
-			d.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary(name).Canary)}
+			d.OwnerReferences = []metav1.OwnerReference{formerOwner(newCanary(name).Canary)}
 		}
+	}
+	markedFor := func(name string) func(*appsv1.Deployment) {
+		return func(d *appsv1.Deployment) { ownership.For(newCanary(name).Canary).Mark(d) }
 	}
 	for name, tc := range map[string]struct {
 		change func(*appsv1.Deployment)
@@ -29,6 +33,9 @@ func TestForeignPrimary(t *testing.T) {
 		"somebody's own":      {change: func(*appsv1.Deployment) {}, want: []string{"Deployment podinfo-primary", "was not made for a Canary", "rename or delete it"}},
 		"of this Canary":      {change: controlledBy("podinfo")},
 		"of another Canary":   {change: controlledBy("other"), want: []string{"belongs to Canary other"}},
+		"marked for another":  {change: markedFor("other"), want: []string{"belongs to Canary other"}},
+		"marked for this one": {change: markedFor("podinfo")},
+		"of one that is gone": {change: markedFor("gone")},
 		"orphaned by Sluice":  {change: func(d *appsv1.Deployment) { d.Annotations = map[string]string{workload.RevisionAnnotation: "s0-old"} }},
 		"orphaned by Flagger": {change: func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"flagger-id": "1f0e"} }},
 	} {
@@ -38,12 +45,16 @@ func TestForeignPrimary(t *testing.T) {
 			primary.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "podinfo-primary"}}
 			primary.Spec.Template.Labels = map[string]string{"app": "podinfo-primary"}
 			tc.change(primary)
-			s := newScene(t, newCanary("podinfo").Canary, newTarget(), primary)
+			other := newCanary("other").with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Name = "another" })
+			s := newScene(t, newCanary("podinfo").Canary, newTarget(), primary, other.Canary)
 			s.rollOut()
 			if tc.want == nil {
 				s.rest()
 				if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 					t.Errorf("phase %s: %v", phase, s.told())
+				}
+				if got := s.deployment("podinfo-primary"); ownership.CanaryOf(got) != "podinfo" || len(got.OwnerReferences) > 0 {
+					t.Errorf("it is not marked: %+v", got.ObjectMeta)
 				}
 				return
 			}

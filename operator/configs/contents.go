@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -28,11 +29,25 @@ type contents struct {
 // existing is a config that exists. hash and data are empty where it was not
 // asked for, and was not read.
 type existing struct {
-	owner      metav1.OwnerReference
+	marks      *metav1.ObjectMeta // see marksOf
 	uid        types.UID
 	version    string
 	shared     bool
 	hash, data string
+}
+
+// isOf tells whether it was made for a Canary.
+func (e existing) isOf(owner ownership.Owner) bool { return e.marks != nil && owner.Owns(e.marks) }
+
+// marksOf are those metadata of a config by which it is told whose it is, nil where it
+// is nobody's.
+func marksOf(o client.Object) *metav1.ObjectMeta {
+	m := &metav1.ObjectMeta{OwnerReferences: o.GetOwnerReferences()}
+	m.Labels, m.Annotations = ownership.Keep(o.GetLabels(), o.GetAnnotations())
+	if len(m.OwnerReferences)+len(m.Labels)+len(m.Annotations) == 0 {
+		return nil
+	}
+	return m
 }
 
 // look returns those of the configs that exist. It reads the contents of those
@@ -91,11 +106,7 @@ func (k *contents) known(ctx context.Context, namespace string, refs []workload.
 		case ok:
 			out[ref] = fact.summary()
 		case workload.TrackingDisabled(o.Annotations) || !wanted(ref, o):
-			now := existing{uid: o.UID, version: o.ResourceVersion, shared: workload.TrackingDisabled(o.Annotations)}
-			if owner := metav1.GetControllerOf(o); owner != nil {
-				now.owner = *owner
-			}
-			out[ref] = now
+			out[ref] = existing{marks: marksOf(o), uid: o.UID, version: o.ResourceVersion, shared: workload.TrackingDisabled(o.Annotations)}
 		default:
 			unknown = append(unknown, ref)
 		}
@@ -104,7 +115,7 @@ func (k *contents) known(ctx context.Context, namespace string, refs []workload.
 }
 
 func (f record) summary() existing {
-	return existing{owner: f.owner, uid: f.uid, version: f.version, shared: f.shared, hash: f.hash, data: f.data}
+	return existing{marks: f.marks, uid: f.uid, version: f.version, shared: f.shared, hash: f.hash, data: f.data}
 }
 
 // note remembers an object that was read or written.
@@ -113,10 +124,7 @@ func (k *contents) note(ref workload.ConfigRef, o client.Object) (record, error)
 	if err != nil {
 		return record{}, err
 	}
-	fact := record{uid: o.GetUID(), version: o.GetResourceVersion(), shared: workload.Shared(o), hash: hash, data: data}
-	if owner := metav1.GetControllerOf(o); owner != nil {
-		fact.owner = *owner
-	}
+	fact := record{marks: marksOf(o), uid: o.GetUID(), version: o.GetResourceVersion(), shared: workload.Shared(o), hash: hash, data: data}
 	k.facts.put(objectKey{o.GetNamespace(), ref}, fact)
 	return fact, nil
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -58,8 +62,8 @@ func (s *Share) copies(ctx context.Context) (map[workload.ConfigRef]existing, er
 			refs = append(refs, workload.ConfigRef{Kind: one.Kind, Name: name})
 		}
 	}
-	return s.part.look(ctx, s.world.Canary.Namespace, refs, s.contents, func(_ workload.ConfigRef, o *metav1.PartialObjectMetadata) bool {
-		return metav1.IsControlledBy(o, s.world.Canary)
+	return s.part.look(ctx, s.world.Canary.Namespace, refs, s.contents, func(_ workload.ConfigRef, live *metav1.PartialObjectMetadata) bool {
+		return s.world.Owner.Owns(live)
 	})
 }
 
@@ -68,7 +72,7 @@ func (s *Share) copies(ctx context.Context) (map[workload.ConfigRef]existing, er
 func (s *Share) readChanged(ctx context.Context, copies map[workload.ConfigRef]existing) error {
 	var refs []workload.ConfigRef
 	for _, one := range s.list {
-		_, now := own(s.world.Canary.UID, one, copies)
+		_, now := own(s.world.Owner, one, copies)
 		if !one.gone && now.hash != one.hash && s.contents[one.ConfigRef] == nil {
 			refs = append(refs, one.ConfigRef)
 		}
@@ -87,9 +91,9 @@ func (s *Share) readChanged(ctx context.Context, copies map[workload.ConfigRef]e
 }
 
 // own finds the copy of a config that a Canary has.
-func own(canary types.UID, one tracked, copies map[workload.ConfigRef]existing) (name string, now existing) {
+func own(owner ownership.Owner, one tracked, copies map[workload.ConfigRef]existing) (name string, now existing) {
 	for _, name := range one.names {
-		if now, ok := copies[workload.ConfigRef{Kind: one.Kind, Name: name}]; ok && now.owner.UID == canary {
+		if now, ok := copies[workload.ConfigRef{Kind: one.Kind, Name: name}]; ok && now.isOf(owner) {
 			return name, now
 		}
 	}
@@ -98,7 +102,7 @@ func own(canary types.UID, one tracked, copies map[workload.ConfigRef]existing) 
 
 // apply brings one copy to what its source is and returns its name.
 func (s *Share) apply(ctx context.Context, one tracked, copies map[workload.ConfigRef]existing) (string, error) {
-	name, now := own(s.world.Canary.UID, one, copies)
+	name, now := own(s.world.Owner, one, copies)
 	switch {
 	case name != "" && now.hash == one.hash:
 		return name, nil
@@ -172,7 +176,7 @@ func (s *Share) takenCopy(ctx context.Context, source client.Object, ref workloa
 		return false, fmt.Errorf("read %s: %w", ref.Title(), err)
 	}
 	fact, err := s.part.note(ref, live)
-	if err != nil || !metav1.IsControlledBy(live, s.world.Canary) {
+	if err != nil || !ownership.For(s.world.Canary).Owns(live) {
 		return false, err
 	}
 	if hash, _, err := workload.ConfigHash(source); err != nil || hash == fact.hash {
@@ -256,28 +260,85 @@ func (s *Share) Collect(ctx context.Context, revision string) error {
 	for source, name := range s.names {
 		used = append(used, workload.ConfigRef{Kind: source.Kind, Name: name})
 	}
-	var errs []error
-	for _, kind := range kinds {
-		errs = append(errs, s.collectKind(ctx, kind, used))
+	all, err := s.part.Owned(ctx, w.Canary)
+	errs := []error{err}
+	for _, copied := range all {
+		ref := workload.ConfigRef{Kind: kindOf(copied), Name: copied.Name}
+		if !slices.Contains(used, ref) {
+			errs = append(errs, s.deleteCopy(ctx, ref, copied.UID))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Share) collectKind(ctx context.Context, kind workload.ConfigKind, used []workload.ConfigRef) error {
-	list := newMetadataList(kind)
-	err := s.part.Client.List(ctx, list, client.InNamespace(s.world.Canary.Namespace),
-		client.MatchingFields{ownerIndex: string(s.world.Canary.UID)}, client.UnsafeDisableDeepCopy)
+// Owned are all copies that were made for a Canary, or for Canaries that are gone and
+// whose names are given.
+func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) ([]*metav1.PartialObjectMetadata, error) {
+	if t.Off {
+		return nil, nil
+	}
+	var out []*metav1.PartialObjectMetadata
+	owner := ownership.For(c, gone...)
+	for _, name := range append([]string{c.Name}, gone...) {
+		for _, kind := range kinds {
+			list := newMetadataList(kind)
+			err := t.Client.List(ctx, list, client.InNamespace(c.Namespace),
+				client.MatchingFields{ownerIndex: ownership.LabelValue(name)}, client.UnsafeDisableDeepCopy)
+			if err != nil {
+				return nil, fmt.Errorf("list copies: %w", err)
+			}
+			for i := range list.Items {
+				if !owner.Owns(&list.Items[i]) {
+					continue
+				}
+				o := newMetadata(kind) // those of a list do not say their kind
+				o.ObjectMeta = list.Items[i].ObjectMeta
+				out = append(out, o)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Claim gives the mark to copies that were made for the Canary by a version that did not
+// mark, or lost it, or that a Canary has left that is gone, and takes owner references away.
+func (s *Share) Claim(ctx context.Context, gone ...string) error {
+	c, t := s.world.Canary, s.part
+	if len(s.list) == 0 {
+		return nil
+	}
+	all, err := t.Owned(ctx, c, gone...)
+	errs := []error{err}
+	for _, copied := range all {
+		if metadata := ownership.For(c).Claim(copied); metadata != nil {
+			errs = append(errs, t.changeCopy(ctx, copied, metadata))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// changeCopy writes metadata of a copy, which is there in the version that was read or
+// not at all.
+func (t *Tracker) changeCopy(ctx context.Context, now *metav1.PartialObjectMetadata, metadata map[string]any) error {
+	ref := workload.ConfigRef{Kind: kindOf(now), Name: now.Name}
+	metadata["uid"], metadata["resourceVersion"] = now.UID, now.ResourceVersion
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		return fmt.Errorf("list copies: %w", err)
+		return fmt.Errorf("mark %s: %w", ref.Title(), err)
 	}
-	for i := range list.Items {
-		ref := workload.ConfigRef{Kind: kind, Name: list.Items[i].Name}
-		if slices.Contains(used, ref) {
-			continue
-		}
-		if err := s.deleteCopy(ctx, ref, list.Items[i].UID); err != nil {
-			return err
-		}
+	o := newObject(ref.Kind)
+	o.SetNamespace(now.Namespace)
+	o.SetName(now.Name)
+	if err := t.Client.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(ssa.FieldOwner)); err != nil {
+		return kube.IgnoreChanged(fmt.Errorf("mark %s: %w", ref.Title(), err))
 	}
-	return nil
+	_, err = t.note(ref, o) // so that it need not be read again
+	return err
+}
+
+func kindOf(o *metav1.PartialObjectMetadata) workload.ConfigKind {
+	if o.Kind == "Secret" {
+		return workload.Secret
+	}
+	return workload.ConfigMap
 }

@@ -24,8 +24,8 @@ const (
 type record struct {
 	uid     types.UID
 	version string
-	owner   metav1.OwnerReference // the controller; zero without one
-	shared  bool                  // see workload.Shared
+	marks   *metav1.ObjectMeta // see marksOf
+	shared  bool               // see workload.Shared
 	hash    string
 	data    string // see workload.ConfigHash
 

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -105,7 +106,7 @@ func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) e
 	t.facts.drop(t.index.set(client.ObjectKeyFromObject(c), keys))
 
 	seen, err := t.look(ctx, c.Namespace, all, s.contents, func(ref workload.ConfigRef, o *metav1.PartialObjectMetadata) bool {
-		return slices.Contains(used, ref) && !workload.TrackingDisabled(o.Annotations) || metav1.IsControlledBy(o, c)
+		return slices.Contains(used, ref) && !workload.TrackingDisabled(o.Annotations) || s.world.Owner.Owns(o)
 	})
 	if err != nil {
 		return err
@@ -129,7 +130,7 @@ func (s *Share) add(one tracked, seen map[workload.ConfigRef]existing) {
 	default:
 		// Pods that run go on without it; only new ones can't start. So that is no
 		// other revision, and the config may just be replaced.
-		one.gone, one.hash = true, lastHash(s.world.Canary, one, seen)
+		one.gone, one.hash = true, lastHash(s.world.Canary, s.world.Owner, one, seen)
 		s.missing = append(s.missing, one.Title())
 	}
 	s.hashes[one.String()] = one.hash
@@ -137,14 +138,14 @@ func (s *Share) add(one tracked, seen map[workload.ConfigRef]existing) {
 }
 
 // lastHash is that of a config that is missing, as far as it is known.
-func lastHash(c *v1beta1.Canary, one tracked, seen map[workload.ConfigRef]existing) string {
+func lastHash(c *v1beta1.Canary, owner ownership.Owner, one tracked, seen map[workload.ConfigRef]existing) string {
 	if tracked := c.Status.TrackedConfigs; tracked != nil {
 		if hash := (*tracked)[one.String()]; workload.KnownConfigHash(hash) {
 			return hash
 		}
 	}
 	for _, name := range one.names {
-		if copied := seen[workload.ConfigRef{Kind: one.Kind, Name: name}]; copied.owner.UID == c.UID && copied.hash != "" {
+		if copied := seen[workload.ConfigRef{Kind: one.Kind, Name: name}]; copied.isOf(owner) && copied.hash != "" {
 			return copied.hash
 		}
 	}
@@ -168,8 +169,7 @@ func (s *Share) Sourced(ctx context.Context, primary client.Object) (client.Obje
 	// Flagger lets the Canaries that use one config share its copy, so another
 	// Canary's will do.
 	seen, err := s.part.look(ctx, s.world.Canary.Namespace, copies, s.contents, func(_ workload.ConfigRef, copied *metav1.PartialObjectMetadata) bool {
-		owner := metav1.GetControllerOfNoCopy(copied)
-		return owner != nil && isCanary(owner)
+		return ownership.Key(copied) != ""
 	})
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func (s *Share) Sourced(ctx context.Context, primary client.Object) (client.Obje
 		for _, name := range one.names {
 			copied := workload.ConfigRef{Kind: one.Kind, Name: name}
 			now, exists := seen[copied]
-			if one.gone || exists && isCanary(&now.owner) && (now.hash == one.hash || now.hash == one.data) {
+			if one.gone || exists && now.marks != nil && ownership.Key(now.marks) != "" && (now.hash == one.hash || now.hash == one.data) {
 				sources[copied] = one.Name
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -108,9 +109,13 @@ func strip(o any) (any, error) {
 		return o, nil
 	}
 	tracking, annotated := m.Annotations[v1beta1.ConfigTrackingAnnotation]
-	m.ManagedFields, m.Labels, m.Annotations = nil, nil, nil
+	m.ManagedFields = nil
+	m.Labels, m.Annotations = ownership.Keep(m.Labels, m.Annotations)
 	if annotated {
-		m.Annotations = map[string]string{v1beta1.ConfigTrackingAnnotation: tracking}
+		if m.Annotations == nil {
+			m.Annotations = map[string]string{}
+		}
+		m.Annotations[v1beta1.ConfigTrackingAnnotation] = tracking
 	}
 	return m, nil
 }
@@ -129,16 +134,10 @@ func (t *Tracker) users(kind workload.ConfigKind) handler.MapFunc {
 
 // owners are the values of ownerIndex.
 func owners(o client.Object) []string {
-	owner := metav1.GetControllerOfNoCopy(o)
-	if owner == nil || !isCanary(owner) {
-		return nil
+	if key := ownership.Key(o); key != "" {
+		return []string{key}
 	}
-	return []string{string(owner.UID)}
-}
-
-func isCanary(owner *metav1.OwnerReference) bool {
-	gv, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && gv.Group == v1beta1.GroupVersion.Group && owner.Kind == "Canary"
+	return nil
 }
 
 func newMetadata(kind workload.ConfigKind) *metav1.PartialObjectMetadata {

@@ -20,6 +20,7 @@ import (
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -77,7 +78,7 @@ func using() *corev1.PodTemplateSpec {
 func observe(t *testing.T, tracker *Tracker, c *v1beta1.Canary, template *corev1.PodTemplateSpec) *Share {
 	t.Helper()
 	w := &world.World{Observation: rollout.Observation{Canary: c, Target: rollout.Workload{Revision: "s2-a", Ready: true}}}
-	w.TargetObject = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *template}}
+	w.TargetObject, w.Owner = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *template}}, ownership.For(c)
 	s, err := tracker.Observe(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +132,7 @@ func TestRaceForACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs := configMap("app-primary", "theirs")
-	theirs.OwnerReferences = []metav1.OwnerReference{workload.Owner(newCanary("other"))}
+	theirs.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(newCanary("other"), v1beta1.GroupVersion.WithKind(v1beta1.CanaryKind))}
 	if err := tracker.Client.Create(t.Context(), theirs); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestObserve(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tracker := newTracker(t, tc.objects...)
 			w := &world.World{Observation: rollout.Observation{Canary: newCanary("podinfo"), Target: rollout.Workload{Revision: "s2-a", Ready: true}}}
-			w.TargetObject = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *using()}}
+			w.TargetObject, w.Owner = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *using()}}, ownership.For(w.Canary)
 			if tc.change != nil {
 				tc.change(tracker, w)
 			}

@@ -6,9 +6,10 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sluice-delivery/sluice/api/ownership"
 )
 
 const (
@@ -22,8 +23,8 @@ const (
 type Subject struct {
 	// Namespace of both.
 	Namespace string
-	// Owner is the owner of the copies: the Canary.
-	Owner metav1.OwnerReference
+	// Owner is the Canary as the owner of the copies.
+	Owner ownership.Owner
 	// Label is the selector label; Target and Primary are its values.
 	Label, Target, Primary string
 	// Pods are the labels that the pods have or will have, whatever their value
@@ -106,8 +107,7 @@ func Concerns(s Subject, o *unstructured.Unstructured) bool {
 
 // made tells whether an object is a copy that was made for the Canary.
 func (s Subject) made(o *unstructured.Unstructured) bool {
-	owner := metav1.GetControllerOfNoCopy(o)
-	return owner != nil && owner.UID == s.Owner.UID && o.GetAnnotations()[CopyOfAnnotation] != ""
+	return o.GetAnnotations()[CopyOfAnnotation] != "" && s.Owner.Owns(o)
 }
 
 // isOwn tells whether an object is one of the Canary's three Services.

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 )
 
@@ -16,7 +18,7 @@ import (
 func subject() coverage.Subject {
 	return coverage.Subject{
 		Namespace: "test",
-		Owner:     metav1.OwnerReference{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "canary", Controller: new(true)},
+		Owner:     ownership.For(&v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "canary"}}),
 		Label:     "app", Target: "podinfo", Primary: "podinfo-primary",
 		Pods:       []map[string]string{{"app": "podinfo", "version": "v2"}, {"app": "podinfo-primary", "version": "v1"}},
 		Apex:       "podinfo-web",
@@ -265,7 +267,7 @@ func TestAssess(t *testing.T) {
 func TestAssessTogether(t *testing.T) {
 	const one, other = "{minAvailable: 1, selector: {matchLabels: {app: podinfo}}}", "{minAvailable: 1, selector: {matchLabels: {app: podinfo-primary}}}"
 	ours := func(u *unstructured.Unstructured) *unstructured.Unstructured {
-		u.SetOwnerReferences([]metav1.OwnerReference{subject().Owner})
+		subject().Owner.Mark(u)
 		u.SetAnnotations(map[string]string{coverage.CopyOfAnnotation: "web"})
 		return u
 	}
@@ -344,18 +346,15 @@ func TestCopyMetadata(t *testing.T) {
 	})
 	o.SetAnnotations(map[string]string{
 		"team": "shop", "argocd.argoproj.io/tracking-id": "shop:a/b:c/d", "kubectl.kubernetes.io/last-applied-configuration": "{}",
-		"config.k8s.io/owning-inventory": "shop", "sluice.dev/applied": "1-a",
+		"config.k8s.io/owning-inventory": "shop", "sluice.dev/applied": "1-a", "sluice.dev/canary": "another",
 	})
 	o.SetUID("original")
 	o.SetResourceVersion("5")
 	got := coverage.Assess(subject(), []*unstructured.Unstructured{o}).Gaps[0].Copy
 	want := map[string]any{
 		"namespace": "test", "name": "web-primary",
-		"labels":      map[string]any{"release": "prometheus", "app.kubernetes.io/managed-by": "sluice"},
-		"annotations": map[string]any{"team": "shop", "sluice.dev/copy-of": "web"},
-		"ownerReferences": []any{map[string]any{
-			"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "podinfo", "uid": "canary", "controller": true,
-		}},
+		"labels":      map[string]any{"release": "prometheus", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "podinfo"},
+		"annotations": map[string]any{"team": "shop", "sluice.dev/copy-of": "web", "sluice.dev/canary": "podinfo"},
 	}
 	if diff := cmp.Diff(want, got.Object["metadata"]); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

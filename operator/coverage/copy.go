@@ -38,7 +38,7 @@ func (s Subject) copyOf(k Kind, o *unstructured.Unstructured, names map[string]b
 	annotations := workload.Carried(o.GetAnnotations())
 	annotations[CopyOfAnnotation] = o.GetName()
 	c.SetAnnotations(annotations)
-	c.SetOwnerReferences([]metav1.OwnerReference{s.Owner})
+	s.Owner.Mark(c)
 	if names[nameOf(c)] {
 		return nil, c.GetName() + " is somebody else's and says something else"
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -100,7 +101,7 @@ func (k *Keeper) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	if err != nil {
 		return s, nil //nolint:nilerr // it is the mistake of whoever builds the Services
 	}
-	if s.found, err = k.assess(ctx, w.Canary, w.Objects, label, value); err != nil {
+	if s.found, err = k.assess(ctx, w, label, value); err != nil {
 		return s, err
 	}
 	w.Coverage = report(s.found, copies)
@@ -108,7 +109,8 @@ func (k *Keeper) Observe(ctx context.Context, w *world.World) (*Share, error) {
 }
 
 // assess finds the gaps, once for each state of what they depend on.
-func (k *Keeper) assess(ctx context.Context, c *v1beta1.Canary, of world.Objects, label, value string) (Assessment, error) {
+func (k *Keeper) assess(ctx context.Context, w *world.World, label, value string) (Assessment, error) {
+	c, of := w.Canary, w.Objects
 	name, _, _ := c.ServiceNames()
 	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, name)
 	if err != nil {
@@ -126,6 +128,7 @@ func (k *Keeper) assess(ctx context.Context, c *v1beta1.Canary, of world.Objects
 	if apex != nil {
 		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
+	subject.Owner = w.Owner
 	objects, err := k.objects(ctx, subject)
 	if err != nil {
 		return Assessment{}, err
@@ -188,6 +191,28 @@ func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
 // GiveBack does nothing: copies go with the Canary that owns them.
 func (s *Share) GiveBack(context.Context, rollout.Desired) error { return nil }
 
+// Owned are all copies that were made for a Canary. They are the cache's own and must
+// not be changed.
+func (k *Keeper) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+	if !k.Reports || !k.Copies {
+		return nil, nil
+	}
+	var out []client.Object
+	for _, kind := range k.watched.read() {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := k.Reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list copies of %s: %w", kind.Kind, err)
+		}
+		for i := range list.Items {
+			if owner.Owns(&list.Items[i]) {
+				out = append(out, &list.Items[i])
+			}
+		}
+	}
+	return out, nil
+}
+
 // subject is a target and its primary as selectors see them. The error is that
 // the target has no selector label.
 func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
@@ -198,7 +223,7 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 	apex, primaryService, canaryService := c.ServiceNames()
 	s := Subject{
 		Namespace:     c.Namespace,
-		Owner:         workload.Owner(c),
+		Owner:         ownership.For(c),
 		Label:         label,
 		Target:        value,
 		Primary:       workload.PrimaryLabelValue(value),

@@ -8,9 +8,8 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -50,7 +49,6 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	if live.Spec.Type == corev1.ServiceTypeExternalName {
 		return &UnfitServiceError{Name: live.Name, Problem: fmt.Sprintf("spec.type: %q leads out of the cluster; make it ClusterIP, or choose another spec.service.name", live.Spec.Type)}
 	}
-	intent.OwnerReferences = nil // it stays when the Canary goes
 	intent.Spec.Type, intent.Spec.ClusterIP = "", ""
 	backend := intent.Labels[BackendLabel]
 	custom := s.custom(c, intent)
@@ -260,12 +258,14 @@ func replace(from, to map[string]string) map[string]any {
 
 // LetGo is the JSON merge patch by which the apex Service that was made for a
 // Canary leads to the target again and stays when that Canary goes: clients depend
-// on it by now. It is a patch, as the owner may be noted by another operator, whose
-// fields server-side apply would leave.
-func (s Services) LetGo(live *corev1.Service, canary types.UID) map[string]any {
-	owners := slices.DeleteFunc(slices.Clone(live.OwnerReferences), func(o metav1.OwnerReference) bool { return o.UID == canary })
+// on it by now. It is a patch, as another operator may have noted whose it is, and
+// server-side apply would leave its fields.
+func (s Services) LetGo(live *corev1.Service) map[string]any {
+	metadata := ownership.LetGo(live)
+	labels, _ := metadata["labels"].(map[string]any)
+	maps.Copy(labels, s.listed())
 	return map[string]any{
-		"metadata": map[string]any{"ownerReferences": owners, "labels": s.listed()},
+		"metadata": metadata,
 		"spec":     map[string]any{"selector": replace(live.Spec.Selector, s.Canary.Spec.Selector)},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -253,15 +254,17 @@ func mergeInto(from, patch map[string]any) {
 }
 
 // Pain 5: when the Canary goes, clients still reach the application, and the
-// Service that was made for it does not go with its owner.
+// Service that was made for it is nobody's, also one that Flagger has made.
 func TestLetGoOfService(t *testing.T) {
 	services := buildServices(t, newCanary(), newDeployment())
 	live := services.Apex.DeepCopy()
 	others := metav1.OwnerReference{Kind: "ConfigMap", Name: "another", UID: "o1"}
-	live.OwnerReferences = append(live.OwnerReferences, others)
 	want := live.DeepCopy()
+	live.OwnerReferences = append(live.OwnerReferences, *metav1.NewControllerRef(newCanary().Canary, v1beta1.GroupVersion.WithKind("Canary")), others)
+	delete(want.Labels, ownership.Label)
+	delete(want.Annotations, ownership.Annotation)
 	want.OwnerReferences, want.Spec.Selector = []metav1.OwnerReference{others}, map[string]string{"app": "podinfo"}
-	merge(t, live, services.LetGo(live, "c1"))
+	merge(t, live, services.LetGo(live))
 	if diff := cmp.Diff(want, live, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

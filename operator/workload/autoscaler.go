@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -96,11 +97,10 @@ func MaxReplicas(autoscaler client.Object) (int32, error) {
 // in it, and neither is what pauses.
 func autoscalerMeta(c *v1beta1.Canary, from client.Object, carried []string, o Options) metav1.ObjectMeta {
 	m := metav1.ObjectMeta{
-		Namespace:       c.Namespace,
-		Name:            PrimaryAutoscalerName(from.GetName()),
-		Labels:          included(from.GetLabels(), o.IncludeLabelPrefixes),
-		Annotations:     included(from.GetAnnotations(), slices.Concat(carried, o.IncludeLabelPrefixes)),
-		OwnerReferences: []metav1.OwnerReference{Owner(c)},
+		Namespace:   c.Namespace,
+		Name:        PrimaryAutoscalerName(from.GetName()),
+		Labels:      included(from.GetLabels(), o.IncludeLabelPrefixes),
+		Annotations: included(from.GetAnnotations(), slices.Concat(carried, o.IncludeLabelPrefixes)),
 	}
 	for key := range m.Annotations {
 		if strings.HasPrefix(key, pausedPrefix) || key == PausedByAnnotation {
@@ -108,6 +108,7 @@ func autoscalerMeta(c *v1beta1.Canary, from client.Object, carried []string, o O
 		}
 	}
 	m.Labels[managedByLabel] = managedBy
+	ownership.For(c).Mark(&m)
 	return m
 }
 

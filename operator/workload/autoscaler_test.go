@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -72,9 +73,8 @@ func TestPrimaryHPA(t *testing.T) {
 		TypeMeta: metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "test", Name: "web-primary",
-			Labels:          map[string]string{"team": "a", "app.kubernetes.io/managed-by": "sluice"},
-			Annotations:     map[string]string{"team": "a"},
-			OwnerReferences: []metav1.OwnerReference{workload.Owner(newCanary().Canary)},
+			Labels:      map[string]string{"team": "a", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "release"},
+			Annotations: map[string]string{"team": "a", "sluice.dev/canary": "release"},
 		},
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
 			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo-primary"},
@@ -202,6 +202,7 @@ func TestPrimaryScaledObject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := primaryAutoscalerOf(t, newCanary().scaledBy("ScaledObject", "web"), users.Unstructured, 0, tc.options).(*unstructured.Unstructured)
+			tc.wantLabels["sluice.dev/canary"], tc.wantAnnotations["sluice.dev/canary"] = "release", "release"
 			if diff := cmp.Diff(tc.wantLabels, got.GetLabels()); diff != "" {
 				t.Errorf("labels: -want +got\n%s", diff)
 			}
@@ -228,8 +229,8 @@ func TestPrimaryScaledObject(t *testing.T) {
 				len(got.GetFinalizers()) != 0 || got.Object["status"] != nil {
 				t.Errorf("%v", got.Object)
 			}
-			if diff := cmp.Diff([]metav1.OwnerReference{workload.Owner(newCanary().Canary)}, got.GetOwnerReferences()); diff != "" {
-				t.Errorf("owners: -want +got\n%s", diff)
+			if !ownership.For(newCanary().Canary).Owns(got) || len(got.GetOwnerReferences()) > 0 {
+				t.Errorf("it is not marked: %v", got.Object["metadata"])
 			}
 		})
 	}

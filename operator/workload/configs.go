@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -273,13 +274,13 @@ func TrackedRevision(revision string, tracked map[string]string) string {
 // even where its source is immutable, as the next promotion does that.
 func ConfigCopy(canary *v1beta1.Canary, source client.Object, name string, o Options) (client.Object, error) {
 	meta := metav1.ObjectMeta{
-		Namespace:       canary.Namespace,
-		Name:            name,
-		Labels:          included(source.GetLabels(), o.IncludeLabelPrefixes),
-		Annotations:     included(source.GetAnnotations(), o.IncludeLabelPrefixes),
-		OwnerReferences: []metav1.OwnerReference{Owner(canary)},
+		Namespace:   canary.Namespace,
+		Name:        name,
+		Labels:      included(source.GetLabels(), o.IncludeLabelPrefixes),
+		Annotations: included(source.GetAnnotations(), o.IncludeLabelPrefixes),
 	}
 	meta.Labels[managedByLabel] = managedBy
+	ownership.For(canary).Mark(&meta)
 	switch s := source.(type) {
 	case *corev1.ConfigMap:
 		return &corev1.ConfigMap{ObjectMeta: meta, Data: maps.Clone(s.Data), BinaryData: maps.Clone(s.BinaryData)}, nil

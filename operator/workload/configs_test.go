@@ -306,12 +306,11 @@ func TestConfigCopy(t *testing.T) {
 	}
 	want := metav1.ObjectMeta{
 		Namespace: "test", Name: "a-primary",
-		Labels:          map[string]string{"team": "a", "app.kubernetes.io/managed-by": "sluice"},
-		Annotations:     map[string]string{"team/mail": "a@example.com"},
-		OwnerReferences: []metav1.OwnerReference{workload.Owner(newCanary().Canary)},
+		Labels:      map[string]string{"team": "a", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "release"},
+		Annotations: map[string]string{"team/mail": "a@example.com", "sluice.dev/canary": "release"},
 	}
 	all := want
-	all.Labels = map[string]string{"team": "a", "other": "b", "app.kubernetes.io/managed-by": "sluice"}
+	all.Labels = map[string]string{"team": "a", "other": "b", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "release"}
 	text, binary := map[string]string{"k": "v"}, map[string][]byte{"b": {0xff}}
 	team := workload.Options{IncludeLabelPrefixes: []string{"team"}}
 	for name, tc := range map[string]struct {

@@ -76,7 +76,7 @@ func TestApexInConsul(t *testing.T) {
 	}
 	t.Run("one of ours", func(t *testing.T) {
 		live := services.Apex.DeepCopy()
-		merge(t, live, services.LetGo(live, "c1"))
+		merge(t, live, services.LetGo(live))
 		if _, ignored := live.Labels[serviceIgnore]; ignored || live.Labels["app"] != "podinfo" {
 			t.Errorf("labels %v", live.Labels)
 		}
@@ -87,7 +87,7 @@ func TestApexInConsul(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			services := build()
 			live := services.Apex.DeepCopy()
-			live.OwnerReferences, live.Labels, live.Spec.Selector = nil, maps.Clone(before), map[string]string{"app": "podinfo"}
+			live.Annotations, live.Labels, live.Spec.Selector = nil, maps.Clone(before), map[string]string{"app": "podinfo"}
 			if err := services.Adopt(newCanary().Canary, services.Apex, live); err != nil {
 				t.Fatal(err)
 			}

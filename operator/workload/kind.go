@@ -38,6 +38,22 @@ func New(kind string) client.Object {
 	}
 }
 
+// NewList gives an empty list of objects of a kind, nil if it is not one of Kinds.
+func NewList(kind string) client.ObjectList {
+	switch kind {
+	case KindDeployment:
+		return &appsv1.DeploymentList{}
+	case KindDaemonSet:
+		return &appsv1.DaemonSetList{}
+	case KindStatefulSet:
+		return &appsv1.StatefulSetList{}
+	case KindService:
+		return &corev1.ServiceList{}
+	default:
+		return nil
+	}
+}
+
 // Kind is the kind of a workload, which objects from a cache don't carry. It is
 // empty for what is no workload.
 func Kind(o client.Object) string { return partsOf(o).kind }

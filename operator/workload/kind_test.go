@@ -240,7 +240,7 @@ func TestPrimaryDaemonSet(t *testing.T) {
 	if diff := cmp.Diff(want, got.Spec); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	if got.Kind != "DaemonSet" || got.APIVersion != "apps/v1" || got.Name != "podinfo-primary" || len(got.OwnerReferences) != 1 {
+	if got.Kind != "DaemonSet" || got.APIVersion != "apps/v1" || got.Name != "podinfo-primary" || got.Annotations["sluice.dev/canary"] != "release" {
 		t.Errorf("%+v %+v", got.TypeMeta, got.ObjectMeta)
 	}
 	if diff := cmp.Diff(before, target); diff != "" {
@@ -301,7 +301,7 @@ func TestPrimaryService(t *testing.T) {
 	if diff := cmp.Diff(wantSpec, services.Canary.Spec); diff != "" {
 		t.Errorf("canary: -want +got\n%s", diff)
 	}
-	if services.Canary.Name != "podinfo-canary" || services.Canary.Labels["x"] != "y" || len(services.Canary.OwnerReferences) != 1 {
+	if services.Canary.Name != "podinfo-canary" || services.Canary.Labels["x"] != "y" || services.Canary.Annotations["sluice.dev/canary"] != "release" {
 		t.Errorf("canary: %+v", services.Canary.ObjectMeta)
 	}
 

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -68,17 +69,17 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 		return nil, err
 	}
 	meta := metav1.ObjectMeta{
-		Namespace:       canary.Namespace,
-		Name:            canary.PrimaryName(),
-		Labels:          included(target.GetLabels(), o.IncludeLabelPrefixes),
-		Annotations:     included(target.GetAnnotations(), o.IncludeLabelPrefixes),
-		OwnerReferences: []metav1.OwnerReference{Owner(canary)},
+		Namespace:   canary.Namespace,
+		Name:        canary.PrimaryName(),
+		Labels:      included(target.GetLabels(), o.IncludeLabelPrefixes),
+		Annotations: included(target.GetAnnotations(), o.IncludeLabelPrefixes),
 	}
 	meta.Labels[managedByLabel] = managedBy
 	meta.Annotations[RevisionAnnotation] = revision
 	if key != "" {
 		meta.Labels[key] = PrimaryLabelValue(own)
 	}
+	ownership.For(canary).Mark(&meta)
 	primary := copyOf(target, meta)
 	p := partsOf(primary)
 	if p.template != nil {
@@ -220,11 +221,6 @@ const (
 	// flaggerID is what Flagger writes on the pods of a primary, a random one at each promotion.
 	flaggerID = "flagger-id"
 )
-
-// Owner is the owner reference for what is made for a Canary and goes with it.
-func Owner(canary *v1beta1.Canary) metav1.OwnerReference {
-	return *metav1.NewControllerRef(canary, v1beta1.GroupVersion.WithKind("Canary"))
-}
 
 // tracking are labels and annotations by which other tools find what is
 // theirs. A copy that carried them would be taken for theirs, and pruned.

@@ -69,11 +69,8 @@ func TestPrimary(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   "test",
 			Name:        "podinfo-primary",
-			Labels:      map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice"},
-			Annotations: map[string]string{workload.RevisionAnnotation: revisionOf(t, target)},
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "release", UID: "c1", Controller: new(true), BlockOwnerDeletion: new(true),
-			}},
+			Labels:      map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "release"},
+			Annotations: map[string]string{workload.RevisionAnnotation: revisionOf(t, target), "sluice.dev/canary": "release"},
 		},
 		Spec: appsv1.DeploymentSpec{
 			Replicas:        new(int32(2)),
@@ -153,7 +150,7 @@ func TestPrimaryOfTemplateWithoutLabels(t *testing.T) {
 }
 
 func TestPrimaryMetadata(t *testing.T) {
-	ours := []string{"app", "app.kubernetes.io/managed-by"}
+	ours := []string{"app", "app.kubernetes.io/managed-by", "sluice.dev/canary"}
 	tracking := map[string]string{
 		"app.kubernetes.io/instance":                       "shop",
 		"app.kubernetes.io/managed-by":                     "Helm",
@@ -173,6 +170,7 @@ func TestPrimaryMetadata(t *testing.T) {
 		"meta.helm.sh/release-name":                        "podinfo",
 		"objectset.rio.cattle.io/hash":                     "5",
 		"sluice.dev/applied":                               "1-5",
+		"sluice.dev/canary":                                "another",
 	}
 	theirs := map[string]string{"team": "a", "tenant.acme.io/cost": "7", "other.io/x": "1"}
 	for name, tc := range map[string]struct {
@@ -196,10 +194,10 @@ func TestPrimaryMetadata(t *testing.T) {
 			if want := slices.Sorted(slices.Values(append(slices.Clone(ours), tc.want...))); !slices.Equal(slices.Sorted(maps.Keys(got.Labels)), want) {
 				t.Errorf("labels %v, want %v", got.Labels, want)
 			}
-			if want := slices.Sorted(slices.Values(append([]string{workload.RevisionAnnotation}, tc.want...))); !slices.Equal(slices.Sorted(maps.Keys(got.Annotations)), want) {
+			if want := slices.Sorted(slices.Values(append([]string{workload.RevisionAnnotation, "sluice.dev/canary"}, tc.want...))); !slices.Equal(slices.Sorted(maps.Keys(got.Annotations)), want) {
 				t.Errorf("annotations %v, want %v", got.Annotations, want)
 			}
-			if got.Labels["app"] != "podinfo-primary" || got.Labels["app.kubernetes.io/managed-by"] != "sluice" {
+			if got.Labels["app"] != "podinfo-primary" || got.Labels["app.kubernetes.io/managed-by"] != "sluice" || got.Labels["sluice.dev/canary"] != "release" {
 				t.Errorf("labels %v", got.Labels)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -71,11 +72,10 @@ func service(canary *v1beta1.Canary, target client.Object, name string, selector
 	s := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       canary.Namespace,
-			Name:            name,
-			Labels:          map[string]string{},
-			Annotations:     map[string]string{},
-			OwnerReferences: []metav1.OwnerReference{Owner(canary)},
+			Namespace:   canary.Namespace,
+			Name:        name,
+			Labels:      map[string]string{},
+			Annotations: map[string]string{},
 		},
 		Spec: corev1.ServiceSpec{
 			Type:     corev1.ServiceTypeClusterIP,
@@ -88,6 +88,7 @@ func service(canary *v1beta1.Canary, target client.Object, name string, selector
 		maps.Copy(s.Annotations, custom.Annotations)
 	}
 	s.Labels[managedByLabel] = managedBy
+	ownership.For(canary).Mark(s)
 	if canary.Spec.Service.Headless {
 		s.Spec.ClusterIP = corev1.ClusterIPNone
 	}

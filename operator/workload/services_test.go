@@ -46,9 +46,8 @@ func TestServices(t *testing.T) {
 					TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 					ObjectMeta: metav1.ObjectMeta{
 						Namespace: "test", Name: s.name,
-						Labels:          map[string]string{"app": s.name, "app.kubernetes.io/managed-by": "sluice"},
-						Annotations:     map[string]string{},
-						OwnerReferences: []metav1.OwnerReference{workload.Owner(tc.canary.Canary)},
+						Labels:      map[string]string{"app": s.name, "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "release"},
+						Annotations: map[string]string{"sluice.dev/canary": "release"},
 					},
 					Spec: corev1.ServiceSpec{
 						Type:     corev1.ServiceTypeClusterIP,
@@ -154,6 +153,9 @@ func TestServiceOptions(t *testing.T) {
 		"podinfo-primary": {map[string]string{"app": "podinfo-primary", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/backend": "primary"}, map[string]string{}},
 		// What the Service is found by stays ours.
 		"podinfo-canary": {map[string]string{"app": "podinfo-canary", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/backend": "canary"}, map[string]string{"note": "canary"}},
+	}
+	for _, m := range want {
+		m.Labels["sluice.dev/canary"], m.Annotations["sluice.dev/canary"] = "release", "release"
 	}
 	got := map[string]metadata{}
 	for _, s := range []*corev1.Service{services.Apex, services.Primary, services.Canary} {

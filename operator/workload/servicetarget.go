@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -41,16 +42,16 @@ func servedSpec(from *corev1.ServiceSpec) corev1.ServiceSpec {
 func canaryOfService(canary *v1beta1.Canary, target *corev1.Service, o Options) *corev1.Service {
 	_, _, name := canary.ServiceNames()
 	meta := metav1.ObjectMeta{
-		Namespace:       canary.Namespace,
-		Name:            name,
-		Labels:          included(target.Labels, o.IncludeLabelPrefixes),
-		Annotations:     included(target.Annotations, o.IncludeLabelPrefixes),
-		OwnerReferences: []metav1.OwnerReference{Owner(canary)},
+		Namespace:   canary.Namespace,
+		Name:        name,
+		Labels:      included(target.Labels, o.IncludeLabelPrefixes),
+		Annotations: included(target.Annotations, o.IncludeLabelPrefixes),
 	}
 	if custom := canary.Spec.Service.Canary; custom != nil {
 		maps.Copy(meta.Labels, custom.Labels)
 		maps.Copy(meta.Annotations, custom.Annotations)
 	}
 	meta.Labels[managedByLabel] = managedBy
+	ownership.For(canary).Mark(&meta)
 	return copyOf(target, meta).(*corev1.Service) //nolint:forcetypeassert // of the same kind
 }

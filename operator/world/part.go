@@ -5,6 +5,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -14,6 +15,9 @@ import (
 type World struct {
 	rollout.Observation
 	Objects
+
+	// Owner is the Canary as the owner of what is made for it.
+	Owner ownership.Owner
 }
 
 // Objects are those that a release is about.

@@ -341,10 +341,10 @@ rules:
 	if d := cmp.Diff(want.Spec, live.Spec); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if d := cmp.Diff(map[string]string{"a": "b", "app.kubernetes.io/managed-by": "sluice"}, live.Labels); d != "" {
+	if d := cmp.Diff(map[string]string{"a": "b", "app.kubernetes.io/managed-by": "sluice", "sluice.dev/canary": "podinfo"}, live.Labels); d != "" {
 		t.Errorf("labels (-want +got)\n%s", d)
 	}
-	if owner := metav1.GetControllerOf(live); owner == nil || owner.UID != c.UID || live.Annotations["c"] != "d" {
+	if live.Annotations["sluice.dev/canary"] != c.Name || len(live.OwnerReferences) > 0 || live.Annotations["c"] != "d" {
 		t.Errorf("metadata %+v", live.ObjectMeta)
 	}
 }

@@ -13,9 +13,9 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -67,7 +67,8 @@ func (b belongings) key() (key string) {
 // readOriginal finds the original of a user's VirtualService, of which the cache has live.
 type readOriginal func(ctx context.Context, live *networkingv1.VirtualService, canary *v1beta1.Canary) (*original, error)
 
-func (r *Router) belongings(ctx context.Context, canary *v1beta1.Canary, read readOriginal) (b belongings, err error) {
+func (r *Router) belongings(ctx context.Context, route providers.Route, read readOriginal) (b belongings, err error) {
+	canary := route.Canary
 	if canary.Spec.Service.TrafficPolicy == nil {
 		if b.rule, err = r.usersRule(ctx, canary); err != nil {
 			return b, err
@@ -75,7 +76,7 @@ func (r *Router) belongings(ctx context.Context, canary *v1beta1.Canary, read re
 	}
 	vs := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(canary), vs)
-	if err != nil || !found || ownership.Of(vs, canary) != ownership.Users {
+	if err != nil || !found || r.owner(route).Of(vs) != ownership.Users {
 		return b, err
 	}
 	b.original, err = read(ctx, vs, canary)

@@ -4,17 +4,16 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
+	"github.com/sluice-delivery/sluice/api/ownership"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
-// mark marks an intent as the Canary's.
-func (r *Router) mark(object client.Object, canary *v1beta1.Canary) {
+// owner is the Canary as the owner of the objects that move its traffic.
+func (r *Router) owner(route providers.Route) ownership.Owner {
 	if r.remote {
-		ownership.MarkRemote(object, canary)
-		return
+		return ownership.Remote(route.Canary)
 	}
-	ownership.Mark(object, canary)
+	return route.Owner()
 }
 
 func emptyLike(object client.Object) client.Object {

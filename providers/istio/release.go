@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -18,7 +18,7 @@ import (
 // annotations. A user's DestinationRule is left as it is: it has no effect
 // without its Service.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
-	if err := r.releaseVirtualService(ctx, route.Canary); err != nil {
+	if err := r.releaseVirtualService(ctx, route); err != nil {
 		return err
 	}
 	_, primary, canary := route.Canary.ServiceNames()
@@ -28,7 +28,7 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 		if err != nil {
 			return err
 		}
-		if found && ownership.Of(rule, route.Canary) == ownership.Ours {
+		if found && r.owner(route).Owns(rule) {
 			if err := r.remove(ctx, rule); err != nil {
 				return err
 			}
@@ -37,20 +37,20 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	return nil
 }
 
-func (r *Router) releaseVirtualService(ctx context.Context, canary *v1beta1.Canary) error {
+func (r *Router) releaseVirtualService(ctx context.Context, route providers.Route) error {
 	live := &networkingv1.VirtualService{}
-	found, err := r.get(ctx, apexKey(canary), live)
+	found, err := r.get(ctx, apexKey(route.Canary), live)
 	if err != nil || !found {
 		return err
 	}
-	switch ownership.Of(live, canary) {
+	switch r.owner(route).Of(live) {
 	case ownership.Ours:
 		return r.remove(ctx, live)
 	case ownership.Users:
 		if live.Annotations[ssa.AppliedAnnotation] == "" {
 			return nil // never adopted, or given back
 		}
-		return r.restore(ctx, live, canary)
+		return r.restore(ctx, live, route.Canary)
 	case ownership.Others:
 	}
 	return nil

@@ -19,9 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -83,7 +83,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{}
-	if found && ownership.Of(vs, route.Canary) != ownership.Others {
+	if found && r.owner(route).Of(vs) != ownership.Others {
 		state.Traffic, state.Exists = trafficOf(vs, route.Canary)
 	}
 	key := client.ObjectKeyFromObject(route.Canary)
@@ -140,7 +140,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, read readOrigi
 	if err := r.Capabilities().Check(v1beta1.ProviderIstio, route.Canary); err != nil {
 		return nil, belongings{}, err
 	}
-	have, err := r.belongings(ctx, route.Canary, read)
+	have, err := r.belongings(ctx, route, read)
 	if err != nil {
 		return nil, belongings{}, err
 	}
@@ -149,7 +149,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, read readOrigi
 		return nil, belongings{}, err
 	}
 	for _, i := range intents {
-		if err := r.claim(ctx, i.object, route.Canary); err != nil {
+		if err := r.claim(ctx, i.object, r.owner(route)); err != nil {
 			return nil, belongings{}, err
 		}
 	}
@@ -157,24 +157,24 @@ func (r *Router) plan(ctx context.Context, route providers.Route, read readOrigi
 }
 
 // claim completes the metadata of an intent by whose the live object is. An
-// object that we make is owned by the Canary and goes with it. One that a user
-// made stays the user's: no owner, and no label that says otherwise.
-func (r *Router) claim(ctx context.Context, object client.Object, canary *v1beta1.Canary) error {
+// object that we make is marked as the Canary's and goes with it. One that a user
+// made stays the user's: no mark, and no label that says otherwise.
+func (r *Router) claim(ctx context.Context, object client.Object, owner ownership.Owner) error {
 	live := emptyLike(object)
 	found, err := r.get(ctx, client.ObjectKeyFromObject(object), live)
 	if err != nil {
 		return err
 	}
 	if !found {
-		r.mark(object, canary)
+		owner.Mark(object)
 		return nil
 	}
-	switch ownership.Of(live, canary) {
+	switch owner.Of(live) {
 	case ownership.Ours:
-		r.mark(object, canary)
+		owner.Mark(object)
 	case ownership.Users:
 	case ownership.Others:
-		return ownership.Conflict(kindOf(object), live)
+		return providers.Conflict(kindOf(object), live)
 	}
 	return nil
 }

@@ -301,14 +301,14 @@ func TestMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	vs := w.virtualService(t)
-	if !metav1.IsControlledBy(vs, c) || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels["app.kubernetes.io/managed-by"] != "sluice" {
+	if vs.Annotations["sluice.dev/canary"] != c.Name || len(vs.OwnerReferences) > 0 || vs.Labels["team"] != "a" || vs.Annotations["note"] != "b" || vs.Labels["app.kubernetes.io/managed-by"] != "sluice" {
 		t.Errorf("metadata %+v", vs.ObjectMeta)
 	}
 	rule := &networkingv1.DestinationRule{}
 	if err := w.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "podinfo-canary"}, rule); err != nil {
 		t.Fatal(err)
 	}
-	if !metav1.IsControlledBy(rule, c) || rule.Labels["team"] != "" {
+	if rule.Annotations["sluice.dev/canary"] != c.Name || len(rule.OwnerReferences) > 0 || rule.Labels["team"] != "" {
 		t.Errorf("metadata %+v", rule.ObjectMeta)
 	}
 }
@@ -426,7 +426,7 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			other, owned := canary(), tc.owned.DeepCopyObject().(client.Object)
 			other.Name, other.UID = "other", "c2"
-			(&Router{remote: tc.remote}).mark(owned, other)
+			(&Router{remote: tc.remote}).owner(route(other, 0)).Mark(owned)
 			w := newWorld(t, owned)
 			if err := w.router.Apply(t.Context(), route(canary(), 10)); !providers.IsConflict(err) {
 				t.Errorf("apply: %v", err)

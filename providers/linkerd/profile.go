@@ -13,9 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -44,7 +44,7 @@ func (p *profiles) Observe(ctx context.Context, route providers.Route) (provider
 		return providers.State{}, err
 	}
 	state := providers.State{}
-	if live != nil && ownership.Of(live, route.Canary) != ownership.Others {
+	if live != nil && route.Owner().Of(live) != ownership.Others {
 		state.Traffic, state.Exists = overridden(live, route.Canary)
 	}
 	if !route.Canary.DeletionTimestamp.IsZero() {
@@ -81,7 +81,7 @@ func (p *profiles) Release(ctx context.Context, route providers.Route) error {
 	if err != nil || live == nil {
 		return err
 	}
-	switch owner := ownership.Of(live, route.Canary); {
+	switch owner := route.Owner().Of(live); {
 	case owner == ownership.Ours && live.DeletionTimestamp.IsZero():
 		return explain(p.applier.Delete(ctx, live))
 	case owner == ownership.Users && live.Annotations[ssa.AppliedAnnotation] != "":
@@ -127,7 +127,7 @@ func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServicePr
 	}
 	owner := ownership.Ours
 	if live != nil {
-		owner = ownership.Of(live, c)
+		owner = route.Owner().Of(live)
 	}
 	switch owner {
 	case ownership.Ours:
@@ -135,7 +135,7 @@ func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServicePr
 			maps.Copy(want.Labels, apex.Labels)
 			maps.Copy(want.Annotations, apex.Annotations)
 		}
-		ownership.Mark(want, c)
+		route.Owner().Mark(want)
 		want.Spec.Routes = &[]struct{}{}
 	case ownership.Users:
 		before, err := original(live, c)
@@ -146,7 +146,7 @@ func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServicePr
 			want.Annotations[originalAnnotation] = before
 		}
 	case ownership.Others:
-		return nil, ownership.Conflict("ServiceProfile", live)
+		return nil, providers.Conflict("ServiceProfile", live)
 	}
 	return want, nil
 }

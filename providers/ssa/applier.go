@@ -12,11 +12,14 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/api/ownership"
 )
 
 const (
@@ -71,11 +74,17 @@ func newApplier(c client.Client, now clock.PassiveClock) *Applier {
 // wants to own in it: a field that an earlier intent had and this one lacks is
 // removed. Nothing is sent when nothing differs, nor while the cache has yet to
 // show our last write of the same intent. Fields of others are left alone,
-// except where both set the same one: then ours wins.
+// except where both set the same one: then ours wins. What is marked as made for a
+// Canary has no owner reference to one.
 func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Option) error {
 	p, err := a.compare(ctx, desired, opts)
-	if err != nil || p.state != differs {
+	switch {
+	case err != nil:
 		return err
+	case p.referenced():
+		return a.dereference(ctx, p.key, p.fingerprint, p.live)
+	case p.state != differs:
+		return nil
 	}
 	if p.live != nil && inherits(desired, p.live) {
 		if err := a.inherit(ctx, p.live); err != nil {
@@ -84,14 +93,17 @@ func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Opti
 	}
 	u := p.intent.object
 	annotate(u, p.intent.hash)
-	return a.send(ctx, p.key, p.fingerprint, u)
+	if err := a.send(ctx, p.key, p.fingerprint, u); err != nil || !ownership.Marked(desired) {
+		return err
+	}
+	return a.dereference(ctx, p.key, p.fingerprint, u)
 }
 
 // InSync reports whether the object expresses desired. It is false while the
 // cache is older than our own last write.
 func (a *Applier) InSync(ctx context.Context, desired client.Object, opts ...Option) (bool, error) {
 	p, err := a.compare(ctx, desired, opts)
-	return err == nil && p.state == same, err
+	return err == nil && p.state == same && !p.referenced(), err
 }
 
 // ApplyPartial applies u, a few fields of an object that is not ours, without
@@ -167,7 +179,7 @@ func (a *Applier) Delete(ctx context.Context, obj client.Object) error {
 	if a.memory.isGone(key, obj.GetUID()) {
 		return nil
 	}
-	var opts []client.DeleteOption
+	opts := []client.DeleteOption{client.PropagationPolicy(metav1.DeletePropagationBackground)}
 	if uid := obj.GetUID(); uid != "" {
 		opts = append(opts, client.Preconditions{UID: &uid})
 	}
@@ -185,6 +197,13 @@ type plan struct {
 	state       state
 	intent      intent
 	live        client.Object // as the cache has it, nil if there is none
+	marked      bool          // the intent is for what is made for a Canary
+}
+
+// referenced tells whether nothing is to be done but to take references to Canaries
+// away from what was made for one.
+func (p plan) referenced() bool {
+	return p.state == same && p.marked && ownership.Referenced(p.live)
 }
 
 func (a *Applier) compare(ctx context.Context, desired client.Object, opts []Option) (plan, error) {
@@ -196,7 +215,7 @@ func (a *Applier) compare(ctx context.Context, desired client.Object, opts []Opt
 	for _, opt := range opts {
 		opt(&o)
 	}
-	p := plan{key: keyOf(gvk, desired)}
+	p := plan{key: keyOf(gvk, desired), marked: ownership.Marked(desired)}
 	p.state, err = a.fill(ctx, &p, gvk, desired, o)
 	if err != nil {
 		return plan{}, fmt.Errorf("compare %s: %w", p.key, err)

@@ -4,20 +4,21 @@ import (
 	"context"
 	"fmt"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/ownership"
 )
 
 // formerOperator is the field manager of Flagger's writes.
 const formerOperator = "flagger"
 
 // inherits tells whether live was made by another operator, as what desired
-// makes it: something that we never wrote and that we claim with an owner.
+// makes it: something that we never wrote and that we claim with our mark.
 func inherits(desired, live client.Object) bool {
-	return metav1.GetControllerOfNoCopy(desired) != nil && live.GetUID() != "" && live.GetAnnotations()[AppliedAnnotation] == ""
+	return ownership.Marked(desired) && live.GetUID() != "" && live.GetAnnotations()[AppliedAnnotation] == ""
 }
 
 // inherit makes the fields ours that the other operator wrote. Server-side apply
@@ -40,5 +41,21 @@ func (a *Applier) inherit(ctx context.Context, live client.Object) error {
 	if err := a.client.Patch(ctx, now, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner)); err != nil {
 		return fmt.Errorf("take over the managed fields: %w", err)
 	}
+	return nil
+}
+
+// dereference takes the references to Canaries away that live, which was made for one,
+// has from an earlier version or from Flagger: the garbage collector goes by them.
+// Server-side apply would leave those of other field managers.
+func (a *Applier) dereference(ctx context.Context, key objectKey, fp fingerprint, live client.Object) error {
+	patch, err := ownership.Dereference(live)
+	if err != nil || patch == nil {
+		return err
+	}
+	written := live.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy is of the same type
+	if err := a.client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner)); err != nil {
+		return fmt.Errorf("take the owner references of %s away: %w", key, err)
+	}
+	a.memory.wrote(key, fp, written.GetResourceVersion())
 	return nil
 }

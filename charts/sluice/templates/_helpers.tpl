@@ -50,8 +50,8 @@ subjects:
 
 {{/*
 What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
-It deletes routes, copies of autoscalers and finished actions only. The finalizers rule, and delete on what it makes, let it set and take away owner
-references where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
+It deletes what it made for a Canary, at the end of the Canary's deletion or when it is of no use any more, and finished actions. The right to delete
+is also what lets it take away the owner references of earlier versions where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 */}}
 {{- define "sluice.rules" -}}
 rules:
@@ -64,9 +64,6 @@ rules:
   - apiGroups: [flagger.app]
     resources: [canaries/status, metrictemplates/status]
     verbs: [update, patch]
-  - apiGroups: [flagger.app]
-    resources: [canaries/finalizers]
-    verbs: [update]
   - apiGroups: [sluice.dev]
     resources: [canaryactions]
     verbs: [get, list, watch, patch, delete]
@@ -75,7 +72,7 @@ rules:
     verbs: [patch]
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
-    verbs: [get, list, watch, create, patch]
+    verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [""]
     resources: [services]
     verbs: [get, list, watch, create, patch, delete]

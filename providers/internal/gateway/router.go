@@ -23,9 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/ownership"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -96,11 +96,11 @@ func (r *Router) Ignores() map[string]string { return r.mesh.Ignored }
 // Observe implements providers.Router. Traffic that is not in sync is what the
 // route says, without its sessions; InSync needs the word of the mesh too.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
-	has, err := r.look(ctx, route.Canary)
+	has, err := r.look(ctx, route)
 	if err != nil {
 		return providers.State{}, err
 	}
-	state := has.state(route.Canary)
+	state := has.state(route)
 	if !route.Canary.DeletionTimestamp.IsZero() {
 		return state, nil
 	}
@@ -114,7 +114,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return state, r.explain(err)
 	case !same:
 		return state, nil
-	case has.other.isOurs(route.Canary):
+	case has.other.isOurs(route.Owner()):
 		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, apexKey(route.Canary))
 		return state, nil
 	}
@@ -127,7 +127,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 
 // Apply implements providers.Router.
 func (r *Router) Apply(ctx context.Context, route providers.Route) error {
-	has, err := r.look(ctx, route.Canary)
+	has, err := r.look(ctx, route)
 	if err != nil {
 		return err
 	}
@@ -138,23 +138,23 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 	if err := r.applier.Apply(ctx, want.object, want.options()...); err != nil {
 		return r.explain(err)
 	}
-	return r.removeOurs(ctx, has.other, route.Canary)
+	return r.removeOurs(ctx, has.other, route.Owner())
 }
 
 // Release implements providers.Router. A route that we made is deleted. A user's
 // becomes what it was before we took it over, without our annotations.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
-	has, err := r.look(ctx, route.Canary)
+	has, err := r.look(ctx, route)
 	if err != nil {
 		return err
 	}
-	if err := r.removeOurs(ctx, has.other, route.Canary); err != nil {
+	if err := r.removeOurs(ctx, has.other, route.Owner()); err != nil {
 		return err
 	}
-	if err := r.removeOurs(ctx, has.found, route.Canary); err != nil {
+	if err := r.removeOurs(ctx, has.found, route.Owner()); err != nil {
 		return err
 	}
-	if has.live == nil || ownership.Of(has.live, route.Canary) != ownership.Users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+	if has.live == nil || route.Owner().Of(has.live) != ownership.Users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
 		return nil // ours, somebody else's, never adopted, or given back
 	}
 	return r.restore(ctx, has, route.Canary)
@@ -166,8 +166,8 @@ type found struct {
 	live client.Object
 }
 
-func (f found) isOurs(c *v1beta1.Canary) bool {
-	return f.live != nil && ownership.Of(f.live, c) == ownership.Ours
+func (f found) isOurs(owner ownership.Owner) bool {
+	return f.live != nil && owner.Owns(f.live)
 }
 
 // present is what the cluster has for a Canary: the route in the kind that is
@@ -180,7 +180,8 @@ type present struct {
 
 // look reads what there is. A service that speaks gRPC has a GRPCRoute where those are
 // served, unless it has an HTTPRoute already: two routes for the same hosts exclude each other.
-func (r *Router) look(ctx context.Context, c *v1beta1.Canary) (present, error) {
+func (r *Router) look(ctx context.Context, route providers.Route) (present, error) {
+	c, owner := route.Canary, route.Owner()
 	http, err := r.http.served()
 	if err != nil {
 		return present{}, err
@@ -201,8 +202,8 @@ func (r *Router) look(ctx context.Context, c *v1beta1.Canary) (present, error) {
 		return present{}, err
 	}
 	out.other = found{grpc, other}
-	has := out.live != nil && ownership.Of(out.live, c) != ownership.Others
-	if isGRPC(c) && (!has || out.other.isOurs(c)) {
+	has := out.live != nil && owner.Of(out.live) != ownership.Others
+	if isGRPC(c) && (!has || out.other.isOurs(owner)) {
 		out.found, out.other = out.other, out.found
 	}
 	return out, nil
@@ -223,13 +224,13 @@ func (r *Router) get(ctx context.Context, k *Kind, c *v1beta1.Canary) (client.Ob
 }
 
 // state is what the mesh was asked to do last.
-func (p present) state(c *v1beta1.Canary) providers.State {
+func (p present) state(route providers.Route) providers.State {
 	for _, f := range []found{p.found, p.other} {
-		if f.live == nil || ownership.Of(f.live, c) == ownership.Others {
+		if f.live == nil || route.Owner().Of(f.live) == ownership.Others {
 			continue
 		}
 		spec, _ := f.kind.Read(f.live)
-		if traffic, exists := trafficOf(spec.Rules, c); exists {
+		if traffic, exists := trafficOf(spec.Rules, route.Canary); exists {
 			return providers.State{Exists: true, Traffic: traffic}
 		}
 	}
@@ -255,12 +256,12 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if err != nil {
 		return wanted{}, err
 	}
-	owner, before, err := r.claim(ctx, has.found, c, m.Annotations)
+	owner, before, err := r.claim(ctx, has.found, route, m.Annotations)
 	if err != nil {
 		return wanted{}, err
 	}
 	if owner == ownership.Ours {
-		ownership.Mark(&m, c)
+		route.Owner().Mark(&m)
 	}
 	if before != nil {
 		m.Annotations[originalAnnotation] = before.encoded
@@ -315,11 +316,12 @@ func (r *Router) spec(route providers.Route, kind Kind, before *original) (spec 
 }
 
 // claim says whose the live object is, and what it was when it is a user's.
-func (r *Router) claim(ctx context.Context, f found, c *v1beta1.Canary, annotations map[string]string) (ownership.Ownership, *original, error) {
+func (r *Router) claim(ctx context.Context, f found, route providers.Route, annotations map[string]string) (ownership.Ownership, *original, error) {
+	c := route.Canary
 	if f.live == nil {
 		return ownership.Ours, nil, nil
 	}
-	owner := ownership.Of(f.live, c)
+	owner := route.Owner().Of(f.live)
 	switch owner {
 	case ownership.Ours:
 	case ownership.Users:
@@ -337,7 +339,7 @@ func (r *Router) claim(ctx context.Context, f found, c *v1beta1.Canary, annotati
 		})
 		return owner, before, err
 	case ownership.Others:
-		return owner, nil, ownership.Conflict(f.kind.GVK.Kind, f.live)
+		return owner, nil, providers.Conflict(f.kind.GVK.Kind, f.live)
 	}
 	return owner, nil, nil
 }
@@ -382,8 +384,8 @@ func (r *Router) restore(ctx context.Context, has present, c *v1beta1.Canary) er
 }
 
 // removeOurs deletes the very object that was read, if we made it.
-func (r *Router) removeOurs(ctx context.Context, f found, c *v1beta1.Canary) error {
-	if !f.isOurs(c) || !f.live.GetDeletionTimestamp().IsZero() {
+func (r *Router) removeOurs(ctx context.Context, f found, owner ownership.Owner) error {
+	if !f.isOurs(owner) || !f.live.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
 	return r.explain(r.applier.Delete(ctx, f.live))
