@@ -218,11 +218,13 @@ func narrowPath(m, b *api.ServiceRouteHTTPMatch) (possible bool, err error) {
 	}
 }
 
+// IsEverything tells whether a match fits every request.
 func IsEverything(m *api.ServiceRouteHTTPMatch) bool {
 	return m == nil || m.PathExact == "" && (m.PathPrefix == "" || m.PathPrefix == "/") && m.PathRegex == "" &&
 		len(m.Header) == 0 && len(m.QueryParam) == 0 && len(m.Methods) == 0
 }
 
+// Invalid says that the value of a field can't be carried out, and what is allowed.
 func Invalid(field, value, allowed string) error {
 	const limit = 80
 	if len(value) > limit {

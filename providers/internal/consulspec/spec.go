@@ -175,21 +175,6 @@ func Merge(users, spec *api.ServiceRouteDestination) *api.ServiceRouteDestinatio
 	return &out
 }
 
-func cmpOr[T any](a, b *T) *T {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-func either[T comparable](a, b T) T {
-	var zero T
-	if a != zero {
-		return a
-	}
-	return b
-}
-
 // ProtocolOf is Consul's protocol for a spec that nothing in Consul says it for.
 func ProtocolOf(c *v1beta1.Canary) string {
 	switch strings.ToLower(c.Spec.Service.AppProtocol) {
