@@ -86,6 +86,7 @@ lint: ## Lint the Go code and the charts
 	@for module in . $(OWN_MODULES); do \
 		echo "lint $$module"; (cd "$$module" && "$(CURDIR)/bin/golangci-lint" run --config "$(CURDIR)/.golangci.yml" ./...); \
 	done
+	@$(GO) run ./test/sizes api operator providers metrics webhooks
 	@bin/helm lint --strict $(CHARTS)
 
 .PHONY: test

@@ -12,10 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	telemetryserver "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -79,8 +81,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if w.registry == nil {
 		w.registry = telemetryserver.Registry
 	}
-	rollouts := telemetry.NewRollouts(w.registry, clock.RealClock{}, version, o.meshProvider)
-	hooks, err := newHooks(mgr, o, rollouts)
+	mesh, err := newMeshCluster(mgr, scheme, o, w)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,24 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
-	queues := telemetry.NewQueues(w.registry)
+	reconciler, err := newReconciler(ctx, mgr, mesh, recorder, o, w.registry)
+	if err != nil {
+		return nil, err
+	}
+	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
+		return nil, err
+	}
+	return mgr, nil
+}
+
+// newReconciler makes the reconciler of Canaries and its parts.
+func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, recorder events.EventRecorder, o options, registry prometheus.Registerer) (*canary.Reconciler, error) {
+	rollouts := telemetry.NewRollouts(registry, clock.RealClock{}, version, o.meshProvider)
+	hooks, err := newHooks(mgr, o, rollouts)
+	if err != nil {
+		return nil, err
+	}
+	queues := telemetry.NewQueues(registry)
 	answers, err := newSources(ctx, mgr, o, recorder, queues)
 	if err != nil {
 		return nil, err
@@ -101,50 +119,40 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		Clock:        clock.RealClock{},
 		Telemetry:    rollouts,
 	})
-	told, err := newAlerts(mgr, o, w.registry, recorder)
+	alerts, err := newAlerts(mgr, o, registry, recorder)
 	if err != nil {
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	mesh, err := newMeshCluster(mgr, scheme, o, w)
-	if err != nil {
-		return nil, err
-	}
 	signals := wake.NewSignals()
 	deps := routerDeps(mesh, o, applier)
 	o.objects.MeshProvider = o.meshProvider
-	reconciler := &canary.Reconciler{
-		Client:      mgr.GetClient(),
-		Live:        mgr.GetAPIReader(),
-		Applier:     applier,
-		Router:      memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
-		Checker:     checker,
-		Metrics:     &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
-		Canaries:    wake.NewCanaries(mgr.GetClient()),
-		Signals:     signals,
-		Hooks:       hooks,
-		Recorder:    recorder,
-		Alerts:      told,
-		Telemetry:   rollouts,
-		Queues:      queues,
-		Clock:       clock.RealClock{},
-		Options:     o.objects,
+	return &canary.Reconciler{
+		Client:    mgr.GetClient(),
+		Live:      mgr.GetAPIReader(),
+		Applier:   applier,
+		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
+		Checker:   checker,
+		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
+		Canaries:  wake.NewCanaries(mgr.GetClient()),
+		Signals:   signals,
+		Hooks:     hooks,
+		Recorder:  recorder,
+		Alerts:    alerts,
+		Telemetry: rollouts,
+		Queues:    queues,
+		Clock:     clock.RealClock{},
+		Options:   o.objects,
+		Configs: configs.New(configs.Config{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{}, Off: !o.configTracking,
+		}),
 		Coverage:    newCoverage(mgr, applier, o),
 		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
 		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
 		Provider:    o.meshProvider,
 		Mesh:        mesh,
 		Routes:      deps.Applier,
-	}
-	if o.configTracking {
-		reconciler.Configs = configs.New(configs.Config{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{},
-		})
-	}
-	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
-		return nil, err
-	}
-	return mgr, nil
+	}, nil
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.

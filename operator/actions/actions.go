@@ -26,6 +26,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/operator/world"
 )
 
 // actionIndex is the index of CanaryActions by the Canary that they are for.
@@ -55,36 +56,42 @@ type Actions struct {
 // Served says that the cache has CanaryActions.
 func (x *Actions) Served() { x.served.Store(true) }
 
-// Observe gives what people ask for: the oldest action that waits. Where the Canary is
-// held it gives an abort alone, which is always carried out: the others wait for it to move
-// again. First it marks the action that
+var (
+	_ world.Observer = (*Actions)(nil)
+	_ wake.Waker     = (*Actions)(nil)
+)
+
+// Observe adds what people ask for: the oldest action that waits. Where a mistake or the
+// Canary's user holds it that is an abort alone, which is always carried out: the others
+// wait for it to move again. First it marks the action that
 // the persisted status says was taken: an action is taken only when the one before it is
 // marked, and one that is marked is never taken again, so each is acted on once whatever
 // becomes of the operator in between. After an error no action is taken, which holds up
 // nothing else.
-func (x *Actions) Observe(ctx context.Context, c *v1beta1.Canary, held bool) ([]rollout.Action, error) {
+func (x *Actions) Observe(ctx context.Context, w *world.World) error {
+	c := w.Canary
 	if !x.served.Load() || !c.DeletionTimestamp.IsZero() {
-		return nil, nil
+		return nil
 	}
 	all, err := x.list(ctx, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := x.markLast(ctx, c, all); err != nil {
-		return nil, err
+		return err
 	}
 	removeErr := x.removeFinished(ctx, all)
-	if held && !abortFirst(c, all) {
-		return nil, removeErr
+	if held := w.Mistake != nil || c.Spec.Suspend; held && !abortFirst(c, all) {
+		return removeErr
 	}
 	next, err := x.next(ctx, c, all)
-	if next == nil || err != nil {
-		return nil, errors.Join(removeErr, err)
+	if next != nil && err == nil {
+		w.Actions = []rollout.Action{{
+			Name: requestName(next), Type: next.Spec.Action,
+			By: next.Spec.RequestedBy, Reason: next.Spec.Reason, Revision: next.Spec.Revision,
+		}}
 	}
-	return []rollout.Action{{
-		Name: requestName(next), Type: next.Spec.Action,
-		By: next.Spec.RequestedBy, Reason: next.Spec.Reason, Revision: next.Spec.Revision,
-	}}, removeErr
+	return errors.Join(removeErr, err)
 }
 
 // abortFirst is true when the oldest action that waits is an abort.

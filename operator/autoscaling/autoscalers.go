@@ -80,13 +80,11 @@ type Autoscalers struct {
 // ScaledObjectsServed says that the cache has KEDA's ScaledObjects.
 func (a *Autoscalers) ScaledObjectsServed() { a.scaledObjects.Store(true) }
 
-// Observed is what there is of the autoscalers of a Canary. The zero value is that of one
-// without.
-type Observed struct {
-	// Ignored are the fields of the spec that have no effect, each with its reason.
-	Ignored []string
+// Share is what there is of the autoscalers of a Canary in a turn.
+type Share struct {
+	part  *Autoscalers
+	world *world.World
 
-	owner ownership.Owner
 	// users is the one that the Canary refers to, nil if there is none that
 	// scales the target.
 	users client.Object
@@ -101,19 +99,24 @@ type Observed struct {
 	paused []*unstructured.Unstructured
 }
 
-// Observe reads the autoscaler that a Canary refers to and what was made from it. target is
-// nil where there is none, and owner is the Canary as the owner of copies. Where the autoscaler can't be copied the error is a
-// world.MistakeError, with which the rest is observed all the same.
-func (a *Autoscalers) Observe(ctx context.Context, owner ownership.Owner, c *v1beta1.Canary, target client.Object) (*Observed, error) {
-	o := &Observed{owner: owner}
+var (
+	_ world.Part[*Share] = (*Autoscalers)(nil)
+	_ wake.Waker         = (*Autoscalers)(nil)
+)
+
+// Observe reads the autoscaler that a Canary refers to and what was made from it. It is a
+// mistake where it can't be copied.
+func (a *Autoscalers) Observe(ctx context.Context, w *world.World) (*Share, error) {
+	s := &Share{part: a, world: w}
 	// First, so that a deletion gives back what was paused whatever is wrong.
-	if err := a.observeFormer(ctx, c, o); err != nil {
-		return o, err
+	if err := s.observeFormer(ctx); err != nil {
+		return s, err
 	}
-	return o, a.observeUsers(ctx, c, target, o)
+	return s, s.observeUsers(ctx)
 }
 
-func (a *Autoscalers) observeUsers(ctx context.Context, c *v1beta1.Canary, target client.Object, o *Observed) error {
+func (s *Share) observeUsers(ctx context.Context) error {
+	c, target := s.world.Canary, s.world.TargetObject
 	ref := c.Spec.AutoscalerRef
 	if ref == nil || !scalable(c) {
 		return nil
@@ -122,51 +125,51 @@ func (a *Autoscalers) observeUsers(ctx context.Context, c *v1beta1.Canary, targe
 	if err != nil {
 		return nil //nolint:nilerr // the spec's own mistake, which Invalid tells
 	}
-	if found, err := a.read(ctx, c, ref.Name, users); err != nil {
+	if found, err := s.part.read(ctx, c, ref.Name, users); err != nil {
 		return err
 	} else if !found {
 		return world.Mistake(ReasonAutoscalerMissing, "spec.autoscalerRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, c.Namespace)
 	}
-	o.scaled = workload.Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
+	s.scaled = workload.Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
 	if target != nil {
 		// A target without such a label is refused elsewhere.
-		if key, value, err := workload.SelectorLabel(target, a.Options); err == nil {
-			o.scaled.LabelKey, o.scaled.LabelValue = key, value
+		if key, value, err := workload.SelectorLabel(target, s.part.Options); err == nil {
+			s.scaled.LabelKey, s.scaled.LabelValue = key, value
 		}
 	}
 	so, isScaledObject := users.(*unstructured.Unstructured)
-	if _, err := workload.PrimaryAutoscaler(c, o.scaled, users, 0, a.Options); err != nil {
+	if _, err := workload.PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options); err != nil {
 		if isScaledObject && so.GetAnnotations()[workload.PausedByAnnotation] == c.Name {
-			o.paused = append(o.paused, so) // it was the target's before somebody changed it
+			s.paused = append(s.paused, so) // it was the target's before somebody changed it
 		}
 		return world.Mistake(ReasonAutoscalerInvalid, "%v", err)
 	}
-	o.users = users
+	s.users = users
 	if isScaledObject {
 		for _, name := range workload.UnknownTriggers(ref, so) {
-			o.Ignored = append(o.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
+			s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
 		}
 	}
-	return a.observePrimary(ctx, c, o)
+	return s.observePrimary(ctx)
 }
 
-func (a *Autoscalers) observePrimary(ctx context.Context, c *v1beta1.Canary, o *Observed) error {
-	ref := c.Spec.AutoscalerRef
+func (s *Share) observePrimary(ctx context.Context) error {
+	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
 	primary, err := workload.NewAutoscaler(ref)
 	if err != nil {
 		return fmt.Errorf("copy of the autoscaler: %w", err)
 	}
-	found, err := a.read(ctx, c, workload.PrimaryAutoscalerName(ref.Name), primary)
+	found, err := s.part.read(ctx, c, workload.PrimaryAutoscalerName(ref.Name), primary)
 	if err != nil || !found {
 		return err
 	}
 	// What serves goes on, and a deletion gives back what was taken: this is no
 	// reason to take the Canary's other objects for somebody else's.
-	if !o.owner.Owns(primary) {
+	if !s.world.Owner.Owns(primary) {
 		return world.Mistake(world.ReasonConflict, "spec.autoscalerRef: %s %s is needed for the primary's autoscaler and was not made for this Canary; delete it or rename %s",
 			ref.Kind, primary.GetName(), ref.Name)
 	}
-	o.primary = primary
+	s.primary = primary
 	return nil
 }
 
@@ -189,38 +192,40 @@ func (a *Autoscalers) read(ctx context.Context, c *v1beta1.Canary, name string, 
 
 // observeFormer finds what was made or paused for the Canary by an
 // earlier spec.autoscalerRef.
-func (a *Autoscalers) observeFormer(ctx context.Context, c *v1beta1.Canary, o *Observed) error {
+func (s *Share) observeFormer(ctx context.Context) error {
+	c := s.world.Canary
 	of := []client.ListOption{client.InNamespace(c.Namespace), client.MatchingFields{madeForIndex: ownership.LabelValue(c.Name)}, client.UnsafeDisableDeepCopy}
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
-	if err := a.Client.List(ctx, &hpas, of...); err != nil {
+	if err := s.part.Client.List(ctx, &hpas, of...); err != nil {
 		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	for i := range hpas.Items {
-		o.noteFormer(c, workload.KindHPA, &hpas.Items[i])
+		s.noteFormer(workload.KindHPA, &hpas.Items[i])
 	}
-	if !a.scaledObjects.Load() {
+	if !s.part.scaledObjects.Load() {
 		return nil
 	}
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(workload.ScaledObjectKind)
-	if err := a.Client.List(ctx, &list, of...); err != nil {
+	if err := s.part.Client.List(ctx, &list, of...); err != nil {
 		return fmt.Errorf("list ScaledObjects: %w", err)
 	}
 	for i := range list.Items {
 		so := &list.Items[i]
-		o.noteFormer(c, workload.KindScaledObject, so)
+		s.noteFormer(workload.KindScaledObject, so)
 		if so.GetAnnotations()[workload.PausedByAnnotation] == c.Name && !refersTo(c, workload.KindScaledObject, so.GetName()) {
-			o.paused = append(o.paused, so)
+			s.paused = append(s.paused, so)
 		}
 	}
 	return nil
 }
 
 // noteFormer notes a copy that the Canary does not ask for any more.
-func (o *Observed) noteFormer(c *v1beta1.Canary, kind string, one client.Object) {
+func (s *Share) noteFormer(kind string, one client.Object) {
+	c := s.world.Canary
 	name, isCopy := strings.CutSuffix(one.GetName(), workload.PrimaryAutoscalerName(""))
-	if o.owner.Owns(one) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
-		o.former = append(o.former, one)
+	if s.world.Owner.Owns(one) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
+		s.former = append(s.former, one)
 	}
 }
 
@@ -258,34 +263,33 @@ func refersTo(c *v1beta1.Canary, kind, name string) bool {
 	return ref != nil && ref.Kind == kind && ref.Name == name
 }
 
-// Apply brings the autoscalers to what is wanted. primary is nil where there is none. It
-// comes before the target is scaled, so that neither works against the other: an
+// Apply brings the autoscalers to what is wanted. It comes before the target is scaled, so that neither works against the other: an
 // autoscaler is paused before its target goes to zero and resumed before it is woken.
-func (a *Autoscalers) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed, primary client.Object, want rollout.Desired) error {
-	for _, one := range o.former {
-		if err := a.Applier.Delete(ctx, one); err != nil {
+func (s *Share) Apply(ctx context.Context, want rollout.Desired) error {
+	for _, one := range s.former {
+		if err := s.part.Applier.Delete(ctx, one); err != nil {
 			return fmt.Errorf("delete a copy for the primary that is not asked for any more: %w", err)
 		}
 	}
-	if err := a.applyPrimary(ctx, c, o, primary, want); err != nil {
+	if err := s.applyPrimary(ctx, want); err != nil {
 		return err
 	}
-	if so, ok := o.users.(*unstructured.Unstructured); ok && want.TargetPaused {
-		if err := a.pause(ctx, c, so); err != nil {
+	if so, ok := s.users.(*unstructured.Unstructured); ok && want.TargetPaused {
+		if err := s.part.pause(ctx, s.world.Canary, so); err != nil {
 			return err
 		}
 	}
-	return a.resumeAll(ctx, o, want.TargetPaused)
+	return s.resumeAll(ctx, want.TargetPaused)
 }
 
 // applyPrimary makes the primary's copy as soon as there is a
 // primary, and takes over every edit of the user's autoscaler at once: the
 // primary serves, so it is what a new bound or metric is meant for.
-func (a *Autoscalers) applyPrimary(ctx context.Context, c *v1beta1.Canary, o *Observed, primary client.Object, want rollout.Desired) error {
-	if o.users == nil || primary == nil {
+func (s *Share) applyPrimary(ctx context.Context, want rollout.Desired) error {
+	if s.users == nil || s.world.PrimaryObject == nil {
 		return nil
 	}
-	copied, err := workload.PrimaryAutoscaler(c, o.scaled, o.users, want.PrimaryFloor, a.Options)
+	copied, err := workload.PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, want.PrimaryFloor, s.part.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary's autoscaler: %w", err)
 	}
@@ -294,12 +298,12 @@ func (a *Autoscalers) applyPrimary(ctx context.Context, c *v1beta1.Canary, o *Ob
 		opts = append(opts, ssa.ProtoJSON) // KEDA's lists are atomic
 	}
 	// A copy that Flagger left may have been paused with its original.
-	if live, ok := o.primary.(*unstructured.Unstructured); ok && live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
-		if err := a.resume(ctx, live); err != nil {
+	if live, ok := s.primary.(*unstructured.Unstructured); ok && live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+		if err := s.part.resume(ctx, live); err != nil {
 			return err
 		}
 	}
-	if err := a.Applier.Apply(ctx, copied, opts...); err != nil {
+	if err := s.part.Applier.Apply(ctx, copied, opts...); err != nil {
 		return fmt.Errorf("apply the primary's autoscaler: %w", err)
 	}
 	return nil
@@ -308,12 +312,12 @@ func (a *Autoscalers) applyPrimary(ctx context.Context, c *v1beta1.Canary, o *Ob
 // PrimaryReplicas is how many pods the primary gets where n are asked for: no
 // fewer than floor and no more than its autoscaler allows, which would only
 // take them away again, but for those that it has.
-func (o *Observed) PrimaryReplicas(c *v1beta1.Canary, n, floor, has int32) (int32, error) {
+func (s *Share) PrimaryReplicas(n, floor int32) (int32, error) {
 	n = max(n, floor)
-	if o.users == nil {
+	if s.users == nil {
 		return n, nil
 	}
-	copied, err := workload.PrimaryAutoscaler(c, o.scaled, o.users, floor, workload.Options{})
+	copied, err := workload.PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, floor, workload.Options{})
 	if err != nil {
 		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
@@ -321,7 +325,7 @@ func (o *Observed) PrimaryReplicas(c *v1beta1.Canary, n, floor, has int32) (int3
 	if err != nil {
 		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
-	return min(n, max(upper, has)), nil
+	return min(n, max(upper, s.world.Primary.Replicas)), nil
 }
 
 // pause has KEDA leave the target at zero pods. The note of who did so is what
@@ -341,13 +345,13 @@ func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstruct
 
 // resumeAll has the target's autoscaler act again unless it must stay
 // paused, and in any case what the Canary refers to no longer.
-func (a *Autoscalers) resumeAll(ctx context.Context, o *Observed, stayPaused bool) error {
-	paused := o.paused
-	if so, ok := o.users.(*unstructured.Unstructured); ok && !stayPaused {
+func (s *Share) resumeAll(ctx context.Context, stayPaused bool) error {
+	paused := s.paused
+	if so, ok := s.users.(*unstructured.Unstructured); ok && !stayPaused {
 		paused = append(paused, so)
 	}
 	for _, so := range paused {
-		if err := a.resume(ctx, so); err != nil {
+		if err := s.part.resume(ctx, so); err != nil {
 			return err
 		}
 	}
@@ -356,11 +360,11 @@ func (a *Autoscalers) resumeAll(ctx context.Context, o *Observed, stayPaused boo
 
 // GiveBack has the target's autoscaler act again before the target is woken for a
 // deletion. The primary's copy goes with the Canary.
-func (a *Autoscalers) GiveBack(ctx context.Context, o *Observed, want rollout.Desired) error {
+func (s *Share) GiveBack(ctx context.Context, want rollout.Desired) error {
 	if untouched := want.Finished && !want.Released; untouched {
 		return nil // nothing of the world was made for this Canary, nor paused
 	}
-	return a.resumeAll(ctx, o, false)
+	return s.resumeAll(ctx, false)
 }
 
 // resume takes away that a ScaledObject is paused at zero, whoever did it:

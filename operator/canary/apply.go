@@ -73,13 +73,13 @@ func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desire
 	}
 	// What guards the pods is there before they are. Once they serve, it must
 	// not hold up what moves traffic.
-	covered := a.made("coverage", r.applyCoverage(ctx, w)) && !w.blind("coverage")
+	covered := a.made("coverage", r.applyCoverage(ctx, w, want)) && !w.blind("coverage")
 	if covered || w.guarded() {
 		a.made(w.primaryTitle(), r.applyPrimary(ctx, w, want))
 	}
 	a.made("copies of ConfigMaps and Secrets", w.configTrouble)
 	r.applyServices(ctx, w, want, routed, backends, a)
-	a.made("autoscaler of "+w.Canary.PrimaryName(), r.Autoscalers.Apply(ctx, w.Canary, &w.autoscaler, w.primary, want))
+	a.made("autoscaler of "+w.Canary.PrimaryName(), w.autoscaler.Apply(ctx, want))
 	a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 }
 

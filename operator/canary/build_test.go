@@ -148,6 +148,7 @@ func (s *scene) wire() {
 	r := s.reconciler
 	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
 	s.cover()
+	r.Configs = configs.New(configs.Config{Off: true})
 	r.Actions = &actions.Actions{Client: r.Client, Live: r.Live, Clock: r.Clock}
 	r.Actions.Served()
 	if s.keda {

@@ -22,7 +22,9 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -626,12 +628,13 @@ func TestConfigIsReadOnce(t *testing.T) {
 	other := newCanary("other")
 	other.Spec.TargetRef.Name = "other"
 	s := newTracking(t)
-	template := &s.deployment("podinfo").Spec.Template
+	target := s.deployment("podinfo")
 	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, err := s.reconciler.Configs.Observe(t.Context(), ownership.For(other.Canary), other.Canary, template); err != nil {
+			w := &ground.World{Observation: rollout.Observation{Canary: other.Canary}, Objects: ground.Objects{TargetObject: target}, Owner: ownership.For(other.Canary)}
+			if _, err := s.reconciler.Configs.Observe(t.Context(), w); err != nil {
 				t.Error(err)
 			}
 		})
@@ -663,7 +666,7 @@ func TestConfigChangesWhilePromoted(t *testing.T) {
 		}
 	}
 	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("untested") })
-	if _, ok := s.reconciler.applyConfigs(t.Context(), w); ok || w.configTrouble != nil {
+	if s.reconciler.applyConfigs(t.Context(), w, rollout.Desired{}) || w.configTrouble != nil {
 		t.Errorf("the primary is promoted, %v", w.configTrouble)
 	}
 	if got := s.configMap("app-primary").Data["color"]; got != "blue" {

@@ -82,7 +82,7 @@ type Reconciler struct {
 	Autoscalers *autoscaling.Autoscalers
 	// Coverage keeps primaries covered by what selects pods by label.
 	Coverage *coverage.Keeper
-	// Configs tracks ConfigMaps and Secrets; nil where that is turned off.
+	// Configs tracks ConfigMaps and Secrets.
 	Configs *configs.Tracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
@@ -147,13 +147,8 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err := watches.Index(ctx, indexes()...); err != nil {
 		return err
 	}
-	for _, setUp := range []func(context.Context, *wake.Watches) error{r.Metrics.SetUp, r.Autoscalers.SetUp, r.Coverage.SetUp, r.Actions.SetUp} {
-		if err := setUp(ctx, watches); err != nil {
-			return err
-		}
-	}
-	if r.Configs != nil {
-		if err := r.Configs.SetUp(ctx, watches); err != nil {
+	for _, part := range []wake.Waker{r.Metrics, r.Configs, r.Autoscalers, r.Coverage, r.Actions} {
+		if err := part.SetUp(ctx, watches); err != nil {
 			return err
 		}
 	}
@@ -214,8 +209,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	last.Reached = world.reached
-	var actionsErr error
-	world.Actions, actionsErr = r.Actions.Observe(ctx, c, world.Mistake != nil || c.Spec.Suspend)
+	actionsErr := r.Actions.Observe(ctx, world.shared())
 	t := turn{}
 	if err := r.carryOut(ctx, world, &t); err != nil {
 		return later(err)
@@ -352,8 +346,6 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.turns.Forget(key)
 	r.Coverage.Forget(key)
 	r.Checker.Forget(key)
-	if r.Configs != nil {
-		r.Configs.Forget(key)
-	}
+	r.Configs.Forget(key)
 	r.Telemetry.Forget(key)
 }

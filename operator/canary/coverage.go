@@ -4,12 +4,12 @@ import (
 	"context"
 
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 // observeCoverage finds what selects the target's pods and not the primary's.
-func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
-	observed, err := r.Coverage.Observe(ctx, w.owner(), w.Canary, w.target, w.primary)
-	w.coverage, w.Coverage = *observed, observed.Report
+func (r *Reconciler) observeCoverage(ctx context.Context, w *world) (err error) {
+	w.coverage, err = r.Coverage.Observe(ctx, w.shared())
 	return err
 }
 
@@ -17,6 +17,6 @@ func (r *Reconciler) observeCoverage(ctx context.Context, w *world) error {
 func (w *world) guarded() bool { return coverage.Guarded(w.Canary) }
 
 // applyCoverage keeps the copies that the Canary asks for.
-func (r *Reconciler) applyCoverage(ctx context.Context, w *world) error {
-	return r.Coverage.Apply(ctx, w.Canary, &w.coverage)
+func (r *Reconciler) applyCoverage(ctx context.Context, w *world, want rollout.Desired) error {
+	return w.coverage.Apply(ctx, want)
 }

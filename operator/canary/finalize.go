@@ -22,7 +22,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 			a.made("route", err)
 		}
 	}
-	a.made("autoscaler of "+w.targetTitle(), r.Autoscalers.GiveBack(ctx, &w.autoscaler, want))
+	a.made("autoscaler of "+w.targetTitle(), w.autoscaler.GiveBack(ctx, want))
 	if w.target != nil {
 		a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 	}

@@ -22,7 +22,7 @@ import (
 
 // world is an observation and the objects that it was made from.
 type world struct {
-	rollout.Observation
+	ground.World
 	// gone are Canaries that do not exist any more and left what this one needs.
 	gone     []string
 	router   providers.Router // nil where the provider is unknown
@@ -36,20 +36,28 @@ type world struct {
 	// unobserved are the parts that could not be observed, each with its reason.
 	unobserved []rollout.Failure
 
-	autoscaler autoscaling.Observed
-	coverage   coverage.Observed
-	configs    configs.Observed
+	autoscaler *autoscaling.Share
+	coverage   *coverage.Share
+	configs    *configs.Share
 
-	configTrouble error // why the primary's copies are not what they are to be
+	// configsUnknown is true where the configs of the target could not be read.
+	configsUnknown bool
+	configTrouble  error // why the primary's copies are not what they are to be
+}
+
+// shared is what the parts in packages of their own see of the world.
+func (w *world) shared() *ground.World {
+	w.Objects, w.Owner = ground.Objects{TargetObject: w.target, PrimaryObject: w.primary}, w.owner()
+	return &w.World
 }
 
 // observe reads everything that a decision depends on, from the informer cache
 // only. What the user must mend is a Mistake of the observation, not an error.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
-	w := &world{Observation: rollout.Observation{
+	w := &world{World: ground.World{Observation: rollout.Observation{
 		Now:    r.Clock.Now(),
 		Canary: c,
-	}}
+	}}}
 	w.Canary, w.Mistake = pinned(c, r.Provider)
 	w.Failures = r.memory.failures(c)
 	w.Checks, w.Hooks = r.Checker.Results(c)
@@ -130,7 +138,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 }
 
 func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {
-	return r.Metrics.Observe(ctx, w.Canary)
+	return r.Metrics.Observe(ctx, w.shared())
 }
 
 // observeSiblings refuses a Canary that would share its target or its Services

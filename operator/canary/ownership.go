@@ -99,9 +99,7 @@ func (r *Reconciler) lookAtRoute(ctx context.Context, w *world) (providers.State
 // that done when it is; this is for what is left as it is in some phases.
 func (r *Reconciler) claim(ctx context.Context, w *world) error {
 	var errs []error
-	if r.Configs != nil {
-		errs = append(errs, r.Configs.Claim(ctx, w.Canary, &w.configs, w.gone...))
-	}
+	errs = append(errs, w.configs.Claim(ctx, w.gone...))
 	if w.primary != nil && w.owner().Owns(w.primary) && r.Applier.Observed(w.primary) {
 		if metadata := ownership.For(w.Canary).Claim(w.primary); metadata != nil {
 			errs = append(errs, r.Applier.Merge(ctx, map[string]any{"metadata": metadata}, w.primary))
@@ -176,9 +174,6 @@ func (r *Reconciler) owned(ctx context.Context, w *world) ([]client.Object, erro
 		return nil, err
 	}
 	out = append(out, copies...)
-	if r.Configs == nil {
-		return out, nil
-	}
 	configs, err := r.Configs.Owned(ctx, w.Canary)
 	for _, o := range configs {
 		out = append(out, o)

@@ -119,15 +119,14 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
 		return nil
 	}
-	copies, ok := r.applyConfigs(ctx, w)
-	if !ok {
+	if !r.applyConfigs(ctx, w, want) {
 		return nil
 	}
 	primary, err := workload.Primary(w.Canary, w.target, w.primary, want.PrimaryRevision, r.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
 	}
-	configs := w.useCopies(workload.Template(primary), want.PrimaryRevision, copies)
+	configs := w.useCopies(workload.Template(primary), want.PrimaryRevision)
 	if w.Primary.Revision == want.PrimaryRevision {
 		kept, err := workload.KeepTemplate(primary, w.primary, w.target.GetName(), r.Options)
 		if err != nil {
@@ -137,7 +136,7 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 			configs = "kept " + workload.Version(w.primary)
 		}
 	}
-	replicas, err := w.autoscaler.PrimaryReplicas(w.Canary, workload.Replicas(primary), want.PrimaryFloor, w.Primary.Replicas)
+	replicas, err := w.autoscaler.PrimaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary, configs)); err != nil {
 		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
 	}
-	r.collectConfigs(ctx, w, want, copies)
+	r.collectConfigs(ctx, w, want)
 	return nil
 }
 

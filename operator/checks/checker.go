@@ -88,7 +88,7 @@ type Sources interface {
 	Place(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) string
 }
 
-// NewChecker gives a Checker that is ready to run.
+// New gives a Checker that is ready to run.
 func New(config Config) *Checker {
 	if config.Timeout == 0 {
 		config.Timeout = defaultTimeout

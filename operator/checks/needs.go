@@ -40,10 +40,16 @@ type Needs struct {
 	Reader client.Reader
 }
 
-// Observe finds out whether every metric of a Canary's analysis can be queried: a
+var (
+	_ world.Observer = (*Needs)(nil)
+	_ wake.Waker     = (*Needs)(nil)
+)
+
+// Observe finds out whether every metric of the analysis can be queried: a
 // template that is missing or broken is better known before it decides over a
-// release. Where one is, the error is a world.MistakeError.
-func (n *Needs) Observe(ctx context.Context, c *v1beta1.Canary) error {
+// release.
+func (n *Needs) Observe(ctx context.Context, w *world.World) error {
+	c := w.Canary
 	if c.Spec.SkipAnalysis {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -26,64 +27,65 @@ import (
 // change is an event, which brings the next turn.
 var ErrChanged = errors.New("changed since it was looked at")
 
-// Copies are the names of the primary's copies by what they are copies of.
-type Copies map[workload.ConfigRef]string
-
 // Apply brings the primary's copies to what the objects of the target are. It comes
 // before the primary itself: no pod is to be started whose configs are not there. With
 // ErrChanged the primary must be left as it is for now, which the next turn mends.
-func (t *Tracker) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed) (Copies, error) {
-	if len(o.list) == 0 {
-		return nil, nil
+func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
+	if len(s.list) == 0 {
+		return nil
 	}
-	copies, err := t.copies(ctx, c, o)
+	copies, err := s.copies(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := t.readChanged(ctx, c, o, copies); err != nil {
-		return nil, err
+	if err := s.readChanged(ctx, copies); err != nil {
+		return err
 	}
-	names := make(Copies, len(o.list))
-	for _, one := range o.list {
-		if names[one.ConfigRef], err = t.apply(ctx, c, o, one, copies); err != nil {
-			return nil, err
+	names := make(map[workload.ConfigRef]string, len(s.list))
+	for _, one := range s.list {
+		if names[one.ConfigRef], err = s.apply(ctx, one, copies); err != nil {
+			return err
 		}
 	}
-	return names, nil
+	s.names = names
+	return nil
 }
 
+// GiveBack does nothing: copies go with the Canary that owns them.
+func (s *Share) GiveBack(context.Context, rollout.Desired) error { return nil }
+
 // copies are what there is under all names that copies may have.
-func (t *Tracker) copies(ctx context.Context, c *v1beta1.Canary, o *Observed) (map[workload.ConfigRef]existing, error) {
+func (s *Share) copies(ctx context.Context) (map[workload.ConfigRef]existing, error) {
 	var refs []workload.ConfigRef
-	for _, one := range o.list {
+	for _, one := range s.list {
 		for _, name := range one.names {
 			refs = append(refs, workload.ConfigRef{Kind: one.Kind, Name: name})
 		}
 	}
-	return t.look(ctx, c.Namespace, refs, o.contents, func(_ workload.ConfigRef, live *metav1.PartialObjectMetadata) bool {
-		return o.owner.Owns(live)
+	return s.part.look(ctx, s.world.Canary.Namespace, refs, s.contents, func(_ workload.ConfigRef, live *metav1.PartialObjectMetadata) bool {
+		return s.world.Owner.Owns(live)
 	})
 }
 
 // readChanged reads the contents that are to be copied, unless this turn has
 // read them already.
-func (t *Tracker) readChanged(ctx context.Context, c *v1beta1.Canary, o *Observed, copies map[workload.ConfigRef]existing) error {
+func (s *Share) readChanged(ctx context.Context, copies map[workload.ConfigRef]existing) error {
 	var refs []workload.ConfigRef
-	for _, one := range o.list {
-		_, now := own(o.owner, one, copies)
-		if !one.gone && now.hash != one.hash && o.contents[one.ConfigRef] == nil {
+	for _, one := range s.list {
+		_, now := own(s.world.Owner, one, copies)
+		if !one.gone && now.hash != one.hash && s.contents[one.ConfigRef] == nil {
 			refs = append(refs, one.ConfigRef)
 		}
 	}
-	read, err := t.read(ctx, c.Namespace, refs)
+	read, err := s.part.read(ctx, s.world.Canary.Namespace, refs)
 	if err != nil {
 		return err
 	}
 	for ref, content := range read {
-		if _, err := t.note(ref, content); err != nil {
+		if _, err := s.part.note(ref, content); err != nil {
 			return err
 		}
-		o.contents[ref] = content
+		s.contents[ref] = content
 	}
 	return nil
 }
@@ -99,17 +101,17 @@ func own(owner ownership.Owner, one tracked, copies map[workload.ConfigRef]exist
 }
 
 // apply brings one copy to what its source is and returns its name.
-func (t *Tracker) apply(ctx context.Context, c *v1beta1.Canary, o *Observed, one tracked, copies map[workload.ConfigRef]existing) (string, error) {
-	name, now := own(o.owner, one, copies)
+func (s *Share) apply(ctx context.Context, one tracked, copies map[workload.ConfigRef]existing) (string, error) {
+	name, now := own(s.world.Owner, one, copies)
 	switch {
 	case name != "" && now.hash == one.hash:
 		return name, nil
 	case one.gone && one.Optional:
-		return t.withoutCopy(ctx, c, one, name, now, copies)
+		return s.withoutCopy(ctx, one, name, now, copies)
 	case one.gone:
-		return "", fmt.Errorf("the primary's copy of %s can't be made: %s", one.Title(), o.Missing())
+		return "", fmt.Errorf("the primary's copy of %s can't be made: %s", one.Title(), s.missingMessage())
 	}
-	source := o.contents[one.ConfigRef]
+	source := s.contents[one.ConfigRef]
 	if source == nil {
 		return "", fmt.Errorf("%s: %w", one.Title(), ErrChanged)
 	}
@@ -117,14 +119,14 @@ func (t *Tracker) apply(ctx context.Context, c *v1beta1.Canary, o *Observed, one
 		return "", errors.Join(err, fmt.Errorf("%s: %w", one.Title(), ErrChanged))
 	}
 	if name != "" {
-		return name, t.updateCopy(ctx, c, source, workload.ConfigRef{Kind: one.Kind, Name: name}, now)
+		return name, s.updateCopy(ctx, source, workload.ConfigRef{Kind: one.Kind, Name: name}, now)
 	}
 	for _, name := range one.names {
 		ref := workload.ConfigRef{Kind: one.Kind, Name: name}
 		if _, taken := copies[ref]; taken {
 			continue
 		}
-		if made, err := t.createCopy(ctx, c, source, ref); made || err != nil {
+		if made, err := s.createCopy(ctx, source, ref); made || err != nil {
 			return name, err
 		}
 	}
@@ -133,9 +135,9 @@ func (t *Tracker) apply(ctx context.Context, c *v1beta1.Canary, o *Observed, one
 
 // withoutCopy has the primary go without an optional config, as the target
 // does: the name that its pods refer to exists as little as the source.
-func (t *Tracker) withoutCopy(ctx context.Context, c *v1beta1.Canary, one tracked, name string, now existing, copies map[workload.ConfigRef]existing) (string, error) {
+func (s *Share) withoutCopy(ctx context.Context, one tracked, name string, now existing, copies map[workload.ConfigRef]existing) (string, error) {
 	if name != "" {
-		return name, t.deleteCopy(ctx, c, workload.ConfigRef{Kind: one.Kind, Name: name}, now.uid)
+		return name, s.deleteCopy(ctx, workload.ConfigRef{Kind: one.Kind, Name: name}, now.uid)
 	}
 	for _, name := range one.names {
 		if _, taken := copies[workload.ConfigRef{Kind: one.Kind, Name: name}]; !taken {
@@ -147,63 +149,63 @@ func (t *Tracker) withoutCopy(ctx context.Context, c *v1beta1.Canary, one tracke
 
 // createCopy makes a copy under a name that was seen to be free. It returns
 // false where somebody else has taken the name meanwhile.
-func (t *Tracker) createCopy(ctx context.Context, c *v1beta1.Canary, source client.Object, ref workload.ConfigRef) (made bool, err error) {
-	o, err := workload.ConfigCopy(c, source, ref.Name, t.Options)
+func (s *Share) createCopy(ctx context.Context, source client.Object, ref workload.ConfigRef) (made bool, err error) {
+	o, err := workload.ConfigCopy(s.world.Canary, source, ref.Name, s.part.Options)
 	if err != nil {
 		return false, err
 	}
 	// Not by server-side apply: of two Canaries that want the name, one must
 	// lose.
-	err = t.Client.Create(ctx, o, client.FieldOwner(ssa.FieldOwner))
+	err = s.part.Client.Create(ctx, o, client.FieldOwner(ssa.FieldOwner))
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return t.takenCopy(ctx, c, source, ref)
+		return s.takenCopy(ctx, source, ref)
 	case err != nil:
 		return false, fmt.Errorf("create %s: %w", ref.Title(), err)
 	}
 	log.FromContext(ctx).V(1).Info("Copied a config", "copy", ref.String())
-	_, err = t.note(ref, o)
+	_, err = s.part.note(ref, o)
 	return true, err
 }
 
 // takenCopy looks at what has the name that a copy was to get: our own copy
 // that the cache does not show yet, or somebody else's object.
-func (t *Tracker) takenCopy(ctx context.Context, c *v1beta1.Canary, source client.Object, ref workload.ConfigRef) (ours bool, err error) {
+func (s *Share) takenCopy(ctx context.Context, source client.Object, ref workload.ConfigRef) (ours bool, err error) {
 	live := newObject(ref.Kind)
-	if err := t.Live.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: ref.Name}, live); err != nil {
+	if err := s.part.Live.Get(ctx, client.ObjectKey{Namespace: s.world.Canary.Namespace, Name: ref.Name}, live); err != nil {
 		return false, fmt.Errorf("read %s: %w", ref.Title(), err)
 	}
-	fact, err := t.note(ref, live)
-	if err != nil || !ownership.For(c).Owns(live) {
+	fact, err := s.part.note(ref, live)
+	if err != nil || !ownership.For(s.world.Canary).Owns(live) {
 		return false, err
 	}
 	if hash, _, err := workload.ConfigHash(source); err != nil || hash == fact.hash {
 		return true, err
 	}
-	return true, t.updateCopy(ctx, c, source, ref, fact.summary())
+	return true, s.updateCopy(ctx, source, ref, fact.summary())
 }
 
 // updateCopy gives a copy the contents of its source, exactly: server-side
 // apply would leave keys in it that an earlier writer owns.
-func (t *Tracker) updateCopy(ctx context.Context, c *v1beta1.Canary, source client.Object, ref workload.ConfigRef, now existing) error {
+func (s *Share) updateCopy(ctx context.Context, source client.Object, ref workload.ConfigRef, now existing) error {
 	patch, err := workload.ConfigPatch(source, string(now.uid), now.version)
 	if err != nil {
 		return err
 	}
 	o := newObject(ref.Kind)
-	o.SetNamespace(c.Namespace)
+	o.SetNamespace(s.world.Canary.Namespace)
 	o.SetName(ref.Name)
-	err = t.Client.Patch(ctx, o, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(ssa.FieldOwner))
+	err = s.part.Client.Patch(ctx, o, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(ssa.FieldOwner))
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: %w", ref.Title(), ErrChanged)
 	case apierrors.IsInvalid(err):
 		// It was made immutable, or its source has become a Secret of another
 		// type: only a new object can hold the contents.
-		if err := t.deleteCopy(ctx, c, ref, now.uid); err != nil {
+		if err := s.deleteCopy(ctx, ref, now.uid); err != nil {
 			return err
 		}
-		made, err := t.createCopy(ctx, c, source, ref)
+		made, err := s.createCopy(ctx, source, ref)
 		if err == nil && !made {
 			err = fmt.Errorf("%s: %w", ref.Title(), ErrChanged)
 		}
@@ -212,58 +214,58 @@ func (t *Tracker) updateCopy(ctx context.Context, c *v1beta1.Canary, source clie
 		return fmt.Errorf("update %s: %w", ref.Title(), err)
 	}
 	log.FromContext(ctx).V(1).Info("Updated the copy of a config", "copy", ref.String())
-	_, err = t.note(ref, o)
+	_, err = s.part.note(ref, o)
 	return err
 }
 
-func (t *Tracker) deleteCopy(ctx context.Context, c *v1beta1.Canary, ref workload.ConfigRef, uid types.UID) error {
+func (s *Share) deleteCopy(ctx context.Context, ref workload.ConfigRef, uid types.UID) error {
 	o := newMetadata(ref.Kind)
-	o.Namespace, o.Name, o.UID = c.Namespace, ref.Name, uid
-	if err := t.Applier.Delete(ctx, o); err != nil {
+	o.Namespace, o.Name, o.UID = s.world.Canary.Namespace, ref.Name, uid
+	if err := s.part.Applier.Delete(ctx, o); err != nil {
 		return fmt.Errorf("delete %s: %w", ref.Title(), err)
 	}
-	t.facts.drop([]objectKey{{c.Namespace, ref}})
+	s.part.facts.drop([]objectKey{{s.world.Canary.Namespace, ref}})
 	return nil
 }
 
-// Use has the pod template of the primary, which carries a revision or is to, refer to
-// the copies. live is the primary as it is, nil without one, and its is the revision it
-// carries. It returns what the result depends on.
-func (o *Observed) Use(template *corev1.PodTemplateSpec, live client.Object, its, revision string, names Copies) (version string) {
-	if len(o.hashes) == 0 {
+// Use has the pod template of the primary, which is to carry a revision, refer to the copies.
+// It returns what the result depends on.
+func (s *Share) Use(template *corev1.PodTemplateSpec, revision string) (version string) {
+	if len(s.hashes) == 0 {
 		return ""
 	}
-	var present *corev1.PodTemplateSpec
-	if live != nil {
-		present = workload.Template(live)
-		version = strconv.FormatInt(live.GetGeneration(), 10)
+	var live *corev1.PodTemplateSpec
+	if o := s.world.PrimaryObject; o != nil {
+		live = workload.Template(o)
+		version = strconv.FormatInt(o.GetGeneration(), 10)
 	}
-	*template = *workload.UseCopies(template, present, names, workload.ConfigsHash(o.hashes), its == revision)
+	*template = *workload.UseCopies(template, live, s.names, workload.ConfigsHash(s.hashes), s.world.Primary.Revision == revision)
 	if hash := template.Annotations[workload.ConfigsAnnotation]; hash != "" {
 		version = hash // and not on the live one
 	}
-	return fmt.Sprintf("%s %v", version, names)
+	return fmt.Sprintf("%s %v", version, s.names)
 }
 
-// Collect deletes copies that the primary does not use any more. It must not be called
-// before no pod of an older primary is left.
-func (t *Tracker) Collect(ctx context.Context, c *v1beta1.Canary, o *Observed, primary client.Object, names Copies) error {
-	if !o.tracked {
+// Collect deletes copies that the primary, once it carries a revision, does not use any
+// more. It waits until no pod of an older primary is left.
+func (s *Share) Collect(ctx context.Context, revision string) error {
+	w := s.world
+	if !s.tracked || w.PrimaryObject == nil || !w.Primary.Ready || w.Primary.Revision != revision {
 		return nil
 	}
 	var used []workload.ConfigRef
-	for _, ref := range workload.References(workload.Template(primary)) {
+	for _, ref := range workload.References(workload.Template(w.PrimaryObject)) {
 		used = append(used, ref.ConfigRef)
 	}
-	for source, name := range names {
+	for source, name := range s.names {
 		used = append(used, workload.ConfigRef{Kind: source.Kind, Name: name})
 	}
-	all, err := t.Owned(ctx, c)
+	all, err := s.part.Owned(ctx, w.Canary)
 	errs := []error{err}
 	for _, copied := range all {
 		ref := workload.ConfigRef{Kind: kindOf(copied), Name: copied.Name}
 		if !slices.Contains(used, ref) {
-			errs = append(errs, t.deleteCopy(ctx, c, ref, copied.UID))
+			errs = append(errs, s.deleteCopy(ctx, ref, copied.UID))
 		}
 	}
 	return errors.Join(errs...)
@@ -272,6 +274,9 @@ func (t *Tracker) Collect(ctx context.Context, c *v1beta1.Canary, o *Observed, p
 // Owned are all copies that were made for a Canary, or for Canaries that are gone and
 // whose names are given.
 func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) ([]*metav1.PartialObjectMetadata, error) {
+	if t.Off {
+		return nil, nil
+	}
 	var out []*metav1.PartialObjectMetadata
 	owner := ownership.For(c, gone...)
 	for _, name := range append([]string{c.Name}, gone...) {
@@ -297,8 +302,9 @@ func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) 
 
 // Claim gives the mark to copies that were made for the Canary by a version that did not
 // mark, or lost it, or that a Canary has left that is gone, and takes owner references away.
-func (t *Tracker) Claim(ctx context.Context, c *v1beta1.Canary, o *Observed, gone ...string) error {
-	if len(o.list) == 0 {
+func (s *Share) Claim(ctx context.Context, gone ...string) error {
+	c, t := s.world.Canary, s.part
+	if len(s.list) == 0 {
 		return nil
 	}
 	all, err := t.Owned(ctx, c, gone...)

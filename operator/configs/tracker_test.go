@@ -2,6 +2,7 @@ package configs
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,9 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -71,6 +74,18 @@ func using() *corev1.PodTemplateSpec {
 	}}}}
 }
 
+// observe looks at a target with this pod template.
+func observe(t *testing.T, tracker *Tracker, c *v1beta1.Canary, template *corev1.PodTemplateSpec) *Share {
+	t.Helper()
+	w := &world.World{Observation: rollout.Observation{Canary: c, Target: rollout.Workload{Revision: "s2-a", Ready: true}}}
+	w.TargetObject, w.Owner = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *template}}, ownership.For(c)
+	s, err := tracker.Observe(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // users is how many Canaries an event of an object wakes.
 func (t *Tracker) usersOf(ctx context.Context, kind workload.ConfigKind, name string) int {
 	return len(t.users(kind)(ctx, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}}))
@@ -79,12 +94,6 @@ func (t *Tracker) usersOf(ctx context.Context, kind workload.ConfigKind, name st
 // Pain 7: a resync of the cache wakes nobody, and neither does what nobody uses.
 func TestEvents(t *testing.T) {
 	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
-	observe := func(template *corev1.PodTemplateSpec) {
-		t.Helper()
-		if _, err := tracker.Observe(t.Context(), ownership.For(c), c, template); err != nil {
-			t.Fatal(err)
-		}
-	}
 	expect := func(want map[workload.ConfigRef]int) {
 		t.Helper()
 		for ref, n := range want {
@@ -94,15 +103,15 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	theCopy := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
-	observe(using())
+	observe(t, tracker, c, using())
 	expect(map[workload.ConfigRef]int{
 		appConfig: 1, theCopy: 1,
 		{Kind: workload.ConfigMap, Name: "other"}: 0,
 		{Kind: workload.Secret, Name: "app"}:      0,
 	})
-	observe(&corev1.PodTemplateSpec{})
+	observe(t, tracker, c, &corev1.PodTemplateSpec{})
 	expect(map[workload.ConfigRef]int{appConfig: 0, theCopy: 0})
-	observe(using())
+	observe(t, tracker, c, using())
 	tracker.Forget(client.ObjectKeyFromObject(c))
 	expect(map[workload.ConfigRef]int{appConfig: 0, theCopy: 0})
 	if left := len(tracker.facts.byKey) + len(tracker.index.byCanary); left != 0 {
@@ -117,11 +126,8 @@ func TestEvents(t *testing.T) {
 // Of two Canaries that want one name at the same moment, one gets it.
 func TestRaceForACopy(t *testing.T) {
 	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
-	o, err := tracker.Observe(t.Context(), ownership.For(c), c, using())
-	if err != nil {
-		t.Fatal(err)
-	}
-	copies, err := tracker.copies(t.Context(), c, o)
+	s := observe(t, tracker, c, using())
+	copies, err := s.copies(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,12 +136,12 @@ func TestRaceForACopy(t *testing.T) {
 	if err := tracker.Client.Create(t.Context(), theirs); err != nil {
 		t.Fatal(err)
 	}
-	name, err := tracker.apply(t.Context(), c, o, o.list[0], copies)
+	name, err := s.apply(t.Context(), s.list[0], copies)
 	if err != nil || name != "app-podinfo-primary" {
 		t.Errorf("copy %q, %v", name, err)
 	}
 	// Our own copy, which the cache does not show yet.
-	if name, err = tracker.apply(t.Context(), c, o, o.list[0], copies); err != nil || name != "app-podinfo-primary" {
+	if name, err = s.apply(t.Context(), s.list[0], copies); err != nil || name != "app-podinfo-primary" {
 		t.Errorf("again: copy %q, %v", name, err)
 	}
 	now := &corev1.ConfigMap{}
@@ -144,19 +150,47 @@ func TestRaceForACopy(t *testing.T) {
 	}
 }
 
-// Of a target of which nothing is tracked, nothing is changed.
-func TestNothingIsTracked(t *testing.T) {
-	var o Observed
-	status := v1beta1.CanaryStatus{TrackedConfigs: &map[string]string{"configmap/app": "x"}}
-	if o.Record(&status); status.TrackedConfigs == nil || o.Revision("s2-a") != "s2-a" || o.Missing() != "" {
-		t.Errorf("status %+v, revision %s, missing %q", status, o.Revision("s2-a"), o.Missing())
-	}
-	tracker, c := newTracker(t), newCanary("podinfo")
-	if err := tracker.Collect(t.Context(), c, &o, &appsv1.Deployment{}, nil); err != nil {
-		t.Error(err)
-	}
-	if names, err := tracker.Apply(t.Context(), c, &o); names != nil || err != nil {
-		t.Errorf("copies %v, %v", names, err)
+// What the target's pods read is part of its revision, and in the status once it is released.
+func TestObserve(t *testing.T) {
+	for name, tc := range map[string]struct {
+		objects     []client.Object
+		change      func(*Tracker, *world.World)
+		wantTracked bool
+		wantReady   bool
+	}{
+		"tracked":        {objects: []client.Object{configMap("app", "blue")}, wantTracked: true, wantReady: true},
+		"missing":        {wantTracked: true},
+		"off":            {change: func(k *Tracker, _ *world.World) { k.Off = true }, wantReady: true},
+		"without target": {change: func(_ *Tracker, w *world.World) { w.TargetObject = nil }, wantReady: true},
+		"deleted":        {change: func(_ *Tracker, w *world.World) { w.Canary.DeletionTimestamp = &metav1.Time{Time: start} }, wantReady: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tracker := newTracker(t, tc.objects...)
+			w := &world.World{Observation: rollout.Observation{Canary: newCanary("podinfo"), Target: rollout.Workload{Revision: "s2-a", Ready: true}}}
+			w.TargetObject, w.Owner = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *using()}}, ownership.For(w.Canary)
+			if tc.change != nil {
+				tc.change(tracker, w)
+			}
+			s, err := tracker.Observe(t.Context(), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tracked := w.Target.Revision != "s2-a"; tracked != tc.wantTracked || w.Target.Ready != tc.wantReady {
+				t.Errorf("revision %s, ready %t", w.Target.Revision, w.Target.Ready)
+			}
+			of := func(revision string) string {
+				status := v1beta1.CanaryStatus{LastAppliedSpec: revision, TrackedConfigs: &map[string]string{"configmap/old": "x"}}
+				s.Record(&status)
+				return strings.Join(slices.Sorted(maps.Keys(*status.TrackedConfigs)), " ")
+			}
+			want := map[bool]string{true: "configmap/app", false: "configmap/old"}[tc.wantTracked]
+			if got := of(w.Target.Revision); got != want {
+				t.Errorf("the status has %s", got)
+			}
+			if got := of("s2-before"); got != "configmap/old" {
+				t.Errorf("while another revision is released the status has %s", got)
+			}
+		})
 	}
 }
 

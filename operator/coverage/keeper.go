@@ -47,13 +47,17 @@ type Keeper struct {
 	memory  memory
 }
 
-// Observed is what was found for a Canary; the zero value is nothing.
-type Observed struct {
-	// Report is what people get to know, nil where it was not looked.
-	Report *rollout.Coverage
-
-	assessment Assessment
+// Share is what was found for a Canary in a turn.
+type Share struct {
+	keeper *Keeper
+	world  *world.World
+	found  Assessment
 }
+
+var (
+	_ world.Part[*Share] = (*Keeper)(nil)
+	_ wake.Waker         = (*Keeper)(nil)
+)
 
 // Watched says that the objects of a kind are being read, and how to learn whether all
 // have been.
@@ -79,50 +83,52 @@ func (k *Keeper) SetUp(_ context.Context, w *wake.Watches) error {
 // guards it may hold up what moves traffic.
 func Guarded(c *v1beta1.Canary) bool { return c.Status.LastPromotedSpec != "" }
 
-// Observe finds what selects the target's pods and not the primary's. target and primary
-// are nil where there is none, and owner is the Canary as the owner of copies. A mode that is not allowed is a world.MistakeError.
-func (k *Keeper) Observe(ctx context.Context, owner ownership.Owner, c *v1beta1.Canary, target, primary client.Object) (*Observed, error) {
-	copies := c.GetCoverageMode() == v1beta1.CoverageCopy
+// Observe finds what selects the target's pods and not the primary's. A mode that is not
+// allowed is a mistake.
+func (k *Keeper) Observe(ctx context.Context, w *world.World) (*Share, error) {
+	s := &Share{keeper: k, world: w}
+	copies := w.Canary.GetCoverageMode() == v1beta1.CoverageCopy
 	if copies && !(k.Reports && k.Copies) {
-		return &Observed{}, world.Mistake(world.ReasonInvalidSpec, "spec.coverage.mode: Copy is not allowed by the operator's -coverage; let it be Report, or start the operator with -coverage=copy and the rights for it")
+		return s, world.Mistake(world.ReasonInvalidSpec, "spec.coverage.mode: Copy is not allowed by the operator's -coverage; let it be Report, or start the operator with -coverage=copy and the rights for it")
 	}
-	if !k.Reports || target == nil || workload.Template(target) == nil {
-		return &Observed{}, nil // a target of kind Service has no pods of its own
+	if !k.Reports || w.TargetObject == nil || workload.Template(w.TargetObject) == nil {
+		return s, nil // a target of kind Service has no pods of its own
 	}
-	if copies && !Guarded(c) && !k.watched.synced() {
-		return &Observed{}, fmt.Errorf("what selects pods by label is not read yet")
+	if copies && !Guarded(w.Canary) && !k.watched.synced() {
+		return s, fmt.Errorf("what selects pods by label is not read yet")
 	}
-	label, value, err := workload.SelectorLabel(target, k.Options)
+	label, value, err := workload.SelectorLabel(w.TargetObject, k.Options)
 	if err != nil {
-		return &Observed{}, nil //nolint:nilerr // it is the mistake of whoever builds the Services
+		return s, nil //nolint:nilerr // it is the mistake of whoever builds the Services
 	}
-	found, err := k.assess(ctx, owner, c, target, primary, label, value)
-	if err != nil {
-		return &Observed{}, err
+	if s.found, err = k.assess(ctx, w, label, value); err != nil {
+		return s, err
 	}
-	return &Observed{assessment: found, Report: report(found, copies)}, nil
+	w.Coverage = report(s.found, copies)
+	return s, nil
 }
 
 // assess finds the gaps, once for each state of what they depend on.
-func (k *Keeper) assess(ctx context.Context, owner ownership.Owner, c *v1beta1.Canary, target, primary client.Object, label, value string) (Assessment, error) {
+func (k *Keeper) assess(ctx context.Context, w *world.World, label, value string) (Assessment, error) {
+	c, of := w.Canary, w.Objects
 	name, _, _ := c.ServiceNames()
 	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, name)
 	if err != nil {
 		return Assessment{}, err
 	}
 	state, complete := k.state(c.Namespace)
-	key := keyOfAssessment(c, target, primary, label, value, apex, state)
+	key := keyOfAssessment(c, of, label, value, apex, state)
 	if known, ok := k.memory.recall(c, key); ok && complete {
 		return known, nil
 	}
-	subject, err := k.subject(c, target, primary)
+	subject, err := k.subject(c, of)
 	if err != nil {
 		return Assessment{}, err
 	}
 	if apex != nil {
 		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
-	subject.Owner = owner
+	subject.Owner = w.Owner
 	objects, err := k.objects(ctx, subject)
 	if err != nil {
 		return Assessment{}, err
@@ -150,13 +156,14 @@ func report(a Assessment, copies bool) *rollout.Coverage {
 
 // Apply keeps the copies that a Canary asks for, and deletes those
 // that it needs no more. New ones come before old ones go.
-func (k *Keeper) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed) error {
-	if !k.Reports || !k.Copies || o.Report == nil {
+func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
+	k := s.keeper
+	if !k.Reports || !k.Copies || s.world.Coverage == nil {
 		return nil
 	}
 	wanted := map[string]bool{}
-	if c.GetCoverageMode() == v1beta1.CoverageCopy {
-		for _, g := range o.assessment.Gaps {
+	if s.world.Canary.GetCoverageMode() == v1beta1.CoverageCopy {
+		for _, g := range s.found.Gaps {
 			if g.Copy == nil {
 				continue
 			}
@@ -170,7 +177,7 @@ func (k *Keeper) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed) erro
 			}
 		}
 	}
-	for _, old := range o.assessment.Copies {
+	for _, old := range s.found.Copies {
 		if wanted[old.GetKind()+" "+old.GetName()] {
 			continue
 		}
@@ -180,6 +187,9 @@ func (k *Keeper) Apply(ctx context.Context, c *v1beta1.Canary, o *Observed) erro
 	}
 	return nil
 }
+
+// GiveBack does nothing: copies go with the Canary that owns them.
+func (s *Share) GiveBack(context.Context, rollout.Desired) error { return nil }
 
 // Owned are all copies that were made for a Canary. They are the cache's own and must
 // not be changed.
@@ -205,8 +215,8 @@ func (k *Keeper) Owned(ctx context.Context, owner ownership.Owner, namespace str
 
 // subject is a target and its primary as selectors see them. The error is that
 // the target has no selector label.
-func (k *Keeper) subject(c *v1beta1.Canary, target, primary client.Object) (Subject, error) {
-	label, value, err := workload.SelectorLabel(target, k.Options)
+func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
+	label, value, err := workload.SelectorLabel(of.TargetObject, k.Options)
 	if err != nil {
 		return Subject{}, err
 	}
@@ -217,14 +227,14 @@ func (k *Keeper) subject(c *v1beta1.Canary, target, primary client.Object) (Subj
 		Label:         label,
 		Target:        value,
 		Primary:       workload.PrimaryLabelValue(value),
-		Pods:          []map[string]string{workload.Template(target).Labels},
+		Pods:          []map[string]string{workload.Template(of.TargetObject).Labels},
 		Apex:          apex,
 		ApexLabels:    map[string]string{},
 		Services:      []string{apex, primaryService, canaryService},
 		RootNamespace: k.RootNamespace,
 	}
-	if primary != nil {
-		s.Pods = append(s.Pods, workload.Template(primary).Labels)
+	if of.PrimaryObject != nil {
+		s.Pods = append(s.Pods, workload.Template(of.PrimaryObject).Labels)
 	}
 	return s, nil
 }
@@ -264,7 +274,7 @@ func (k *Keeper) isConcerned(ctx context.Context, c *v1beta1.Canary, o *unstruct
 	if err != nil {
 		return false, err
 	}
-	subject, err := k.subject(c, target, primary)
+	subject, err := k.subject(c, world.Objects{TargetObject: target, PrimaryObject: primary})
 	if err != nil {
 		return false, nil //nolint:nilerr // a target without selector label has no primary
 	}

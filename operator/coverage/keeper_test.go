@@ -20,7 +20,9 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -145,7 +147,7 @@ func TestAssessedAgain(t *testing.T) {
 			s.keeper.changes.counted()
 			gaps := func() int {
 				t.Helper()
-				found, err := s.keeper.assess(t.Context(), ownership.For(s.canary), s.canary, s.target, s.primary, "app", "podinfo")
+				found, err := s.keeper.assess(t.Context(), s.world(), "app", "podinfo")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -163,6 +165,15 @@ func TestAssessedAgain(t *testing.T) {
 				t.Errorf("assessed again: %t", again)
 			}
 		})
+	}
+}
+
+// world is what is known of it in a turn.
+func (s *state) world() *world.World {
+	return &world.World{
+		Observation: rollout.Observation{Canary: s.canary},
+		Objects:     world.Objects{TargetObject: s.target, PrimaryObject: s.primary},
+		Owner:       ownership.For(s.canary),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 )
 
 // assessed is the assessment of a Canary's coverage in a state of all that it
@@ -32,13 +33,13 @@ type assessedKey struct {
 	reach        reachState
 }
 
-func keyOfAssessment(c *v1beta1.Canary, target, primary client.Object, label, value string, apex *corev1.Service, reach reachState) assessedKey {
+func keyOfAssessment(c *v1beta1.Canary, of world.Objects, label, value string, apex *corev1.Service, reach reachState) assessedKey {
 	key := assessedKey{
 		generation: c.Generation, label: label, value: value,
-		pods: []map[string]string{workload.Template(target).Labels}, reach: reach,
+		pods: []map[string]string{workload.Template(of.TargetObject).Labels}, reach: reach,
 	}
-	if primary != nil {
-		key.pods = append(key.pods, workload.Template(primary).Labels)
+	if of.PrimaryObject != nil {
+		key.pods = append(key.pods, workload.Template(of.PrimaryObject).Labels)
 	}
 	if apex != nil {
 		key.apex = apex.ResourceVersion

@@ -57,3 +57,9 @@ func (w *Watches) Begin(c controller.Controller) error {
 	}
 	return nil
 }
+
+// Waker is a part that is woken by events of its own.
+type Waker interface {
+	// SetUp says what wakes the part, and has the cache keep the indexes that it needs.
+	SetUp(ctx context.Context, w *Watches) error
+}

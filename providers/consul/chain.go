@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/hashicorp/consul/api"
@@ -68,7 +69,7 @@ func chainSplits(chain *api.CompiledDiscoveryChain, n names, want entry) (lacks 
 
 // splitterNode finds the splitter of a service: nodes are named SERVICE.NAMESPACE.PARTITION.
 func splitterNode(chain *api.CompiledDiscoveryChain, n names, service string) *api.DiscoveryGraphNode {
-	name := service + "." + either(n.scope.namespace, "default") + "." + either(n.scope.partition, "default")
+	name := service + "." + cmp.Or(n.scope.namespace, "default") + "." + cmp.Or(n.scope.partition, "default")
 	for _, node := range chain.Nodes {
 		if node.Type == api.DiscoveryGraphNodeTypeSplitter && (node.Name == name || node.Name == service) {
 			return node

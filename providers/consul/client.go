@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -73,16 +74,16 @@ type server struct {
 // address; what is wrong with the files is told by every call until it is mended.
 func newServer(c Config) (*server, error) {
 	config := api.DefaultConfig() // reads the environment
-	config.Address = either(c.Address, config.Address)
+	config.Address = cmp.Or(c.Address, config.Address)
 	if scheme, _, found := strings.Cut(config.Address, "://"); found && scheme != "http" && scheme != "https" {
 		return nil, fmt.Errorf("address of Consul: %q is neither http nor https", scheme)
 	}
-	config.TLSConfig.CAFile = either(c.CAFile, config.TLSConfig.CAFile)
-	config.TLSConfig.CertFile = either(c.CertFile, config.TLSConfig.CertFile)
-	config.TLSConfig.KeyFile = either(c.KeyFile, config.TLSConfig.KeyFile)
+	config.TLSConfig.CAFile = cmp.Or(c.CAFile, config.TLSConfig.CAFile)
+	config.TLSConfig.CertFile = cmp.Or(c.CertFile, config.TLSConfig.CertFile)
+	config.TLSConfig.KeyFile = cmp.Or(c.KeyFile, config.TLSConfig.KeyFile)
 	t := &transport{
 		tls:       config.TLSConfig,
-		tokenFile: either(c.TokenFile, config.TokenFile),
+		tokenFile: cmp.Or(c.TokenFile, config.TokenFile),
 		token:     config.Token,
 	}
 	config.Token, config.TokenFile = "", "" // the transport sends the token, which changes

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -347,6 +348,14 @@ var _ api.ConfigEntry = wire{}
 // scope is where entries are: an admin partition and a namespace, both empty
 // where Consul has none.
 type scope struct{ partition, namespace string }
+
+// of is where a Canary's services are: as its annotations say, else s.
+func (s scope) of(c *v1beta1.Canary) scope {
+	return scope{
+		namespace: cmp.Or(c.Annotations[NamespaceAnnotation], s.namespace),
+		partition: cmp.Or(c.Annotations[PartitionAnnotation], s.partition),
+	}
+}
 
 func (s scope) show() string {
 	parts := []string{"default", "default"}

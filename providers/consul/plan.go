@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/consulspec"
 )
 
 // names are the services of a Canary in Consul.
@@ -76,7 +77,7 @@ type planner struct {
 
 // planOf is the plan for a route. The entries are only read.
 func planOf(route providers.Route, n names, have entries) (plan, error) {
-	if err := refuse(route.Canary); err != nil {
+	if err := consulspec.Refuse(route.Canary); err != nil {
 		return plan{}, err
 	}
 	b, err := newBuilder(route.Canary, n, route.Traffic)
@@ -172,7 +173,7 @@ func (p *planner) ownDefaults(users entry, protocol string, said bool) error {
 		return nil
 	}
 	if users.meta[sourceMeta] == "kubernetes" {
-		return protocolError(api.ServiceDefaults+" "+p.names.apex+": Protocol", "")
+		return consulspec.ProtocolError(api.ServiceDefaults+" "+p.names.apex+": Protocol", "")
 	}
 	apex := entry{key: key{api.ServiceDefaults, p.names.apex}, body: maps.Clone(users.body)}
 	if apex.body == nil {
@@ -186,8 +187,8 @@ func (p *planner) ownDefaults(users entry, protocol string, said bool) error {
 // *providers.InvalidError where that is none whose requests can be told apart.
 func (p *planner) protocol(users entry) (protocol string, said bool, err error) {
 	if of, _ := users.body["Protocol"].(string); of != "" {
-		if !slices.Contains(protocols, of) {
-			return "", false, protocolError(api.ServiceDefaults+" "+p.names.apex+": Protocol", of)
+		if !slices.Contains(consulspec.Protocols, of) {
+			return "", false, consulspec.ProtocolError(api.ServiceDefaults+" "+p.names.apex+": Protocol", of)
 		}
 		return of, true, nil
 	}
@@ -195,9 +196,9 @@ func (p *planner) protocol(users entry) (protocol string, said bool, err error) 
 	of, _ := config["protocol"].(string)
 	switch {
 	case of == "":
-		return protocolOf(p.canary), false, nil
-	case !slices.Contains(protocols, of):
-		return "", false, protocolError(api.ProxyDefaults+" "+api.ProxyConfigGlobal+": Config.protocol", of)
+		return consulspec.ProtocolOf(p.canary), false, nil
+	case !slices.Contains(consulspec.Protocols, of):
+		return "", false, consulspec.ProtocolError(api.ProxyDefaults+" "+api.ProxyConfigGlobal+": Config.protocol", of)
 	default:
 		return of, true, nil
 	}
@@ -249,7 +250,7 @@ func (p *planner) reaches() error {
 		}
 		for _, name := range others {
 			if !lets(name) {
-				return invalid(fmt.Sprintf("Consul's %s %s: Sources", k.kind, k.name), p.names.apex,
+				return consulspec.Invalid(fmt.Sprintf("Consul's %s %s: Sources", k.kind, k.name), p.names.apex,
 					fmt.Sprintf("it must have %s as well: released pods call %s by that name", name, k.name))
 			}
 		}
@@ -265,7 +266,7 @@ func (p *planner) resolvers(*builder) error {
 		return err
 	}
 	if whole.Redirect != nil {
-		return invalid("Consul's service-resolver "+p.names.apex+": Redirect", whole.Redirect.Service,
+		return consulspec.Invalid("Consul's service-resolver "+p.names.apex+": Redirect", whole.Redirect.Service,
 			"a service that leads elsewhere cannot be released; remove the redirect")
 	}
 	half := maps.Clone(live.body)

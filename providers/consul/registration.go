@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/consulspec"
 )
 
 // Annotations and labels by which consul-k8s registers pods.
@@ -30,9 +31,9 @@ func registered(route providers.Route, n names) error {
 	injected, _ := strconv.ParseBool(route.PodAnnotations[injectAnnotation])
 	switch {
 	case named && of != n.apex, !named && injected:
-		return invalid(field+ServiceAnnotation, of, "it must be "+n.apex+", so that the pods stay the same service when a Canary comes and goes")
+		return consulspec.Invalid(field+ServiceAnnotation, of, "it must be "+n.apex+", so that the pods stay the same service when a Canary comes and goes")
 	case route.PodAnnotations[kubernetesServiceAnnotation] != "":
-		return invalid(field+kubernetesServiceAnnotation, route.PodAnnotations[kubernetesServiceAnnotation],
+		return consulspec.Invalid(field+kubernetesServiceAnnotation, route.PodAnnotations[kubernetesServiceAnnotation],
 			"the target's pods are registered through more than one Service; remove it")
 	}
 	return nil

@@ -9,18 +9,15 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -57,26 +54,7 @@ type Router struct {
 	// broken is why there is no way to reach Consul, nil if there is.
 	broken error
 
-	events chan event.GenericEvent
-	wake   chan struct{}
-
-	mu     sync.Mutex
-	known  map[types.NamespacedName]*known
-	queued map[types.NamespacedName]bool
-	ctx    context.Context //nolint:containedctx // of the timers that Observe sets
-}
-
-// known is what is remembered of a Canary. All of it can be lost.
-type known struct {
-	names names
-	// confirmed is the state of the entries whose discovery chain was seen to do what
-	// they say.
-	confirmed string
-	// waiting is since when a half has no instance, and leaving since when it is
-	// being released.
-	waiting, leaving time.Time
-	// due says that it is to be looked at again in a while.
-	due bool
+	canaries *canaries
 }
 
 var (
@@ -89,19 +67,30 @@ var (
 func New(c Config, clk clock.Clock) *Router {
 	s, err := newServer(c)
 	environment := api.DefaultConfig()
-	base := scope{partition: either(c.Partition, environment.Partition), namespace: either(c.Namespace, environment.Namespace)}
+	base := scope{partition: cmp.Or(c.Partition, environment.Partition), namespace: cmp.Or(c.Namespace, environment.Namespace)}
 	return newRouter(s, err, base, clk)
 }
 
 func newRouter(b backend, broken error, base scope, clk clock.Clock) *Router {
-	r := &Router{
-		clock: clk, base: base, broken: broken,
-		events: make(chan event.GenericEvent), wake: make(chan struct{}, 1),
-		known: map[types.NamespacedName]*known{}, queued: map[types.NamespacedName]bool{},
-	}
-	r.cache = &cache{backend: b, clock: clk, changed: r.touched}
+	r := &Router{clock: clk, base: base, broken: broken, canaries: newCanaries(clk)}
+	r.cache = &cache{backend: b, clock: clk, changed: r.canaries.touched}
 	return r
 }
+
+// Start implements providers.Watcher.
+func (r *Router) Start(ctx context.Context) error {
+	if r.broken != nil {
+		<-ctx.Done()
+		return nil //nolint:nilerr // Observe says so, for those whom it is about
+	}
+	r.canaries.begin(ctx)
+	r.cache.start(ctx)
+	r.canaries.bring(ctx)
+	return nil
+}
+
+// Changed implements providers.Watcher.
+func (r *Router) Changed() <-chan event.GenericEvent { return r.canaries.events }
 
 // Capabilities implements providers.Router. Consul's routes have no way to copy
 // requests, and connections are not shared out by weight.
@@ -143,7 +132,7 @@ func (r *Router) left(c *v1beta1.Canary, n names, v view) (providers.State, erro
 	traffic, _, err := trafficOf(c, n, v.entries)
 	exists := !v.settled || slices.ContainsFunc(n.all(), func(k key) bool { return v.entries[k].isOurs(c) })
 	if !exists {
-		r.forget(c)
+		r.canaries.forget(c)
 		traffic = providers.Traffic{}
 	}
 	return providers.State{Exists: exists, Traffic: traffic}, err
@@ -155,10 +144,10 @@ func (r *Router) look(route providers.Route) (names, view, error) {
 		return names{}, view{}, &providers.UnreachableError{System: "Consul", Err: r.broken}
 	}
 	in := r.base
-	in.namespace = either(route.Canary.Annotations[NamespaceAnnotation], in.namespace)
-	in.partition = either(route.Canary.Annotations[PartitionAnnotation], in.partition)
+	in.namespace = cmp.Or(route.Canary.Annotations[NamespaceAnnotation], in.namespace)
+	in.partition = cmp.Or(route.Canary.Annotations[PartitionAnnotation], in.partition)
 	n := namesOf(route.Canary, route.PodAnnotations, in)
-	r.remember(route.Canary, func(k *known) { k.names = n })
+	r.canaries.remember(route.Canary, func(k *known) { k.names = n })
 	v, err := r.cache.view(n)
 	return n, v, err
 }
@@ -188,7 +177,7 @@ func (p plan) done(have entries) bool {
 func (r *Router) shown(ctx context.Context, c *v1beta1.Canary, n names, p plan, have entries) (bool, error) {
 	state := stateOf(have)
 	seen := false
-	r.remember(c, func(k *known) { seen = k.confirmed == state })
+	r.canaries.remember(c, func(k *known) { seen = k.confirmed == state })
 	if seen {
 		return true, nil
 	}
@@ -201,10 +190,10 @@ func (r *Router) shown(ctx context.Context, c *v1beta1.Canary, n names, p plan, 
 		return false, err
 	}
 	if lacks != "" {
-		r.later(c, chainRetry) //nolint:contextcheck // that is after the end of this call
+		r.canaries.later(c, chainRetry) //nolint:contextcheck // that is after the end of this call
 		return false, nil
 	}
-	r.remember(c, func(k *known) { k.confirmed = state })
+	r.canaries.remember(c, func(k *known) { k.confirmed = state })
 	return true, nil
 }
 
@@ -231,18 +220,11 @@ func (r *Router) retry(ctx context.Context, route providers.Route, do func(conte
 		if err != nil || current {
 			return err
 		}
-		if err := r.cache.refresh(ctx, namesOf(route.Canary, nil, r.scopeOf(route.Canary)).scope); err != nil {
+		if err := r.cache.refresh(ctx, namesOf(route.Canary, nil, r.base.of(route.Canary)).scope); err != nil {
 			return err
 		}
 	}
 	return &providers.WaitError{For: "others to stop writing the config entries of " + route.Canary.Name + " in Consul", After: time.Second}
-}
-
-func (r *Router) scopeOf(c *v1beta1.Canary) scope {
-	return scope{
-		namespace: either(c.Annotations[NamespaceAnnotation], r.base.namespace),
-		partition: either(c.Annotations[PartitionAnnotation], r.base.partition),
-	}
 }
 
 // apply returns false where it has found that what it knew was old.
@@ -329,27 +311,11 @@ func (r *Router) instances(ctx context.Context, c *v1beta1.Canary, n names, p pl
 			return err
 		}
 		if !there {
-			return r.missing(c, half.name)
+			return r.canaries.missing(c, half.name)
 		}
 	}
-	r.remember(c, func(k *known) { k.waiting = time.Time{} })
+	r.canaries.remember(c, func(k *known) { k.waiting = time.Time{} })
 	return nil
-}
-
-// missing is a wait at first: instances come a moment after their pods are ready.
-func (r *Router) missing(c *v1beta1.Canary, service string) error {
-	now := r.clock.Now()
-	since := now
-	r.remember(c, func(k *known) {
-		if k.waiting.IsZero() {
-			k.waiting = now
-		}
-		since = k.waiting
-	})
-	if now.Sub(since) < registration {
-		return &providers.WaitError{For: "an instance of " + service + " in Consul", After: healthRetry}
-	}
-	return fmt.Errorf("consul has no healthy instance of %s in its mesh, although pods are ready: are they in the mesh, and registered by that name?", service)
 }
 
 // write brings Consul from what it has to the plan. It returns false where an entry
@@ -438,7 +404,7 @@ func (r *Router) replaced(ctx context.Context, c *v1beta1.Canary, n names, have 
 	}
 	now := r.clock.Now()
 	since := now
-	r.remember(c, func(k *known) {
+	r.canaries.remember(c, func(k *known) {
 		if k.leaving.IsZero() {
 			k.leaving = now
 		}
@@ -449,105 +415,4 @@ func (r *Router) replaced(ctx context.Context, c *v1beta1.Canary, n names, have 
 		return err
 	}
 	return &providers.WaitError{For: "an instance of " + n.apex + " in Consul", After: healthRetry}
-}
-
-// Start implements providers.Watcher.
-func (r *Router) Start(ctx context.Context) error {
-	if r.broken != nil {
-		<-ctx.Done()
-		return nil //nolint:nilerr // Observe says so, for those whom it is about
-	}
-	r.mu.Lock()
-	r.ctx = ctx
-	r.mu.Unlock()
-	r.cache.start(ctx)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.wake:
-		}
-		r.mu.Lock()
-		queued := r.queued
-		r.queued = map[types.NamespacedName]bool{}
-		r.mu.Unlock()
-		for name := range queued {
-			select {
-			case r.events <- event.GenericEvent{Object: &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}}:
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	}
-}
-
-// Changed implements providers.Watcher.
-func (r *Router) Changed() <-chan event.GenericEvent { return r.events }
-
-// touched queues the Canaries that entries are about, all of the scope for nil.
-func (r *Router) touched(in scope, keys []key) {
-	changed := map[string]bool{}
-	all := keys == nil
-	for _, k := range keys {
-		changed[k.name] = true
-		all = all || k == proxyDefaults
-	}
-	r.mu.Lock()
-	for name, k := range r.known {
-		n := k.names
-		if n.scope == in && (all || changed[n.apex] || changed[n.primary] || changed[n.canary] || changed[n.split]) {
-			r.queued[name] = true
-		}
-	}
-	r.mu.Unlock()
-	r.awake()
-}
-
-func (r *Router) awake() {
-	select {
-	case r.wake <- struct{}{}:
-	default: // it will look anyway
-	}
-}
-
-// later queues a Canary in a while.
-func (r *Router) later(c *v1beta1.Canary, after time.Duration) {
-	already := false
-	r.remember(c, func(k *known) { already, k.due = k.due, true })
-	r.mu.Lock()
-	ctx := r.ctx
-	r.mu.Unlock()
-	if ctx == nil || already {
-		return
-	}
-	name := client.ObjectKeyFromObject(c)
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-r.clock.After(after):
-			r.remember(c, func(k *known) { k.due = false })
-			r.mu.Lock()
-			r.queued[name] = true
-			r.mu.Unlock()
-			r.awake()
-		}
-	}()
-}
-
-func (r *Router) remember(c *v1beta1.Canary, change func(*known)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	name := client.ObjectKeyFromObject(c)
-	k := r.known[name]
-	if k == nil {
-		k = &known{}
-		r.known[name] = k
-	}
-	change(k)
-}
-
-func (r *Router) forget(c *v1beta1.Canary) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.known, client.ObjectKeyFromObject(c))
 }

@@ -199,8 +199,6 @@ func (b *bench) settle(t *testing.T, route providers.Route) providers.State {
 	state, err := providers.State{}, error(nil)
 	eventually(t, "everything is read", func() bool {
 		state, err = b.Observe(t.Context(), route)
-		b.mu.Lock()
-		defer b.mu.Unlock()
 		v, _ := b.cache.view(namesOf(route.Canary, route.PodAnnotations, scope{}))
 		return err == nil && v.settled
 	})

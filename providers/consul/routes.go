@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/affinity"
+	"github.com/sluice-delivery/sluice/providers/internal/consulspec"
 )
 
 const (
@@ -44,11 +45,11 @@ func newBuilder(c *v1beta1.Canary, n names, traffic providers.Traffic) (*builder
 		return nil, err
 	}
 	const field = "spec.analysis.match"
-	if b.matched, err = matches(field, c.GetAnalysis().Match); err != nil {
+	if b.matched, err = consulspec.Matches(field, c.GetAnalysis().Match); err != nil {
 		return nil, err
 	}
 	if traffic.Matched && len(b.matched) == 0 {
-		return nil, invalid(field, "", "A/B testing needs at least one match")
+		return nil, consulspec.Invalid(field, "", "A/B testing needs at least one match")
 	}
 	return b, nil
 }
@@ -56,11 +57,11 @@ func newBuilder(c *v1beta1.Canary, n names, traffic providers.Traffic) (*builder
 // routes are those of the router: the user's, with those that lead to the
 // service as the traffic asks. None where Consul needs no router.
 func (b *builder) routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
-	set, err := settings(b.canary)
+	set, err := consulspec.Settings(b.canary)
 	if err != nil {
 		return nil, err
 	}
-	limits, err := matches("spec.service.match", b.canary.Spec.Service.Match)
+	limits, err := consulspec.Matches("spec.service.match", b.canary.Spec.Service.Match)
 	if err != nil {
 		return nil, err
 	}
@@ -69,19 +70,19 @@ func (b *builder) routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
 	for i, route := range users {
 		if !b.leadsToUs(route.Destination) {
 			out = append(out, route)
-			everything = everything || isEverything(matchIn(route))
+			everything = everything || consulspec.IsEverything(matchIn(route))
 			continue
 		}
 		if len(limits) > 0 {
-			return nil, invalid("spec.service.match", "", fmt.Sprintf(
+			return nil, consulspec.Invalid("spec.service.match", "", fmt.Sprintf(
 				"Consul's service-router %s has routes to it already (Routes[%d]): say in one place which requests are shared out", b.names.apex, i))
 		}
-		routes, err := b.expand(template{match: matchIn(route), destination: merge(withoutService(route.Destination), set)})
+		routes, err := b.expand(template{match: matchIn(route), destination: consulspec.Merge(withoutService(route.Destination), set)})
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, routes...)
-		everything = everything || isEverything(matchIn(route))
+		everything = everything || consulspec.IsEverything(matchIn(route))
 	}
 	if everything {
 		return out, nil
@@ -132,9 +133,9 @@ func (b *builder) leadsToUs(d *api.ServiceRouteDestination) bool {
 func (b *builder) expand(t template) ([]api.ServiceRoute, error) {
 	var out []api.ServiceRoute
 	for _, e := range b.exceptions() {
-		match, possible, err := both(e.match, t.match)
+		match, possible, err := consulspec.Both(e.match, t.match)
 		if err != nil {
-			return nil, invalid("spec.analysis.match", "", "together with what the route itself matches: "+err.Error())
+			return nil, consulspec.Invalid("spec.analysis.match", "", "together with what the route itself matches: "+err.Error())
 		}
 		if possible {
 			out = append(out, b.route(match, t.destination, e.to, e.mark))
@@ -171,14 +172,14 @@ func (b *builder) exceptions() (out []exception) {
 			out = append(out, exception{match: match, to: to})
 		}
 	case k.Sessions.Canary == "" && k.Sessions.Ended != "":
-		out = append(out, exception{match: cookie(k.IsEnded()), to: b.names.apex, mark: k.Drop()})
+		out = append(out, exception{match: consulspec.Cookie(k.IsEnded()), to: b.names.apex, mark: k.Drop()})
 	// At 0 nobody goes to the canary, whatever his cookie says: its pods may be gone.
 	case k.Sessions.Canary != "" && tr.Canary > 0:
-		out = append(out, exception{match: cookie(k.IsCanary()), to: b.names.canary})
+		out = append(out, exception{match: consulspec.Cookie(k.IsCanary()), to: b.names.canary})
 		if tr.Primary > 0 {
 			out = append(out,
-				exception{match: cookie(k.IsPrimary()), to: b.names.primary},
-				exception{match: cookie(k.WasPrimary()), to: b.names.split})
+				exception{match: consulspec.Cookie(k.IsPrimary()), to: b.names.primary},
+				exception{match: consulspec.Cookie(k.WasPrimary()), to: b.names.split})
 		}
 	}
 	return out
@@ -194,7 +195,7 @@ func (b *builder) route(match *api.ServiceRouteHTTPMatch, base *api.ServiceRoute
 		d.ResponseHeaders = withCookie(d.ResponseHeaders, mark)
 	}
 	route := api.ServiceRoute{Destination: &d}
-	if !isEverything(match) {
+	if !consulspec.IsEverything(match) {
 		route.Match = &api.ServiceRouteMatch{HTTP: match}
 	}
 	return route
@@ -211,7 +212,7 @@ func (b *builder) rewritable(r *api.ServiceRoute) error {
 	}
 	switch {
 	case match.PathRegex != "":
-		return invalid("spec.service.rewrite.uri", r.Destination.PrefixRewrite, "a route that matches paths by a regex cannot rewrite them; use exact or prefix")
+		return consulspec.Invalid("spec.service.rewrite.uri", r.Destination.PrefixRewrite, "a route that matches paths by a regex cannot rewrite them; use exact or prefix")
 	case match.PathExact == "" && match.PathPrefix == "":
 		match.PathPrefix = "/"
 	}

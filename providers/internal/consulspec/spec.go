@@ -1,6 +1,7 @@
-package consul
+package consulspec
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,9 +13,9 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-// refuse names the fields of a spec that Consul has nothing for, and that would
+// Refuse names the fields of a spec that Consul has nothing for, and that would
 // decide over who gets what.
-func refuse(c *v1beta1.Canary) error {
+func Refuse(c *v1beta1.Canary) error {
 	s := &c.Spec.Service
 	for _, field := range []struct {
 		is        bool
@@ -36,14 +37,14 @@ func refuse(c *v1beta1.Canary) error {
 	return nil
 }
 
-// settings are what a spec sets for all requests, nil for nothing.
-func settings(c *v1beta1.Canary) (*api.ServiceRouteDestination, error) {
+// Settings are what a spec sets for all requests, nil for nothing.
+func Settings(c *v1beta1.Canary) (*api.ServiceRouteDestination, error) {
 	s := &c.Spec.Service
 	out := &api.ServiceRouteDestination{}
 	if s.Timeout != "" {
 		d, err := time.ParseDuration(s.Timeout)
 		if err != nil || d < 0 {
-			return nil, invalid("spec.service.timeout", s.Timeout, "a duration such as 500ms, 15s or 1m30s")
+			return nil, Invalid("spec.service.timeout", s.Timeout, "a duration such as 500ms, 15s or 1m30s")
 		}
 		out.RequestTimeout = d
 	}
@@ -79,7 +80,7 @@ func retries(s *v1beta1.CanaryService, into *api.ServiceRouteDestination) error 
 		Backoff               string `json:"backoff"`
 	}{}
 	if err := s.Retries.Decode(&r); err != nil {
-		return invalid(field, string(s.Retries.Raw), err.Error())
+		return Invalid(field, string(s.Retries.Raw), err.Error())
 	}
 	for _, f := range []struct {
 		is   bool
@@ -103,7 +104,7 @@ func retries(s *v1beta1.CanaryService, into *api.ServiceRouteDestination) error 
 		case slices.Contains(retryConditions, on):
 			into.RetryOn = append(into.RetryOn, on)
 		default:
-			return invalid(field+".retryOn", on, "it must be a status from 100 to 599 or one of "+strings.Join(retryConditions, ", "))
+			return Invalid(field+".retryOn", on, "it must be a status from 100 to 599 or one of "+strings.Join(retryConditions, ", "))
 		}
 	}
 	return nil
@@ -117,7 +118,7 @@ func rewrite(s *v1beta1.CanaryService, into *api.ServiceRouteDestination) error 
 	}
 	r := map[string]any{}
 	if err := s.Rewrite.Decode(&r); err != nil {
-		return invalid(field, string(s.Rewrite.Raw), err.Error())
+		return Invalid(field, string(s.Rewrite.Raw), err.Error())
 	}
 	for name := range r {
 		if name != "uri" {
@@ -126,7 +127,7 @@ func rewrite(s *v1beta1.CanaryService, into *api.ServiceRouteDestination) error 
 	}
 	into.PrefixRewrite, _ = r["uri"].(string)
 	if !strings.HasPrefix(into.PrefixRewrite, "/") {
-		return invalid(field+".uri", into.PrefixRewrite, "it must begin with /")
+		return Invalid(field+".uri", into.PrefixRewrite, "it must begin with /")
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func headers(s *v1beta1.CanaryService, into *api.ServiceRouteDestination) error 
 		Response *operations `json:"response"`
 	}{}
 	if err := s.Headers.Decode(&h); err != nil {
-		return invalid("spec.service.headers", string(s.Headers.Raw), err.Error())
+		return Invalid("spec.service.headers", string(s.Headers.Raw), err.Error())
 	}
 	if h.Request != nil {
 		into.RequestHeaders = &api.HTTPHeaderModifiers{Add: h.Request.Add, Set: h.Request.Set, Remove: h.Request.Remove}
@@ -157,16 +158,16 @@ func headers(s *v1beta1.CanaryService, into *api.ServiceRouteDestination) error 
 	return nil
 }
 
-// merge returns the user's destination with what the spec sets.
-func merge(users, spec *api.ServiceRouteDestination) *api.ServiceRouteDestination {
+// Merge returns the user's destination with what the spec sets.
+func Merge(users, spec *api.ServiceRouteDestination) *api.ServiceRouteDestination {
 	if users == nil || spec == nil {
-		return cmpOr(spec, users)
+		return cmp.Or(spec, users)
 	}
 	out := *users
-	out.RequestTimeout = either(spec.RequestTimeout, out.RequestTimeout)
-	out.PrefixRewrite = either(spec.PrefixRewrite, out.PrefixRewrite)
-	out.RequestHeaders = cmpOr(spec.RequestHeaders, out.RequestHeaders)
-	out.ResponseHeaders = cmpOr(spec.ResponseHeaders, out.ResponseHeaders)
+	out.RequestTimeout = cmp.Or(spec.RequestTimeout, out.RequestTimeout)
+	out.PrefixRewrite = cmp.Or(spec.PrefixRewrite, out.PrefixRewrite)
+	out.RequestHeaders = cmp.Or(spec.RequestHeaders, out.RequestHeaders)
+	out.ResponseHeaders = cmp.Or(spec.ResponseHeaders, out.ResponseHeaders)
 	if spec.NumRetries > 0 || len(spec.RetryOn)+len(spec.RetryOnStatusCodes) > 0 {
 		out.NumRetries, out.RetryOn, out.RetryOnStatusCodes = spec.NumRetries, spec.RetryOn, spec.RetryOnStatusCodes
 		out.RetryOnConnectFailure = false
@@ -174,23 +175,8 @@ func merge(users, spec *api.ServiceRouteDestination) *api.ServiceRouteDestinatio
 	return &out
 }
 
-func cmpOr[T any](a, b *T) *T {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-func either[T comparable](a, b T) T {
-	var zero T
-	if a != zero {
-		return a
-	}
-	return b
-}
-
-// protocolOf is Consul's protocol for a spec that nothing in Consul says it for.
-func protocolOf(c *v1beta1.Canary) string {
+// ProtocolOf is Consul's protocol for a spec that nothing in Consul says it for.
+func ProtocolOf(c *v1beta1.Canary) string {
 	switch strings.ToLower(c.Spec.Service.AppProtocol) {
 	case "grpc", "grpcs", "kubernetes.io/grpc":
 		return "grpc"
@@ -201,13 +187,13 @@ func protocolOf(c *v1beta1.Canary) string {
 	}
 }
 
-// protocols are those by which requests can be told apart.
-var protocols = []string{"http", "http2", "grpc"}
+// Protocols are those by which requests can be told apart.
+var Protocols = []string{"http", "http2", "grpc"}
 
-// protocolError says that something in Consul makes requests of a service indivisible.
-func protocolError(where, value string) error {
+// ProtocolError says that something in Consul makes requests of a service indivisible.
+func ProtocolError(where, value string) error {
 	return &providers.InvalidError{
 		Field: "Consul's " + where, Value: value,
-		Allowed: "it must be " + strings.Join(protocols, ", ") + ": connections of another protocol cannot be shared out",
+		Allowed: "it must be " + strings.Join(Protocols, ", ") + ": connections of another protocol cannot be shared out",
 	}
 }

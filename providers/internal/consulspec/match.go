@@ -1,4 +1,5 @@
-package consul
+// Package consulspec says the spec of a Canary in the words of Consul's routes.
+package consulspec
 
 import (
 	"bytes"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/affinity"
 )
 
 // stringMatch is Istio's StringMatch. Without any of its fields it fits whatever
@@ -46,8 +48,8 @@ var refusedInMatch = map[string]string{
 	"sourceNamespace": "a route does not see who calls; use intentions",
 }
 
-// matches decodes a list of matches in a spec.
-func matches(field string, raw []v1beta1.RawObject) ([]*api.ServiceRouteHTTPMatch, error) {
+// Matches decodes a list of matches in a spec.
+func Matches(field string, raw []v1beta1.RawObject) ([]*api.ServiceRouteHTTPMatch, error) {
 	var out []*api.ServiceRouteHTTPMatch
 	for i := range raw {
 		m, err := matchOf(fmt.Sprintf("%s[%d]", field, i), raw[i].Raw)
@@ -63,7 +65,7 @@ func matchOf(field string, raw []byte) (*api.ServiceRouteHTTPMatch, error) {
 	fields := map[string]json.RawMessage{}
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &fields); err != nil {
-			return nil, invalid(field, string(raw), err.Error())
+			return nil, Invalid(field, string(raw), err.Error())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
@@ -76,7 +78,7 @@ func matchOf(field string, raw []byte) (*api.ServiceRouteHTTPMatch, error) {
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&r); err != nil {
-			return nil, invalid(field, string(raw), err.Error())
+			return nil, Invalid(field, string(raw), err.Error())
 		}
 	}
 	return r.convert(field)
@@ -91,7 +93,7 @@ func (r *request) convert(field string) (*api.ServiceRouteHTTPMatch, error) {
 		}
 		for _, path := range []string{out.PathExact, out.PathPrefix} {
 			if path != "" && !strings.HasPrefix(path, "/") {
-				return nil, invalid(field+".uri", path, "it must begin with /")
+				return nil, Invalid(field+".uri", path, "it must begin with /")
 			}
 		}
 	}
@@ -139,7 +141,7 @@ func (r *request) convertMethod(field string, out *api.ServiceRouteHTTPMatch) er
 	case slices.Contains(methods, m.Exact):
 		out.Methods = []string{m.Exact}
 	default:
-		return invalid(field+".method.exact", m.Exact, "it must be one of "+strings.Join(methods, ", "))
+		return Invalid(field+".method.exact", m.Exact, "it must be one of "+strings.Join(methods, ", "))
 	}
 	return nil
 }
@@ -151,14 +153,14 @@ func header(name string, m stringMatch, without bool) api.ServiceRouteHTTPMatchH
 	}
 }
 
-// cookie is a condition on the whole Cookie header.
-func cookie(regex string) *api.ServiceRouteHTTPMatch {
-	return &api.ServiceRouteHTTPMatch{Header: []api.ServiceRouteHTTPMatchHeader{{Name: cookieHeader, Regex: regex}}}
+// Cookie is a condition on the whole Cookie header.
+func Cookie(regex string) *api.ServiceRouteHTTPMatch {
+	return &api.ServiceRouteHTTPMatch{Header: []api.ServiceRouteHTTPMatchHeader{{Name: affinity.CookieHeader, Regex: regex}}}
 }
 
-// both returns what fits a and b, nil standing for every request. possible is
+// Both returns what fits a and b, nil standing for every request. possible is
 // false where nothing does; the error says what they have in common can't be said.
-func both(a, b *api.ServiceRouteHTTPMatch) (m *api.ServiceRouteHTTPMatch, possible bool, err error) {
+func Both(a, b *api.ServiceRouteHTTPMatch) (m *api.ServiceRouteHTTPMatch, possible bool, err error) {
 	switch {
 	case a == nil:
 		return b, true, nil
@@ -216,12 +218,14 @@ func narrowPath(m, b *api.ServiceRouteHTTPMatch) (possible bool, err error) {
 	}
 }
 
-func isEverything(m *api.ServiceRouteHTTPMatch) bool {
+// IsEverything tells whether a match fits every request.
+func IsEverything(m *api.ServiceRouteHTTPMatch) bool {
 	return m == nil || m.PathExact == "" && (m.PathPrefix == "" || m.PathPrefix == "/") && m.PathRegex == "" &&
 		len(m.Header) == 0 && len(m.QueryParam) == 0 && len(m.Methods) == 0
 }
 
-func invalid(field, value, allowed string) error {
+// Invalid says that the value of a field can't be carried out, and what is allowed.
+func Invalid(field, value, allowed string) error {
 	const limit = 80
 	if len(value) > limit {
 		value = value[:limit] + "..."

@@ -1,0 +1,221 @@
+package configs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/ownership"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// contents knows what is in objects by their hashes, and reads of them what has changed.
+type contents struct {
+	cached client.Reader // of metadata
+	live   client.Reader
+
+	index index
+	facts records
+	reads sync.Map // namespace -> *sync.Mutex: several Canaries with one config read it once
+}
+
+// existing is a config that exists. hash and data are empty where it was not
+// asked for, and was not read.
+type existing struct {
+	marks      *metav1.ObjectMeta // see marksOf
+	uid        types.UID
+	version    string
+	shared     bool
+	hash, data string
+}
+
+// isOf tells whether it was made for a Canary.
+func (e existing) isOf(owner ownership.Owner) bool { return e.marks != nil && owner.Owns(e.marks) }
+
+// marksOf are those metadata of a config by which it is told whose it is, nil where it
+// is nobody's.
+func marksOf(o client.Object) *metav1.ObjectMeta {
+	m := &metav1.ObjectMeta{OwnerReferences: o.GetOwnerReferences()}
+	m.Labels, m.Annotations = ownership.Keep(o.GetLabels(), o.GetAnnotations())
+	if len(m.OwnerReferences)+len(m.Labels)+len(m.Annotations) == 0 {
+		return nil
+	}
+	return m
+}
+
+// look returns those of the configs that exist. It reads the contents of those
+// that are wanted and have changed since they were read, and leaves these
+// contents in the map.
+func (k *contents) look(ctx context.Context, namespace string, refs []workload.ConfigRef, contents map[workload.ConfigRef]client.Object,
+	wanted func(workload.ConfigRef, *metav1.PartialObjectMetadata) bool,
+) (map[workload.ConfigRef]existing, error) {
+	out, unknown, err := k.known(ctx, namespace, refs, wanted)
+	if err != nil || len(unknown) == 0 {
+		return out, err
+	}
+	lock, _ := k.reads.LoadOrStore(namespace, &sync.Mutex{})
+	mu := lock.(*sync.Mutex) //nolint:forcetypeassert // nothing else is in there
+	mu.Lock()
+	defer mu.Unlock()
+	// Another Canary may have read them meanwhile.
+	if out, unknown, err = k.known(ctx, namespace, refs, wanted); err != nil || len(unknown) == 0 {
+		return out, err
+	}
+	read, err := k.read(ctx, namespace, unknown)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range unknown {
+		o := read[ref]
+		if o == nil {
+			continue // it has just been deleted, and the cache will tell
+		}
+		contents[ref] = o
+		fact, err := k.note(ref, o)
+		if err != nil {
+			return nil, err
+		}
+		out[ref] = fact.summary()
+	}
+	return out, nil
+}
+
+// known is look without reading.
+func (k *contents) known(ctx context.Context, namespace string, refs []workload.ConfigRef,
+	wanted func(workload.ConfigRef, *metav1.PartialObjectMetadata) bool,
+) (out map[workload.ConfigRef]existing, unknown []workload.ConfigRef, err error) {
+	out = make(map[workload.ConfigRef]existing, len(refs))
+	for _, ref := range refs {
+		o := newMetadata(ref.Kind)
+		err := k.cached.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
+		if apierrors.IsNotFound(err) {
+			o = nil
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("look for %s: %w", ref.Title(), err)
+		}
+		fact, exists, ok := k.facts.get(objectKey{namespace, ref}, o)
+		switch {
+		case !exists:
+		case ok:
+			out[ref] = fact.summary()
+		case workload.TrackingDisabled(o.Annotations) || !wanted(ref, o):
+			out[ref] = existing{marks: marksOf(o), uid: o.UID, version: o.ResourceVersion, shared: workload.TrackingDisabled(o.Annotations)}
+		default:
+			unknown = append(unknown, ref)
+		}
+	}
+	return out, unknown, nil
+}
+
+func (f record) summary() existing {
+	return existing{marks: f.marks, uid: f.uid, version: f.version, shared: f.shared, hash: f.hash, data: f.data}
+}
+
+// note remembers an object that was read or written.
+func (k *contents) note(ref workload.ConfigRef, o client.Object) (record, error) {
+	hash, data, err := workload.ConfigHash(o)
+	if err != nil {
+		return record{}, err
+	}
+	fact := record{marks: marksOf(o), uid: o.GetUID(), version: o.GetResourceVersion(), shared: workload.Shared(o), hash: hash, data: data}
+	k.facts.put(objectKey{o.GetNamespace(), ref}, fact)
+	return fact, nil
+}
+
+// From listFrom configs on, all of a namespace are read by one request, unless
+// that would be more than listWaste times as many as are needed.
+const (
+	listFrom  = 4
+	listWaste = 10
+)
+
+// read returns the contents of those of the configs that exist.
+func (k *contents) read(ctx context.Context, namespace string, refs []workload.ConfigRef) (map[workload.ConfigRef]client.Object, error) {
+	out := map[workload.ConfigRef]client.Object{}
+	for _, kind := range kinds {
+		var wanted []workload.ConfigRef
+		for _, ref := range refs {
+			if ref.Kind == kind {
+				wanted = append(wanted, ref)
+			}
+		}
+		if err := k.readKind(ctx, namespace, kind, wanted, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (k *contents) readKind(ctx context.Context, namespace string, kind workload.ConfigKind, refs []workload.ConfigRef, into map[workload.ConfigRef]client.Object) error {
+	if len(refs) >= listFrom {
+		all := newMetadataList(kind)
+		if err := k.cached.List(ctx, all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("list %ss: %w", kind, err)
+		}
+		if len(all.Items) <= listWaste*len(refs) {
+			return k.list(ctx, namespace, kind, refs, into)
+		}
+	}
+	for _, ref := range refs {
+		o := newObject(kind)
+		err := k.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", ref.Title(), err)
+		}
+		into[ref] = o
+	}
+	return nil
+}
+
+// list reads all configs of a namespace at once. The hashes of the others are
+// remembered for a while: they are likely to be another Canary's.
+func (k *contents) list(ctx context.Context, namespace string, kind workload.ConfigKind, refs []workload.ConfigRef, into map[workload.ConfigRef]client.Object) error {
+	k.facts.sweep(k.index.matters)
+	items, err := listObjects(ctx, k.live, namespace, kind)
+	if err != nil {
+		return fmt.Errorf("list %ss: %w", kind, err)
+	}
+	for _, o := range items {
+		ref := workload.ConfigRef{Kind: kind, Name: o.GetName()}
+		if slices.Contains(refs, ref) {
+			into[ref] = o
+			continue
+		}
+		if _, err := k.note(ref, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func listObjects(ctx context.Context, reader client.Reader, namespace string, kind workload.ConfigKind) ([]client.Object, error) {
+	var out []client.Object
+	if kind == workload.Secret {
+		var list corev1.SecretList
+		if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			out = append(out, &list.Items[i])
+		}
+		return out, nil
+	}
+	var list corev1.ConfigMapList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		out = append(out, &list.Items[i])
+	}
+	return out, nil
+}
