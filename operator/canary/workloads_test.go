@@ -212,3 +212,18 @@ func TestDrainOfAnOlderState(t *testing.T) {
 		t.Errorf("after the drain it has %d pods", got)
 	}
 }
+
+// An annotation of the Canary that the primary's pods depend on comes to them at once,
+// not at the operator's next restart.
+func TestPrimaryFollowsTheCanarysAnnotations(t *testing.T) {
+	s := newInitialized(t)
+	s.reconciler.Options.MeshProvider = v1beta1.ProviderConsul
+	s.rest()
+	edit(s, s.now(), func(c *v1beta1.Canary) {
+		c.Annotations = map[string]string{workload.ConsulAccountAnnotation: "podinfo-primary"}
+	})
+	s.rest()
+	if got := s.deployment("podinfo-primary").Spec.Template.Spec.ServiceAccountName; got != "podinfo-primary" {
+		t.Errorf("the primary's pods have account %q", got)
+	}
+}
