@@ -140,7 +140,11 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 			configs = "kept " + workload.Version(w.primary)
 		}
 	}
-	replicas, err := w.autoscaler.PrimaryReplicas(w.Canary, workload.Replicas(primary), want.PrimaryFloor, w.Primary.Replicas)
+	replicas := workload.Replicas(primary)
+	if want.PrimaryReplicas != nil && (w.Canary.Spec.AutoscalerRef == nil || w.primary == nil) {
+		replicas = *want.PrimaryReplicas
+	}
+	replicas, err = w.autoscaler.PrimaryReplicas(w.Canary, replicas, want.PrimaryFloor, w.Primary.Replicas)
 	if err != nil {
 		return err
 	}
