@@ -177,7 +177,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 		return nil
 	}
 	deleted := !w.Canary.DeletionTimestamp.IsZero()
-	if known, ok := r.memory.services(w.Canary, w.target); ok && !deleted {
+	if known, ok := r.memory.services(w.Canary, w.target, w.primary); ok && !deleted {
 		live, err := r.liveServices(ctx, known.intents)
 		if err != nil {
 			return err
@@ -187,7 +187,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 			return nil
 		}
 	}
-	services, err := workload.BuildServices(w.Canary, w.target, r.Options)
+	services, err := workload.BuildServices(w.Canary, w.target, w.primary, r.Options)
 	if err != nil {
 		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
 	}
@@ -203,7 +203,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	}
 	w.services = services
 	if !deleted {
-		r.memory.learn(w.Canary, &knownServices{canary: stateOfObject(w.Canary), target: stateOfObject(w.target), live: versionsOf(live), intents: services})
+		r.memory.learn(w.Canary, &knownServices{canary: stateOfObject(w.Canary), target: stateOfObject(w.target), primary: stateOfObject(w.primary), live: versionsOf(live), intents: services})
 	}
 	return nil
 }

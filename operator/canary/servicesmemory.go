@@ -14,10 +14,11 @@ import (
 // knownServices are the intents for the Services of a Canary in a state of all
 // that they are made from.
 type knownServices struct {
-	canary, target stateOf
-	live           [3]string // versions of those that are there, in the order of the intents
-	intents        workload.Services
-	inSync         bool // in this state they were found to be what is there
+	canary, target, primary stateOf
+
+	live    [3]string // versions of those that are there, in the order of the intents
+	intents workload.Services
+	inSync  bool // in this state they were found to be what is there
 }
 
 // stateOf is a state of an object, its status aside.
@@ -27,7 +28,11 @@ type stateOf struct {
 	labels, annotations map[string]string
 }
 
+// stateOfObject is the state of an object, empty for nil.
 func stateOfObject(o client.Object) stateOf {
+	if o == nil {
+		return stateOf{}
+	}
 	return stateOf{o.GetUID(), workload.Version(o), o.GetLabels(), o.GetAnnotations()}
 }
 
@@ -46,8 +51,8 @@ func versionsOf(live []*corev1.Service) [3]string {
 	return out
 }
 
-// services gives what is known in the present state of Canary and target.
-func (m *memory) services(c *v1beta1.Canary, target client.Object) (knownServices, bool) {
+// services gives what is known in the present state of Canary, target and primary.
+func (m *memory) services(c *v1beta1.Canary, target, primary client.Object) (knownServices, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.byID[client.ObjectKeyFromObject(c)]
@@ -55,7 +60,7 @@ func (m *memory) services(c *v1beta1.Canary, target client.Object) (knownService
 		return knownServices{}, false
 	}
 	known := *entry.services
-	return known, known.canary.same(stateOfObject(c)) && known.target.same(stateOfObject(target))
+	return known, known.canary.same(stateOfObject(c)) && known.target.same(stateOfObject(target)) && known.primary.same(stateOfObject(primary))
 }
 
 // learn remembers the intents for Services; nil forgets them.

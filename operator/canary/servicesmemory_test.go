@@ -24,6 +24,9 @@ func TestServicesAreBuiltAgain(t *testing.T) {
 		"the target's spec": {wantAgain: true, change: func(s *scene) {
 			edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Paused = true })
 		}},
+		"the primary's spec": {wantAgain: true, change: func(s *scene) {
+			edit(s, s.deployment("podinfo-primary"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Ports = nil })
+		}},
 		"the target's labels": {wantAgain: true, change: func(s *scene) {
 			edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"}; d.Generation-- })
 		}},
@@ -45,7 +48,7 @@ func TestServicesAreBuiltAgain(t *testing.T) {
 			s.rest()
 			look := func() (*world, bool) {
 				t.Helper()
-				w := &world{target: s.deployment("podinfo")}
+				w := &world{target: s.deployment("podinfo"), primary: s.deployment("podinfo-primary")}
 				w.Canary = s.now()
 				if err := s.reconciler.observeServices(t.Context(), w); err != nil {
 					t.Fatal(err)
@@ -74,11 +77,11 @@ func TestServicesAreBuiltAgain(t *testing.T) {
 		c, target := newCanary("podinfo").Canary, newTarget()
 		m := &memory{}
 		m.learn(c, &knownServices{canary: stateOfObject(c), target: stateOfObject(target)})
-		if _, ok := m.services(c, target); !ok {
+		if _, ok := m.services(c, target, nil); !ok {
 			t.Fatal("not known")
 		}
 		c.UID = "other"
-		if _, ok := m.services(c, target); ok {
+		if _, ok := m.services(c, target, nil); ok {
 			t.Error("it has those of the first")
 		}
 	})

@@ -136,12 +136,16 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 			configs = "kept " + workload.Version(w.primary)
 		}
 	}
-	replicas, err := w.autoscaler.PrimaryReplicas(workload.Replicas(primary), want.PrimaryFloor)
+	n := workload.Replicas(primary)
+	if want.PrimaryReplicas != nil && (w.Canary.Spec.AutoscalerRef == nil || w.primary == nil) {
+		n = *want.PrimaryReplicas
+	}
+	replicas, err := w.autoscaler.PrimaryReplicas(n, want.PrimaryFloor)
 	if err != nil {
 		return err
 	}
 	workload.SetReplicas(primary, replicas)
-	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary, configs)); err != nil {
+	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary, configs, r.Options)); err != nil {
 		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
 	}
 	r.collectConfigs(ctx, w, want)
@@ -150,13 +154,13 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 
 // primaryKey is all that the intent for the primary depends on; configs stands
 // for the copies that its pods use.
-func (w *world) primaryKey(primary client.Object, configs string) ssa.Option {
+func (w *world) primaryKey(primary client.Object, configs string, o workload.Options) ssa.Option {
 	live := ""
 	if w.primary != nil {
 		live = string(w.primary.GetUID()) // what can't be changed is taken from it
 	}
-	return ssa.Keyed(fmt.Sprintf("%s %s %s %d %v %v %s", w.Canary.UID, workload.Version(w.target), live,
-		workload.Replicas(primary), primary.GetLabels(), primary.GetAnnotations(), configs))
+	return ssa.Keyed(fmt.Sprintf("%s %d %v %+v %s %s %d %v %v %s", w.Canary.UID, w.Canary.Generation, w.Canary.Annotations, o,
+		workload.Version(w.target), live, workload.Replicas(primary), primary.GetLabels(), primary.GetAnnotations(), configs))
 }
 
 // scaleTarget writes what scales the target and nothing else of it.

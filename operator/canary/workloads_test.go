@@ -223,3 +223,19 @@ func TestDrainOfAnOlderState(t *testing.T) {
 		t.Errorf("after the drain it has %d pods", got)
 	}
 }
+
+// An annotation of the Canary that the primary's pods depend on comes to them at once,
+// not at the operator's next restart.
+func TestPrimaryFollowsTheCanarysAnnotations(t *testing.T) {
+	s := newScene(t, newCanary("podinfo").Canary, newTarget())
+	s.reconciler.Options.MeshProvider, s.reconciler.Provider = v1beta1.ProviderConsul, v1beta1.ProviderConsul
+	s.rollOut()
+	s.rest()
+	edit(s, s.now(), func(c *v1beta1.Canary) {
+		c.Annotations = map[string]string{workload.ConsulAccountAnnotation: "podinfo-primary"}
+	})
+	s.rest()
+	if got := s.deployment("podinfo-primary").Spec.Template.Spec.ServiceAccountName; got != "podinfo-primary" {
+		t.Errorf("the primary's pods have account %q", got)
+	}
+}

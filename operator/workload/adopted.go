@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -59,6 +60,14 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 		intent.Labels = with(intent.Labels, BackendLabel, backend)
 	}
 	intent.Spec.Ports = portsAmong(c, intent.Spec.Ports, live.Spec.Ports)
+	if intent == s.Apex {
+		// The mesh sends what comes for any of its ports to one of these two.
+		for _, half := range []*corev1.Service{s.Primary, s.Canary} {
+			if half != nil {
+				half.Spec.Ports = withPorts(c, half.Spec.Ports, live.Spec.Ports)
+			}
+		}
+	}
 	before, err := s.before(intent, live)
 	if err != nil {
 		return err
@@ -101,18 +110,39 @@ func with(m map[string]string, key, value string) map[string]string {
 }
 
 // portsAmong are our ports as they fit in with the user's: a port of his keeps its
-// name unless the spec names it, and no name is there twice.
+// name and leads to the same port of the pods unless the spec names them, and no name
+// is there twice.
 func portsAmong(c *v1beta1.Canary, ours, users []corev1.ServicePort) []corev1.ServicePort {
 	for i := range ours {
 		p := &ours[i]
 		for _, u := range users {
 			same := u.Port == p.Port && protocol(u) == protocol(*p)
+			if same && c.Spec.Service.TargetPort == (intstr.IntOrString{}) && u.TargetPort != (intstr.IntOrString{}) {
+				p.TargetPort = u.TargetPort
+			}
 			switch {
 			case same && c.Spec.Service.PortName == "" && u.Name != "":
 				p.Name = u.Name
 			case !same && u.Name == p.Name:
 				p.Name += "-" + strconv.Itoa(int(p.Port))
 			}
+		}
+	}
+	return ours
+}
+
+// withPorts are our ports of a Service that gets the traffic of the user's, with all that
+// his has.
+func withPorts(c *v1beta1.Canary, ours, users []corev1.ServicePort) []corev1.ServicePort {
+	ours = portsAmong(c, ours, users)
+	for _, u := range users {
+		at := slices.IndexFunc(ours, func(p corev1.ServicePort) bool { return p.Port == u.Port && protocol(p) == protocol(u) })
+		if at < 0 {
+			ours = append(ours, corev1.ServicePort{Name: u.Name, Protocol: protocol(u), AppProtocol: u.AppProtocol, Port: u.Port, TargetPort: u.TargetPort})
+			continue
+		}
+		if ours[at].AppProtocol == nil {
+			ours[at].AppProtocol = u.AppProtocol
 		}
 	}
 	return ours

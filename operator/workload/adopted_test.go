@@ -269,3 +269,39 @@ func TestLetGoOfService(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
+
+// The mesh divides what comes for any port of a user's Service between two that must have it.
+func TestAdoptedPortsOfBothHalves(t *testing.T) {
+	live := usersService()
+	live.Spec.Ports[1].AppProtocol = new("kubernetes.io/h2c")
+	port := func(name string, number int32, target intstr.IntOrString, app *string) corev1.ServicePort {
+		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: number, TargetPort: target, AppProtocol: app}
+	}
+	metrics := port("metrics", 9797, intstr.FromInt32(9797), nil)
+	for name, tc := range map[string]struct {
+		service v1beta1.CanaryService
+		want    []corev1.ServicePort
+	}{
+		"as the user has them": {
+			service: v1beta1.CanaryService{Port: 80},
+			want:    []corev1.ServicePort{port("web", 80, intstr.FromString("http"), new("kubernetes.io/h2c")), metrics},
+		},
+		"as the spec names them": {
+			service: v1beta1.CanaryService{Port: 80, PortName: "grpc", TargetPort: intstr.FromInt32(9898), AppProtocol: "grpc"},
+			want:    []corev1.ServicePort{port("grpc", 80, intstr.FromInt32(9898), new("grpc")), metrics},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary().service(func(s *v1beta1.CanaryService) { *s = tc.service })
+			services, apex := adopted(t, c, live)
+			for _, s := range []*corev1.Service{services.Primary, services.Canary} {
+				if diff := cmp.Diff(tc.want, s.Spec.Ports); diff != "" {
+					t.Errorf("%s: -want +got\n%s", s.Name, diff)
+				}
+			}
+			if got := apex.Spec.Ports; len(got) != 1 || got[0].TargetPort != tc.want[0].TargetPort {
+				t.Errorf("the apex Service has %+v", got)
+			}
+		})
+	}
+}

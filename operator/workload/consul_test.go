@@ -62,7 +62,7 @@ func TestApexInConsul(t *testing.T) {
 	o := defaults
 	o.MeshProvider = "consul"
 	build := func() workload.Services {
-		services, err := workload.BuildServices(newCanary().Canary, newDeployment().Deployment, o)
+		services, err := workload.BuildServices(newCanary().Canary, newDeployment().Deployment, nil, o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -291,7 +291,7 @@ func TestPrimaryService(t *testing.T) {
 	c := newCanary().service(func(s *v1beta1.CanaryService) {
 		s.Canary = &v1beta1.CustomMetadata{Labels: map[string]string{"x": "y"}}
 	})
-	services, err := workload.BuildServices(c.Canary, target, defaults)
+	services, err := workload.BuildServices(c.Canary, target, nil, defaults)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -88,6 +89,11 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 		registerPrimary(canary, p.template, o)
 	}
 	turnKind(canary, primary, live)
+	if p.template != nil {
+		// Its selector may be of another target than the present one, and finds only
+		// pods that have its labels.
+		maps.Copy(p.template.Labels, (*p.selector).MatchLabels)
+	}
 	if p.replicas != nil {
 		n, err := primaryReplicas(target, primary, live)
 		if err != nil {

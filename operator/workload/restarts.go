@@ -19,7 +19,14 @@ func Restarts(o client.Object, pods int32) bool {
 		if s.Type == appsv1.RecreateDeploymentStrategyType {
 			return true
 		}
-		return s.RollingUpdate != nil && unavailable(s.RollingUpdate.MaxUnavailable, 0, pods, false) >= pods
+		if s.RollingUpdate == nil {
+			return false
+		}
+		down := unavailable(s.RollingUpdate.MaxUnavailable, 0, pods, false)
+		if down == 0 && unavailable(s.RollingUpdate.MaxSurge, 1, pods, true) == 0 {
+			down = 1 // else nothing could ever be replaced
+		}
+		return down >= pods
 	case *appsv1.DaemonSet:
 		s := o.Spec.UpdateStrategy.RollingUpdate
 		if s == nil {

@@ -17,6 +17,11 @@ func TestRestarts(t *testing.T) {
 			Type: appsv1.RollingUpdateDeploymentStrategyType, RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &value},
 		}}}
 	}
+	fixed := func(maxUnavailable string) client.Object {
+		d := deployment(maxUnavailable).(*appsv1.Deployment)
+		d.Spec.Strategy.RollingUpdate.MaxSurge = new(intstr.FromInt32(0))
+		return d
+	}
 	daemonSet := func(maxUnavailable, maxSurge string) client.Object {
 		down, up := intstr.Parse(maxUnavailable), intstr.Parse(maxSurge)
 		return &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
@@ -35,6 +40,8 @@ func TestRestarts(t *testing.T) {
 		"a Deployment of one pod":                      {of: deployment("25%"), pods: 1},
 		"a Deployment whose pods may all go":           {of: deployment("100%"), pods: 3, want: true},
 		"a Deployment that may lose as many as it has": {of: deployment("1"), pods: 1, want: true},
+		"a Deployment that may not surge":              {of: fixed("50%"), pods: 1, want: true},
+		"a Deployment of pods that may not surge":      {of: fixed("25%"), pods: 3},
 		"a Deployment without defaults":                {of: &appsv1.Deployment{}, pods: 1},
 		"a DaemonSet on several nodes":                 {of: daemonSet("1", "0"), pods: 2},
 		"a DaemonSet on one node":                      {of: daemonSet("1", "0"), pods: 1, want: true},

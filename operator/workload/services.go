@@ -3,6 +3,8 @@ package workload
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,9 +36,11 @@ func (s Services) All() []*corev1.Service {
 	return slices.DeleteFunc(all, func(s *corev1.Service) bool { return s == nil })
 }
 
-// BuildServices gives the complete intent for the Services of a Canary. It
-// returns a *NoSelectorLabelError where the target has no label to select by.
-func BuildServices(canary *v1beta1.Canary, target client.Object, o Options) (Services, error) {
+// BuildServices gives the complete intent for the Services of a Canary. Those of a
+// living primary follow that, not a target which is not released yet: they select the
+// pods that it has, and expose what these listen on. primary is nil where there is none.
+// It returns a *NoSelectorLabelError where the target has no label to select by.
+func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Options) (Services, error) {
 	if target, ok := target.(*corev1.Service); ok {
 		return Services{Canary: canaryOfService(canary, target, o)}, nil
 	}
@@ -44,23 +48,27 @@ func BuildServices(canary *v1beta1.Canary, target client.Object, o Options) (Ser
 	if err != nil {
 		return Services{}, err
 	}
-	apex, primary, canaryName := canary.ServiceNames()
+	apex, primaryName, canaryName := canary.ServiceNames()
 	// All labels of the selector, as other workloads may have the same value of
 	// the one that tells target and primary apart.
 	toCanary := maps.Clone(Selector(target).MatchLabels)
 	toPrimary := maps.Clone(toCanary)
 	toPrimary[key] = PrimaryLabelValue(value)
+	serving := target
+	if living := Selector(primary); living != nil {
+		toPrimary, serving = maps.Clone(living.MatchLabels), primary
+	}
 	spec := canary.Spec.Service
-	build := func(name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
-		s := service(canary, target, name, selector, custom)
+	build := func(name string, of client.Object, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
+		s := service(canary, of, name, selector, custom)
 		// Its own name is what ServiceMonitors and dashboards look for.
 		s.Labels[key] = name
 		return s
 	}
 	services := Services{
-		Apex:    build(apex, toPrimary, spec.Apex),
-		Primary: build(primary, toPrimary, spec.Primary),
-		Canary:  build(canaryName, toCanary, spec.Canary),
+		Apex:    build(apex, serving, toPrimary, spec.Apex),
+		Primary: build(primaryName, serving, toPrimary, spec.Primary),
+		Canary:  build(canaryName, target, toCanary, spec.Canary),
 	}
 	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"
@@ -68,7 +76,7 @@ func BuildServices(canary *v1beta1.Canary, target client.Object, o Options) (Ser
 	return services, nil
 }
 
-func service(canary *v1beta1.Canary, target client.Object, name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
+func service(canary *v1beta1.Canary, of client.Object, name string, selector map[string]string, custom *v1beta1.CustomMetadata) *corev1.Service {
 	s := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -80,7 +88,7 @@ func service(canary *v1beta1.Canary, target client.Object, name string, selector
 		Spec: corev1.ServiceSpec{
 			Type:     corev1.ServiceTypeClusterIP,
 			Selector: selector,
-			Ports:    ports(canary, target),
+			Ports:    ports(canary, of),
 		},
 	}
 	if custom != nil {
@@ -103,9 +111,9 @@ func trafficDistribution(canary *v1beta1.Canary) *string {
 	return nil
 }
 
-// ports are the port of the Canary and, with portDiscovery, those of the
-// target's containers.
-func ports(canary *v1beta1.Canary, target client.Object) []corev1.ServicePort {
+// ports are the port of the Canary and, with portDiscovery, those of a workload's
+// containers.
+func ports(canary *v1beta1.Canary, of client.Object) []corev1.ServicePort {
 	spec := canary.Spec.Service
 	main := corev1.ServicePort{
 		Name:       spec.PortName,
@@ -124,14 +132,15 @@ func ports(canary *v1beta1.Canary, target client.Object) []corev1.ServicePort {
 	}
 	out := []corev1.ServicePort{main}
 	if spec.PortDiscovery {
-		out = append(out, discovered(main, &Template(target).Spec)...)
+		out = append(out, discovered(main, &Template(of).Spec)...)
 	}
 	return out
 }
 
-// discovered are the named ports of a pod's containers beside the main one. The
-// API server refuses a Service that has a name, or a port of a protocol, twice,
-// so the first of them wins.
+// discovered are the ports of a pod's containers beside the main one. The API server
+// refuses a Service that has a name, or a port of a protocol, twice: of the same port the
+// first wins, and a name that is taken gets the port's number. A port without a name is
+// named as Flagger names it.
 func discovered(main corev1.ServicePort, pod *corev1.PodSpec) []corev1.ServicePort {
 	type port struct {
 		number   int32
@@ -139,20 +148,21 @@ func discovered(main corev1.ServicePort, pod *corev1.PodSpec) []corev1.ServicePo
 	}
 	names, ports := map[string]bool{main.Name: true}, map[port]bool{{main.Port, main.Protocol}: true}
 	var out []corev1.ServicePort
-	for _, c := range pod.Containers {
-		for _, p := range c.Ports {
+	for _, c := range listeners(pod) {
+		for i, p := range c.Ports {
 			found := port{p.ContainerPort, p.Protocol}
 			if found.protocol == "" {
 				found.protocol = corev1.ProtocolTCP
 			}
 			isMain := found.protocol == main.Protocol &&
-				(main.TargetPort == intstr.FromInt32(p.ContainerPort) || main.TargetPort == intstr.FromString(p.Name))
-			if p.Name == "" || isMain || names[p.Name] || ports[found] {
+				(main.TargetPort == intstr.FromInt32(p.ContainerPort) || p.Name != "" && main.TargetPort == intstr.FromString(p.Name))
+			if isMain || ports[found] {
 				continue
 			}
-			names[p.Name], ports[found] = true, true
+			name := discoveredName(c.Name, i, p, found.protocol, names)
+			names[name], ports[found] = true, true
 			out = append(out, corev1.ServicePort{
-				Name: p.Name, Protocol: found.protocol, Port: found.number, TargetPort: intstr.FromInt32(found.number),
+				Name: name, Protocol: found.protocol, Port: found.number, TargetPort: intstr.FromInt32(found.number),
 			})
 		}
 	}
@@ -173,4 +183,39 @@ func LeadsLike(live, intent *corev1.Service) bool {
 		}
 	}
 	return true
+}
+
+// maxPortName is how long the name of a Service's port may be.
+const maxPortName = 63
+
+// discoveredName is the name of the i-th port of a container in a Service that has the
+// given names already.
+func discoveredName(container string, i int, p corev1.ContainerPort, protocol corev1.Protocol, taken map[string]bool) string {
+	transport := strings.ToLower(string(protocol))
+	number := strconv.Itoa(int(p.ContainerPort))
+	name := p.Name
+	if name == "" {
+		name = transport + "-" + container + "-" + strconv.Itoa(i)
+	}
+	if taken[name] {
+		name += "-" + number
+	}
+	if taken[name] || len(name) > maxPortName {
+		name = transport + "-" + number
+	}
+	return name
+}
+
+// listeners are the containers of a pod that serve as long as it does, without the proxy
+// of a mesh.
+func listeners(pod *corev1.PodSpec) []corev1.Container {
+	out := slices.Clone(pod.Containers)
+	for _, c := range pod.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			out = append(out, c)
+		}
+	}
+	return slices.DeleteFunc(out, func(c corev1.Container) bool {
+		return c.Name == "istio-proxy" || c.Name == "linkerd-proxy"
+	})
 }

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -16,7 +17,7 @@ import (
 
 func buildServices(t *testing.T, c canary, target deployment) workload.Services {
 	t.Helper()
-	services, err := workload.BuildServices(c.Canary, target.Deployment, defaults)
+	services, err := workload.BuildServices(c.Canary, target.Deployment, nil, defaults)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +69,7 @@ func TestServices(t *testing.T) {
 
 func TestServicePorts(t *testing.T) {
 	grpc := corev1.ServicePort{Name: "grpc", Protocol: corev1.ProtocolTCP, Port: 9999, TargetPort: intstr.FromInt32(9999)}
+	unnamed := corev1.ServicePort{Name: "tcp-podinfod-2", Protocol: corev1.ProtocolTCP, Port: 7777, TargetPort: intstr.FromInt32(7777)}
 	dns := corev1.ServicePort{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 5353, TargetPort: intstr.FromInt32(5353)}
 	for name, tc := range map[string]struct {
 		service v1beta1.CanaryService
@@ -82,13 +84,13 @@ func TestServicePorts(t *testing.T) {
 			service: v1beta1.CanaryService{Port: 80, PortName: "web", TargetPort: intstr.FromString("http"), AppProtocol: "kubernetes.io/h2c"}, target: newDeployment(),
 			want: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("http"), AppProtocol: new("kubernetes.io/h2c")}},
 		},
-		"discovery leaves out the port itself and those without name": {
+		"discovery leaves out the port itself and names those without name": {
 			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true}, target: newDeployment(),
-			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, dns},
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, unnamed, dns},
 		},
 		"discovery with the port by name": {
 			service: v1beta1.CanaryService{Port: 80, PortName: "web", TargetPort: intstr.FromString("http"), PortDiscovery: true}, target: newDeployment(),
-			want: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("http")}, grpc, dns},
+			want: []corev1.ServicePort{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("http")}, grpc, unnamed, dns},
 		},
 		"discovery names no port twice": {
 			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true},
@@ -98,7 +100,23 @@ func TestServicePorts(t *testing.T) {
 					{Name: "grpc-too", ContainerPort: 9999}, {Name: "eighty", ContainerPort: 80}, {Name: "grpc", ContainerPort: 1234},
 				}})
 			}),
-			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, dns},
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, unnamed, dns,
+				{Name: "grpc-1234", Protocol: corev1.ProtocolTCP, Port: 1234, TargetPort: intstr.FromInt32(1234)}},
+		},
+		"discovery asks sidecars of the user's, not those of a mesh": {
+			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true},
+			target: newDeployment().with(func(d *appsv1.Deployment) {
+				pod := &d.Spec.Template.Spec
+				port := func(n int32) []corev1.ContainerPort { return []corev1.ContainerPort{{ContainerPort: n}} }
+				pod.Containers = append(pod.Containers, corev1.Container{Name: "istio-proxy", Ports: port(15090)})
+				pod.InitContainers = []corev1.Container{
+					{Name: "auth", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), Ports: port(4180)},
+					{Name: "linkerd-proxy", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), Ports: port(4143)},
+					{Name: "migrate", Ports: port(3306)},
+				}
+			}),
+			want: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, unnamed, dns,
+				{Name: "tcp-auth-0", Protocol: corev1.ProtocolTCP, Port: 4180, TargetPort: intstr.FromInt32(4180)}},
 		},
 		"discovery of one port with two protocols": {
 			service: v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true},
@@ -107,7 +125,7 @@ func TestServicePorts(t *testing.T) {
 				pod.Containers = append(pod.Containers, corev1.Container{Ports: []corev1.ContainerPort{{Name: "dns-tcp", ContainerPort: 5353}}})
 			}),
 			want: []corev1.ServicePort{
-				{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, dns,
+				{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(9898)}, grpc, unnamed, dns,
 				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 5353, TargetPort: intstr.FromInt32(5353)},
 			},
 		},
@@ -168,8 +186,58 @@ func TestServiceOptions(t *testing.T) {
 
 func TestServicesWithoutSelectorLabel(t *testing.T) {
 	target := newDeployment().selector(map[string]string{"component": "x"})
-	_, err := workload.BuildServices(newCanary().Canary, target.Deployment, defaults)
+	_, err := workload.BuildServices(newCanary().Canary, target.Deployment, nil, defaults)
 	if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
 		t.Errorf("services: error %v", err)
+	}
+}
+
+// A target that is not released yet has no say in where clients are led.
+func TestServicesFollowThePrimary(t *testing.T) {
+	first := newDeployment()
+	living, err := workload.Primary(newCanary().Canary, first.Deployment, nil, "s2-1", defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serves := map[string]string{"app": "podinfo-primary"}
+	for name, tc := range map[string]struct {
+		selector  map[string]string
+		selectors []string
+	}{
+		"one label more": {selector: map[string]string{"app": "podinfo", "tier": "web"}, selectors: []string{"app"}},
+		"another value":  {selector: map[string]string{"app": "shop"}, selectors: []string{"app"}},
+		"another key":    {selector: map[string]string{"name": "podinfo"}, selectors: []string{"app", "name"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := workload.Options{SelectorLabels: tc.selectors, IncludeLabelPrefixes: defaults.IncludeLabelPrefixes}
+			target := newDeployment().selector(tc.selector).with(func(d *appsv1.Deployment) {
+				d.Spec.Template.Labels = tc.selector
+				d.Spec.Template.Spec.Containers[0].Ports = nil
+			})
+			c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = true })
+			services, err := workload.BuildServices(c.Canary, target.Deployment, living, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for s, want := range map[*corev1.Service]map[string]string{services.Apex: serves, services.Primary: serves, services.Canary: tc.selector} {
+				if diff := cmp.Diff(want, s.Spec.Selector); diff != "" {
+					t.Errorf("%s selects: -want +got\n%s", s.Name, diff)
+				}
+			}
+			if apex, canary := len(services.Apex.Spec.Ports), len(services.Canary.Spec.Ports); apex != 4 || canary != 1 {
+				t.Errorf("%d ports of the apex Service, %d of the canary's", apex, canary)
+			}
+			promoted, err := workload.Primary(c.Canary, target.Deployment, living, "s2-2", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(serves, workload.Selector(promoted).MatchLabels); diff != "" {
+				t.Errorf("the selector can't be changed: -want +got\n%s", diff)
+			}
+			pods := labels.Set(workload.Template(promoted).Labels)
+			if !labels.SelectorFromSet(serves).Matches(pods) || labels.SelectorFromSet(tc.selector).Matches(pods) {
+				t.Errorf("the primary's pods would have %v", pods)
+			}
+		})
 	}
 }
