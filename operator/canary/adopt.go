@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,7 +86,7 @@ func (w *world) isApex(live *corev1.Service) bool {
 // becomes what it was; what was made for the Canary is let go of, as clients depend
 // on it by now.
 func (r *Reconciler) giveBackServices(ctx context.Context, w *world, want rollout.Desired) error {
-	if want.KeepPrimary {
+	if want.LeadToPrimary {
 		return nil
 	}
 	all, err := r.servicesNow(ctx, w)
@@ -106,4 +107,26 @@ func (r *Reconciler) giveBackServices(ctx context.Context, w *world, want rollou
 		}
 	}
 	return nil
+}
+
+// leadToPrimary has the apex Service lead to the primary again where it leads to a target
+// already that can't serve after all.
+func (r *Reconciler) leadToPrimary(ctx context.Context, w *world) error {
+	selector := workload.Selector(w.primary)
+	if selector == nil {
+		return nil
+	}
+	apex, _, _ := w.Canary.ServiceNames()
+	live, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, apex)
+	if err != nil || live == nil || maps.Equal(live.Spec.Selector, selector.MatchLabels) {
+		return err
+	}
+	patch := map[string]any{}
+	for key := range live.Spec.Selector {
+		patch[key] = nil
+	}
+	for key, value := range selector.MatchLabels {
+		patch[key] = value
+	}
+	return r.Applier.Merge(ctx, map[string]any{"spec": map[string]any{"selector": patch}}, live)
 }

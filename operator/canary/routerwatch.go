@@ -10,8 +10,8 @@ import (
 
 // applyRoute makes the mesh express what is wanted.
 func (w *world) applyRoute(ctx context.Context, want rollout.Desired) error {
-	if w.router == nil {
-		return nil // the provider is unknown, which is the user's mistake
+	if w.router == nil || w.Mistake != nil && w.Mistake.Reason == reasonMeshMissing {
+		return nil // there is no mesh, which is the user's mistake
 	}
 	if err := w.router.Apply(ctx, w.routeOf(want.Traffic)); err != nil {
 		return fmt.Errorf("apply the route: %w", err)

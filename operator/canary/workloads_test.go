@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
 // What has the name of a primary and is somebody's own must not be overwritten;
@@ -227,9 +228,14 @@ func TestDrainOfAnOlderState(t *testing.T) {
 // An annotation of the Canary that the primary's pods depend on comes to them at once,
 // not at the operator's next restart.
 func TestPrimaryFollowsTheCanarysAnnotations(t *testing.T) {
-	s := newScene(t, newCanary("podinfo").Canary, newTarget())
+	s := newInitialized(t)
+	c := s.now()
+	c.Status.Identity = nil
+	if err := s.api.Status().Update(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	s.reconciler.Options.MeshProvider, s.reconciler.Provider = v1beta1.ProviderConsul, v1beta1.ProviderConsul
-	s.rollOut()
+	s.reconciler.Router = func(string) (providers.Router, error) { return s.router, nil }
 	s.rest()
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Annotations = map[string]string{workload.ConsulAccountAnnotation: "podinfo-primary"}

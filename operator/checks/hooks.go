@@ -68,7 +68,7 @@ func statusOf(a webhooks.Answer) string {
 
 // callKey tells calls apart, by what the status says of them.
 func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) string {
-	return webhooks.IdempotencyKey(string(c.UID), id.Revision, strconv.FormatInt(id.Attempt, 10), strconv.Itoa(int(id.Step)), strconv.FormatInt(id.Window, 10),
+	return webhooks.IdempotencyKey(string(c.UID), id.Revision, strconv.FormatInt(id.Attempt, 10), strconv.Itoa(int(id.Step)), strconv.FormatInt(id.Window, 10), strconv.Itoa(int(id.Round)),
 		string(hook.GetType()), hook.Name)
 }
 

@@ -480,9 +480,9 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) { o.Requeue = deadline }),
 		},
 		// F1898, F1932: the healthy canary is never scaled down for a broken primary.
-		"pain 1: a promotion that does not get ready halts and the healthy canary serves everything": {
+		"pain 1: a promotion that does not get ready halts and the healthy canary goes on serving": {
 			newScene().promoting(60, deadline).unwell(deadline).primaryAt(revB).primaryAvailable(1),
-			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
+			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) {
 				o.Primary, o.Events = revB, []string{rollout.ReasonPromotionHalted}
 			}),
 		},

@@ -91,7 +91,7 @@ func describe(d *decider) {
 	describeIgnored(d)
 	describeCoverage(d)
 	describeScaledUp(d)
-	describeFailures(d)
+	describeFailures(d, false)
 }
 
 // describeWithoutPrimary says, between releases, that the canary stands in for the primary or
@@ -125,7 +125,7 @@ func describeIgnored(d *decider) {
 
 // describeFailures says which parts of the desired state could not be applied.
 // They are tried again, so the rollout is not stalled, and nothing else waits for them.
-func describeFailures(d *decider) {
+func describeFailures(d *decider, held bool) {
 	if len(d.Failures) == 0 {
 		d.st.RemoveCondition(v1beta1.ConditionApplied)
 		return
@@ -139,8 +139,8 @@ func describeFailures(d *decider) {
 		d.event(true, ReasonApplyFailed, message)
 	}
 	d.set(v1beta1.ConditionApplied, corev1.ConditionFalse, ReasonApplyFailed, message)
-	if d.st.Phase == v1beta1.PhaseFailed {
-		return // why it was rolled back is the greater news
+	if held || d.st.Phase == v1beta1.PhaseFailed {
+		return // what holds it, or why it was rolled back, is the greater news
 	}
 	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, ReasonApplyFailed, message)
 	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil {

@@ -385,7 +385,7 @@ func (d *decider) checkID(kind v1beta1.HookType) CheckID {
 	}
 	switch {
 	case d.st.Step != nil:
-		id.Step, id.Window = d.st.Step.Index, d.st.Step.Since.UnixMicro()
+		id.Step, id.Window, id.Round = d.st.Step.Index, d.st.Step.Since.UnixMicro(), d.st.Step.Checks
 	case d.st.PostRollout != nil:
 		id.Window = d.st.PostRollout.UnixMicro()
 	}

@@ -491,7 +491,7 @@ func TestDeletionEnds(t *testing.T) {
 			terminating(deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, false, false, rollout.ReasonMeshUnreachable,
 		},
 		"the mesh is gone for good": {
-			terminating(2 * deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, false, "",
+			terminating(2 * deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, true, "",
 		},
 		"a mistake": {terminating(time.Minute).with(mistake), -1, true, true, false, ""},
 		"objects of another": {terminating(time.Minute).with(func(o *rollout.Observation) {

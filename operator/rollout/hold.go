@@ -104,5 +104,5 @@ func describeHold(d *decider, h *hold) {
 	} else {
 		d.st.RemoveCondition(v1beta1.ConditionReconciling)
 	}
-	describeFailures(d)
+	describeFailures(d, true)
 }

@@ -28,10 +28,11 @@ func initialize(d *decider) {
 		d.blocked(since, d.Primary.Message)
 		d.unwell(d.Primary.Message)
 		if d.overdue() {
-			if d.Primary.Available == 0 && first != d.Target.Revision {
-				d.st.LastPromotedSpec = "" // it never served as far as anybody knows, so the target mends it
+			mend := ""
+			if first != d.Target.Revision {
+				mend = "; it was there before, so it is kept as it is: mend it, or delete it to have it made from " + d.target()
 			}
-			stall(d, ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message)
+			stall(d, ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message+mend)
 		}
 	case d.st.CanaryWeight != 0: // what a lost primary left with the canary goes back first
 		d.well()

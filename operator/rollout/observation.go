@@ -141,6 +141,9 @@ type CheckID struct {
 	Step int32
 	// Window is when the time began that it is about, in microseconds of Unix time.
 	Window int64
+	// Round tells rounds about the same time apart, as one that is run again for want of
+	// an answer.
+	Round int32
 }
 
 // CheckRun is a finished round of checks, or a finished call of hooks.
@@ -220,6 +223,9 @@ type Desired struct {
 	// KeepPrimary is true when, on deletion, the primary and the Services that lead to
 	// it stay when the Canary goes, as nothing else can serve.
 	KeepPrimary bool
+	// LeadToPrimary is true when, on deletion, the apex service must lead to the primary
+	// still, or again, as the target can't serve.
+	LeadToPrimary bool
 	// Released is true when, on deletion, the apex service must lead to the
 	// target again and the mesh must have no route of ours.
 	Released bool

@@ -117,13 +117,14 @@ func analyse(d *decider) {
 	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
 		run = &CheckRun{ID: id, At: d.Now}
 	}
-	if run == nil || run.ID != id || run.At.Before(d.Route.Since) {
+	if run == nil || run.ID != id {
 		d.health.known = false // what was wrong with the checks may still be
 		d.out.RunChecks = &id
 		return
 	}
-	if d.Now.Sub(run.At) > max(d.interval(), maxRetry) {
-		// It says nothing of now: a person, or our absence, has held the release meanwhile.
+	if d.Now.Sub(run.At) > max(d.interval(), maxRetry) || run.At.Before(d.Route.Since) {
+		// It says nothing of now, as when a person has held the release meanwhile, or of
+		// this step, as when the mesh had another route meanwhile.
 		d.health.known = false
 		beginWindow(d)
 		return
@@ -206,11 +207,17 @@ func checksUnavailable(d *decider, run *CheckRun, r *round) {
 		d.event(true, ReasonChecksUnavailable, "The checks give no verdict; nothing moves until they do: "+message)
 	}
 	next := run.At.Add(min(d.interval(), maxRetry))
-	if !d.Now.Before(next) {
-		d.out.RunChecks = &run.ID
+	if d.Now.Before(next) {
+		d.lookAgain(next)
 		return
 	}
-	d.lookAgain(next)
+	id := run.ID
+	if len(d.hooks(v1beta1.RolloutHook)) > 0 {
+		// A hook that has answered would take the same name for the same call.
+		d.st.Step.Checks++
+		id = d.checkID("")
+	}
+	d.out.RunChecks = &id
 }
 
 // sameChecks compares results apart from their times and values.

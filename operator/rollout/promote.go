@@ -84,9 +84,9 @@ func promote(d *decider) {
 		giveCanaryAll(d)
 	}
 	d.unwell(d.Primary.Message)
-	if stalledFor(d, ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") &&
-		!d.Primary.Ready && d.Target.Ready && d.Target.Available >= max(d.Primary.Replicas, 1) && !d.Route.Fixed {
-		giveCanaryAll(d) // what is left of the primary could be flattened by its share
+	if stalledFor(d, ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && overloaded(d) &&
+		d.Target.Ready && d.Target.Available >= max(d.Primary.Replicas, 1) && !d.Route.Fixed {
+		giveCanaryAll(d)
 	}
 	d.waiting = promotionName(d)
 	d.blocked(d.st.Step.Since.Time, d.Primary.Message)
@@ -100,6 +100,12 @@ func canaryLostInPromotion(d *decider) {
 	}
 	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
 	d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+}
+
+// overloaded is true when what is left of the primary has too few pods for its share.
+func overloaded(d *decider) bool {
+	planned := plannedSplit(d.st)
+	return !planned.matched && d.Primary.Available*100 < (100-planned.weight)*d.Primary.Replicas
 }
 
 // halted says what becomes of a promotion that does not get on.

@@ -49,8 +49,8 @@ func (s serving) effective() split {
 	switch {
 	case s.fixed:
 		return split{reason: v1beta1.TrafficPlanned}
-	case s.canary.Available == 0 && s.primary.Available == 0 && s.canary.Exists:
-		return s.unchanged()
+	case s.canary.Available == 0 && s.primary.Available == 0 && (s.canary.Exists || !s.primary.Exists):
+		return s.unchanged() // nobody can serve, or nothing is known of who could
 	case s.canary.Available == 0:
 		if planned.weight > 0 || planned.mirror > 0 {
 			return split{reason: v1beta1.TrafficCanaryUnavailable}

@@ -38,6 +38,7 @@ func TestEffective(t *testing.T) {
 			serving{planned: at(20), before: at(20), primary: pods(gone, 10), canary: pods(2, 2)}, split{weight: 100, reason: noPrimary},
 		},
 		"the primary is deleted, at rest": {serving{before: at(0), canary: pods(1, 2)}, split{weight: 100, reason: noPrimary}},
+		"nothing is known of either":      {serving{planned: at(40), before: at(40)}, at(40)},
 		"nobody can serve":                {serving{planned: at(40), before: at(20), primary: pods(gone, 10), canary: pods(gone, 2)}, at(20)},
 		"the canary stands in until the primary is well": {
 			serving{planned: at(20), before: split{weight: 100, reason: noPrimary}, primary: pods(9, 10), canary: pods(2, 2)}, split{weight: 100, reason: noPrimary},

@@ -180,7 +180,7 @@ func (w *world) guarded(kind v1beta1.HookType, step int32) bool {
 
 // atStep is what rounds and calls of one step have in common.
 func atStep(id rollout.CheckID) rollout.CheckID {
-	id.Window = 0
+	id.Window, id.Round = 0, 0
 	return id
 }
 

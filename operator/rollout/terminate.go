@@ -57,7 +57,7 @@ func targetCarriesAll(d *decider) bool {
 	case !d.Primary.Exists:
 		return true // nothing else serves
 	case !d.Target.Exists:
-		want.KeepPrimary = true
+		want.KeepPrimary, want.LeadToPrimary = true, true
 		return true
 	}
 	need := max(d.Primary.Replicas, 1)
@@ -69,12 +69,14 @@ func targetCarriesAll(d *decider) bool {
 	}
 	deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline() + d.Now.Sub(d.st.Step.Since.Time) - d.elapsed(d.st.Step.Since.Time))
 	if d.Now.Before(deadline) {
+		want.LeadToPrimary = d.Primary.Available > 0
 		d.waiting += fmt.Sprintf(", %d of %d pods are available", d.Target.Available, need)
 		d.blocked(d.st.Step.Since.Time, d.Target.Message)
 		d.lookAgain(deadline)
 		return false
 	}
 	want.KeepPrimary = d.Target.Available == 0 && d.Primary.Available > 0
+	want.LeadToPrimary = want.KeepPrimary
 	return true
 }
 
@@ -83,14 +85,15 @@ func targetCarriesAll(d *decider) bool {
 func released(d *decider) bool {
 	since := d.st.Step.Since.Time
 	// The Services go on leading to a primary that stays.
-	gone := d.Route.InSync || d.out.Desired.KeepPrimary && d.Route.Has == nil && d.Outage == ""
+	gone := d.Route.InSync || d.out.Desired.LeadToPrimary && d.Route.Has == nil && d.Outage == ""
 	if !gone {
 		d.waiting = "waiting for the mesh to give up the route"
 		detail := unreleased(d)
 		// As long as the target may take, once more.
 		deadline := since.Add(2 * d.Canary.GetProgressDeadline())
 		if !d.Now.Before(deadline) {
-			d.event(true, ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind: "+detail)
+			d.event(true, ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind, and what it leads to stays: "+detail)
+			d.out.Desired.KeepPrimary = true
 			return true
 		}
 		d.blocked(since, detail)
@@ -122,7 +125,7 @@ func unreleased(d *decider) string {
 }
 
 func describeTermination(d *decider) {
-	if d.out.Desired.KeepPrimary {
+	if d.out.Desired.KeepPrimary && d.out.Desired.LeadToPrimary {
 		stall(d, ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.target()+" can't serve")
 	}
 	describe(d)
