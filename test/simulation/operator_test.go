@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/sources"
@@ -80,6 +81,7 @@ func (w *world) start(offset time.Duration) {
 		Recorder: recorder{w}, Telemetry: numbers, Clock: clock, Options: options, Provider: "one",
 		Actions:     &actions.Actions{Client: through, Live: direct, Clock: clock},
 		Autoscalers: &autoscaling.Autoscalers{Client: through, Applier: applier, Options: options},
+		Configs:     configs.New(configs.Config{Off: true}),
 		Coverage:    &coverage.Keeper{Client: through, Reader: through, Applier: applier, Options: options},
 	}
 	p.reconciler.Actions.Served()
