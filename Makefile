@@ -94,12 +94,23 @@ test: servers build ## Run all tests: unit, integration and end to end
 	@$(GO) test $(TEST_FLAGS) $(PKGS)
 	@if [ '$(PKGS)' = ./... ]; then cd $(LOADTESTER) && $(GO) test $(TEST_FLAGS) ./...; fi
 
-# A package needs servers when it is under test/ or its tests import something from there, or envtest.
+# A package needs servers when it is under test/ or its tests import something from there, or envtest; the simulation
+# is a cluster by itself.
 .PHONY: test-unit
-test-unit: ## Run only the tests that need no server (seconds)
+test-unit: ## Run only the tests that need no server (minutes, most of it the simulation)
 	@$(GO) list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
-	| grep -vE '/sluice/test|/envtest' | cut -d' ' -f1 | xargs $(GO) test
+	| sed 's|/sluice/test/simulation |/sluice/simulation |' \
+	| grep -vE '/sluice/test|/envtest' | cut -d' ' -f1 | sed 's|/sluice/simulation$$|/sluice/test/simulation|' | xargs $(GO) test
 	@cd $(LOADTESTER) && $(GO) test ./...
+
+# How many rollouts make soak simulates, and the seed of the first.
+SOAK_ROLLOUTS ?= 100000
+SOAK_FIRST    ?= 1
+
+.PHONY: soak
+soak: ## Simulate SOAK_ROLLOUTS releases in which everything happens that can (100000: about an hour)
+	@$(GO) test -count=1 -timeout=0 -v ./test/simulation -run TestRollouts \
+		-simulation.rollouts=$(SOAK_ROLLOUTS) -simulation.first=$(SOAK_FIRST)
 
 .PHONY: test-metric-servers
 test-metric-servers: ## Test metric providers against Debian's servers (apt-get install influxdb graphite-carbon graphite-web)

@@ -1,0 +1,671 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// oracle watches a world and knows what must never happen in it. It knows the invariants and not how the operator keeps
+// them: it looks at pods, endpoints, routes and manifests, and at the status only for what people read there.
+type oracle struct {
+	w         *world
+	violation string
+
+	// excuse is for how long yet lost requests are the adversary's doing: he has taken pods, and the operator needs a
+	// moment to see it. It does not run while the adversary keeps the operator from seeing or acting.
+	excuse time.Duration
+	served map[string]bool // the apex names that were once answered
+	lost   float64         // the share that is lost now
+
+	initialized  bool
+	primaryImage string
+	primaryHash  string
+	releases     map[string]*release // by image
+	specs        []dated             // of the Canary
+
+	carried  map[string][]sample // how many pods served, by Service, of late
+	bad      time.Duration       // for how long users get a bad canary that could have been judged
+	calls    map[string]bool     // hooks that have answered with success
+	deleted  time.Time           // when the Canary was
+	deleting time.Duration       // for how long the operator has been able to let it go
+	had      int                 // pods that served when it was deleted
+	gone     bool                // the Canary is
+	left     bool                // and something was taken since
+}
+
+// release is what is known of an image since the target has it.
+type release struct {
+	since  time.Time
+	rounds []judged
+	exempt string // why nothing needs to be judged
+	edited bool   // the plan was edited since
+}
+
+// judged is one answer of the metrics.
+type judged struct {
+	at, since time.Time
+	passed    bool
+	traffic   providers.Traffic
+}
+
+type dated struct {
+	at   time.Time
+	spec v1beta1.CanarySpec
+}
+
+type sample struct {
+	at     time.Time
+	pods   int
+	steady int
+}
+
+func newOracle(w *world) *oracle {
+	return &oracle{
+		w: w, served: map[string]bool{}, releases: map[string]*release{}, carried: map[string][]sample{}, calls: map[string]bool{},
+	}
+}
+
+func (o *oracle) fail(format string, args ...any) {
+	if o.violation == "" {
+		o.violation = fmt.Sprintf(format, args...)
+		o.w.trace("VIOLATION: %s", o.violation)
+	}
+}
+
+// reaction is how long the operator may take to see that pods are gone and to have the mesh act on it.
+func (o *oracle) reaction() time.Duration {
+	return 12*time.Second + 2*o.w.plan.CacheLag + o.w.plan.MeshLag
+}
+
+// robbed says that the adversary takes what serves, or makes somebody else take it.
+func (o *oracle) robbed() {
+	o.excuse = o.reaction()
+	if o.gone { // nobody is there to make up for it
+		o.left = true
+	}
+}
+
+// impaired tells whether the adversary keeps the operator from seeing or acting.
+func (o *oracle) impaired() bool {
+	w, now := o.w, time.Now()
+	for _, l := range w.cacheLags {
+		if now.Before(l.until) {
+			return true
+		}
+	}
+	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"])
+}
+
+// pass lets the excuse run.
+func (o *oracle) pass(passed time.Duration) {
+	if o.excuse > 0 && !o.impaired() && o.anybody() {
+		o.excuse = max(o.excuse-passed, 0)
+	}
+	c := o.w.canary()
+	if c == nil {
+		return
+	}
+	if now := time.Now(); !o.deleted.IsZero() && o.w.operator != nil && now.After(o.w.refusals["Canary"]) && now.After(o.w.refusals["Canary/status"]) &&
+		now.After(o.w.refusals["Service"]) && now.After(o.w.refusals["Deployment"]) {
+		o.deleting += passed
+	}
+	apex, primary, canary := c.ServiceNames()
+	o.tolerated(c, apex, primary, canary, passed)
+	for _, name := range []string{apex, primary, canary} {
+		all := append(o.carried[name], sample{time.Now(), o.pods(name), o.steady(name)})
+		for len(all) > 0 && time.Since(all[0].at) > o.window() {
+			all = all[1:]
+		}
+		o.carried[name] = all
+	}
+}
+
+// tolerated finds a bad canary that goes on getting users' requests, although it can be judged and nobody holds it.
+func (o *oracle) tolerated(c *v1beta1.Canary, apex, primary, canary string, passed time.Duration) {
+	t, _ := o.w.effective(apex)
+	bad := t.Canary > 0 && slices.ContainsFunc(o.w.endpoints[canary], func(p *pod) bool { return strings.Contains(p.image, "bad") })
+	a := c.GetAnalysis()
+	held := o.impaired() || time.Now().Before(o.w.metricsDown) || time.Now().Before(o.w.hooksSlow) || c.Status.Paused || c.Spec.Suspend ||
+		len(a.Metrics) == 0 || c.Spec.SkipAnalysis || o.least(primary) == 0 // then it stands in
+	switch {
+	case !bad:
+		o.bad = 0
+	case !held:
+		o.bad += passed
+	}
+	interval, err := time.ParseDuration(a.Interval)
+	if err != nil {
+		return
+	}
+	if limit := 2*time.Minute + 2*time.Duration(a.Threshold+1)*interval + time.Duration(c.GetProgressDeadline()); o.bad > limit {
+		o.fail("a bad canary has had %d%% of the requests for %s, in phase %s: %s", t.Canary, o.bad, c.Status.Phase, describe(c))
+	}
+}
+
+// window is how old what the operator goes by may be.
+func (o *oracle) window() time.Duration {
+	longest := 8*time.Second + 2*o.w.plan.CacheLag
+	for _, l := range o.w.cacheLags {
+		if time.Since(l.until) < 15*time.Second {
+			longest = max(longest, 15*time.Second+2*l.by)
+		}
+	}
+	return longest
+}
+
+// most and least are how many pods have served of late behind a Service; least is for the primary's, as steady says.
+func (o *oracle) most(service string) int {
+	n := o.pods(service)
+	for _, s := range o.carried[service] {
+		n = max(n, s.pods)
+	}
+	return n
+}
+
+func (o *oracle) least(service string) int {
+	n := o.steady(service)
+	for _, s := range o.carried[service] {
+		n = min(n, s.steady)
+	}
+	return n
+}
+
+// staying is how many pods behind a Service are not about to end.
+func (o *oracle) staying(service string) int {
+	n := 0
+	for _, p := range o.w.endpoints[service] {
+		if p.ready(time.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// steady is how many of the primary's pods are not about to end and belong to a Deployment: nobody replaces others.
+func (o *oracle) steady(primary string) int {
+	c := o.w.canary()
+	if c == nil {
+		return o.staying(primary)
+	}
+	d := o.w.deployment(c.PrimaryName())
+	if d == nil {
+		return 0
+	}
+	return min(o.staying(primary), int(d.Status.AvailableReplicas))
+}
+
+// pods is how many pods answer behind a Service.
+func (o *oracle) pods(service string) int {
+	n := 0
+	for _, p := range o.w.endpoints[service] {
+		if p.serves(time.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// anybody tells whether there is a pod of a Deployment that could answer. The operator does not count others.
+func (o *oracle) anybody() bool {
+	return slices.ContainsFunc(o.w.pods, func(p *pod) bool { return p.owner != "" && p.ready(time.Now()) })
+}
+
+// probe sends a request: what share of them finds nobody?
+func (o *oracle) probe() {
+	worst, why := 0.0, ""
+	note := func(share float64, format string, args ...any) {
+		if share > worst {
+			worst, why = share, fmt.Sprintf(format, args...)
+		}
+	}
+	names := []string{"podinfo"}
+	for name := range o.served {
+		if name != "podinfo" {
+			names = append(names, name)
+		}
+	}
+	if c := o.w.canary(); c != nil {
+		if apex, _, _ := c.ServiceNames(); !slices.Contains(names, apex) {
+			names = append(names, apex)
+		}
+	}
+	for _, apex := range names {
+		routed := false
+		for _, name := range slices.Sorted(maps.Keys(o.w.meshes)) {
+			r := o.w.meshes[name].routes[apex]
+			if r == nil || !r.acting {
+				continue
+			}
+			routed = true
+			if share := float64(r.effective.Canary); share > 0 && o.pods(r.canary) == 0 {
+				note(share, "mesh %s sends %.0f%% of the requests to %s, and nobody is there", name, share, r.canary)
+			}
+			share := float64(r.effective.Primary)
+			if r.effective.Matched {
+				share = 100
+			}
+			if share > 0 && o.pods(r.primary) == 0 {
+				note(share, "mesh %s sends %.0f%% of the requests to %s, and nobody is there", name, share, r.primary)
+			}
+		}
+		if routed {
+			o.served[apex] = true
+			continue
+		}
+		switch {
+		case o.pods(apex) > 0:
+			o.served[apex] = true
+		case o.served[apex]:
+			note(100, "Service %s leads to nobody", apex)
+		}
+	}
+	if worst != o.lost {
+		o.lost = worst
+		if worst > 0 {
+			o.w.trace("LOST %.0f%%: %s (excused for %s)", worst, why, o.excuse)
+		} else {
+			o.w.trace("nothing is lost any more")
+		}
+	}
+	ownFault := !o.initialized && o.w.deployment("podinfo") == nil || o.alone() && (o.hopeless() || o.w.deployment("podinfo-primary") == nil)
+	if ownFault && worst > 0 {
+		o.robbed()
+	}
+	if worst > 0 && o.excuse <= 0 && !o.left {
+		o.fail("requests are lost: %s", why)
+	}
+}
+
+// changed is called after each change of an object.
+func (o *oracle) changed(of id) {
+	switch now := o.w.objects[of].(type) {
+	case *appsv1.Deployment:
+		image := now.Spec.Template.Spec.Containers[0].Image
+		if strings.HasSuffix(now.Name, "-primary") {
+			if o.primaryHash != hashOf(&now.Spec.Template) && o.alone() {
+				o.robbed()
+			}
+			o.primaryHash = hashOf(&now.Spec.Template)
+			o.primaryHas(image)
+			return
+		}
+		if r := o.releases[image]; r == nil || o.targetImage() != image {
+			o.releases[image] = &release{since: time.Now()}
+			o.setTarget(image)
+		}
+	case *v1beta1.Canary:
+		o.canaryIs(now)
+	case nil:
+		if of.kind == "Canary" {
+			o.gone = true
+		}
+	}
+}
+
+// alone tells whether nobody can stand in for the primary while it changes: there is no mesh.
+func (o *oracle) alone() bool {
+	c, d := o.w.canary(), o.w.deployment("podinfo-primary")
+	return c != nil && c.Spec.Provider == v1beta1.ProviderKubernetes && (d == nil || interrupted(d) || o.hopeless())
+}
+
+// targetImage is the image that the target has; it is the one with the youngest release.
+func (o *oracle) targetImage() string {
+	latest, image := time.Time{}, ""
+	for _, name := range slices.Sorted(maps.Keys(o.releases)) {
+		if r := o.releases[name]; !r.since.Before(latest) {
+			latest, image = r.since, name
+		}
+	}
+	return image
+}
+
+func (o *oracle) setTarget(image string) {
+	if c := o.w.canary(); c != nil && c.Spec.SkipAnalysis {
+		o.releases[image].exempt = "skipAnalysis"
+	}
+}
+
+func (o *oracle) canaryIs(c *v1beta1.Canary) {
+	if n := len(o.specs); n == 0 || fmt.Sprintf("%+v", o.specs[n-1].spec) != fmt.Sprintf("%+v", c.Spec) {
+		o.specs = append(o.specs, dated{time.Now(), *c.Spec.DeepCopy()})
+		if n > 0 {
+			for _, r := range o.releases {
+				r.edited = true
+			}
+		}
+	}
+	if c.Spec.SkipAnalysis || len(c.GetAnalysis().Metrics) == 0 {
+		o.exempt("no analysis is asked for")
+	}
+	if c.Status.Phase == v1beta1.PhaseInitialized {
+		o.initialized = true
+	}
+	if !c.DeletionTimestamp.IsZero() && o.deleted.IsZero() {
+		o.deleted = time.Now()
+		apex, primary, canary := c.ServiceNames()
+		o.had = max(o.pods(apex), o.pods(primary))
+		if t, _ := o.w.effective(apex); t.Canary == 100 && !t.Matched {
+			o.had = o.pods(canary)
+		}
+	}
+}
+
+// exempt says that what the target is now may be promoted without a verdict.
+func (o *oracle) exempt(why string) {
+	if r := o.releases[o.targetImage()]; r != nil {
+		r.exempt = why
+	}
+}
+
+// measured is called for each answer of the metrics.
+func (o *oracle) measured(images map[string]bool, passed bool, traffic providers.Traffic, since time.Time) {
+	for image := range images {
+		if r := o.releases[image]; r != nil && len(images) == 1 {
+			r.rounds = append(r.rounds, judged{time.Now(), since, passed, traffic})
+		}
+	}
+}
+
+// primaryHas is called when the primary's pods are of an image.
+func (o *oracle) primaryHas(image string) {
+	if image == o.primaryImage {
+		return
+	}
+	before := o.primaryImage
+	o.primaryImage = image
+	r := o.releases[image]
+	if before == "" || !o.initialized || r == nil || r.exempt != "" {
+		return
+	}
+	o.w.trace("the primary gets %s", image)
+	if problem := o.unjudged(r); problem != "" {
+		o.fail("the primary gets %s, which nobody has judged: %s", image, problem)
+	}
+}
+
+// unjudged says what is missing in the judgement of a release.
+func (o *oracle) unjudged(r *release) string {
+	c := o.w.canary()
+	if c == nil {
+		return "there is no Canary"
+	}
+	a := c.GetAnalysis()
+	passed := 0
+	for _, j := range r.rounds {
+		if j.passed {
+			passed++
+		}
+	}
+	if r.edited {
+		if passed == 0 {
+			return fmt.Sprintf("none of its %d rounds has passed", len(r.rounds))
+		}
+		return ""
+	}
+	if a.Strategy() != v1beta1.StrategyWeighted {
+		if passed < int(a.Iterations) {
+			return fmt.Sprintf("%d of %d iterations have passed", passed, a.Iterations)
+		}
+		return ""
+	}
+	interval, err := time.ParseDuration(a.Interval)
+	if err != nil {
+		return err.Error()
+	}
+	for _, weight := range a.Steps() {
+		if !slices.ContainsFunc(r.rounds, func(j judged) bool {
+			return j.passed && j.traffic.Canary >= weight && j.at.Sub(j.since) >= interval-3*time.Second
+		}) {
+			return fmt.Sprintf("no round of %s has passed at a weight of %d", interval, weight)
+		}
+	}
+	return ""
+}
+
+// called is called when a hook answers with success.
+func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revision string) {
+	began := ""
+	if c.Status.StartedAt != nil {
+		began = c.Status.StartedAt.UTC().String()
+	}
+	key := fmt.Sprint(c.UID, hook.GetType(), hook.Name, began, id)
+	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
+		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
+	}
+	if o.calls[key] {
+		o.fail("hook %s is called again after it has answered: %s", hook.Name, key)
+	}
+	o.calls[key] = true
+}
+
+// plans are the specs that the operator may go by.
+func (o *oracle) plans() []v1beta1.CanarySpec {
+	var out []v1beta1.CanarySpec
+	for i, s := range o.specs {
+		last := i == len(o.specs)-1
+		if last || time.Since(o.specs[i+1].at) < o.window() {
+			out = append(out, s.spec)
+		}
+	}
+	return out
+}
+
+// asked is called for each change of a route that the operator asks for.
+func (o *oracle) asked(m *mesh, of providers.Route, before, after providers.Traffic) {
+	o.w.trace("operator asks mesh %s for %+v after %+v", m.name, after, before)
+	_, primary, canary := of.Canary.ServiceNames()
+	o.jump(primary, before, after)
+	for _, side := range []struct {
+		service, other string
+		from, to       int32
+	}{{primary, canary, unmatched(before, false), unmatched(after, false)}, {canary, primary, unmatched(before, true), unmatched(after, true)}} {
+		// A canary grows with its share, so that only a switch to it needs the pods at once.
+		if side.service == primary || side.to == 100 {
+			o.capacity(side.service, side.other, side.from, side.to)
+		}
+	}
+}
+
+// unmatched is the share of all requests of the canary, or of the primary.
+func unmatched(t providers.Traffic, canary bool) int32 {
+	switch {
+	case canary && t.Matched:
+		return 0
+	case canary:
+		return t.Canary
+	case t.Matched:
+		return 100
+	default:
+		return t.Primary
+	}
+}
+
+// jump finds raises by more than one step. The canary may stand in for a primary that can't carry its share, and for one
+// that is without a pod while it changes.
+func (o *oracle) jump(primary string, before, after providers.Traffic) {
+	from, to := unmatched(before, true), unmatched(after, true)
+	c := o.w.canary()
+	if to <= from || c == nil {
+		return
+	}
+	if standIn := o.least(primary) < max(1, (o.most(primary)+1)/2) || o.least(primary) == 0; standIn {
+		return
+	}
+	if d := o.w.deployment("podinfo"); to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil && interrupted(d) {
+		return
+	}
+	for _, spec := range o.plans() {
+		if to <= next(spec, from, c.Status.Phase) {
+			return
+		}
+	}
+	o.fail("the canary's weight jumps from %d to %d in phase %s", from, to, c.Status.Phase)
+}
+
+// next is the weight that may come after a weight.
+func next(spec v1beta1.CanarySpec, from int32, phase v1beta1.CanaryPhase) int32 {
+	a := (&v1beta1.Canary{Spec: spec}).GetAnalysis()
+	switch a.Strategy() {
+	case v1beta1.StrategyBlueGreen:
+		if phase == v1beta1.PhasePromoting {
+			return 100
+		}
+	case v1beta1.StrategyWeighted:
+		for _, w := range a.Steps() {
+			if w > from {
+				return w
+			}
+		}
+	case v1beta1.StrategyABTesting:
+	}
+	return from
+}
+
+// interrupted tells whether a Deployment may be without a pod while it changes.
+func interrupted(d *appsv1.Deployment) bool {
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		return true
+	}
+	one := d.DeepCopy()
+	surge, unavailable := bounds(one)
+	return surge == 0 && unavailable >= 1 || unavailable >= int(*d.Spec.Replicas)
+}
+
+// capacity finds a side that is given a share that it has not half the pods for, from a side that has them.
+func (o *oracle) capacity(service, other string, from, to int32) {
+	if to <= from {
+		return
+	}
+	n := max(o.pods(service), o.pods(other))
+	need := func(share int32) float64 { return float64(n) * float64(share) / 100 }
+	if c := o.w.canary(); c != nil && c.Status.Phase == v1beta1.PhaseFailed {
+		return // what is bad is worse than what is small
+	}
+	enough := float64(o.most(service)) >= need(to)/2
+	has := o.staying(other)
+	if c := o.w.canary(); c != nil {
+		if _, primary, _ := c.ServiceNames(); other == primary {
+			has = o.steady(other)
+		}
+	}
+	kept := float64(has) >= need(100-from)/2 && has > 0
+	before := float64(o.most(service)) >= need(from)/2 // or it was too small for what it had
+	if !enough && kept && before {
+		o.fail("%s is given %d%% after %d%% of the requests with %d pods, while %s has %d", service, to, from, o.most(service), other, o.pods(other))
+	}
+}
+
+// settled tells whether a world has come to an end.
+func (o *oracle) settled() bool {
+	c := o.w.canary()
+	if c == nil {
+		return true
+	}
+	switch c.Status.Phase {
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+		reconciling := c.Status.GetCondition(v1beta1.ConditionReconciling)
+		return reconciling == nil || reconciling.Status != corev1.ConditionTrue
+	default:
+		stalled := c.Status.GetCondition(v1beta1.ConditionStalled)
+		return stalled != nil && stalled.Status == corev1.ConditionTrue && c.DeletionTimestamp.IsZero()
+	}
+}
+
+// hopeless tells whether target or primary have what can never be a whole primary.
+func (o *oracle) hopeless() bool {
+	return slices.ContainsFunc([]string{o.targetImage(), o.primaryImage}, func(image string) bool {
+		return strings.Contains(image, "never") || strings.Contains(image, "broken") || strings.Contains(image, "limping")
+	})
+}
+
+// bounded finds a deletion that takes too long, however the mesh is.
+func (o *oracle) bounded() {
+	c := o.w.canary()
+	if c == nil || o.deleted.IsZero() {
+		return
+	}
+	limit := 3*time.Minute + 2*c.GetProgressDeadline() + c.GetDrainDelay()
+	if o.deleting > limit {
+		o.fail("the Canary was deleted %s ago and is still there in phase %s: %s", o.deleting, c.Status.Phase, describe(c))
+	}
+}
+
+// told finds a world that stands still without saying why.
+func (o *oracle) told() {
+	c := o.w.canary()
+	if c == nil || o.settled() {
+		return
+	}
+	if ready := c.Status.GetCondition(v1beta1.ConditionReady); ready == nil || ready.Status == corev1.ConditionTrue {
+		o.fail("in phase %s the condition Ready is %+v", c.Status.Phase, ready)
+	}
+}
+
+// atEnd is how a world must be that was left alone for long, with everything mended.
+func (o *oracle) atEnd() {
+	w, c := o.w, o.w.canary()
+	o.told()
+	if c == nil {
+		if !o.deleted.IsZero() {
+			o.afterDeletion()
+		}
+		return
+	}
+	if over := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true}[c.Status.Phase]; !over && !(o.settled() && o.hopeless()) || !o.settled() && !o.hopeless() {
+		o.fail("it does not come to an end: phase %s, %s", c.Status.Phase, describe(c))
+		return
+	}
+	apex, primary, _ := c.ServiceNames()
+	traffic, _ := w.effective(apex)
+	halted := o.hopeless()
+	if halted && !o.initialized {
+		return // the first revision can't start
+	}
+	if (traffic.Canary != 0 || traffic.Mirror != 0 || c.Status.CanaryWeight != 0) && !halted {
+		o.fail("at the end, in phase %s, the mesh has %+v and the status a weight of %d", c.Status.Phase, traffic, c.Status.CanaryWeight)
+	}
+	if d := w.deployment(c.PrimaryName()); d == nil || o.pods(primary) < int(*d.Spec.Replicas) && !halted {
+		o.fail("at the end %d pods of the primary serve", o.pods(primary))
+	}
+	want := int(w.fewest)
+	if n := o.pods(primary); n < want && !w.plan.HPA && !halted {
+		o.fail("at the end %d pods of the primary serve, where %d did", n, want)
+	}
+}
+
+func (o *oracle) afterDeletion() {
+	if o.w.git.target == nil || o.left {
+		return // he wanted to be rid of it
+	}
+	o.had = min(o.had, int(o.w.fewest))
+	for _, name := range slices.Sorted(maps.Keys(o.served)) {
+		if o.pods(name) < o.had && !o.w.plan.HPA {
+			routed := 0
+			for _, m := range o.w.meshes {
+				if r := m.routes[name]; r != nil && r.acting {
+					routed = o.pods(r.primary)
+				}
+			}
+			if routed < o.had {
+				o.fail("after the deletion %d pods serve %s, where %d did", max(o.pods(name), routed), name, o.had)
+			}
+		}
+	}
+}
+
+func describe(c *v1beta1.Canary) string {
+	var out []string
+	for _, cond := range c.Status.Conditions {
+		out = append(out, fmt.Sprintf("%s=%s %s: %s", cond.Type, cond.Status, cond.Reason, cond.Message))
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,83 @@
+package simulation
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNamed has worlds that each show one thing that once went wrong, or could. The oracle watches each of them; beside
+// that, a row may say how its release ends.
+func TestNamed(t *testing.T) {
+	begin := act{When: "Initialized", What: "release a good one"}
+	bad := act{When: "Initialized", What: "release a bad one"}
+	at := func(when, what string) act { return act{When: when, What: what} }
+	and := func(what string) act { return act{What: what} }
+	after := func(d time.Duration, what string) act { return act{After: d, What: what} }
+	for _, tc := range []struct {
+		name string
+		plan plan
+		// wantPhase is where the Canary is at the end, "" for anywhere that the oracle accepts.
+		wantPhase string
+		// wantPods is how many pods the primary asks for at the end, 0 for any number.
+		wantPods int32
+	}{
+		{"a good release", plan{Acts: []act{begin}}, "Succeeded", 2},
+		{"a bad release", plan{Acts: []act{bad}}, "Failed", 2},
+		{"deletion in the foreground at rest", plan{Acts: []act{at("Initialized", "delete the Canary in the foreground")}}, "", 0},
+		{"deletion in the foreground after a release", plan{Acts: []act{begin, at("end", "delete the Canary in the foreground")}}, "", 0},
+		{"deletion in the foreground in mid-release", plan{Acts: []act{begin, at("most", "delete the Canary in the foreground")}}, "", 0},
+		{"a finalizer is taken by hand", plan{Acts: []act{begin, at("most", "take all of the Canary away")}}, "", 0},
+		{"drained target created anew with one more label", plan{Acts: []act{begin, at("end", "recreate the target with one more label")}}, "Succeeded", 2},
+		{"drained target created anew with another label", plan{Acts: []act{begin, at("end", "recreate the target with another label")}}, "", 0},
+		{"target deleted at half", plan{Acts: []act{begin, at("most", "delete the target with its pods")}}, "", 0},
+		{"template deleted, canary crashes", plan{Acts: []act{begin, at("most", "delete the MetricTemplate"), and("all pods of the canary crash")}}, "", 0},
+		{"suspended, template deleted, canary crashes", plan{Acts: []act{begin, at("most", "edit: suspend"), and("delete the MetricTemplate"), after(5*time.Second, "all pods of the canary crash")}}, "", 0},
+		{"autoscaler deleted, canary crashes", plan{HPA: true, Acts: []act{begin, at("most", "delete the autoscaler"), and("all pods of the canary crash")}}, "", 0},
+		{"blue/green with one pod", plan{Pods: 10, Analysis: "blue/green", Acts: []act{begin, {When: "Progressing", After: 12 * time.Second, What: "scale the target to one"}}}, "", 0},
+		{"promotion with one pod missing", plan{Pods: 10, Acts: []act{at("Initialized", "release a limping one")}}, "", 0},
+		{"new revision while the primary has one pod", plan{Pods: 10, Acts: []act{begin, at("Promoting", "one pod of the primary is left"), after(10*time.Second, "release a good one")}}, "", 0},
+		{"primary deleted at 20", plan{Acts: []act{begin, at("weight", "delete the primary with its pods")}}, "Succeeded", 2},
+		{"primary of ten pods deleted at rest", plan{Pods: 10, Acts: []act{begin, at("end", "delete the primary with its pods")}}, "", 10},
+		{"primary deleted after a rollback", plan{Acts: []act{bad, at("Failed", "delete the primary with its pods")}}, "", 2},
+		{"one pod without surge", plan{Pods: 1, Strategy: "no surge", Acts: []act{begin}}, "Succeeded", 1},
+		{"headless in mid-release", plan{Acts: []act{bad, at("weight", "edit: headless")}}, "", 0},
+		{"Services refused, bad canary", plan{Acts: []act{bad, at("weight", "writes of Services are refused"), {What: "edit: port", Rand: 1}}}, "Failed", 2},
+		{"autoscalers refused, bad canary", plan{HPA: true, Acts: []act{bad, at("weight", "writes of autoscalers are refused"), and("change the autoscaler")}}, "Failed", 0},
+		{"match removed", plan{Analysis: "a/b", Acts: []act{begin, {When: "Progressing", After: 8 * time.Second, What: "edit: match"}}}, "", 0},
+		{"weights edited", plan{Acts: []act{begin, {When: "weight", What: "edit: weights", Rand: 1}}}, "Succeeded", 2},
+		{"blue/green edited to weights", plan{Analysis: "blue/green", Acts: []act{begin, {When: "Progressing", After: 15 * time.Second, What: "edit: weights", Rand: 2}}}, "Succeeded", 2},
+		{"provider edited in mid-release", plan{Acts: []act{begin, {When: "most", What: "edit: provider", Rand: 1}}}, "Succeeded", 2},
+		{"service.name edited in mid-release", plan{Acts: []act{begin, {When: "most", What: "edit: service's name", Rand: 2}}}, "Succeeded", 2},
+		{"targetRef.name edited in mid-release", plan{Acts: []act{begin, {When: "most", What: "edit: target's name", Rand: 1}}}, "Succeeded", 2},
+		{"paused for long, resumed with a pod that is not ready", plan{Acts: []act{begin, at("weight", "pause and resume later"), after(20*time.Minute-10*time.Second, "one of the canary's pods is not ready")}}, "Succeeded", 2},
+		{"a long round, canary lost and back", plan{Hooks: []string{"rollout"}, Acts: []act{at("Initialized", "hooks take long"), and("release a good one"), {When: "weight", After: 12 * time.Second, What: "all pods of the canary crash"}}}, "", 0},
+		{"huge iterations", plan{Acts: []act{begin, at("weight", "edit: huge iterations")}}, "", 0},
+		{"Canary deleted without its mesh", plan{Acts: []act{begin, at("most", "the mesh is gone for long"), and("delete the Canary in the foreground")}}, "", 0},
+		{"Canary deleted without Consul", plan{Acts: []act{begin, at("most", "Consul is away for long"), and("delete the Canary in the foreground")}}, "", 0},
+		{"status lost", plan{Acts: []act{begin, at("end", "release a bad one"), after(time.Second, "lose the status")}}, "", 0},
+		{"status lost with one pod of the primary", plan{Acts: []act{begin, at("end", "one pod of the primary is left"), and("release a bad one"), and("lose the status")}}, "", 0},
+		{"an edit of image and replicas at once", plan{Acts: []act{begin, at("end", "release and scale to zero")}}, "", 0},
+		{"fewer pods in Git", plan{Pods: 6, Acts: []act{begin, at("end", "half as many in Git")}}, "Succeeded", 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.plan.Pods == 0 {
+				tc.plan.Pods = 2
+			}
+			tc.plan.Seed = 1
+			out := try(t, tc.plan, true)
+			if *logFlag {
+				t.Log(strings.Join(out.log, "\n"))
+			}
+			switch {
+			case out.violation != "":
+				report(t, tc.plan, out)
+			case tc.wantPhase != "" && out.phase != tc.wantPhase:
+				out.violation = "it ends in phase " + out.phase + ", not " + tc.wantPhase
+				report(t, tc.plan, out)
+			case tc.wantPods > 0 && out.pods != tc.wantPods:
+				t.Errorf("at the end the primary asks for %d pods, not %d", out.pods, tc.wantPods)
+			}
+		})
+	}
+}
