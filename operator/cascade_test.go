@@ -22,8 +22,8 @@ var cascadeIncidents = []incident{
 	{"Canary deleted in the background at rest", func(s *site) { testDeletion(s, atRest, metav1.DeletePropagationBackground) }},
 	{"Canary deleted in the background in mid-release", func(s *site) { testDeletion(s, midRelease, metav1.DeletePropagationBackground) }},
 	{"Canary deleted and its objects orphaned in mid-release", func(s *site) { testDeletion(s, midRelease, metav1.DeletePropagationOrphan) }},
-	{"finalizer removed by hand at rest", func(s *site) { testFinalizerRemoved(s, atRest) }},
-	{"finalizer removed by hand in mid-release", func(s *site) { testFinalizerRemoved(s, midRelease) }},
+	{"finalizer removed by hand at rest", func(s *site) { testFinalizerTaken(s, atRest) }},
+	{"finalizer removed by hand in mid-release", func(s *site) { testFinalizerTaken(s, midRelease) }},
 }
 
 // atRest and midRelease bring a site to where something is to happen to it.
@@ -37,13 +37,49 @@ func midRelease(s *site) {
 
 // testDeletion deletes the Canary: the target serves before anything goes that serves now.
 func testDeletion(s *site, at func(*site), how metav1.DeletionPropagation) {
+	s.awaitCollector()
 	at(s)
 	p := s.probe(app)
 	c := get[v1beta1.Canary](s, app)
+	collects := how == metav1.DeletePropagationForeground
+	if collects {
+		s.stop() // the garbage collector is the faster
+	}
+	marker := s.createOwned(c)
 	s.remove(c, client.PropagationPolicy(how))
+	if collects {
+		s.awaitGone(marker)
+		s.operate()
+	}
 	s.awaitGone(c)
 	s.awaitGivenBack()
 	p.stop(0)
+}
+
+// awaitCollector waits until the garbage collector knows Canaries, of which it hears within
+// half a minute.
+func (s *site) awaitCollector() {
+	s.t.Helper()
+	space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace + "-unattended"}}
+	s.create(space)
+	owner := s.newCanary(nil)
+	owner.Namespace = space.Name
+	s.create(owner)
+	owned := s.createOwned(owner)
+	s.remove(owner, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	s.awaitGone(owner)
+	s.awaitGone(owned)
+}
+
+// createOwned creates an object of which the garbage collector makes what it makes of all
+// that belongs to a Canary.
+func (s *site) createOwned(c *v1beta1.Canary) *corev1.ConfigMap {
+	s.t.Helper()
+	out := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: "owned", OwnerReferences: []metav1.OwnerReference{{
+		APIVersion: v1beta1.GroupVersion.String(), Kind: "Canary", Name: c.Name, UID: c.UID, Controller: new(true), BlockOwnerDeletion: new(true),
+	}}}}
+	s.create(out)
+	return out
 }
 
 // awaitGivenBack waits until all is as if there had never been a Canary.
@@ -82,18 +118,15 @@ func (s *site) awaitPods(name string, n int32) {
 	})
 }
 
-// testFinalizerRemoved takes the Canary away before the operator could give anything back.
+// testFinalizerTaken takes the Canary away before the operator could give anything back.
 // What serves stays, and a Canary that is created again goes on with it.
-func testFinalizerRemoved(s *site, at func(*site)) {
+func testFinalizerTaken(s *site, at func(*site)) {
+	s.awaitCollector()
 	at(s)
 	p := s.probe(app)
 	s.stop()
 	c := get[v1beta1.Canary](s, app)
-	// What the garbage collector makes of the Canary's end it makes of this as well.
-	marker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "owned", OwnerReferences: []metav1.OwnerReference{{
-		APIVersion: v1beta1.GroupVersion.String(), Kind: "Canary", Name: c.Name, UID: c.UID,
-	}}}}
-	s.create(marker)
+	marker := s.createOwned(c)
 	s.edit(func(c *v1beta1.Canary) { c.Finalizers = nil })
 	s.remove(c)
 	s.awaitGone(c)
