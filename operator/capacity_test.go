@@ -17,6 +17,7 @@ var capacityIncidents = []incident{
 	{"promotion with 9 of 10 pods when its deadline passes", testPromotionShort},
 	{"new revision in a promotion with 1 of 10 pods", testPromotionOvertaken},
 	{"canary scaled to 1 pod before it takes over from 10", testBlueGreenShort},
+	{"canary that Git keeps at 1 pod before it takes over from 10", testBlueGreenKeptShort},
 	{"primary deleted at 20 percent", testPrimaryDeleted},
 	{"primary of 10 pods deleted at rest", testPrimaryDeletedAtRest},
 	{"primary deleted after a failed release", testPrimaryDeletedAfterFailure},
@@ -27,10 +28,7 @@ var capacityIncidents = []incident{
 // testBlueGreenShort has the canary lose pods while it is analysed: nobody is given
 // more than it has the pods for.
 func testBlueGreenShort(s *site) {
-	s.begin(pods10, func(c *v1beta1.Canary) {
-		c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight, c.Spec.Analysis.Iterations = 0, 0, 1
-		c.Spec.Analysis.Interval = "3s"
-	})
+	s.begin(pods10, oneIteration)
 	p := s.probe(app)
 	s.release(newImage)
 	s.awaitStep(1)
@@ -41,6 +39,31 @@ func testBlueGreenShort(s *site) {
 	if told.most() != 100 {
 		s.t.Errorf("the canary's shares were %v", told.shares())
 	}
+}
+
+func oneIteration(c *v1beta1.Canary) {
+	c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight, c.Spec.Analysis.Iterations = 0, 0, 1
+	c.Spec.Analysis.Interval = "3s"
+}
+
+// testBlueGreenKeptShort has somebody scale the canary down again each time that it is
+// scaled up. It never takes over, and the release ends at its deadline.
+func testBlueGreenKeptShort(s *site) {
+	s.begin(pods10, both(oneIteration, func(c *v1beta1.Canary) { c.Spec.ProgressDeadlineSeconds = new(int32(3)) }))
+	p := s.probe(app)
+	s.release(newImage)
+	s.awaitStep(1)
+	s.await("the rollback", func(ctx context.Context) error {
+		st, err := s.status(ctx)
+		if err != nil || st.Phase == v1beta1.PhaseFailed {
+			return err
+		}
+		if *get[appsv1.Deployment](s, app).Spec.Replicas > 1 {
+			change[appsv1.Deployment](s, app, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
+		}
+		return fmt.Errorf("the status is %+v", st)
+	})
+	wantShares(s.t, p.stop(0), 0)
 }
 
 // awaitStep waits until the release has come to a step of its plan.
