@@ -49,10 +49,10 @@ func oneIteration(c *v1beta1.Canary) {
 // testBlueGreenKeptShort has somebody scale the canary down again each time that it is
 // scaled up. It never takes over, and the release ends at its deadline.
 func testBlueGreenKeptShort(s *site) {
-	s.begin(pods10, both(oneIteration, func(c *v1beta1.Canary) { c.Spec.ProgressDeadlineSeconds = new(int32(3)) }))
+	s.begin(both(pods10, gated), both(oneIteration, func(c *v1beta1.Canary) { c.Spec.ProgressDeadlineSeconds = new(int32(3)) }))
 	p := s.probe(app)
-	s.release(newImage)
-	s.awaitStep(1)
+	s.pods.limit(app, newImage, 1) // a new pod takes longer to start than to be removed
+	s.release(newImage, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
 	s.await("the rollback", func(ctx context.Context) error {
 		st, err := s.status(ctx)
 		if err != nil || st.Phase == v1beta1.PhaseFailed {
