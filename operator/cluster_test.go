@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,13 @@ import (
 	"github.com/sluice-delivery/sluice/test/rig"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	// Tests in a cluster wait, and do not work, for most of their time.
+	if err := flag.Set("test.parallel", sitesAtOnce); err != nil {
+		panic(err)
+	}
+	cluster.Main(m)
+}
 
 // TestOnCluster runs its parts in one cluster, which takes longer to come up
 // than most of them.
@@ -62,6 +69,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
 	t.Run("ownership", func(t *testing.T) { testOwnership(t, c, api) })
 	t.Run("GitOps", func(t *testing.T) { testGitOps(t, c, api) })
+	t.Run("incidents", func(t *testing.T) { testIncidents(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })
 }

@@ -106,8 +106,38 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 	if _, ok := m.service(app).Labels[serviceIgnore]; ok {
 		t.Error("the apex Service registers nothing any more")
 	}
+	m.deletionWithoutConsul()
 	if problems := m.problems(); len(problems) > 0 {
 		t.Errorf("requests were led where nobody was:\n%s", strings.Join(problems, "\n"))
+	}
+}
+
+// deletionWithoutConsul deletes a Canary whose mesh is gone for good. It says what it waits
+// for and ends within a bounded time, and then as many pods serve as before.
+func (m *consulMesh) deletionWithoutConsul() {
+	m.t.Helper()
+	c := m.canary()
+	c.Spec.ProgressDeadlineSeconds = new(int32(4))
+	m.create(c)
+	m.await("another adoption", v1beta1.PhaseInitialized)
+	m.down.Store(true)
+	m.Kill()
+	if err := m.api.Delete(m.t.Context(), c); err != nil {
+		m.t.Fatal(err)
+	}
+	m.awaitStatus("the condition that says what the deletion waits for", func(s v1beta1.CanaryStatus) error {
+		if stalled := s.GetCondition(v1beta1.ConditionStalled); s.Phase != v1beta1.PhaseTerminating || stalled == nil || !strings.Contains(stalled.Message, "Consul") {
+			return fmt.Errorf("the status is %+v", s)
+		}
+		return nil
+	})
+	m.awaitGone()
+	var target appsv1.Deployment
+	if err := m.api.Get(m.t.Context(), client.ObjectKey{Namespace: consulNamespace, Name: app}, &target); err != nil {
+		m.t.Fatal(err)
+	}
+	if *target.Spec.Replicas != 2 || target.Status.AvailableReplicas != 2 || m.service(app).Spec.Selector["app"] != app {
+		m.t.Errorf("the target has %d of %d pods, and the apex Service selects %v", target.Status.AvailableReplicas, *target.Spec.Replicas, m.service(app).Spec.Selector)
 	}
 }
 
