@@ -2,9 +2,35 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
 	"slices"
+
+	"github.com/go-logr/logr"
 )
+
+// newLogger writes lines of JSON.
+func newLogger(to io.Writer, level slog.Level) logr.Logger {
+	return logr.FromSlogHandler(&lazyAttrs{Handler: slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level, ReplaceAttr: readable})})
+}
+
+// readable has values that JSON can't hold written by their name: the libraries log
+// some with functions in them.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() != slog.KindAny {
+		return a
+	}
+	value := a.Value.Any()
+	if _, err := json.Marshal(value); err == nil {
+		return a
+	}
+	if named, ok := value.(fmt.Stringer); ok {
+		return slog.String(a.Key, named.String())
+	}
+	return slog.String(a.Key, fmt.Sprintf("%T", value))
+}
 
 // lazyAttrs is a slog.Handler that encodes the attributes of a logger when
 // something is logged. JSON's own handler does it for each logger that is made,

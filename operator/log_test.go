@@ -2,8 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
 func TestLazyAttrsLogTheSame(t *testing.T) {
@@ -26,6 +33,28 @@ func TestLazyAttrsLogTheSame(t *testing.T) {
 			log(slog.New(slog.NewJSONHandler(&want, options)))
 			if got.String() != want.String() {
 				t.Errorf("%s, want %s", got.String(), want.String())
+			}
+		})
+	}
+}
+
+// What JSON can't hold is named, and nothing in a line is an error of the encoder.
+func TestLogsWhatJSONCannotHold(t *testing.T) {
+	type held struct{ f func() }
+	for name, tc := range map[string]struct {
+		value any
+		want  string
+	}{
+		"a source of events": {source.Kind(nil, client.Object(&corev1.Service{}), &handler.EnqueueRequestForObject{}), "kind source: *v1.Service"},
+		"something else":     {held{func() {}}, "main.held"},
+		"a value":            {map[string]int{"a": 1}, `{"a":1}`},
+		"an error":           {errors.New("no"), "no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			newLogger(&out, slog.LevelInfo).Info("Starting EventSource", "source", tc.value)
+			if got := out.String(); strings.Contains(got, "!ERROR") || !strings.Contains(got, tc.want) {
+				t.Errorf("%s, want %q in it", got, tc.want)
 			}
 		})
 	}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
@@ -22,7 +21,6 @@ import (
 var version = "dev"
 
 func main() {
-	frugal()
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -42,7 +40,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("-log-level: %q is none of debug, info, warn, error", o.logLevel)
 	}
-	logger := logr.FromSlogHandler(&lazyAttrs{Handler: slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})})
+	logger := newLogger(stderr, level)
 	log.SetLogger(logger)
 	config, err := kubeConfig(o.kubeconfig, o)
 	if err != nil {
@@ -69,6 +67,8 @@ func kubeConfig(file string, o options) (*rest.Config, error) {
 	}
 	config.UserAgent = "sluice/" + version
 	config.QPS, config.Burst = float32(o.qps), o.burst
+	// One line for each warning of the API server, not one for each object that it is about.
+	config.WarningHandlerWithContext = log.NewKubeAPIWarningLogger(log.KubeAPIWarningLoggerOptions{Deduplicate: true})
 	config.DisableCompression = true // it costs both sides more than the network between them
 	return config, nil
 }

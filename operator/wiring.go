@@ -55,7 +55,7 @@ type wiring struct {
 
 // newClient implements client.NewClientFunc.
 func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client, error) {
-	c, err := newClient(config, o)
+	c, err := client.NewWithWatch(config, o)
 	if err != nil || w.wrap == nil {
 		return c, err
 	}
@@ -210,7 +210,6 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		// What has no Go type here is read from the cache too.
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:  w.newClient,
-		NewCache:   newCache,
 		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics: metricsserver.Options{
 			BindAddress:   address,

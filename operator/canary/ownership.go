@@ -126,7 +126,9 @@ func (r *Reconciler) removeOwned(ctx context.Context, w *world, want rollout.Des
 			continue
 		}
 		service := workload.Kind(o) == workload.KindService
-		if service && o.GetName() == apex || want.KeepPrimary && !(service && o.GetName() == canary) {
+		// A route that could not be taken back may lead to either half.
+		kept := want.KeepPrimary && (!want.LeadToPrimary || !service || o.GetName() != canary)
+		if service && o.GetName() == apex || kept {
 			err = r.Applier.Merge(ctx, map[string]any{"metadata": ownership.LetGo(o)}, o)
 		} else {
 			err = r.Applier.Delete(ctx, o)

@@ -27,13 +27,14 @@ func terminate(d *decider) {
 	}
 	want.Released = targetCarriesAll(d)
 	want.Routed = !want.Released && d.Primary.Exists && d.st.LastPromotedSpec != ""
-	serve(d)
-	want.Traffic = TrafficOf(d.Canary, d.st)
 	if want.Released {
 		d.st.CanaryWeight = 0
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
 		want.Finished = released(d)
+	} else {
+		serve(d)
 	}
+	want.Traffic = TrafficOf(d.Canary, d.st)
 	stamp(d)
 	describeTermination(d)
 }

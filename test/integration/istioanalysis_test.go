@@ -196,7 +196,7 @@ func (e *environment) writeAll(t *testing.T, tc analysed) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	services, err := workload.BuildServices(canary, target, options)
+	services, err := workload.BuildServices(canary, target, nil, options)
 	if err != nil {
 		t.Fatal(err)
 	}
