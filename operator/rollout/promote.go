@@ -102,10 +102,11 @@ func canaryLostInPromotion(d *decider) {
 	d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
 }
 
-// overloaded is true when what is left of the primary has too few pods for its share.
+// overloaded is true when what is left of the primary has far too few pods for its share:
+// less than three quarters of those that it takes.
 func overloaded(d *decider) bool {
 	planned := plannedSplit(d.st)
-	return !planned.matched && d.Primary.Available*100 < (100-planned.weight)*d.Primary.Replicas
+	return !planned.matched && d.Primary.Available*100*4 < (100-planned.weight)*d.Primary.Replicas*3
 }
 
 // halted says what becomes of a promotion that does not get on.

@@ -60,6 +60,7 @@ var doings = map[string]func(*world, *rand.Rand){
 		_ = w.remove(id{"Canary", w.key.Name}, metav1.DeletePropagationForeground) //nolint:errcheck // it may be gone
 	},
 	"lose the status": func(w *world, _ *rand.Rand) {
+		w.oracle.lostStatus = true
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Status = v1beta1.CanaryStatus{} })
 	},
 
@@ -415,6 +416,7 @@ func (w *world) action(kind v1beta1.ActionType) {
 // removeMesh takes the meshes' kinds away, and with them all routes.
 func (w *world) removeMesh(until time.Time) {
 	w.meshGone = until
+	w.oracle.robbed()
 	for _, m := range w.meshes {
 		for apex, r := range m.routes {
 			m.last[apex] = r.asked

@@ -27,6 +27,7 @@ type oracle struct {
 	lost   float64         // the share that is lost now
 
 	initialized  bool
+	lostStatus   bool
 	primaryImage string
 	primaryHash  string
 	releases     map[string]*release // by image
@@ -102,7 +103,8 @@ func (o *oracle) impaired() bool {
 			return true
 		}
 	}
-	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"])
+	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"]) ||
+		!o.deleted.IsZero() && now.Before(w.refusals["Service"])
 }
 
 // pass lets the excuse run.
@@ -314,7 +316,10 @@ func (o *oracle) changed(of id) {
 // alone tells whether nobody can stand in for the primary while it changes: there is no mesh.
 func (o *oracle) alone() bool {
 	c, d := o.w.canary(), o.w.deployment("podinfo-primary")
-	return c != nil && c.Spec.Provider == v1beta1.ProviderKubernetes && (d == nil || interrupted(d) || o.hopeless())
+	if c == nil {
+		return o.w.plan.Analysis == "kubernetes" && o.hopeless()
+	}
+	return c.Spec.Provider == v1beta1.ProviderKubernetes && (d == nil || interrupted(d) || o.hopeless())
 }
 
 // targetImage is the image that the target has; it is the one with the youngest release.
@@ -352,9 +357,9 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	if !c.DeletionTimestamp.IsZero() && o.deleted.IsZero() {
 		o.deleted = time.Now()
 		apex, primary, canary := c.ServiceNames()
-		o.had = max(o.pods(apex), o.pods(primary))
+		o.had = max(o.staying(apex), o.staying(primary))
 		if t, _ := o.w.effective(apex); t.Canary == 100 && !t.Matched {
-			o.had = o.pods(canary)
+			o.had = o.staying(canary)
 		}
 	}
 }
@@ -385,6 +390,9 @@ func (o *oracle) primaryHas(image string) {
 	r := o.releases[image]
 	if before == "" || !o.initialized || r == nil || r.exempt != "" {
 		return
+	}
+	if o.lostStatus && (strings.Contains(before, "limping") || strings.Contains(before, "broken")) {
+		return // nobody knows any more that the primary was ever whole, and it never will be
 	}
 	o.w.trace("the primary gets %s", image)
 	if problem := o.unjudged(r); problem != "" {
@@ -554,7 +562,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 	has := o.staying(other)
 	if c := o.w.canary(); c != nil {
 		if _, primary, _ := c.ServiceNames(); other == primary {
-			has = o.steady(other)
+			has = o.least(other)
 		}
 	}
 	kept := float64(has) >= need(100-from)/2 && has > 0
