@@ -76,7 +76,7 @@ func targetCarriesAll(d *decider) bool {
 		d.lookAgain(deadline)
 		return false
 	}
-	want.KeepPrimary = d.Target.Available == 0 && d.Primary.Available > 0
+	want.KeepPrimary = d.Target.Available == 0
 	want.LeadToPrimary = want.KeepPrimary
 	return true
 }
