@@ -82,7 +82,7 @@ type cluster struct {
 // hashOf names what a pod is made from.
 func hashOf(t *corev1.PodTemplateSpec) string {
 	h := fnv.New64a()
-	raw, _ := t.Marshal() //nolint:errcheck // it is made of nothing that can't be encoded
+	raw, _ := t.Marshal() // it is made of nothing that can't be encoded
 	_, _ = h.Write(raw)
 	return fmt.Sprintf("%x", h.Sum64())
 }
@@ -227,8 +227,8 @@ func bounds(d *appsv1.Deployment) (surge, unavailable int) {
 			maxUnavailable = *r.MaxUnavailable
 		}
 	}
-	surge, _ = intstr.GetScaledValueFromIntOrPercent(&maxSurge, want, true)              //nolint:errcheck // both are numbers or percentages
-	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&maxUnavailable, want, false) //nolint:errcheck // both are numbers or percentages
+	surge, _ = intstr.GetScaledValueFromIntOrPercent(&maxSurge, want, true)              // both are numbers or percentages
+	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&maxUnavailable, want, false) // both are numbers or percentages
 	if surge == 0 && unavailable == 0 {
 		unavailable = 1
 	}
@@ -360,7 +360,7 @@ func (c *cluster) collectGarbage() {
 		case slices.Contains(o.GetFinalizers(), metav1.FinalizerDeleteDependents):
 			c.foreground(of, o)
 		case len(o.GetOwnerReferences()) > 0 && !slices.ContainsFunc(o.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return living[r.UID] != nil }):
-			_ = c.remove(of, metav1.DeletePropagationBackground) //nolint:errcheck // it is there
+			_ = c.remove(of, metav1.DeletePropagationBackground) // it is there
 		}
 	}
 }
@@ -399,7 +399,7 @@ func (c *cluster) foreground(of id, o client.Object) {
 	left := c.dependents(o)
 	for _, d := range left {
 		if c.objects[d].GetDeletionTimestamp().IsZero() {
-			_ = c.remove(d, metav1.DeletePropagationForeground) //nolint:errcheck // it is there
+			_ = c.remove(d, metav1.DeletePropagationForeground) // it is there
 		}
 	}
 	if len(left) == 0 {

@@ -32,32 +32,32 @@ var doings = map[string]func(*world, *rand.Rand){
 	},
 
 	"delete the Canary": func(w *world, r *rand.Rand) {
-		_ = w.remove(id{"Canary", w.key.Name}, propagation(r)) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Canary", w.key.Name}, propagation(r)) // it may be gone
 	},
 	"take the finalizer by hand": func(w *world, _ *rand.Rand) {
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Finalizers = nil })
 	},
 	"delete the Canary and take the finalizer": func(w *world, r *rand.Rand) {
-		_ = w.remove(id{"Canary", w.key.Name}, propagation(r)) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Canary", w.key.Name}, propagation(r)) // it may be gone
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) {
 			c.Finalizers = slices.DeleteFunc(slices.Clone(c.Finalizers), func(f string) bool { return f == v1beta1.Finalizer })
 		})
 	},
 	"take all of the Canary away": func(w *world, _ *rand.Rand) {
-		_ = w.remove(id{"Canary", w.key.Name}, metav1.DeletePropagationForeground) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Canary", w.key.Name}, metav1.DeletePropagationForeground) // it may be gone
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Finalizers = []string{metav1.FinalizerDeleteDependents} })
 	},
 	"delete the target with its pods": func(w *world, _ *rand.Rand) {
 		w.oracle.robbed()
 		w.git.target = nil
-		_ = w.remove(id{"Deployment", "podinfo"}, metav1.DeletePropagationBackground) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Deployment", "podinfo"}, metav1.DeletePropagationBackground) // it may be gone
 	},
 	"delete the primary with its pods": func(w *world, _ *rand.Rand) {
 		w.oracle.robbed()
-		_ = w.remove(id{"Deployment", "podinfo-primary"}, metav1.DeletePropagationBackground) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Deployment", "podinfo-primary"}, metav1.DeletePropagationBackground) // it may be gone
 	},
 	"delete the Canary in the foreground": func(w *world, _ *rand.Rand) {
-		_ = w.remove(id{"Canary", w.key.Name}, metav1.DeletePropagationForeground) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Canary", w.key.Name}, metav1.DeletePropagationForeground) // it may be gone
 	},
 	"lose the status": func(w *world, _ *rand.Rand) {
 		w.oracle.lostStatus = true
@@ -72,11 +72,11 @@ var doings = map[string]func(*world, *rand.Rand){
 	"delete the target": func(w *world, r *rand.Rand) {
 		w.oracle.robbed()
 		w.git.target = nil
-		_ = w.remove(id{"Deployment", "podinfo"}, propagation(r)) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Deployment", "podinfo"}, propagation(r)) // it may be gone
 	},
 	"delete the primary": func(w *world, r *rand.Rand) {
 		w.oracle.robbed()
-		_ = w.remove(id{"Deployment", "podinfo-primary"}, propagation(r)) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Deployment", "podinfo-primary"}, propagation(r)) // it may be gone
 	},
 	"scale the primary": func(w *world, r *rand.Rand) {
 		w.scaledByHand = true
@@ -140,7 +140,7 @@ var doings = map[string]func(*world, *rand.Rand){
 	},
 	"delete a Service": func(w *world, r *rand.Rand) {
 		w.oracle.robbed()
-		_ = w.remove(id{"Service", pick(r, "podinfo", "podinfo-primary", "podinfo-canary")}, metav1.DeletePropagationBackground) //nolint:errcheck // it may be gone
+		_ = w.remove(id{"Service", pick(r, "podinfo", "podinfo-primary", "podinfo-canary")}, metav1.DeletePropagationBackground) // it may be gone
 	},
 	"the metrics are away": func(w *world, r *rand.Rand) { w.metricsDown = until(r) },
 	"the mesh is away":     func(w *world, r *rand.Rand) { w.meshDown = until(r) },
@@ -347,7 +347,7 @@ func (w *world) spec(r *rand.Rand, with func(*v1beta1.CanarySpec, *rand.Rand)) {
 	}
 	before := c.Spec.DeepCopy()
 	edit(w.store, "Canary", c.Name, func(c *v1beta1.Canary) {
-		defer func() { _ = recover() }() //nolint:errcheck // the field was there before another edit
+		defer func() { _ = recover() }() // the field was there before another edit
 		with(&c.Spec, r)
 	})
 	if r.IntN(2) == 0 {
@@ -376,7 +376,7 @@ func (w *world) recreate(r *rand.Rand, with func(*appsv1.Deployment)) {
 	}
 	again.Spec.Replicas = new(w.plan.Pods)
 	w.git.target = again.DeepCopy()
-	_ = w.remove(id{"Deployment", "podinfo"}, metav1.DeletionPropagation(pick(r, "Background", "Foreground"))) //nolint:errcheck // it is there
+	_ = w.remove(id{"Deployment", "podinfo"}, metav1.DeletionPropagation(pick(r, "Background", "Foreground"))) // it is there
 	w.later(time.Now().Add(time.Duration(r.IntN(20))*time.Second), "the target is there again", func() { w.make(again.DeepCopy()) })
 }
 

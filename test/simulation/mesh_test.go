@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/sluice-delivery/sluice/providers"
@@ -44,8 +43,6 @@ type mesh struct {
 }
 
 var _ providers.Router = (*mesh)(nil)
-
-var errApply = errors.New("the mesh's API refuses the write")
 
 func (m *mesh) tick() {
 	now := time.Now()

@@ -98,13 +98,13 @@ func (w *world) stop() {
 }
 
 // finished tells whether checks have come to an end since the last time.
-func (p *process) finished() (any bool) {
+func (p *process) finished() (some bool) {
 	for {
 		select {
 		case <-p.checker.Finished():
-			any = true
+			some = true
 		default:
-			return any
+			return some
 		}
 	}
 }

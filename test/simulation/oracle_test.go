@@ -148,7 +148,7 @@ func (o *oracle) tolerated(c *v1beta1.Canary, apex, primary, canary string, pass
 	if err != nil {
 		return
 	}
-	if limit := 2*time.Minute + 2*time.Duration(a.Threshold+1)*interval + time.Duration(c.GetProgressDeadline()); o.bad > limit {
+	if limit := 2*time.Minute + 2*time.Duration(a.Threshold+1)*interval + c.GetProgressDeadline(); o.bad > limit {
 		o.fail("a bad canary has had %d%% of the requests for %s, in phase %s: %s", t.Canary, o.bad, c.Status.Phase, describe(c))
 	}
 }
@@ -309,6 +309,7 @@ func (o *oracle) changed(of id) {
 	case nil:
 		if of.kind == "Canary" {
 			o.gone = true
+			o.left = o.excuse > 0 // nobody is there any more to make up for what was just taken
 		}
 	}
 }
@@ -578,14 +579,17 @@ func (o *oracle) settled() bool {
 	if c == nil {
 		return true
 	}
-	switch c.Status.Phase {
-	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+	if over(c) {
 		reconciling := c.Status.GetCondition(v1beta1.ConditionReconciling)
 		return reconciling == nil || reconciling.Status != corev1.ConditionTrue
-	default:
-		stalled := c.Status.GetCondition(v1beta1.ConditionStalled)
-		return stalled != nil && stalled.Status == corev1.ConditionTrue && c.DeletionTimestamp.IsZero()
 	}
+	stalled := c.Status.GetCondition(v1beta1.ConditionStalled)
+	return stalled != nil && stalled.Status == corev1.ConditionTrue && c.DeletionTimestamp.IsZero()
+}
+
+// over tells whether a Canary is in a phase in which nothing is under way.
+func over(c *v1beta1.Canary) bool {
+	return slices.Contains([]v1beta1.CanaryPhase{v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed}, c.Status.Phase)
 }
 
 // hopeless tells whether target or primary have what can never be a whole primary.
@@ -628,7 +632,7 @@ func (o *oracle) atEnd() {
 		}
 		return
 	}
-	if over := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true}[c.Status.Phase]; !over && !(o.settled() && o.hopeless()) || !o.settled() && !o.hopeless() {
+	if hopeless := o.hopeless(); !o.settled() && !hopeless || !over(c) && !(o.settled() && hopeless) {
 		o.fail("it does not come to an end: phase %s, %s", c.Status.Phase, describe(c))
 		return
 	}

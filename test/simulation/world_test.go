@@ -342,14 +342,12 @@ func (w *world) hook(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Canary
 			return "", ctx.Err()
 		}
 	}
-	switch hook.GetType() {
-	case v1beta1.RollbackHook:
+	kind := hook.GetType()
+	gate := kind == v1beta1.ConfirmRolloutHook || kind == v1beta1.ConfirmPromotionHook || kind == v1beta1.ConfirmTrafficIncreaseHook
+	if kind == v1beta1.RollbackHook || gate && time.Now().Before(w.gatesClosed) {
 		return "403", errors.New("403")
-	case v1beta1.ConfirmRolloutHook, v1beta1.ConfirmPromotionHook, v1beta1.ConfirmTrafficIncreaseHook:
-		if time.Now().Before(w.gatesClosed) {
-			return "403", errors.New("403")
-		}
-	default:
+	}
+	if !gate {
 		w.oracle.called(c, hook, id, revision)
 	}
 	return "200", nil
