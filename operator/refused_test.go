@@ -103,7 +103,7 @@ func testAutoscalerRefused(s *site) {
 	s.release(newImage)
 	s.awaitPhase(v1beta1.PhaseFailed)
 	s.awaitRoute(0)
-	s.awaitCondition(v1beta1.ConditionApplied, corev1.ConditionFalse, "HorizontalPodAutoscaler "+app+"-primary", "nobody may write this")
+	s.awaitCondition(v1beta1.ConditionApplied, corev1.ConditionFalse, "HorizontalPodAutoscaler", app+"-primary", "nobody may write this")
 	if s.queries.Load() == before {
 		s.t.Error("nobody asked for its metrics")
 	}

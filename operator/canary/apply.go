@@ -86,7 +86,7 @@ func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desire
 // applyServices writes the Services, the apex after what it leads to, and the route in
 // between where it could not be written before for lack of them.
 func (r *Reconciler) applyServices(ctx context.Context, w *world, want rollout.Desired, routed, backends bool, a *attempts) {
-	if w.settled(want) {
+	if w.settled(want) && !w.servicesRefused {
 		return
 	}
 	ready := true

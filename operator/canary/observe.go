@@ -32,7 +32,10 @@ type world struct {
 	// servicesKnown is what was known of the Services before this turn, nil if
 	// something has changed since.
 	servicesKnown *knownServices
-	reached       bool // all available pods have endpoints
+	// servicesRefused is true where some of them could not be written the last time, and do
+	// for traffic as they are: they are still to be written.
+	servicesRefused bool
+	reached         bool // all available pods have endpoints
 	// unobserved are the parts that could not be observed, each with its reason.
 	unobserved []rollout.Failure
 
@@ -321,11 +324,15 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 		if err != nil {
 			return false, err
 		}
-		if !same && !r.leads(ctx, w, s) {
+		if same {
+			continue
+		}
+		if !r.leads(ctx, w, s) {
 			return false, nil
 		}
+		w.servicesRefused = true
 	}
-	if known := w.servicesKnown; known != nil {
+	if known := w.servicesKnown; known != nil && !w.servicesRefused {
 		known.inSync = true
 		r.memory.learn(w.Canary, known)
 	}
