@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
@@ -357,8 +358,8 @@ func testCoverageCopy(s *stage) {
 		if versionOf(s.t, made) > versionOf(s.t, route) {
 			s.t.Errorf("the copy of %s came after the route to what it covers", o.GetKind())
 		}
-		if owner := metav1.GetControllerOf(made); owner == nil || owner.Kind != "Canary" {
-			s.t.Errorf("the copy of %s has owner %+v", o.GetKind(), owner)
+		if owner := ownership.CanaryOf(made); owner != app || len(made.GetOwnerReferences()) > 0 {
+			s.t.Errorf("the copy of %s is of Canary %q and has owners %+v", o.GetKind(), owner, made.GetOwnerReferences())
 		}
 	}
 	s.awaitCovered(corev1.ConditionFalse, uncopied, []string{"PodDisruptionBudget"})

@@ -23,11 +23,13 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 		return a
 	}
 	value := a.Value.Any()
+	named, isNamed := value.(fmt.Stringer)
+	_, encodes := value.(json.Marshaler)
+	if isNamed && !encodes {
+		return slog.String(a.Key, named.String())
+	}
 	if _, err := json.Marshal(value); err == nil {
 		return a
-	}
-	if named, ok := value.(fmt.Stringer); ok {
-		return slog.String(a.Key, named.String())
 	}
 	return slog.String(a.Key, fmt.Sprintf("%T", value))
 }

@@ -179,10 +179,6 @@ type CanaryStatus struct {
 	// +optional
 	DrainedGeneration int64 `json:"drainedGeneration,omitempty"`
 
-	// Drains is how often the removal of the target's idle pods was asked for since the last release.
-	// +optional
-	Drains int32 `json:"drains,omitempty"`
-
 	// SessionAffinityCookie is the cookie of users of the canary in this release.
 	// +optional
 	SessionAffinityCookie string `json:"sessionAffinityCookie,omitempty"`

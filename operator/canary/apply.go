@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -79,7 +80,7 @@ func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desire
 	}
 	a.made("copies of ConfigMaps and Secrets", w.configTrouble)
 	r.applyServices(ctx, w, want, routed, backends, a)
-	a.made("autoscaler of "+w.Canary.PrimaryName(), w.autoscaler.Apply(ctx, want))
+	a.made(w.autoscalerTitle(), w.autoscaler.Apply(ctx, want))
 	a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 }
 
@@ -99,15 +100,11 @@ func (r *Reconciler) applyServices(ctx context.Context, w *world, want rollout.D
 	if !want.Routed || !ready && !backends {
 		return
 	}
-	if !routed && w.routeFirst() {
-		routed = true
-		ready = a.made("route", w.applyRoute(ctx, want))
+	if !routed && !a.made("route", w.applyRoute(ctx, want)) && w.routeFirst() {
+		return
 	}
-	if s := w.services.Apex; s != nil && (ready || backends) {
+	if s := w.services.Apex; s != nil {
 		a.made("Service "+s.Name, r.applyService(ctx, s))
-	}
-	if !routed {
-		a.made("route", w.applyRoute(ctx, want))
 	}
 }
 
@@ -124,6 +121,13 @@ func (w *world) blind(part string) bool {
 
 func (w *world) primaryTitle() string {
 	return w.Canary.Spec.TargetRef.Kind + " " + w.Canary.PrimaryName()
+}
+
+func (w *world) autoscalerTitle() string {
+	if ref := w.Canary.Spec.AutoscalerRef; ref != nil {
+		return ref.Kind + " " + workload.PrimaryAutoscalerName(ref.Name)
+	}
+	return "autoscaler of " + w.Canary.PrimaryName()
 }
 
 func (w *world) targetTitle() string {

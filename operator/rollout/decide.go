@@ -90,7 +90,7 @@ func conclude(d *decider) {
 
 // recordFacts notes what can't be observed any more once it is gone.
 func recordFacts(d *decider) {
-	if d.Primary.Exists && d.Primary.Replicas > 0 {
+	if d.Primary.Exists && d.Primary.Replicas > 0 && d.st.LastPromotedSpec != "" {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	if d.Identity != nil && d.st.LastPromotedSpec != "" {

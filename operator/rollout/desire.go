@@ -79,7 +79,7 @@ func promotedRevision(d *decider) string {
 // take any weight. A target that has pods keeps what its user gave it, unless it is
 // to have everything: the primary that is gone had pods for that.
 func wakeTarget(d *decider) {
-	d.st.DrainedGeneration, d.st.Drains = 0, 0
+	d.st.DrainedGeneration = 0
 	need := int32(0)
 	switch {
 	case d.Target.Replicas == 0:
@@ -98,8 +98,9 @@ func wakeTarget(d *decider) {
 }
 
 // drainTarget removes the canary's pods when the mesh has shown weight 0 for
-// the drain delay: before that, requests may be on their way to them. Who gives the
-// target pods again after that has them in Git, and would do so again and again.
+// the drain delay: before that, requests may be on their way to them. It does
+// so once a release: who gives the target pods after that has them in Git, and
+// would do so again and again.
 func drainTarget(d *decider) {
 	if scaledUp(d) {
 		return
@@ -113,10 +114,7 @@ func drainTarget(d *decider) {
 		d.lookAgain(drained)
 		return
 	}
-	if d.st.DrainedGeneration != d.Target.Generation || d.st.Drains == 0 {
-		d.st.DrainedGeneration = d.Target.Generation
-		d.st.Drains++
-	}
+	d.st.DrainedGeneration = d.Target.Generation
 	if d.st.Phase == v1beta1.PhaseSucceeded && d.Canary.Spec.AutoscalerRef == nil && d.Target.Replicas < d.Primary.Replicas {
 		d.st.ReleasedReplicas = d.Target.Replicas
 	}

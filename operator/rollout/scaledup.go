@@ -6,15 +6,11 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// mostDrains is how often the idle pods of a target are removed after a release. One
-// removal may be lost to a change of somebody else's; who undoes two means it.
-const mostDrains = 2
-
 // scaledUp is true when somebody else gave the idle target pods after their
 // removal had been asked for. The removal is one change of the target, and the
 // record of it is written first: one change more was not ours.
 func scaledUp(d *decider) bool {
-	if !idle(d.st.Phase) || d.st.DrainedGeneration == 0 || d.Target.Replicas == 0 || d.st.Drains < mostDrains {
+	if !idle(d.st.Phase) || d.st.DrainedGeneration == 0 || d.Target.Replicas == 0 {
 		return false
 	}
 	return d.Target.Generation >= d.st.DrainedGeneration+2
