@@ -667,7 +667,7 @@ func (o *oracle) afterDeletion() {
 			routed := 0
 			for _, m := range o.w.meshes {
 				if r := m.routes[name]; r != nil && r.acting {
-					routed = o.pods(r.primary)
+					routed = o.pods(r.primary) + o.pods(r.canary)
 				}
 			}
 			if routed < o.had {
