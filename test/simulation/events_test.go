@@ -457,6 +457,7 @@ func (w *world) repair() {
 			d.Spec.Template.Spec.Containers[0].Image = "app:good-0"
 		}
 		w.git.target = d.DeepCopy()
+		w.oracle.robbed() // pods that the former one has left are replaced
 		w.make(d)
 	}
 	w.later(time.Now().Add(30*time.Second), "a pause ends", func() {

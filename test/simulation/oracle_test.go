@@ -218,6 +218,10 @@ func (o *oracle) pods(service string) int {
 
 // anybody tells whether there is a pod of a Deployment that could answer. The operator does not count others.
 func (o *oracle) anybody() bool {
+	if c := o.w.canary(); c != nil && c.Spec.Provider == v1beta1.ProviderKubernetes {
+		apex, _, _ := c.ServiceNames() // without a mesh nobody stands in for those that it leads to
+		return o.staying(apex) > 0
+	}
 	return slices.ContainsFunc(o.w.pods, func(p *pod) bool { return p.owner != "" && p.ready(time.Now()) })
 }
 
@@ -403,11 +407,10 @@ func (o *oracle) primaryHas(image string) {
 
 // unjudged says what is missing in the judgement of a release.
 func (o *oracle) unjudged(r *release) string {
-	c := o.w.canary()
-	if c == nil {
+	if len(o.specs) == 0 {
 		return "there is no Canary"
 	}
-	a := c.GetAnalysis()
+	a := (&v1beta1.Canary{Spec: o.specs[len(o.specs)-1].spec}).GetAnalysis()
 	passed := 0
 	for _, j := range r.rounds {
 		if j.passed {
@@ -664,7 +667,7 @@ func (o *oracle) afterDeletion() {
 			routed := 0
 			for _, m := range o.w.meshes {
 				if r := m.routes[name]; r != nil && r.acting {
-					routed = o.pods(r.primary)
+					routed = o.pods(r.primary) + o.pods(r.canary)
 				}
 			}
 			if routed < o.had {
