@@ -37,14 +37,14 @@ func TestDrainOnce(t *testing.T) {
 		wantKept    bool
 		wantEvents  []string
 	}{
-		"not asked for yet":                     {scene: idle(2, -1), wantDrain: true, wantDrained: 7},
-		"asked for, and not done":               {scene: idle(2, 0), wantDrain: true, wantDrained: 7},
-		"changed before it was done":            {scene: idle(3, 1), wantDrain: true, wantDrained: 7},
-		"done":                                  {scene: idle(0, 1), wantDrained: 6},
-		"done, then changed otherwise":          {scene: idle(0, 4), wantDrained: 3},
-		"done, then given pods again":           {scene: idle(2, 2), wantDrained: 5, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
-		"done, then given pods again, promoted": {scene: idle(2, 9).phase(promoted), wantDrained: -2, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
-		"told already":                          {scene: kept(idle(2, 2)), wantDrained: 5, wantKept: true},
+		"not asked for yet":                      {scene: idle(2, -1), wantDrain: true, wantDrained: 7},
+		"asked for, and not done":                {scene: idle(2, 0), wantDrain: true, wantDrained: 7},
+		"changed before it was done":             {scene: idle(3, 1), wantDrain: true, wantDrained: 7},
+		"done":                                   {scene: idle(0, 1), wantDrained: 6},
+		"done, then changed otherwise":           {scene: idle(0, 4), wantDrained: 3},
+		"done, then given pods again":            {scene: idle(2, 2), wantDrained: 5, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
+		"done, then given pods again, promoted":  {scene: idle(2, 9).phase(promoted), wantDrained: -2, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
+		"told already":                           {scene: kept(idle(2, 2)), wantDrained: 5, wantKept: true},
 		"taken back":                             {scene: kept(idle(0, 3)), wantDrained: 4},
 		"a target of that name that is made new": {scene: idle(2, -3), wantDrain: true, wantDrained: 7},
 		"a generation that is not known": {
