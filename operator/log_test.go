@@ -49,7 +49,7 @@ func TestLazyAttrsLogTheSame(t *testing.T) {
 
 // What JSON can't hold is named, and nothing in a line is an error of the encoder.
 func TestLogsWhatJSONCannotHold(t *testing.T) {
-	type held struct{ f func() }
+	type held struct{ F func() }
 	for name, tc := range map[string]struct {
 		value any
 		want  string
