@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
 // newLogger writes lines of JSON.
@@ -16,20 +17,21 @@ func newLogger(to io.Writer, level slog.Level) logr.Logger {
 	return logr.FromSlogHandler(&lazyAttrs{Handler: slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level, ReplaceAttr: readable})})
 }
 
-// readable has values that JSON can't hold written by their name: the libraries log
-// some with functions in them.
+// readable has values that JSON can't hold written by their name. A source of events has
+// the whole cache in it, with its functions, and is always named.
 func readable(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() != slog.KindAny {
 		return a
 	}
 	value := a.Value.Any()
-	named, isNamed := value.(fmt.Stringer)
-	_, encodes := value.(json.Marshaler)
-	if isNamed && !encodes {
-		return slog.String(a.Key, named.String())
+	if from, ok := value.(source.Source); ok {
+		return slog.String(a.Key, fmt.Sprint(from))
 	}
 	if _, err := json.Marshal(value); err == nil {
 		return a
+	}
+	if named, ok := value.(fmt.Stringer); ok {
+		return slog.String(a.Key, named.String())
 	}
 	return slog.String(a.Key, fmt.Sprintf("%T", value))
 }

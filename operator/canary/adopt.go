@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
@@ -129,4 +130,19 @@ func (r *Reconciler) leadToPrimary(ctx context.Context, w *world) error {
 		patch[key] = value
 	}
 	return r.Applier.Merge(ctx, map[string]any{"spec": map[string]any{"selector": patch}}, live)
+}
+
+// targetReached tells whether the apex Service, as it is given back, finds the target's
+// pods. One that its user made may select labels that a target which was made anew lacks.
+func (r *Reconciler) targetReached(ctx context.Context, w *world) bool {
+	template := workload.Template(w.target)
+	if template == nil || w.services.Apex == nil {
+		return true
+	}
+	live, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, w.services.Apex.Name)
+	if err != nil || live == nil || w.owner().Owns(live) {
+		return true
+	}
+	selector := w.services.SelectorBefore(live)
+	return len(selector) == 0 || labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels))
 }

@@ -26,6 +26,9 @@ func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired
 	if w.target != nil {
 		a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
 	}
+	if want.Released && !r.targetReached(ctx, w) {
+		want.KeepPrimary, want.LeadToPrimary = true, true
+	}
 	if want.LeadToPrimary {
 		a.made("apex Service", r.leadToPrimary(ctx, w))
 	}

@@ -11,8 +11,8 @@ func desire(d *decider) {
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
 		want.PrimaryRevision = d.st.LastAppliedSpec
-		served := d.Canary.Status.LastPromotedSpec != "" && d.Route.Has != nil // before that was lost
-		want.Routed = served || d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
+		// Once there is a route, who serves is decided as ever.
+		want.Routed = d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
 	case v1beta1.PhaseWaiting:
 		// The canary gets no pod before its gate is open; those that it has stay.
 	case v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion:

@@ -144,7 +144,7 @@ func splitOf(st *v1beta1.CanaryStatus) split {
 // serve writes into the status who serves now, and tells when that is not as planned.
 func serve(d *decider) {
 	was := splitOf(d.st)
-	if d.st.LastPromotedSpec == "" {
+	if d.st.LastPromotedSpec == "" && d.Route.Has == nil {
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
 		return
 	}

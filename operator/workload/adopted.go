@@ -190,6 +190,16 @@ func (s Services) originalOf(live *corev1.Service) (originalService, error) {
 	return was, nil
 }
 
+// SelectorBefore is the selector that a user's Service had before it was taken over, and has
+// again when it is given back.
+func (s Services) SelectorBefore(live *corev1.Service) map[string]string {
+	was, err := s.originalOf(live)
+	if err != nil { // GiveBack knows no better
+		return live.Spec.Selector
+	}
+	return was.Selector
+}
+
 // selectorBefore is the selector that kubectl applied, else that of the target.
 func (s Services) selectorBefore(live *corev1.Service) map[string]string {
 	applied := &corev1.Service{}
