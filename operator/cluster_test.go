@@ -162,6 +162,14 @@ func testRun(t *testing.T, c *cluster.Cluster, api client.Client) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if err := rig.Await(ctx, "the start of the workers", 30*time.Second, func(context.Context) error {
+		if !strings.Contains(log.String(), "Starting workers") {
+			return errors.New(log.String())
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	cancel()
 	select {
 	case err := <-done:
@@ -170,6 +178,9 @@ func testRun(t *testing.T, c *cluster.Cluster, api client.Client) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("it did not end within 30 s")
+	}
+	if got := log.String(); !strings.Contains(got, "Starting EventSource") || strings.Contains(got, "!ERROR") {
+		t.Errorf("the log tells of no source of events, or has what the encoder could not write:\n%s", got)
 	}
 	if name, err := holder(t.Context()); err != nil || name != "" {
 		t.Errorf("after the end the lease is held by %q, %v", name, err)

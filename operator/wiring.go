@@ -93,6 +93,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
+	if reconciler.Absence, err = lastAbsence(ctx, mgr.GetAPIReader(), o, clock.RealClock{}); err != nil {
+		return nil, err
+	}
 	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
 		return nil, err
 	}
@@ -217,7 +220,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 		},
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElection,
-		LeaderElectionID:              "sluice-leader-election",
+		LeaderElectionID:              leaderLease,
 		LeaderElectionNamespace:       o.leaderElectionSpace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       new(20 * time.Second),

@@ -74,6 +74,9 @@ type Reconciler struct {
 	Queues *telemetry.Queues
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Absence is the time before this operator in which none was there, zero where
+	// nothing is known of one.
+	Absence rollout.Absence
 	// Options are the settings for generated objects.
 	Options workload.Options
 	// Actions are what people ask of a release.

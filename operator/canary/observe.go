@@ -58,8 +58,9 @@ func (w *world) shared() *ground.World {
 // only. What the user must mend is a Mistake of the observation, not an error.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
 	w := &world{World: ground.World{Observation: rollout.Observation{
-		Now:    r.Clock.Now(),
-		Canary: c,
+		Now:     r.Clock.Now(),
+		Canary:  c,
+		Absence: r.Absence,
 	}}}
 	w.Canary, w.Mistake = pinned(c, r.Provider)
 	w.Failures = r.memory.failures(c)
