@@ -7,7 +7,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -58,8 +60,8 @@ func testBlueGreenKeptShort(s *site) {
 		if err != nil || st.Phase == v1beta1.PhaseFailed {
 			return err
 		}
-		if *get[appsv1.Deployment](s, app).Spec.Replicas > 1 {
-			change[appsv1.Deployment](s, app, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
+		if err := s.api.Patch(ctx, s.deployment(""), client.RawPatch(types.MergePatchType, []byte(`{"spec": {"replicas": 1}}`))); err != nil {
+			return err
 		}
 		return fmt.Errorf("the status is %+v", st)
 	})
@@ -179,7 +181,7 @@ func testPrimaryDeletedAfterFailure(s *site) {
 		return err
 	})
 	s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionTrue)
-	told := p.tell()
+	told := p.tell(s.t.Context())
 	told.wantNever(s.t, "the revision that failed is the primary", func(m moment) bool { return m.primary != nil && imageOf(m.primary) == newImage })
 	if end := told[len(told)-1]; end.lost > 0 {
 		s.t.Errorf("in the end: %s", end)

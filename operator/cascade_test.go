@@ -144,7 +144,12 @@ func testFinalizerTaken(s *site, at func(*site)) {
 			return err
 		case st.Phase != v1beta1.PhaseInitialized && st.Phase != v1beta1.PhaseSucceeded || st.GetCondition(v1beta1.ConditionReady).Status != corev1.ConditionTrue:
 			return fmt.Errorf("the status is %+v", st)
-		case s.primaryImage() != imageOf(get[appsv1.Deployment](s, app)):
+		}
+		target, primary := &appsv1.Deployment{}, &appsv1.Deployment{}
+		if err := errors.Join(s.api.Get(ctx, s.key(app), target), s.api.Get(ctx, s.key(app+"-primary"), primary)); err != nil {
+			return err
+		}
+		if imageOf(primary) != imageOf(target) {
 			return errors.New("the release goes on")
 		}
 		return nil

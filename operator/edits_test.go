@@ -44,21 +44,21 @@ func testMatchRemoved(s *site) {
 	p := s.probe(app)
 	s.release(newImage)
 	s.awaitStep(1)
-	s.await("the rule for those that match", func(context.Context) error {
-		if told := p.tell(); told[len(told)-1].matched != 100 {
+	s.await("the rule for those that match", func(ctx context.Context) error {
+		if told := p.tell(ctx); told[len(told)-1].matched != 100 {
 			return fmt.Errorf("it is %s", told[len(told)-1])
 		}
 		return nil
 	})
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Match = nil })
-	s.await("no rule for those that match", func(context.Context) error {
-		if told := p.tell(); told[len(told)-1].matched != 0 {
+	s.await("no rule for those that match", func(ctx context.Context) error {
+		if told := p.tell(ctx); told[len(told)-1].matched != 0 {
 			return fmt.Errorf("it is %s", told[len(told)-1])
 		}
 		return nil
 	})
 	s.awaitStep(1)
-	wantShares(s.t, p.tell(), 0)
+	wantShares(s.t, p.tell(s.t.Context()), 0)
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Interval = "1s" })
 	s.awaitSettled(v1beta1.PhaseSucceeded)
 	wantShares(s.t, p.stop(0), 0, 100, 0)

@@ -77,7 +77,7 @@ func testSelector(s *site, labels map[string]string) {
 		}
 		return err
 	})
-	if most := p.tell().most(); most > 0 {
+	if most := p.tell(s.t.Context()).most(); most > 0 {
 		s.t.Errorf("the canary, which was not judged, had %d%%", most)
 	}
 	s.pods.limit(app, newImage, unlimited)

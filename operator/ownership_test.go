@@ -89,11 +89,11 @@ func (s *owned) everything() []client.Object {
 }
 
 // left are those of everything that are there.
-func (s *owned) left() []string {
+func (s *owned) left(ctx context.Context) []string {
 	s.t.Helper()
 	var out []string
 	for _, o := range s.everything() {
-		switch err := s.api.Get(s.t.Context(), client.ObjectKeyFromObject(o), o); {
+		switch err := s.api.Get(ctx, client.ObjectKeyFromObject(o), o); {
 		case err == nil:
 			out = append(out, fmt.Sprintf("%T %s", o, o.GetName()))
 		case !apierrors.IsNotFound(err):
@@ -127,8 +127,8 @@ func (s *owned) awaitEnd() {
 // Service.
 func (s *owned) wantGivenBack() {
 	s.t.Helper()
-	s.await("the end of what was made", func(context.Context) error {
-		if left := s.left(); !slices.Equal(left, []string{"*v1.Service " + app}) {
+	s.await("the end of what was made", func(ctx context.Context) error {
+		if left := s.left(ctx); !slices.Equal(left, []string{"*v1.Service " + app}) {
 			return fmt.Errorf("there is %v", left)
 		}
 		return nil
@@ -260,7 +260,7 @@ func testForegroundInMidRelease(t *testing.T, s *owned) {
 
 // testFinalizerRemoved creates the Canary again, which finds everything as it was.
 func testFinalizerRemoved(t *testing.T, s *owned) {
-	everything := s.left()
+	everything := s.left(s.t.Context())
 	before := &appsv1.Deployment{}
 	if err := s.api.Get(t.Context(), s.key(app+"-primary"), before); err != nil {
 		t.Fatal(err)
@@ -294,7 +294,7 @@ func testFinalizerRemoved(t *testing.T, s *owned) {
 		return nil
 	})
 	users.stop()
-	if left := s.left(); !slices.Equal(left, everything) {
+	if left := s.left(s.t.Context()); !slices.Equal(left, everything) {
 		t.Errorf("there is %v, before there was %v", left, everything)
 	}
 	after := &appsv1.Deployment{}
@@ -356,7 +356,7 @@ func testForegroundWithoutTarget(t *testing.T, s *owned) {
 	s.awaitEnd()
 	users.stop()
 	want := []string{"*v1.Deployment " + app + "-primary", "*v1.Service " + app, "*v1.Service " + app + "-primary"}
-	if left := s.left(); !slices.Equal(left, want) {
+	if left := s.left(s.t.Context()); !slices.Equal(left, want) {
 		t.Errorf("there is %v", left)
 	}
 	primary := &appsv1.Deployment{}

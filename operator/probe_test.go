@@ -252,9 +252,9 @@ func (m *mesh) look() moment {
 type story []moment
 
 // tell gives all moments up to now.
-func (p *probe) tell() story {
+func (p *probe) tell(ctx context.Context) story {
 	p.site.t.Helper()
-	until, err := p.site.records.now(p.site.t.Context(), p.site.namespace)
+	until, err := p.site.records.now(ctx, p.site.namespace)
 	if err != nil {
 		p.site.t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ const reaction = 4 * time.Second
 func (p *probe) stop(allowed int32) story {
 	t := p.site.t
 	t.Helper()
-	out := p.tell()
+	out := p.tell(t.Context())
 	var lost time.Duration // in which all requests were lost
 	var bad []string
 	for _, m := range out {
