@@ -106,14 +106,14 @@ func foreign(reason, format string, args ...any) error {
 
 // Reasons of mistakes.
 const (
-	reasonInvalidSpec     = ground.ReasonInvalidSpec
-	reasonUnknownProvider = "UnknownProvider"
-	reasonMeshMissing     = "MeshNotInstalled"
-	reasonTargetMissing   = "TargetMissing"
-	reasonTargetUnfit     = "TargetUnfit"
-	reasonTargetShared    = "TargetShared"
-	reasonNoSelectorLabel = "NoSelectorLabel"
-	reasonConflict        = ground.ReasonConflict
+	reasonInvalidSpec       = ground.ReasonInvalidSpec
+	reasonUnknownProvider   = "UnknownProvider"
+	reasonMeshMissing       = "MeshNotInstalled"
+	reasonTargetMissing     = "TargetMissing"
+	reasonTargetUnsupported = "TargetUnsupported"
+	reasonTargetShared      = "TargetShared"
+	reasonNoSelectorLabel   = "NoSelectorLabel"
+	reasonConflict          = ground.ReasonConflict
 	// reasonConfigsUnreadable goes away by itself where the API server only could not answer.
 	reasonConfigsUnreadable = "ConfigsUnreadable"
 )

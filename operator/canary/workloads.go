@@ -66,9 +66,9 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 		return nil
 	}
 	w.Primary.Interrupted = workload.Restarts(w.target, w.Primary.Replicas)
-	var unfit *workload.UnfitError
-	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unfit) {
-		return mistake(reasonTargetUnfit, "spec.targetRef: %v", unfit)
+	var unsupported *workload.UnsupportedTargetError
+	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unsupported) {
+		return mistake(reasonTargetUnsupported, "spec.targetRef: %v", unsupported)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func TestForeignPrimary(t *testing.T) {
 }
 
 // A target that can't be released is told of, and nothing is touched.
-func TestUnfitTarget(t *testing.T) {
+func TestUnsupportedTarget(t *testing.T) {
 	template := newTarget().Spec
 	meta := newTarget().ObjectMeta
 	for name, tc := range map[string]struct {
@@ -91,14 +91,14 @@ func TestUnfitTarget(t *testing.T) {
 		want   string // in the event
 	}{
 		"DaemonSet that replaces no pods": {
-			kind: "DaemonSet", reason: reasonTargetUnfit, want: "spec.updateStrategy.type",
+			kind: "DaemonSet", reason: reasonTargetUnsupported, want: "spec.updateStrategy.type",
 			target: &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{
 				Selector: template.Selector, Template: template.Template,
 				UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType},
 			}},
 		},
 		"StatefulSet in partitions": {
-			kind: "StatefulSet", reason: reasonTargetUnfit, want: "partition",
+			kind: "StatefulSet", reason: reasonTargetUnsupported, want: "partition",
 			target: &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
 				Selector: template.Selector, Template: template.Template,
 				UpdateStrategy: appsv1.StatefulSetUpdateStrategy{RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(1))}},

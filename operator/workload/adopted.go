@@ -31,24 +31,24 @@ type originalService struct {
 	Annotations         map[string]*string   `json:"annotations,omitempty"`
 }
 
-// UnfitServiceError says why a Service can't be taken over.
-type UnfitServiceError struct {
+// UnsupportedServiceError says why a Service can't be taken over.
+type UnsupportedServiceError struct {
 	// Name of the Service.
 	Name string
 	// Problem names the field, its value and what is allowed.
 	Problem string
 }
 
-func (e *UnfitServiceError) Error() string { return "Service " + e.Name + ": " + e.Problem }
+func (e *UnsupportedServiceError) Error() string { return "Service " + e.Name + ": " + e.Problem }
 
 // Adopt turns the intent s for a Service of a Canary into one for a Service that
 // somebody made before, of which live is the present state: only where it leads
 // is changed, and its ports are made sure of; type, addresses, other ports and
 // what else its user set stay. What it was goes into an annotation. It returns an
-// *UnfitServiceError for one that leads nowhere in the cluster.
+// *UnsupportedServiceError for one that leads nowhere in the cluster.
 func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	if live.Spec.Type == corev1.ServiceTypeExternalName {
-		return &UnfitServiceError{Name: live.Name, Problem: fmt.Sprintf("spec.type: %q leads out of the cluster; make it ClusterIP, or choose another spec.service.name", live.Spec.Type)}
+		return &UnsupportedServiceError{Name: live.Name, Problem: fmt.Sprintf("spec.type: %q leads out of the cluster; make it ClusterIP, or choose another spec.service.name", live.Spec.Type)}
 	}
 	intent.Spec.Type, intent.Spec.ClusterIP = "", ""
 	backend := intent.Labels[BackendLabel]
@@ -178,7 +178,7 @@ func (s Services) originalOf(live *corev1.Service) (originalService, error) {
 	was := originalService{}
 	if encoded := live.Annotations[OriginalAnnotation]; encoded != "" {
 		if err := json.Unmarshal([]byte(encoded), &was); err != nil {
-			return was, &UnfitServiceError{Name: live.Name, Problem: "metadata.annotations[" + OriginalAnnotation + "]: only the operator writes it; if it is lost, remove it: " + err.Error()}
+			return was, &UnsupportedServiceError{Name: live.Name, Problem: "metadata.annotations[" + OriginalAnnotation + "]: only the operator writes it; if it is lost, remove it: " + err.Error()}
 		}
 		return was, nil
 	}

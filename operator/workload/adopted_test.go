@@ -95,7 +95,7 @@ func TestAdoptService(t *testing.T) {
 	}
 }
 
-func TestAdoptServiceUnfit(t *testing.T) {
+func TestAdoptUnsupportedService(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Service){
 		"leads out of the cluster": func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName },
 		"original edited":          func(s *corev1.Service) { s.Annotations[workload.OriginalAnnotation] = "{" },
@@ -105,7 +105,7 @@ func TestAdoptServiceUnfit(t *testing.T) {
 			change(live)
 			services := buildServices(t, newCanary(), newDeployment())
 			err := services.Adopt(newCanary().Canary, services.Apex, live)
-			if typed := (&workload.UnfitServiceError{}); !errors.As(err, &typed) {
+			if typed := (&workload.UnsupportedServiceError{}); !errors.As(err, &typed) {
 				t.Errorf("error %v", err)
 			}
 		})
