@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -423,7 +424,7 @@ func (s *scene) publish() bool {
 				Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name, workload.BackendLabel: svc.Labels[workload.BackendLabel]},
 			},
 			AddressType: discoveryv1.AddressTypeIPv4,
-			Endpoints:   make([]discoveryv1.Endpoint, s.available(svc.Spec.Selector["app"])),
+			Endpoints:   make([]discoveryv1.Endpoint, s.available(svc.Spec.Selector)),
 		}
 		live := &discoveryv1.EndpointSlice{}
 		err := s.api.Get(s.t.Context(), client.ObjectKeyFromObject(svc), live)
@@ -443,14 +444,20 @@ func (s *scene) publish() bool {
 	return changed
 }
 
-// available is how many pods there are of the Deployment whose name is its app.
-func (s *scene) available(app string) int32 {
+// available is how many pods there are that a Service selects.
+func (s *scene) available(selector map[string]string) int32 {
 	s.t.Helper()
-	d := &appsv1.Deployment{}
-	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: s.canary.Namespace, Name: app}, d); client.IgnoreNotFound(err) != nil {
+	var list appsv1.DeploymentList
+	if err := s.api.List(s.t.Context(), &list, client.InNamespace(s.canary.Namespace)); err != nil {
 		s.t.Fatal(err)
 	}
-	return d.Status.AvailableReplicas
+	n := int32(0)
+	for i := range list.Items {
+		if d := &list.Items[i]; labels.SelectorFromSet(selector).Matches(labels.Set(d.Spec.Template.Labels)) {
+			n += d.Status.AvailableReplicas
+		}
+	}
+	return n
 }
 
 // now is the Canary as the server has it; an empty one if it is gone.
