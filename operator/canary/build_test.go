@@ -202,6 +202,7 @@ func (s *scene) apply(ctx context.Context, c client.WithWatch, intent runtime.Ap
 	o, ok := intent.(interface {
 		GetKind() string
 		GetName() string
+		GetResourceVersion() string
 	})
 	if !ok {
 		return errors.New("apply of something without name")
@@ -217,6 +218,10 @@ func (s *scene) apply(ctx context.Context, c client.WithWatch, intent runtime.Ap
 		if err := c.Get(ctx, client.ObjectKey{Namespace: s.canary.Namespace, Name: o.GetName()}, before); client.IgnoreNotFound(err) != nil {
 			return err
 		}
+	}
+	// The fake server does not look at the version.
+	if version := o.GetResourceVersion(); version != "" && o.GetKind() == "Deployment" && version != before.ResourceVersion {
+		return apierrors.NewConflict(appsv1.Resource("deployments"), o.GetName(), errors.New("it has changed"))
 	}
 	if err := c.Apply(ctx, intent, opts...); err != nil || o.GetKind() != "Deployment" {
 		return err

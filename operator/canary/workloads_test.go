@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
 // What has the name of a primary and is somebody's own must not be overwritten;
@@ -229,6 +230,7 @@ func TestDrainOfAnOlderState(t *testing.T) {
 func TestPrimaryFollowsTheCanarysAnnotations(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").Canary, newTarget())
 	s.reconciler.Options.MeshProvider, s.reconciler.Provider = v1beta1.ProviderConsul, v1beta1.ProviderConsul
+	s.reconciler.Router = func(string) (providers.Router, error) { return s.router, nil }
 	s.rollOut()
 	s.rest()
 	edit(s, s.now(), func(c *v1beta1.Canary) {
