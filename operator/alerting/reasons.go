@@ -77,7 +77,7 @@ var rules = map[string]rule{
 	"UnknownProvider":   mistake,
 	"MeshNotInstalled":  mistake,
 	"TargetMissing":     mistake,
-	"TargetUnfit":       mistake,
+	"TargetUnsupported": mistake,
 	"TargetShared":      mistake,
 	"NoSelectorLabel":   mistake,
 	"ObjectConflict":    mistake,

@@ -133,8 +133,8 @@ func (s *Share) observeUsers(ctx context.Context) error {
 	s.scaled = workload.Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
 	if target != nil {
 		// A target without such a label is refused elsewhere.
-		if key, value, err := workload.SelectorLabel(target, s.part.Options); err == nil {
-			s.scaled.LabelKey, s.scaled.LabelValue = key, value
+		if label, err := workload.SelectorLabel(target, s.world.PrimaryObject, s.part.Options); err == nil {
+			s.scaled.Label = label
 		}
 	}
 	so, isScaledObject := users.(*unstructured.Unstructured)

@@ -21,9 +21,9 @@ import (
 // set.
 func adopt(c *v1beta1.Canary, all workload.Services, intent, live *corev1.Service) error {
 	err := all.Adopt(c, intent, live)
-	var unfit *workload.UnfitServiceError
-	if errors.As(err, &unfit) {
-		return mistake(reasonConflict, "%v", unfit)
+	var unsupported *workload.UnsupportedServiceError
+	if errors.As(err, &unsupported) {
+		return mistake(reasonConflict, "%v", unsupported)
 	}
 	return err
 }

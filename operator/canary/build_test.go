@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -201,6 +202,7 @@ func (s *scene) apply(ctx context.Context, c client.WithWatch, intent runtime.Ap
 	o, ok := intent.(interface {
 		GetKind() string
 		GetName() string
+		GetResourceVersion() string
 	})
 	if !ok {
 		return errors.New("apply of something without name")
@@ -216,6 +218,10 @@ func (s *scene) apply(ctx context.Context, c client.WithWatch, intent runtime.Ap
 		if err := c.Get(ctx, client.ObjectKey{Namespace: s.canary.Namespace, Name: o.GetName()}, before); client.IgnoreNotFound(err) != nil {
 			return err
 		}
+	}
+	// The fake server does not look at the version.
+	if version := o.GetResourceVersion(); version != "" && o.GetKind() == "Deployment" && version != before.ResourceVersion {
+		return apierrors.NewConflict(appsv1.Resource("deployments"), o.GetName(), errors.New("it has changed"))
 	}
 	if err := c.Apply(ctx, intent, opts...); err != nil || o.GetKind() != "Deployment" {
 		return err
@@ -423,7 +429,7 @@ func (s *scene) publish() bool {
 				Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name, workload.BackendLabel: svc.Labels[workload.BackendLabel]},
 			},
 			AddressType: discoveryv1.AddressTypeIPv4,
-			Endpoints:   make([]discoveryv1.Endpoint, s.available(svc.Spec.Selector["app"])),
+			Endpoints:   make([]discoveryv1.Endpoint, s.available(svc.Spec.Selector)),
 		}
 		live := &discoveryv1.EndpointSlice{}
 		err := s.api.Get(s.t.Context(), client.ObjectKeyFromObject(svc), live)
@@ -443,14 +449,20 @@ func (s *scene) publish() bool {
 	return changed
 }
 
-// available is how many pods there are of the Deployment whose name is its app.
-func (s *scene) available(app string) int32 {
+// available is how many pods there are that a Service selects.
+func (s *scene) available(selector map[string]string) int32 {
 	s.t.Helper()
-	d := &appsv1.Deployment{}
-	if err := s.api.Get(s.t.Context(), client.ObjectKey{Namespace: s.canary.Namespace, Name: app}, d); client.IgnoreNotFound(err) != nil {
+	var list appsv1.DeploymentList
+	if err := s.api.List(s.t.Context(), &list, client.InNamespace(s.canary.Namespace)); err != nil {
 		s.t.Fatal(err)
 	}
-	return d.Status.AvailableReplicas
+	n := int32(0)
+	for i := range list.Items {
+		if d := &list.Items[i]; labels.SelectorFromSet(selector).Matches(labels.Set(d.Spec.Template.Labels)) {
+			n += d.Status.AvailableReplicas
+		}
+	}
+	return n
 }
 
 // now is the Canary as the server has it; an empty one if it is gone.

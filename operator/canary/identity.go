@@ -62,12 +62,13 @@ func identityOf(c *v1beta1.Canary, target, primary client.Object, defaultProvide
 	}
 	if target != nil {
 		out.TargetUID = target.GetUID()
-		if key, _, err := workload.SelectorLabel(target, o); err == nil {
-			out.SelectorLabel = key
-		}
 	}
-	if selector := workload.Selector(primary); selector != nil {
-		out.Selector = selector.MatchLabels
+	label, selector := workload.Identity(target, primary, o)
+	if label != "" {
+		out.SelectorLabel = label
+	}
+	if selector != nil {
+		out.Selector = selector
 	}
 	return out
 }

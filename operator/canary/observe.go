@@ -110,14 +110,14 @@ func foreign(reason, format string, args ...any) error {
 
 // Reasons of mistakes.
 const (
-	reasonInvalidSpec     = ground.ReasonInvalidSpec
-	reasonUnknownProvider = "UnknownProvider"
-	reasonMeshMissing     = "MeshNotInstalled"
-	reasonTargetMissing   = "TargetMissing"
-	reasonTargetUnfit     = "TargetUnfit"
-	reasonTargetShared    = "TargetShared"
-	reasonNoSelectorLabel = "NoSelectorLabel"
-	reasonConflict        = ground.ReasonConflict
+	reasonInvalidSpec       = ground.ReasonInvalidSpec
+	reasonUnknownProvider   = "UnknownProvider"
+	reasonMeshMissing       = "MeshNotInstalled"
+	reasonTargetMissing     = "TargetMissing"
+	reasonTargetUnsupported = "TargetUnsupported"
+	reasonTargetShared      = "TargetShared"
+	reasonNoSelectorLabel   = "NoSelectorLabel"
+	reasonConflict          = ground.ReasonConflict
 	// reasonConfigsUnreadable goes away by itself where the API server only could not answer.
 	reasonConfigsUnreadable = "ConfigsUnreadable"
 )
@@ -180,8 +180,8 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if w.target == nil {
 		return nil
 	}
-	deleted := !w.Canary.DeletionTimestamp.IsZero()
-	if known, ok := r.memory.services(w.Canary, w.target, w.primary); ok && !deleted {
+	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), w.servicesOf()
+	if known, ok := r.memory.services(w.Canary, from); ok && !deleted {
 		live, err := r.liveServices(ctx, known.intents)
 		if err != nil {
 			return err
@@ -205,9 +205,12 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err := mayHave(w, services, live); err != nil {
 		return err
 	}
+	if from.replacing {
+		services.KeepPorts(w.Canary, live)
+	}
 	w.services = services
 	if !deleted {
-		r.memory.learn(w.Canary, &knownServices{canary: stateOfObject(w.Canary), target: stateOfObject(w.target), primary: stateOfObject(w.primary), live: versionsOf(live), intents: services})
+		r.memory.learn(w.Canary, &knownServices{madeFrom: from, live: versionsOf(live), intents: services})
 	}
 	return nil
 }
@@ -215,7 +218,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 // mayHave refuses Services that are there and can't be the Canary's.
 func mayHave(w *world, services workload.Services, live []*corev1.Service) error {
 	c := w.Canary
-	for i, s := range services.All() {
+	for i, s := range slices.Backward(services.All()) { // what the apex Service has the others need
 		if live[i] == nil {
 			continue
 		}

@@ -14,11 +14,29 @@ import (
 // knownServices are the intents for the Services of a Canary in a state of all
 // that they are made from.
 type knownServices struct {
-	canary, target, primary stateOf
+	madeFrom servicesOf
+	live     [3]string // versions of those that are there, in the order of the intents
+	intents  workload.Services
+	inSync   bool // in this state they were found to be what is there
+}
 
-	live    [3]string // versions of those that are there, in the order of the intents
-	intents workload.Services
-	inSync  bool // in this state they were found to be what is there
+// servicesOf is the state of all that intents for Services are made from, but for the
+// Services that are there.
+type servicesOf struct {
+	canary, target, primary stateOf
+	targetServes, replacing bool
+}
+
+func (w *world) servicesOf() servicesOf {
+	return servicesOf{
+		canary: stateOfObject(w.Canary), target: stateOfObject(w.target), primary: stateOfObject(w.primary),
+		targetServes: workload.TargetServes(w.Canary), replacing: workload.Replacing(w.primary),
+	}
+}
+
+func (s servicesOf) same(other servicesOf) bool {
+	return s.canary.same(other.canary) && s.target.same(other.target) && s.primary.same(other.primary) &&
+		s.targetServes == other.targetServes && s.replacing == other.replacing
 }
 
 // stateOf is a state of an object, its status aside.
@@ -51,8 +69,8 @@ func versionsOf(live []*corev1.Service) [3]string {
 	return out
 }
 
-// services gives what is known in the present state of Canary, target and primary.
-func (m *memory) services(c *v1beta1.Canary, target, primary client.Object) (knownServices, bool) {
+// services gives what is known of the Services of a Canary that are made from this.
+func (m *memory) services(c *v1beta1.Canary, from servicesOf) (knownServices, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.byID[client.ObjectKeyFromObject(c)]
@@ -60,7 +78,7 @@ func (m *memory) services(c *v1beta1.Canary, target, primary client.Object) (kno
 		return knownServices{}, false
 	}
 	known := *entry.services
-	return known, known.canary.same(stateOfObject(c)) && known.target.same(stateOfObject(target)) && known.primary.same(stateOfObject(primary))
+	return known, known.madeFrom.same(from)
 }
 
 // learn remembers the intents for Services; nil forgets them.

@@ -5,9 +5,19 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
+
+// editStatus changes the status of an object.
+func editStatus[T client.Object](s *scene, o T, change func(T)) {
+	s.t.Helper()
+	change(o)
+	if err := s.api.Status().Update(s.t.Context(), o); err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // The intents for Services are built once for each state of what they are made
 // from, and compared with what is there once for each state of that.
@@ -29,6 +39,12 @@ func TestServicesAreBuiltAgain(t *testing.T) {
 		}},
 		"the target's labels": {wantAgain: true, change: func(s *scene) {
 			edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"}; d.Generation-- })
+		}},
+		"the primary's pods are replaced": {wantAgain: true, change: func(s *scene) {
+			editStatus(s, s.deployment("podinfo-primary"), func(d *appsv1.Deployment) { d.Status.Replicas++ })
+		}},
+		"the target begins to serve": {wantAgain: true, change: func(s *scene) {
+			editStatus(s, s.now(), func(c *v1beta1.Canary) { c.Status.CanaryWeight = 10 })
 		}},
 		"the Canary's status": {change: func(s *scene) {
 			edit(s, s.now(), func(c *v1beta1.Canary) { c.Status.Iterations++; c.Generation-- })
@@ -76,12 +92,17 @@ func TestServicesAreBuiltAgain(t *testing.T) {
 	t.Run("another Canary of its name", func(t *testing.T) {
 		c, target := newCanary("podinfo").Canary, newTarget()
 		m := &memory{}
-		m.learn(c, &knownServices{canary: stateOfObject(c), target: stateOfObject(target)})
-		if _, ok := m.services(c, target, nil); !ok {
+		from := func() servicesOf {
+			w := &world{target: target}
+			w.Canary = c
+			return w.servicesOf()
+		}
+		m.learn(c, &knownServices{madeFrom: from()})
+		if _, ok := m.services(c, from()); !ok {
 			t.Fatal("not known")
 		}
 		c.UID = "other"
-		if _, ok := m.services(c, target, nil); ok {
+		if _, ok := m.services(c, from()); ok {
 			t.Error("it has those of the first")
 		}
 	})

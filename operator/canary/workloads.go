@@ -66,9 +66,9 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 		return nil
 	}
 	w.Primary.Interrupted = workload.Restarts(w.target, w.Primary.Replicas)
-	var unfit *workload.UnfitError
-	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unfit) {
-		return mistake(reasonTargetUnfit, "spec.targetRef: %v", unfit)
+	var unsupported *workload.UnsupportedTargetError
+	if err := workload.Check(w.Canary, w.target, w.primary); errors.As(err, &unsupported) {
+		return mistake(reasonTargetUnsupported, "spec.targetRef: %v", unsupported)
 	}
 	return nil
 }
@@ -145,22 +145,32 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 		return err
 	}
 	workload.SetReplicas(primary, replicas)
-	if err := r.Applier.Apply(ctx, primary, w.primaryKey(primary, configs, r.Options)); err != nil {
+	err = r.Applier.Apply(ctx, primary, w.primaryOptions(primary, configs, r.Options)...)
+	if apierrors.IsConflict(err) {
+		return fmt.Errorf("%w: %s %s", errConflict, workload.Kind(primary), primary.GetName())
+	}
+	if err != nil {
 		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
 	}
 	r.collectConfigs(ctx, w, want)
 	return nil
 }
 
-// primaryKey is all that the intent for the primary depends on; configs stands
-// for the copies that its pods use.
-func (w *world) primaryKey(primary client.Object, configs string, o workload.Options) ssa.Option {
-	live := ""
+// primaryOptions say how the intent for the primary is compared with what is there. configs
+// stands for the copies that its pods use. A number of replicas that is that of the live
+// primary is whoever's who scales it: it is no reason to write, and never overwrites another.
+func (w *world) primaryOptions(primary client.Object, configs string, o workload.Options) []ssa.Option {
+	live, replicas := "", fmt.Sprint(workload.Replicas(primary))
+	number := ssa.Sets("spec", "replicas")
 	if w.primary != nil {
 		live = string(w.primary.GetUID()) // what can't be changed is taken from it
+		if workload.Replicas(primary) == workload.Replicas(w.primary) {
+			number, replicas = ssa.Repeats(w.primary.GetResourceVersion(), "spec", "replicas"), "repeated"
+		}
 	}
-	return ssa.Keyed(fmt.Sprintf("%s %d %v %+v %s %s %d %v %v %s", w.Canary.UID, w.Canary.Generation, w.Canary.Annotations, o,
-		workload.Version(w.target), live, workload.Replicas(primary), primary.GetLabels(), primary.GetAnnotations(), configs))
+	// All that the intent depends on.
+	return []ssa.Option{number, ssa.Keyed(fmt.Sprintf("%s %d %v %+v %s %s %s %v %v %s", w.Canary.UID, w.Canary.Generation, w.Canary.Annotations, o,
+		workload.Version(w.target), live, replicas, primary.GetLabels(), primary.GetAnnotations(), configs))}
 }
 
 // scaleTarget writes what scales the target and nothing else of it.

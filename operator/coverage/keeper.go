@@ -97,11 +97,11 @@ func (k *Keeper) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	if copies && !Guarded(w.Canary) && !k.watched.synced() {
 		return s, fmt.Errorf("what selects pods by label is not read yet")
 	}
-	label, value, err := workload.SelectorLabel(w.TargetObject, k.Options)
+	label, err := workload.SelectorLabel(w.TargetObject, w.PrimaryObject, k.Options)
 	if err != nil {
 		return s, nil //nolint:nilerr // it is the mistake of whoever builds the Services
 	}
-	if s.found, err = k.assess(ctx, w, label, value); err != nil {
+	if s.found, err = k.assess(ctx, w, label); err != nil {
 		return s, err
 	}
 	w.Coverage = report(s.found, copies)
@@ -109,7 +109,7 @@ func (k *Keeper) Observe(ctx context.Context, w *world.World) (*Share, error) {
 }
 
 // assess finds the gaps, once for each state of what they depend on.
-func (k *Keeper) assess(ctx context.Context, w *world.World, label, value string) (Assessment, error) {
+func (k *Keeper) assess(ctx context.Context, w *world.World, label workload.Label) (Assessment, error) {
 	c, of := w.Canary, w.Objects
 	name, _, _ := c.ServiceNames()
 	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, name)
@@ -117,7 +117,7 @@ func (k *Keeper) assess(ctx context.Context, w *world.World, label, value string
 		return Assessment{}, err
 	}
 	state, complete := k.state(c.Namespace)
-	key := keyOfAssessment(c, of, label, value, apex, state)
+	key := keyOfAssessment(c, of, label, apex, state)
 	if known, ok := k.memory.recall(c, key); ok && complete {
 		return known, nil
 	}
@@ -216,7 +216,7 @@ func (k *Keeper) Owned(ctx context.Context, owner ownership.Owner, namespace str
 // subject is a target and its primary as selectors see them. The error is that
 // the target has no selector label.
 func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
-	label, value, err := workload.SelectorLabel(of.TargetObject, k.Options)
+	label, err := workload.SelectorLabel(of.TargetObject, of.PrimaryObject, k.Options)
 	if err != nil {
 		return Subject{}, err
 	}
@@ -224,9 +224,9 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 	s := Subject{
 		Namespace:     c.Namespace,
 		Owner:         ownership.For(c),
-		Label:         label,
-		Target:        value,
-		Primary:       workload.PrimaryLabelValue(value),
+		Label:         label.Key,
+		Target:        label.Target,
+		Primary:       label.Primary,
 		Pods:          []map[string]string{workload.Template(of.TargetObject).Labels},
 		Apex:          apex,
 		ApexLabels:    map[string]string{},

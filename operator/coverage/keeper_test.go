@@ -147,7 +147,7 @@ func TestAssessedAgain(t *testing.T) {
 			s.keeper.changes.counted()
 			gaps := func() int {
 				t.Helper()
-				found, err := s.keeper.assess(t.Context(), s.world(), "app", "podinfo")
+				found, err := s.keeper.assess(t.Context(), s.world(), workload.Label{Key: "app", Target: "podinfo", Primary: "podinfo-primary"})
 				if err != nil {
 					t.Fatal(err)
 				}

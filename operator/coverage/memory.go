@@ -26,16 +26,16 @@ type assessed struct {
 // assessedKey says which state of a Canary, and of what selects pods, an
 // assessment is of. The zero value is none.
 type assessedKey struct {
-	generation   int64 // of the Canary
-	label, value string
-	pods         []map[string]string // labels of the target's and the primary's
-	apex         string              // version
-	reach        reachState
+	generation int64 // of the Canary
+	label      workload.Label
+	pods       []map[string]string // labels of the target's and the primary's
+	apex       string              // version
+	reach      reachState
 }
 
-func keyOfAssessment(c *v1beta1.Canary, of world.Objects, label, value string, apex *corev1.Service, reach reachState) assessedKey {
+func keyOfAssessment(c *v1beta1.Canary, of world.Objects, label workload.Label, apex *corev1.Service, reach reachState) assessedKey {
 	key := assessedKey{
-		generation: c.Generation, label: label, value: value,
+		generation: c.Generation, label: label,
 		pods: []map[string]string{workload.Template(of.TargetObject).Labels}, reach: reach,
 	}
 	if of.PrimaryObject != nil {
@@ -48,7 +48,7 @@ func keyOfAssessment(c *v1beta1.Canary, of world.Objects, label, value string, a
 }
 
 func (k assessedKey) same(other assessedKey) bool {
-	return k.generation == other.generation && k.label == other.label && k.value == other.value &&
+	return k.generation == other.generation && k.label == other.label &&
 		k.apex == other.apex && k.reach == other.reach && slices.EqualFunc(k.pods, other.pods, maps.Equal)
 }
 

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -31,24 +29,25 @@ type originalService struct {
 	Annotations         map[string]*string   `json:"annotations,omitempty"`
 }
 
-// UnfitServiceError says why a Service can't be taken over.
-type UnfitServiceError struct {
+// UnsupportedServiceError says why a Service can't be taken over.
+type UnsupportedServiceError struct {
 	// Name of the Service.
 	Name string
 	// Problem names the field, its value and what is allowed.
 	Problem string
 }
 
-func (e *UnfitServiceError) Error() string { return "Service " + e.Name + ": " + e.Problem }
+func (e *UnsupportedServiceError) Error() string { return "Service " + e.Name + ": " + e.Problem }
 
 // Adopt turns the intent s for a Service of a Canary into one for a Service that
 // somebody made before, of which live is the present state: only where it leads
 // is changed, and its ports are made sure of; type, addresses, other ports and
-// what else its user set stay. What it was goes into an annotation. It returns an
-// *UnfitServiceError for one that leads nowhere in the cluster.
+// what else its user set stay. What it was goes into an annotation. The Services that
+// the mesh sends the requests for an apex Service to get all of its ports, so it is
+// adopted before them. Adopt returns an *UnsupportedServiceError for one that leads nowhere in the cluster.
 func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	if live.Spec.Type == corev1.ServiceTypeExternalName {
-		return &UnfitServiceError{Name: live.Name, Problem: fmt.Sprintf("spec.type: %q leads out of the cluster; make it ClusterIP, or choose another spec.service.name", live.Spec.Type)}
+		return &UnsupportedServiceError{Name: live.Name, Problem: fmt.Sprintf("spec.type: %q leads out of the cluster; make it ClusterIP, or choose another spec.service.name", live.Spec.Type)}
 	}
 	intent.Spec.Type, intent.Spec.ClusterIP = "", ""
 	backend := intent.Labels[BackendLabel]
@@ -59,13 +58,10 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	if backend != "" {
 		intent.Labels = with(intent.Labels, BackendLabel, backend)
 	}
-	intent.Spec.Ports = portsAmong(c, intent.Spec.Ports, live.Spec.Ports)
+	intent.Spec.Ports = adoptPorts(c, intent.Spec.Ports, live.Spec.Ports)
 	if intent == s.Apex {
-		// The mesh sends what comes for any of its ports to one of these two.
-		for _, half := range []*corev1.Service{s.Primary, s.Canary} {
-			if half != nil {
-				half.Spec.Ports = withPorts(c, half.Spec.Ports, live.Spec.Ports)
-			}
+		for _, backend := range []*corev1.Service{s.Primary, s.Canary} {
+			backend.Spec.Ports = backendPorts(backend.Spec.Ports, intent.Spec.Ports, live.Spec.Ports)
 		}
 	}
 	before, err := s.before(intent, live)
@@ -109,52 +105,6 @@ func with(m map[string]string, key, value string) map[string]string {
 	return m
 }
 
-// portsAmong are our ports as they fit in with the user's: a port of his keeps its
-// name and leads to the same port of the pods unless the spec names them, and no name
-// is there twice.
-func portsAmong(c *v1beta1.Canary, ours, users []corev1.ServicePort) []corev1.ServicePort {
-	for i := range ours {
-		p := &ours[i]
-		for _, u := range users {
-			same := u.Port == p.Port && protocol(u) == protocol(*p)
-			if same && c.Spec.Service.TargetPort == (intstr.IntOrString{}) && u.TargetPort != (intstr.IntOrString{}) {
-				p.TargetPort = u.TargetPort
-			}
-			switch {
-			case same && c.Spec.Service.PortName == "" && u.Name != "":
-				p.Name = u.Name
-			case !same && u.Name == p.Name:
-				p.Name += "-" + strconv.Itoa(int(p.Port))
-			}
-		}
-	}
-	return ours
-}
-
-// withPorts are our ports of a Service that gets the traffic of the user's, with all that
-// his has.
-func withPorts(c *v1beta1.Canary, ours, users []corev1.ServicePort) []corev1.ServicePort {
-	ours = portsAmong(c, ours, users)
-	for _, u := range users {
-		at := slices.IndexFunc(ours, func(p corev1.ServicePort) bool { return p.Port == u.Port && protocol(p) == protocol(u) })
-		if at < 0 {
-			ours = append(ours, corev1.ServicePort{Name: u.Name, Protocol: protocol(u), AppProtocol: u.AppProtocol, Port: u.Port, TargetPort: u.TargetPort})
-			continue
-		}
-		if ours[at].AppProtocol == nil {
-			ours[at].AppProtocol = u.AppProtocol
-		}
-	}
-	return ours
-}
-
-func protocol(p corev1.ServicePort) corev1.Protocol {
-	if p.Protocol == "" {
-		return corev1.ProtocolTCP
-	}
-	return p.Protocol
-}
-
 // before adds to what is known of the user's labels or annotations those that ours
 // are about to replace.
 func before(known map[string]*string, ours, live map[string]string) map[string]*string {
@@ -178,7 +128,7 @@ func (s Services) originalOf(live *corev1.Service) (originalService, error) {
 	was := originalService{}
 	if encoded := live.Annotations[OriginalAnnotation]; encoded != "" {
 		if err := json.Unmarshal([]byte(encoded), &was); err != nil {
-			return was, &UnfitServiceError{Name: live.Name, Problem: "metadata.annotations[" + OriginalAnnotation + "]: only the operator writes it; if it is lost, remove it: " + err.Error()}
+			return was, &UnsupportedServiceError{Name: live.Name, Problem: "metadata.annotations[" + OriginalAnnotation + "]: only the operator writes it; if it is lost, remove it: " + err.Error()}
 		}
 		return was, nil
 	}

@@ -95,7 +95,71 @@ func TestAdoptService(t *testing.T) {
 	}
 }
 
-func TestAdoptServiceUnfit(t *testing.T) {
+// The mesh sends what is for a port of the apex Service to the same port of the primary's or
+// the canary's: both have every one of them, and speak there what clients speak.
+func TestAdoptedPorts(t *testing.T) {
+	h2c := "kubernetes.io/h2c"
+	users := []corev1.ServicePort{
+		{Name: "grpc-api", Port: 80, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolTCP, AppProtocol: &h2c, NodePort: 30001},
+		{Name: "http-admin", Port: 9797, TargetPort: intstr.FromString("admin"), Protocol: corev1.ProtocolTCP, NodePort: 30002},
+		{Name: "dns", Port: 5353, TargetPort: intstr.FromInt32(5353), Protocol: corev1.ProtocolUDP},
+	}
+	main, admin, dns := users[0], users[1], users[2]
+	main.NodePort, admin.NodePort = 0, 0
+	for name, tc := range map[string]struct {
+		service     v1beta1.CanaryService
+		users       []corev1.ServicePort
+		wantApex    []corev1.ServicePort // what is written of it
+		wantBackend []corev1.ServicePort
+	}{
+		"what the Canary does not name": {
+			service: v1beta1.CanaryService{Port: 80}, users: users,
+			wantApex: []corev1.ServicePort{main}, wantBackend: []corev1.ServicePort{main, admin, dns},
+		},
+		"what it names": {
+			service: v1beta1.CanaryService{Port: 80, PortName: "web", TargetPort: intstr.FromInt32(9898), AppProtocol: "http"}, users: users,
+			wantApex:    []corev1.ServicePort{{Name: "web", Port: 80, TargetPort: intstr.FromInt32(9898), Protocol: corev1.ProtocolTCP, AppProtocol: new("http")}},
+			wantBackend: []corev1.ServicePort{{Name: "web", Port: 80, TargetPort: intstr.FromInt32(9898), Protocol: corev1.ProtocolTCP, AppProtocol: new("http")}, admin, dns},
+		},
+		"a port that is UDP": {
+			service: v1beta1.CanaryService{Port: 5353}, users: []corev1.ServicePort{dns},
+			wantApex: []corev1.ServicePort{dns}, wantBackend: []corev1.ServicePort{dns},
+		},
+		"a port that leads to another one than the container's own": {
+			service:     v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromString("http"), PortDiscovery: true},
+			users:       []corev1.ServicePort{{Name: "rpc", Port: 9999, TargetPort: intstr.FromInt32(1), Protocol: corev1.ProtocolTCP}},
+			wantApex:    discoveredBeside("http", 80, intstr.FromString("http"), "rpc", intstr.FromInt32(1)),
+			wantBackend: discoveredBeside("http", 80, intstr.FromString("http"), "rpc", intstr.FromInt32(1)),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			live := usersService()
+			live.Spec.Ports = tc.users
+			services, apex := adopted(t, newCanary().service(func(s *v1beta1.CanaryService) { *s = tc.service }), live)
+			if diff := cmp.Diff(tc.wantApex, apex.Spec.Ports); diff != "" {
+				t.Errorf("apex Service: -want +got\n%s", diff)
+			}
+			for _, s := range []*corev1.Service{services.Primary, services.Canary} {
+				if diff := cmp.Diff(tc.wantBackend, s.Spec.Ports); diff != "" {
+					t.Errorf("%s: -want +got\n%s", s.Name, diff)
+				}
+			}
+		})
+	}
+}
+
+// discoveredBeside are the ports of newDeployment beside a main port, port 9999 with
+// another name and aim.
+func discoveredBeside(name string, port int32, to intstr.IntOrString, rpc string, rpcTo intstr.IntOrString) []corev1.ServicePort {
+	return []corev1.ServicePort{
+		{Name: name, Protocol: corev1.ProtocolTCP, Port: port, TargetPort: to},
+		{Name: rpc, Protocol: corev1.ProtocolTCP, Port: 9999, TargetPort: rpcTo},
+		{Name: "tcp-podinfod-2", Protocol: corev1.ProtocolTCP, Port: 7777, TargetPort: intstr.FromInt32(7777)},
+		{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 5353, TargetPort: intstr.FromInt32(5353)},
+	}
+}
+
+func TestAdoptUnsupportedService(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Service){
 		"leads out of the cluster": func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName },
 		"original edited":          func(s *corev1.Service) { s.Annotations[workload.OriginalAnnotation] = "{" },
@@ -105,7 +169,7 @@ func TestAdoptServiceUnfit(t *testing.T) {
 			change(live)
 			services := buildServices(t, newCanary(), newDeployment())
 			err := services.Adopt(newCanary().Canary, services.Apex, live)
-			if typed := (&workload.UnfitServiceError{}); !errors.As(err, &typed) {
+			if typed := (&workload.UnsupportedServiceError{}); !errors.As(err, &typed) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -267,41 +331,5 @@ func TestLetGoOfService(t *testing.T) {
 	merge(t, live, services.LetGo(live))
 	if diff := cmp.Diff(want, live, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
-// The mesh divides what comes for any port of a user's Service between two that must have it.
-func TestAdoptedPortsOfBothHalves(t *testing.T) {
-	live := usersService()
-	live.Spec.Ports[1].AppProtocol = new("kubernetes.io/h2c")
-	port := func(name string, number int32, target intstr.IntOrString, app *string) corev1.ServicePort {
-		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: number, TargetPort: target, AppProtocol: app}
-	}
-	metrics := port("metrics", 9797, intstr.FromInt32(9797), nil)
-	for name, tc := range map[string]struct {
-		service v1beta1.CanaryService
-		want    []corev1.ServicePort
-	}{
-		"as the user has them": {
-			service: v1beta1.CanaryService{Port: 80},
-			want:    []corev1.ServicePort{port("web", 80, intstr.FromString("http"), new("kubernetes.io/h2c")), metrics},
-		},
-		"as the spec names them": {
-			service: v1beta1.CanaryService{Port: 80, PortName: "grpc", TargetPort: intstr.FromInt32(9898), AppProtocol: "grpc"},
-			want:    []corev1.ServicePort{port("grpc", 80, intstr.FromInt32(9898), new("grpc")), metrics},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := newCanary().service(func(s *v1beta1.CanaryService) { *s = tc.service })
-			services, apex := adopted(t, c, live)
-			for _, s := range []*corev1.Service{services.Primary, services.Canary} {
-				if diff := cmp.Diff(tc.want, s.Spec.Ports); diff != "" {
-					t.Errorf("%s: -want +got\n%s", s.Name, diff)
-				}
-			}
-			if got := apex.Spec.Ports; len(got) != 1 || got[0].TargetPort != tc.want[0].TargetPort {
-				t.Errorf("the apex Service has %+v", got)
-			}
-		})
 	}
 }

@@ -29,9 +29,8 @@ var ScaledObjectKind = schema.GroupVersionKind{Group: "keda.sh", Version: "v1alp
 type Scaled struct {
 	// Kind and Name are those of the target.
 	Kind, Name string
-	// LabelKey and LabelValue are the label that tells the target's pods from
-	// the primary's, as SelectorLabel finds it. Both may be empty.
-	LabelKey, LabelValue string
+	// Label tells the target's pods from the primary's. It may be empty.
+	Label Label
 }
 
 // NewAutoscaler is an empty object of the kind that a Canary refers to, as

@@ -16,7 +16,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-var podinfo = workload.Scaled{Kind: "Deployment", Name: "podinfo", LabelKey: "app.kubernetes.io/name", LabelValue: "podinfo"}
+var podinfo = workload.Scaled{Kind: "Deployment", Name: "podinfo", Label: workload.Label{Key: "app.kubernetes.io/name", Target: "podinfo", Primary: "podinfo-primary"}}
 
 // scaledBy gives the canary an autoscaler.
 func (c canary) scaledBy(kind, name string) canary {

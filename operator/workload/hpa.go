@@ -76,12 +76,12 @@ func (r renaming) inMetric(m *autoscalingv2.MetricSpec) {
 // inSelector renames the value of the selector label, also where its key is
 // spelled as Prometheus needs it.
 func (r renaming) inSelector(s *metav1.LabelSelector) {
-	if r.target.LabelKey == "" {
+	label := r.target.Label
+	if label.Key == "" {
 		return
 	}
-	to := PrimaryLabelValue(r.target.LabelValue)
-	renameInSelector(s, r.target.LabelKey, r.target.LabelValue, to)
-	if key := strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(r.target.LabelKey); key != r.target.LabelKey {
-		renameInSelector(s, key, r.target.LabelValue, to)
+	renameInSelector(s, label.Key, label.Target, label.Primary)
+	if key := strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(label.Key); key != label.Key {
+		renameInSelector(s, key, label.Target, label.Primary)
 	}
 }

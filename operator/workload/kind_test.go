@@ -465,7 +465,7 @@ func TestCheck(t *testing.T) {
 				}
 				return
 			}
-			if unfit := (*workload.UnfitError)(nil); !errors.As(err, &unfit) {
+			if unsupported := (*workload.UnsupportedTargetError)(nil); !errors.As(err, &unsupported) {
 				t.Fatalf("error %v", err)
 			}
 			for _, want := range tc.want {

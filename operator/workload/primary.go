@@ -1,8 +1,6 @@
 package workload
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -27,45 +25,11 @@ type Options struct {
 	MeshProvider string
 }
 
-// NoSelectorLabelError says that a target's selector has no label that could
-// tell its pods from the primary's.
-type NoSelectorLabelError struct {
-	// Target is kind and name of the workload.
-	Target string
-	// Allowed are the labels that would do.
-	Allowed []string
-}
-
-func (e *NoSelectorLabelError) Error() string {
-	return fmt.Sprintf("%s: spec.selector.matchLabels has none of the labels %s; give it one of them, or set -selector-labels",
-		e.Target, strings.Join(e.Allowed, ", "))
-}
-
-// SelectorLabel finds the label that tells the target's pods from those of the
-// primary, and the target's value of it. It returns a *NoSelectorLabelError
-// where there is none. A Service needs none: key and value are empty.
-func SelectorLabel(target client.Object, o Options) (key, value string, err error) {
-	if Kind(target) == KindService {
-		return "", "", nil
-	}
-	if selector := Selector(target); selector != nil {
-		for _, label := range o.SelectorLabels {
-			if v, ok := selector.MatchLabels[label]; ok {
-				return label, v, nil
-			}
-		}
-	}
-	return "", "", &NoSelectorLabelError{Target: Kind(target) + "/" + target.GetName(), Allowed: o.SelectorLabels}
-}
-
-// PrimaryLabelValue is the primary's value of the selector label.
-func PrimaryLabelValue(value string) string { return value + "-primary" }
-
 // Primary is the complete intent for the primary of a target: a copy of it, and
 // of its kind. The target must be at the given revision. live is the present
 // primary or nil; it keeps its number of pods, and what can't be changed in it.
 func Primary(canary *v1beta1.Canary, target, live client.Object, revision string, o Options) (client.Object, error) {
-	key, own, err := SelectorLabel(target, o)
+	label, err := SelectorLabel(target, live, o)
 	if err != nil {
 		return nil, err
 	}
@@ -77,23 +41,19 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 	}
 	meta.Labels[managedByLabel] = managedBy
 	meta.Annotations[RevisionAnnotation] = revision
-	if key != "" {
-		meta.Labels[key] = PrimaryLabelValue(own)
+	if label.Key != "" {
+		meta.Labels[label.Key] = label.Primary
 	}
 	ownership.For(canary).Mark(&meta)
 	primary := copyOf(target, meta)
 	p := partsOf(primary)
 	if p.template != nil {
-		*p.selector = primarySelector(*p.selector, key, PrimaryLabelValue(own))
-		turnTemplate(p.template, key, own)
+		*p.selector = primarySelector(*p.selector, label.Key, label.Primary)
+		turnTemplate(p.template, label)
+		keepSelected(p.template.Labels, live)
 		registerPrimary(canary, p.template, o)
 	}
 	turnKind(canary, primary, live)
-	if p.template != nil {
-		// Its selector may be of another target than the present one, and finds only
-		// pods that have its labels.
-		maps.Copy(p.template.Labels, (*p.selector).MatchLabels)
-	}
 	if p.replicas != nil {
 		n, err := primaryReplicas(target, primary, live)
 		if err != nil {
@@ -105,16 +65,15 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 }
 
 // turnTemplate makes the pod template of a target that of its primary.
-func turnTemplate(template *corev1.PodTemplateSpec, key, own string) {
-	value := PrimaryLabelValue(own)
+func turnTemplate(template *corev1.PodTemplateSpec, label Label) {
 	template.Labels = meaningful(template.Labels)
 	template.Annotations = meaningful(template.Annotations)
 	if template.Labels == nil {
 		template.Labels = map[string]string{}
 	}
-	template.Labels[key] = value
+	template.Labels[label.Key] = label.Primary
 	awake(template)
-	renameInSelectors(&template.Spec, key, own, value)
+	renameInSelectors(&template.Spec, label.Key, label.Target, label.Primary)
 }
 
 // primarySelector finds the primary's pods, and those alone: it is the

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,45 +13,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
-
-func TestSelectorLabel(t *testing.T) {
-	for name, tc := range map[string]struct {
-		target     deployment
-		labels     []string
-		wantKey    string
-		wantValue  string
-		wantErrHas []string
-	}{
-		"app":                       {target: newDeployment(), labels: defaults.SelectorLabels, wantKey: "app", wantValue: "podinfo"},
-		"the first of several":      {target: newDeployment().selector(map[string]string{"name": "n", "app.kubernetes.io/name": "a"}), labels: defaults.SelectorLabels, wantKey: "name", wantValue: "n"},
-		"order is the operator's":   {target: newDeployment().selector(map[string]string{"app": "a", "name": "n"}), labels: []string{"name", "app"}, wantKey: "name", wantValue: "n"},
-		"none of them":              {target: newDeployment().selector(map[string]string{"component": "x"}), labels: []string{"app", "name"}, wantErrHas: []string{"Deployment/podinfo", "app, name", "-selector-labels"}},
-		"only on the pods":          {target: newDeployment().selector(map[string]string{"team": "a"}), labels: []string{"app"}, wantErrHas: []string{"app"}},
-		"selector is missing":       {target: newDeployment().with(func(d *appsv1.Deployment) { d.Spec.Selector = nil }), labels: []string{"app"}, wantErrHas: []string{"app"}},
-		"an empty value is a value": {target: newDeployment().selector(map[string]string{"app": ""}), labels: []string{"app"}, wantKey: "app"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			key, value, err := workload.SelectorLabel(tc.target.Deployment, workload.Options{SelectorLabels: tc.labels})
-			if (err != nil) != (tc.wantErrHas != nil) {
-				t.Fatalf("error %v", err)
-			}
-			if err == nil {
-				if key != tc.wantKey || value != tc.wantValue {
-					t.Errorf("label %s=%s, want %s=%s", key, value, tc.wantKey, tc.wantValue)
-				}
-				return
-			}
-			if typed := (&workload.NoSelectorLabelError{}); !errors.As(err, &typed) {
-				t.Errorf("error of type %T", err)
-			}
-			for _, want := range tc.wantErrHas {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("error %q lacks %q", err, want)
-				}
-			}
-		})
-	}
-}
 
 func TestPrimary(t *testing.T) {
 	target := newDeployment().with(func(d *appsv1.Deployment) {
@@ -95,7 +55,7 @@ func TestPrimary(t *testing.T) {
 
 func TestPrimaryReplicas(t *testing.T) {
 	live := func(revision string, pods int32) *appsv1.Deployment {
-		d := newDeployment().pods(pods)
+		d := newDeployment().pods(pods).selector(map[string]string{"app": "podinfo-primary"})
 		d.Annotations = map[string]string{workload.RevisionAnnotation: revision}
 		return d.Deployment
 	}

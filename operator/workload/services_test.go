@@ -8,8 +8,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -192,51 +192,89 @@ func TestServicesWithoutSelectorLabel(t *testing.T) {
 	}
 }
 
-// A target that is not released yet has no say in where clients are led.
-func TestServicesFollowThePrimary(t *testing.T) {
-	first := newDeployment()
-	living, err := workload.Primary(newCanary().Canary, first.Deployment, nil, "s2-1", defaults)
-	if err != nil {
-		t.Fatal(err)
+// A target that is not released yet has no say in what clients reach.
+func TestPortsOfWhatServes(t *testing.T) {
+	listens := func(ports ...int32) deployment {
+		return newDeployment().with(func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.Containers[0].Ports = nil
+			for _, p := range ports {
+				d.Spec.Template.Spec.Containers[0].Ports = append(d.Spec.Template.Spec.Containers[0].Ports, corev1.ContainerPort{ContainerPort: p})
+			}
+		})
 	}
-	serves := map[string]string{"app": "podinfo-primary"}
 	for name, tc := range map[string]struct {
-		selector  map[string]string
-		selectors []string
+		primary     *appsv1.Deployment
+		weight      int32
+		wantPrimary []int32 // of the apex Service too
+		wantCanary  []int32
 	}{
-		"one label more": {selector: map[string]string{"app": "podinfo", "tier": "web"}, selectors: []string{"app"}},
-		"another value":  {selector: map[string]string{"app": "shop"}, selectors: []string{"app"}},
-		"another key":    {selector: map[string]string{"name": "podinfo"}, selectors: []string{"app", "name"}},
+		"before there is a primary":           {wantPrimary: []int32{80, 7000}, wantCanary: []int32{80, 7000}},
+		"the primary is of another revision":  {primary: primaryOf(t, listens(9090), nil, defaults), wantPrimary: []int32{80, 9090}, wantCanary: []int32{80, 7000}},
+		"and both serve":                      {primary: primaryOf(t, listens(9090), nil, defaults), weight: 10, wantPrimary: []int32{80, 9090, 7000}, wantCanary: []int32{80, 7000, 9090}},
+		"the primary is a copy of the target": {primary: primaryOf(t, listens(7000), nil, defaults), weight: 10, wantPrimary: []int32{80, 7000}, wantCanary: []int32{80, 7000}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := workload.Options{SelectorLabels: tc.selectors, IncludeLabelPrefixes: defaults.IncludeLabelPrefixes}
-			target := newDeployment().selector(tc.selector).with(func(d *appsv1.Deployment) {
-				d.Spec.Template.Labels = tc.selector
-				d.Spec.Template.Spec.Containers[0].Ports = nil
-			})
 			c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = true })
-			services, err := workload.BuildServices(c.Canary, target.Deployment, living, o)
+			c.Status.Phase, c.Status.CanaryWeight = v1beta1.PhaseProgressing, tc.weight
+			var living client.Object
+			if tc.primary != nil {
+				living = tc.primary
+			}
+			services, err := workload.BuildServices(c.Canary, listens(7000).Deployment, living, defaults)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for s, want := range map[*corev1.Service]map[string]string{services.Apex: serves, services.Primary: serves, services.Canary: tc.selector} {
-				if diff := cmp.Diff(want, s.Spec.Selector); diff != "" {
-					t.Errorf("%s selects: -want +got\n%s", s.Name, diff)
+			for s, want := range map[*corev1.Service][]int32{services.Apex: tc.wantPrimary, services.Primary: tc.wantPrimary, services.Canary: tc.wantCanary} {
+				if diff := cmp.Diff(want, portNumbers(s)); diff != "" {
+					t.Errorf("ports of %s: -want +got\n%s", s.Name, diff)
 				}
 			}
-			if apex, canary := len(services.Apex.Spec.Ports), len(services.Canary.Spec.Ports); apex != 4 || canary != 1 {
-				t.Errorf("%d ports of the apex Service, %d of the canary's", apex, canary)
+		})
+	}
+}
+
+func portNumbers(s *corev1.Service) []int32 {
+	var out []int32
+	for _, p := range s.Spec.Ports {
+		out = append(out, p.Port)
+	}
+	return out
+}
+
+// While the primary's pods are replaced those of before still listen where they did.
+func TestKeepPorts(t *testing.T) {
+	old := []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 9090, NodePort: 30001}}
+	for name, tc := range map[string]struct {
+		discovery bool
+		change    func(live *corev1.Service)
+		want      []int32
+	}{
+		"with discovery": {discovery: true, want: []int32{80, 9999, 7777, 5353, 9090}},
+		"without":        {want: []int32{80}},
+		"a port of the Service's user's": {discovery: true, want: []int32{80, 9999, 7777, 5353}, change: func(live *corev1.Service) {
+			live.Annotations = map[string]string{workload.OriginalAnnotation: `{"ports":[{"port":9090}]}`}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = tc.discovery })
+			services := buildServices(t, c, newDeployment())
+			canaryHas := portNumbers(services.Canary)
+			live := make([]*corev1.Service, 3) // the last is the apex
+			live[2] = &corev1.Service{Spec: corev1.ServiceSpec{Ports: old}}
+			if tc.change != nil {
+				tc.change(live[2])
 			}
-			promoted, err := workload.Primary(c.Canary, target.Deployment, living, "s2-2", o)
-			if err != nil {
-				t.Fatal(err)
+			services.KeepPorts(c.Canary, live)
+			if diff := cmp.Diff(tc.want, portNumbers(services.Apex)); diff != "" {
+				t.Errorf("apex Service: -want +got\n%s", diff)
 			}
-			if diff := cmp.Diff(serves, workload.Selector(promoted).MatchLabels); diff != "" {
-				t.Errorf("the selector can't be changed: -want +got\n%s", diff)
+			if diff := cmp.Diff(canaryHas, portNumbers(services.Canary)); diff != "" {
+				t.Errorf("canary Service: -want +got\n%s", diff)
 			}
-			pods := labels.Set(workload.Template(promoted).Labels)
-			if !labels.SelectorFromSet(serves).Matches(pods) || labels.SelectorFromSet(tc.selector).Matches(pods) {
-				t.Errorf("the primary's pods would have %v", pods)
+			for _, p := range services.Apex.Spec.Ports {
+				if p.NodePort != 0 {
+					t.Errorf("node port %d is asked for", p.NodePort)
+				}
 			}
 		})
 	}

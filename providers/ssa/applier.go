@@ -37,6 +37,10 @@ type options struct {
 
 	edit func(map[string]any)
 	key  string
+	// sharedField is a path that others write too; version is set where desired only
+	// repeats what the object has there in that version.
+	sharedField []string
+	version     string
 }
 
 // ProtoJSON says that the kind is a custom resource like those made from protobuf,
@@ -54,6 +58,20 @@ func Edited(edit func(object map[string]any)) Option {
 // known by the key alone and desired need not be encoded to compare it.
 func Keyed(key string) Option {
 	return func(o *options) { o.key = key }
+}
+
+// Sets says that desired sets a field which others write too, as the number of replicas: the
+// object has another value as soon as they do, and that is no other intent.
+func Sets(path ...string) Option {
+	return func(o *options) { o.sharedField = path }
+}
+
+// Repeats says that desired only repeats what such a field has in a version of the object. It
+// is no reason to write, and where something else is one, the write is refused with a conflict
+// if the object has changed since: it would undo what was written there meanwhile. A key of
+// such an intent must not depend on the field.
+func Repeats(version string, path ...string) Option {
+	return func(o *options) { o.sharedField, o.version = path, version }
 }
 
 // Applier applies intents. It is safe for concurrent use.
@@ -86,12 +104,17 @@ func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Opti
 	case p.state != differs:
 		return nil
 	}
+	u := p.intent.object
+	u.SetResourceVersion(p.intent.version)
 	if p.live != nil && inherits(desired, p.live) {
-		if err := a.inherit(ctx, p.live); err != nil {
+		version, err := a.inherit(ctx, p.live, p.intent.version)
+		if err != nil {
 			return fmt.Errorf("apply %s: %w", p.key, err)
 		}
+		if p.intent.version != "" {
+			u.SetResourceVersion(version)
+		}
 	}
-	u := p.intent.object
 	annotate(u, p.intent.hash)
 	if err := a.send(ctx, p.key, p.fingerprint, u); err != nil || !ownership.Marked(desired) {
 		return err
@@ -252,7 +275,7 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	if err != nil {
 		return unknown, err
 	}
-	if !o.contains(withoutType(p.intent.object.Object), actual) {
+	if !o.contains(withoutType(p.intent.compared), actual) {
 		return differs, nil
 	}
 	a.memory.verified(p.key, p.fingerprint, version)

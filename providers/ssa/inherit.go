@@ -23,25 +23,30 @@ func inherits(desired, live client.Object) bool {
 
 // inherit makes the fields ours that the other operator wrote. Server-side apply
 // would leave them in place for it, also when they go from the intent: a variable
-// that a release removes would stay in the primary for ever.
-func (a *Applier) inherit(ctx context.Context, live client.Object) error {
+// that a release removes would stay in the primary for ever. It returns the version
+// that the object has then. Where version is not empty it is the one that it must have had.
+func (a *Applier) inherit(ctx context.Context, live client.Object, version string) (string, error) {
 	// The cache has no managed fields, and a patch that changes nothing answers with
 	// the object.
 	now := live.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy is of the same type
-	if err := a.client.Patch(ctx, now, client.RawPatch(types.MergePatchType, []byte("{}")), client.FieldOwner(FieldOwner)); err != nil {
-		return fmt.Errorf("read the managed fields: %w", err)
+	same := "{}"
+	if version != "" {
+		same = fmt.Sprintf(`{"metadata":{"resourceVersion":%q}}`, version)
+	}
+	if err := a.client.Patch(ctx, now, client.RawPatch(types.MergePatchType, []byte(same)), client.FieldOwner(FieldOwner)); err != nil {
+		return "", fmt.Errorf("read the managed fields: %w", err)
 	}
 	patch, err := csaupgrade.UpgradeManagedFieldsPatch(now, sets.New(formerOperator), FieldOwner)
 	if err != nil {
-		return fmt.Errorf("take over the managed fields: %w", err)
+		return "", fmt.Errorf("take over the managed fields: %w", err)
 	}
 	if patch == nil {
-		return nil
+		return now.GetResourceVersion(), nil
 	}
 	if err := a.client.Patch(ctx, now, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner)); err != nil {
-		return fmt.Errorf("take over the managed fields: %w", err)
+		return "", fmt.Errorf("take over the managed fields: %w", err)
 	}
-	return nil
+	return now.GetResourceVersion(), nil
 }
 
 // dereference takes the references to Canaries away that live, which was made for one,

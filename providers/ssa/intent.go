@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,8 +23,10 @@ type fingerprint [sha256.Size]byte
 
 // intent is what we want to own, in its normal form and without the annotation.
 type intent struct {
-	object *unstructured.Unstructured
-	hash   string
+	object   *unstructured.Unstructured
+	compared map[string]any // what of it the live object must have
+	hash     string
+	version  string // of the live object that it was made from, empty where that does not matter
 }
 
 func fingerprintOf(desired client.Object, cmp comparison) (fingerprint, error) {
@@ -58,12 +61,33 @@ func (o options) intentOf(gvk schema.GroupVersionKind, desired client.Object) (i
 	}
 	u := &unstructured.Unstructured{Object: m}
 	u.SetGroupVersionKind(gvk)
-	canonical, err := json.Marshal(m)
+	own := without(m, o.sharedField)
+	canonical, err := json.Marshal(own)
 	if err != nil {
 		return intent{}, fmt.Errorf("encode intent: %w", err)
 	}
 	sum := sha256.Sum256(canonical)
-	return intent{object: u, hash: hashVersion + hex.EncodeToString(sum[:16])}, nil
+	out := intent{object: u, compared: m, hash: hashVersion + hex.EncodeToString(sum[:16]), version: o.version}
+	if o.version != "" {
+		out.compared = own
+	}
+	return out, nil
+}
+
+// without is m without the field at path; what is on the way there is copied, the rest shared.
+func without(m map[string]any, path []string) map[string]any {
+	if len(path) == 0 {
+		return m
+	}
+	out := maps.Clone(m)
+	if len(path) == 1 {
+		delete(out, path[0])
+		return out
+	}
+	if below, ok := m[path[0]].(map[string]any); ok {
+		out[path[0]] = without(below, path[1:])
+	}
+	return out
 }
 
 func annotate(u *unstructured.Unstructured, hash string) {

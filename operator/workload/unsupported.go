@@ -11,18 +11,18 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// UnfitError says what in a target can't be released or carried to its
+// UnsupportedTargetError says what in a target can't be released or carried to its
 // primary.
-type UnfitError struct {
+type UnsupportedTargetError struct {
 	// Target is kind and name of the workload.
 	Target string
 	// Problem names the field, its value and what is allowed.
 	Problem string
 }
 
-func (e *UnfitError) Error() string { return e.Target + ": " + e.Problem }
+func (e *UnsupportedTargetError) Error() string { return e.Target + ": " + e.Problem }
 
-// Check tells what stands in the way of releasing a target: an *UnfitError, or
+// Check tells what stands in the way of releasing a target: an *UnsupportedTargetError, or
 // nil. live is the present primary, nil if there is none.
 func Check(canary *v1beta1.Canary, target, live client.Object) error {
 	problem := ""
@@ -32,7 +32,7 @@ func Check(canary *v1beta1.Canary, target, live client.Object) error {
 			problem = fmt.Sprintf("spec.updateStrategy.type: %q replaces no pods by itself, only RollingUpdate does", s)
 		}
 	case *appsv1.StatefulSet:
-		problem = unfitStatefulSet(target)
+		problem = unsupportedStatefulSet(target)
 		if primary, ok := live.(*appsv1.StatefulSet); ok && problem == "" {
 			problem = notCarried(target, primary)
 		}
@@ -44,10 +44,10 @@ func Check(canary *v1beta1.Canary, target, live client.Object) error {
 	if problem == "" {
 		return nil
 	}
-	return &UnfitError{Target: Kind(target) + "/" + target.GetName(), Problem: problem}
+	return &UnsupportedTargetError{Target: Kind(target) + "/" + target.GetName(), Problem: problem}
 }
 
-func unfitStatefulSet(s *appsv1.StatefulSet) string {
+func unsupportedStatefulSet(s *appsv1.StatefulSet) string {
 	strategy := s.Spec.UpdateStrategy
 	if strategy.Type != "" && strategy.Type != appsv1.RollingUpdateStatefulSetStrategyType {
 		return fmt.Sprintf("spec.updateStrategy.type: %q replaces no pods by itself, only RollingUpdate does", strategy.Type)
