@@ -82,7 +82,7 @@ func TestForeignPrimary(t *testing.T) {
 }
 
 // A target that can't be released is told of, and nothing is touched.
-func TestUnfitTarget(t *testing.T) {
+func TestUnsupportedTarget(t *testing.T) {
 	template := newTarget().Spec
 	meta := newTarget().ObjectMeta
 	for name, tc := range map[string]struct {
@@ -92,14 +92,14 @@ func TestUnfitTarget(t *testing.T) {
 		want   string // in the event
 	}{
 		"DaemonSet that replaces no pods": {
-			kind: "DaemonSet", reason: reasonTargetUnfit, want: "spec.updateStrategy.type",
+			kind: "DaemonSet", reason: reasonTargetUnsupported, want: "spec.updateStrategy.type",
 			target: &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{
 				Selector: template.Selector, Template: template.Template,
 				UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType},
 			}},
 		},
 		"StatefulSet in partitions": {
-			kind: "StatefulSet", reason: reasonTargetUnfit, want: "partition",
+			kind: "StatefulSet", reason: reasonTargetUnsupported, want: "partition",
 			target: &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
 				Selector: template.Selector, Template: template.Template,
 				UpdateStrategy: appsv1.StatefulSetUpdateStrategy{RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(1))}},
@@ -228,14 +228,10 @@ func TestDrainOfAnOlderState(t *testing.T) {
 // An annotation of the Canary that the primary's pods depend on comes to them at once,
 // not at the operator's next restart.
 func TestPrimaryFollowsTheCanarysAnnotations(t *testing.T) {
-	s := newInitialized(t)
-	c := s.now()
-	c.Status.Identity = nil
-	if err := s.api.Status().Update(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	s := newScene(t, newCanary("podinfo").Canary, newTarget())
 	s.reconciler.Options.MeshProvider, s.reconciler.Provider = v1beta1.ProviderConsul, v1beta1.ProviderConsul
 	s.reconciler.Router = func(string) (providers.Router, error) { return s.router, nil }
+	s.rollOut()
 	s.rest()
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Annotations = map[string]string{workload.ConsulAccountAnnotation: "podinfo-primary"}
