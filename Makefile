@@ -65,7 +65,7 @@ generate: ## Generate deepcopy code, CRDs, and the tables of the charts' values 
 verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
 	@test/tools/build controller-gen
 	@new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; mkdir "$$new/crds"; \
-	for package in api/*/; do \
+	for package in $(sort $(dir $(wildcard api/*/zz_generated.deepcopy.go))); do \
 		bin/controller-gen object paths=./$$package output:object:dir="$$new/$$package"; \
 		diff -u $${package}zz_generated.deepcopy.go "$$new/$${package}zz_generated.deepcopy.go" \
 		|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }; \

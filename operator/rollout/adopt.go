@@ -78,7 +78,7 @@ func adoptGate(d *decider) {
 		return
 	}
 	since := d.st.Gate.Since
-	switch d.st.Gate.Type {
+	switch d.st.Gate.Type { //nolint:exhaustive // the others are gates still
 	case v1beta1.PostRolloutHook:
 		d.st.PostRollout, d.st.Gate = &since, nil
 	case v1beta1.PreRolloutHook:
@@ -86,7 +86,6 @@ func adoptGate(d *decider) {
 			d.st.Step.PreRolloutSince, d.st.Step.PreRolloutFailures = &since, max(d.st.Step.Checks, 1)
 		}
 		d.st.Gate = nil
-	default:
 	}
 }
 

@@ -75,7 +75,7 @@ func tooManyFailed(d *decider) bool {
 // tooLate rolls back a release that waits for its canary, or for the mesh, for
 // longer than the deadline.
 func tooLate(d *decider) bool {
-	what, detail := "", ""
+	var what, detail string
 	switch {
 	case d.st.Paused || d.st.Gate != nil:
 		d.well()

@@ -80,6 +80,12 @@ func promote(d *decider) {
 		handBack(d)
 		return
 	}
+	awaitPrimary(d)
+}
+
+// awaitPrimary leaves the traffic with the canary, and gives it all where the primary is
+// about to be without a pod, or has far too few for its share when the deadline is over.
+func awaitPrimary(d *decider) {
 	if d.Primary.Interrupted && !d.primaryCarries(d.st.LastAppliedSpec) && d.Target.Ready && d.st.Step.Weight < 100 && canaryCarriesAll(d) {
 		giveCanaryAll(d)
 	}

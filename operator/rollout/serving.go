@@ -47,15 +47,12 @@ func (s serving) effective() split {
 		planned.weight, planned.matched = 0, false // there is no such share any more
 	}
 	switch {
-	case s.fixed:
+	case s.fixed, s.canary.Available == 0 && !s.nobody() && planned.weight+planned.mirror == 0:
 		return split{reason: v1beta1.TrafficPlanned}
-	case s.canary.Available == 0 && s.primary.Available == 0 && (s.canary.Exists || !s.primary.Exists):
-		return s.unchanged() // nobody can serve, or nothing is known of who could
+	case s.nobody():
+		return s.unchanged()
 	case s.canary.Available == 0:
-		if planned.weight > 0 || planned.mirror > 0 {
-			return split{reason: v1beta1.TrafficCanaryUnavailable}
-		}
-		return split{reason: v1beta1.TrafficPlanned}
+		return split{reason: v1beta1.TrafficCanaryUnavailable}
 	case s.primary.Available == 0:
 		return split{weight: 100, reason: v1beta1.TrafficPrimaryUnavailable}
 	case s.condemned:
@@ -67,6 +64,11 @@ func (s serving) effective() split {
 	default:
 		return planned
 	}
+}
+
+// nobody is true where neither side can serve, or nothing is known of who could.
+func (s serving) nobody() bool {
+	return s.canary.Available == 0 && s.primary.Available == 0 && (s.canary.Exists || !s.primary.Exists)
 }
 
 // unchanged is what the mesh has, of which nothing better is known.

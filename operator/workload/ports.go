@@ -173,15 +173,7 @@ func adoptPorts(canary *v1beta1.Canary, ours, users []corev1.ServicePort) []core
 			p.Protocol = u.Protocol
 		}
 		if u != nil {
-			if u.Name != "" && (spec.PortName == "" || !isMain) {
-				p.Name = u.Name
-			}
-			if u.TargetPort != (intstr.IntOrString{}) && (spec.TargetPort == (intstr.IntOrString{}) || !isMain) {
-				p.TargetPort = u.TargetPort
-			}
-			if p.AppProtocol == nil {
-				p.AppProtocol = u.AppProtocol
-			}
+			adoptPort(p, u, isMain && spec.PortName != "", isMain && spec.TargetPort != (intstr.IntOrString{}))
 		}
 		for _, other := range users {
 			if other.Name == p.Name && (other.Port != p.Port || protocol(other) != protocol(*p)) {
@@ -190,6 +182,20 @@ func adoptPorts(canary *v1beta1.Canary, ours, users []corev1.ServicePort) []core
 		}
 	}
 	return ours
+}
+
+// adoptPort has one of our ports be what it is in the user's Service, apart from what the
+// Canary names.
+func adoptPort(p, users *corev1.ServicePort, named, targeted bool) {
+	if users.Name != "" && !named {
+		p.Name = users.Name
+	}
+	if users.TargetPort != (intstr.IntOrString{}) && !targeted {
+		p.TargetPort = users.TargetPort
+	}
+	if p.AppProtocol == nil {
+		p.AppProtocol = users.AppProtocol
+	}
 }
 
 // backendPorts are the ports of a Service that the mesh sends the requests for the apex

@@ -32,9 +32,9 @@ var allowed = limits{
 	lines:   2500, // of a package, without its tests
 	length:  60,   // of a function
 	exceptions: map[string]int{
-		"operator/canary.Reconciler": 50,
+		"operator/canary.Reconciler": 56,
 		"operator/rollout":           3500,
-		"operator/workload":          2700,
+		"operator/workload":          2900,
 	},
 }
 
