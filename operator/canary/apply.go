@@ -80,8 +80,11 @@ func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desire
 	}
 	a.made("copies of ConfigMaps and Secrets", w.configTrouble)
 	r.applyServices(ctx, w, want, routed, backends, a)
-	a.made(w.autoscalerTitle(), w.autoscaler.Apply(ctx, want))
-	a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
+	// An autoscaler that is not paused would only bring back the pods that are to go.
+	scaled := a.made(w.autoscalerTitle(), w.autoscaler.Apply(ctx, want))
+	if drain := want.TargetReplicas != nil && *want.TargetReplicas == 0; scaled || !drain {
+		a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
+	}
 }
 
 // applyServices writes the Services, the apex after what it leads to, and the route in

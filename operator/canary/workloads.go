@@ -37,7 +37,7 @@ func (r *Reconciler) observeTarget(ctx context.Context, w *world) error {
 	}
 	w.target = target
 	w.Target = workload.Observe(target, revision, w.Canary.GetAnalysis().GetCanaryReadyThreshold())
-	r.unseen(target, &w.Target)
+	r.awaitWritten(target, &w.Target)
 	return nil
 }
 
@@ -57,7 +57,7 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 			revision = workload.PrimaryRevision(w.Canary, w.target, sourced, w.Target.Revision, r.Options)
 		}
 		w.Primary = workload.Observe(primary, revision, w.Canary.GetAnalysis().GetPrimaryReadyThreshold())
-		r.unseen(primary, &w.Primary)
+		r.awaitWritten(primary, &w.Primary)
 		if err := foreignPrimary(w, primary); err != nil {
 			return err
 		}
@@ -73,9 +73,9 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 	return nil
 }
 
-// unseen says that a workload as the cache has it is older than our last write
+// awaitWritten says that a workload as the cache has it is older than our last write
 // of it.
-func (r *Reconciler) unseen(o client.Object, w *rollout.Workload) {
+func (r *Reconciler) awaitWritten(o client.Object, w *rollout.Workload) {
 	if !r.Applier.Observed(o) {
 		w.Ready, w.Message = false, "its last change is not observed yet"
 	}
