@@ -22,6 +22,7 @@ import (
 	telemetryserver "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
@@ -48,6 +49,8 @@ type wiring struct {
 	wrap func(client.WithWatch) client.Client
 	// registry is where the operator's telemetry goes.
 	registry prometheus.Registerer
+	// log is where the operator logs. The zero value is the log of the process.
+	log logr.Logger
 	// oneOfMany allows several operators in one process, which production has
 	// no use for: their controllers have the same name.
 	oneOfMany bool
@@ -202,6 +205,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 	alive := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	out := ctrl.Options{
 		Scheme: scheme,
+		Logger: w.log,
 		Cache: cache.Options{
 			// Managed fields are half of what an object weighs, and nobody reads them.
 			DefaultTransform: coverage.Slim(cache.TransformStripManagedFields()),
