@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err := refuseBesideFlagger(ctx, config, o.namespace, clock.RealClock{}); err != nil {
 		return err
 	}
-	mgr, err := newManager(ctx, config, o, wiring{})
+	mgr, err := newManager(ctx, config, o, wiring{log: logger})
 	if err != nil {
 		return err
 	}

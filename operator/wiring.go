@@ -42,14 +42,15 @@ import (
 	"github.com/sluice-delivery/sluice/webhooks"
 )
 
-// wiring is what a test replaces; the zero value is what runs in production.
+// wiring is what a test replaces. But for the log, the zero value is what runs in production.
 type wiring struct {
 	// wrap gives the client that all reads and writes go through, from the one
 	// that production uses.
 	wrap func(client.WithWatch) client.Client
 	// registry is where the operator's telemetry goes.
 	registry prometheus.Registerer
-	// log is where the operator logs. The zero value is the log of the process.
+	// log is where the operator logs. The zero value is the log of the process, which is
+	// that of whoever set it first.
 	log logr.Logger
 	// oneOfMany allows several operators in one process, which production has
 	// no use for: their controllers have the same name.
