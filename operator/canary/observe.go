@@ -87,7 +87,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		switch mistake := ground.AsMistake(err); {
 		case err == nil:
 		case mistake != nil:
-			if w.Mistake == nil || mistake.Foreign {
+			if w.Mistake == nil || mistake.Foreign && !w.Mistake.Foreign {
 				w.Mistake = mistake
 			}
 		case part.aside:

@@ -27,6 +27,9 @@ type serving struct {
 	// condemned is true for a canary that was found bad: it serves only while nobody else
 	// can.
 	condemned bool
+	// changing is true while the primary gets another revision: pods of which it has
+	// enough may be about to go.
+	changing bool
 	// matches is true when the spec says which requests match.
 	matches bool
 }
@@ -57,7 +60,7 @@ func (s serving) effective() split {
 		return split{weight: 100, reason: v1beta1.TrafficPrimaryUnavailable}
 	case s.condemned:
 		return planned
-	case s.before.reason == v1beta1.TrafficPrimaryUnavailable && !enough(s.primary):
+	case s.before.reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.primary) || s.changing && !s.primary.Ready):
 		return split{weight: 100, reason: v1beta1.TrafficPrimaryUnavailable}
 	case !enough(s.primary):
 		return s.withinPrimary(planned)
@@ -152,7 +155,7 @@ func serve(d *decider) {
 	}
 	is := serving{
 		planned: plannedSplit(d.st), before: was, primary: d.Primary, canary: d.Target, fixed: d.Route.Fixed,
-		condemned: d.st.Phase == v1beta1.PhaseFailed, matches: len(d.Canary.GetAnalysis().Match) > 0,
+		condemned: d.st.Phase == v1beta1.PhaseFailed, changing: d.st.Phase == v1beta1.PhasePromoting, matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.effective()
 	d.st.CanaryWeight = is.weight
 	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.matched, Mirror: is.mirror, Reason: is.reason}

@@ -46,6 +46,12 @@ func TestEffective(t *testing.T) {
 		"and gives back then": {
 			serving{planned: at(20), before: split{weight: 100, reason: noPrimary}, primary: pods(10, 10), canary: pods(2, 2)}, at(20),
 		},
+		"but not while its pods are replaced": {
+			serving{
+				planned: at(20), before: split{weight: 100, reason: noPrimary}, canary: pods(2, 2), changing: true,
+				primary: Workload{Exists: true, Replicas: 2, Available: 2},
+			}, split{weight: 100, reason: noPrimary},
+		},
 		"one that was found bad gives back at once": {
 			serving{before: split{weight: 100, reason: noPrimary}, primary: pods(1, 10), canary: pods(2, 2), condemned: true}, at(0),
 		},

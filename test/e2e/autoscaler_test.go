@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -57,7 +58,7 @@ func TestHPA(t *testing.T) {
 	if diff := cmp.Diff(*want, made.Spec); diff != "" {
 		t.Errorf("copy: -want +got\n%s", diff)
 	}
-	if !metav1.IsControlledBy(made, a.canary()) || made.Labels["app.kubernetes.io/instance"] != "" {
+	if ownership.CanaryOf(made) != rig.Name || len(made.OwnerReferences) > 0 || made.Labels["app.kubernetes.io/instance"] != "" {
 		t.Errorf("copy: %+v", made.ObjectMeta)
 	}
 
