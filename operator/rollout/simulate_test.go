@@ -44,7 +44,7 @@ type world struct {
 	answer func(v1beta1.HookType) v1beta1.CheckVerdict
 	// opened are the gates that have answered with success at the present step.
 	opened map[rollout.CheckID]bool
-	// passed are the rounds that have passed.
+	// passed are the steps of which the last round that was seen has passed.
 	passed map[rollout.CheckID]bool
 
 	violation string
@@ -151,7 +151,6 @@ func (w *world) reconcile() {
 	w.call(d.CallHooks)
 	if d.RunChecks != nil {
 		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: w.verdict(w.mesh.Canary)}}}
-		w.passed[atStep(*d.RunChecks)] = w.checks.Results[0].Verdict == v1beta1.CheckPassed
 	}
 }
 
@@ -215,6 +214,9 @@ func (w *world) passGates(before, after v1beta1.CanaryStatus) {
 // judge checks what one decision makes of the status: invariants 2 and 3.
 func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	before, after := o.Canary.Status, d.Status
+	if o.Checks != nil { // one that was lost in a crash nobody has seen
+		w.passed[atStep(o.Checks.ID)] = o.Checks.Results[0].Verdict == v1beta1.CheckPassed
+	}
 	raised := after.CanaryWeight > before.CanaryWeight
 	// The canary may take everything where the primary has nothing to serve with, is
 	// about to have nothing, or did not get well by its promotion.
