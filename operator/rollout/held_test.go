@@ -589,3 +589,111 @@ func TestHugeIterations(t *testing.T) {
 		})
 	}
 }
+
+// TestRollbackDoesNotWait: a canary that was found bad keeps nothing as soon as the primary has one pod.
+func TestRollbackDoesNotWait(t *testing.T) {
+	for name, s := range map[string]*scene{
+		"the last check fails": newScene().step(2, 40, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0).primaryAvailable(1),
+		"it stood in":          newScene().step(0, 100, time.Second).phase(v1beta1.PhaseFailed).primaryAvailable(1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Primary.Replicas = 10
+			if d := rollout.Decide(s.Observation); d.Status.Phase != v1beta1.PhaseFailed || d.Status.CanaryWeight != 0 {
+				t.Errorf("%s with weight %d", d.Status.Phase, d.Status.CanaryWeight)
+			}
+		})
+	}
+}
+
+// Nothing is copied to a canary whose revision the primary is getting.
+func TestPromotionMirrorsNothing(t *testing.T) {
+	s := newScene().iterations(2, false).mirror(30).step(2, 0, 10*time.Second).persisted()
+	s.checked(v1beta1.CheckPassed, 0)
+	s.Route.Fixed = false
+	s.Target.Available = 0 // so that it does not get all requests first
+	s.Canary.Status.Phase = v1beta1.PhasePromoting
+	if d := rollout.Decide(s.Observation); d.Desired.Traffic.Mirror != 0 {
+		t.Errorf("the mesh is asked for %+v", d.Desired.Traffic)
+	}
+	s.Target.Available = 2
+	if d := rollout.Decide(s.Observation); d.Desired.Traffic.Mirror != 0 {
+		t.Errorf("the mesh is asked for %+v", d.Desired.Traffic)
+	}
+}
+
+// What the deadline ran for is forgotten when it is over, and stands still at a gate.
+func TestDeadlineIsForgotten(t *testing.T) {
+	if d := rollout.Decide(newScene().step(1, 20, time.Second).unwell(time.Minute).Observation); d.Status.Unwell != nil {
+		t.Errorf("the deadline runs for %+v", d.Status.Unwell)
+	}
+	s := newScene().step(1, 20, time.Hour).unwell(time.Hour).atGate(v1beta1.ConfirmTrafficIncreaseHook).targetAvailable(1)
+	if d := rollout.Decide(s.Observation); d.Status.Phase != v1beta1.PhaseProgressing || d.Status.Unwell != nil {
+		t.Errorf("at a gate it is %s, the deadline runs for %+v", d.Status.Phase, d.Status.Unwell)
+	}
+}
+
+// While nobody can serve, nothing counts against the release.
+func TestNobodyServes(t *testing.T) {
+	d := rollout.Decide(newScene().step(2, 40, time.Second).persisted().targetAvailable(0).primaryAvailable(0).Observation)
+	if d.Status.CanaryWeight != 40 || d.Status.FailedChecks != 0 || d.Status.Step.Index != 2 {
+		t.Errorf("step %d with weight %d, %d failed checks", d.Status.Step.Index, d.Status.CanaryWeight, d.Status.FailedChecks)
+	}
+}
+
+// A round that ended while the mesh had another route is not the step's, however short its interval is.
+func TestRoundOfAnotherRoute(t *testing.T) {
+	s := newScene().step(1, 20, time.Minute).checked(v1beta1.CheckPassed, 3*time.Second)
+	s.Canary.Spec.Analysis.Interval = "1s"
+	s.Route.Since = t0.Add(-2 * time.Second)
+	if d := rollout.Decide(s.Observation); d.Status.CanaryWeight > 20 {
+		t.Errorf("weight %d", d.Status.CanaryWeight)
+	}
+}
+
+// A round that is run again has a name of its own where hooks may have answered in it, and a gate that the
+// release waits at is asked again only after a round that passes.
+func TestUnansweredRound(t *testing.T) {
+	s := newScene().step(1, 20, 30*time.Second).hooked(v1beta1.RolloutHook).checked(v1beta1.CheckUnavailable, 10*time.Second)
+	s.Checks.Results = append(s.Checks.Results, v1beta1.CheckStatus{Name: string(v1beta1.RolloutHook), Verdict: v1beta1.CheckPassed})
+	d := rollout.Decide(s.Observation)
+	if d.RunChecks == nil || *d.RunChecks == s.Checks.ID {
+		t.Errorf("it is run again as %+v", d.RunChecks)
+	}
+	s = newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckUnavailable, 0).atGate(v1beta1.ConfirmTrafficIncreaseHook).
+		answered(v1beta1.ConfirmTrafficIncreaseHook, 0, passed)
+	if d := rollout.Decide(s.Observation); d.Status.Gate != nil || d.Status.CanaryWeight != 20 {
+		t.Errorf("weight %d at gate %+v", d.Status.CanaryWeight, d.Status.Gate)
+	}
+}
+
+// TestPromotionKeepsUsersServed: what goes wrong while the primary gets the new revision.
+func TestPromotionKeepsUsersServed(t *testing.T) {
+	big := func(available int32) func(*rollout.Observation) {
+		return func(o *rollout.Observation) {
+			o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 10, available, available == 10
+		}
+	}
+	lostAndBack := newScene().promoting(60, time.Second).persisted().targetAvailable(0).persisted()
+	lostAndBack.Target = ready(revB, 2)
+	standsIn := newScene().promoting(60, time.Second).persisted().primaryAvailable(0).persisted().primaryAt(revB)
+	standsIn.Primary.Available, standsIn.Primary.Ready = 2, true
+	standsIn.Canary.Spec.Analysis.StepWeightPromotion = 30
+	back := newScene().promoting(50, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).with(big(1))
+	back.Canary.Status.Step, back.Canary.Status.LastPromotedSpec = nil, revB
+	for name, tc := range map[string]struct {
+		scene      *scene
+		wantPhase  v1beta1.CanaryPhase
+		wantWeight int32
+	}{
+		"halted, and neither side has the pods":       {newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(big(1)).targetAt(revB, 2), v1beta1.PhasePromoting, 50},
+		"the canary is lost and back":                 {lostAndBack, v1beta1.PhasePromoting, 0},
+		"what stood in gives back part by part":       {standsIn, v1beta1.PhasePromoting, 70},
+		"the primary can't take the traffic back yet": {back, v1beta1.PhaseFinalising, 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := rollout.Decide(tc.scene.Observation); d.Status.Phase != tc.wantPhase || d.Status.CanaryWeight != tc.wantWeight {
+				t.Errorf("%s with weight %d, want %s with %d; %v", d.Status.Phase, d.Status.CanaryWeight, tc.wantPhase, tc.wantWeight, d.Events)
+			}
+		})
+	}
+}
