@@ -168,7 +168,11 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 			}
 		}
 		if owner.Name != w.Canary.Name {
-			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which has it or is older; a workload and a service can have one Canary", shared.what, owner.Name)
+			why := "is older"
+			if w.Canary.CreationTimestamp.Before(&owner.Created) {
+				why = "has it already"
+			}
+			return foreign(reasonTargetShared, "the %s belongs to Canary %s, which %s; a workload and a service can have one Canary", shared.what, owner.Name, why)
 		}
 	}
 	return nil
