@@ -1,0 +1,105 @@
+package rollout_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+func TestPrimaryDeleted(t *testing.T) {
+	lost := func(o *rollout.Observation) {
+		o.Canary.Status.PrimaryReplicas = 10
+		o.Primary = rollout.Workload{}
+		o.Route.Has = &rollout.Traffic{Canary: o.Canary.Status.CanaryWeight}
+	}
+	failedRelease := func() *scene {
+		s := newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0)
+		s.Canary.Status.Step = nil
+		return s
+	}
+	for name, tc := range map[string]struct {
+		scene       *scene
+		wantPhase   v1beta1.CanaryPhase
+		wantWeight  int32
+		wantPrimary string
+		wantStalled string
+		wantPods    int32 // of the target; -1: kept
+	}{
+		"in mid-release": {newScene().step(1, 20, time.Second).persisted().with(lost), v1beta1.PhaseProgressing, 100, "", "", 10},
+		"at rest":        {newScene().persisted().with(lost), v1beta1.PhaseInitializing, 0, revA, "", -1},
+		"at rest, before the drain": {
+			newScene().targetAt(revA, 2).persisted().with(lost), v1beta1.PhaseInitializing, 100, revA, "", -1,
+		},
+		"after a rollback": {failedRelease().persisted().with(lost), v1beta1.PhaseFailed, 0, "", rollout.ReasonPrimaryMissing, -1},
+		"after a rollback, the target set back": {
+			failedRelease().persisted().with(lost).targetAt(revA, 0), v1beta1.PhaseInitializing, 0, revA, "", -1,
+		},
+		"after a rollback, another revision": {failedRelease().persisted().with(lost).targetAt(revC, 0), v1beta1.PhaseProgressing, 0, "", "", 10},
+		"in a promotion":                     {newScene().promoting(60, time.Second).persisted().with(lost), v1beta1.PhasePromoting, 100, revB, "", 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.Observation)
+			replicas := int32(-1)
+			if d.Desired.TargetReplicas != nil {
+				replicas = *d.Desired.TargetReplicas
+			}
+			if d.Status.Phase != tc.wantPhase || d.Desired.Traffic.Canary != tc.wantWeight || d.Desired.PrimaryRevision != tc.wantPrimary || replicas != tc.wantPods {
+				t.Errorf("%s, weight %d, primary %q, %d pods; want %s, %d, %q, %d", d.Status.Phase, d.Desired.Traffic.Canary, d.Desired.PrimaryRevision, replicas,
+					tc.wantPhase, tc.wantWeight, tc.wantPrimary, tc.wantPods)
+			}
+			if !d.Desired.Routed {
+				t.Error("the route is left alone")
+			}
+			if n := d.Desired.PrimaryReplicas; n == nil || *n != 10 {
+				t.Errorf("the primary is to have %v pods", n)
+			}
+			stalled := ""
+			if c := d.Status.GetCondition(v1beta1.ConditionStalled); c != nil {
+				stalled = c.Reason
+			}
+			if stalled != tc.wantStalled {
+				t.Errorf("Stalled for %q, want %q", stalled, tc.wantStalled)
+			}
+		})
+	}
+}
+
+func TestStatusLost(t *testing.T) {
+	for name, s := range map[string]*scene{
+		"all pods up":  newScene().targetAt(revB, 2),
+		"one pod up":   newScene().targetAt(revB, 2).primaryAvailable(1),
+		"none up yet":  newScene().targetAt(revB, 2).primaryAvailable(0),
+		"none is left": newScene().targetAt(revB, 0).primaryAvailable(0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Canary.Status = v1beta1.CanaryStatus{}
+			for range 5 {
+				d := rollout.Decide(s.Observation)
+				if d.Desired.PrimaryRevision == revB {
+					t.Fatalf("the primary, %d of 2 pods up, is overwritten with a revision that nobody has judged", s.Primary.Available)
+				}
+				s.Canary.Status = d.Status
+				s.Now = s.Now.Add(time.Second)
+			}
+			s.Primary = settled(s.Primary)
+			for range 5 {
+				s.Canary.Status = rollout.Decide(s.Observation).Status
+			}
+			if st := s.Canary.Status; st.Phase != v1beta1.PhaseProgressing || st.LastPromotedSpec != revA || st.LastAppliedSpec != revB {
+				t.Errorf("%s of %q, promoted %q", st.Phase, st.LastAppliedSpec, st.LastPromotedSpec)
+			}
+		})
+	}
+}
+
+func TestInitializedWithAllTraffic(t *testing.T) {
+	s := newScene().phase(v1beta1.PhaseInitializing).targetAt(revA, 2)
+	s.Canary.Status.CanaryWeight = 100
+	s.Route.Has = &rollout.Traffic{Canary: 100}
+	d := rollout.Decide(s.Observation)
+	if d.Status.Phase != v1beta1.PhaseInitializing || d.Status.CanaryWeight != 0 {
+		t.Errorf("%s with weight %d", d.Status.Phase, d.Status.CanaryWeight)
+	}
+}

@@ -1,0 +1,129 @@
+package rollout_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+func TestCapacity(t *testing.T) {
+	ten := func(o *rollout.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }
+	for name, tc := range map[string]struct {
+		scene        *scene
+		wantPhase    v1beta1.CanaryPhase
+		wantWeight   int32
+		wantReplicas int32 // -1: kept
+	}{
+		"blue/green onto one pod": {
+			newScene().iterations(1, false).step(1, 0, time.Minute).with(ten).targetAt(revB, 1).checked(v1beta1.CheckPassed, 0), v1beta1.PhaseProgressing, 0, 10,
+		},
+		"blue/green onto ten": {
+			newScene().iterations(1, false).step(1, 0, time.Minute).with(ten).targetAt(revB, 10).checked(v1beta1.CheckPassed, 0), v1beta1.PhasePromoting, 100, -1,
+		},
+		"Recreate onto one pod": {
+			newScene().step(3, 60, time.Minute).with(ten).with(restarts).targetAt(revB, 1).checked(v1beta1.CheckPassed, 0), v1beta1.PhaseProgressing, 60, 10,
+		},
+		"for ever onto one pod": {
+			newScene().iterations(1, false).step(1, 0, time.Hour).unwell(10*time.Minute).with(ten).targetAt(revB, 1).checked(v1beta1.CheckPassed, 0), v1beta1.PhaseFailed, 0, -1,
+		},
+		"a promotion halts with 9 of 10 pods, the canary has 2": {
+			newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(ten).targetAt(revB, 2).primaryAvailable(9), v1beta1.PhasePromoting, 50, -1,
+		},
+		"a promotion halts with 1 of 10 pods, the canary has 10": {
+			newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(ten).targetAt(revB, 10).primaryAvailable(1), v1beta1.PhasePromoting, 100, -1,
+		},
+		"another revision in a promotion with 1 of 10 pods": {
+			newScene().promoting(50, time.Second).primaryAt(revB).with(ten).primaryAvailable(1).targetAt(revC, 10).targetAvailable(10), v1beta1.PhaseProgressing, 50, -1,
+		},
+		"a ready primary with 9 of 10 pods, by its threshold": {
+			newScene().promoting(60, time.Hour).unwell(10*time.Minute).primaryAt(revB).targetAt(revB, 10).with(func(o *rollout.Observation) {
+				o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 10, 9, true
+			}), v1beta1.PhaseFinalising, 0, -1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.Observation)
+			replicas := int32(-1)
+			if d.Desired.TargetReplicas != nil {
+				replicas = *d.Desired.TargetReplicas
+			}
+			if d.Status.Phase != tc.wantPhase || d.Status.CanaryWeight != tc.wantWeight || replicas != tc.wantReplicas {
+				t.Errorf("%s with weight %d and %d pods wanted; want %s, %d, %d; %v", d.Status.Phase, d.Status.CanaryWeight, replicas,
+					tc.wantPhase, tc.wantWeight, tc.wantReplicas, d.Events)
+			}
+		})
+	}
+}
+
+func TestEndThatIsNotShown(t *testing.T) {
+	for name, s := range map[string]*scene{
+		"finalising": newScene().promoting(0, time.Hour).phase(v1beta1.PhaseFinalising).primaryAt(revB).outOfSync().unwell(10 * time.Minute).with(func(o *rollout.Observation) {
+			o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
+		}),
+		"promoting": newScene().promoting(60, time.Hour).primaryAt(revB).outOfSync().unwell(10 * time.Minute),
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(s.Observation)
+			if c := d.Status.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != rollout.ReasonDeadlineExceeded {
+				t.Errorf("in %s nobody is told: %+v", d.Status.Phase, c)
+			}
+		})
+	}
+}
+
+func TestPausedPromotion(t *testing.T) {
+	s := newScene().promoting(60, time.Second).paused()
+	d := rollout.Decide(s.Observation)
+	if m := d.Status.GetCondition(v1beta1.ConditionReady).Message; d.Desired.PrimaryRevision != "" || !strings.Contains(m, "nothing moves") {
+		t.Errorf("the primary gets %q, and the status says %q", d.Desired.PrimaryRevision, m)
+	}
+}
+
+func TestPromotionMirrorsNothing(t *testing.T) {
+	s := newScene().iterations(2, false).mirror(30).step(2, 0, 10*time.Second).persisted()
+	s.checked(v1beta1.CheckPassed, 0)
+	s.Route.Fixed = false
+	s.Target.Available = 0 // so that it does not get all requests first
+	s.Canary.Status.Phase = v1beta1.PhasePromoting
+	if d := rollout.Decide(s.Observation); d.Desired.Traffic.Mirror != 0 {
+		t.Errorf("the mesh is asked for %+v", d.Desired.Traffic)
+	}
+	s.Target.Available = 2
+	if d := rollout.Decide(s.Observation); d.Desired.Traffic.Mirror != 0 {
+		t.Errorf("the mesh is asked for %+v", d.Desired.Traffic)
+	}
+}
+
+func TestPromotionKeepsUsersServed(t *testing.T) {
+	big := func(available int32) func(*rollout.Observation) {
+		return func(o *rollout.Observation) {
+			o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 10, available, available == 10
+		}
+	}
+	lostAndBack := newScene().promoting(60, time.Second).persisted().targetAvailable(0).persisted()
+	lostAndBack.Target = ready(revB, 2)
+	standsIn := newScene().promoting(60, time.Second).persisted().primaryAvailable(0).persisted().primaryAt(revB)
+	standsIn.Primary.Available, standsIn.Primary.Ready = 2, true
+	standsIn.Canary.Spec.Analysis.StepWeightPromotion = 30
+	back := newScene().promoting(50, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).with(big(1))
+	back.Canary.Status.Step, back.Canary.Status.LastPromotedSpec = nil, revB
+	for name, tc := range map[string]struct {
+		scene      *scene
+		wantPhase  v1beta1.CanaryPhase
+		wantWeight int32
+	}{
+		"halted, and neither side has the pods":       {newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(big(1)).targetAt(revB, 2), v1beta1.PhasePromoting, 50},
+		"the canary is lost and back":                 {lostAndBack, v1beta1.PhasePromoting, 0},
+		"what stood in gives back part by part":       {standsIn, v1beta1.PhasePromoting, 70},
+		"the primary can't take the traffic back yet": {back, v1beta1.PhaseFinalising, 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := rollout.Decide(tc.scene.Observation); d.Status.Phase != tc.wantPhase || d.Status.CanaryWeight != tc.wantWeight {
+				t.Errorf("%s with weight %d, want %s with %d; %v", d.Status.Phase, d.Status.CanaryWeight, tc.wantPhase, tc.wantWeight, d.Events)
+			}
+		})
+	}
+}

@@ -1,0 +1,72 @@
+package rollout_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
+)
+
+func TestDeletionEnds(t *testing.T) {
+	const deadline = 10 * time.Minute
+	terminating := func(ago time.Duration) *scene {
+		return newScene().step(0, 0, ago).phase(v1beta1.PhaseTerminating).with(deleted)
+	}
+	for name, tc := range map[string]struct {
+		scene                     *scene
+		wantPods                  int32 // -1: kept
+		released, finished, keeps bool
+		wantStalled               string
+	}{
+		"onto one pod": {
+			terminating(time.Second).targetAt(revA, 1).with(func(o *rollout.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), 10, false, false, false, "",
+		},
+		"onto ten": {
+			terminating(time.Minute).targetAt(revA, 10).with(func(o *rollout.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), -1, true, true, false, "",
+		},
+		"the target is gone":       {terminating(time.Minute).with(targetGone), -1, true, true, true, rollout.ReasonLeftBehind},
+		"the target does not come": {terminating(deadline).targetAvailable(0), -1, true, true, true, rollout.ReasonLeftBehind},
+		"the target comes in part": {terminating(deadline).targetAvailable(1), -1, true, true, false, ""},
+		"the mesh is gone": {
+			terminating(deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, false, false, rollout.ReasonMeshUnreachable,
+		},
+		"the mesh is gone for good": {
+			terminating(2 * deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, true, "",
+		},
+		"a mistake": {terminating(time.Minute).with(mistake), -1, true, true, false, ""},
+		"objects of another": {terminating(time.Minute).with(func(o *rollout.Observation) {
+			o.Mistake, o.Canary.Status.LastPromotedSpec = &rollout.Mistake{Foreign: true}, ""
+		}), -1, false, true, false, ""},
+		"a primary without pods": {terminating(time.Minute).primaryAvailable(0).with(func(o *rollout.Observation) { o.Primary.Replicas = 2 }), -1, true, true, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.Observation)
+			want := d.Desired
+			replicas := int32(-1)
+			if want.TargetReplicas != nil {
+				replicas = *want.TargetReplicas
+			}
+			got := fmt.Sprintf("%d pods, released %t, finished %t, keeps the primary %t", replicas, want.Released, want.Finished, want.KeepPrimary)
+			if wanted := fmt.Sprintf("%d pods, released %t, finished %t, keeps the primary %t", tc.wantPods, tc.released, tc.finished, tc.keeps); got != wanted {
+				t.Errorf("%s; want %s", got, wanted)
+			}
+			stalled := ""
+			if c := d.Status.GetCondition(v1beta1.ConditionStalled); c != nil {
+				stalled = c.Reason
+			}
+			if stalled != tc.wantStalled {
+				t.Errorf("Stalled for %q, want %q", stalled, tc.wantStalled)
+			}
+		})
+	}
+}
+
+func TestDeletionInMidRelease(t *testing.T) {
+	s := newScene().step(2, 40, time.Second).persisted().with(deleted).targetAvailable(0)
+	d := rollout.Decide(s.Observation)
+	if !d.Desired.Routed || d.Desired.Traffic.Canary != 0 {
+		t.Errorf("routed %t, %+v", d.Desired.Routed, d.Desired.Traffic)
+	}
+}
