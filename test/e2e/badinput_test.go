@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
@@ -238,8 +239,8 @@ func TestTwoCanariesForOneTarget(t *testing.T) {
 	requests.awaitMore(200)
 	requests.wantNoFailure("two Canaries", before)
 	vs := get[istionetworking.VirtualService](a, rig.Name)
-	if owners := vs.OwnerReferences; len(owners) != 1 || owners[0].Name != younger {
-		t.Errorf("the route belongs to %+v, want %s", owners, younger)
+	if owner := ownership.CanaryOf(vs); owner != younger || len(vs.OwnerReferences) > 0 {
+		t.Errorf("the route belongs to %q with owners %+v, want %s", owner, vs.OwnerReferences, younger)
 	}
 	a.wantPrimary("6.0.1")
 }
