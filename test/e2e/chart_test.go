@@ -230,8 +230,11 @@ func chartKnowsWhoActs(t *testing.T, s *suite) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"},
 		Spec:       v1alpha1.CanaryActionSpec{Canary: "x", Action: v1beta1.ActionPause},
 	}
-	if err := s.API.Create(t.Context(), a.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict")); err != nil {
-		t.Errorf("without a name: %v", err)
+	// The API server's admission learns of a new kind up to half a minute after the rest of it.
+	if err := rig.Await(t.Context(), "an action without a name", limit, func(ctx context.Context) error {
+		return s.API.Create(ctx, a.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))
+	}); err != nil {
+		t.Error(err)
 	}
 	a.Spec.RequestedBy = "mallory"
 	const want = "spec.requestedBy must be who creates the action: admin"
