@@ -2,6 +2,7 @@ package canary
 
 import (
 	"fmt"
+	"strconv"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,27 +23,24 @@ func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *rollou
 	if is == nil {
 		return c, nil
 	}
-	out := c.DeepCopy()
 	apex, _, _ := c.ServiceNames()
-	var mistake *rollout.Mistake
-	pin := func(field, recorded, wanted string, set func()) {
-		if recorded == wanted {
-			return
-		}
-		set()
-		if mistake == nil {
-			mistake = &rollout.Mistake{Reason: reasonImmutable, Message: fmt.Sprintf("%s: %q can't be changed to %q while the Canary lives; set it back, "+
-				"or delete the Canary, which gives the traffic to %s without losing any, and create it again", field, recorded, wanted, is.TargetName)}
+	out := c.DeepCopy()
+	out.Spec.TargetRef.Kind, out.Spec.TargetRef.Name = is.TargetKind, is.TargetName
+	out.Spec.Service.Name, out.Spec.Service.Headless = is.Apex, is.Headless
+	out.Spec.Provider = is.Provider
+	for _, of := range []struct{ field, recorded, wanted string }{
+		{"spec.targetRef.kind", is.TargetKind, c.Spec.TargetRef.Kind},
+		{"spec.targetRef.name", is.TargetName, c.Spec.TargetRef.Name},
+		{"spec.service.name", is.Apex, apex},
+		{"spec.provider", is.Provider, c.GetProvider(defaultProvider)},
+		{"spec.service.headless", strconv.FormatBool(is.Headless), strconv.FormatBool(c.Spec.Service.Headless)},
+	} {
+		if of.recorded != of.wanted {
+			return out, &rollout.Mistake{Reason: reasonImmutable, Message: fmt.Sprintf("%s: %q can't be changed to %q while the Canary lives; set it back, "+
+				"or delete the Canary, which gives the traffic to %s without losing any, and create it again", of.field, of.recorded, of.wanted, is.TargetName)}
 		}
 	}
-	pin("spec.targetRef.kind", is.TargetKind, c.Spec.TargetRef.Kind, func() { out.Spec.TargetRef.Kind = is.TargetKind })
-	pin("spec.targetRef.name", is.TargetName, c.Spec.TargetRef.Name, func() { out.Spec.TargetRef.Name = is.TargetName })
-	pin("spec.service.name", is.Apex, apex, func() {})
-	out.Spec.Service.Name = is.Apex
-	pin("spec.provider", is.Provider, c.GetProvider(defaultProvider), func() {})
-	out.Spec.Provider = is.Provider
-	pin("spec.service.headless", fmt.Sprint(is.Headless), fmt.Sprint(c.Spec.Service.Headless), func() { out.Spec.Service.Headless = is.Headless })
-	return out, mistake
+	return out, nil
 }
 
 // identityOf names what a Canary is about by what there is. It is nil as long as the

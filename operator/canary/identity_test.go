@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -74,6 +75,49 @@ func TestKindOfAnotherPrimary(t *testing.T) {
 			s.rest()
 			if got := s.now().Status.Phase; got != v1beta1.PhaseInitialized {
 				t.Errorf("it is %s: %v", got, s.told())
+			}
+		})
+	}
+}
+
+// Whatever names what the Canary is about stays as it was, and the field that was changed is named.
+func TestPinned(t *testing.T) {
+	recorded := &v1beta1.IdentityStatus{TargetKind: "Deployment", TargetName: "podinfo", Apex: "podinfo", Provider: "istio"}
+	for name, tc := range map[string]struct {
+		edit     func(*v1beta1.CanarySpec)
+		identity *v1beta1.IdentityStatus
+		want     string // the field that is refused; empty: none
+	}{
+		"nothing":                     {func(*v1beta1.CanarySpec) {}, recorded, ""},
+		"what is not of the identity": {func(s *v1beta1.CanarySpec) { s.Service.Port = 1 }, recorded, ""},
+		"the provider, by its name":   {func(s *v1beta1.CanarySpec) { s.Provider = "istio" }, recorded, ""},
+		"the kind":                    {func(s *v1beta1.CanarySpec) { s.TargetRef.Kind = "DaemonSet" }, recorded, "spec.targetRef.kind"},
+		"the target": {func(s *v1beta1.CanarySpec) {
+			s.TargetRef.Name, s.Service.Name = "other", "podinfo"
+		}, recorded, "spec.targetRef.name"},
+		"the apex":                      {func(s *v1beta1.CanarySpec) { s.Service.Name = "web" }, recorded, "spec.service.name"},
+		"the provider":                  {func(s *v1beta1.CanarySpec) { s.Provider = "consul" }, recorded, "spec.provider"},
+		"headless":                      {func(s *v1beta1.CanarySpec) { s.Service.Headless = true }, recorded, "spec.service.headless"},
+		"before the primary has served": {func(s *v1beta1.CanarySpec) { s.TargetRef.Name = "other" }, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary("podinfo").with(tc.edit).Canary
+			c.Status.Identity = tc.identity
+			got, mistake := pinned(c, "istio")
+			field := ""
+			if mistake != nil {
+				field, _, _ = strings.Cut(mistake.Message, ":")
+			}
+			if field != tc.want {
+				t.Errorf("refused: %q, want %q", field, tc.want)
+			}
+			apex, _, _ := got.ServiceNames()
+			is := v1beta1.IdentityStatus{
+				TargetKind: got.Spec.TargetRef.Kind, TargetName: got.Spec.TargetRef.Name,
+				Apex: apex, Provider: got.GetProvider("istio"), Headless: got.Spec.Service.Headless,
+			}
+			if tc.identity != nil && !reflect.DeepEqual(is, *tc.identity) {
+				t.Errorf("it is taken for %+v", is)
 			}
 		})
 	}

@@ -131,7 +131,7 @@ func newWorld(ctx context.Context, p plan) *world {
 	if p.ReplicasInGit {
 		w.git.replicas = p.Pods
 	}
-	for range 10 {
+	for range 10 { // on the clock of the bubble, which nobody waits for
 		c.tick()
 		time.Sleep(time.Second)
 	}
@@ -182,7 +182,7 @@ func (w *world) deployment(name string) *appsv1.Deployment {
 	return get[*appsv1.Deployment](w.store, "Deployment", name)
 }
 
-// step lets time pass until something is due, a second at most, and has everybody act.
+// step lets time, which is that of the bubble and takes none, pass until something is due, a second at most, and has everybody act.
 func (w *world) step() {
 	after := time.Second
 	if p := w.operator; p != nil && !p.wakeAt.IsZero() {
