@@ -346,13 +346,14 @@ type pods struct {
 
 	mu     sync.Mutex
 	known  map[string]*corev1.Pod
-	limits map[string]int // by name of the application and image
+	limits map[string]int  // by name of the application and image
+	let    map[string]bool // by name of the pod: it was let be ready
 	look   chan struct{}
 }
 
 func newPods(s *stage, api client.WithWatch) *pods {
 	s.t.Helper()
-	p := &pods{stage: s, known: map[string]*corev1.Pod{}, limits: map[string]int{}, look: make(chan struct{}, 1)}
+	p := &pods{stage: s, known: map[string]*corev1.Pod{}, limits: map[string]int{}, let: map[string]bool{}, look: make(chan struct{}, 1)}
 	w, err := api.Watch(s.t.Context(), &corev1.PodList{}, client.InNamespace(s.namespace))
 	if err != nil {
 		s.t.Fatal(err)
@@ -421,7 +422,18 @@ func (p *pods) wanted() map[string]corev1.ConditionStatus {
 			all = append(all, pod)
 		}
 	}
-	slices.SortFunc(all, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	// Those that were let be ready come first: a limit that allows one pod must not take that one's
+	// readiness because another with a lesser name was created.
+	slices.SortFunc(all, func(a, b *corev1.Pod) int {
+		switch {
+		case p.let[a.Name] && !p.let[b.Name]:
+			return -1
+		case p.let[b.Name] && !p.let[a.Name]:
+			return 1
+		default:
+			return strings.Compare(a.Name, b.Name)
+		}
+	})
 	ready := map[string]int{}
 	out := map[string]corev1.ConditionStatus{}
 	for _, pod := range all {
@@ -431,6 +443,7 @@ func (p *pods) wanted() map[string]corev1.ConditionStatus {
 			want = corev1.ConditionTrue
 		}
 		ready[group]++
+		p.let[pod.Name] = want == corev1.ConditionTrue
 		if conditionOf(pod) != want {
 			out[pod.Name] = want
 		}
