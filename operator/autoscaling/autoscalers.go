@@ -23,7 +23,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -88,7 +88,7 @@ type Share struct {
 	// users is the one that the Canary refers to, nil if there is none that
 	// scales the target.
 	users client.Object
-	// primary is the present copy for the primary, or nil.
+	// Primary is the present copy for the primary, or nil.
 	primary client.Object
 	// scaled is the target as the autoscaler must name it.
 	scaled workload.Scaled
@@ -164,7 +164,7 @@ func (s *Share) observePrimary(ctx context.Context) error {
 		return err
 	}
 	// What serves goes on, and a deletion gives back what was taken: this is no
-	// reason to take the Canary's other objects for somebody else's.
+	// Reason to take the Canary's other objects for somebody else's.
 	if !s.world.Owner.Owns(primary) {
 		return world.Mistake(world.ReasonConflict, "spec.autoscalerRef: %s %s is needed for the primary's autoscaler and was not made for this Canary; delete it or rename %s",
 			ref.Kind, primary.GetName(), ref.Name)
@@ -174,7 +174,7 @@ func (s *Share) observePrimary(ctx context.Context) error {
 }
 
 // read reads into an empty object and returns whether it was there. A
-// kind that the cluster does not serve is the user's mistake.
+// Kind that the cluster does not serve is the user's mistake.
 func (a *Autoscalers) read(ctx context.Context, c *v1beta1.Canary, name string, into client.Object) (found bool, err error) {
 	err = a.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, into)
 	kind := c.Spec.AutoscalerRef.Kind
@@ -265,7 +265,7 @@ func refersTo(c *v1beta1.Canary, kind, name string) bool {
 
 // Apply brings the autoscalers to what is wanted. It comes before the target is scaled, so that neither works against the other: an
 // autoscaler is paused before its target goes to zero and resumed before it is woken.
-func (s *Share) Apply(ctx context.Context, want rollout.Desired) error {
+func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	for _, one := range s.former {
 		if err := s.part.Applier.Delete(ctx, one); err != nil {
 			return fmt.Errorf("delete a copy for the primary that is not asked for any more: %w", err)
@@ -284,8 +284,8 @@ func (s *Share) Apply(ctx context.Context, want rollout.Desired) error {
 
 // applyPrimary makes the primary's copy as soon as there is a
 // primary, and takes over every edit of the user's autoscaler at once: the
-// primary serves, so it is what a new bound or metric is meant for.
-func (s *Share) applyPrimary(ctx context.Context, want rollout.Desired) error {
+// Primary serves, so it is what a new bound or metric is meant for.
+func (s *Share) applyPrimary(ctx context.Context, want release.Desired) error {
 	if s.users == nil || s.world.PrimaryObject == nil {
 		return nil
 	}
@@ -360,7 +360,7 @@ func (s *Share) resumeAll(ctx context.Context, stayPaused bool) error {
 
 // GiveBack has the target's autoscaler act again before the target is woken for a
 // deletion. The primary's copy goes with the Canary.
-func (s *Share) GiveBack(ctx context.Context, want rollout.Desired) error {
+func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	if untouched := want.Finished && !want.Released; untouched {
 		return nil // nothing of the world was made for this Canary, nor paused
 	}

@@ -6,6 +6,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // beginPromotion has the primary become what the canary was found good as. In
@@ -36,7 +39,7 @@ func beginPromotion(d *decider, because string) {
 	if all {
 		giveCanaryAll(d)
 	}
-	d.event(false, ReasonPromoting, because+"; "+what)
+	d.event(false, release.ReasonPromoting, because+"; "+what)
 	d.waiting = promotionName(d)
 }
 
@@ -55,8 +58,8 @@ func canaryCarriesAll(d *decider) bool {
 	d.waiting = why
 	d.unwell(why)
 	d.health.record = true
-	if analyses(d.st.Phase) && d.overdue() {
-		rollBack(d, ReasonDeadlineExceeded, why+", and did not get them"+within(d)+"; does an autoscaler or Git keep its number down?")
+	if release.Analysing(d.st.Phase) && d.overdue() {
+		rollBack(d, release.ReasonDeadlineExceeded, why+", and did not get them"+within(d)+"; does an autoscaler or Git keep its number down?")
 	}
 	return false
 }
@@ -90,7 +93,7 @@ func awaitPrimary(d *decider) {
 		giveCanaryAll(d)
 	}
 	d.unwell(d.Primary.Message)
-	if stalledFor(d, ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && overloaded(d) &&
+	if stalledFor(d, release.ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && overloaded(d) &&
 		d.Target.Ready && d.Target.Available >= max(d.Primary.Replicas, 1) && !d.Route.Fixed {
 		giveCanaryAll(d)
 	}
@@ -101,18 +104,18 @@ func awaitPrimary(d *decider) {
 // canaryLostInPromotion takes the share of a canary for good that has no pod left while
 // the primary can serve: when it is back, the weight would jump.
 func canaryLostInPromotion(d *decider) {
-	if plannedSplit(d.st).weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
+	if serving.Planned(d.st).Weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
 		return
 	}
 	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
-	d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+	d.event(true, release.ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
 }
 
 // overloaded is true when what is left of the primary has far too few pods for its share:
 // less than three quarters of those that it takes.
 func overloaded(d *decider) bool {
-	planned := plannedSplit(d.st)
-	return !planned.matched && d.Primary.Available*100*4 < (100-planned.weight)*d.Primary.Replicas*3
+	planned := serving.Planned(d.st)
+	return !planned.Matched && d.Primary.Available*100*4 < (100-planned.Weight)*d.Primary.Replicas*3
 }
 
 // halted says what becomes of a promotion that does not get on.
@@ -136,7 +139,7 @@ func handBack(d *decider) {
 	if !d.Route.InSync {
 		d.blocked(d.st.Step.Since.Time, unrouted(d))
 		d.unwell(unrouted(d))
-		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the route of the promotion")
+		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the route of the promotion")
 		return
 	}
 	d.well()
@@ -151,7 +154,7 @@ func handBack(d *decider) {
 			return
 		}
 	}
-	if standsIn(d.st) {
+	if serving.StandsIn(d.st) {
 		giveCanaryAll(d) // it has all, and gives it back part by part
 	}
 	if by > 0 && d.st.Step.Weight > by && d.Target.Available > 0 && d.st.Step.Share != v1beta1.ShareMirror {
@@ -159,7 +162,7 @@ func handBack(d *decider) {
 		d.st.Step.Since = metav1.NewMicroTime(d.Now)
 		d.st.Step.Lowered++
 		d.waiting = promotionName(d)
-		d.event(false, ReasonWeightLowered, percent(d.st.Step.Weight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
+		d.event(false, release.ReasonWeightLowered, plan.Percent(d.st.Step.Weight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
 		d.lookAgain(d.Now.Add(d.interval()))
 		return
 	}
@@ -168,7 +171,7 @@ func handBack(d *decider) {
 
 // settle plans everything for the primary.
 func settle(d *decider) {
-	endSessions(d)
+	serving.EndSessions(d.st)
 	d.st.Step = nil
 	d.st.Paused = false
 	d.st.Gate = nil
@@ -186,29 +189,29 @@ func finalise(d *decider) {
 	since := d.st.LastTransitionTime.Time
 	switch {
 	case d.st.CanaryWeight > 0:
-		why := "the canary has " + percent(d.st.CanaryWeight) + " of the traffic until the primary can serve it: " + d.Primary.Message
+		why := "the canary has " + plan.Percent(d.st.CanaryWeight) + " of the traffic until the primary can serve it: " + d.Primary.Message
 		d.blocked(since, why)
 		d.unwell(why)
-		stalledFor(d, ReasonPromotionHalted, d.Canary.PrimaryName()+" could not take the traffic back")
+		stalledFor(d, release.ReasonPromotionHalted, d.Canary.PrimaryName()+" could not take the traffic back")
 	case d.Route.InSync:
 		d.well()
 		d.st.Phase = v1beta1.PhaseSucceeded
 		callPostRollout(d)
-		d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
+		d.event(false, release.ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
 	default:
 		d.blocked(since, unrouted(d))
 		d.unwell(unrouted(d))
-		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
+		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
 	}
 }
 
 func promotionName(d *decider) string {
-	planned := plannedSplit(d.st)
-	stays := percent(planned.weight) + " of the traffic stays with the canary"
+	planned := serving.Planned(d.st)
+	stays := plan.Percent(planned.Weight) + " of the traffic stays with the canary"
 	switch {
-	case planned.weight == 100 && !planned.matched || standsIn(d.st):
+	case planned.Weight == 100 && !planned.Matched || serving.StandsIn(d.st):
 		stays = "all traffic stays with the canary"
-	case planned.matched:
+	case planned.Matched:
 		stays = "requests that match stay with the canary"
 	}
 	return "waiting for " + d.Canary.PrimaryName() + " to run the new revision, " + stays

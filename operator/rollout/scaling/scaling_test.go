@@ -1,10 +1,11 @@
-package rollout_test
+package scaling_test
 
 import (
 	"testing"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 )
 
 // Pain 12: a paused autoscaler must not be left behind in any phase in which
@@ -25,8 +26,8 @@ func TestPauseTarget(t *testing.T) {
 			"there is no target":            {},
 		} {
 			t.Run(string(phase)+"/"+name, func(t *testing.T) {
-				target := rollout.Workload{Exists: tc.exists, Replicas: tc.replicas}
-				got := rollout.PauseTarget(phase, target, rollout.Desired{TargetReplicas: tc.want})
+				target := release.Workload{Exists: tc.exists, Replicas: tc.replicas}
+				got := scaling.PauseTarget(phase, target, release.Desired{TargetReplicas: tc.want})
 				if want := tc.wantAtRest && resting[phase]; got != want {
 					t.Errorf("paused: %t, want %t", got, want)
 				}
@@ -73,7 +74,7 @@ func TestPrimaryFloor(t *testing.T) {
 	} {
 		for _, phase := range allPhases {
 			t.Run(name+"/"+string(phase), func(t *testing.T) {
-				got := rollout.PrimaryFloor(phase, tc.primary, tc.target, tc.target+tc.leaving == 0)
+				got := scaling.PrimaryFloor(phase, tc.primary, tc.target, tc.target+tc.leaving == 0)
 				if got != tc.want[phase] {
 					t.Errorf("%d pods, want %d", got, tc.want[phase])
 				}

@@ -1,13 +1,17 @@
-package rollout
+// Package scaling bounds what autoscalers may do to target and primary while a release moves traffic.
+package scaling
 
-import "github.com/sluice-delivery/sluice/api/v1beta1"
+import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+)
 
 // PauseTarget tells whether the target's autoscaler must leave it at zero pods:
 // only between releases and before one is let in, and only while the target has no pods or is to lose
 // them now. Whatever else is the case it may scale, so that no phase in which
 // the target serves, or is to serve, is spent with a paused autoscaler.
-func PauseTarget(phase v1beta1.CanaryPhase, target Workload, want Desired) bool {
-	if !idle(phase) && phase != v1beta1.PhaseWaiting {
+func PauseTarget(phase v1beta1.CanaryPhase, target release.Workload, want release.Desired) bool {
+	if !release.Idle(phase) && phase != v1beta1.PhaseWaiting {
 		return false
 	}
 	if want.TargetReplicas != nil {
@@ -42,30 +46,5 @@ func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target int32, idle bool) i
 		return 0 // the primary is left as it is
 	default:
 		return 0
-	}
-}
-
-func primaryFloor(d *decider) int32 {
-	primary := d.Primary.Replicas
-	if !d.Primary.Exists {
-		primary = d.st.PrimaryReplicas
-	}
-	return PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
-}
-
-// primaryReplicas is the number of pods that the primary must be given, nil where it
-// keeps what it has: one that was lost gets what it had, and one that a release has
-// made smaller gets what the target asked for, when that has no pods any more that
-// could serve.
-func primaryReplicas(d *decider) *int32 {
-	switch {
-	case !d.Primary.Exists && d.st.PrimaryReplicas > 0:
-		return new(d.st.PrimaryReplicas)
-	case d.st.ReleasedReplicas == 0 || !idle(d.st.Phase):
-		return nil
-	case d.Target.Replicas == 0 && d.Target.Available == 0, scaledUp(d):
-		return new(d.st.ReleasedReplicas)
-	default:
-		return nil
 	}
 }
