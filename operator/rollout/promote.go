@@ -73,6 +73,7 @@ func promote(d *decider) {
 	needStep(d)
 	d.st.Phase = v1beta1.PhasePromoting
 	canaryLostInPromotion(d)
+	canaryShrunkInPromotion(d)
 	d.waiting = promotionName(d)
 	if d.st.Paused {
 		d.waiting = paused(d)
@@ -109,6 +110,24 @@ func canaryLostInPromotion(d *decider) {
 	}
 	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
 	d.event(true, release.ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+}
+
+// canaryShrunkInPromotion leaves a canary that was given all requests, and has lost more
+// than a quarter of the pods for them since, what the rest of them carry. The primary takes
+// the others with the pods that it has, but for one that is without a pod at any moment now.
+func canaryShrunkInPromotion(d *decider) {
+	need := d.Primary.Replicas
+	planned := serving.Planned(d.st)
+	if planned.Matched || planned.Weight < 100 || d.Primary.Interrupted || d.Target.Available*4 >= need*3 {
+		return
+	}
+	keeps := max(100*d.Target.Available/need, 100-100*min(d.Primary.Available, need)/need)
+	if keeps == 100 {
+		return
+	}
+	d.st.Step.Weight = keeps
+	d.event(true, release.ReasonCanaryUnavailable, fmt.Sprintf("The canary has %d pods left of the %d that all traffic needs; %s of it stays, %s takes the rest",
+		d.Target.Available, need, plan.Percent(keeps), d.Canary.PrimaryName()))
 }
 
 // overloaded is true when what is left of the primary has far too few pods for its share:

@@ -116,10 +116,14 @@ func TestPromotionKeepsUsersServed(t *testing.T) {
 		wantPhase  v1beta1.CanaryPhase
 		wantWeight int32
 	}{
-		"halted, and neither side has the pods":       {newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(big(1)).targetAt(revB, 2), v1beta1.PhasePromoting, 50},
-		"the canary is lost and back":                 {lostAndBack, v1beta1.PhasePromoting, 0},
-		"what stood in gives back part by part":       {standsIn, v1beta1.PhasePromoting, 70},
-		"the primary can't take the traffic back yet": {back, v1beta1.PhaseFinalising, 50},
+		"halted, and neither side has the pods":            {newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(big(1)).targetAt(revB, 2), v1beta1.PhasePromoting, 50},
+		"blue/green, one of the canary's ten pods is left": {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 1), v1beta1.PhasePromoting, 20},
+		"as well, and the primary has one of ten":          {newScene().promoting(100, time.Second).with(big(1)).targetAt(revB, 5), v1beta1.PhasePromoting, 90},
+		"blue/green, eight of ten are left":                {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 8), v1beta1.PhasePromoting, 100},
+		"the primary will be without a pod for a moment":   {newScene().promoting(100, time.Second).with(big(10)).with(restarts).targetAt(revB, 1), v1beta1.PhasePromoting, 100},
+		"the canary is lost and back":                      {lostAndBack, v1beta1.PhasePromoting, 0},
+		"what stood in gives back part by part":            {standsIn, v1beta1.PhasePromoting, 70},
+		"the primary can't take the traffic back yet":      {back, v1beta1.PhaseFinalising, 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d := rollout.Decide(tc.scene.Observation); d.Status.Phase != tc.wantPhase || d.Status.CanaryWeight != tc.wantWeight {
