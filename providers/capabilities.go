@@ -12,6 +12,8 @@ type Capabilities struct {
 	Weighted bool
 	// HeaderMatch is sending requests to the canary by what is in them (A/B testing).
 	HeaderMatch bool
+	// WeightedMatch is sharing out by percentage the requests that match.
+	WeightedMatch bool
 	// Mirror is sending copies of requests to the canary.
 	Mirror bool
 	// SessionAffinity is keeping a user on the version that he was sent to.
@@ -35,6 +37,10 @@ func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 	}{
 		{weighted, c.Weighted, weights, "it cannot share out requests; set spec.analysis.iterations"},
 		{len(a.Match) > 0, c.HeaderMatch, "spec.analysis.match", "it cannot route by headers"},
+		{
+			weighted && len(a.Match) > 0, c.WeightedMatch, "spec.analysis.match",
+			"it cannot take a share of the requests that match; set spec.analysis.iterations",
+		},
 		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
 		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},
 		{strings.EqualFold(canary.Spec.Service.AppProtocol, "tcp"), c.TCP, "spec.service.appProtocol", "it cannot share out TCP connections"},

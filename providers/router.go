@@ -137,3 +137,15 @@ type Acknowledger interface {
 	// Acknowledged says whether it is one; always the same.
 	Acknowledged() bool
 }
+
+// ByIngresser is a Router whose requests come by the Ingress that spec.ingressRef names.
+type ByIngresser interface {
+	// ByIngress says whether it is one; always the same.
+	ByIngress() bool
+}
+
+// ByIngress tells whether requests come to a router by the Ingress that spec.ingressRef names.
+func ByIngress(r Router) bool {
+	by, ok := r.(ByIngresser)
+	return ok && by.ByIngress()
+}

@@ -7,7 +7,7 @@ import (
 )
 
 // Watch are kinds by which some providers move traffic. An object of one has the name of
-// the Canary's apex, primary or canary Service, perhaps with a dot and more after it.
+// the Canary's apex, primary or canary Service, or of its Ingress, perhaps with a dot and more after it.
 type Watch struct {
 	// Providers are the names of the providers.
 	Providers []string

@@ -28,6 +28,7 @@ const (
 	ProviderGatewayAPIV1Beta1 = "gatewayapi:v1beta1"
 	ProviderGatewayAPIAny     = "gatewayapi"
 	ProviderKubernetes        = "kubernetes"
+	ProviderNGINX             = "nginx"
 )
 
 // Canary says how new versions of one workload are released: which workload, how its traffic is routed, and
@@ -104,7 +105,7 @@ type CanarySpec struct {
 	// +optional
 	AutoscalerRef *AutoscalerReference `json:"autoscalerRef,omitempty"`
 
-	// IngressRef is an Ingress; used by ingress controllers only, which are not served.
+	// IngressRef is the Ingress that leads to the apex Service; needed by provider nginx, of no effect with others.
 	// +optional
 	IngressRef *LocalObjectReference `json:"ingressRef,omitempty"`
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -224,9 +225,12 @@ func (v *Events) OfRoutes() handler.EventHandler {
 	}
 }
 
-// byRoute finds the Canaries that a mesh's object is for, which has the name of a Service.
-// A name that is qualified begins with it.
+// byRoute finds the Canaries that a mesh's object is for, which has the name of a Service,
+// or is the Ingress that the spec names. A name that is qualified begins with that of the Service.
 func (v *Events) byRoute(ctx context.Context, o client.Object) []reconcile.Request {
+	if _, ok := o.(*networkingv1.Ingress); ok {
+		return v.Canaries.Requests(ctx, IngressIndex, o.GetNamespace(), o.GetName())
+	}
 	name, _, _ := strings.Cut(o.GetName(), ".")
 	return v.Canaries.Requests(ctx, ApexIndex, o.GetNamespace(), name)
 }

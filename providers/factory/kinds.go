@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -18,7 +19,7 @@ import (
 // AddToScheme registers the kinds of all meshes.
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
-		istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme,
+		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("kinds of the meshes: %w", err)
@@ -44,6 +45,7 @@ func Watches() []providers.Watch {
 		},
 		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},
+		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}
 }
 
