@@ -19,7 +19,7 @@ import (
 func TestParseFlags(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "delivery")
 	defaults := options{
-		meshProvider: "istio", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", port: 8080, workers: 16,
+		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
 		coverage: "report", istioRootNamespace: "istio-system",
 		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
@@ -61,14 +61,14 @@ func TestParseFlags(t *testing.T) {
 				"-kubeconfig=k", "-kubeconfig-service-mesh=s", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
 				"-leader-election-namespace=l", "-enable-config-tracking=false", "-coverage=copy", "-istio-root-namespace=r",
-				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify",
+				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify", "-ingress-annotations-prefix=i",
 			},
 			want: func(o *options) {
 				o.kubeconfig, o.meshProvider, o.namespace, o.logLevel = "k", "m", "n", "debug"
 				o.metrics = metricOptions{server: "http://p", secretDirectory: "/s", insecureSkipVerify: true}
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
-				o.configTracking = false
+				o.configTracking, o.ingressPrefix = false, "i"
 			},
 		},
 	} {

@@ -41,6 +41,9 @@ type Deps struct {
 	Remote bool
 }
 
+// IngressPrefix is what the annotations of ingress-nginx begin with by default.
+const IngressPrefix = nginx.DefaultPrefix
+
 // Consul says how to reach Consul.
 type Consul = consul.Config
 
