@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/linkerd"
 	"github.com/sluice-delivery/sluice/providers/nginx"
 	"github.com/sluice-delivery/sluice/providers/ssa"
+	"github.com/sluice-delivery/sluice/providers/traefik"
 )
 
 // Deps are what routers work with, for the cluster that has the objects of the mesh.
@@ -74,6 +75,7 @@ func table() map[string]func(Deps) providers.Router {
 		},
 		v1beta1.ProviderLinkerd:    func(d Deps) providers.Router { return linkerd.New(d.Client, d.Applier) },
 		v1beta1.ProviderNGINX:      func(d Deps) providers.Router { return nginx.New(d.Client, d.Applier, d.IngressPrefix) },
+		v1beta1.ProviderTraefik:    func(d Deps) providers.Router { return traefik.New(d.Client, d.Applier) },
 		v1beta1.ProviderKubernetes: func(d Deps) providers.Router { return kubernetes.New(d.Client) },
 	}
 	for _, name := range gatewayAPINames() {

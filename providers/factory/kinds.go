@@ -14,12 +14,13 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
+	"github.com/sluice-delivery/sluice/providers/traefik"
 )
 
 // AddToScheme registers the kinds of all meshes.
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
-		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme,
+		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme, traefik.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("kinds of the meshes: %w", err)
@@ -45,6 +46,7 @@ func Watches() []providers.Watch {
 		},
 		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},
+		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
 		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}
 }
