@@ -42,7 +42,7 @@ func Watches() []providers.Watch {
 		{
 			Providers: []string{v1beta1.ProviderIstio}, Always: true,
 			Kinds: [][]client.Object{{&istionetworking.VirtualService{}}, {&istionetworking.DestinationRule{}}},
-			Index: istio.Index,
+			Index: istio.Index, About: istio.About,
 		},
 		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},

@@ -24,20 +24,30 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	_, primary, canary := route.Canary.ServiceNames()
 	for _, name := range []string{primary, canary} {
 		rule := &networkingv1.DestinationRule{}
-		found, err := r.get(ctx, client.ObjectKey{Namespace: route.Canary.Namespace, Name: name}, rule)
-		if err != nil {
+		rule.Namespace, rule.Name = route.Canary.Namespace, name
+		if err := r.removeOurs(ctx, route, rule); err != nil {
 			return err
-		}
-		if found && r.owner(route).Owns(rule) {
-			if err := r.remove(ctx, rule); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
+// removeOurs deletes the object of that name if we made it for this Canary.
+func (r *Router) removeOurs(ctx context.Context, route providers.Route, named client.Object) error {
+	live := emptyLike(named)
+	found, err := r.get(ctx, client.ObjectKeyFromObject(named), live)
+	if err != nil || !found || !r.owner(route).Owns(live) {
+		return err
+	}
+	return r.remove(ctx, live)
+}
+
 func (r *Router) releaseVirtualService(ctx context.Context, route providers.Route) error {
+	mesh := &networkingv1.VirtualService{}
+	mesh.Namespace, mesh.Name = route.Canary.Namespace, apexKey(route.Canary).Name+meshSuffix
+	if err := r.removeOurs(ctx, route, mesh); err != nil {
+		return err
+	}
 	live := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(route.Canary), live)
 	if err != nil || !found {
