@@ -75,6 +75,10 @@ func newWorldOf(t *testing.T, remote bool, objs ...client.Object) *world {
 			w.sent[head.Kind+" "+head.Metadata.Name] = string(body)
 			return c.Apply(ctx, obj, opts...)
 		},
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			w.writes++
+			return c.Patch(ctx, obj, patch, opts...)
+		},
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
 			w.writes++
 			return c.Delete(ctx, obj, opts...)
