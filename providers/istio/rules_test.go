@@ -13,7 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/v1beta1")
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
 
 // TestWildcardRules has a user's rule for a wildcard hold for the primary and the canary, as for
 // any other Service: Istio goes by the rule with the most specific host alone.
@@ -137,7 +138,9 @@ func TestNumbers(t *testing.T) {
 func TestRivals(t *testing.T) {
 	const toApex = `http: [{route: [{destination: {host: podinfo}}]}]`
 	before, after := metav1.NewTime(time.Unix(100, 0)), metav1.NewTime(time.Unix(300, 0))
-	public := func(s *v1beta1.CanaryService) { s.Hosts, s.Gateways = []string{"app.example.com"}, []string{"infra/public"} }
+	public := func(s *v1beta1.CanaryService) {
+		s.Hosts, s.Gateways = []string{"app.example.com"}, []string{"infra/public"}
+	}
 	for name, tc := range map[string]struct {
 		change    func(*v1beta1.CanaryService)
 		spec      string
