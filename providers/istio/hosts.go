@@ -68,11 +68,15 @@ func forOthers(c *v1beta1.Canary, hosts []string) bool {
 	})
 }
 
-// needsMesh tells whether requests inside the mesh for the apex Service need a
-// VirtualService of their own, as the user's is for sidecars, and for other hosts.
+// needsMesh tells whether requests inside the mesh for the apex Service need a VirtualService
+// of their own, as the user's is for gateways or other hosts alone. They are for every
+// Canary whose gateways do not leave them out.
 func needsMesh(c *v1beta1.Canary, users *original) bool {
-	s := c.Spec.Service
-	return users != nil && !s.Delegation && len(s.Hosts) == 0 && forOthers(c, users.hosts) && slices.Contains(gatewaysOf(c, users), meshGateway)
+	own := c.Spec.Service.Gateways
+	if users == nil || c.Spec.Service.Delegation || len(own) > 0 && !slices.Contains(own, meshGateway) {
+		return false
+	}
+	return forOthers(c, hostsOf(c, users)) || !slices.Contains(gatewaysOf(c, users), meshGateway)
 }
 
 func gatewaysOf(c *v1beta1.Canary, users *original) []string {

@@ -40,7 +40,11 @@ func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 
 // portsKey is what a route depends on of the ports.
 func portsKey(route providers.Route) string {
-	return fmt.Sprintf("%d %t", protocolOf(route), several(route))
+	key := fmt.Sprint(protocolOf(route), several(route))
+	for _, p := range route.Ports {
+		key += fmt.Sprint(" ", p.Port)
+	}
+	return key
 }
 
 // intentsOf returns the objects for route in the order in which to write them.
@@ -125,14 +129,14 @@ func fill(route providers.Route, users *original, all []*networkingv1.VirtualSer
 
 func (b *builder) fill(spec *networking.VirtualService, speaks protocol) (err error) {
 	connects := b.users != nil && (b.users.sharesTCP(b.canary) || b.users.sharesTLS(b.canary))
-	inside := slices.Contains(spec.Gateways, meshGateway) && !forOthers(b.canary, spec.Hosts)
+	b.inside = slices.Contains(spec.Gateways, meshGateway) && !forOthers(b.canary, spec.Hosts)
 	spec.Tls = b.tlsRoutes()
 	if spec.Tcp, err = b.tcpRoutes(speaks == speaksTCP); err != nil {
 		return err
 	}
 	// A user's VirtualService by which a gateway leads connections to the application is not
 	// to serve requests as well.
-	spec.Http, err = b.httpRoutes(speaks == speaksHTTP && (!connects || inside))
+	spec.Http, err = b.httpRoutes(speaks == speaksHTTP && (!connects || b.inside))
 	return err
 }
 

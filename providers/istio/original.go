@@ -234,12 +234,12 @@ func fieldsOf(spec map[string]any) map[string]any {
 // beside others.
 func overwritten(spec map[string]any, c *v1beta1.Canary) bool {
 	_, primary, canary := c.ServiceNames()
-	found := false
+	toPrimary := false
 	for _, protocol := range []string{"http", "tcp", "tls"} {
 		routes, _ := spec[protocol].([]any)
 		for _, r := range routes {
 			hosts := hostsIn(r)
-			found = true
+			toPrimary = toPrimary || slices.ContainsFunc(hosts, func(h string) bool { return isService(h, primary, c.Namespace) })
 			if len(hosts) == 0 || slices.ContainsFunc(hosts, func(h string) bool {
 				return !isService(h, primary, c.Namespace) && !isService(h, canary, c.Namespace)
 			}) {
@@ -247,7 +247,7 @@ func overwritten(spec map[string]any, c *v1beta1.Canary) bool {
 			}
 		}
 	}
-	return found
+	return toPrimary
 }
 
 // mirrorsSubset refuses what would come to nothing: the apex Service leads to the primary's

@@ -27,6 +27,13 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
+// tester is a test, or one of the cases of a property.
+type tester interface {
+	Context() context.Context
+	Helper()
+	Fatal(args ...any)
+}
+
 // world is a cluster. Reading an object without its Go type from the cache would
 // have a second cache of all objects of its kind, so it can't be done.
 type world struct {
@@ -38,10 +45,10 @@ type world struct {
 	sent   map[string]string // last applied body by kind and name
 }
 
-func newWorld(t *testing.T, objs ...client.Object) *world { return newWorldOf(t, false, objs...) }
+func newWorld(t tester, objs ...client.Object) *world { return newWorldOf(t, false, objs...) }
 
 // newWorldOf has Canaries of another cluster where remote is true.
-func newWorldOf(t *testing.T, remote bool, objs ...client.Object) *world {
+func newWorldOf(t tester, remote bool, objs ...client.Object) *world {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{networkingv1.AddToScheme, v1beta1.AddToScheme} {

@@ -47,7 +47,7 @@ var (
 )
 
 // spec is that of an object as it is stored.
-func (w *world) spec(t *testing.T, kind, name string) map[string]any {
+func (w *world) spec(t tester, kind, name string) map[string]any {
 	t.Helper()
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind(kind))
@@ -103,6 +103,7 @@ func TestUsersVirtualService(t *testing.T) {
 			users: `{hosts: [app.example.com], gateways: [infra/passthrough], tls: [{match: [{port: 443, sniHosts: [app.example.com]}],
 				route: [{destination: {host: podinfo, subset: v1}, weight: 50}, {destination: {host: podinfo, subset: v2}, weight: 50}]}]}`,
 			want: `{hosts: [app.example.com], gateways: [infra/passthrough], tls: [{match: [{port: 443, sniHosts: [app.example.com]}], <90:10>}]}`,
+			mesh: `{hosts: [podinfo], gateways: [mesh], http: [{<90:10>}]}`,
 		},
 		"SNI of an application that encrypts itself": {
 			change: func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "https" },
@@ -132,6 +133,25 @@ func TestUsersVirtualService(t *testing.T) {
 			want: `{hosts: [app.example.com], gateways: [infra/public, mesh], http: [
 				{match: [{uri: {prefix: /api}}], route: [{destination: {host: api}, weight: 0}]}, {timeout: 3s, <90:10>}]}`,
 			mesh: `{hosts: [podinfo], gateways: [mesh], http: [{<90:10>}]}`,
+		},
+		"gateways alone": {
+			users: `{hosts: [podinfo, app.example.com], gateways: [infra/public], http: [{timeout: 3s, route: [{destination: {host: podinfo}}]}]}`,
+			want:  `{hosts: [podinfo, app.example.com], gateways: [infra/public], http: [{timeout: 3s, <90:10>}]}`,
+			mesh:  `{hosts: [podinfo], gateways: [mesh], http: [{<90:10>}]}`,
+		},
+		"gateways alone, as the Canary says": {
+			change: func(c *v1beta1.Canary) { c.Spec.Service.Gateways = []string{"infra/private"} },
+			users:  `{hosts: [app.example.com], gateways: [infra/public], http: [{route: [{destination: {host: podinfo}}]}]}`,
+			want:   `{hosts: [app.example.com], gateways: [infra/private], http: [{<90:10>}]}`,
+		},
+		"routes for gateways alone": {
+			users: `{hosts: [podinfo], gateways: [mesh, infra/public], http: [{match: [{gateways: [infra/public]}], route: [{destination: {host: podinfo}}]}]}`,
+			want:  `{hosts: [podinfo], gateways: [mesh, infra/public], http: [{match: [{gateways: [infra/public]}], <90:10>}, {match: [{gateways: [mesh]}], <90:10>}]}`,
+		},
+		"routes for one port alone": {
+			ports: ports(web, admin),
+			users: `{hosts: [podinfo], http: [{match: [{port: 9090, uri: {prefix: /admin}}], route: [{destination: {host: podinfo}}]}]}`,
+			want:  `{hosts: [podinfo], gateways: [mesh], http: [{match: [{port: 9090, uri: {prefix: /admin}}], <90:10>}, {match: [{port: 9898, gateways: [mesh]}], <90:10>}]}`,
 		},
 		"another host, and hosts of the Canary": {
 			change: func(c *v1beta1.Canary) { c.Spec.Service.Hosts = []string{"new.example.com"} },
@@ -205,7 +225,7 @@ func (w *world) giveBack(t *testing.T, c *v1beta1.Canary, before map[string]any)
 	}
 }
 
-func encoded(t *testing.T, v any) string {
+func encoded(t tester, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -356,9 +376,12 @@ func TestRefused(t *testing.T) {
 			is:     providers.IsInvalid, says: "spec.service.delegation",
 		},
 		"SNI and session affinity": {
-			change: func(c *v1beta1.Canary) { c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "v"} },
-			users:  `{hosts: [a.example.com], gateways: [b], tls: [{match: [{sniHosts: [a.example.com]}], route: [{destination: {host: podinfo}}]}]}`,
-			is:     providers.IsInvalid, says: "sessionAffinity",
+			change: func(c *v1beta1.Canary) {
+				c.Spec.Service.Gateways = []string{"b"}
+				c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "v"}
+			},
+			users: `{hosts: [a.example.com], gateways: [b], tls: [{match: [{sniHosts: [a.example.com]}], route: [{destination: {host: podinfo}}]}]}`,
+			is:    providers.IsInvalid, says: "sessionAffinity",
 		},
 		"a mirror to a subset": {
 			users: `{hosts: [podinfo], http: [{mirror: {host: podinfo, subset: v2}, route: [{destination: {host: podinfo, subset: v1}}]}]}`,
