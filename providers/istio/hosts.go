@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
 const (
@@ -69,14 +70,37 @@ func forOthers(c *v1beta1.Canary, hosts []string) bool {
 }
 
 // needsMesh tells whether requests inside the mesh for the apex Service need a VirtualService
-// of their own, as the user's is for gateways or other hosts alone. They are for every
-// Canary whose gateways do not leave them out.
-func needsMesh(c *v1beta1.Canary, users *original) bool {
+// of their own, as the user's is for gateways or other hosts alone, or has no route for some
+// sidecars: they do then as if it were not there. These requests are for every Canary whose
+// gateways do not leave them out.
+func needsMesh(route providers.Route, users *original) bool {
+	c := route.Canary
 	own := c.Spec.Service.Gateways
 	if users == nil || c.Spec.Service.Delegation || len(own) > 0 && !slices.Contains(own, meshGateway) {
 		return false
 	}
-	return forOthers(c, hostsOf(c, users)) || !slices.Contains(gatewaysOf(c, users), meshGateway)
+	return forOthers(c, hostsOf(c, users)) || !slices.Contains(gatewaysOf(c, users), meshGateway) || users.leavesOut(route)
+}
+
+// leavesOut tells whether there is a sidecar, or a port of the Services, for which none of the
+// routes to be shared out or of others is.
+func (o *original) leavesOut(route providers.Route) bool {
+	if len(route.Canary.Spec.Service.Match) > 0 || !o.sharesHTTP(route.Canary) {
+		return false // ours is for all
+	}
+	ports := []int32{route.Canary.Spec.Service.Port}
+	for _, p := range route.Ports {
+		ports = append(ports, p.Port)
+	}
+	return slices.ContainsFunc(ports, func(port int32) bool {
+		forAll := func(m *networking.HTTPMatchRequest) bool {
+			inside := len(m.Gateways) == 0 || slices.Contains(m.Gateways, meshGateway)
+			return inside && !sourceCounts(m) && (m.Port == 0 || int64(m.Port) == int64(port))
+		}
+		return !slices.ContainsFunc(o.http, func(r *networking.HTTPRoute) bool {
+			return len(r.Match) == 0 || slices.ContainsFunc(r.Match, forAll)
+		})
+	})
 }
 
 func gatewaysOf(c *v1beta1.Canary, users *original) []string {

@@ -89,7 +89,7 @@ func virtualServices(route providers.Route, users *original) ([]intent, error) {
 	all := []*networkingv1.VirtualService{vs}
 	mesh := &networkingv1.VirtualService{ObjectMeta: virtualServiceMeta(c)}
 	mesh.Name += meshSuffix
-	inside := needsMesh(c, users)
+	inside := needsMesh(route, users)
 	if inside {
 		mesh.Spec.Hosts, mesh.Spec.Gateways = []string{apexKey(c).Name}, []string{meshGateway}
 		all = append(all, mesh)
@@ -129,14 +129,14 @@ func fill(route providers.Route, users *original, all []*networkingv1.VirtualSer
 
 func (b *builder) fill(spec *networking.VirtualService, speaks protocol) (err error) {
 	connects := b.users != nil && (b.users.sharesTCP(b.canary) || b.users.sharesTLS(b.canary))
-	b.inside = slices.Contains(spec.Gateways, meshGateway) && !forOthers(b.canary, spec.Hosts)
+	inside := slices.Contains(spec.Gateways, meshGateway) && !forOthers(b.canary, spec.Hosts)
 	spec.Tls = b.tlsRoutes()
 	if spec.Tcp, err = b.tcpRoutes(speaks == speaksTCP); err != nil {
 		return err
 	}
 	// A user's VirtualService by which a gateway leads connections to the application is not
 	// to serve requests as well.
-	spec.Http, err = b.httpRoutes(speaks == speaksHTTP && (!connects || b.inside))
+	spec.Http, err = b.httpRoutes(speaks == speaksHTTP && (!connects || inside))
 	return err
 }
 

@@ -61,8 +61,8 @@ func (r *Router) rivals(ctx context.Context, route providers.Route, intents []in
 				return "", err
 			}
 			for _, other := range found.Items {
-				itself := other.Namespace == now.Namespace && (other.Name == now.Name || r.owner(route).Owns(other))
-				if !itself && hasHost(other, host, ours.Namespace) && prevails(other, now, ours, route.Canary) {
+				oneOfOurs := other.Namespace == ours.Namespace && (other.Name == apexKey(route.Canary).Name || r.owner(route).Owns(other))
+				if !oneOfOurs && hasHost(other, host, ours.Namespace) && prevails(other, now, ours, route.Canary) {
 					return fmt.Sprintf("Istio goes by VirtualService %s/%s, which has the host %s too and comes first: take the host from it, delete it, or put its routes into VirtualService %s",
 						other.Namespace, other.Name, host, ours.Name), nil
 				}

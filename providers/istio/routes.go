@@ -19,9 +19,7 @@ type builder struct {
 	traffic  providers.Traffic
 	users    *original // nil: there is none
 	gateways []string  // that it is for; nil where a VirtualService that delegates to it says it
-	inside   bool      // it is for requests inside the mesh for the apex Service
-	ports    []uint32  // of the Services, as far as they are known
-	several  bool      // there is more than one
+	several  bool      // ports that the Services have
 	matched  matches   // spec.analysis.match
 	cookies  affinity.Cookies
 }
@@ -29,9 +27,6 @@ type builder struct {
 func newBuilder(route providers.Route, users *original, gateways []string) (*builder, error) {
 	c := route.Canary
 	b := &builder{canary: c, traffic: route.Traffic, users: users, gateways: gateways, several: several(route)}
-	for _, p := range route.Ports {
-		b.ports = append(b.ports, uint32(p.Port)) //nolint:gosec // 1 to 65535 by the API server
-	}
 	var err error
 	// Also while no release runs: a mistake is told before one needs the match.
 	if route.Traffic.Matched || c.GetAnalysis().Strategy() == v1beta1.StrategyABTesting {
@@ -126,35 +121,10 @@ func (b *builder) among(users []*networking.HTTPRoute, spec *networking.HTTPRout
 		}
 	}
 	if last >= 0 {
-		if missed := b.missed(users); len(missed) > 0 && len(spec.Match) == 0 {
-			routes, err := b.expand(ownTemplate(withMatch(spec, missed)))
-			return append(out, routes...), err
-		}
 		return out, nil
 	}
 	routes, err := b.expand(ownTemplate(spec))
 	return append(out, routes...), err
-}
-
-// missed are the requests inside the mesh for the apex Service that no route of the user's is
-// for, by port and gateway: with these Istio does as if there were no VirtualService.
-func (b *builder) missed(users []*networking.HTTPRoute) (out matches) {
-	if !b.inside {
-		return nil
-	}
-	ports := b.ports
-	if len(ports) < 2 {
-		ports = []uint32{0}
-	}
-	for _, port := range ports {
-		forPort := func(m *networking.HTTPMatchRequest) bool {
-			return (m.Port == 0 || port == 0 || m.Port == port) && (len(m.Gateways) == 0 || slices.Contains(m.Gateways, meshGateway))
-		}
-		if !slices.ContainsFunc(users, func(r *networking.HTTPRoute) bool { return len(r.Match) == 0 || slices.ContainsFunc(r.Match, forPort) }) {
-			out = append(out, &networking.HTTPMatchRequest{Port: port, Gateways: []string{meshGateway}})
-		}
-	}
-	return out
 }
 
 func ownTemplate(spec *networking.HTTPRoute) template {

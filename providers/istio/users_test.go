@@ -146,12 +146,14 @@ func TestUsersVirtualService(t *testing.T) {
 		},
 		"routes for gateways alone": {
 			users: `{hosts: [podinfo], gateways: [mesh, infra/public], http: [{match: [{gateways: [infra/public]}], route: [{destination: {host: podinfo}}]}]}`,
-			want:  `{hosts: [podinfo], gateways: [mesh, infra/public], http: [{match: [{gateways: [infra/public]}], <90:10>}, {match: [{gateways: [mesh]}], <90:10>}]}`,
+			want:  `{hosts: [podinfo], gateways: [mesh, infra/public], http: [{match: [{gateways: [infra/public]}], <90:10>}]}`,
+			mesh:  `{hosts: [podinfo], gateways: [mesh], http: [{<90:10>}]}`,
 		},
 		"routes for one port alone": {
 			ports: ports(web, admin),
 			users: `{hosts: [podinfo], http: [{match: [{port: 9090, uri: {prefix: /admin}}], route: [{destination: {host: podinfo}}]}]}`,
-			want:  `{hosts: [podinfo], gateways: [mesh], http: [{match: [{port: 9090, uri: {prefix: /admin}}], <90:10>}, {match: [{port: 9898, gateways: [mesh]}], <90:10>}]}`,
+			want:  `{hosts: [podinfo], gateways: [mesh], http: [{match: [{port: 9090, uri: {prefix: /admin}}], <90:10>}]}`,
+			mesh:  `{hosts: [podinfo], gateways: [mesh], http: [{<90:10>}]}`,
 		},
 		"another host, and hosts of the Canary": {
 			change: func(c *v1beta1.Canary) { c.Spec.Service.Hosts = []string{"new.example.com"} },
