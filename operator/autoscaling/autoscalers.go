@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -108,6 +109,7 @@ var (
 // mistake where it can't be copied.
 func (a *Autoscalers) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: a, world: w}
+	w.Bounds = s
 	// First, so that a deletion gives back what was paused whatever is wrong.
 	if err := s.observeFormer(ctx); err != nil {
 		return s, err
@@ -229,16 +231,30 @@ func (s *Share) noteFormer(kind string, one client.Object) {
 	}
 }
 
+// Named is the HorizontalPodAutoscaler that there is by the name of the copy that a Canary
+// asks for.
+func (a *Autoscalers) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Object, error) {
+	ref := c.Spec.AutoscalerRef
+	if ref == nil || ref.Kind != workload.KindHPA {
+		return nil, nil
+	}
+	copied, err := kube.Get[autoscalingv2.HorizontalPodAutoscaler](ctx, a.Client, c.Namespace, workload.PrimaryAutoscalerName(ref.Name))
+	if err != nil || copied == nil {
+		return nil, err
+	}
+	return []client.Object{copied}, nil
+}
+
 // Owned are all copies that were made for a Canary, of former references too. They are
 // the cache's own and must not be changed.
-func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
-	if err := a.Client.List(ctx, &hpas, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.Client.List(ctx, &hpas, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	var out []client.Object
 	for i := range hpas.Items {
-		if owner.Owns(&hpas.Items[i]) {
+		if w.Owner.Owns(&hpas.Items[i]) {
 			out = append(out, &hpas.Items[i])
 		}
 	}
@@ -247,11 +263,11 @@ func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespac
 	}
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(workload.ScaledObjectKind)
-	if err := a.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list ScaledObjects: %w", err)
 	}
 	for i := range list.Items {
-		if owner.Owns(&list.Items[i]) {
+		if w.Owner.Owns(&list.Items[i]) {
 			out = append(out, &list.Items[i])
 		}
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
@@ -666,8 +667,14 @@ func TestConfigChangesWhilePromoted(t *testing.T) {
 		}
 	}
 	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("untested") })
-	if s.reconciler.applyConfigs(t.Context(), w, release.Desired{}) || w.configTrouble != nil {
-		t.Errorf("the primary is promoted, %v", w.configTrouble)
+	want := release.Desired{PrimaryRevision: w.Target.Revision}
+	if err := w.configs.Apply(t.Context(), want); !errors.Is(err, configs.ErrChanged) {
+		t.Errorf("copies: error %v", err)
+	}
+	var a attempts
+	w.applyPrimary(t.Context(), want, &a)
+	if len(a.failures)+len(a.waits) != 0 || s.deployment("podinfo-primary").Annotations[workload.RevisionAnnotation] == w.Target.Revision {
+		t.Errorf("the primary is promoted, %+v", a)
 	}
 	if got := s.configMap("app-primary").Data["color"]; got != "blue" {
 		t.Errorf("the copy is %s", got)

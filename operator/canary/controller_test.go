@@ -386,11 +386,13 @@ func TestGoneCanaryIsForgotten(t *testing.T) {
 	if !s.gone() {
 		t.Fatal("it is still there")
 	}
-	if n := len(s.reconciler.memory.byID); n != 0 {
-		t.Errorf("%d Canaries in memory", n)
-	}
-	if n := s.reconciler.turns.Size(); n != 0 {
-		t.Errorf("the turns of %d Canaries are remembered", n)
+	for name, of := range map[string]interface{ Size() int }{
+		"failures": &s.reconciler.failures, "turns": &s.reconciler.turns,
+		"targets": s.reconciler.Targets, "Services": s.reconciler.Services, "routes": s.reconciler.Routes,
+	} {
+		if n := of.Size(); n != 0 {
+			t.Errorf("%s of %d Canaries are remembered", name, n)
+		}
 	}
 	if run, _ := s.checker.Results(canary); run != nil {
 		t.Errorf("the checker has %+v", run)

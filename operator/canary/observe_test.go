@@ -12,6 +12,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/targets"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -48,7 +52,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		"the target is missing": {
 			objects: []client.Object{newCanary("podinfo").Canary},
-			reason:  reasonTargetMissing, told: []string{"spec.targetRef", "Deployment podinfo", "namespace test"},
+			reason:  targets.ReasonTargetMissing, told: []string{"spec.targetRef", "Deployment podinfo", "namespace test"},
 			mend: func(s *scene) {
 				if err := s.api.Create(s.t.Context(), newTarget()); err != nil {
 					s.t.Fatal(err)
@@ -88,25 +92,25 @@ func TestMistakes(t *testing.T) {
 		},
 		"no selector label": {
 			objects: []client.Object{newCanary("podinfo").Canary, unlabelled},
-			reason:  reasonNoSelectorLabel, told: []string{"spec.targetRef", "Deployment/podinfo", "app"},
+			reason:  services.ReasonNoSelectorLabel, told: []string{"spec.targetRef", "Deployment/podinfo", "app"},
 			mend: func(s *scene) {
 				edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Selector.MatchLabels["app"] = "podinfo" })
 			},
 		},
 		"the primary is another controller's": {
 			objects: []client.Object{newCanary("podinfo").Canary, newTarget(), &appsv1.Deployment{ObjectMeta: ownedBySomebody("podinfo-primary")}},
-			reason:  reasonConflict, told: []string{"Deployment podinfo-primary", "Shop theirs"},
+			reason:  ground.ReasonConflict, told: []string{"Deployment podinfo-primary", "Shop theirs"},
 			mend: remove(&appsv1.Deployment{ObjectMeta: ownedBySomebody("podinfo-primary")}),
 		},
 		"a service is another controller's": {
 			objects: []client.Object{newCanary("podinfo").Canary, newTarget(), &corev1.Service{ObjectMeta: ownedBySomebody("podinfo-canary")}},
-			reason:  reasonConflict, told: []string{"Service podinfo-canary", "Shop theirs"},
+			reason:  ground.ReasonConflict, told: []string{"Service podinfo-canary", "Shop theirs"},
 			mend: remove(&corev1.Service{ObjectMeta: ownedBySomebody("podinfo-canary")}),
 		},
 		"the mesh is not installed": {
 			objects: []client.Object{newCanary("podinfo").Canary, newTarget()},
 			broken:  func(s *scene) { s.router.Fail(providers.ErrNotInstalled) },
-			reason:  reasonMeshMissing, told: []string{"spec.provider", "not installed"},
+			reason:  routes.ReasonMeshMissing, told: []string{"spec.provider", "not installed"},
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"the router refuses a value": {
@@ -114,7 +118,7 @@ func TestMistakes(t *testing.T) {
 			broken: func(s *scene) {
 				s.router.Fail(&providers.InvalidError{Field: "spec.service.timeout", Value: "x", Allowed: "a duration"})
 			},
-			reason: reasonInvalidSpec, told: []string{"spec.service.timeout", `"x"`, "a duration"},
+			reason: ground.ReasonInvalidSpec, told: []string{"spec.service.timeout", `"x"`, "a duration"},
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"an object of the mesh is another's": {
@@ -122,12 +126,12 @@ func TestMistakes(t *testing.T) {
 			broken: func(s *scene) {
 				s.router.Fail(&providers.ConflictError{Kind: "VirtualService", Namespace: "test", Name: "podinfo", Owner: "Shop theirs"})
 			},
-			reason: reasonConflict, told: []string{"VirtualService test/podinfo", "Shop theirs"},
+			reason: ground.ReasonConflict, told: []string{"VirtualService test/podinfo", "Shop theirs"},
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"a field that is not served": {
 			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "serving.knative.dev/v1" }), newTarget()},
-			reason:  reasonInvalidSpec, told: []string{"spec.targetRef.apiVersion"},
+			reason:  ground.ReasonInvalidSpec, told: []string{"spec.targetRef.apiVersion"},
 			mend: change(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "apps/v1" }),
 		},
 	} {

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -377,7 +378,7 @@ func TestRouteOfAnotherCanary(t *testing.T) {
 		want string // the condition Stalled
 	}{
 		"gone":   {of: "gone"},
-		"exists": {of: "other", want: "True " + reasonConflict},
+		"exists": {of: "other", want: "True " + ground.ReasonConflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			other := newCanary("other").with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Name = "another" })

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -30,8 +31,8 @@ var ErrChanged = errors.New("changed since it was looked at")
 // Apply brings the primary's copies to what the objects of the target are. It comes
 // Before the primary itself: no pod is to be started whose configs are not there. With
 // ErrChanged the primary must be left as it is for now, which the next turn mends.
-func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
-	if len(s.list) == 0 {
+func (s *Share) Apply(ctx context.Context, want release.Desired) error {
+	if !s.world.Promotes(want) || len(s.list) == 0 {
 		return nil
 	}
 	copies, err := s.copies(ctx)
@@ -246,11 +247,11 @@ func (s *Share) Use(template *corev1.PodTemplateSpec, revision string) (version 
 	return fmt.Sprintf("%s %v", version, s.names)
 }
 
-// Collect deletes copies that the primary, once it carries a revision, does not use any
-// more. It waits until no pod of an older primary is left.
-func (s *Share) Collect(ctx context.Context, revision string) error {
+// Collect deletes copies that the primary, once it carries the wanted revision, does not use
+// any more. It waits until no pod of an older primary is left.
+func (s *Share) Collect(ctx context.Context, want release.Desired) error {
 	w := s.world
-	if !s.tracked || w.PrimaryObject == nil || !w.Primary.Ready || w.Primary.Revision != revision {
+	if !w.Promotes(want) || !s.tracked || w.PrimaryObject == nil || !w.Primary.Ready || w.Primary.Revision != want.PrimaryRevision {
 		return nil
 	}
 	var used []workload.ConfigRef
@@ -260,7 +261,7 @@ func (s *Share) Collect(ctx context.Context, revision string) error {
 	for source, name := range s.names {
 		used = append(used, workload.ConfigRef{Kind: source.Kind, Name: name})
 	}
-	all, err := s.part.Owned(ctx, w.Canary)
+	all, err := s.part.owned(ctx, w.Canary)
 	errs := []error{err}
 	for _, copied := range all {
 		ref := workload.ConfigRef{Kind: kindOf(copied), Name: copied.Name}
@@ -271,9 +272,19 @@ func (s *Share) Collect(ctx context.Context, revision string) error {
 	return errors.Join(errs...)
 }
 
-// Owned are all copies that were made for a Canary, or for Canaries that are gone and
+// Owned are all copies that were made for a Canary.
+func (t *Tracker) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
+	all, err := t.owned(ctx, w.Canary)
+	out := make([]client.Object, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out, err
+}
+
+// owned are all copies that were made for a Canary, or for Canaries that are gone and
 // whose names are given.
-func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) ([]*metav1.PartialObjectMetadata, error) {
+func (t *Tracker) owned(ctx context.Context, c *v1beta1.Canary, gone ...string) ([]*metav1.PartialObjectMetadata, error) {
 	if t.Off {
 		return nil, nil
 	}
@@ -302,12 +313,12 @@ func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) 
 
 // Claim gives the mark to copies that were made for the Canary by a version that did not
 // mark, or lost it, or that a Canary has left that is gone, and takes owner references away.
-func (s *Share) Claim(ctx context.Context, gone ...string) error {
+func (s *Share) Claim(ctx context.Context) error {
 	c, t := s.world.Canary, s.part
 	if len(s.list) == 0 {
 		return nil
 	}
-	all, err := t.Owned(ctx, c, gone...)
+	all, err := t.owned(ctx, c, s.world.Gone...)
 	errs := []error{err}
 	for _, copied := range all {
 		if metadata := ownership.For(c).Claim(copied); metadata != nil {

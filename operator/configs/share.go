@@ -30,6 +30,8 @@ type Share struct {
 	missing []string
 	// contents of what was read in this turn.
 	contents map[workload.ConfigRef]client.Object
+	// unknown is true where they could not be read.
+	unknown bool
 }
 
 // tracked is a config of which the primary has a copy.
@@ -43,9 +45,13 @@ type tracked struct {
 	names []string
 }
 
+// ReasonUnreadable is for configs that could not be read. It goes away by itself where the
+// API server only could not answer.
+const ReasonUnreadable = "ConfigsUnreadable"
+
 // Record puts the hashes of what is released into the status.
 func (s *Share) Record(status *v1beta1.CanaryStatus) {
-	if !s.tracked || status.LastAppliedSpec != s.world.Target.Revision {
+	if s.unknown || !s.tracked || status.LastAppliedSpec != s.world.Target.Revision {
 		return
 	}
 	if status.TrackedConfigs = nil; len(s.hashes) > 0 {
@@ -54,14 +60,18 @@ func (s *Share) Record(status *v1beta1.CanaryStatus) {
 }
 
 // Observe finds what the target's pods read beside their template and makes it part of
-// the target's revision. A deletion does not depend on it.
+// the target's revision. A deletion does not depend on it. It is a mistake where they can't
+// be read: without them it is not known which revision the target is at.
 func (t *Tracker) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: t, world: w}
+	w.Copies = s
 	if t.Off || w.TargetObject == nil || workload.Template(w.TargetObject) == nil || !w.Canary.DeletionTimestamp.IsZero() {
 		return s, nil // a target of kind Service has no pods of its own
 	}
 	if err := s.observe(ctx, workload.Template(w.TargetObject)); err != nil {
-		return s, err
+		s.unknown = true
+		w.Target.Revision, w.Target.Ready, w.Target.Message = w.Canary.Status.LastAppliedSpec, false, err.Error()
+		return s, world.Mistake(ReasonUnreadable, "ConfigMaps and Secrets of %s: %v", w.Canary.Spec.TargetRef.Name, err)
 	}
 	w.Target.Revision = workload.TrackedRevision(w.Target.Revision, s.hashes)
 	if len(s.missing) > 0 {
