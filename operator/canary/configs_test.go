@@ -108,11 +108,11 @@ func secret(name, value string) *corev1.Secret {
 func color(value string) map[string]string { return map[string]string{"color": value} }
 
 // using has a Deployment's pods take their environment from configs.
-func using(d *appsv1.Deployment, refs ...workload.ConfigRef) *appsv1.Deployment {
+func using(d *appsv1.Deployment, refs ...configs.Ref) *appsv1.Deployment {
 	c := &d.Spec.Template.Spec.Containers[0]
 	for _, ref := range refs {
 		name := corev1.LocalObjectReference{Name: ref.Name}
-		if ref.Kind == workload.Secret {
+		if ref.Kind == configs.Secret {
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: name}})
 		} else {
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: name}})
@@ -122,8 +122,8 @@ func using(d *appsv1.Deployment, refs ...workload.ConfigRef) *appsv1.Deployment 
 }
 
 var (
-	appConfig = workload.ConfigRef{Kind: workload.ConfigMap, Name: "app"}
-	appSecret = workload.ConfigRef{Kind: workload.Secret, Name: "app"}
+	appConfig = configs.Ref{Kind: configs.ConfigMap, Name: "app"}
+	appSecret = configs.Ref{Kind: configs.Secret, Name: "app"}
 )
 
 // newTracking is a scene at rest whose target has a ConfigMap and a Secret,
@@ -185,7 +185,7 @@ func (s *configScene) exists(name string, o client.Object) bool {
 func (s *configScene) primaryUses() []string {
 	s.t.Helper()
 	var out []string
-	for _, ref := range workload.References(&s.deployment("podinfo-primary").Spec.Template) {
+	for _, ref := range configs.References(&s.deployment("podinfo-primary").Spec.Template) {
 		out = append(out, ref.String())
 	}
 	return out
@@ -221,7 +221,7 @@ func TestConfigsAreCopied(t *testing.T) {
 		t.Errorf("the Secret's copy has %q", got)
 	}
 	tracked := *s.now().Status.TrackedConfigs
-	if len(tracked) != 2 || !workload.KnownConfigHash(tracked["configmap/app"]) || !workload.KnownConfigHash(tracked["secret/app"]) {
+	if len(tracked) != 2 || !configs.KnownHash(tracked["configmap/app"]) || !configs.KnownHash(tracked["secret/app"]) {
 		t.Errorf("trackedConfigs %v", tracked)
 	}
 	for _, uses := range s.deployment("podinfo").Spec.Template.Spec.Containers[0].EnvFrom {
@@ -256,7 +256,7 @@ func TestConfigChangeIsReleased(t *testing.T) {
 		t.Errorf("writes: -want +got\n%s", diff)
 	}
 	for i, value := range []string{"s2", "s3"} {
-		marked := s.deployment("podinfo-primary").Spec.Template.Annotations[workload.ConfigsAnnotation]
+		marked := s.deployment("podinfo-primary").Spec.Template.Annotations[configs.Annotation]
 		edit(s.scene, s.secret("app"), func(c *corev1.Secret) { c.Data["k"] = []byte(value) })
 		if got := s.released(); got != wholeRelease {
 			t.Errorf("rotation %d: %s", i, got)
@@ -264,7 +264,7 @@ func TestConfigChangeIsReleased(t *testing.T) {
 		if got := string(s.secret("app-primary").Data["k"]); got != value {
 			t.Errorf("rotation %d: the copy has %s", i, got)
 		}
-		if s.deployment("podinfo-primary").Spec.Template.Annotations[workload.ConfigsAnnotation] == marked {
+		if s.deployment("podinfo-primary").Spec.Template.Annotations[configs.Annotation] == marked {
 			t.Errorf("rotation %d: no pod of the primary is replaced", i)
 		}
 	}
@@ -346,11 +346,11 @@ func TestConfigNoise(t *testing.T) {
 
 // Pain 8: 44 references took minutes.
 func TestFiftyReferencesCostFewReads(t *testing.T) {
-	var refs []workload.ConfigRef
+	var refs []configs.Ref
 	objects := []client.Object{newCanary("podinfo").Canary}
 	for i := range 25 {
 		name := fmt.Sprintf("c%d", i)
-		refs = append(refs, workload.ConfigRef{Kind: workload.ConfigMap, Name: name}, workload.ConfigRef{Kind: workload.Secret, Name: name})
+		refs = append(refs, configs.Ref{Kind: configs.ConfigMap, Name: name}, configs.Ref{Kind: configs.Secret, Name: name})
 		objects = append(objects, configMap(name, color(name)), secret(name, name))
 	}
 	s := newConfigScene(t, append(objects, using(newTarget(), refs...))...)
@@ -389,8 +389,8 @@ func TestFewConfigsAmongManyAreReadOneByOne(t *testing.T) {
 		objects = append(objects, configMap(fmt.Sprintf("other%d", i), color("x")))
 	}
 	s := newConfigScene(t, append(objects, newCanary("podinfo").Canary,
-		using(newTarget(), workload.ConfigRef{Kind: workload.ConfigMap, Name: "other1"}, workload.ConfigRef{Kind: workload.ConfigMap, Name: "other2"},
-			workload.ConfigRef{Kind: workload.ConfigMap, Name: "other3"}, workload.ConfigRef{Kind: workload.ConfigMap, Name: "other4"}))...)
+		using(newTarget(), configs.Ref{Kind: configs.ConfigMap, Name: "other1"}, configs.Ref{Kind: configs.ConfigMap, Name: "other2"},
+			configs.Ref{Kind: configs.ConfigMap, Name: "other3"}, configs.Ref{Kind: configs.ConfigMap, Name: "other4"}))...)
 	s.rollOut()
 	s.rest()
 	if len(s.reads) != 4 || slices.ContainsFunc(s.reads, func(r string) bool { return !strings.HasPrefix(r, "get ") }) {
@@ -518,7 +518,7 @@ func TestOptionalConfig(t *testing.T) {
 
 func TestMissingConfig(t *testing.T) {
 	s := newTracking(t)
-	edit(s.scene, using(s.deployment("podinfo"), workload.ConfigRef{Kind: workload.Secret, Name: "later"}), func(*appsv1.Deployment) {})
+	edit(s.scene, using(s.deployment("podinfo"), configs.Ref{Kind: configs.Secret, Name: "later"}), func(*appsv1.Deployment) {})
 	s.settle()
 	s.clock.SetTime(s.clock.Now().Add(time.Minute))
 	s.settle()
@@ -726,7 +726,7 @@ func TestCopyThatCannotBeChanged(t *testing.T) {
 
 // A name that the target itself uses is not one for a copy.
 func TestTargetUsesTheNameOfACopy(t *testing.T) {
-	own := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
+	own := configs.Ref{Kind: configs.ConfigMap, Name: "app-primary"}
 	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, own), configMap("app", color("blue")), configMap("app-primary", color("red")))
 	s.rollOut()
 	s.rest()
@@ -853,7 +853,7 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			if tc.wantPhase != v1beta1.PhaseSucceeded {
 				return
 			}
-			if tracked := *s.now().Status.TrackedConfigs; !workload.KnownConfigHash(tracked["configmap/app"]) {
+			if tracked := *s.now().Status.TrackedConfigs; !configs.KnownHash(tracked["configmap/app"]) {
 				t.Errorf("trackedConfigs %v", tracked)
 			}
 			s.rest()

@@ -32,7 +32,7 @@ var allowed = limits{
 	lines:   2500, // of a package, without its tests
 	length:  60,   // of a function
 	exceptions: map[string]int{
-		"operator/workload":          2900,
+		"operator/workload": 2900,
 	},
 }
 
