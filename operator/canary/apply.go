@@ -8,10 +8,10 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/release"
-	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 )
@@ -143,7 +143,7 @@ func (w *world) primaryTitle() string {
 
 func (w *world) autoscalerTitle() string {
 	if ref := w.Canary.Spec.AutoscalerRef; ref != nil {
-		return ref.Kind + " " + workload.PrimaryAutoscalerName(ref.Name)
+		return ref.Kind + " " + autoscaling.PrimaryAutoscalerName(ref.Name)
 	}
 	return "autoscaler of " + w.Canary.PrimaryName()
 }

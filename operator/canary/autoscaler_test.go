@@ -20,11 +20,11 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 )
 
 func registerScaledObjects(scheme *runtime.Scheme) {
-	kind := workload.ScaledObjectKind
+	kind := autoscaling.ScaledObjectKind
 	scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
 	scheme.AddKnownTypeWithName(kind.GroupVersion().WithKind(kind.Kind+"List"), &unstructured.UnstructuredList{})
 }
@@ -39,7 +39,7 @@ func newScaledObject(name string) *unstructured.Unstructured {
 			"type": "prometheus", "name": "requests", "metadata": map[string]any{"query": `rate(requests{app="podinfo"}[1m])`, "threshold": "5"},
 		}},
 	}}}
-	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetGroupVersionKind(autoscaling.ScaledObjectKind)
 	so.SetNamespace("test")
 	so.SetName(name)
 	so.SetUID("uid-of-scaled-object")
@@ -113,7 +113,7 @@ func (s *scene) exists(o client.Object, name string) bool {
 func (s *scene) pausedAt(name string) string {
 	s.t.Helper()
 	annotations := s.scaledObject(name).GetAnnotations()
-	return strings.TrimSpace(annotations[workload.PausedReplicasAnnotation] + " " + annotations[workload.PausedByAnnotation])
+	return strings.TrimSpace(annotations[autoscaling.PausedReplicasAnnotation] + " " + annotations[autoscaling.PausedByAnnotation])
 }
 
 func (s *scene) minReplicas(name string) int32 {
@@ -122,7 +122,7 @@ func (s *scene) minReplicas(name string) int32 {
 }
 
 func TestPrimaryGetsAnHPA(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	got := s.hpa("web-primary")
 	if got.Spec.ScaleTargetRef.Name != "podinfo-primary" || *got.Spec.MinReplicas != 1 || got.Spec.MaxReplicas != 4 {
 		t.Errorf("%+v", got.Spec)
@@ -158,7 +158,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 // Pain 2: the primary's autoscaler must not take its pods away before the
 // traffic comes back.
 func TestFloorOfThePrimary(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	if n := s.minReplicas("web"); n != 1 {
 		t.Fatalf("minimum %d at rest", n)
 	}
@@ -202,7 +202,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 // What the primary's autoscaler does not allow is not asked for: it would only
 // be taken away again.
 func TestFloorStaysBelowTheMaximum(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	c := s.now()
 	edit(s, c, func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerReplicas = &v1beta1.ScalerReplicas{MaxReplicas: new(int32(3))}
@@ -233,7 +233,7 @@ func scaleTo(s *scene, name string, pods int32) {
 // Pain 12: paused while the target is at zero and at no other time, and the
 // primary's copy never.
 func TestScaledObjectIsPausedAndResumed(t *testing.T) {
-	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 	if got := s.pausedAt("web"); got != "0 podinfo" {
 		t.Errorf("Initialized: paused at %q", got)
 	}
@@ -290,7 +290,7 @@ func lastIndex(all []string, one string) int {
 func TestScaledObjectAfterACrash(t *testing.T) {
 	for _, kind := range []string{"Deployment", "ScaledObject"} {
 		t.Run("before a write of "+kind, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			s.applyError = func(k string) error {
 				if k == kind {
 					return apierrors.NewServiceUnavailable("down")
@@ -318,9 +318,9 @@ func TestScaledObjectAfterACrash(t *testing.T) {
 // Pain 12: what Flagger has copied with the annotation is resumed, and its
 // pause of the target is taken over.
 func TestScaledObjectsOfFlagger(t *testing.T) {
-	c := newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web"))
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindScaledObject, "web"))
 	users, primary := newScaledObject("web"), newScaledObject("web-primary")
-	paused := map[string]string{workload.PausedReplicasAnnotation: "0"}
+	paused := map[string]string{autoscaling.PausedReplicasAnnotation: "0"}
 	users.SetAnnotations(paused)
 	primary.SetAnnotations(paused)
 	primary.SetOwnerReferences([]metav1.OwnerReference{formerOwner(c.Canary)})
@@ -345,10 +345,10 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 		"as it is":             func(*v1beta1.CanarySpec) {},
 		"with another mistake": func(spec *v1beta1.CanarySpec) { spec.Provider = "nobody's" },
 		"without a reference":  func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
-		"with a wrong one":     refersTo(workload.KindScaledObject, "nothing"),
+		"with a wrong one":     refersTo(autoscaling.KindScaledObject, "nothing"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
 			s.delete()
 			s.mustTurn()
@@ -367,8 +367,8 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 // A Canary that takes nothing over resumes nothing.
 func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 	so := newScaledObject("web")
-	so.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0"})
-	s := newScene(t, newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
+	so.SetAnnotations(map[string]string{autoscaling.PausedReplicasAnnotation: "0"})
+	s := newScene(t, newCanary("podinfo").with(refersTo(autoscaling.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
 	s.serveKEDA()
 	s.rollOut()
 	s.settle()
@@ -381,7 +381,7 @@ func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 
 // The HPA of the user stays as it is, whatever happens.
 func TestUsersHPAIsNotTouched(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	before := s.hpa("web")
 	s.release("podinfo:2")
 	s.phases()
@@ -397,11 +397,11 @@ func TestUsersHPAIsNotTouched(t *testing.T) {
 func TestAnotherAutoscaler(t *testing.T) {
 	for name, change := range map[string]func(*v1beta1.CanarySpec){
 		"none":         func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
-		"another name": refersTo(workload.KindScaledObject, "other"),
-		"another kind": refersTo(workload.KindHPA, "web"),
+		"another name": refersTo(autoscaling.KindScaledObject, "other"),
+		"another kind": refersTo(autoscaling.KindHPA, "web"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			other := newScaledObject("other")
 			for _, o := range []client.Object{other, newHPA("web")} {
 				if err := s.api.Create(t.Context(), o); err != nil {
@@ -417,7 +417,7 @@ func TestAnotherAutoscaler(t *testing.T) {
 				t.Errorf("it is left paused at %q", got)
 			}
 			ref := s.now().Spec.AutoscalerRef
-			if want := ref != nil && ref.Kind == workload.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
+			if want := ref != nil && ref.Kind == autoscaling.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
 				t.Errorf("copy of the HPA: want %t", want)
 			}
 			if want := ref != nil && ref.Name == "other"; s.exists(newScaledObject(""), "other-primary") != want {
@@ -528,13 +528,13 @@ func (s *scene) create(o client.Object) {
 
 func withoutKEDA(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
 	if _, ok := into.(*unstructured.Unstructured); ok {
-		return &meta.NoKindMatchError{GroupKind: workload.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
+		return &meta.NoKindMatchError{GroupKind: autoscaling.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
 	}
 	return c.Get(ctx, key, into, opts...)
 }
 
 func TestQueriesWithoutTrigger(t *testing.T) {
-	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerQueries = map[string]string{"requests": "up", "typo": "down"}
 	})

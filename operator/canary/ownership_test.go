@@ -21,7 +21,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -31,7 +31,7 @@ import (
 // beside things of others.
 func newOwning(t *testing.T, change func(*v1beta1.CanarySpec)) *configScene {
 	t.Helper()
-	c := newCanary("podinfo").with(refersTo(workload.KindHPA, "web"))
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindHPA, "web"))
 	if change != nil {
 		c = c.with(change)
 	}
@@ -345,7 +345,7 @@ func TestCanaryIsCreatedAgain(t *testing.T) {
 			}
 			var before []client.Object
 			s.each(func(_ string, o client.Object) { before = append(before, o) })
-			again := newCanary(name).with(refersTo(workload.KindHPA, "web"))
+			again := newCanary(name).with(refersTo(autoscaling.KindHPA, "web"))
 			again.UID = "another"
 			c := copying(again)
 			s.create(c)

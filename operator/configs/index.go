@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
-
 )
 
 // objectKey names a ConfigMap or Secret of the cluster.

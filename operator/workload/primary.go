@@ -132,7 +132,7 @@ func turnKind(canary *v1beta1.Canary, primary, live client.Object) {
 // label name the primary.
 func renameInSelectors(spec *corev1.PodSpec, key, from, to string) {
 	for i := range spec.TopologySpreadConstraints {
-		renameInSelector(spec.TopologySpreadConstraints[i].LabelSelector, key, from, to)
+		RenameInSelector(spec.TopologySpreadConstraints[i].LabelSelector, key, from, to)
 	}
 	if spec.Affinity == nil {
 		return
@@ -153,11 +153,12 @@ func renameInSelectors(spec *corev1.PodSpec, key, from, to string) {
 		add(a.RequiredDuringSchedulingIgnoredDuringExecution, a.PreferredDuringSchedulingIgnoredDuringExecution)
 	}
 	for _, t := range terms {
-		renameInSelector(t.LabelSelector, key, from, to)
+		RenameInSelector(t.LabelSelector, key, from, to)
 	}
 }
 
-func renameInSelector(s *metav1.LabelSelector, key, from, to string) {
+// RenameInSelector has a selector name another value of a label.
+func RenameInSelector(s *metav1.LabelSelector, key, from, to string) {
 	if s == nil {
 		return
 	}
