@@ -73,11 +73,11 @@ func newScaled(t *testing.T, kind string, autoscaler client.Object) *scene {
 	s := newScene(t, newCanary("podinfo").with(refersTo(kind, autoscaler.GetName())).Canary, newTarget(), autoscaler)
 	s.serveKEDA()
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 		t.Fatalf("phase %s: %s", phase, s.condition(v1beta1.ConditionStalled))
 	}
-	s.told()
+	s.sent()
 	s.writes = nil
 	return s
 }
@@ -134,7 +134,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 	// Between releases, and in the middle of one: an edit is no release, and the
 	// primary has it at once.
 	edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 9 })
-	s.rest()
+	s.settleFully()
 	if n := s.hpa("web-primary").Spec.MaxReplicas; n != 9 {
 		t.Errorf("maximum %d after an edit", n)
 	}
@@ -142,7 +142,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 		t.Errorf("phase %s", phase)
 	}
 	s.writes = nil
-	s.rest()
+	s.settleFully()
 	if len(s.writes) != 0 {
 		t.Errorf("writes at rest: %v", s.writes)
 	}
@@ -186,7 +186,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 			s.wait(result)
 		}
 	}
-	s.rest()
+	s.settleFully()
 	look()
 	want := map[v1beta1.CanaryPhase][]int32{
 		v1beta1.PhaseProgressing: {2}, v1beta1.PhasePromoting: {3}, v1beta1.PhaseFinalising: {3}, v1beta1.PhaseSucceeded: {3, 1},
@@ -261,7 +261,7 @@ func TestScaledObjectIsPausedAndResumed(t *testing.T) {
 				s.wait(result)
 			}
 		}
-		s.rest()
+		s.settleFully()
 		if got := s.pausedAt("web"); got != "0 podinfo" {
 			t.Errorf("%s: paused at %q", s.now().Status.Phase, got)
 		}
@@ -327,7 +327,7 @@ func TestScaledObjectsOfFlagger(t *testing.T) {
 	s := newScene(t, c.Canary, newTarget(), users, primary)
 	s.serveKEDA()
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if got := s.pausedAt("web-primary"); got != "" {
 		t.Errorf("the primary is paused at %q", got)
 	}
@@ -356,7 +356,7 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 			if got, pods := s.pausedAt("web"), *s.deployment("podinfo").Spec.Replicas; got != "" || pods != 2 {
 				t.Errorf("paused at %q with %d pods", got, pods)
 			}
-			s.rest()
+			s.settleFully()
 			if !s.gone() {
 				t.Error("it is still there")
 			}
@@ -373,7 +373,7 @@ func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 	s.rollOut()
 	s.settle()
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if got := s.pausedAt("web"); !s.gone() || got != "0" {
 		t.Errorf("gone: %t, paused at %q", s.gone(), got)
 	}
@@ -386,7 +386,7 @@ func TestUsersHPAIsNotTouched(t *testing.T) {
 	s.release("podinfo:2")
 	s.phases()
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff(before, s.hpa("web")); diff != "" || !s.gone() {
 		t.Errorf("-before +after\n%s", diff)
 	}
@@ -409,7 +409,7 @@ func TestAnotherAutoscaler(t *testing.T) {
 				}
 			}
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
-			s.rest()
+			s.settleFully()
 			if s.exists(newScaledObject(""), "web-primary") {
 				t.Error("the old copy is still there")
 			}
@@ -511,7 +511,7 @@ func TestAutoscalerMistakes(t *testing.T) {
 				return
 			}
 			tc.mend(s)
-			s.rest()
+			s.settleFully()
 			if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 				t.Errorf("phase %s after it was mended: %s", phase, s.condition(v1beta1.ConditionStalled))
 			}
@@ -538,7 +538,7 @@ func TestQueriesWithoutTrigger(t *testing.T) {
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerQueries = map[string]string{"requests": "up", "typo": "down"}
 	})
-	s.rest()
+	s.settleFully()
 	status := s.now().Status
 	if c := status.GetCondition(v1beta1.ConditionFieldsIgnored); c == nil || !strings.Contains(c.Message, "primaryScalerQueries.typo") || strings.Contains(c.Message, "requests") {
 		t.Errorf("FieldsIgnored is %+v", c)

@@ -532,8 +532,8 @@ func (s *scene) release(image string) {
 	edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
-// told drains the events: type, reason and message.
-func (s *scene) told() []string {
+// sent drains the events: type, reason and message.
+func (s *scene) sent() []string {
 	var out []string
 	for {
 		select {
@@ -546,9 +546,9 @@ func (s *scene) told() []string {
 }
 
 // reasons are the types and reasons of events.
-func reasons(told []string) []string {
-	out := make([]string, len(told))
-	for i, e := range told {
+func reasons(sent []string) []string {
+	out := make([]string, len(sent))
+	for i, e := range sent {
 		out[i] = strings.Join(strings.SplitN(e, " ", 3)[:2], " ")
 	}
 	return out

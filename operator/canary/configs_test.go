@@ -133,20 +133,20 @@ func newTracking(t *testing.T, more ...client.Object) *configScene {
 	s := newConfigScene(t, append(more, newCanary("podinfo").Canary, using(newTarget(), appConfig, appSecret),
 		configMap("app", color("blue")), secret("app", "s1"))...)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	s.clear()
 	return s
 }
 
 func (s *configScene) clear() {
-	s.told()
+	s.sent()
 	s.scene.writes, s.writes, s.reads = nil, nil, nil
 }
 
-// rest settles the scene in phase Initialized or Succeeded.
-func (s *configScene) rest() {
+// settleFully settles the scene in phase Initialized or Succeeded.
+func (s *configScene) settleFully() {
 	s.t.Helper()
-	s.scene.rest()
+	s.scene.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized && phase != v1beta1.PhaseSucceeded {
 		s.t.Fatalf("phase %s", phase)
 	}
@@ -248,7 +248,7 @@ func TestConfigChangeIsReleased(t *testing.T) {
 	if diff := cmp.Diff([]string{"get *v1.ConfigMap app"}, s.reads); diff != "" {
 		t.Errorf("reads: -want +got\n%s", diff)
 	}
-	s.rest()
+	s.settleFully()
 	if got := s.configMap("app-primary").Data["color"]; got != "green" {
 		t.Errorf("after the release the copy is %s", got)
 	}
@@ -333,7 +333,7 @@ func TestConfigNoise(t *testing.T) {
 			s := newTracking(t)
 			before := s.now()
 			change(s)
-			s.rest()
+			s.settleFully()
 			if diff := cmp.Diff(before.Status, s.now().Status); diff != "" {
 				t.Errorf("status: -was +is\n%s", diff)
 			}
@@ -355,7 +355,7 @@ func TestFiftyReferencesCostFewReads(t *testing.T) {
 	}
 	s := newConfigScene(t, append(objects, using(newTarget(), refs...))...)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"list *v1.ConfigMapList", "list *v1.SecretList"}, s.reads); diff != "" {
 		t.Errorf("reads at first: -want +got\n%s", diff)
 	}
@@ -370,10 +370,10 @@ func TestFiftyReferencesCostFewReads(t *testing.T) {
 	if diff := cmp.Diff([]string{"get *v1.Secret c7"}, s.reads); diff != "" {
 		t.Errorf("reads after a change: -want +got\n%s", diff)
 	}
-	s.rest()
+	s.settleFully()
 	s.clear()
 	s.restart()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"list *v1.ConfigMapList", "list *v1.SecretList"}, s.reads); diff != "" {
 		t.Errorf("reads after a restart: -want +got\n%s", diff)
 	}
@@ -392,7 +392,7 @@ func TestFewConfigsAmongManyAreReadOneByOne(t *testing.T) {
 		using(newTarget(), configs.Ref{Kind: configs.ConfigMap, Name: "other1"}, configs.Ref{Kind: configs.ConfigMap, Name: "other2"},
 			configs.Ref{Kind: configs.ConfigMap, Name: "other3"}, configs.Ref{Kind: configs.ConfigMap, Name: "other4"}))...)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if len(s.reads) != 4 || slices.ContainsFunc(s.reads, func(r string) bool { return !strings.HasPrefix(r, "get ") }) {
 		t.Errorf("reads %v", s.reads)
 	}
@@ -405,7 +405,7 @@ func TestConfigOptOut(t *testing.T) {
 	token.Type = corev1.SecretTypeServiceAccountToken
 	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, appSecret), untracked, token)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"configmap/app", "secret/app"}, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
@@ -478,7 +478,7 @@ func TestCopyStaysUntilThePrimaryIsReplaced(t *testing.T) {
 	if !s.exists("app-primary", &corev1.Secret{}) || !s.exists("app-primary", &corev1.ConfigMap{}) || len(s.primaryUses()) > 0 {
 		t.Errorf("phase %s, the primary uses %v, a copy is gone", s.now().Status.Phase, s.primaryUses())
 	}
-	s.rest()
+	s.settleFully()
 	if s.exists("app-primary", &corev1.Secret{}) {
 		t.Error("the copy is left")
 	}
@@ -489,7 +489,7 @@ func TestOptionalConfig(t *testing.T) {
 	target.Spec.Template.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Optional = new(true)
 	s := newConfigScene(t, newCanary("podinfo").Canary, target)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	// The primary must not get it, unseen, when it comes.
 	if diff := cmp.Diff([]string{"configmap/app-primary"}, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
@@ -557,7 +557,7 @@ func TestMissingConfigAtTheStart(t *testing.T) {
 	if err := s.api.Create(t.Context(), configMap("app", color("blue"))); err != nil {
 		t.Fatal(err)
 	}
-	s.rest()
+	s.settleFully()
 }
 
 // A config that is replaced in mid-analysis by the same is what was analysed.
@@ -591,13 +591,13 @@ func TestMissingPullSecret(t *testing.T) {
 	target.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}}
 	s := newConfigScene(t, newCanary("podinfo").Canary, target)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	registry := secret("registry", "x")
 	registry.Type = corev1.SecretTypeDockerConfigJson
 	if err := s.api.Create(t.Context(), registry); err != nil {
 		t.Fatal(err)
 	}
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"secret/registry"}, s.primaryUses()); diff != "" || s.now().Status.TrackedConfigs != nil {
 		t.Errorf("tracked %v, the primary uses: -want +got\n%s", s.now().Status.TrackedConfigs, diff)
 	}
@@ -696,7 +696,7 @@ func TestCopyIsHealed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newTracking(t)
 			change(s)
-			s.rest()
+			s.settleFully()
 			if diff := cmp.Diff(color("blue"), s.configMap("app-primary").Data); diff != "" || s.configMap("app-primary").BinaryData != nil {
 				t.Errorf("-want +got\n%s", diff)
 			}
@@ -729,7 +729,7 @@ func TestTargetUsesTheNameOfACopy(t *testing.T) {
 	own := configs.Ref{Kind: configs.ConfigMap, Name: "app-primary"}
 	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, own), configMap("app", color("blue")), configMap("app-primary", color("red")))
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"configmap/app-podinfo-primary", "configmap/app-primary-primary"}, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
@@ -752,7 +752,7 @@ func TestSharedConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.restart()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff(want, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
@@ -844,7 +844,7 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			s.rollOut()
 			s.settle()
 			if st := s.now().Status; st.Phase != tc.wantPhase {
-				t.Fatalf("phase %s, %v", st.Phase, s.told())
+				t.Fatalf("phase %s, %v", st.Phase, s.sent())
 			}
 			same := cmp.Equal(primary.Spec.Template.Spec, s.deployment("podinfo-primary").Spec.Template.Spec)
 			if same != tc.wantUnchanged {
@@ -856,7 +856,7 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			if tracked := *s.now().Status.TrackedConfigs; !configs.KnownHash(tracked["configmap/app"]) {
 				t.Errorf("trackedConfigs %v", tracked)
 			}
-			s.rest()
+			s.settleFully()
 			s.clear()
 			s.quiet()
 			if tc.gone {

@@ -41,7 +41,7 @@ func newOwning(t *testing.T, change func(*v1beta1.CanarySpec)) *configScene {
 		newHPA("web"), newBudget("web", "podinfo"), theirs, configMap("nobodys", color("red")))
 	s.covering(true)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	s.clear()
 	return s
 }
@@ -185,7 +185,7 @@ func TestObjectsAreClaimed(t *testing.T) {
 func (s *configScene) deleted() {
 	s.t.Helper()
 	s.delete()
-	s.scene.rest()
+	s.scene.settleFully()
 	if !s.gone() {
 		s.t.Fatalf("it is still there in phase %s", s.now().Status.Phase)
 	}
@@ -239,7 +239,7 @@ func TestDeletionKeepsWhatAloneCanServe(t *testing.T) {
 			s := newOwning(t, nil)
 			if tc.users {
 				edit(s.scene, s.service("podinfo"), func(o *corev1.Service) { unmark(o); o.Spec.Selector = map[string]string{"app": "podinfo"} })
-				s.rest()
+				s.settleFully()
 			}
 			if err := s.api.Delete(t.Context(), s.deployment("podinfo")); err != nil {
 				t.Fatal(err)
@@ -314,7 +314,7 @@ func TestEndOfDeletionIsRefused(t *testing.T) {
 				return
 			}
 			fails = nil
-			s.scene.rest()
+			s.scene.settleFully()
 			if !s.gone() || !slices.Equal(s.made(), []string{"Service podinfo"}) {
 				t.Errorf("in the end it is gone: %t, and there is %v", s.gone(), s.made())
 			}
@@ -351,7 +351,7 @@ func TestCanaryIsCreatedAgain(t *testing.T) {
 			s.create(c)
 			s.canary = client.ObjectKeyFromObject(c)
 			s.rollOut()
-			s.rest()
+			s.settleFully()
 			if got := s.made(); !slices.Equal(got, allMade) {
 				t.Errorf("there is %v", got)
 			}

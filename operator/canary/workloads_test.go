@@ -53,9 +53,9 @@ func TestForeignPrimary(t *testing.T) {
 			s := newScene(t, newCanary("podinfo").Canary, newTarget(), primary, other.Canary)
 			s.rollOut()
 			if tc.want == nil {
-				s.rest()
+				s.settleFully()
 				if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
-					t.Errorf("phase %s: %v", phase, s.told())
+					t.Errorf("phase %s: %v", phase, s.sent())
 				}
 				if got := s.deployment("podinfo-primary"); ownership.CanaryOf(got) != "podinfo" || len(got.OwnerReferences) > 0 {
 					t.Errorf("it is not marked: %+v", got.ObjectMeta)
@@ -66,14 +66,14 @@ func TestForeignPrimary(t *testing.T) {
 			if got, want := s.condition(v1beta1.ConditionStalled), "True "+ground.ReasonConflict; got != want {
 				t.Errorf("Stalled is %q, want %q", got, want)
 			}
-			told := strings.Join(s.told(), "\n")
+			sent := strings.Join(s.sent(), "\n")
 			for _, want := range tc.want {
-				if !strings.Contains(told, want) {
-					t.Errorf("events %q lack %q", told, want)
+				if !strings.Contains(sent, want) {
+					t.Errorf("events %q lack %q", sent, want)
 				}
 			}
 			s.delete()
-			s.rest()
+			s.settleFully()
 			if !s.gone() {
 				t.Error("the Canary can't be deleted")
 			}
@@ -118,8 +118,8 @@ func TestUnsupportedTarget(t *testing.T) {
 			if got, want := s.condition(v1beta1.ConditionStalled), "True "+tc.reason; got != want {
 				t.Errorf("Stalled is %q, want %q", got, want)
 			}
-			if told := strings.Join(s.told(), "\n"); !strings.Contains(told, tc.want) {
-				t.Errorf("events %q lack %q", told, tc.want)
+			if sent := strings.Join(s.sent(), "\n"); !strings.Contains(sent, tc.want) {
+				t.Errorf("events %q lack %q", sent, tc.want)
 			}
 			if writes := s.worldWrites(); len(writes) > 0 {
 				t.Errorf("writes: %v", writes)
@@ -164,11 +164,11 @@ func TestPrimaryFollowsTheCanarysAnnotations(t *testing.T) {
 	s.reconciler.Options.MeshProvider, s.reconciler.Provider = v1beta1.ProviderConsul, v1beta1.ProviderConsul
 	s.reconciler.Router = func(string) (providers.Router, error) { return s.router, nil }
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Annotations = map[string]string{workload.ConsulAccountAnnotation: "podinfo-primary"}
 	})
-	s.rest()
+	s.settleFully()
 	if got := s.deployment("podinfo-primary").Spec.Template.Spec.ServiceAccountName; got != "podinfo-primary" {
 		t.Errorf("the primary's pods have account %q", got)
 	}
