@@ -22,6 +22,8 @@ type attempts struct {
 	failures []release.Failure
 	errs     []error
 	waits    []error // of a mesh that asks for patience, and of conflicts
+
+	routeRefused bool
 }
 
 // made notes what came of the write of an object, and returns whether it succeeded.
@@ -85,7 +87,7 @@ func (w *world) applyAll(ctx context.Context, want release.Desired, a *attempts)
 	routed := !want.Routed || w.route.Settled(want)
 	backends := routed || w.services.Backends(ctx)
 	if !routed && backends {
-		a.made("route", w.route.Apply(ctx, want))
+		w.applyRoute(ctx, want, a)
 		routed = true
 	}
 	// What guards the pods is there before they are. Once they serve, it must
@@ -100,6 +102,10 @@ func (w *world) applyAll(ctx context.Context, want release.Desired, a *attempts)
 	if drain := want.TargetReplicas != nil && *want.TargetReplicas == 0; scaled || !drain {
 		a.made(w.targetTitle(), w.target.Apply(ctx, want))
 	}
+}
+
+func (w *world) applyRoute(ctx context.Context, want release.Desired, a *attempts) {
+	a.routeRefused = !a.made("route", w.route.Apply(ctx, want))
 }
 
 // applyPrimary writes the primary after the copies of what its pods read, and deletes those
@@ -126,8 +132,11 @@ func (w *world) applyServices(ctx context.Context, want release.Desired, routed,
 	if !want.Routed || !ready && !backends {
 		return
 	}
-	if !routed && !a.made("route", w.route.Apply(ctx, want)) && w.route.First() {
-		return
+	if !routed {
+		w.applyRoute(ctx, want, a)
+	}
+	if a.routeRefused && w.route.First() && !coverage.Guarded(w.Canary) {
+		return // people are not led to the primary yet
 	}
 	a.made("apex Service", w.services.ApplyApex(ctx))
 }

@@ -72,7 +72,9 @@ type scene struct {
 	applyError  func(kind string) error // to server-side apply
 	cached      *v1beta1.Canary         // what the cache shows in place of the Canary
 	patchError  error                   // to patches of the status
-	writes      []string                // every write that was tried
+	// patchRefused answers patches of anything else.
+	patchRefused func(o client.Object) error
+	writes       []string // every write that was tried
 
 	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
 
@@ -257,6 +259,11 @@ func (s *scene) bump(ctx context.Context, c client.Client, name string, before *
 
 func (s *scene) patch(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
 	s.writes = append(s.writes, "patch "+o.GetName())
+	if s.patchRefused != nil {
+		if err := s.patchRefused(o); err != nil {
+			return err
+		}
+	}
 	return c.Patch(ctx, o, patch, opts...)
 }
 
