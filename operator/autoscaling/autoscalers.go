@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -61,7 +62,7 @@ func servedIndexes() []wake.Index {
 
 func newScaledObject() *unstructured.Unstructured {
 	so := &unstructured.Unstructured{}
-	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetGroupVersionKind(ScaledObjectKind)
 	return so
 }
 
@@ -91,7 +92,7 @@ type Share struct {
 	// Primary is the present copy for the primary, or nil.
 	primary client.Object
 	// scaled is the target as the autoscaler must name it.
-	scaled workload.Scaled
+	scaled Scaled
 	// former are copies for the primary that nothing asks for any more.
 	former []client.Object
 	// paused are ScaledObjects that were paused for the Canary and are not
@@ -108,6 +109,7 @@ var (
 // mistake where it can't be copied.
 func (a *Autoscalers) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: a, world: w}
+	w.Bounds = s
 	// First, so that a deletion gives back what was paused whatever is wrong.
 	if err := s.observeFormer(ctx); err != nil {
 		return s, err
@@ -121,7 +123,7 @@ func (s *Share) observeUsers(ctx context.Context) error {
 	if ref == nil || !scalable(c) {
 		return nil
 	}
-	users, err := workload.NewAutoscaler(ref)
+	users, err := NewAutoscaler(ref)
 	if err != nil {
 		return nil //nolint:nilerr // the spec's own mistake, which Invalid tells
 	}
@@ -130,7 +132,7 @@ func (s *Share) observeUsers(ctx context.Context) error {
 	} else if !found {
 		return world.Mistake(ReasonAutoscalerMissing, "spec.autoscalerRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, c.Namespace)
 	}
-	s.scaled = workload.Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
+	s.scaled = Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
 	if target != nil {
 		// A target without such a label is refused elsewhere.
 		if label, err := workload.SelectorLabel(target, s.world.PrimaryObject, s.part.Options); err == nil {
@@ -138,15 +140,15 @@ func (s *Share) observeUsers(ctx context.Context) error {
 		}
 	}
 	so, isScaledObject := users.(*unstructured.Unstructured)
-	if _, err := workload.PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options); err != nil {
-		if isScaledObject && so.GetAnnotations()[workload.PausedByAnnotation] == c.Name {
+	if _, err := PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options); err != nil {
+		if isScaledObject && so.GetAnnotations()[PausedByAnnotation] == c.Name {
 			s.paused = append(s.paused, so) // it was the target's before somebody changed it
 		}
 		return world.Mistake(ReasonAutoscalerInvalid, "%v", err)
 	}
 	s.users = users
 	if isScaledObject {
-		for _, name := range workload.UnknownTriggers(ref, so) {
+		for _, name := range UnknownTriggers(ref, so) {
 			s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
 		}
 	}
@@ -155,11 +157,11 @@ func (s *Share) observeUsers(ctx context.Context) error {
 
 func (s *Share) observePrimary(ctx context.Context) error {
 	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
-	primary, err := workload.NewAutoscaler(ref)
+	primary, err := NewAutoscaler(ref)
 	if err != nil {
 		return fmt.Errorf("copy of the autoscaler: %w", err)
 	}
-	found, err := s.part.read(ctx, c, workload.PrimaryAutoscalerName(ref.Name), primary)
+	found, err := s.part.read(ctx, c, PrimaryAutoscalerName(ref.Name), primary)
 	if err != nil || !found {
 		return err
 	}
@@ -200,20 +202,20 @@ func (s *Share) observeFormer(ctx context.Context) error {
 		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	for i := range hpas.Items {
-		s.noteFormer(workload.KindHPA, &hpas.Items[i])
+		s.noteFormer(KindHPA, &hpas.Items[i])
 	}
 	if !s.part.scaledObjects.Load() {
 		return nil
 	}
 	var list unstructured.UnstructuredList
-	list.SetGroupVersionKind(workload.ScaledObjectKind)
+	list.SetGroupVersionKind(ScaledObjectKind)
 	if err := s.part.Client.List(ctx, &list, of...); err != nil {
 		return fmt.Errorf("list ScaledObjects: %w", err)
 	}
 	for i := range list.Items {
 		so := &list.Items[i]
-		s.noteFormer(workload.KindScaledObject, so)
-		if so.GetAnnotations()[workload.PausedByAnnotation] == c.Name && !refersTo(c, workload.KindScaledObject, so.GetName()) {
+		s.noteFormer(KindScaledObject, so)
+		if so.GetAnnotations()[PausedByAnnotation] == c.Name && !refersTo(c, KindScaledObject, so.GetName()) {
 			s.paused = append(s.paused, so)
 		}
 	}
@@ -223,22 +225,36 @@ func (s *Share) observeFormer(ctx context.Context) error {
 // noteFormer notes a copy that the Canary does not ask for any more.
 func (s *Share) noteFormer(kind string, one client.Object) {
 	c := s.world.Canary
-	name, isCopy := strings.CutSuffix(one.GetName(), workload.PrimaryAutoscalerName(""))
+	name, isCopy := strings.CutSuffix(one.GetName(), PrimaryAutoscalerName(""))
 	if s.world.Owner.Owns(one) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
 		s.former = append(s.former, one)
 	}
 }
 
+// Named is the HorizontalPodAutoscaler that there is by the name of the copy that a Canary
+// asks for.
+func (a *Autoscalers) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Object, error) {
+	ref := c.Spec.AutoscalerRef
+	if ref == nil || ref.Kind != KindHPA {
+		return nil, nil
+	}
+	copied, err := kube.Get[autoscalingv2.HorizontalPodAutoscaler](ctx, a.Client, c.Namespace, PrimaryAutoscalerName(ref.Name))
+	if err != nil || copied == nil {
+		return nil, err
+	}
+	return []client.Object{copied}, nil
+}
+
 // Owned are all copies that were made for a Canary, of former references too. They are
 // the cache's own and must not be changed.
-func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
-	if err := a.Client.List(ctx, &hpas, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.Client.List(ctx, &hpas, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	var out []client.Object
 	for i := range hpas.Items {
-		if owner.Owns(&hpas.Items[i]) {
+		if w.Owner.Owns(&hpas.Items[i]) {
 			out = append(out, &hpas.Items[i])
 		}
 	}
@@ -246,12 +262,12 @@ func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespac
 		return out, nil
 	}
 	var list unstructured.UnstructuredList
-	list.SetGroupVersionKind(workload.ScaledObjectKind)
-	if err := a.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	list.SetGroupVersionKind(ScaledObjectKind)
+	if err := a.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list ScaledObjects: %w", err)
 	}
 	for i := range list.Items {
-		if owner.Owns(&list.Items[i]) {
+		if w.Owner.Owns(&list.Items[i]) {
 			out = append(out, &list.Items[i])
 		}
 	}
@@ -289,7 +305,7 @@ func (s *Share) applyPrimary(ctx context.Context, want release.Desired) error {
 	if s.users == nil || s.world.PrimaryObject == nil {
 		return nil
 	}
-	copied, err := workload.PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, want.PrimaryFloor, s.part.Options)
+	copied, err := PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, want.PrimaryFloor, s.part.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary's autoscaler: %w", err)
 	}
@@ -317,11 +333,11 @@ func (s *Share) PrimaryReplicas(n, floor int32) (int32, error) {
 	if s.users == nil {
 		return n, nil
 	}
-	copied, err := workload.PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, floor, workload.Options{})
+	copied, err := PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, floor, workload.Options{})
 	if err != nil {
 		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
-	upper, err := workload.MaxReplicas(copied)
+	upper, err := MaxReplicas(copied)
 	if err != nil {
 		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
@@ -332,11 +348,11 @@ func (s *Share) PrimaryReplicas(n, floor int32) (int32, error) {
 // resumes it when the Canary refers to it no longer.
 func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstructured.Unstructured) error {
 	intent := &unstructured.Unstructured{}
-	intent.SetGroupVersionKind(workload.ScaledObjectKind)
+	intent.SetGroupVersionKind(ScaledObjectKind)
 	intent.SetNamespace(so.GetNamespace())
 	intent.SetName(so.GetName())
 	intent.SetUID(so.GetUID()) // one that was deleted is not created again
-	intent.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0", workload.PausedByAnnotation: c.Name})
+	intent.SetAnnotations(map[string]string{PausedReplicasAnnotation: "0", PausedByAnnotation: c.Name})
 	if err := a.Applier.ApplyPartial(ctx, intent, so); err != nil {
 		return fmt.Errorf("pause ScaledObject %s: %w", so.GetName(), err)
 	}
@@ -372,11 +388,11 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 func (a *Autoscalers) resume(ctx context.Context, so *unstructured.Unstructured) error {
 	annotations := so.GetAnnotations()
 	gone := map[string]any{}
-	if _, ok := annotations[workload.PausedByAnnotation]; ok {
-		gone[workload.PausedByAnnotation] = nil
+	if _, ok := annotations[PausedByAnnotation]; ok {
+		gone[PausedByAnnotation] = nil
 	}
-	if annotations[workload.PausedReplicasAnnotation] == "0" {
-		gone[workload.PausedReplicasAnnotation] = nil
+	if annotations[PausedReplicasAnnotation] == "0" {
+		gone[PausedReplicasAnnotation] = nil
 	}
 	if len(gone) == 0 {
 		return nil
@@ -407,7 +423,7 @@ func Invalid(c *v1beta1.Canary) string {
 	if !scalable(c) {
 		return fmt.Sprintf("spec.autoscalerRef: a %s has no number of pods that an autoscaler could set", c.Spec.TargetRef.Kind)
 	}
-	if _, err := workload.NewAutoscaler(ref); err != nil {
+	if _, err := NewAutoscaler(ref); err != nil {
 		return "spec.autoscalerRef." + err.Error()
 	}
 	return ""
@@ -416,7 +432,7 @@ func Invalid(c *v1beta1.Canary) string {
 // HasQueriesForHPA tells whether there are queries that only a ScaledObject has.
 func HasQueriesForHPA(c *v1beta1.Canary) bool {
 	ref := c.Spec.AutoscalerRef
-	return ref != nil && ref.Kind == workload.KindHPA && len(ref.PrimaryScalerQueries) > 0
+	return ref != nil && ref.Kind == KindHPA && len(ref.PrimaryScalerQueries) > 0
 }
 
 // autoscalerNames are the values of autoscalerIndex for a Canary.
@@ -425,7 +441,7 @@ func autoscalerNames(o client.Object) []string {
 	if ref == nil {
 		return nil
 	}
-	return []string{ref.Name, workload.PrimaryAutoscalerName(ref.Name)}
+	return []string{ref.Name, PrimaryAutoscalerName(ref.Name)}
 }
 
 // madeFor are the values of madeForIndex for an autoscaler: names of Canaries as in
@@ -435,7 +451,7 @@ func madeFor(o client.Object) []string {
 	if key := ownership.Key(o); key != "" {
 		out = append(out, key)
 	}
-	if by := o.GetAnnotations()[workload.PausedByAnnotation]; by != "" {
+	if by := o.GetAnnotations()[PausedByAnnotation]; by != "" {
 		out = append(out, ownership.LabelValue(by))
 	}
 	return out
@@ -465,7 +481,7 @@ func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
 }
 
 func wantsKEDA(c *v1beta1.Canary) bool {
-	return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == workload.KindScaledObject
+	return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == KindScaledObject
 }
 
 // edited passes what people change of autoscalers. Their status, which

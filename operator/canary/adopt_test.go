@@ -36,7 +36,7 @@ func TestUsersService(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").Canary, newTarget(), users)
 	for range 2 {
 		s.rollOut()
-		s.rest()
+		s.settleFully()
 		live := s.service("podinfo")
 		if live.Spec.Selector["app"] != "podinfo-primary" || len(live.OwnerReferences) > 0 {
 			t.Errorf("it leads to %v and is owned by %v", live.Spec.Selector, live.OwnerReferences)
@@ -45,7 +45,7 @@ func TestUsersService(t *testing.T) {
 			t.Errorf("its user's settings are %+v, labels %v", live.Spec, live.Labels)
 		}
 		s.delete()
-		s.rest()
+		s.settleFully()
 		live = s.service("podinfo")
 		if diff := cmp.Diff(users.Spec, live.Spec); diff != "" {
 			t.Errorf("after the deletion: -want +got\n%s", diff)
@@ -119,11 +119,11 @@ func TestDeletionDoesNotHang(t *testing.T) {
 			if tc.never {
 				s.mustTurn()
 			} else {
-				s.rest()
+				s.settleFully()
 			}
 			tc.wrong(s)
 			s.delete()
-			s.rest()
+			s.settleFully()
 			if !s.gone() {
 				t.Fatalf("it is still there: %+v", s.now().Status)
 			}

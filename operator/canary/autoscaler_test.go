@@ -20,11 +20,11 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 )
 
 func registerScaledObjects(scheme *runtime.Scheme) {
-	kind := workload.ScaledObjectKind
+	kind := autoscaling.ScaledObjectKind
 	scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
 	scheme.AddKnownTypeWithName(kind.GroupVersion().WithKind(kind.Kind+"List"), &unstructured.UnstructuredList{})
 }
@@ -39,7 +39,7 @@ func newScaledObject(name string) *unstructured.Unstructured {
 			"type": "prometheus", "name": "requests", "metadata": map[string]any{"query": `rate(requests{app="podinfo"}[1m])`, "threshold": "5"},
 		}},
 	}}}
-	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetGroupVersionKind(autoscaling.ScaledObjectKind)
 	so.SetNamespace("test")
 	so.SetName(name)
 	so.SetUID("uid-of-scaled-object")
@@ -73,11 +73,11 @@ func newScaled(t *testing.T, kind string, autoscaler client.Object) *scene {
 	s := newScene(t, newCanary("podinfo").with(refersTo(kind, autoscaler.GetName())).Canary, newTarget(), autoscaler)
 	s.serveKEDA()
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 		t.Fatalf("phase %s: %s", phase, s.condition(v1beta1.ConditionStalled))
 	}
-	s.told()
+	s.sent()
 	s.writes = nil
 	return s
 }
@@ -113,7 +113,7 @@ func (s *scene) exists(o client.Object, name string) bool {
 func (s *scene) pausedAt(name string) string {
 	s.t.Helper()
 	annotations := s.scaledObject(name).GetAnnotations()
-	return strings.TrimSpace(annotations[workload.PausedReplicasAnnotation] + " " + annotations[workload.PausedByAnnotation])
+	return strings.TrimSpace(annotations[autoscaling.PausedReplicasAnnotation] + " " + annotations[autoscaling.PausedByAnnotation])
 }
 
 func (s *scene) minReplicas(name string) int32 {
@@ -122,7 +122,7 @@ func (s *scene) minReplicas(name string) int32 {
 }
 
 func TestPrimaryGetsAnHPA(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	got := s.hpa("web-primary")
 	if got.Spec.ScaleTargetRef.Name != "podinfo-primary" || *got.Spec.MinReplicas != 1 || got.Spec.MaxReplicas != 4 {
 		t.Errorf("%+v", got.Spec)
@@ -134,7 +134,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 	// Between releases, and in the middle of one: an edit is no release, and the
 	// primary has it at once.
 	edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 9 })
-	s.rest()
+	s.settleFully()
 	if n := s.hpa("web-primary").Spec.MaxReplicas; n != 9 {
 		t.Errorf("maximum %d after an edit", n)
 	}
@@ -142,7 +142,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 		t.Errorf("phase %s", phase)
 	}
 	s.writes = nil
-	s.rest()
+	s.settleFully()
 	if len(s.writes) != 0 {
 		t.Errorf("writes at rest: %v", s.writes)
 	}
@@ -158,7 +158,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 // Pain 2: the primary's autoscaler must not take its pods away before the
 // traffic comes back.
 func TestFloorOfThePrimary(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	if n := s.minReplicas("web"); n != 1 {
 		t.Fatalf("minimum %d at rest", n)
 	}
@@ -186,7 +186,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 			s.wait(result)
 		}
 	}
-	s.rest()
+	s.settleFully()
 	look()
 	want := map[v1beta1.CanaryPhase][]int32{
 		v1beta1.PhaseProgressing: {2}, v1beta1.PhasePromoting: {3}, v1beta1.PhaseFinalising: {3}, v1beta1.PhaseSucceeded: {3, 1},
@@ -202,7 +202,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 // What the primary's autoscaler does not allow is not asked for: it would only
 // be taken away again.
 func TestFloorStaysBelowTheMaximum(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	c := s.now()
 	edit(s, c, func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerReplicas = &v1beta1.ScalerReplicas{MaxReplicas: new(int32(3))}
@@ -233,7 +233,7 @@ func scaleTo(s *scene, name string, pods int32) {
 // Pain 12: paused while the target is at zero and at no other time, and the
 // primary's copy never.
 func TestScaledObjectIsPausedAndResumed(t *testing.T) {
-	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 	if got := s.pausedAt("web"); got != "0 podinfo" {
 		t.Errorf("Initialized: paused at %q", got)
 	}
@@ -261,7 +261,7 @@ func TestScaledObjectIsPausedAndResumed(t *testing.T) {
 				s.wait(result)
 			}
 		}
-		s.rest()
+		s.settleFully()
 		if got := s.pausedAt("web"); got != "0 podinfo" {
 			t.Errorf("%s: paused at %q", s.now().Status.Phase, got)
 		}
@@ -290,7 +290,7 @@ func lastIndex(all []string, one string) int {
 func TestScaledObjectAfterACrash(t *testing.T) {
 	for _, kind := range []string{"Deployment", "ScaledObject"} {
 		t.Run("before a write of "+kind, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			s.applyError = func(k string) error {
 				if k == kind {
 					return apierrors.NewServiceUnavailable("down")
@@ -318,16 +318,16 @@ func TestScaledObjectAfterACrash(t *testing.T) {
 // Pain 12: what Flagger has copied with the annotation is resumed, and its
 // pause of the target is taken over.
 func TestScaledObjectsOfFlagger(t *testing.T) {
-	c := newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web"))
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindScaledObject, "web"))
 	users, primary := newScaledObject("web"), newScaledObject("web-primary")
-	paused := map[string]string{workload.PausedReplicasAnnotation: "0"}
+	paused := map[string]string{autoscaling.PausedReplicasAnnotation: "0"}
 	users.SetAnnotations(paused)
 	primary.SetAnnotations(paused)
 	primary.SetOwnerReferences([]metav1.OwnerReference{formerOwner(c.Canary)})
 	s := newScene(t, c.Canary, newTarget(), users, primary)
 	s.serveKEDA()
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if got := s.pausedAt("web-primary"); got != "" {
 		t.Errorf("the primary is paused at %q", got)
 	}
@@ -345,10 +345,10 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 		"as it is":             func(*v1beta1.CanarySpec) {},
 		"with another mistake": func(spec *v1beta1.CanarySpec) { spec.Provider = "nobody's" },
 		"without a reference":  func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
-		"with a wrong one":     refersTo(workload.KindScaledObject, "nothing"),
+		"with a wrong one":     refersTo(autoscaling.KindScaledObject, "nothing"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
 			s.delete()
 			s.mustTurn()
@@ -356,7 +356,7 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 			if got, pods := s.pausedAt("web"), *s.deployment("podinfo").Spec.Replicas; got != "" || pods != 2 {
 				t.Errorf("paused at %q with %d pods", got, pods)
 			}
-			s.rest()
+			s.settleFully()
 			if !s.gone() {
 				t.Error("it is still there")
 			}
@@ -367,13 +367,13 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 // A Canary that takes nothing over resumes nothing.
 func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 	so := newScaledObject("web")
-	so.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0"})
-	s := newScene(t, newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
+	so.SetAnnotations(map[string]string{autoscaling.PausedReplicasAnnotation: "0"})
+	s := newScene(t, newCanary("podinfo").with(refersTo(autoscaling.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
 	s.serveKEDA()
 	s.rollOut()
 	s.settle()
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if got := s.pausedAt("web"); !s.gone() || got != "0" {
 		t.Errorf("gone: %t, paused at %q", s.gone(), got)
 	}
@@ -381,12 +381,12 @@ func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 
 // The HPA of the user stays as it is, whatever happens.
 func TestUsersHPAIsNotTouched(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	before := s.hpa("web")
 	s.release("podinfo:2")
 	s.phases()
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff(before, s.hpa("web")); diff != "" || !s.gone() {
 		t.Errorf("-before +after\n%s", diff)
 	}
@@ -397,11 +397,11 @@ func TestUsersHPAIsNotTouched(t *testing.T) {
 func TestAnotherAutoscaler(t *testing.T) {
 	for name, change := range map[string]func(*v1beta1.CanarySpec){
 		"none":         func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
-		"another name": refersTo(workload.KindScaledObject, "other"),
-		"another kind": refersTo(workload.KindHPA, "web"),
+		"another name": refersTo(autoscaling.KindScaledObject, "other"),
+		"another kind": refersTo(autoscaling.KindHPA, "web"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			other := newScaledObject("other")
 			for _, o := range []client.Object{other, newHPA("web")} {
 				if err := s.api.Create(t.Context(), o); err != nil {
@@ -409,7 +409,7 @@ func TestAnotherAutoscaler(t *testing.T) {
 				}
 			}
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
-			s.rest()
+			s.settleFully()
 			if s.exists(newScaledObject(""), "web-primary") {
 				t.Error("the old copy is still there")
 			}
@@ -417,7 +417,7 @@ func TestAnotherAutoscaler(t *testing.T) {
 				t.Errorf("it is left paused at %q", got)
 			}
 			ref := s.now().Spec.AutoscalerRef
-			if want := ref != nil && ref.Kind == workload.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
+			if want := ref != nil && ref.Kind == autoscaling.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
 				t.Errorf("copy of the HPA: want %t", want)
 			}
 			if want := ref != nil && ref.Name == "other"; s.exists(newScaledObject(""), "other-primary") != want {
@@ -511,7 +511,7 @@ func TestAutoscalerMistakes(t *testing.T) {
 				return
 			}
 			tc.mend(s)
-			s.rest()
+			s.settleFully()
 			if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 				t.Errorf("phase %s after it was mended: %s", phase, s.condition(v1beta1.ConditionStalled))
 			}
@@ -528,17 +528,17 @@ func (s *scene) create(o client.Object) {
 
 func withoutKEDA(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
 	if _, ok := into.(*unstructured.Unstructured); ok {
-		return &meta.NoKindMatchError{GroupKind: workload.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
+		return &meta.NoKindMatchError{GroupKind: autoscaling.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
 	}
 	return c.Get(ctx, key, into, opts...)
 }
 
 func TestQueriesWithoutTrigger(t *testing.T) {
-	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerQueries = map[string]string{"requests": "up", "typo": "down"}
 	})
-	s.rest()
+	s.settleFully()
 	status := s.now().Status
 	if c := status.GetCondition(v1beta1.ConditionFieldsIgnored); c == nil || !strings.Contains(c.Message, "primaryScalerQueries.typo") || strings.Contains(c.Message, "requests") {
 		t.Errorf("FieldsIgnored is %+v", c)

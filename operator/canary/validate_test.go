@@ -125,12 +125,12 @@ func TestIgnored(t *testing.T) {
 func TestIgnoredFieldsAreTold(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.Analysis.StepWeight = 5 }).Canary, newTarget())
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if got, want := s.condition(v1beta1.ConditionFieldsIgnored), "True FieldsIgnored"; got != want {
 		t.Errorf("FieldsIgnored is %q", got)
 	}
 	n := 0
-	for _, reason := range reasons(s.told()) {
+	for _, reason := range reasons(s.sent()) {
 		if reason == "Warning FieldsIgnored" {
 			n++
 		}

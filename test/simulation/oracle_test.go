@@ -614,8 +614,8 @@ func (o *oracle) bounded() {
 	}
 }
 
-// told finds a world that stands still without saying why.
-func (o *oracle) told() {
+// explained finds a world that stands still without saying why.
+func (o *oracle) explained() {
 	c := o.w.canary()
 	if c == nil || o.settled() {
 		return
@@ -628,7 +628,7 @@ func (o *oracle) told() {
 // atEnd is how a world must be that was left alone for long, with everything mended.
 func (o *oracle) atEnd() {
 	w, c := o.w, o.w.canary()
-	o.told()
+	o.explained()
 	if c == nil {
 		if !o.deleted.IsZero() {
 			o.afterDeletion()

@@ -170,7 +170,7 @@ func (w *world) run() {
 	if !w.quiet(next, 8*time.Minute) {
 		return
 	}
-	w.oracle.told()
+	w.oracle.explained()
 	w.repair()
 	if !w.quiet(next, 20*time.Minute) {
 		return

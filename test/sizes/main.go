@@ -31,10 +31,6 @@ var allowed = limits{
 	methods: 20,   // of a type
 	lines:   2500, // of a package, without its tests
 	length:  60,   // of a function
-	exceptions: map[string]int{
-		"operator/canary.Reconciler": 56,
-		"operator/workload":          2900,
-	},
 }
 
 func main() {

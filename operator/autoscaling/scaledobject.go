@@ -1,4 +1,4 @@
-package workload
+package autoscaling
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 const (
@@ -33,7 +34,7 @@ var kedaAnnotations = []string{"autoscaling.keda.sh/", "scaledobject.keda.sh/", 
 // scaledObjectLabel is set by KEDA on each ScaledObject, with its name.
 const scaledObjectLabel = "scaledobject.keda.sh/name"
 
-func primaryScaledObject(c *v1beta1.Canary, target Scaled, so *unstructured.Unstructured, floor int32, o Options) (*unstructured.Unstructured, error) {
+func primaryScaledObject(c *v1beta1.Canary, target Scaled, so *unstructured.Unstructured, floor int32, o workload.Options) (*unstructured.Unstructured, error) {
 	ref := c.Spec.AutoscalerRef
 	if ref == nil {
 		return nil, errNoAutoscalerRef

@@ -1,4 +1,4 @@
-package workload
+package configs
 
 import (
 	"cmp"
@@ -12,33 +12,32 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-// ConfigKind is the kind of a config, as it is written in status.trackedConfigs.
-type ConfigKind string
+// Kind is the kind of a config, as it is written in status.trackedConfigs.
+type Kind string
 
 // Kinds of configs.
 const (
-	ConfigMap ConfigKind = "configmap"
-	Secret    ConfigKind = "secret"
+	ConfigMap Kind = "configmap"
+	Secret    Kind = "secret"
 )
 
-// ConfigRef names a ConfigMap or a Secret in the namespace of a workload.
-type ConfigRef struct {
-	Kind ConfigKind
+// Ref names a ConfigMap or a Secret in the namespace of a workload.
+type Ref struct {
+	Kind Kind
 	Name string
 }
 
 // String is the key in status.trackedConfigs: "configmap/NAME" or "secret/NAME".
-func (r ConfigRef) String() string { return string(r.Kind) + "/" + r.Name }
+func (r Ref) String() string { return string(r.Kind) + "/" + r.Name }
 
 // Title names the config for people: "ConfigMap NAME".
-func (r ConfigRef) Title() string {
+func (r Ref) Title() string {
 	if r.Kind == Secret {
 		return "Secret " + r.Name
 	}
@@ -47,7 +46,7 @@ func (r ConfigRef) Title() string {
 
 // Reference is a config that a pod template refers to.
 type Reference struct {
-	ConfigRef
+	Ref
 	// Optional is true when pods start without the config.
 	Optional bool
 	// PullOnly is true for a Secret that serves to pull images and nothing else.
@@ -60,12 +59,12 @@ type Reference struct {
 // Credentials by which a storage driver mounts a volume are not among them:
 // they belong to the storage, not to the application.
 func References(template *corev1.PodTemplateSpec) []Reference {
-	found := map[ConfigRef]Reference{}
-	visitConfigs(&template.Spec, func(kind ConfigKind, name *string, at place) {
-		ref := ConfigRef{Kind: kind, Name: *name}
+	found := map[Ref]Reference{}
+	visitConfigs(&template.Spec, func(kind Kind, name *string, at place) {
+		ref := Ref{Kind: kind, Name: *name}
 		known, ok := found[ref]
 		if !ok {
-			known = Reference{ConfigRef: ref, Optional: true, PullOnly: true}
+			known = Reference{Ref: ref, Optional: true, PullOnly: true}
 		}
 		known.Optional = known.Optional && (at.optional || at.pull) // a missing pull secret keeps no pod from being tried
 		known.PullOnly = known.PullOnly && at.pull
@@ -78,10 +77,10 @@ func References(template *corev1.PodTemplateSpec) []Reference {
 
 // Rename returns the template with references to the configs in names replaced
 // by references to configs of the same kind with those names.
-func Rename(template *corev1.PodTemplateSpec, names map[ConfigRef]string) *corev1.PodTemplateSpec {
+func Rename(template *corev1.PodTemplateSpec, names map[Ref]string) *corev1.PodTemplateSpec {
 	out := template.DeepCopy()
-	visitConfigs(&out.Spec, func(kind ConfigKind, name *string, _ place) {
-		if to, ok := names[ConfigRef{Kind: kind, Name: *name}]; ok {
+	visitConfigs(&out.Spec, func(kind Kind, name *string, _ place) {
+		if to, ok := names[Ref{Kind: kind, Name: *name}]; ok {
 			*name = to
 		}
 	})
@@ -91,11 +90,11 @@ func Rename(template *corev1.PodTemplateSpec, names map[ConfigRef]string) *corev
 // place says what a reference is for.
 type place struct{ optional, pull bool }
 
-type configVisitor func(kind ConfigKind, name *string, at place)
+type visitor func(kind Kind, name *string, at place)
 
 // visitConfigs calls visit for every reference to a config that has a name.
-func visitConfigs(spec *corev1.PodSpec, visit configVisitor) {
-	named := func(kind ConfigKind, name *string, at place) {
+func visitConfigs(spec *corev1.PodSpec, visit visitor) {
+	named := func(kind Kind, name *string, at place) {
 		if *name != "" {
 			visit(kind, name, at)
 		}
@@ -114,7 +113,7 @@ func visitConfigs(spec *corev1.PodSpec, visit configVisitor) {
 	}
 }
 
-func visitContainer(c *corev1.Container, visit configVisitor) {
+func visitContainer(c *corev1.Container, visit visitor) {
 	for i := range c.Env {
 		from := c.Env[i].ValueFrom
 		if from == nil {
@@ -137,7 +136,7 @@ func visitContainer(c *corev1.Container, visit configVisitor) {
 	}
 }
 
-func visitVolume(v *corev1.Volume, visit configVisitor) {
+func visitVolume(v *corev1.Volume, visit visitor) {
 	if s := v.ConfigMap; s != nil {
 		visit(ConfigMap, &s.Name, place{optional: is(s.Optional)})
 	}
@@ -196,21 +195,21 @@ func Shared(config client.Object) bool {
 	return secret.Annotations[v1beta1.ConfigTrackingAnnotation] != v1beta1.ConfigTrackingEnabled
 }
 
-// configFormat names the way hashes of configs are computed. It changes with
+// hashFormat names the way hashes of configs are computed. It changes with
 // whatever would give another hash for the same contents.
-const configFormat = "s1-"
+const hashFormat = "s1-"
 
-// AbsentConfig stands for the hash of an optional config that does not exist.
-const AbsentConfig = "absent"
+// Absent stands for the hash of an optional config that does not exist.
+const Absent = "absent"
 
-// MissingConfig stands for the hash of a config that must exist and does not,
+// Missing stands for the hash of a config that must exist and does not,
 // and of which nothing is known.
-const MissingConfig = "missing"
+const Missing = "missing"
 
-// ConfigHash is a short hash of the contents of a ConfigMap or Secret, prefixed
+// Hash is a short hash of the contents of a ConfigMap or Secret, prefixed
 // with its format. Metadata has no part in it. data is the same without
 // binaryData, which copies that Flagger made lack.
-func ConfigHash(config client.Object) (hash, data string, err error) {
+func Hash(config client.Object) (hash, data string, err error) {
 	var text map[string]string
 	var binary map[string][]byte
 	switch c := config.(type) {
@@ -231,7 +230,7 @@ func ConfigHash(config client.Object) (hash, data string, err error) {
 		write(k)
 		write(text[k])
 	}
-	data = configFormat + hex.EncodeToString(sum.Sum(nil)[:8])
+	data = hashFormat + hex.EncodeToString(sum.Sum(nil)[:8])
 	if len(binary) == 0 {
 		return data, data, nil
 	}
@@ -240,16 +239,16 @@ func ConfigHash(config client.Object) (hash, data string, err error) {
 		write(k)
 		write(string(binary[k]))
 	}
-	return configFormat + hex.EncodeToString(sum.Sum(nil)[:8]), data, nil
+	return hashFormat + hex.EncodeToString(sum.Sum(nil)[:8]), data, nil
 }
 
-// KnownConfigHash tells whether a hash in a status is one of ConfigHash, and
+// KnownHash tells whether a hash in a status is one of Hash, and
 // not that of another operator.
-func KnownConfigHash(hash string) bool { return strings.HasPrefix(hash, configFormat) }
+func KnownHash(hash string) bool { return strings.HasPrefix(hash, hashFormat) }
 
-// ConfigsHash is one hash for all tracked configs, empty if there are none.
+// HashOfAll is one hash for all tracked configs, empty if there are none.
 // tracked is as in status.trackedConfigs.
-func ConfigsHash(tracked map[string]string) string {
+func HashOfAll(tracked map[string]string) string {
 	if len(tracked) == 0 {
 		return ""
 	}
@@ -260,27 +259,20 @@ func ConfigsHash(tracked map[string]string) string {
 	return hex.EncodeToString(sum.Sum(nil)[:6])
 }
 
-// TrackedRevision is the revision of a workload together with that of the
+// Revision is the revision of a workload together with that of the
 // configs that its pods use: where a config changes, the revision does. Without
 // tracked configs it is the workload's own.
-func TrackedRevision(revision string, tracked map[string]string) string {
-	if hash := ConfigsHash(tracked); hash != "" {
+func Revision(revision string, tracked map[string]string) string {
+	if hash := HashOfAll(tracked); hash != "" {
 		return revision + "-" + hash
 	}
 	return revision
 }
 
-// ConfigCopy is the primary's copy of a ConfigMap or Secret. It can be changed
+// Copy is the primary's copy of a ConfigMap or Secret. It can be changed
 // even where its source is immutable, as the next promotion does that.
-func ConfigCopy(canary *v1beta1.Canary, source client.Object, name string, o Options) (client.Object, error) {
-	meta := metav1.ObjectMeta{
-		Namespace:   canary.Namespace,
-		Name:        name,
-		Labels:      included(source.GetLabels(), o.IncludeLabelPrefixes),
-		Annotations: included(source.GetAnnotations(), o.IncludeLabelPrefixes),
-	}
-	meta.Labels[managedByLabel] = managedBy
-	ownership.For(canary).Mark(&meta)
+func Copy(canary *v1beta1.Canary, source client.Object, name string, o workload.Options) (client.Object, error) {
+	meta := workload.CopyMeta(canary, source, name, o)
 	switch s := source.(type) {
 	case *corev1.ConfigMap:
 		return &corev1.ConfigMap{ObjectMeta: meta, Data: maps.Clone(s.Data), BinaryData: maps.Clone(s.BinaryData)}, nil
@@ -291,10 +283,10 @@ func ConfigCopy(canary *v1beta1.Canary, source client.Object, name string, o Opt
 	}
 }
 
-// ConfigPatch is the JSON patch that gives a copy the contents of a source and
+// Patch is the JSON patch that gives a copy the contents of a source and
 // takes nothing else from it. It is refused where the copy is not the object
 // that uid and version name.
-func ConfigPatch(source client.Object, uid, version string) ([]byte, error) {
+func Patch(source client.Object, uid, version string) ([]byte, error) {
 	type operation struct {
 		Op    string `json:"op"`
 		Path  string `json:"path"`
@@ -323,10 +315,10 @@ func orEmpty[V any](m map[string]V) map[string]V {
 	return m
 }
 
-// ConfigsAnnotation is on the pod template of a primary. It holds the hash of
+// Annotation is on the pod template of a primary. It holds the hash of
 // the configs that were promoted, so that its pods are replaced when only
 // those change.
-const ConfigsAnnotation = "sluice.dev/configs"
+const Annotation = "sluice.dev/configs"
 
 // UseCopies has the pod template of a primary, a plain copy of the target's,
 // refer to copies of configs. names has the copy of each; hash is that of all
@@ -336,14 +328,14 @@ const ConfigsAnnotation = "sluice.dev/configs"
 // is already a copy of the target. A primary that another operator left, which
 // carries what is to be, keeps its references as they are, so that taking over
 // restarts no pod.
-func UseCopies(template, live *corev1.PodTemplateSpec, names map[ConfigRef]string, hash string, carried bool) *corev1.PodTemplateSpec {
+func UseCopies(template, live *corev1.PodTemplateSpec, names map[Ref]string, hash string, carried bool) *corev1.PodTemplateSpec {
 	if hash == "" {
 		return template
 	}
-	if carried && live != nil && live.Annotations[ConfigsAnnotation] == "" {
-		sources := make(map[ConfigRef]string, len(names))
+	if carried && live != nil && live.Annotations[Annotation] == "" {
+		sources := make(map[Ref]string, len(names))
 		for source, name := range names {
-			sources[ConfigRef{Kind: source.Kind, Name: name}] = source.Name
+			sources[Ref{Kind: source.Kind, Name: name}] = source.Name
 		}
 		if equality.Semantic.DeepEqual(Rename(live, sources).Spec, template.Spec) {
 			kept := template.DeepCopy()
@@ -355,6 +347,6 @@ func UseCopies(template, live *corev1.PodTemplateSpec, names map[ConfigRef]strin
 	if out.Annotations == nil {
 		out.Annotations = map[string]string{}
 	}
-	out.Annotations[ConfigsAnnotation] = hash
+	out.Annotations[Annotation] = hash
 	return out
 }

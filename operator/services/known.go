@@ -1,4 +1,4 @@
-package canary
+package services
 
 import (
 	"maps"
@@ -7,34 +7,34 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 )
 
-// knownServices are the intents for the Services of a Canary in a state of all
+// known are the intents for the Services of a Canary in a state of all
 // that they are made from.
-type knownServices struct {
-	madeFrom servicesOf
+type known struct {
+	madeFrom origin
 	live     [3]string // versions of those that are there, in the order of the intents
 	intents  workload.Services
 	inSync   bool // in this state they were found to be what is there
 }
 
-// servicesOf is the state of all that intents for Services are made from, but for the
+// origin is the state of all that intents for Services are made from, but for the
 // Services that are there.
-type servicesOf struct {
+type origin struct {
 	canary, target, primary stateOf
 	targetServes, replacing bool
 }
 
-func (w *world) servicesOf() servicesOf {
-	return servicesOf{
-		canary: stateOfObject(w.Canary), target: stateOfObject(w.target), primary: stateOfObject(w.primary),
-		targetServes: workload.TargetServes(w.Canary), replacing: workload.Replacing(w.primary),
+func originOf(w *world.World) origin {
+	return origin{
+		canary: stateOfObject(w.Canary), target: stateOfObject(w.TargetObject), primary: stateOfObject(w.PrimaryObject),
+		targetServes: workload.TargetServes(w.Canary), replacing: workload.Replacing(w.PrimaryObject),
 	}
 }
 
-func (s servicesOf) same(other servicesOf) bool {
+func (s origin) same(other origin) bool {
 	return s.canary.same(other.canary) && s.target.same(other.target) && s.primary.same(other.primary) &&
 		s.targetServes == other.targetServes && s.replacing == other.replacing
 }
@@ -67,23 +67,4 @@ func versionsOf(live []*corev1.Service) [3]string {
 		}
 	}
 	return out
-}
-
-// services gives what is known of the Services of a Canary that are made from this.
-func (m *memory) services(c *v1beta1.Canary, from servicesOf) (knownServices, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	entry := m.byID[client.ObjectKeyFromObject(c)]
-	if entry == nil || entry.uid != c.UID || entry.services == nil {
-		return knownServices{}, false
-	}
-	known := *entry.services
-	return known, known.madeFrom.same(from)
-}
-
-// learn remembers the intents for Services; nil forgets them.
-func (m *memory) learn(c *v1beta1.Canary, services *knownServices) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.of(c).services = services
 }

@@ -1,9 +1,8 @@
-package workload
+package autoscaling
 
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -12,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // Kinds of autoscalers that a Canary can name.
@@ -30,7 +29,7 @@ type Scaled struct {
 	// Kind and Name are those of the target.
 	Kind, Name string
 	// Label tells the target's pods from the primary's. It may be empty.
-	Label Label
+	Label workload.Label
 }
 
 // NewAutoscaler is an empty object of the kind that a Canary refers to, as
@@ -67,7 +66,7 @@ func PrimaryAutoscalerName(name string) string { return name + "-primary" }
 // floor is how many pods the primary must have at least, up to the copy's
 // maximum; 0 leaves the bounds as the user asked. It returns an error that names
 // the field where autoscaler does not scale the target, or can't be copied as asked.
-func PrimaryAutoscaler(c *v1beta1.Canary, target Scaled, autoscaler client.Object, floor int32, o Options) (client.Object, error) {
+func PrimaryAutoscaler(c *v1beta1.Canary, target Scaled, autoscaler client.Object, floor int32, o workload.Options) (client.Object, error) {
 	switch a := autoscaler.(type) {
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		return primaryHPA(c, target, a, floor, o)
@@ -94,20 +93,13 @@ func MaxReplicas(autoscaler client.Object) (int32, error) {
 
 // autoscalerMeta is the metadata of a copy. What other tools track by is not
 // in it, and neither is what pauses.
-func autoscalerMeta(c *v1beta1.Canary, from client.Object, carried []string, o Options) metav1.ObjectMeta {
-	m := metav1.ObjectMeta{
-		Namespace:   c.Namespace,
-		Name:        PrimaryAutoscalerName(from.GetName()),
-		Labels:      included(from.GetLabels(), o.IncludeLabelPrefixes),
-		Annotations: included(from.GetAnnotations(), slices.Concat(carried, o.IncludeLabelPrefixes)),
-	}
+func autoscalerMeta(c *v1beta1.Canary, from client.Object, carried []string, o workload.Options) metav1.ObjectMeta {
+	m := workload.CopyMeta(c, from, PrimaryAutoscalerName(from.GetName()), o, carried...)
 	for key := range m.Annotations {
 		if strings.HasPrefix(key, pausedPrefix) || key == PausedByAnnotation {
 			delete(m.Annotations, key)
 		}
 	}
-	m.Labels[managedByLabel] = managedBy
-	ownership.For(c).Mark(&m)
 	return m
 }
 

@@ -1,4 +1,4 @@
-package workload_test
+package autoscaling_test
 
 import (
 	"encoding/json"
@@ -9,14 +9,32 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-var podinfo = workload.Scaled{Kind: "Deployment", Name: "podinfo", Label: workload.Label{Key: "app.kubernetes.io/name", Target: "podinfo", Primary: "podinfo-primary"}}
+var podinfo = autoscaling.Scaled{Kind: "Deployment", Name: "podinfo", Label: workload.Label{Key: "app.kubernetes.io/name", Target: "podinfo", Primary: "podinfo-primary"}}
+
+// defaults are the options of an operator without flags.
+var defaults = workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}}
+
+// canary builds a Canary of Deployment podinfo with port 80 to 9898.
+type canary struct{ *v1beta1.Canary }
+
+func newCanary() canary {
+	return canary{&v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "release", UID: "c1"},
+		Spec: v1beta1.CanarySpec{
+			TargetRef: v1beta1.TargetReference{Kind: "Deployment", Name: "podinfo"},
+			Service:   v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromInt32(9898)},
+		},
+	}}
+}
 
 // scaledBy gives the canary an autoscaler.
 func (c canary) scaledBy(kind, name string) canary {
@@ -95,7 +113,7 @@ func TestPrimaryHPA(t *testing.T) {
 func primaryAutoscalerOf(t *testing.T, c canary, users client.Object, floor int32, o workload.Options) client.Object {
 	t.Helper()
 	before := users.DeepCopyObject()
-	got, err := workload.PrimaryAutoscaler(c.Canary, podinfo, users, floor, o)
+	got, err := autoscaling.PrimaryAutoscaler(c.Canary, podinfo, users, floor, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +342,7 @@ func TestBoundsOfThePrimary(t *testing.T) {
 		} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				c := newCanary().scaledBy(kind, "web").bounds(tc.lower, tc.upper)
-				got, err := workload.PrimaryAutoscaler(c.Canary, podinfo, users, tc.floor, defaults)
+				got, err := autoscaling.PrimaryAutoscaler(c.Canary, podinfo, users, tc.floor, defaults)
 				if tc.wantErr != "" {
 					if err == nil || !strings.Contains(err.Error(), tc.wantErr) || !strings.Contains(err.Error(), kind+" web") {
 						t.Errorf("error %v", err)
@@ -338,7 +356,7 @@ func TestBoundsOfThePrimary(t *testing.T) {
 				if lower != tc.wantLower || upper != tc.wantUpper {
 					t.Errorf("between %d and %d, want %d and %d", lower, upper, tc.wantLower, tc.wantUpper)
 				}
-				if limit, err := workload.MaxReplicas(got); err != nil || limit != tc.wantUpper {
+				if limit, err := autoscaling.MaxReplicas(got); err != nil || limit != tc.wantUpper {
 					t.Errorf("maximum %d, %v", limit, err)
 				}
 				if kind == "ScaledObject" && idle != (tc.floor == 0) {
@@ -382,7 +400,7 @@ func TestAutoscalerOfAnotherWorkload(t *testing.T) {
 		"by KEDA, of nothing":      newScaledObject(t, `{}`).Unstructured,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := workload.PrimaryAutoscaler(newCanary().scaledBy("HorizontalPodAutoscaler", "web").Canary, podinfo, users, 0, defaults)
+			_, err := autoscaling.PrimaryAutoscaler(newCanary().scaledBy("HorizontalPodAutoscaler", "web").Canary, podinfo, users, 0, defaults)
 			if err == nil || !strings.Contains(err.Error(), "spec.autoscalerRef") || !strings.Contains(err.Error(), "Deployment podinfo") {
 				t.Errorf("error %v", err)
 			}
@@ -397,7 +415,7 @@ func TestMalformedScaledObject(t *testing.T) {
 		`{"scaleTargetRef": {"name": "podinfo"}, "triggers": "none"}`,
 		`{"scaleTargetRef": {"name": "podinfo"}, "advanced": {"horizontalPodAutoscalerConfig": "none"}}`,
 	} {
-		_, err := workload.PrimaryAutoscaler(newCanary().scaledBy("ScaledObject", "web").Canary, podinfo, newScaledObject(t, spec).Unstructured, 0, defaults)
+		_, err := autoscaling.PrimaryAutoscaler(newCanary().scaledBy("ScaledObject", "web").Canary, podinfo, newScaledObject(t, spec).Unstructured, 0, defaults)
 		if err == nil || !strings.Contains(err.Error(), "spec.autoscalerRef") {
 			t.Errorf("%s: error %v", spec, err)
 		}
@@ -419,7 +437,7 @@ func TestNewAutoscaler(t *testing.T) {
 		"another kind":             {ref: v1beta1.AutoscalerReference{Kind: "VerticalPodAutoscaler"}, wantErr: "HorizontalPodAutoscaler and ScaledObject"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := workload.NewAutoscaler(&tc.ref)
+			got, err := autoscaling.NewAutoscaler(&tc.ref)
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
 					t.Errorf("error %v", err)
@@ -435,6 +453,6 @@ func TestNewAutoscaler(t *testing.T) {
 
 func emptyScaledObject() *unstructured.Unstructured {
 	so := &unstructured.Unstructured{}
-	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetGroupVersionKind(autoscaling.ScaledObjectKind)
 	return so
 }

@@ -1,4 +1,4 @@
-package workload_test
+package configs_test
 
 import (
 	"encoding/json"
@@ -16,42 +16,47 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
+
+// owner is the Canary that copies are made for.
+var owner = v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "release", UID: "c1"}}
 
 // places are all places of a pod template from which a config can be referred
 // to, each for a config of that name.
 var places = map[string]struct {
-	kind workload.ConfigKind
+	kind configs.Kind
 	pull bool
 	add  func(spec *corev1.PodSpec, name string, optional *bool)
 }{
-	"env, ConfigMap": {kind: workload.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"env, ConfigMap": {kind: configs.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Containers = append(s.Containers, corev1.Container{Env: []corev1.EnvVar{{Name: "A", Value: "a"}, {Name: "B", ValueFrom: &corev1.EnvVarSource{
 			ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: local(name), Key: "k", Optional: optional},
 		}}}})
 	}},
-	"env, Secret": {kind: workload.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"env, Secret": {kind: configs.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Containers = append(s.Containers, corev1.Container{Env: []corev1.EnvVar{{Name: "B", ValueFrom: &corev1.EnvVarSource{
 			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local(name), Key: "k", Optional: optional},
 		}}}})
 	}},
-	"envFrom, ConfigMap": {kind: workload.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"envFrom, ConfigMap": {kind: configs.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Containers = append(s.Containers, corev1.Container{EnvFrom: []corev1.EnvFromSource{{
 			ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local(name), Optional: optional},
 		}}})
 	}},
-	"envFrom, Secret": {kind: workload.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"envFrom, Secret": {kind: configs.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Containers = append(s.Containers, corev1.Container{EnvFrom: []corev1.EnvFromSource{{
 			SecretRef: &corev1.SecretEnvSource{LocalObjectReference: local(name), Optional: optional},
 		}}})
 	}},
-	"init container": {kind: workload.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"init container": {kind: configs.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.InitContainers = append(s.InitContainers, corev1.Container{EnvFrom: []corev1.EnvFromSource{{
 			ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local(name), Optional: optional},
 		}}})
 	}},
-	"sidecar": {kind: workload.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"sidecar": {kind: configs.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.InitContainers = append(s.InitContainers, corev1.Container{
 			RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
 			Env: []corev1.EnvVar{{Name: "B", ValueFrom: &corev1.EnvVarSource{
@@ -59,25 +64,25 @@ var places = map[string]struct {
 			}}},
 		})
 	}},
-	"volume, ConfigMap": {kind: workload.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"volume, ConfigMap": {kind: configs.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Volumes = append(s.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{
 			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local(name), Optional: optional},
 		}})
 	}},
-	"volume, Secret": {kind: workload.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"volume, Secret": {kind: configs.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Volumes = append(s.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{
 			Secret: &corev1.SecretVolumeSource{SecretName: name, Optional: optional},
 		}})
 	}},
-	"projected, ConfigMap": {kind: workload.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"projected, ConfigMap": {kind: configs.ConfigMap, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Volumes = append(s.Volumes, projected(
 			corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}},
 			corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local(name), Optional: optional}}))
 	}},
-	"projected, Secret": {kind: workload.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
+	"projected, Secret": {kind: configs.Secret, add: func(s *corev1.PodSpec, name string, optional *bool) {
 		s.Volumes = append(s.Volumes, projected(corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: local(name), Optional: optional}}))
 	}},
-	"image pull secret": {kind: workload.Secret, pull: true, add: func(s *corev1.PodSpec, name string, _ *bool) {
+	"image pull secret": {kind: configs.Secret, pull: true, add: func(s *corev1.PodSpec, name string, _ *bool) {
 		s.ImagePullSecrets = append(s.ImagePullSecrets, local(name))
 	}},
 }
@@ -94,25 +99,25 @@ func TestReferencesAndRename(t *testing.T) {
 			for _, optional := range []*bool{nil, new(false), new(true)} {
 				template := &corev1.PodTemplateSpec{}
 				tc.add(&template.Spec, "a", optional)
-				ref := workload.ConfigRef{Kind: tc.kind, Name: "a"}
-				want := []workload.Reference{{ConfigRef: ref, Optional: tc.pull || optional != nil && *optional, PullOnly: tc.pull}}
-				if diff := cmp.Diff(want, workload.References(template)); diff != "" {
+				ref := configs.Ref{Kind: tc.kind, Name: "a"}
+				want := []configs.Reference{{Ref: ref, Optional: tc.pull || optional != nil && *optional, PullOnly: tc.pull}}
+				if diff := cmp.Diff(want, configs.References(template)); diff != "" {
 					t.Errorf("references: -want +got\n%s", diff)
 				}
 				renamed := &corev1.PodTemplateSpec{}
 				tc.add(&renamed.Spec, "a-primary", optional)
 				before := template.DeepCopy()
-				if diff := cmp.Diff(renamed, workload.Rename(template, map[workload.ConfigRef]string{ref: "a-primary"})); diff != "" {
+				if diff := cmp.Diff(renamed, configs.Rename(template, map[configs.Ref]string{ref: "a-primary"})); diff != "" {
 					t.Errorf("renamed: -want +got\n%s", diff)
 				}
 				if diff := cmp.Diff(before, template); diff != "" {
 					t.Errorf("Rename changed its argument:\n%s", diff)
 				}
-				other := workload.ConfigRef{Kind: workload.ConfigMap, Name: "a"}
-				if tc.kind == workload.ConfigMap {
-					other.Kind = workload.Secret
+				other := configs.Ref{Kind: configs.ConfigMap, Name: "a"}
+				if tc.kind == configs.ConfigMap {
+					other.Kind = configs.Secret
 				}
-				if diff := cmp.Diff(before, workload.Rename(template, map[workload.ConfigRef]string{other: "x"})); diff != "" {
+				if diff := cmp.Diff(before, configs.Rename(template, map[configs.Ref]string{other: "x"})); diff != "" {
 					t.Errorf("another kind's name was taken:\n%s", diff)
 				}
 			}
@@ -135,12 +140,12 @@ func TestReferencesOfManyPlaces(t *testing.T) {
 	template.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
 		EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: local("of a debugger")}}},
 	}}}
-	want := []workload.Reference{
-		{ConfigRef: workload.ConfigRef{Kind: workload.ConfigMap, Name: "needed first"}},
-		{ConfigRef: workload.ConfigRef{Kind: workload.ConfigMap, Name: "needed once"}},
-		{ConfigRef: workload.ConfigRef{Kind: workload.Secret, Name: "both"}, Optional: true},
+	want := []configs.Reference{
+		{Ref: configs.Ref{Kind: configs.ConfigMap, Name: "needed first"}},
+		{Ref: configs.Ref{Kind: configs.ConfigMap, Name: "needed once"}},
+		{Ref: configs.Ref{Kind: configs.Secret, Name: "both"}, Optional: true},
 	}
-	if diff := cmp.Diff(want, workload.References(template)); diff != "" {
+	if diff := cmp.Diff(want, configs.References(template)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
@@ -160,14 +165,14 @@ func drawTemplate(t *rapid.T) *corev1.PodTemplateSpec {
 func TestRenameCoversReferences(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		template := drawTemplate(t)
-		names, back := map[workload.ConfigRef]string{}, map[workload.ConfigRef]string{}
-		for _, ref := range workload.References(template) {
+		names, back := map[configs.Ref]string{}, map[configs.Ref]string{}
+		for _, ref := range configs.References(template) {
 			to := ref.Name + "-primary"
-			names[ref.ConfigRef] = to
-			back[workload.ConfigRef{Kind: ref.Kind, Name: to}] = ref.Name
+			names[ref.Ref] = to
+			back[configs.Ref{Kind: ref.Kind, Name: to}] = ref.Name
 		}
-		renamed := workload.Rename(template, names)
-		for _, ref := range workload.References(renamed) {
+		renamed := configs.Rename(template, names)
+		for _, ref := range configs.References(renamed) {
 			if !strings.HasSuffix(ref.Name, "-primary") {
 				t.Errorf("%s is left", ref.Title())
 			}
@@ -180,7 +185,7 @@ func TestRenameCoversReferences(t *testing.T) {
 		if strings.Contains(string(raw), `"name":"a"`) || strings.Contains(string(raw), `"secretName":"a"`) {
 			t.Errorf("a name is left in %s", raw)
 		}
-		if diff := cmp.Diff(template, workload.Rename(renamed, back)); diff != "" {
+		if diff := cmp.Diff(template, configs.Rename(renamed, back)); diff != "" {
 			t.Errorf("there and back: -want +got\n%s", diff)
 		}
 	})
@@ -215,7 +220,7 @@ func TestShared(t *testing.T) {
 		"somebody's type, opted out": {of: secret("acme.example/key", tracking("disabled")), want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := workload.Shared(tc.of); got != tc.want {
+			if got := configs.Shared(tc.of); got != tc.want {
 				t.Errorf("shared %v, want %v", got, tc.want)
 			}
 		})
@@ -224,7 +229,7 @@ func TestShared(t *testing.T) {
 
 func configHash(t *testing.T, o client.Object) string {
 	t.Helper()
-	hash, _, err := workload.ConfigHash(o)
+	hash, _, err := configs.Hash(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,11 +240,11 @@ func configHash(t *testing.T, o client.Object) string {
 // application again. Whoever changes these values must change the format too.
 func TestConfigHashIsTheSameInEveryBuild(t *testing.T) {
 	config := &corev1.ConfigMap{Data: map[string]string{"color": "blue"}, BinaryData: map[string][]byte{"logo": {1}}}
-	hash, data, err := workload.ConfigHash(config)
+	hash, data, err := configs.Hash(config)
 	if err != nil || hash != "s1-2a9de7c111c4f047" || data != "s1-28b3ee4dd2168ef1" {
 		t.Errorf("hash %s, of the data %s, error %v", hash, data, err)
 	}
-	if got, want := workload.TrackedRevision("s1-a", map[string]string{"configmap/a": hash, "secret/b": "s1-2"}), "s1-a-2726f9bc3aae"; got != want {
+	if got, want := configs.Revision("s1-a", map[string]string{"configmap/a": hash, "secret/b": "s1-2"}), "s1-a-2726f9bc3aae"; got != want {
 		t.Errorf("revision %s, want %s", got, want)
 	}
 }
@@ -269,13 +274,13 @@ func TestConfigHash(t *testing.T) {
 			}
 		})
 	}
-	if _, _, err := workload.ConfigHash(&corev1.Pod{}); err == nil {
+	if _, _, err := configs.Hash(&corev1.Pod{}); err == nil {
 		t.Error("a Pod has a hash")
 	}
 }
 
 func TestTrackedRevision(t *testing.T) {
-	if got := workload.TrackedRevision("s1-a", nil); got != "s1-a" {
+	if got := configs.Revision("s1-a", nil); got != "s1-a" {
 		t.Errorf("without configs it is %s", got)
 	}
 	base := map[string]string{"configmap/a": "1", "secret/a": "2"}
@@ -286,11 +291,11 @@ func TestTrackedRevision(t *testing.T) {
 		"other kind": {"configmap/a": "2", "secret/a": "1"},
 		"other name": {"configmap/a": "1", "secret/b": "2"},
 	} {
-		if workload.TrackedRevision("s1-a", base) == workload.TrackedRevision("s1-a", other) {
+		if configs.Revision("s1-a", base) == configs.Revision("s1-a", other) {
 			t.Errorf("%s: the same revision", name)
 		}
 	}
-	if got := workload.TrackedRevision("s1-a", maps.Clone(base)); got != workload.TrackedRevision("s1-a", base) || !strings.HasPrefix(got, "s1-a-") {
+	if got := configs.Revision("s1-a", maps.Clone(base)); got != configs.Revision("s1-a", base) || !strings.HasPrefix(got, "s1-a-") {
 		t.Errorf("revision %s", got)
 	}
 }
@@ -335,7 +340,7 @@ func TestConfigCopy(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := workload.ConfigCopy(newCanary().Canary, tc.source, "a-primary", tc.options)
+			got, err := configs.Copy(&owner, tc.source, "a-primary", tc.options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -347,7 +352,7 @@ func TestConfigCopy(t *testing.T) {
 			}
 		})
 	}
-	if _, err := workload.ConfigCopy(newCanary().Canary, &corev1.Pod{}, "a", team); err == nil {
+	if _, err := configs.Copy(&owner, &corev1.Pod{}, "a", team); err == nil {
 		t.Error("a Pod was copied")
 	}
 }
@@ -372,7 +377,7 @@ func TestConfigPatch(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			patch, err := workload.ConfigPatch(tc.source, "u", "7")
+			patch, err := configs.Patch(tc.source, "u", "7")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -393,7 +398,7 @@ func TestConfigPatch(t *testing.T) {
 			}
 		})
 	}
-	if _, err := workload.ConfigPatch(&corev1.Pod{}, "u", "7"); err == nil {
+	if _, err := configs.Patch(&corev1.Pod{}, "u", "7"); err == nil {
 		t.Error("a patch from a Pod")
 	}
 }
@@ -404,11 +409,11 @@ func TestUseCopies(t *testing.T) {
 		out.Spec.InitContainers = []corev1.Container{{Image: image}}
 		places["volume, ConfigMap"].add(&out.Spec, config, nil)
 		if mark != "" {
-			out.Annotations = map[string]string{workload.ConfigsAnnotation: mark}
+			out.Annotations = map[string]string{configs.Annotation: mark}
 		}
 		return out
 	}
-	names := map[workload.ConfigRef]string{{Kind: workload.ConfigMap, Name: "a"}: "a-primary"}
+	names := map[configs.Ref]string{{Kind: configs.ConfigMap, Name: "a"}: "a-primary"}
 	for name, tc := range map[string]struct {
 		live    *corev1.PodTemplateSpec
 		hash    string
@@ -428,7 +433,7 @@ func TestUseCopies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := template("a", "v1", "")
-			if diff := cmp.Diff(tc.want, workload.UseCopies(target, tc.live, names, tc.hash, tc.carried)); diff != "" {
+			if diff := cmp.Diff(tc.want, configs.UseCopies(target, tc.live, names, tc.hash, tc.carried)); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 			if diff := cmp.Diff(template("a", "v1", ""), target); diff != "" {

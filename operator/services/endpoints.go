@@ -1,4 +1,4 @@
-package canary
+package services
 
 import (
 	"context"
@@ -55,30 +55,31 @@ func serviceOf(o client.Object) []string {
 
 // observeEndpoints looks at target and primary as the mesh does: through the
 // endpoints of their Services.
-func (r *Reconciler) observeEndpoints(ctx context.Context, w *world) error {
-	if w.services.Primary == nil {
+func (s *Share) observeEndpoints(ctx context.Context) error {
+	if s.intents.Primary == nil {
 		return nil
 	}
-	w.reached = true
+	w := s.world
+	s.reached = true
 	a := w.Canary.GetAnalysis()
 	for _, side := range []struct {
 		workload  *release.Workload
 		service   string
 		threshold int32
 	}{
-		{&w.Primary, w.services.Primary.Name, a.GetPrimaryReadyThreshold()},
-		{&w.Target, w.services.Canary.Name, a.GetCanaryReadyThreshold()},
+		{&w.Primary, s.intents.Primary.Name, a.GetPrimaryReadyThreshold()},
+		{&w.Target, s.intents.Canary.Name, a.GetCanaryReadyThreshold()},
 	} {
 		if side.workload.Available == 0 {
 			continue // no endpoint can make it less
 		}
 		var list discoveryv1.EndpointSliceList
-		err := r.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{serviceIndex: side.service}, client.UnsafeDisableDeepCopy)
+		err := s.part.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{serviceIndex: side.service}, client.UnsafeDisableDeepCopy)
 		if err != nil {
 			return fmt.Errorf("list the endpoints of Service %s: %w", side.service, err)
 		}
 		endpoints := workload.ReadyEndpoints(list.Items)
-		w.reached = w.reached && endpoints >= side.workload.Available
+		s.reached = s.reached && endpoints >= side.workload.Available
 		if len(list.Items) > 0 {
 			*side.workload = workload.Reachable(*side.workload, endpoints, side.threshold, side.service)
 			continue

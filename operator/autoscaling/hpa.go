@@ -1,4 +1,4 @@
-package workload
+package autoscaling
 
 import (
 	"strings"
@@ -7,9 +7,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
-func primaryHPA(c *v1beta1.Canary, target Scaled, hpa *autoscalingv2.HorizontalPodAutoscaler, floor int32, o Options) (*autoscalingv2.HorizontalPodAutoscaler, error) {
+func primaryHPA(c *v1beta1.Canary, target Scaled, hpa *autoscalingv2.HorizontalPodAutoscaler, floor int32, o workload.Options) (*autoscalingv2.HorizontalPodAutoscaler, error) {
 	ref := c.Spec.AutoscalerRef
 	if ref == nil {
 		return nil, errNoAutoscalerRef
@@ -80,8 +81,8 @@ func (r renaming) inSelector(s *metav1.LabelSelector) {
 	if label.Key == "" {
 		return
 	}
-	renameInSelector(s, label.Key, label.Target, label.Primary)
+	workload.RenameInSelector(s, label.Key, label.Target, label.Primary)
 	if key := strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(label.Key); key != label.Key {
-		renameInSelector(s, key, label.Target, label.Primary)
+		workload.RenameInSelector(s, key, label.Target, label.Primary)
 	}
 }
