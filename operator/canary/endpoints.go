@@ -61,13 +61,14 @@ func (r *Reconciler) observeEndpoints(ctx context.Context, w *world) error {
 	}
 	w.reached = true
 	a := w.Canary.GetAnalysis()
+	_, primary, canary := w.Canary.ServiceNames()
 	for _, side := range []struct {
 		workload  *release.Workload
 		service   string
 		threshold int32
 	}{
-		{&w.Primary, w.services.Primary.Name, a.GetPrimaryReadyThreshold()},
-		{&w.Target, w.services.Canary.Name, a.GetCanaryReadyThreshold()},
+		{&w.Primary, primary, a.GetPrimaryReadyThreshold()},
+		{&w.Target, canary, a.GetCanaryReadyThreshold()},
 	} {
 		if side.workload.Available == 0 {
 			continue // no endpoint can make it less

@@ -33,10 +33,12 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 		a.made("apex Service", r.leadToPrimary(ctx, w))
 	}
 	if want.Released {
-		if !a.made("Services", r.giveBackServices(ctx, w, want)) {
-			want.KeepPrimary = true // clients are led to it still
+		if a.made("Services", r.giveBackServices(ctx, w, want)) {
+			a.made("route", r.releaseRoute(ctx, w))
+		} else {
+			// Clients are led to it still, and without the route to it alone, whoever serves.
+			want.KeepPrimary = true
 		}
-		a.made("route", r.releaseRoute(ctx, w))
 	}
 	if !want.Finished {
 		return

@@ -72,6 +72,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		// aside is true for what only stands beside the traffic: where it can't be observed, the turn goes on.
 		aside bool
 	}{
+		{"headless Services", r.observeHeadless, false},
 		{"spec", r.observeSpec, false},
 		{"metrics", r.observeMetrics, true},
 		{"target", r.observeTarget, false},
@@ -182,10 +183,10 @@ func (r *Reconciler) observeSiblings(ctx context.Context, w *world) error {
 // observeServices builds the Services that are wanted, and looks whose those are
 // that are there. Nothing of it is done again while nothing changes.
 func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
-	if w.target == nil {
+	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), w.servicesOf()
+	if w.target == nil && (deleted || w.primary == nil) {
 		return nil
 	}
-	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), w.servicesOf()
 	if known, ok := r.memory.services(w.Canary, from); ok && !deleted {
 		live, err := r.liveServices(ctx, known.intents)
 		if err != nil {
@@ -193,12 +194,13 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 		}
 		if versionsOf(live) == known.live {
 			w.services, w.servicesKnown = known.intents, &known
+			w.HasServices = hasServices(w, live)
 			return nil
 		}
 	}
-	services, err := workload.BuildServices(w.Canary, w.target, w.primary, r.Options)
+	services, err := r.buildServices(w)
 	if err != nil {
-		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
+		return err
 	}
 	if deleted {
 		w.services = services // whatever is wrong with one of them, the others are given back
@@ -210,6 +212,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err := mayHave(w, services, live); err != nil {
 		return err
 	}
+	w.HasServices = hasServices(w, live)
 	if from.replacing {
 		services.KeepPorts(w.Canary, live)
 	}
@@ -218,6 +221,24 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 		r.memory.learn(w.Canary, &knownServices{madeFrom: from, live: versionsOf(live), intents: services})
 	}
 	return nil
+}
+
+// hasServices tells whether the Service that leads to the primary, the first of all, is there
+// and was made for the Canary.
+func hasServices(w *world, live []*corev1.Service) bool {
+	return len(live) > 0 && live[0] != nil && w.owner().Owns(live[0])
+}
+
+// buildServices gives the intents for the Services, by what there is to lead to.
+func (r *Reconciler) buildServices(w *world) (workload.Services, error) {
+	if w.target == nil {
+		return workload.PrimaryServices(w.Canary, w.primary, r.Options), nil
+	}
+	services, err := workload.BuildServices(w.Canary, w.target, w.primary, r.Options)
+	if err != nil {
+		return services, mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	return services, nil
 }
 
 // mayHave refuses Services that are there and can't be the Canary's.

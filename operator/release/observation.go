@@ -22,6 +22,9 @@ type Observation struct {
 	Target Workload
 	// Primary is the copy of the target that serves between releases.
 	Primary Workload
+	// HasServices is true when the Service that leads to the primary is there and was made for
+	// the Canary. It is made after a status that says so was written.
+	HasServices bool
 	// Route is the traffic as the mesh has it.
 	Route Route
 	// Checks is the last finished run of the analysis' checks, or nil. It

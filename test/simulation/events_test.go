@@ -91,20 +91,30 @@ var doings = map[string]func(*world, *rand.Rand){
 		w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	},
 	"another number in Git": func(w *world, r *rand.Rand) {
-		w.git.replicas = 1 + r.Int32N(2*w.plan.Pods)
+		w.inGit(1 + r.Int32N(2*w.plan.Pods))
 		w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = new(w.git.replicas) })
 	},
 	"scale the target to one": func(w *world, _ *rand.Rand) { w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) }) },
 	"half as many in Git": func(w *world, _ *rand.Rand) {
-		w.git.replicas = max(w.plan.Pods/2, 1)
+		w.inGit(max(w.plan.Pods/2, 1))
 		w.release(fmt.Sprintf("good-%d", w.turns+1))
 		w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = new(w.git.replicas) })
 	},
 	"one of the canary's pods is not ready": func(w *world, _ *rand.Rand) { w.crashAllBut(1, false) },
 	"all pods of the canary crash":          func(w *world, _ *rand.Rand) { w.crashAllBut(0, false) },
 	"one pod of the primary is left":        func(w *world, _ *rand.Rand) { w.crashAllBut(1, true) },
-	"release a limping one":                 func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("limping-%d", w.turns+1)) },
-	"writes of Services are refused":        func(w *world, _ *rand.Rand) { w.refusals["Service"] = time.Now().Add(10 * time.Minute) },
+	"release a broken one":                  func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("broken-%d", w.turns+1)) },
+	"delete the primary's Service": func(w *world, _ *rand.Rand) {
+		w.oracle.robbed()
+		_ = w.remove(id{"Service", "podinfo-primary"}, metav1.DeletePropagationBackground) // it may be gone
+	},
+	"leave the target's pods to nobody": func(w *world, _ *rand.Rand) {
+		w.oracle.robbed()
+		w.git.target = nil
+		_ = w.remove(id{"Deployment", "podinfo"}, metav1.DeletePropagationOrphan) // it may be gone
+	},
+	"release a limping one":          func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("limping-%d", w.turns+1)) },
+	"writes of Services are refused": func(w *world, _ *rand.Rand) { w.refusals["Service"] = time.Now().Add(10 * time.Minute) },
 	"writes of autoscalers are refused": func(w *world, _ *rand.Rand) {
 		w.refusals["HorizontalPodAutoscaler"] = time.Now().Add(10 * time.Minute)
 	},
@@ -311,6 +321,12 @@ func until(r *rand.Rand) time.Time { return time.Now().Add(time.Duration(2+r.Int
 
 func propagation(r *rand.Rand) metav1.DeletionPropagation {
 	return metav1.DeletionPropagation(pick(r, "Foreground", "Background", "Background", "Orphan"))
+}
+
+// inGit has Git ask for a number of pods, whether or not there is a target at present.
+func (w *world) inGit(replicas int32) {
+	w.git.replicas = replicas
+	w.fewest = min(w.fewest, replicas)
 }
 
 // oneByOne tells whether a change of the pods may leave a Deployment without any for a moment.

@@ -30,12 +30,15 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
+	primaryGone  bool                 // it was deleted, and is not there again
 	releases     map[string]*released // by image
 	specs        []dated              // of the Canary
+	written      []time.Time          // when the Canary was written of late
+	status       v1beta1.CanaryStatus
 
 	carried  map[string][]sample // how many pods served, by Service, of late
 	bad      time.Duration       // for how long users get a bad canary that could have been judged
-	calls    map[string]bool     // hooks that have answered with success
+	calls    map[string]*process // whom hooks have answered with success
 	deleted  time.Time           // when the Canary was
 	deleting time.Duration       // for how long the operator has been able to let it go
 	had      int                 // pods that served when it was deleted
@@ -71,7 +74,7 @@ type sample struct {
 
 func newOracle(w *world) *oracle {
 	return &oracle{
-		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]bool{},
+		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]*process{},
 	}
 }
 
@@ -104,7 +107,20 @@ func (o *oracle) impaired() bool {
 		}
 	}
 	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"]) ||
-		!o.deleted.IsZero() && now.Before(w.refusals["Service"])
+		now.Before(w.refusals["Route"].Add(retry)) || (!o.deleted.IsZero() || o.lacksService()) && now.Before(w.refusals["Service"].Add(retry))
+}
+
+// retry is within what time the operator tries again what was refused for long.
+const retry = 15 * time.Second
+
+// lacksService tells whether one of the Services that requests go through is gone. Only a write can bring it back.
+func (o *oracle) lacksService() bool {
+	c := o.w.canary()
+	if c == nil {
+		return false
+	}
+	apex, primary, canary := c.ServiceNames()
+	return slices.ContainsFunc([]string{apex, primary, canary}, func(name string) bool { return o.w.objects[id{"Service", name}] == nil })
 }
 
 // pass lets the excuse run.
@@ -302,6 +318,7 @@ func (o *oracle) changed(of id) {
 			}
 			o.primaryHash = hashOf(&now.Spec.Template)
 			o.primaryHas(image)
+			o.primaryGone = false
 			return
 		}
 		if r := o.releases[image]; r == nil || o.targetImage() != image {
@@ -311,6 +328,9 @@ func (o *oracle) changed(of id) {
 	case *v1beta1.Canary:
 		o.canaryIs(now)
 	case nil:
+		if of == (id{"Deployment", "podinfo-primary"}) {
+			o.primaryGone = true
+		}
 		if of.kind == "Canary" {
 			o.gone = true
 			o.left = o.excuse > 0 // nobody is there any more to make up for what was just taken
@@ -344,7 +364,16 @@ func (o *oracle) setTarget(image string) {
 	}
 }
 
+// tooOften is how many writes of a Canary in a minute are a circle. A release that goes on takes a few for each step.
+const tooOften = 60
+
 func (o *oracle) canaryIs(c *v1beta1.Canary) {
+	o.w.traceStatus(&o.status, &c.Status)
+	o.status = *c.Status.DeepCopy()
+	o.written = append(slices.DeleteFunc(o.written, func(at time.Time) bool { return time.Since(at) > time.Minute }), time.Now())
+	if len(o.written) > tooOften {
+		o.fail("the Canary is written %d times in a minute, in phase %s: %s", len(o.written), c.Status.Phase, describe(c))
+	}
 	if n := len(o.specs); n == 0 || fmt.Sprintf("%+v", o.specs[n-1].spec) != fmt.Sprintf("%+v", c.Spec) {
 		o.specs = append(o.specs, dated{time.Now(), *c.Spec.DeepCopy()})
 		if n > 0 {
@@ -398,6 +427,9 @@ func (o *oracle) primaryHas(image string) {
 	}
 	if o.lostStatus && (strings.Contains(before, "limping") || strings.Contains(before, "broken")) {
 		return // nobody knows any more that the primary was ever whole, and it never will be
+	}
+	if c := o.w.canary(); o.lostStatus && o.primaryGone && c != nil && c.Spec.Provider == v1beta1.ProviderKubernetes {
+		return // nobody serves, nobody can stand in, and nobody knows what the primary was: the target is all that there is
 	}
 	o.w.trace("the primary gets %s", image)
 	if problem := o.unjudged(r); problem != "" {
@@ -453,10 +485,12 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
 		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
 	}
-	if o.calls[key] {
+	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status
+	// is not: a status that has it asks for another round, or for no more calls.
+	if before := o.calls[key]; before != nil && before == o.w.operator {
 		o.fail("hook %s is called again after it has answered: %s", hook.Name, key)
 	}
-	o.calls[key] = true
+	o.calls[key] = o.w.operator
 }
 
 // plans are the specs that the operator may go by.
@@ -513,6 +547,11 @@ func (o *oracle) jump(primary string, before, after providers.Traffic) {
 		return
 	}
 	if d := o.w.deployment("podinfo"); to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil && interrupted(d) {
+		return
+	}
+	// A promotion that halts takes what is left of the primary out of the way where that is far from enough for its share.
+	if d := o.w.deployment(c.PrimaryName()); to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil &&
+		float64(o.least(primary)) < float64(*d.Spec.Replicas)*float64(100-from)/100*3/4 {
 		return
 	}
 	for _, spec := range o.plans() {
@@ -662,6 +701,11 @@ func (o *oracle) afterDeletion() {
 		return // he wanted to be rid of it
 	}
 	o.had = min(o.had, int(o.w.fewest))
+	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(d.Spec.Template.Spec.Containers[0].Image, "never") {
+		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out.
+		_, unavailable := bounds(d)
+		o.had = min(o.had, int(*d.Spec.Replicas)-unavailable)
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.served)) {
 		if o.pods(name) < o.had && !o.w.plan.HPA {
 			routed := 0
