@@ -482,7 +482,11 @@ func (w *world) repair() {
 		}
 	})
 	if w.oracle.initialized && w.deployment("podinfo-primary") == nil {
-		w.release(w.oracle.primaryImage) // as the Canary asks people to do
+		image := w.oracle.primaryImage // as the Canary asks people to do
+		if strings.Contains(image, "bad") {
+			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand
+		}
+		w.release(image)
 	}
 	spec := newCanary(w.plan).Spec
 	edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Spec = spec })
