@@ -322,7 +322,7 @@ func (r *Reconciler) complete(w *world, d release.Decision) (after time.Duration
 			return 0, false
 		}
 		o.Route.InSync = true
-		o.Route.Since = r.memory.routeInSync(w.Canary, true, d.Status.CanaryWeight, o.Now)
+		o.Route.Since, o.Route.Seen = r.memory.routeInSync(w.Canary, true, d.Status.CanaryWeight, o.Now)
 	}
 	return rollout.Settled(o, d)
 }

@@ -33,9 +33,11 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 		a.made("apex Service", r.leadToPrimary(ctx, w))
 	}
 	if want.Released {
-		if a.made("Services", r.giveBackServices(ctx, w, want)) {
+		switch given := a.made("Services", r.giveBackServices(ctx, w, want)); {
+		case given && want.KeepRoute:
+		case given:
 			a.made("route", r.releaseRoute(ctx, w))
-		} else {
+		default:
 			// Clients are led to it still, and without the route to it alone, whoever serves.
 			want.KeepPrimary = true
 		}

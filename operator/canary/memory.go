@@ -33,6 +33,10 @@ type remembered struct {
 	routeSeen   bool // the route was in sync when last looked at
 	routeWeight int32
 	routeSince  time.Time // since when, zero if it was so at the first look
+
+	routeSeenSince time.Time // since when it was seen, the first look included
+
+	givenBack time.Time // since when the Services were seen given back
 }
 
 // revision is that of the target in a state of its spec.
@@ -97,20 +101,35 @@ func (m *memory) failures(c *v1beta1.Canary) []release.Failure {
 	return slices.Clone(m.of(c).failures)
 }
 
-// routeInSync notes whether the mesh shows the route with this weight and
-// returns since when it is known to.
-func (m *memory) routeInSync(c *v1beta1.Canary, inSync bool, weight int32, now time.Time) time.Time {
+// routeInSync notes whether the mesh shows the route with this weight. It returns since when it is
+// known to, and since when it was seen to: the same, but for what was so at the first look.
+func (m *memory) routeInSync(c *v1beta1.Canary, inSync bool, weight int32, now time.Time) (since, seen time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.of(c)
 	switch {
 	case !inSync:
-		entry.routeSince = time.Time{}
+		entry.routeSince, entry.routeSeenSince = time.Time{}, time.Time{}
 	case !entry.routeLooked:
-		// It was so before this process looked.
+		entry.routeSeenSince = now // it was so before this process looked
 	case !entry.routeSeen || entry.routeWeight != weight:
-		entry.routeSince = now
+		entry.routeSince, entry.routeSeenSince = now, now
 	}
 	entry.routeLooked, entry.routeSeen, entry.routeWeight = true, inSync, weight
-	return entry.routeSince
+	return entry.routeSince, entry.routeSeenSince
+}
+
+// servicesGivenBack notes whether the Services lead where they did before the Canary, and
+// returns since when that was seen.
+func (m *memory) servicesGivenBack(c *v1beta1.Canary, given bool, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entry := m.of(c)
+	switch {
+	case !given:
+		entry.givenBack = time.Time{}
+	case entry.givenBack.IsZero():
+		entry.givenBack = now
+	}
+	return entry.givenBack
 }

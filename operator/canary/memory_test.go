@@ -18,28 +18,31 @@ func TestRouteInSync(t *testing.T) {
 	for name, tc := range map[string]struct {
 		looks []look // one each second from start on
 		want  int    // the look since which it is known, -1: not known
+		seen  int    // the look since which it was seen, -1: it is not
 	}{
-		"so at the first look":          {looks: []look{{true, 20}}, want: -1},
-		"so since before":               {looks: []look{{true, 20}, {true, 20}}, want: -1},
-		"not so":                        {looks: []look{{false, 20}}, want: -1},
-		"comes":                         {looks: []look{{false, 20}, {true, 20}}, want: 1},
-		"stays":                         {looks: []look{{false, 20}, {true, 20}, {true, 20}, {true, 20}}, want: 1},
-		"goes":                          {looks: []look{{false, 20}, {true, 20}, {false, 20}}, want: -1},
-		"comes back":                    {looks: []look{{true, 20}, {false, 20}, {true, 20}}, want: 2},
-		"another weight is another one": {looks: []look{{true, 20}, {true, 40}}, want: 1},
+		"so at the first look":          {looks: []look{{true, 20}}, want: -1, seen: 0},
+		"so since before":               {looks: []look{{true, 20}, {true, 20}}, want: -1, seen: 0},
+		"not so":                        {looks: []look{{false, 20}}, want: -1, seen: -1},
+		"comes":                         {looks: []look{{false, 20}, {true, 20}}, want: 1, seen: 1},
+		"stays":                         {looks: []look{{false, 20}, {true, 20}, {true, 20}, {true, 20}}, want: 1, seen: 1},
+		"goes":                          {looks: []look{{false, 20}, {true, 20}, {false, 20}}, want: -1, seen: -1},
+		"comes back":                    {looks: []look{{true, 20}, {false, 20}, {true, 20}}, want: 2, seen: 2},
+		"another weight is another one": {looks: []look{{true, 20}, {true, 40}}, want: 1, seen: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var m memory
-			var got time.Time
+			var got, seen time.Time
 			for i, l := range tc.looks {
-				got = m.routeInSync(newCanary("podinfo").Canary, l.inSync, l.weight, start.Add(time.Duration(i)*time.Second))
+				got, seen = m.routeInSync(newCanary("podinfo").Canary, l.inSync, l.weight, start.Add(time.Duration(i)*time.Second))
 			}
-			want := time.Time{}
-			if tc.want >= 0 {
-				want = start.Add(time.Duration(tc.want) * time.Second)
+			at := func(look int) time.Time {
+				if look < 0 {
+					return time.Time{}
+				}
+				return start.Add(time.Duration(look) * time.Second)
 			}
-			if !got.Equal(want) {
-				t.Errorf("since %v, want %v", got, want)
+			if !got.Equal(at(tc.want)) || !seen.Equal(at(tc.seen)) {
+				t.Errorf("since %v, seen since %v, want %v and %v", got, seen, at(tc.want), at(tc.seen))
 			}
 		})
 	}

@@ -304,7 +304,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		default:
 			// Whatever it is, nothing is known of the route, and it goes away by itself.
 			w.Outage = "spec.provider: " + err.Error()
-			w.Route.Since = r.memory.routeInSync(w.Canary, false, w.Canary.Status.CanaryWeight, w.Now)
+			w.Route.Since, w.Route.Seen = r.memory.routeInSync(w.Canary, false, w.Canary.Status.CanaryWeight, w.Now)
 			return nil
 		}
 	}
@@ -316,9 +316,10 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	w.Route.InSync, w.Route.Detail = servicesInSync && state.InSync, state.Detail
 	if deleted {
 		weight = releasedWeight
+		w.Route.GivenBack = r.memory.servicesGivenBack(w.Canary, servicesInSync, w.Now)
 		w.Route.InSync = servicesInSync && !state.Exists
 	}
-	w.Route.Since = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
+	w.Route.Since, w.Route.Seen = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
 	return nil
 }
 

@@ -81,7 +81,9 @@ var doings = map[string]func(*world, *rand.Rand){
 	"scale the primary": func(w *world, r *rand.Rand) {
 		w.scaledByHand = true
 		w.oracle.robbed()
-		edit(w.store, "Deployment", "podinfo-primary", func(d *appsv1.Deployment) { d.Spec.Replicas = new(r.Int32N(w.plan.Pods + 1)) })
+		n := r.Int32N(w.plan.Pods + 1)
+		w.fewest = min(w.fewest, max(n, 1)) // a primary that is lost is given as many again
+		edit(w.store, "Deployment", "podinfo-primary", func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	},
 	"scale the target": func(w *world, r *rand.Rand) {
 		n := r.Int32N(w.plan.Pods + 2)
@@ -102,6 +104,7 @@ var doings = map[string]func(*world, *rand.Rand){
 	},
 	"one of the canary's pods is not ready": func(w *world, _ *rand.Rand) { w.crashAllBut(1, false) },
 	"all pods of the canary crash":          func(w *world, _ *rand.Rand) { w.crashAllBut(0, false) },
+	"no pod of the primary is left":         func(w *world, _ *rand.Rand) { w.crashAllBut(0, true) },
 	"one pod of the primary is left":        func(w *world, _ *rand.Rand) { w.crashAllBut(1, true) },
 	"release a broken one":                  func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("broken-%d", w.turns+1)) },
 	"delete the primary's Service": func(w *world, _ *rand.Rand) {

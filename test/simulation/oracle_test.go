@@ -107,6 +107,7 @@ func (o *oracle) impaired() bool {
 		}
 	}
 	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"]) ||
+		!o.deleted.IsZero() && o.lacksService() || // whoever deletes the Canary and a Service wants to be rid of both
 		now.Before(w.refusals["Route"].Add(retry)) || (!o.deleted.IsZero() || o.lacksService()) && now.Before(w.refusals["Service"].Add(retry))
 }
 
@@ -267,7 +268,10 @@ func (o *oracle) probe() {
 			if r == nil || !r.acting {
 				continue
 			}
-			routed = true
+			routed = o.served[apex] || o.w.objects[id{"Service", apex}] != nil // nobody finds a name without its Service
+			if !routed {
+				continue
+			}
 			if share := float64(r.effective.Canary); share > 0 && o.pods(r.canary) == 0 {
 				note(share, "mesh %s sends %.0f%% of the requests to %s, and nobody is there", name, share, r.canary)
 			}
@@ -602,7 +606,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 		return // what is bad is worse than what is small
 	}
 	enough := float64(o.most(service)) >= need(to)/2
-	has := o.staying(other)
+	has := len(slices.DeleteFunc(slices.Clone(o.w.endpoints[other]), func(p *pod) bool { return p.owner == "" || !p.ready(time.Now()) })) // the operator counts no others
 	if c := o.w.canary(); c != nil {
 		if _, primary, _ := c.ServiceNames(); other == primary {
 			has = o.least(other)
