@@ -50,7 +50,7 @@ const endpointsDelay = 5 * time.Second
 // keepRoute is true where no pod of the primary serves, so that the route alone leads to somebody,
 // until the apex Service has had the time to find the target's pods.
 func keepRoute(d *decider) bool {
-	if d.Primary.Available > 0 || d.Route.Has == nil {
+	if d.Primary.Available > 0 || d.Route.Has == nil || d.Route.Has.Canary == 0 {
 		return false
 	}
 	given := d.Route.GivenBack

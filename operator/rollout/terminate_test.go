@@ -90,6 +90,9 @@ func TestRouteStaysUntilServicesLead(t *testing.T) {
 		"it is gone":                        {terminating().with(noPrimary), true},
 		"it has no pod":                     {terminating().primaryAvailable(0), true},
 		"the Services were just given back": {terminating().with(noPrimary).with(given(time.Second)), true},
+		"the route leads to nobody": {
+			terminating().with(noPrimary).with(func(o *release.Observation) { o.Route.Has.Canary = 0 }), false,
+		},
 		"they were a while ago":             {terminating().with(noPrimary).with(given(10 * time.Second)), false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,7 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
+	target       *appsv1.Deployment   // as it was last
 	primaryGone  bool                 // it was deleted, and is not there again
 	releases     map[string]*released // by image
 	specs        []dated              // of the Canary
@@ -181,7 +182,7 @@ func (o *oracle) window() time.Duration {
 	return longest
 }
 
-// most and least are how many pods have served of late behind a Service; least is for the primary's, as steady says.
+// most and least are how many pods have served of late behind a Service; least counts those that steady does.
 func (o *oracle) most(service string) int {
 	n := o.pods(service)
 	for _, s := range o.carried[service] {
@@ -209,17 +210,21 @@ func (o *oracle) staying(service string) int {
 	return n
 }
 
-// steady is how many of the primary's pods are not about to end and belong to a Deployment: nobody replaces others.
-func (o *oracle) steady(primary string) int {
+// steady is how many of a Service's pods are not about to end and belong to a Deployment: nobody replaces others.
+func (o *oracle) steady(service string) int {
 	c := o.w.canary()
 	if c == nil {
-		return o.staying(primary)
+		return o.staying(service)
 	}
-	d := o.w.deployment(c.PrimaryName())
+	name := c.PrimaryName()
+	if _, _, canary := c.ServiceNames(); service == canary {
+		name = c.Spec.TargetRef.Name
+	}
+	d := o.w.deployment(name)
 	if d == nil {
 		return 0
 	}
-	return min(o.staying(primary), int(d.Status.AvailableReplicas))
+	return min(o.staying(service), int(d.Status.AvailableReplicas))
 }
 
 // pods is how many pods answer behind a Service.
@@ -325,6 +330,7 @@ func (o *oracle) changed(of id) {
 			o.primaryGone = false
 			return
 		}
+		o.target = now
 		if r := o.releases[image]; r == nil || o.targetImage() != image {
 			o.releases[image] = &released{since: time.Now()}
 			o.setTarget(image)
@@ -334,6 +340,7 @@ func (o *oracle) changed(of id) {
 	case nil:
 		if of == (id{"Deployment", "podinfo-primary"}) {
 			o.primaryGone = true
+			o.forgotten()
 		}
 		if of.kind == "Canary" {
 			o.gone = true
@@ -374,6 +381,7 @@ const tooOften = 60
 func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	o.w.traceStatus(&o.status, &c.Status)
 	o.status = *c.Status.DeepCopy()
+	o.forgotten()
 	o.written = append(slices.DeleteFunc(o.written, func(at time.Time) bool { return time.Since(at) > time.Minute }), time.Now())
 	if len(o.written) > tooOften {
 		o.fail("the Canary is written %d times in a minute, in phase %s: %s", len(o.written), c.Status.Phase, describe(c))
@@ -399,6 +407,13 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 		if t, _ := o.w.effective(apex); t.Canary == 100 && !t.Matched {
 			o.had = o.staying(canary)
 		}
+	}
+}
+
+// forgotten notes that nobody knows any more how many pods there were: the primary and the status are both gone.
+func (o *oracle) forgotten() {
+	if c := o.w.canary(); o.primaryGone && c != nil && c.Status.PrimaryReplicas == 0 {
+		o.w.fewest = 1
 	}
 }
 
@@ -550,7 +565,7 @@ func (o *oracle) jump(primary string, before, after providers.Traffic) {
 	if standIn := o.least(primary) < max(1, (o.most(primary)+1)/2) || o.least(primary) == 0; standIn {
 		return
 	}
-	if d := o.w.deployment("podinfo"); to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil && interrupted(d) {
+	if d := o.target; to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil && interrupted(d) {
 		return
 	}
 	// A promotion that halts takes what is left of the primary out of the way where that is far from enough for its share.
@@ -606,12 +621,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 		return // what is bad is worse than what is small
 	}
 	enough := float64(o.most(service)) >= need(to)/2
-	has := len(slices.DeleteFunc(slices.Clone(o.w.endpoints[other]), func(p *pod) bool { return p.owner == "" || !p.ready(time.Now()) })) // the operator counts no others
-	if c := o.w.canary(); c != nil {
-		if _, primary, _ := c.ServiceNames(); other == primary {
-			has = o.least(other)
-		}
-	}
+	has := o.least(other)
 	kept := float64(has) >= need(100-from)/2 && has > 0
 	before := float64(o.most(service)) >= need(from)/2 // or it was too small for what it had
 	if !enough && kept && before {
