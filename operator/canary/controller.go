@@ -323,11 +323,11 @@ func (r *Reconciler) complete(w *world, d release.Decision) (after time.Duration
 	o := w.Observation
 	o.Now = r.Clock.Now()
 	if !w.route.Settled(d.Desired) {
-		since, acknowledged := w.route.Acknowledged(d.Status.CanaryWeight, o.Now)
+		since, seen, acknowledged := w.route.Acknowledged(d.Status.CanaryWeight, o.Now)
 		if !acknowledged {
 			return 0, false
 		}
-		o.Route.InSync, o.Route.Since = true, since
+		o.Route.InSync, o.Route.Since, o.Route.Seen = true, since, seen
 	}
 	return rollout.Settled(o, d)
 }

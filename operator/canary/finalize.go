@@ -31,10 +31,14 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 		a.made("apex Service", w.services.LeadToPrimary(ctx))
 	}
 	if want.Released {
-		if !a.made("Services", w.services.GiveBack(ctx, want)) {
-			want.KeepPrimary = true // clients are led to it still
+		switch given := a.made("Services", w.services.GiveBack(ctx, want)); {
+		case given && want.KeepRoute:
+		case given:
+			a.made("route", w.route.GiveBack(ctx, want))
+		default:
+			// Clients are led to it still, and without the route to it alone, whoever serves.
+			want.KeepPrimary = true
 		}
-		a.made("route", w.route.GiveBack(ctx, want))
 	}
 	if !want.Finished {
 		return

@@ -60,6 +60,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		// aside is true for what only stands beside the traffic: where it can't be observed, the turn goes on.
 		aside bool
 	}{
+		{"headless Services", r.observeHeadless, false},
 		{"spec", r.observeSpec, false},
 		{"metrics", r.Metrics.Observe, true},
 		{"target", into(r.Targets, &w.target), false},

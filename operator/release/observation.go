@@ -22,6 +22,9 @@ type Observation struct {
 	Target Workload
 	// Primary is the copy of the target that serves between releases.
 	Primary Workload
+	// HasServices is true when the Service that leads to the primary is there and was made for
+	// the Canary. It is made after a status that says so was written.
+	HasServices bool
 	// Route is the traffic as the mesh has it.
 	Route Route
 	// Checks is the last finished run of the analysis' checks, or nil. It
@@ -130,6 +133,12 @@ type Route struct {
 	// Since is when this process first saw that it is in sync; zero while it does
 	// not know.
 	Since time.Time
+	// Seen is since when this process has seen it in sync; it may have been so before. What
+	// is to be sure that nobody is on his way any more counts from then.
+	Seen time.Time
+	// GivenBack is since when, on deletion, the Services were seen to lead where they did before;
+	// zero as long as they don't.
+	GivenBack time.Time
 	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
 	// and the canary is checked without users.
 	Fixed bool
@@ -239,6 +248,9 @@ type Desired struct {
 	// Released is true when, on deletion, the apex service must lead to the
 	// target again and the mesh must have no route of ours.
 	Released bool
+	// KeepRoute is true when, on deletion, the mesh must not give up the route yet, as the apex
+	// service has led to nobody until now.
+	KeepRoute bool
 	// Finished is true when, on deletion, nothing is left to do.
 	Finished bool
 }

@@ -52,6 +52,7 @@ func Decide(o release.Observation) release.Decision {
 		describe(d)
 		rememberTarget(d)
 	}
+	keepConditionTimes(d)
 	d.out.Status = *d.st
 	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
 	return d.out

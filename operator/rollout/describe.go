@@ -114,6 +114,25 @@ func (d *decider) set(kind v1beta1.CanaryConditionType, status corev1.ConditionS
 	}, d.Now)
 }
 
+// keepConditionTimes gives conditions that are as they were the times that they had. In the
+// course of a decision one may be set twice, or be removed and set again, and a status in which
+// only times differ would be written at every turn.
+func keepConditionTimes(d *decider) {
+	for i := range d.st.Conditions {
+		is := &d.st.Conditions[i]
+		was := d.Canary.Status.GetCondition(is.Type)
+		if was == nil || was.Status != is.Status {
+			continue
+		}
+		same := *is
+		same.LastUpdateTime, same.LastTransitionTime = was.LastUpdateTime, was.LastTransitionTime
+		is.LastTransitionTime = was.LastTransitionTime
+		if same == *was {
+			is.LastUpdateTime = was.LastUpdateTime
+		}
+	}
+}
+
 // sentence begins with a capital letter.
 func sentence(s string) string {
 	if s == "" {

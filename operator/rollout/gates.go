@@ -387,6 +387,11 @@ func (d *decider) checkID(kind v1beta1.HookType) release.CheckID {
 		id.Attempt = d.st.StartedAt.UnixMicro()
 	}
 	switch {
+	case kind == v1beta1.RollbackHook:
+		// Whoever asks for a rollback means the release, in whatever step the answer comes.
+	case kind != "" && d.atGate(kind) && d.st.Step != nil:
+		// Rounds go on while the gate is asked, and its answer may take longer than one of them.
+		id.Step, id.Window = d.st.Step.Index, d.st.Gate.Since.UnixMicro()
 	case d.st.Step != nil:
 		id.Step, id.Window, id.Round = d.st.Step.Index, d.st.Step.Since.UnixMicro(), d.st.Step.Checks
 	case d.st.PostRollout != nil:

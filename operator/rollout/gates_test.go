@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,12 @@ func (s *scene) answered(kind v1beta1.HookType, ago time.Duration, verdicts ...v
 		id.Step, id.Window = step.Index, step.Since.UnixMicro()
 	} else if ended := s.Canary.Status.PostRollout; ended != nil {
 		id.Window = ended.UnixMicro()
+	}
+	if kind == v1beta1.RollbackHook {
+		id.Step, id.Window = 0, 0
+	}
+	if gate := s.Canary.Status.Gate; gate != nil && gate.Type == kind {
+		id.Window = gate.Since.UnixMicro()
 	}
 	run := &release.CheckRun{ID: id, At: t0.Add(-ago)}
 	for _, v := range verdicts {
@@ -347,6 +354,58 @@ func TestGates(t *testing.T) {
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Error(d)
+			}
+		})
+	}
+}
+
+// Hooks that take longer to answer than a round lasts are called once, their answer counts, and the
+// round before is recorded once.
+func TestSlowHooks(t *testing.T) {
+	const takes = 45 * time.Second
+	slow := func(h *v1beta1.CanaryWebhook) { h.Timeout = "60s" }
+	for name, tc := range map[string]struct {
+		kind   v1beta1.HookType
+		answer v1beta1.CheckVerdict
+		closed time.Duration // how long the gate has been closed already
+	}{
+		"the first answer of a gate":          {v1beta1.ConfirmPromotionHook, v1beta1.CheckPassed, 0},
+		"a later answer of a gate":            {v1beta1.ConfirmPromotionHook, v1beta1.CheckPassed, time.Minute},
+		"what a rollback hook says at a step": {v1beta1.RollbackHook, v1beta1.CheckFailed, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().rounds(3, 60, v1beta1.CheckPassed).hooked(tc.kind, slow)
+			if tc.closed > 0 {
+				s.waiting(tc.kind, tc.closed)
+			}
+			var calls []release.CheckID
+			recorded := 0
+			for at := time.Duration(0); at < 2*takes && s.Canary.Status.Phase != v1beta1.PhasePromoting; at += time.Second {
+				s.Now = t0.Add(at)
+				d := rollout.Decide(s.Observation)
+				if len(d.Status.History) > len(s.Canary.Status.History) {
+					recorded++
+				}
+				s.Canary.Status = d.Status
+				if d.RunChecks != nil {
+					s.Checks = &release.CheckRun{ID: *d.RunChecks, At: s.Now, Results: s.Checks.Results}
+				}
+				for _, id := range d.CallHooks {
+					if !slices.Contains(calls, id) {
+						calls = append(calls, id)
+					}
+				}
+				if at == takes {
+					s.Hooks = map[v1beta1.HookType]*release.CheckRun{tc.kind: {
+						ID: calls[0], At: s.Now, Results: []v1beta1.CheckStatus{{Name: string(tc.kind), Verdict: tc.answer}},
+					}}
+				}
+			}
+			if s.Canary.Status.Phase != v1beta1.PhasePromoting || len(calls) != 1 {
+				t.Errorf("%s after %d calls of other names", s.Canary.Status.Phase, len(calls)-1)
+			}
+			if most := 1 + int(takes/(10*time.Second)); recorded > most || tc.closed == 0 && recorded > 1 {
+				t.Errorf("%d rounds are recorded", recorded)
 			}
 		})
 	}

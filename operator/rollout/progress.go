@@ -119,14 +119,14 @@ func analyse(d *decider) {
 	id := d.checkID("")
 	run := d.Checks
 	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
-		run = &release.CheckRun{ID: id, At: d.Now}
+		run = &release.CheckRun{ID: id, At: due}
 	}
 	if run == nil || run.ID != id {
 		d.health.known = false // what was wrong with the checks may still be
 		d.out.RunChecks = &id
 		return
 	}
-	if d.Now.Sub(run.At) > max(d.interval(), maxRetry) || run.At.Before(d.Route.Since) {
+	if d.Now.Sub(run.At) > max(d.interval(), maxRetry)+d.askedFor(run) || run.At.Before(d.Route.Since) {
 		// It says nothing of now, as when a person has held the release meanwhile, or of
 		// this step, as when the mesh had another route meanwhile.
 		d.health.known = false
@@ -141,14 +141,14 @@ func analyse(d *decider) {
 	}
 	switch {
 	case len(r.Failed) > 0:
-		checkFailed(d, r)
+		checkFailed(d, run, r)
 	case len(r.Silent) > 0:
 		checksUnavailable(d, run, r)
 	case r.Warming, waitsToRaise(d):
-		record(d, r, v1beta1.CheckPassed, r.Noted)
+		record(d, run, r, v1beta1.CheckPassed, r.Noted)
 		checkOnceMore(d)
 	default:
-		record(d, r, v1beta1.CheckPassed, r.Noted)
+		record(d, run, r, v1beta1.CheckPassed, r.Noted)
 		raise(d, strings.Join(append([]string{"All checks passed"}, r.Noted...), "; "))
 	}
 }
@@ -165,8 +165,8 @@ func speaksAgainst(d *decider) bool {
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A
 // gate that the release waits at is asked again after the next round that passes.
-func checkFailed(d *decider, r *rounds.Round) {
-	record(d, r, v1beta1.CheckFailed, r.Failed)
+func checkFailed(d *decider, run *release.CheckRun, r *rounds.Round) {
+	record(d, run, r, v1beta1.CheckFailed, r.Failed)
 	leaveGate(d)
 	if r.AtLimit != "" {
 		d.st.FailedChecks++
@@ -200,7 +200,7 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 	d.unwell("the checks give no verdict: " + message)
 	d.health.record = true
 	if d.overdue() {
-		record(d, r, v1beta1.CheckUnavailable, r.Silent)
+		record(d, run, r, v1beta1.CheckUnavailable, r.Silent)
 		rollBack(d, release.ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}

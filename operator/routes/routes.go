@@ -43,6 +43,9 @@ type seen struct {
 	inSync bool
 	weight int32
 	since  time.Time // since when, zero if it was so at the first look
+	shown  time.Time // since when it was seen to be, the first look included
+
+	givenBack time.Time // since when the Services were seen given back
 }
 
 // Share is the route of a Canary in a turn.
@@ -87,7 +90,7 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		default:
 			// Whatever it is, nothing is known of the route, and it goes away by itself.
 			w.Outage = "spec.provider: " + err.Error()
-			w.Route.Since = s.note(false, w.Canary.Status.CanaryWeight, w.Now)
+			w.Route.Since, w.Route.Seen = s.note(false, w.Canary.Status.CanaryWeight, w.Now)
 			return s, nil
 		}
 	}
@@ -99,9 +102,10 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	w.Route.InSync, w.Route.Detail = w.ServicesInSync && state.InSync, state.Detail
 	if deleted {
 		weight = releasedWeight
+		w.Route.GivenBack = s.noteGivenBack()
 		w.Route.InSync = w.ServicesInSync && !state.Exists
 	}
-	w.Route.Since = s.note(w.Route.InSync, weight, w.Now)
+	w.Route.Since, w.Route.Seen = s.note(w.Route.InSync, weight, w.Now)
 	return s, nil
 }
 
@@ -143,32 +147,48 @@ func asMistake(err error) error {
 	}
 }
 
-// note notes whether the mesh shows the route with this weight and returns since when it
-// is known to.
-func (s *Share) note(inSync bool, weight int32, now time.Time) (since time.Time) {
+// note notes whether the mesh shows the route with this weight. It returns since when it is
+// known to, and since when it was shown: the same, but for what was so at the first look.
+func (s *Share) note(inSync bool, weight int32, now time.Time) (since, shown time.Time) {
 	s.part.memory.Update(s.world.Canary, func(last *seen) {
 		switch {
 		case !inSync:
-			last.since = time.Time{}
+			last.since, last.shown = time.Time{}, time.Time{}
 		case !last.looked:
-			// It was so before this process looked.
+			last.shown = now // it was so before this process looked
 		case !last.inSync || last.weight != weight:
-			last.since = now
+			last.since, last.shown = now, now
 		}
 		last.looked, last.inSync, last.weight = true, inSync, weight
-		since = last.since
+		since, shown = last.since, last.shown
+	})
+	return since, shown
+}
+
+// noteGivenBack notes whether the Services lead where they did before the Canary, and returns
+// since when that was seen.
+func (s *Share) noteGivenBack() (since time.Time) {
+	s.part.memory.Update(s.world.Canary, func(last *seen) {
+		switch {
+		case !s.world.ServicesInSync:
+			last.givenBack = time.Time{}
+		case last.givenBack.IsZero():
+			last.givenBack = s.world.Now
+		}
+		since = last.givenBack
 	})
 	return since
 }
 
 // Acknowledged notes, and returns since when, the mesh has the route with this weight that
 // was just applied. ok is false where that must be seen first.
-func (s *Share) Acknowledged(weight int32, now time.Time) (since time.Time, ok bool) {
+func (s *Share) Acknowledged(weight int32, now time.Time) (since, shown time.Time, ok bool) {
 	a, is := s.world.Router.(providers.Acknowledger)
 	if !is || !a.Acknowledged() {
-		return time.Time{}, false
+		return time.Time{}, time.Time{}, false
 	}
-	return s.note(true, weight, now), true
+	since, shown = s.note(true, weight, now)
+	return since, shown, true
 }
 
 // Settled tells whether Services and route were just observed to be what is

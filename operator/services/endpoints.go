@@ -62,13 +62,14 @@ func (s *Share) observeEndpoints(ctx context.Context) error {
 	w := s.world
 	s.reached = true
 	a := w.Canary.GetAnalysis()
+	_, primary, canary := w.Canary.ServiceNames()
 	for _, side := range []struct {
 		workload  *release.Workload
 		service   string
 		threshold int32
 	}{
-		{&w.Primary, s.intents.Primary.Name, a.GetPrimaryReadyThreshold()},
-		{&w.Target, s.intents.Canary.Name, a.GetCanaryReadyThreshold()},
+		{&w.Primary, primary, a.GetPrimaryReadyThreshold()},
+		{&w.Target, canary, a.GetCanaryReadyThreshold()},
 	} {
 		if side.workload.Available == 0 {
 			continue // no endpoint can make it less

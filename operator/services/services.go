@@ -114,10 +114,10 @@ func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) 
 // that are there. Nothing of it is done again while nothing changes.
 func (s *Share) observe(ctx context.Context) error {
 	p, w := s.part, s.world
-	if w.TargetObject == nil {
+	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), originOf(w)
+	if w.TargetObject == nil && (deleted || w.PrimaryObject == nil) {
 		return nil
 	}
-	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), originOf(w)
 	if last, ok := p.memory.Get(w.Canary); ok && last.madeFrom.same(from) && !deleted {
 		live, err := p.existing(ctx, last.intents)
 		if err != nil {
@@ -125,12 +125,13 @@ func (s *Share) observe(ctx context.Context) error {
 		}
 		if versionsOf(live) == last.live {
 			s.intents, s.known = last.intents, last
+			w.HasServices = hasServices(w, live)
 			return nil
 		}
 	}
-	intents, err := workload.BuildServices(w.Canary, w.TargetObject, w.PrimaryObject, p.Options)
+	intents, err := p.build(w)
 	if err != nil {
-		return world.Mistake(ReasonNoSelectorLabel, "spec.targetRef: %v", err)
+		return err
 	}
 	if deleted {
 		s.intents = intents // whatever is wrong with one of them, the others are given back
@@ -142,6 +143,7 @@ func (s *Share) observe(ctx context.Context) error {
 	if err := mayHave(w, intents, live); err != nil {
 		return err
 	}
+	w.HasServices = hasServices(w, live)
 	if from.replacing {
 		intents.KeepPorts(w.Canary, live)
 	}
@@ -150,6 +152,24 @@ func (s *Share) observe(ctx context.Context) error {
 		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: intents})
 	}
 	return nil
+}
+
+// hasServices tells whether the Service that leads to the primary, the first of all, is there
+// and was made for the Canary.
+func hasServices(w *world.World, live []*corev1.Service) bool {
+	return len(live) > 0 && live[0] != nil && w.Owner.Owns(live[0])
+}
+
+// build gives the intents for the Services, by what there is to lead to.
+func (p *Services) build(w *world.World) (workload.Services, error) {
+	if w.TargetObject == nil {
+		return workload.PrimaryServices(w.Canary, w.PrimaryObject, p.Options), nil
+	}
+	intents, err := workload.BuildServices(w.Canary, w.TargetObject, w.PrimaryObject, p.Options)
+	if err != nil {
+		return intents, world.Mistake(ReasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	return intents, nil
 }
 
 // mayHave refuses Services that are there and can't be the Canary's.

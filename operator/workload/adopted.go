@@ -60,7 +60,10 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	}
 	intent.Spec.Ports = adoptPorts(c, intent.Spec.Ports, live.Spec.Ports)
 	if intent == s.Apex {
-		for _, backend := range []*corev1.Service{s.Primary, s.Canary} {
+		for _, backend := range s.All() {
+			if backend == s.Apex {
+				continue
+			}
 			backend.Spec.Ports = backendPorts(backend.Spec.Ports, intent.Spec.Ports, live.Spec.Ports)
 		}
 	}

@@ -49,16 +49,10 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	toPrimary, toCanary := primaryPods(target, primary, label), targetPods(target, primary)
 	ofPrimary, ofCanary := backendsPorts(canary, target, primary)
 	spec := canary.Spec.Service
-	build := func(name string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
-		s := service(canary, name, selector, ports, custom)
-		// Its own name is what ServiceMonitors and dashboards look for.
-		s.Labels[label.Key] = name
-		return s
-	}
 	services := Services{
-		Apex:    build(apex, toPrimary, ofPrimary, spec.Apex),
-		Primary: build(primaryName, toPrimary, ofPrimary, spec.Primary),
-		Canary:  build(canaryName, toCanary, ofCanary, spec.Canary),
+		Apex:    service(canary, apex, label.Key, toPrimary, ofPrimary, spec.Apex),
+		Primary: service(canary, primaryName, label.Key, toPrimary, ofPrimary, spec.Primary),
+		Canary:  service(canary, canaryName, label.Key, toCanary, ofCanary, spec.Canary),
 	}
 	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"
@@ -66,7 +60,31 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	return services, nil
 }
 
-func service(canary *v1beta1.Canary, name string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
+// PrimaryServices gives the intent for the Services that lead to a living primary whose target
+// is gone. There is none for the one that leads to the target: nobody knows its pods. Of a
+// primary without pods of its own there is none at all.
+func PrimaryServices(canary *v1beta1.Canary, primary client.Object, o Options) Services {
+	if primary == nil || Selector(primary) == nil || Template(primary) == nil {
+		return Services{}
+	}
+	key := ""
+	if is := canary.Status.Identity; is != nil {
+		key = is.SelectorLabel
+	}
+	apex, name, _ := canary.ServiceNames()
+	selector, ports, spec := primaryPods(nil, primary, Label{}), ports(canary, primary), canary.Spec.Service
+	services := Services{
+		Apex:    service(canary, apex, key, selector, ports, spec.Apex),
+		Primary: service(canary, name, key, selector, ports, spec.Primary),
+	}
+	o.ignoreInConsul(canary, services.Apex)
+	services.Primary.Labels[BackendLabel] = "primary"
+	return services
+}
+
+// service is the intent for one of the Services. label is the key of the label that tells its
+// pods from the others, empty where that is not known.
+func service(canary *v1beta1.Canary, name, label string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
 	s := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -86,6 +104,9 @@ func service(canary *v1beta1.Canary, name string, selector map[string]string, po
 		maps.Copy(s.Annotations, custom.Annotations)
 	}
 	s.Labels[managedByLabel] = managedBy
+	if label != "" {
+		s.Labels[label] = name // its own name is what ServiceMonitors and dashboards look for
+	}
 	ownership.For(canary).Mark(s)
 	if canary.Spec.Service.Headless {
 		s.Spec.ClusterIP = corev1.ClusterIPNone

@@ -67,6 +67,29 @@ func TestServices(t *testing.T) {
 	}
 }
 
+// The Services that lead to a living primary do not change when its target goes.
+func TestPrimaryServices(t *testing.T) {
+	c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = true })
+	target := newDeployment()
+	primary, err := workload.Primary(c.Canary, target.Deployment, nil, "s2-a", defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := workload.BuildServices(c.Canary, target.Deployment, primary, defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Status.Identity = &v1beta1.IdentityStatus{SelectorLabel: "app"}
+	got := workload.PrimaryServices(c.Canary, primary, defaults)
+	want.Canary = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-with the target +without\n%s", diff)
+	}
+	if all := workload.PrimaryServices(c.Canary, nil, defaults).All(); len(all) > 0 {
+		t.Errorf("without a primary there are %d", len(all))
+	}
+}
+
 func TestServicePorts(t *testing.T) {
 	grpc := corev1.ServicePort{Name: "grpc", Protocol: corev1.ProtocolTCP, Port: 9999, TargetPort: intstr.FromInt32(9999)}
 	unnamed := corev1.ServicePort{Name: "tcp-podinfod-2", Protocol: corev1.ProtocolTCP, Port: 7777, TargetPort: intstr.FromInt32(7777)}

@@ -73,9 +73,10 @@ func (s Situation) Effective() Split {
 	}
 }
 
-// nobody is true where neither side can serve, or nothing is known of who could.
+// nobody is true where neither side is known to serve. Pods may do so all the same that a deleted
+// target has left.
 func (s Situation) nobody() bool {
-	return s.Canary.Available == 0 && s.Primary.Available == 0 && (s.Canary.Exists || !s.Primary.Exists)
+	return s.Canary.Available == 0 && s.Primary.Available == 0
 }
 
 // unchanged is what the mesh has, of which nothing better is known.
