@@ -2,6 +2,7 @@ package canary
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -207,11 +208,9 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
+	services.KeepPorts(w.Canary, live)
 	if err := mayHave(w, services, live); err != nil {
 		return err
-	}
-	if from.replacing {
-		services.KeepPorts(w.Canary, live)
 	}
 	w.services = services
 	if !deleted {
@@ -276,6 +275,9 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		w.Route.Fixed = !w.router.Capabilities().Weighted
 		var err error
 		state, err = r.lookAtRoute(ctx, w)
+		if err == nil && !deleted {
+			err = w.portMoved(r.Provider)
+		}
 		switch {
 		case err == nil, deleted && providers.IsNotInstalled(err):
 		case isMistake(err):
@@ -299,6 +301,21 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	}
 	w.Route.Since = r.memory.routeInSync(w.Canary, w.Route.InSync, weight, w.Now)
 	return nil
+}
+
+// portMoved refuses what is spoken on the Canary's port, as an adopted Service says it, where the
+// router can't move it: the route would be in sync without effect.
+func (w *world) portMoved(defaultProvider string) error {
+	port := w.services.MainPort()
+	if port.AppProtocol == nil || *port.AppProtocol == w.Canary.Spec.Service.AppProtocol {
+		return nil // what the spec says is refused there
+	}
+	provider := w.Canary.GetProvider(defaultProvider)
+	field := fmt.Sprintf("Service %s: appProtocol of port %d", w.services.Apex.Name, port.Port)
+	if err := w.router.Capabilities().CheckPort(provider, field, *port.AppProtocol); err != nil {
+		return err
+	}
+	return uncounted(w.Canary.GetAnalysis(), provider, *port.AppProtocol)
 }
 
 // releasedWeight stands for no route at all where weights are remembered.
@@ -377,7 +394,7 @@ func (w *world) route() providers.Route {
 
 // routeOf tells a router what the decision core asks for.
 func (w *world) routeOf(t release.Traffic) providers.Route {
-	route := providers.Route{Canary: w.Canary, Gone: w.gone, Traffic: providers.Traffic{
+	route := providers.Route{Canary: w.Canary, Gone: w.gone, Port: w.services.MainPort(), Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
 	for _, o := range []client.Object{w.target, w.primary} {

@@ -24,19 +24,19 @@ type knownServices struct {
 // Services that are there.
 type servicesOf struct {
 	canary, target, primary stateOf
-	targetServes, replacing bool
+	targetServes            bool
 }
 
 func (w *world) servicesOf() servicesOf {
 	return servicesOf{
 		canary: stateOfObject(w.Canary), target: stateOfObject(w.target), primary: stateOfObject(w.primary),
-		targetServes: workload.TargetServes(w.Canary), replacing: workload.Replacing(w.primary),
+		targetServes: workload.TargetServes(w.Canary),
 	}
 }
 
 func (s servicesOf) same(other servicesOf) bool {
 	return s.canary.same(other.canary) && s.target.same(other.target) && s.primary.same(other.primary) &&
-		s.targetServes == other.targetServes && s.replacing == other.replacing
+		s.targetServes == other.targetServes
 }
 
 // stateOf is a state of an object, its status aside.

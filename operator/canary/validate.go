@@ -44,7 +44,30 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidHooks(a); message != "" {
 		return message
 	}
-	return invalidMetrics(a)
+	if message := invalidMetrics(a); message != "" {
+		return message
+	}
+	if err := uncounted(a, provider, c.Spec.Service.AppProtocol); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// uncounted is a *providers.InvalidError for a built-in check of a service without requests. It would
+// have no value ever. Without a mesh the application itself counts what it likes.
+func uncounted(a *v1beta1.CanaryAnalysis, provider, appProtocol string) error {
+	if providers.ProtocolOf(appProtocol) != providers.Connections || provider == v1beta1.ProviderKubernetes {
+		return nil
+	}
+	for i, m := range a.Metrics {
+		if m.IsBuiltIn() {
+			return &providers.InvalidError{
+				Field: fmt.Sprintf("spec.analysis.metrics[%d].name", i), Value: m.Name,
+				Allowed: "it is of requests, and connections (appProtocol " + appProtocol + ") have none; give it a query or a templateRef",
+			}
+		}
+	}
+	return nil
 }
 
 func invalidHooks(a *v1beta1.CanaryAnalysis) string {

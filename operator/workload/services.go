@@ -20,6 +20,8 @@ type Services struct {
 	Apex *corev1.Service
 	// Primary and Canary are what the mesh divides the traffic between.
 	Primary, Canary *corev1.Service
+
+	linkerd bool // moves the traffic
 }
 
 // BackendLabel is on the Services that the mesh divides traffic between. Their
@@ -31,6 +33,14 @@ const BackendLabel = "sluice.dev/backend"
 func (s Services) All() []*corev1.Service {
 	all := []*corev1.Service{s.Primary, s.Canary, s.Apex}
 	return slices.DeleteFunc(all, func(s *corev1.Service) bool { return s == nil })
+}
+
+// MainPort is the Canary's port of the apex Service, as far as that is made or adopted.
+func (s Services) MainPort() corev1.ServicePort {
+	if s.Apex == nil || len(s.Apex.Spec.Ports) == 0 {
+		return corev1.ServicePort{}
+	}
+	return s.Apex.Spec.Ports[0]
 }
 
 // BuildServices gives the complete intent for the Services of a Canary. Those that lead to a
@@ -56,9 +66,13 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 		return s
 	}
 	services := Services{
+		linkerd: o.inLinkerd(canary),
 		Apex:    build(apex, toPrimary, ofPrimary, spec.Apex),
 		Primary: build(primaryName, toPrimary, ofPrimary, spec.Primary),
 		Canary:  build(canaryName, toCanary, ofCanary, spec.Canary),
+	}
+	for _, s := range services.All() {
+		services.nameForMesh(&s.Spec.Ports[0])
 	}
 	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"
