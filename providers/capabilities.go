@@ -1,8 +1,6 @@
 package providers
 
 import (
-	"strings"
-
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -18,8 +16,11 @@ type Capabilities struct {
 	Mirror bool
 	// SessionAffinity is keeping a user on the version that he was sent to.
 	SessionAffinity bool
-	// TCP is sharing out connections of a service that does not speak HTTP.
+	// TCP is moving connections of a service that does not speak HTTP.
 	TCP bool
+	// TLS is moving what the application encrypts itself: connections as they are, or requests
+	// that the mesh decrypts on the way.
+	TLS bool
 }
 
 // Check returns an [UnsupportedError] for the first field of the spec that
@@ -43,11 +44,10 @@ func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 		},
 		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
 		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},
-		{strings.EqualFold(canary.Spec.Service.AppProtocol, "tcp"), c.TCP, "spec.service.appProtocol", "it cannot share out TCP connections"},
 	} {
 		if need.needed && !need.had {
 			return &UnsupportedError{Router: router, Field: need.field, Why: need.why}
 		}
 	}
-	return nil
+	return c.CheckPort(router, "spec.service.appProtocol", canary.Spec.Service.AppProtocol)
 }

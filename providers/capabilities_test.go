@@ -10,7 +10,7 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	all := Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	all := Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true, TLS: true}
 	for name, tc := range map[string]struct {
 		change    func(*v1beta1.Canary)
 		wantField string
@@ -23,6 +23,10 @@ func TestCheck(t *testing.T) {
 		"mirror":           {func(c *v1beta1.Canary) { c.Spec.Analysis.Mirror = true }, "spec.analysis.mirror"},
 		"session affinity": {func(c *v1beta1.Canary) { c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{} }, "spec.analysis.sessionAffinity"},
 		"tcp":              {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "tcp" }, "spec.service.appProtocol"},
+		"tcp by its name":  {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "Redis" }, "spec.service.appProtocol"},
+		"https":            {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "https" }, "spec.service.appProtocol"},
+		"grpc":             {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "grpc" }, ""},
+		"h2c":              {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "kubernetes.io/h2c" }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &v1beta1.Canary{Spec: v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{}}}
@@ -38,6 +42,25 @@ func TestCheck(t *testing.T) {
 				t.Errorf("message %q", err)
 			}
 		})
+	}
+}
+
+// What the application encrypts and what has no requests are different things to a mesh.
+func TestCheckPort(t *testing.T) {
+	for appProtocol, want := range map[string]Protocol{
+		"": Requests, "http": Requests, "http2": Requests, "grpc-web": Requests, "kubernetes.io/ws": Requests, "acme.com/own": Requests,
+		"https": Encrypted, "TLS": Encrypted, "kubernetes.io/wss": Encrypted,
+		"tcp": Connections, "mongo": Connections, "redis": Connections, "MySQL": Connections,
+	} {
+		if got := ProtocolOf(appProtocol); got != want {
+			t.Errorf("%q is %s, want %s", appProtocol, got, want)
+		}
+		for can, has := range map[Capabilities]Protocol{{TCP: true}: Connections, {TLS: true}: Encrypted} {
+			err := can.CheckPort("mesh", "the field", appProtocol)
+			if IsUnsupported(err) != (want != Requests && want != has) {
+				t.Errorf("%q with %+v: %v", appProtocol, can, err)
+			}
+		}
 	}
 }
 

@@ -76,6 +76,10 @@ type Route struct {
 	// Ports are those of the primary's and the canary's Services. They are only read; nil
 	// where they are not known.
 	Ports []corev1.ServicePort
+	// Port is the Canary's port of the apex Service, with the name and the appProtocol that clients
+	// find there: what the Canary leaves open is that of a Service which was there before it. It is
+	// zero where that is not known.
+	Port corev1.ServicePort
 }
 
 // Owner is the Canary as the owner of objects in its own cluster.

@@ -292,15 +292,18 @@ type CanaryService struct {
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 65535",message="port must be 1 to 65535"
 	Port int32 `json:"port"`
 
-	// PortName is the name of that port. Empty means http.
+	// PortName is the name of that port. Empty means http, or as it is in a Service that
+	// was there before.
 	// +optional
 	PortName string `json:"portName,omitempty"`
 
-	// TargetPort is the number or name of the container's port. Unset means port.
+	// TargetPort is the number or name of the container's port. Unset means port, or as it
+	// is in a Service that was there before.
 	// +optional
 	TargetPort intstr.IntOrString `json:"targetPort,omitempty,omitzero"`
 
-	// AppProtocol of the port, such as http, https, grpc or kubernetes.io/h2c.
+	// AppProtocol of the port, such as http, https, grpc or kubernetes.io/h2c. Empty means
+	// none, or as it is in a Service that was there before.
 	// +optional
 	AppProtocol string `json:"appProtocol,omitempty"`
 

@@ -44,7 +44,13 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidHooks(a); message != "" {
 		return message
 	}
-	return invalidMetrics(a)
+	if message := invalidMetrics(a); message != "" {
+		return message
+	}
+	if err := providers.Uncounted(a, provider, c.Spec.Service.AppProtocol); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func invalidHooks(a *v1beta1.CanaryAnalysis) string {

@@ -62,6 +62,19 @@ func TestInvalid(t *testing.T) {
 		},
 		"router without weights": {change: func(*v1beta1.CanarySpec) {}, can: providers.Capabilities{HeaderMatch: true}, want: []string{"spec.analysis.stepWeight"}},
 		"router without TCP":     {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
+		"built-in metric of connections": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Service.AppProtocol, s.Analysis.Metrics = "mysql", []v1beta1.CanaryMetric{{Name: "q", Query: "q"}, {Name: "request-success-rate"}}
+			},
+			can:  providers.Capabilities{Weighted: true, TCP: true},
+			want: []string{"spec.analysis.metrics[1].name", `"request-success-rate"`, "mysql"},
+		},
+		"query about connections": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Service.AppProtocol, s.Analysis.Metrics = "mysql", []v1beta1.CanaryMetric{{Name: "q", Query: "q"}}
+			},
+			can: providers.Capabilities{Weighted: true, TCP: true},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.can == (providers.Capabilities{}) {

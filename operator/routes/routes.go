@@ -83,6 +83,9 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		w.Route.Fixed = !w.Router.Capabilities().Weighted
 		var err error
 		state, err = s.look(ctx)
+		if err == nil && !deleted {
+			err = s.portServed()
+		}
 		switch {
 		case err == nil, deleted && providers.IsNotInstalled(err):
 		case isMistake(err):
@@ -107,6 +110,22 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	}
 	w.Route.Since, w.Route.Seen = s.note(w.Route.InSync, weight, w.Now)
 	return s, nil
+}
+
+// portServed refuses what is spoken on the Canary's port, as an adopted Service says it, where the
+// router can't move it: the route would be in sync without effect.
+func (s *Share) portServed() error {
+	w := s.world
+	if w.Port.AppProtocol == nil || *w.Port.AppProtocol == w.Canary.Spec.Service.AppProtocol {
+		return nil // what the spec says is refused there
+	}
+	apex, _, _ := w.Canary.ServiceNames()
+	provider := w.Canary.GetProvider(s.part.Provider)
+	field := fmt.Sprintf("Service %s: appProtocol of port %d", apex, w.Port.Port)
+	if err := w.Router.Capabilities().CheckPort(provider, field, *w.Port.AppProtocol); err != nil {
+		return err
+	}
+	return providers.Uncounted(w.Canary.GetAnalysis(), provider, *w.Port.AppProtocol)
 }
 
 // look asks the router what there is. What the route needs of a Canary that is
@@ -237,7 +256,7 @@ func (s *Share) present() providers.Route {
 // of tells a router what the decision core asks for.
 func (s *Share) of(t release.Traffic) providers.Route {
 	w := s.world
-	route := providers.Route{Canary: w.Canary, Gone: w.Gone, Ports: w.Ports, Traffic: providers.Traffic{
+	route := providers.Route{Canary: w.Canary, Gone: w.Gone, Ports: w.Ports, Port: w.Port, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
 	for _, o := range []client.Object{w.TargetObject, w.PrimaryObject} {

@@ -24,19 +24,19 @@ type known struct {
 // Services that are there.
 type origin struct {
 	canary, target, primary stateOf
-	targetServes, replacing bool
+	targetServes            bool
 }
 
 func originOf(w *world.World) origin {
 	return origin{
 		canary: stateOfObject(w.Canary), target: stateOfObject(w.TargetObject), primary: stateOfObject(w.PrimaryObject),
-		targetServes: workload.TargetServes(w.Canary), replacing: workload.Replacing(w.PrimaryObject),
+		targetServes: workload.TargetServes(w.Canary),
 	}
 }
 
 func (s origin) same(other origin) bool {
 	return s.canary.same(other.canary) && s.target.same(other.target) && s.primary.same(other.primary) &&
-		s.targetServes == other.targetServes && s.replacing == other.replacing
+		s.targetServes == other.targetServes
 }
 
 // stateOf is a state of an object, its status aside.

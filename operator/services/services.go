@@ -95,6 +95,7 @@ func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) 
 	if mistake != nil && world.AsMistake(mistake) == nil {
 		return s, mistake
 	}
+	w.Port = s.intents.MainPort()
 	if s.intents.Canary != nil {
 		w.Ports = s.intents.Canary.Spec.Ports
 	}
@@ -140,13 +141,11 @@ func (s *Share) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	intents.KeepPorts(w.Canary, live)
 	if err := mayHave(w, intents, live); err != nil {
 		return err
 	}
 	w.HasServices = hasServices(w, live)
-	if from.replacing {
-		intents.KeepPorts(w.Canary, live)
-	}
 	s.intents = intents
 	if !deleted {
 		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: intents})

@@ -20,6 +20,8 @@ type Services struct {
 	Apex *corev1.Service
 	// Primary and Canary are what the mesh divides the traffic between.
 	Primary, Canary *corev1.Service
+
+	linkerd bool // moves the traffic
 }
 
 // BackendLabel is on the Services that the mesh divides traffic between. Their
@@ -31,6 +33,14 @@ const BackendLabel = "sluice.dev/backend"
 func (s Services) All() []*corev1.Service {
 	all := []*corev1.Service{s.Primary, s.Canary, s.Apex}
 	return slices.DeleteFunc(all, func(s *corev1.Service) bool { return s == nil })
+}
+
+// MainPort is the Canary's port of the apex Service, as far as that is made or adopted.
+func (s Services) MainPort() corev1.ServicePort {
+	if s.Apex == nil || len(s.Apex.Spec.Ports) == 0 {
+		return corev1.ServicePort{}
+	}
+	return s.Apex.Spec.Ports[0]
 }
 
 // BuildServices gives the complete intent for the Services of a Canary. Those that lead to a
@@ -50,9 +60,13 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	ofPrimary, ofCanary := backendsPorts(canary, target, primary)
 	spec := canary.Spec.Service
 	services := Services{
+		linkerd: o.inLinkerd(canary),
 		Apex:    service(canary, apex, label.Key, toPrimary, ofPrimary, spec.Apex),
 		Primary: service(canary, primaryName, label.Key, toPrimary, ofPrimary, spec.Primary),
 		Canary:  service(canary, canaryName, label.Key, toCanary, ofCanary, spec.Canary),
+	}
+	for _, s := range services.All() {
+		services.nameForMesh(&s.Spec.Ports[0])
 	}
 	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"
@@ -74,8 +88,12 @@ func PrimaryServices(canary *v1beta1.Canary, primary client.Object, o Options) S
 	apex, name, _ := canary.ServiceNames()
 	selector, ports, spec := primaryPods(nil, primary, Label{}), ports(canary, primary), canary.Spec.Service
 	services := Services{
+		linkerd: o.inLinkerd(canary),
 		Apex:    service(canary, apex, key, selector, ports, spec.Apex),
 		Primary: service(canary, name, key, selector, ports, spec.Primary),
+	}
+	for _, s := range services.All() {
+		services.nameForMesh(&s.Spec.Ports[0])
 	}
 	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"

@@ -31,6 +31,9 @@ type World struct {
 	// Ports are those of the Services of primary and canary, to which routes may lead. They are only
 	// read, and empty until they are known.
 	Ports []corev1.ServicePort
+	// Port is the Canary's port of the apex Service, as far as that is made or adopted; zero
+	// until it is known.
+	Port corev1.ServicePort
 	// ServicesInSync says that the Services are as they must be.
 	ServicesInSync bool
 	// Copies are those of what the target's pods read, for the primary's. They are nil

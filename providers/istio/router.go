@@ -58,7 +58,7 @@ func New(c Config) *Router {
 
 // Capabilities implements providers.Router.
 func (*Router) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true, TLS: true}
 }
 
 // Acknowledged implements providers.Acknowledger: istiod tells nobody which route it

@@ -31,7 +31,9 @@ func New(reader client.Reader, a *ssa.Applier) *Router { return &Router{reader: 
 
 // Capabilities implements providers.Router: a TraefikService shares out all requests alike. By
 // what is in them requests are told apart in IngressRoutes, which are the user's.
-func (*Router) Capabilities() providers.Capabilities { return providers.Capabilities{Weighted: true} }
+func (*Router) Capabilities() providers.Capabilities {
+	return providers.Capabilities{Weighted: true, TLS: true}
+}
 
 // Acknowledged implements providers.Acknowledger: a TraefikService does not say whether Traefik
 // has taken it.
