@@ -208,30 +208,8 @@ func (e *cannotJoinError) Error() string {
 	return e.what + ": two conditions, one of them a regex, cannot be joined; say it in one"
 }
 
-// both returns the requests that fit a and b. Two alternatives that exclude each
-// other are left out; possible is false when all do. It is an error when
-// what two of them have in common can't be said.
-func both(a, b matches) (out matches, possible bool, err error) {
-	switch {
-	case len(a) == 0:
-		return b, true, nil
-	case len(b) == 0:
-		return a, true, nil
-	}
-	for _, x := range a {
-		for _, y := range b {
-			m, possible, err := intersect(x, y)
-			if err != nil {
-				return nil, false, err
-			}
-			if possible {
-				out = append(out, m)
-			}
-		}
-	}
-	return out, len(out) > 0, nil
-}
-
+// intersect returns the requests that fit a and b; possible is false where none can. It is an
+// error when what they have in common can't be said.
 func intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possible bool, err error) {
 	m = *a.DeepCopy()
 	if m.Path, possible, err = narrowPath(a.Path, b.Path); err != nil || !possible {
@@ -343,7 +321,7 @@ func narrowPath(a, b *gatewayv1.HTTPPathMatch) (m *gatewayv1.HTTPPathMatch, poss
 		return b, fitsPath(a, y), nil
 	case kinds[0] == gatewayv1.PathMatchRegularExpression || kinds[1] == gatewayv1.PathMatchRegularExpression:
 		return nil, false, &cannotJoinError{"uri"}
-	case fitsPath(b, x):
+	case fitsPath(b, x) && (len(x) >= len(y) || !fitsPath(a, y)): // a slash at the end says nothing more
 		return a, true, nil
 	default:
 		return b, fitsPath(a, y), nil
@@ -361,15 +339,6 @@ func fitsPath(m *gatewayv1.HTTPPathMatch, path string) bool {
 	}
 	prefix := strings.TrimSuffix(*m.Value, "/")
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
-}
-
-// withHeader narrows ms to requests of which the header fits the regular expression.
-func withHeader(ms matches, name, regex string) (matches, error) {
-	if len(ms) == 0 {
-		ms = matches{{Path: anyPath()}}
-	}
-	out, _, err := both(ms, matches{{Path: anyPath(), Headers: []gatewayv1.HTTPHeaderMatch{header(name, true, regex)}}})
-	return out, err
 }
 
 // decode reads a piece of another API. A field that is not known is refused: what

@@ -18,6 +18,28 @@ type template struct {
 
 	port    gatewayv1.PortNumber        // of the backends
 	filters []gatewayv1.HTTPRouteFilter // of the backends
+	source  int                         // the place of the user's rule, or the number of those
+	origins matches                     // of which its matches are parts
+	added   bool                        // the user has no such rule
+}
+
+// narrow is a template for those of its requests that fit one of ms as well, false where
+// there can be none. It has no name, as names are unique.
+func (t template) narrow(ms matches) (template, bool, error) {
+	out := t
+	out.Name, out.Matches, out.origins = nil, nil, nil
+	for i, x := range t.Matches {
+		for _, y := range ms {
+			m, possible, err := intersect(x, y)
+			if err != nil {
+				return t, false, err
+			}
+			if possible {
+				out.Matches, out.origins = append(out.Matches, m), append(out.origins, t.origins[i])
+			}
+		}
+	}
+	return out, len(out.Matches) > 0, nil
 }
 
 // headers are Istio's Headers.
@@ -199,10 +221,10 @@ func rewriteFilters(s *v1beta1.CanaryService) ([]gatewayv1.HTTPRouteFilter, erro
 	if r.URI != "" {
 		out.Path = &gatewayv1.HTTPPathModifier{Type: gatewayv1.HTTPPathModifierType(r.Type)}
 		switch out.Path.Type {
-		case gatewayv1.FullPathHTTPPathModifier:
-			out.Path.ReplaceFullPath = &r.URI
-		case "", gatewayv1.PrefixMatchHTTPPathModifier:
-			out.Path.Type, out.Path.ReplacePrefixMatch = gatewayv1.PrefixMatchHTTPPathModifier, &r.URI
+		case "", gatewayv1.FullPathHTTPPathModifier: // without a type as with Flagger
+			out.Path.Type, out.Path.ReplaceFullPath = gatewayv1.FullPathHTTPPathModifier, &r.URI
+		case gatewayv1.PrefixMatchHTTPPathModifier:
+			out.Path.ReplacePrefixMatch = &r.URI
 		default:
 			return nil, invalid(field+".type", r.Type, "ReplacePrefixMatch or ReplaceFullPath")
 		}
