@@ -292,7 +292,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 		w.Route.Has = &release.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
 	}
 	weight := w.Canary.Status.CanaryWeight
-	w.Route.InSync, w.Route.Detail = servicesInSync && state.InSync, state.Detail
+	w.Route.InSync, w.Route.Detail, w.Route.Refused = servicesInSync && state.InSync, state.Detail, state.Refused
 	if deleted {
 		weight = releasedWeight
 		w.Route.InSync = servicesInSync && !state.Exists

@@ -119,7 +119,8 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return state, nil
 	}
 	_, status := has.kind.Read(has.live)
-	if state.Detail = unaccepted(route.Canary, status, want.parents, has.live.GetGeneration()); state.Detail != "" {
+	if said := verdictOf(route.Canary, status, want.parents, has.live.GetGeneration()); said != (verdict{}) {
+		state.Detail, state.Refused = said.against, said.final
 		return state, nil
 	}
 	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
