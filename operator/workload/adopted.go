@@ -16,6 +16,9 @@ import (
 // what it was, as far as it is changed.
 const OriginalAnnotation = "sluice.dev/original"
 
+// fluxAnnotations have Flux leave an object as it is.
+var fluxAnnotations = []string{"kustomize.toolkit.fluxcd.io/reconcile", "helm.toolkit.fluxcd.io/driftDetection"}
+
 // kubectlAnnotation is where kubectl apply keeps what it applied.
 const kubectlAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -60,6 +63,10 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	}
 	intent.Spec.Ports = adoptPorts(c, intent.Spec.Ports, live.Spec.Ports)
 	if intent == s.Apex {
+		// Flux would set its selector back at every interval, and take users to pods that are scaled to none.
+		for _, annotation := range fluxAnnotations {
+			intent.Annotations = with(intent.Annotations, annotation, "disabled")
+		}
 		for _, backend := range []*corev1.Service{s.Primary, s.Canary} {
 			backend.Spec.Ports = backendPorts(backend.Spec.Ports, intent.Spec.Ports, live.Spec.Ports)
 		}
@@ -197,6 +204,11 @@ func (s Services) GiveBack(live *corev1.Service, mark string) map[string]any {
 		}
 	}
 	labels, annotations := map[string]*string{}, map[string]*string{OriginalAnnotation: nil, mark: nil}
+	for _, annotation := range fluxAnnotations {
+		if live.Annotations[annotation] == "disabled" { // else Flux would never look at it again
+			annotations[annotation] = nil
+		}
+	}
 	maps.Copy(labels, was.Labels)
 	maps.Copy(annotations, was.Annotations)
 	return map[string]any{

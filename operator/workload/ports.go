@@ -22,12 +22,12 @@ func TargetServes(canary *v1beta1.Canary) bool {
 // backendsPorts are the ports of the Services that lead to the primary and of the one that
 // leads to the target. Each has what its own pods listen on; while both serve, each
 // has all of it, as the mesh sends the requests for any port to either.
-func backendsPorts(canary *v1beta1.Canary, target, primary client.Object) (ofPrimary, ofTarget []corev1.ServicePort) {
+func backendsPorts(canary *v1beta1.Canary, target, primary client.Object, o Options) (ofPrimary, ofTarget []corev1.ServicePort) {
 	serving := target
 	if primary != nil && Template(primary) != nil {
 		serving = primary
 	}
-	ofPrimary, ofTarget = ports(canary, serving), ports(canary, target)
+	ofPrimary, ofTarget = ports(canary, serving, o), ports(canary, target, o)
 	if serving != target && TargetServes(canary) {
 		ofPrimary, ofTarget = withPorts(ofPrimary, ofTarget), withPorts(ofTarget, ofPrimary)
 	}
@@ -36,7 +36,7 @@ func backendsPorts(canary *v1beta1.Canary, target, primary client.Object) (ofPri
 
 // ports are the port of the Canary and, with portDiscovery, those of a workload's
 // containers.
-func ports(canary *v1beta1.Canary, of client.Object) []corev1.ServicePort {
+func ports(canary *v1beta1.Canary, of client.Object, o Options) []corev1.ServicePort {
 	spec := canary.Spec.Service
 	main := corev1.ServicePort{
 		Name:       spec.PortName,
@@ -50,14 +50,24 @@ func ports(canary *v1beta1.Canary, of client.Object) []corev1.ServicePort {
 	if main.TargetPort == (intstr.IntOrString{}) {
 		main.TargetPort = intstr.FromInt32(spec.Port)
 	}
-	if spec.AppProtocol != "" {
-		main.AppProtocol = &spec.AppProtocol
+	if protocol := appProtocol(canary, o); protocol != "" {
+		main.AppProtocol = &protocol
 	}
 	out := []corev1.ServicePort{main}
 	if spec.PortDiscovery {
 		out = withPorts(out, discovered(main, &Template(of).Spec))
 	}
 	return out
+}
+
+// appProtocol is the protocol of the Canary's port. Linkerd takes "grpc" for none that it knows,
+// and forwards connections without looking into them, so that no request is shared out.
+func appProtocol(canary *v1beta1.Canary, o Options) string {
+	protocol := canary.Spec.Service.AppProtocol
+	if strings.EqualFold(protocol, "grpc") && canary.GetProvider(o.MeshProvider) == v1beta1.ProviderLinkerd {
+		return "kubernetes.io/h2c"
+	}
+	return protocol
 }
 
 // discovered are the ports of a pod's containers beside the main one. One without a name

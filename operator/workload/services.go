@@ -47,7 +47,7 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	}
 	apex, primaryName, canaryName := canary.ServiceNames()
 	toPrimary, toCanary := primaryPods(target, primary, label), targetPods(target, primary)
-	ofPrimary, ofCanary := backendsPorts(canary, target, primary)
+	ofPrimary, ofCanary := backendsPorts(canary, target, primary, o)
 	spec := canary.Spec.Service
 	build := func(name string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
 		s := service(canary, name, selector, ports, custom)

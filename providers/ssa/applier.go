@@ -131,7 +131,7 @@ func (a *Applier) InSync(ctx context.Context, desired client.Object, opts ...Opt
 
 // ApplyPartial applies u, a few fields of an object that is not ours, without
 // leaving the annotation. It sends when u is not contained in live, the object
-// as the cache has it; u gets the UID of live, so that an object deleted
+// as the cache has it, or live has the annotation, by which other fields of ours are there; u gets the UID of live, so that an object deleted
 // meanwhile is not created again (the error is then a conflict). Use either
 // Apply or ApplyPartial on one object, never both: each removes what the other owns.
 // Of the options those count that say how to compare.
@@ -160,7 +160,9 @@ func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", key, err)
 	}
-	if o.contains(withoutType(u.Object), actual) {
+	// What Apply has written has fields of ours that u lacks, and they are to go.
+	applied := live.GetAnnotations()[AppliedAnnotation] != ""
+	if !applied && o.contains(withoutType(u.Object), actual) {
 		a.memory.verified(key, fingerprint, live.GetResourceVersion())
 		return nil
 	}

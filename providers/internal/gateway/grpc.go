@@ -18,9 +18,10 @@ func isGRPC(c *v1beta1.Canary) bool { return strings.EqualFold(c.Spec.Service.Ap
 // GRPCRoute is the Gateway API's GRPCRoute.
 func GRPCRoute() Kind {
 	return Kind{
-		GVK:  schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
-		New:  func() client.Object { return &gatewayv1.GRPCRoute{} },
-		Make: makeGRPC,
+		GVK:     schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
+		New:     func() client.Object { return &gatewayv1.GRPCRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1.GRPCRouteList{} },
+		Make:    makeGRPC,
 		Read: func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus) {
 			r := o.(*gatewayv1.GRPCRoute) //nolint:forcetypeassert // New has made it
 			return readGRPC(r.Spec), r.Status.Parents

@@ -26,6 +26,8 @@ type Kind struct {
 	// Read returns the spec and what controllers say of an object that New has made. Of
 	// a kind that is not for HTTP only the backends of each rule are read.
 	Read func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus)
+	// NewList returns an empty list of such objects.
+	NewList func() client.ObjectList
 	// Lossy is true when Read does not give all that Make takes, so that an object of
 	// a user's can't be taken over.
 	Lossy bool
@@ -34,8 +36,9 @@ type Kind struct {
 // HTTPRoute is the Gateway API's HTTPRoute.
 func HTTPRoute() Kind {
 	return Kind{
-		GVK: schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
-		New: func() client.Object { return &gatewayv1.HTTPRoute{} },
+		GVK:     schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
+		New:     func() client.Object { return &gatewayv1.HTTPRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1.HTTPRouteList{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: spec}, nil
 		},
@@ -50,8 +53,9 @@ func HTTPRoute() Kind {
 // older than 1.0.
 func HTTPRouteV1Beta1() Kind {
 	return Kind{
-		GVK: schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
-		New: func() client.Object { return &gatewayv1beta1.HTTPRoute{} },
+		GVK:     schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
+		New:     func() client.Object { return &gatewayv1beta1.HTTPRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1beta1.HTTPRouteList{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &gatewayv1beta1.HTTPRoute{ObjectMeta: meta, Spec: spec}, nil
 		},
@@ -69,6 +73,7 @@ type kinds struct {
 
 	mu    sync.Mutex
 	found *Kind
+	all   []*Kind // the first of each kind; nil as long as none was looked for
 }
 
 // served returns the first kind that the cluster serves. Without any the error is
@@ -99,9 +104,37 @@ func (k *kinds) served() (*Kind, error) {
 	return nil, fmt.Errorf("%w: this cluster serves no %s", providers.ErrNotInstalled, names)
 }
 
+// each returns the first of each kind, whatever its version, that the cluster serves. It is
+// looked for once: to ask for what is not served is a request each time.
+func (k *kinds) each() (out []*Kind, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all != nil {
+		return k.all, nil
+	}
+	seen := map[schema.GroupKind]bool{}
+	for i, choice := range k.choices {
+		gk := choice.GVK.GroupKind()
+		if seen[gk] {
+			continue
+		}
+		_, err := k.mapper().RESTMapping(gk, choice.GVK.Version)
+		switch {
+		case err == nil:
+			seen[gk], out = true, append(out, &k.choices[i])
+		case !meta.IsNoMatchError(err):
+			return nil, fmt.Errorf("look for %s: %w", choice.GVK, err)
+		}
+	}
+	if len(out) > 0 {
+		k.all = out
+	}
+	return out, nil
+}
+
 // forget has the next call look again, as when a kind was removed from the cluster.
 func (k *kinds) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.found = nil
+	k.found, k.all = nil, nil
 }

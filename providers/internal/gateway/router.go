@@ -42,6 +42,15 @@ type Mesh struct {
 	GRPC []Kind
 	// Ignored are fields of spec.service that the mesh does not act on, with the reasons.
 	Ignored map[string]string
+	// HTTPOnly has gRPC go by routes for HTTP too, as the mesh takes no others where the ports of
+	// a Service say what they speak. Those for gRPC that were made once are removed.
+	HTTPOnly bool
+	// Attached tells whether a user's route with these parents is for the requests that the
+	// mesh moves; nil for always. Where it is not, it stays as it is, and ours is beside it,
+	// with the suffix .mesh.
+	Attached func(c *v1beta1.Canary, users []gatewayv1.ParentReference) bool
+	// Live reads what is not cached: Gateways and their classes; nil where neither matters.
+	Live client.Reader
 	// Parents are what the route is attached to. users are those that a user's route has
 	// already. The error is a *providers.InvalidError where there are none.
 	Parents func(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.ParentReference, error)
@@ -49,11 +58,8 @@ type Mesh struct {
 	Hostnames bool
 	// Check refuses a spec, and traffic, that this kind can't express; nil for nothing.
 	Check func(k Kind, route providers.Route) error
-	// Untimed tells whether rules of this kind go without the timeouts of the spec, which
-	// the mesh is told by Annotations; nil for none.
-	Untimed func(k Kind) bool
 	// Annotations are those by which the mesh is told more than routes can say; nil for none.
-	Annotations func(k Kind, c *v1beta1.Canary) (map[string]string, error)
+	Annotations func(c *v1beta1.Canary) (map[string]string, error)
 }
 
 // Router is the providers.Router for one mesh.
@@ -63,6 +69,7 @@ type Router struct {
 	mesh    Mesh
 	http    *kinds
 	grpc    *kinds
+	classes classes
 }
 
 var _ providers.Router = (*Router)(nil)
@@ -115,7 +122,10 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	case !same:
 		return state, nil
 	case has.other.isOurs(route.Owner()):
-		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, apexKey(route.Canary))
+		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, has.other.key)
+		return state, nil
+	case want.outdone != "":
+		state.Detail = want.outdone
 		return state, nil
 	}
 	_, status := has.kind.Read(has.live)
@@ -139,6 +149,9 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 	if err := r.applier.Apply(ctx, want.object, want.options()...); err != nil {
 		return r.explain(err)
 	}
+	if err := r.giveBack(ctx, has.beside, route); err != nil {
+		return err
+	}
 	return r.removeOurs(ctx, has.other, route.Owner())
 }
 
@@ -155,15 +168,24 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	if err := r.removeOurs(ctx, has.found, route.Owner()); err != nil {
 		return err
 	}
-	if has.live == nil || route.Owner().Of(has.live) != ownership.Users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
-		return nil // ours, somebody else's, never adopted, or given back
+	if err := r.giveBack(ctx, has.beside, route); err != nil {
+		return err
 	}
-	return r.restore(ctx, has, route.Canary)
+	return r.giveBack(ctx, has.found, route)
 }
 
-// found is a live object, nil where there is none, and its kind.
+// giveBack restores a user's object that was taken over, and leaves any other as it is.
+func (r *Router) giveBack(ctx context.Context, f found, route providers.Route) error {
+	if f.live == nil || route.Owner().Of(f.live) != ownership.Users || f.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+		return nil // ours, somebody else's, never adopted, or given back
+	}
+	return r.restore(ctx, f, route.Canary)
+}
+
+// found is a live object, nil where there is none, its kind and its name.
 type found struct {
 	kind *Kind
+	key  client.ObjectKey
 	live client.Object
 }
 
@@ -177,6 +199,8 @@ type present struct {
 	found
 
 	other found
+	// beside is a user's route of the name that ours would have, which is for other requests.
+	beside found
 }
 
 // look reads what there is. A service that speaks gRPC has a GRPCRoute where those are
@@ -187,8 +211,8 @@ func (r *Router) look(ctx context.Context, route providers.Route) (present, erro
 	if err != nil {
 		return present{}, err
 	}
-	out := present{found: found{kind: http}}
-	if out.live, err = r.get(ctx, http, c); err != nil {
+	out := present{}
+	if err := r.lookAside(ctx, route, http, &out); err != nil {
 		return present{}, err
 	}
 	grpc, err := r.grpc.served()
@@ -198,29 +222,72 @@ func (r *Router) look(ctx context.Context, route providers.Route) (present, erro
 	if err != nil {
 		return present{}, err
 	}
-	other, err := r.get(ctx, grpc, c)
-	if err != nil {
+	if out.other, err = r.get(ctx, grpc, apexKey(c)); err != nil {
 		return present{}, err
 	}
-	out.other = found{grpc, other}
 	has := out.live != nil && owner.Of(out.live) != ownership.Others
-	if isGRPC(c) && (!has || out.other.isOurs(owner)) {
+	if isGRPC(c) && !r.mesh.HTTPOnly && (!has || out.other.isOurs(owner)) {
 		out.found, out.other = out.other, out.found
 	}
 	return out, nil
 }
 
+// besideSuffix is that of the name of our route where its user needs that of the apex Service
+// for another one.
+const besideSuffix = ".mesh"
+
+// lookAside finds the route, which has the name of the apex Service, or one beside it: where
+// that is a user's route for requests that are not ours to move.
+func (r *Router) lookAside(ctx context.Context, route providers.Route, k *Kind, out *present) (err error) {
+	c := route.Canary
+	if out.found, err = r.get(ctx, k, apexKey(c)); err != nil || r.mesh.Attached == nil {
+		return err
+	}
+	key := apexKey(c)
+	key.Name += besideSuffix
+	ours, err := r.get(ctx, k, key)
+	if err != nil {
+		return err
+	}
+	if !ours.isOurs(route.Owner()) {
+		if out.live == nil || route.Owner().Of(out.live) != ownership.Users {
+			return nil
+		}
+		if attached, err := r.attached(out.found, c); attached || err != nil {
+			return err
+		}
+	}
+	out.found, out.beside = ours, out.found
+	return nil
+}
+
+// attached tells whether a user's route is, or was before it was taken over, for the requests
+// that the mesh moves.
+func (r *Router) attached(f found, c *v1beta1.Canary) (bool, error) {
+	spec, _ := f.kind.Read(f.live)
+	if encoded := f.live.GetAnnotations()[originalAnnotation]; encoded != "" {
+		before, err := parse(f.kind, encoded, c)
+		if err != nil {
+			return false, err
+		}
+		spec = before.spec
+	}
+	return r.mesh.Attached(c, spec.ParentRefs), nil
+}
+
 // get reads from the cache, nil where there is no such object.
-func (r *Router) get(ctx context.Context, k *Kind, c *v1beta1.Canary) (client.Object, error) {
+func (r *Router) get(ctx context.Context, k *Kind, key client.ObjectKey) (found, error) {
+	out := found{kind: k, key: key}
 	o := k.New()
-	err := r.client.Get(ctx, apexKey(c), o)
+	err := r.client.Get(ctx, key, o)
 	switch {
 	case err == nil:
-		return o, nil
+		out.live = o
+		return out, nil
 	case apierrors.IsNotFound(err):
-		return nil, nil //nolint:nilnil // there is none
+		return out, nil
 	default:
-		return nil, r.explain(fmt.Errorf("read %s %s: %w", k.GVK.Kind, apexKey(c), err))
+		return out, r.explain(fmt.Errorf("read %s %s: %w", k.GVK.Kind, key, err))
 	}
 }
 
@@ -243,9 +310,17 @@ type wanted struct {
 	object  client.Object
 	parents []gatewayv1.ParentReference
 	key     string
+	edit    func(map[string]any) // adds what our Go types do not know, nil for nothing
+	outdone string               // names a route that takes the requests which this one is for
 }
 
-func (w wanted) options() []ssa.Option { return []ssa.Option{ssa.ProtoJSON, ssa.Keyed(w.key)} }
+func (w wanted) options() []ssa.Option {
+	out := []ssa.Option{ssa.ProtoJSON, ssa.Keyed(w.key)}
+	if w.edit != nil {
+		out = append(out, ssa.Edited(w.edit))
+	}
+	return out
+}
 
 // plan returns the route that expresses what is asked for.
 func (r *Router) plan(ctx context.Context, route providers.Route, has present) (wanted, error) {
@@ -253,7 +328,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if err := r.check(route, has); err != nil {
 		return wanted{}, err
 	}
-	m, err := r.metadata(*has.kind, c)
+	m, err := r.metadata(has.found, c)
 	if err != nil {
 		return wanted{}, err
 	}
@@ -267,7 +342,11 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if before != nil {
 		m.Annotations[originalAnnotation] = before.encoded
 	}
-	spec, err := r.spec(route, *has.kind, before)
+	spec, rules, err := r.spec(route, before)
+	if err != nil {
+		return wanted{}, err
+	}
+	outdone, err := r.beside(ctx, route, has, before, spec)
 	if err != nil {
 		return wanted{}, err
 	}
@@ -279,7 +358,47 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if before != nil {
 		key += " " + before.encoded
 	}
-	return wanted{object: object, parents: spec.ParentRefs, key: key}, nil
+	return wanted{object: object, parents: spec.ParentRefs, key: key, edit: unknownFields(before, rules), outdone: outdone}, nil
+}
+
+// beside looks at what else decides over the requests that the route is for: other routes, of
+// which it returns one that takes them all, and what the Gateways can do. What the release
+// will need is asked for before it begins.
+func (r *Router) beside(ctx context.Context, route providers.Route, has present, before *original, spec gatewayv1.HTTPRouteSpec) (outdone string, err error) {
+	c := route.Canary
+	if err := r.checkClasses(ctx, c, spec.ParentRefs); err != nil {
+		return "", err
+	}
+	rules, err := planRules(c, narrowest(c, route.Traffic), before)
+	if err != nil {
+		return "", err
+	}
+	ours := attachedRoute{key: has.key, parents: spec.ParentRefs, hostnames: spec.Hostnames, rules: rules}
+	if has.live != nil {
+		ours.created = has.live.GetCreationTimestamp()
+	}
+	rivals, err := r.rivals(ctx, route, has, spec.ParentRefs)
+	if err != nil {
+		return "", err
+	}
+	if err := ours.trespasses(rivals); err != nil {
+		return "", err
+	}
+	return ours.outdone(rivals), nil
+}
+
+// narrowest is the traffic of a release at which the rules of its route have the most
+// conditions.
+func narrowest(c *v1beta1.Canary, now providers.Traffic) providers.Traffic {
+	a := c.GetAnalysis()
+	switch {
+	case len(a.Match) > 0:
+		return providers.Traffic{Canary: 100, Matched: true}
+	case a.SessionAffinity != nil && a.Strategy() == v1beta1.StrategyWeighted:
+		return providers.Traffic{Primary: 50, Canary: 50, Sessions: providers.Sessions{Canary: "canary", Primary: "primary", Raised: 50}}
+	default:
+		return now
+	}
 }
 
 // check refuses what is asked of a mesh that can't do it.
@@ -294,26 +413,22 @@ func (r *Router) check(route providers.Route, has present) error {
 }
 
 // spec is that of the route; before is what a user had there, or nil.
-func (r *Router) spec(route providers.Route, kind Kind, before *original) (spec gatewayv1.HTTPRouteSpec, err error) {
+func (r *Router) spec(route providers.Route, before *original) (spec gatewayv1.HTTPRouteSpec, rules []planned, err error) {
 	c := route.Canary
 	if before != nil {
 		spec.ParentRefs, spec.Hostnames = before.spec.ParentRefs, before.spec.Hostnames
 	}
 	if spec.ParentRefs, err = r.mesh.Parents(c, spec.ParentRefs); err != nil {
-		return spec, err
+		return spec, nil, err
 	}
 	if r.mesh.Hostnames && len(c.Spec.Service.Hosts) > 0 {
 		spec.Hostnames = stringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
 	}
-	if spec.Rules, err = rulesOf(c, route.Traffic, before); err != nil {
-		return spec, err
+	if rules, err = planRules(c, route.Traffic, before); err != nil {
+		return spec, nil, err
 	}
-	if r.mesh.Untimed != nil && r.mesh.Untimed(kind) {
-		for i := range spec.Rules {
-			spec.Rules[i].Timeouts = nil
-		}
-	}
-	return spec, nil
+	spec.Rules = written(rules)
+	return spec, rules, nil
 }
 
 // claim says whose the live object is, and what it was when it is a user's.
@@ -327,14 +442,14 @@ func (r *Router) claim(ctx context.Context, f found, route providers.Route, anno
 	case ownership.Ours:
 	case ownership.Users:
 		if f.kind.Lossy {
-			return owner, nil, invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, apexKey(c)), "",
+			return owner, nil, invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, f.key), "",
 				"it was not made for a Canary, and is not taken over; rename or delete it")
 		}
 		before, err := originalOf(f.kind, f.live, c, annotations, func() (*unstructured.Unstructured, error) {
 			u := &unstructured.Unstructured{}
 			u.SetGroupVersionKind(f.kind.GVK)
-			if err := r.client.Get(ctx, apexKey(c), u); err != nil {
-				return nil, r.explain(fmt.Errorf("read %s %s: %w", f.kind.GVK.Kind, apexKey(c), err))
+			if err := r.client.Get(ctx, f.key, u); err != nil {
+				return nil, r.explain(fmt.Errorf("read %s %s: %w", f.kind.GVK.Kind, f.key, err))
 			}
 			return u, nil
 		})
@@ -345,9 +460,8 @@ func (r *Router) claim(ctx context.Context, f found, route providers.Route, anno
 	return owner, nil, nil
 }
 
-func (r *Router) metadata(k Kind, c *v1beta1.Canary) (metav1.ObjectMeta, error) {
-	key := apexKey(c)
-	m := metav1.ObjectMeta{Name: key.Name, Namespace: key.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
+func (r *Router) metadata(f found, c *v1beta1.Canary) (metav1.ObjectMeta, error) {
+	m := metav1.ObjectMeta{Name: f.key.Name, Namespace: f.key.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
 	if apex := c.Spec.Service.Apex; apex != nil {
 		maps.Copy(m.Labels, apex.Labels)
 		maps.Copy(m.Annotations, apex.Annotations)
@@ -359,14 +473,14 @@ func (r *Router) metadata(k Kind, c *v1beta1.Canary) (metav1.ObjectMeta, error) 
 	if r.mesh.Annotations == nil {
 		return m, nil
 	}
-	more, err := r.mesh.Annotations(k, c)
+	more, err := r.mesh.Annotations(c)
 	maps.Copy(m.Annotations, more)
 	return m, err
 }
 
 // restore writes the original. As it is all that we own then, what else we
 // had set goes.
-func (r *Router) restore(ctx context.Context, has present, c *v1beta1.Canary) error {
+func (r *Router) restore(ctx context.Context, has found, c *v1beta1.Canary) error {
 	before, err := originalOf(has.kind, has.live, c, nil, nil)
 	if err != nil {
 		return err
