@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 )
 
@@ -175,57 +173,20 @@ func TestRefusalIsFinal(t *testing.T) {
 	w := newWorld(t, all())
 	r := route(canary(), 10)
 	w.apply(t, r)
-	w.accept(t)
 	live := w.httpRoute(t)
-	live.Status.Parents[0].Conditions[1].Status = metav1.ConditionFalse
-	if err := w.Status().Update(t.Context(), live); err != nil {
+	live.Generation = 3
+	if err := w.Update(t.Context(), live); err != nil {
 		t.Fatal(err)
 	}
-	if state := w.observe(t, r); state.InSync || state.Refused != (live.Generation > 0) {
-		t.Errorf("observed %+v of generation %d", state, live.Generation)
-	}
-}
-
-// TestFieldsOfANewerAPI are kept in a user's rules, those that are shared out included.
-func TestFieldsOfANewerAPI(t *testing.T) {
-	theirs := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
-		"parentRefs": []any{map[string]any{"group": gatewayv1.GroupName, "kind": "Gateway", "name": "theirs"}},
-		"rules": []any{
-			map[string]any{
-				"soon":        map[string]any{"a": "b"},
-				"matches":     []any{map[string]any{"path": map[string]any{"type": "PathPrefix", "value": "/"}}},
-				"backendRefs": []any{map[string]any{"group": "", "kind": "Service", "name": "podinfo", "port": int64(9898), "weight": int64(1)}},
-			},
-			map[string]any{
-				"later":       "c",
-				"matches":     []any{map[string]any{"later": "d", "path": map[string]any{"type": "PathPrefix", "value": "/billing"}}},
-				"backendRefs": []any{map[string]any{"group": "", "kind": "Service", "name": "billing", "port": int64(80), "weight": int64(1)}},
-			},
-		},
-	}}}
-	had := theirs.DeepCopy().Object["spec"].(map[string]any)["rules"].([]any) //nolint:forcetypeassert // it is, above
-	theirs.SetGroupVersionKind(schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"))
-	theirs.SetNamespace(key.Namespace)
-	theirs.SetName(key.Name)
-	router, c := openWorld(t, theirs)
-	route := route(canary(func(s *v1beta1.CanaryService) { s.GatewayRefs = nil }), 10)
-	for range 2 {
-		if err := router.Apply(t.Context(), route); err != nil {
+	for generation, refused := range map[int64]bool{2: false, 3: true} {
+		live = w.httpRoute(t)
+		live.Status.Parents = routertest.AcceptedBy(live.Spec.ParentRefs, generation)
+		live.Status.Parents[0].Conditions[1].Status = metav1.ConditionFalse
+		if err := w.Status().Update(t.Context(), live); err != nil {
 			t.Fatal(err)
 		}
-	}
-	live := theirs.DeepCopy()
-	if err := c.Get(t.Context(), key, live); err != nil {
-		t.Fatal(err)
-	}
-	rules, _, _ := unstructured.NestedSlice(live.Object, "spec", "rules")
-	first, _ := rules[0].(map[string]any)
-	if d := cmp.Diff(map[string]any{"a": "b"}, first["soon"]); d != "" {
-		t.Errorf("the rule that is shared out (-want +got)\n%s", d)
-	}
-	if d := cmp.Diff(had[1], rules[1]); d != "" {
-		t.Errorf("the rule that leads elsewhere (-want +got)\n%s", d)
+		if state := w.observe(t, r); state.InSync || state.Refused != refused {
+			t.Errorf("refused in generation %d of 3: observed %+v", generation, state)
+		}
 	}
 }
-
-var _ = gatewayapi.New

@@ -74,13 +74,13 @@ func refusal(said gatewayv1.RouteParentStatus, parent gatewayv1.ParentReference,
 			return verdict{against: fmt.Sprintf("%s of %s has not looked at generation %d of the route yet", said.ControllerName, nameOf(parent), generation)}
 		case condition.Status != metav1.ConditionTrue:
 			pending := condition.Status != metav1.ConditionFalse || condition.Reason == string(gatewayv1.RouteReasonPending)
-			return verdict{spelled(parent, condition), !pending && condition.ObservedGeneration == generation}
+			return verdict{spelled(parent, condition), !pending && generation > 0 && condition.ObservedGeneration == generation}
 		}
 	}
 	// Of a route that is partly invalid some rules are not in effect, or what they were before.
 	partly := meta.FindStatusCondition(said.Conditions, string(gatewayv1.RouteConditionPartiallyInvalid))
 	if partly != nil && partly.Status == metav1.ConditionTrue && (partly.ObservedGeneration == 0 || partly.ObservedGeneration >= generation) {
-		return verdict{spelled(parent, partly), partly.ObservedGeneration == generation}
+		return verdict{spelled(parent, partly), generation > 0 && partly.ObservedGeneration == generation}
 	}
 	return verdict{}
 }
