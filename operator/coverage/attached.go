@@ -62,7 +62,7 @@ func (s Subject) attachedGaps(k Kind, o *unstructured.Unstructured, others []*un
 		return []Gap{g}
 	}
 	if g.Copy, g.Why = s.blank(k, o, names); g.Copy != nil {
-		s.retarget(k, g.Copy, missing)
+		retarget(k, g.Copy, s.Apex, missing)
 	}
 	return []Gap{g}
 }
@@ -81,10 +81,10 @@ func listed(names []string) string {
 }
 
 // retarget has a copy be for other Services than the apex.
-func (s Subject) retarget(k Kind, c *unstructured.Unstructured, services []string) {
+func retarget(k Kind, c *unstructured.Unstructured, apex string, services []string) {
 	var targets []any
 	for _, target := range k.targetsOf(c) {
-		if !isFor(target, s.Apex, s.Namespace) {
+		if !isFor(target, apex, c.GetNamespace()) {
 			continue
 		}
 		for _, service := range services {

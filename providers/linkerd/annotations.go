@@ -9,7 +9,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/gateway"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
 // Annotations of routes. Source: https://linkerd.io/2/reference/retries/
@@ -52,7 +52,7 @@ func annotations(c *v1beta1.Canary) (map[string]string, error) {
 	if r.PerTryTimeout == "" {
 		return out, nil
 	}
-	d, err := gateway.Duration(r.PerTryTimeout)
+	d, err := rules.Duration(r.PerTryTimeout)
 	if err != nil {
 		return nil, &providers.InvalidError{Field: field + ".perTryTimeout", Value: r.PerTryTimeout, Allowed: err.Error()}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/gateway-api/pkg/features"
@@ -23,6 +24,9 @@ const backendFilters = string(features.SupportHTTPRouteBackendRequestHeaderModif
 // classes remembers which generations of Canaries have Gateways that can do what they need,
 // so that a Canary at rest costs no request. It is safe for concurrent use.
 type classes struct {
+	live   client.Reader // nil where they do not matter
+	router string        // the name of
+
 	mu   sync.Mutex
 	able map[client.ObjectKey]string
 }
@@ -42,42 +46,42 @@ func (k *classes) learn(c *v1beta1.Canary, what string) {
 	k.able[client.ObjectKeyFromObject(c)] = what
 }
 
-// checkClasses refuses session affinity where a Gateway's class says what it supports, and
+// check refuses session affinity where a Gateway's class says what it supports, and
 // filters of single backends are not among it: such a Gateway refuses the rule, or answers
 // each of its requests with an error. A class that says nothing, or can't be read, is left to
 // what the status of the route will say.
-func (r *Router) checkClasses(ctx context.Context, c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
+func (k *classes) check(ctx context.Context, c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
 	a := c.GetAnalysis()
-	if r.mesh.Live == nil || a.SessionAffinity == nil || a.Strategy() != v1beta1.StrategyWeighted || len(a.Match) > 0 {
+	if k.live == nil || a.SessionAffinity == nil || a.Strategy() != v1beta1.StrategyWeighted || len(a.Match) > 0 {
 		return nil
 	}
 	what := fmt.Sprintf("%s %d", c.UID, c.Generation)
-	if r.classes.knows(c, what) {
+	if k.knows(c, what) {
 		return nil
 	}
 	for _, p := range parents {
-		if or(p.Kind, "Gateway") != "Gateway" || groupOf(p) != gatewayv1.GroupName {
+		if ptr.Deref(p.Kind, "Gateway") != "Gateway" || groupOf(p) != gatewayv1.GroupName {
 			continue
 		}
-		key := client.ObjectKey{Namespace: string(or(p.Namespace, gatewayv1.Namespace(c.Namespace))), Name: string(p.Name)}
-		if class := r.classWithout(ctx, key, backendFilters); class != "" {
+		key := client.ObjectKey{Namespace: string(ptr.Deref(p.Namespace, gatewayv1.Namespace(c.Namespace))), Name: string(p.Name)}
+		if class := k.without(ctx, key, backendFilters); class != "" {
 			return &providers.UnsupportedError{
-				Router: r.mesh.Name, Field: "spec.analysis.sessionAffinity",
+				Router: k.router, Field: "spec.analysis.sessionAffinity",
 				Why: fmt.Sprintf("GatewayClass %s of Gateway %s does not list %s among its supportedFeatures, which cookies need", class, key, backendFilters),
 			}
 		}
 	}
-	r.classes.learn(c, what)
+	k.learn(c, what)
 	return nil
 }
 
-// classWithout names the class of a Gateway if it says what it supports and that is not the
+// without names the class of a Gateway if it says what it supports and that is not the
 // feature.
-func (r *Router) classWithout(ctx context.Context, gateway client.ObjectKey, feature string) string {
+func (k *classes) without(ctx context.Context, gateway client.ObjectKey, feature string) string {
 	read := func(kind string, key client.ObjectKey) map[string]any {
 		u := &unstructured.Unstructured{}
 		u.SetGroupVersionKind(schema.GroupVersion(gatewayv1.GroupVersion).WithKind(kind))
-		if err := r.mesh.Live.Get(ctx, key, u); err != nil {
+		if err := k.live.Get(ctx, key, u); err != nil {
 			return nil
 		}
 		return u.Object

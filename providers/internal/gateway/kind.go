@@ -12,6 +12,7 @@ import (
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
 // Kind is a kind of route in one version of its API.
@@ -63,6 +64,27 @@ func HTTPRouteV1Beta1() Kind {
 			r := o.(*gatewayv1beta1.HTTPRoute) //nolint:forcetypeassert // New has made it
 			return r.Spec, r.Status.Parents
 		},
+	}
+}
+
+// GRPCRoute is the Gateway API's GRPCRoute.
+func GRPCRoute() Kind {
+	return Kind{
+		GVK:     schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
+		New:     func() client.Object { return &gatewayv1.GRPCRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1.GRPCRouteList{} },
+		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
+			r, err := rules.MakeGRPC(meta, spec)
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
+		},
+		Read: func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus) {
+			r := o.(*gatewayv1.GRPCRoute) //nolint:forcetypeassert // New has made it
+			return rules.ReadGRPC(r.Spec), r.Status.Parents
+		},
+		Lossy: true,
 	}
 }
 

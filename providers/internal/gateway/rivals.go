@@ -8,11 +8,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
 // attachedRoute is what a proxy knows of one of several routes for the same requests.
@@ -22,7 +24,7 @@ type attachedRoute struct {
 	created   metav1.Time // zero for one that is not there yet
 	parents   []gatewayv1.ParentReference
 	hostnames []gatewayv1.Hostname
-	rules     []planned
+	rules     []rules.Planned
 	all       bool // it takes all requests, whatever its rules say
 }
 
@@ -56,8 +58,8 @@ func (a attachedRoute) shares(b attachedRoute) bool {
 func (a attachedRoute) outdone(rivals []attachedRoute) string {
 	var origins []gatewayv1.HTTPRouteMatch
 	for _, rule := range a.rules {
-		if !rule.verbatim {
-			origins = append(origins, rule.origins...)
+		if !rule.Verbatim {
+			origins = append(origins, rule.Origins...)
 		}
 	}
 	for _, rival := range rivals {
@@ -68,10 +70,10 @@ func (a attachedRoute) outdone(rivals []attachedRoute) string {
 			continue
 		}
 		taken := func(m gatewayv1.HTTPRouteMatch) bool {
-			return slices.ContainsFunc(rival.rules, func(r planned) bool {
-				return slices.ContainsFunc(r.origins, func(other gatewayv1.HTTPRouteMatch) bool {
-					order, known := compare(other, m)
-					return known && (order < 0 || order == 0 && rival.before(a)) && covers(other, m)
+			return slices.ContainsFunc(rival.rules, func(r rules.Planned) bool {
+				return slices.ContainsFunc(r.Origins, func(other gatewayv1.HTTPRouteMatch) bool {
+					order, known := rules.Compare(other, m)
+					return known && (order < 0 || order == 0 && rival.before(a)) && rules.Covers(other, m)
 				})
 			})
 		}
@@ -87,10 +89,10 @@ func (a attachedRoute) trespasses(rivals []attachedRoute) error {
 	for _, rule := range a.rules {
 		for i, m := range rule.Matches {
 			for _, rival := range rivals {
-				if rule.verbatim || !a.shares(rival) || !a.takes(m, rule.origins[i], rival) {
+				if rule.Verbatim || !a.shares(rival) || !a.takes(m, rule.Origins[i], rival) {
 					continue
 				}
-				return invalid("spec.analysis", "", fmt.Sprintf("A/B testing and session affinity need rules with more conditions, "+
+				return rules.Invalid("spec.analysis", "", fmt.Sprintf("A/B testing and session affinity need rules with more conditions, "+
 					"which would take requests from %s; have that be for other hosts or paths, or set neither match nor sessionAffinity", rival))
 			}
 		}
@@ -102,18 +104,18 @@ func (a attachedRoute) trespasses(rivals []attachedRoute) error {
 // rule that it was made from did not.
 func (a attachedRoute) takes(m, origin gatewayv1.HTTPRouteMatch, rival attachedRoute) bool {
 	for _, r := range rival.rules {
-		for _, other := range r.origins {
-			was, knew := compare(other, origin)
-			is, known := compare(other, m)
+		for _, other := range r.Origins {
+			was, knew := rules.Compare(other, origin)
+			is, known := rules.Compare(other, m)
 			switch {
-			case (!knew || !known) && samePath(m.Path, origin.Path):
+			case (!knew || !known) && rules.SamePath(m.Path, origin.Path):
 				continue // it is what it was
 			case knew && (was > 0 || was == 0 && !rival.before(a)):
 				continue // it was this route's already
 			case known && knew && (is < 0 || is == 0 && rival.before(a)):
 				continue // it still is the rival's
 			}
-			if _, possible, err := intersect(other, m); possible || err != nil {
+			if _, possible, err := rules.Intersect(other, m); possible || err != nil {
 				return true
 			}
 		}
@@ -164,16 +166,23 @@ func parentsOf(o client.Object) *[]gatewayv1.ParentReference {
 }
 
 func indexed(p gatewayv1.ParentReference, namespace string) string {
-	return string(or(p.Kind, "Gateway")) + " " + string(or(p.Namespace, gatewayv1.Namespace(namespace))) + "/" + string(p.Name)
+	return string(ptr.Deref(p.Kind, "Gateway")) + " " + string(ptr.Deref(p.Namespace, gatewayv1.Namespace(namespace))) + "/" + string(p.Name)
 }
 
-// rivals are other routes of the same parents. Those that were refused by them are none.
-func (r *Router) rivals(ctx context.Context, route providers.Route, has present, parents []gatewayv1.ParentReference) ([]attachedRoute, error) {
+// rivalry finds routes that are for the same requests.
+type rivalry struct {
+	client     client.Client
+	http, grpc *kinds
+	httpOnly   bool // a route for gRPC takes all requests
+}
+
+// of are other routes of the same parents. Those that were refused by them are none.
+func (r rivalry) of(ctx context.Context, route providers.Route, has present, parents []gatewayv1.ParentReference) ([]attachedRoute, error) {
 	kinds, err := r.http.each()
 	if err != nil {
 		return nil, err
 	}
-	if r.mesh.HTTPOnly && route.Canary.Spec.Service.AppProtocol == "" {
+	if r.httpOnly && route.Canary.Spec.Service.AppProtocol == "" {
 		more, err := r.grpc.each()
 		if err != nil {
 			return nil, err
@@ -221,20 +230,20 @@ func rivalFor(c *v1beta1.Canary, k *Kind, o client.Object, parent gatewayv1.Pare
 		out.kind += "." + k.GVK.Group
 	}
 	for i, rule := range spec.Rules {
-		out.rules = append(out.rules, asWritten(rule, i))
+		out.rules = append(out.rules, rules.AsWritten(rule, i))
 	}
 	return out, true
 }
 
 func inNamespace(p gatewayv1.ParentReference, namespace string) gatewayv1.ParentReference {
-	p.Namespace = new(or(p.Namespace, gatewayv1.Namespace(namespace)))
+	p.Namespace = new(ptr.Deref(p.Namespace, gatewayv1.Namespace(namespace)))
 	return p
 }
 
 // meets tells whether two references are to the same object and, where both say so, the same
 // part of it.
 func meets(a, b gatewayv1.ParentReference) bool {
-	return a.Name == b.Name && *a.Namespace == *b.Namespace && groupOf(a) == groupOf(b) && or(a.Kind, "Gateway") == or(b.Kind, "Gateway") &&
+	return a.Name == b.Name && *a.Namespace == *b.Namespace && groupOf(a) == groupOf(b) && ptr.Deref(a.Kind, "Gateway") == ptr.Deref(b.Kind, "Gateway") &&
 		(a.SectionName == nil || b.SectionName == nil || *a.SectionName == *b.SectionName) &&
 		(a.Port == nil || b.Port == nil || *a.Port == *b.Port)
 }
@@ -256,7 +265,7 @@ func refusedBy(status []gatewayv1.RouteParentStatus, parent gatewayv1.ParentRefe
 }
 
 // routesOf are the routes of a kind with a parent, or more where they are not indexed.
-func (r *Router) routesOf(ctx context.Context, k *Kind, parent string) (out []client.Object, err error) {
+func (r rivalry) routesOf(ctx context.Context, k *Kind, parent string) (out []client.Object, err error) {
 	list := k.NewList()
 	err = r.client.List(ctx, list, client.MatchingFields{parentIndex: parent}, client.UnsafeDisableDeepCopy)
 	if err != nil && !meta.IsNoMatchError(err) {
@@ -264,7 +273,7 @@ func (r *Router) routesOf(ctx context.Context, k *Kind, parent string) (out []cl
 		err = r.client.List(ctx, list, client.UnsafeDisableDeepCopy)
 	}
 	if err != nil {
-		return nil, r.explain(fmt.Errorf("list %s: %w", k.GVK.Kind, err))
+		return nil, fmt.Errorf("list %s: %w", k.GVK.Kind, err)
 	}
 	err = meta.EachListItem(list, func(o runtime.Object) error {
 		if route, ok := o.(client.Object); ok {

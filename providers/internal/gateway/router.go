@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -26,6 +27,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -70,6 +72,7 @@ type Router struct {
 	http    *kinds
 	grpc    *kinds
 	classes classes
+	rivalry rivalry
 }
 
 var _ providers.Router = (*Router)(nil)
@@ -78,9 +81,10 @@ var _ providers.Router = (*Router)(nil)
 // a. The scheme of c needs the kinds of the mesh.
 func New(c client.Client, a *ssa.Applier, mesh Mesh) *Router {
 	mapper := func() meta.RESTMapper { return c.RESTMapper() }
+	http, grpc := &kinds{mapper: mapper, choices: mesh.HTTP}, &kinds{mapper: mapper, choices: mesh.GRPC}
 	return &Router{
-		client: c, applier: a, mesh: mesh,
-		http: &kinds{mapper: mapper, choices: mesh.HTTP}, grpc: &kinds{mapper: mapper, choices: mesh.GRPC},
+		client: c, applier: a, mesh: mesh, http: http, grpc: grpc,
+		classes: classes{live: mesh.Live, router: mesh.Name}, rivalry: rivalry{client: c, http: http, grpc: grpc, httpOnly: mesh.HTTPOnly},
 	}
 }
 
@@ -298,7 +302,7 @@ func (p present) state(route providers.Route) providers.State {
 			continue
 		}
 		spec, _ := f.kind.Read(f.live)
-		if traffic, exists := trafficOf(spec.Rules, route.Canary); exists {
+		if traffic, exists := rules.TrafficOf(spec.Rules, route.Canary); exists {
 			return providers.State{Exists: true, Traffic: traffic}
 		}
 	}
@@ -342,7 +346,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if before != nil {
 		m.Annotations[originalAnnotation] = before.encoded
 	}
-	spec, rules, err := r.spec(route, before)
+	spec, planned, err := r.spec(route, before)
 	if err != nil {
 		return wanted{}, err
 	}
@@ -358,7 +362,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if before != nil {
 		key += " " + before.encoded
 	}
-	return wanted{object: object, parents: spec.ParentRefs, key: key, edit: unknownFields(before, rules), outdone: outdone}, nil
+	return wanted{object: object, parents: spec.ParentRefs, key: key, edit: unknownFields(before, planned), outdone: outdone}, nil
 }
 
 // beside looks at what else decides over the requests that the route is for: other routes, of
@@ -366,18 +370,19 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 // will need is asked for before it begins.
 func (r *Router) beside(ctx context.Context, route providers.Route, has present, before *original, spec gatewayv1.HTTPRouteSpec) (outdone string, err error) {
 	c := route.Canary
-	if err := r.checkClasses(ctx, c, spec.ParentRefs); err != nil {
+	if err := r.classes.check(ctx, c, spec.ParentRefs); err != nil {
 		return "", err
 	}
-	rules, err := planRules(c, narrowest(c, route.Traffic), before)
+	planned, err := rules.Plan(c, narrowest(c, route.Traffic), before.specOf())
 	if err != nil {
 		return "", err
 	}
-	ours := attachedRoute{key: has.key, parents: spec.ParentRefs, hostnames: spec.Hostnames, rules: rules}
+	ours := attachedRoute{key: has.key, parents: spec.ParentRefs, hostnames: spec.Hostnames, rules: planned}
 	if has.live != nil {
 		ours.created = has.live.GetCreationTimestamp()
 	}
-	rivals, err := r.rivals(ctx, route, has, spec.ParentRefs)
+	rivals, err := r.rivalry.of(ctx, route, has, spec.ParentRefs)
+	err = r.explain(err)
 	if err != nil {
 		return "", err
 	}
@@ -413,7 +418,7 @@ func (r *Router) check(route providers.Route, has present) error {
 }
 
 // spec is that of the route; before is what a user had there, or nil.
-func (r *Router) spec(route providers.Route, before *original) (spec gatewayv1.HTTPRouteSpec, rules []planned, err error) {
+func (r *Router) spec(route providers.Route, before *original) (spec gatewayv1.HTTPRouteSpec, planned []rules.Planned, err error) {
 	c := route.Canary
 	if before != nil {
 		spec.ParentRefs, spec.Hostnames = before.spec.ParentRefs, before.spec.Hostnames
@@ -422,13 +427,13 @@ func (r *Router) spec(route providers.Route, before *original) (spec gatewayv1.H
 		return spec, nil, err
 	}
 	if r.mesh.Hostnames && len(c.Spec.Service.Hosts) > 0 {
-		spec.Hostnames = stringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
+		spec.Hostnames = rules.StringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
 	}
-	if rules, err = planRules(c, route.Traffic, before); err != nil {
+	if planned, err = rules.Plan(c, route.Traffic, before.specOf()); err != nil {
 		return spec, nil, err
 	}
-	spec.Rules = written(rules)
-	return spec, rules, nil
+	spec.Rules = rules.Written(planned)
+	return spec, planned, nil
 }
 
 // claim says whose the live object is, and what it was when it is a user's.
@@ -442,7 +447,7 @@ func (r *Router) claim(ctx context.Context, f found, route providers.Route, anno
 	case ownership.Ours:
 	case ownership.Users:
 		if f.kind.Lossy {
-			return owner, nil, invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, f.key), "",
+			return owner, nil, rules.Invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, f.key), "",
 				"it was not made for a Canary, and is not taken over; rename or delete it")
 		}
 		before, err := originalOf(f.kind, f.live, c, annotations, func() (*unstructured.Unstructured, error) {
@@ -506,6 +511,9 @@ func (r *Router) removeOurs(ctx context.Context, f found, owner ownership.Owner)
 	return r.explain(r.applier.Delete(ctx, f.live))
 }
 
+// isGRPC tells whether the service says that it speaks gRPC and nothing else.
+func isGRPC(c *v1beta1.Canary) bool { return strings.EqualFold(c.Spec.Service.AppProtocol, "grpc") }
+
 func apexKey(c *v1beta1.Canary) client.ObjectKey {
 	apex, _, _ := c.ServiceNames()
 	return client.ObjectKey{Namespace: c.Namespace, Name: apex}
@@ -520,7 +528,7 @@ func (r *Router) explain(err error) error {
 		r.grpc.forget()
 		return fmt.Errorf("%w: %w", providers.ErrNotInstalled, err)
 	case apierrors.IsInvalid(err):
-		return fmt.Errorf("%w: %w", invalid("the route", "", "what the API server's schema of it allows"), err)
+		return fmt.Errorf("%w: %w", rules.Invalid("the route", "", "what the API server's schema of it allows"), err)
 	default:
 		return err
 	}

@@ -5,9 +5,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
 const (
@@ -105,23 +107,16 @@ func nameOf(p gatewayv1.ParentReference) string {
 func sameParent(said, parent gatewayv1.ParentReference, namespace string) bool {
 	return string(said.Name) == string(parent.Name) &&
 		groupOf(said) == groupOf(parent) &&
-		or(said.Kind, "Gateway") == or(parent.Kind, "Gateway") &&
-		or(said.Namespace, gatewayv1.Namespace(namespace)) == or(parent.Namespace, gatewayv1.Namespace(namespace)) &&
-		(said.SectionName == nil || or(parent.SectionName, "") == *said.SectionName) &&
+		ptr.Deref(said.Kind, "Gateway") == ptr.Deref(parent.Kind, "Gateway") &&
+		ptr.Deref(said.Namespace, gatewayv1.Namespace(namespace)) == ptr.Deref(parent.Namespace, gatewayv1.Namespace(namespace)) &&
+		(said.SectionName == nil || ptr.Deref(parent.SectionName, "") == *said.SectionName) &&
 		(said.Port == nil || parent.Port == nil || *said.Port == *parent.Port)
 }
 
 func groupOf(p gatewayv1.ParentReference) gatewayv1.Group {
-	g := or(p.Group, gatewayv1.GroupName)
-	if isCore(g) {
+	g := ptr.Deref(p.Group, gatewayv1.GroupName)
+	if rules.IsCore(g) {
 		return ""
 	}
 	return g
-}
-
-func or[T any](p *T, fallback T) T {
-	if p == nil {
-		return fallback
-	}
-	return *p
 }

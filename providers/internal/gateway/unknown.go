@@ -1,6 +1,10 @@
 package gateway
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
+)
 
 // knownFields are those of a rule that our Go types know.
 var knownFields = map[string]bool{
@@ -10,7 +14,7 @@ var knownFields = map[string]bool{
 // unknownFields carries over what a newer version of the API has in a user's rules and our Go
 // types do not know: a rule that leads elsewhere is as he wrote it, and one that is shared out
 // keeps its own fields. It is nil where there is nothing to carry over.
-func unknownFields(before *original, rules []planned) func(map[string]any) {
+func unknownFields(before *original, planned []rules.Planned) func(map[string]any) {
 	if before == nil {
 		return nil
 	}
@@ -22,11 +26,11 @@ func unknownFields(before *original, rules []planned) func(map[string]any) {
 		spec, _ := object["spec"].(map[string]any)
 		list, _ := spec["rules"].([]any)
 		for i := range list {
-			if i >= len(rules) || rules[i].source >= len(had) {
+			if i >= len(planned) || planned[i].Source >= len(had) {
 				continue
 			}
-			users, _ := had[rules[i].source].(map[string]any)
-			if rules[i].verbatim {
+			users, _ := had[planned[i].Source].(map[string]any)
+			if planned[i].Verbatim {
 				list[i] = maps.Clone(users)
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
 // Fields of a version of the API that is newer than our Go types stay in a user's rules.
@@ -23,11 +24,11 @@ func TestFieldsOfANewerAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := planRules(c, providers.Traffic{Canary: 100, Matched: true}, users)
+	planned, err := rules.Plan(c, providers.Traffic{Canary: 100, Matched: true}, users.specOf())
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := json.Marshal(map[string]any{"spec": gatewayv1.HTTPRouteSpec{Rules: written(rules)}})
+	raw, err := json.Marshal(map[string]any{"spec": gatewayv1.HTTPRouteSpec{Rules: rules.Written(planned)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestFieldsOfANewerAPI(t *testing.T) {
 	if err := utiljson.Unmarshal(raw, &object); err != nil {
 		t.Fatal(err)
 	}
-	unknownFields(users, rules)(object)
+	unknownFields(users, planned)(object)
 	got := object["spec"].(map[string]any)["rules"].([]any) //nolint:forcetypeassert // it was made above
 	had := users.Spec["rules"].([]any)                      //nolint:forcetypeassert // it was read above
 	if d := cmp.Diff(had[1], got[len(got)-1]); d != "" {

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"bytes"
@@ -77,13 +77,13 @@ func matchOf(field string, raw *v1beta1.RawObject) (gatewayv1.HTTPRouteMatch, er
 	}
 	if spec.Method != nil {
 		if spec.Method.Exact == nil {
-			return out, invalid(field+".method", spec.Method.String(), "a route matches a method exactly")
+			return out, Invalid(field+".method", spec.Method.String(), "a route matches a method exactly")
 		}
 		out.Method = new(gatewayv1.HTTPMethod(*spec.Method.Exact))
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Headers)) {
 		if strings.HasPrefix(name, ":") || strings.HasPrefix(name, "@") {
-			return out, invalid(field+".headers", name, "a route matches headers by their own names")
+			return out, Invalid(field+".headers", name, "a route matches headers by their own names")
 		}
 		m := spec.Headers[name]
 		regex, value, err := m.value(field + ".headers." + name)
@@ -122,11 +122,11 @@ func (m *matchRequest) refuse(field string) error {
 		{"gateways", m.Gateways},
 	} {
 		if f.value != nil {
-			return invalid(field+"."+f.name, fmt.Sprint(f.value), "a route of the Gateway API matches by uri, method, headers and queryParams only")
+			return Invalid(field+"."+f.name, fmt.Sprint(f.value), "a route of the Gateway API matches by uri, method, headers and queryParams only")
 		}
 	}
 	if m.IgnoreURICase != nil && *m.IgnoreURICase {
-		return invalid(field+".ignoreUriCase", "true", "a route of the Gateway API minds the case; write a regex such as (?i)/path")
+		return Invalid(field+".ignoreUriCase", "true", "a route of the Gateway API minds the case; write a regex such as (?i)/path")
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func (m *stringMatch) count() (n int) {
 // Istio takes an empty match for one of its presence.
 func (m *stringMatch) value(field string) (regex bool, value string, err error) {
 	if m.count() > 1 {
-		return false, "", invalid(field, m.String(), "one of exact, prefix, suffix and regex")
+		return false, "", Invalid(field, m.String(), "one of exact, prefix, suffix and regex")
 	}
 	switch {
 	case m.Exact != nil && *m.Exact == "":
@@ -182,7 +182,7 @@ func (m *stringMatch) value(field string) (regex bool, value string, err error) 
 
 func (m *stringMatch) path(field string) (*gatewayv1.HTTPPathMatch, error) {
 	if m.count() != 1 || m.Suffix != nil {
-		return nil, invalid(field, m.String(), "one of exact, prefix and regex")
+		return nil, Invalid(field, m.String(), "one of exact, prefix and regex")
 	}
 	kind, value := gatewayv1.PathMatchRegularExpression, m.Regex
 	switch {
@@ -192,7 +192,7 @@ func (m *stringMatch) path(field string) (*gatewayv1.HTTPPathMatch, error) {
 		kind, value = gatewayv1.PathMatchPathPrefix, m.Prefix
 	}
 	if kind != gatewayv1.PathMatchRegularExpression && !strings.HasPrefix(*value, "/") {
-		return nil, invalid(field, *value, "a path that begins with /")
+		return nil, Invalid(field, *value, "a path that begins with /")
 	}
 	return &gatewayv1.HTTPPathMatch{Type: &kind, Value: value}, nil
 }
@@ -208,9 +208,9 @@ func (e *cannotJoinError) Error() string {
 	return e.what + ": two conditions, one of them a regex, cannot be joined; say it in one"
 }
 
-// intersect returns the requests that fit a and b; possible is false where none can. It is an
+// Intersect returns the requests that fit a and b; possible is false where none can. It is an
 // error when what they have in common can't be said.
-func intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possible bool, err error) {
+func Intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possible bool, err error) {
 	m = *a.DeepCopy()
 	if m.Path, possible, err = narrowPath(a.Path, b.Path); err != nil || !possible {
 		return m, false, err
@@ -350,12 +350,13 @@ func decode(field string, raw *v1beta1.RawObject, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw.Raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return invalid(field, string(raw.Raw), err.Error())
+		return Invalid(field, string(raw.Raw), err.Error())
 	}
 	return nil
 }
 
-func invalid(field, value, allowed string) error {
+// Invalid is a mistake in the spec, or in a user's object.
+func Invalid(field, value, allowed string) error {
 	return &providers.InvalidError{Field: field, Value: shorten(value), Allowed: allowed}
 }
 

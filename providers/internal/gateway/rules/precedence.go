@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"fmt"
@@ -8,26 +8,26 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// planned is a rule of the route, and what it was made from.
-type planned struct {
+// Planned is a rule of the route, and what it was made from.
+type Planned struct {
 	gatewayv1.HTTPRouteRule
 
-	// origins are those matches of the rule that it was made from of which its own are parts.
-	origins matches
-	// source is the place of the user's rule that it was made from, or the number of his
+	// Origins are those matches of the rule that it was made from of which its own are parts.
+	Origins []gatewayv1.HTTPRouteMatch
+	// Source is the place of the user's rule that it was made from, or the number of his
 	// rules for one of the spec's.
-	source int
+	Source int
 	// step is its place among those that were made from the same rule.
 	step int
 	// added is true for one that has no place among the user's.
 	added bool
-	// verbatim is true for a rule that is as its user wrote it.
-	verbatim bool
+	// Verbatim is true for a rule that is as its user wrote it.
+	Verbatim bool
 }
 
-// asWritten is a rule of a user's that stays as it is.
-func asWritten(rule gatewayv1.HTTPRouteRule, source int) planned {
-	return planned{HTTPRouteRule: rule, origins: orAny(rule.Matches), source: source, verbatim: true}
+// AsWritten is a rule of a user's that stays as it is.
+func AsWritten(rule gatewayv1.HTTPRouteRule, source int) Planned {
+	return Planned{HTTPRouteRule: rule, Origins: orAny(rule.Matches), Source: source, Verbatim: true}
 }
 
 // orAny spells out that a rule without matches is for any request.
@@ -58,16 +58,17 @@ func pathValue(m *gatewayv1.HTTPPathMatch) string {
 	return *m.Value
 }
 
-func samePath(a, b *gatewayv1.HTTPPathMatch) bool {
+// SamePath tells whether two conditions on a path are the same.
+func SamePath(a, b *gatewayv1.HTTPPathMatch) bool {
 	return pathRank(a) == pathRank(b) && pathValue(a) == pathValue(b)
 }
 
-// compare is negative where a proxy prefers a for requests that fit both, positive where it
+// Compare is negative where a proxy prefers a for requests that fit both, positive where it
 // prefers b, and 0 where another thing decides, such as the order of rules. It is not
 // known where paths are regular expressions: the Gateway API leaves that to the implementation.
-func compare(a, b gatewayv1.HTTPRouteMatch) (order int, known bool) {
+func Compare(a, b gatewayv1.HTTPRouteMatch) (order int, known bool) {
 	x, y := pathRank(a.Path), pathRank(b.Path)
-	known = samePath(a.Path, b.Path) || x != 1 && y != 1
+	known = SamePath(a.Path, b.Path) || x != 1 && y != 1
 	if x != y {
 		return x - y, known
 	}
@@ -107,10 +108,10 @@ func paramsIn(m gatewayv1.HTTPRouteMatch) int {
 	return len(names)
 }
 
-// covers tells whether whatever fits part fits whole. It may say no where it can't tell.
-func covers(whole, part gatewayv1.HTTPRouteMatch) bool {
+// Covers tells whether whatever fits part fits whole. It may say no where it can't tell.
+func Covers(whole, part gatewayv1.HTTPRouteMatch) bool {
 	path, possible, err := narrowPath(whole.Path, part.Path)
-	if err != nil || !possible || !isAnyPath(whole.Path) && !samePath(path, part.Path) {
+	if err != nil || !possible || !isAnyPath(whole.Path) && !SamePath(path, part.Path) {
 		return false
 	}
 	if whole.Method != nil && (part.Method == nil || *part.Method != *whole.Method) {
@@ -151,7 +152,7 @@ type entry struct {
 // first tells whether a decides for requests that fit a and b, by what the matches that they
 // are made from did, and among parts of one by the order in which they were made.
 func first(a, b *entry) bool {
-	if order, _ := compare(a.origin, b.origin); order != 0 {
+	if order, _ := Compare(a.origin, b.origin); order != 0 {
 		return order < 0
 	}
 	if a.source != b.source {
@@ -183,12 +184,12 @@ const maxGuards = 64
 // that was split has parts with more conditions, or a longer path, so that a proxy may prefer
 // them to a rule for another service that it preferred to the whole. A guard is for what
 // fits both, and leads where the latter leads.
-func guarded(rules []planned) ([]planned, error) {
+func guarded(rules []Planned) ([]Planned, error) {
 	var entries []*entry
 	for i := range rules {
 		for j, match := range orAny(rules[i].Matches) {
 			entries = append(entries, &entry{
-				match: match, origin: rules[i].origins[j], rule: i, source: rules[i].source, step: rules[i].step,
+				match: match, origin: rules[i].Origins[j], rule: i, source: rules[i].Source, step: rules[i].step,
 				added: rules[i].added, place: len(entries),
 			})
 		}
@@ -219,27 +220,27 @@ func guardOf(a, b *entry, all []*entry) (*entry, error) {
 	if a.rule == b.rule || !first(a, b) {
 		return nil, nil //nolint:nilnil // there is none
 	}
-	order, known := compare(a.match, b.match)
-	_, knew := compare(a.origin, b.origin)
+	order, known := Compare(a.match, b.match)
+	_, knew := Compare(a.origin, b.origin)
 	if !known || !knew {
 		return nil, undecided(a, b)
 	}
 	if order < 0 || order == 0 && listed(a, b) {
 		return nil, nil //nolint:nilnil // there is none
 	}
-	match, possible, err := intersect(a.match, b.match)
+	match, possible, err := Intersect(a.match, b.match)
 	if err != nil || !possible {
 		return nil, err
 	}
 	guard := &entry{match: match, origin: a.origin, rule: a.rule, source: a.source, step: a.step, guard: true, added: a.added, place: len(all)}
 	for _, e := range all {
-		if !covers(e.match, match) || e == a || e == b {
+		if !Covers(e.match, match) || e == a || e == b {
 			continue
 		}
 		if e.rule != a.rule && first(e, a) { // another one decides for all of them
 			return nil, nil //nolint:nilnil // there is none
 		}
-		if order, known := compare(e.match, b.match); e.rule == a.rule && known && (order < 0 || order == 0 && listed(e, b)) {
+		if order, known := Compare(e.match, b.match); e.rule == a.rule && known && (order < 0 || order == 0 && listed(e, b)) {
 			return nil, nil //nolint:nilnil // there is one
 		}
 	}
@@ -249,10 +250,10 @@ func guardOf(a, b *entry, all []*entry) (*entry, error) {
 // undecided is an error where a split changes which of two paths a proxy prefers, and
 // nobody can tell which one it was.
 func undecided(a, b *entry) error {
-	if !a.added && !b.added && samePath(a.match.Path, a.origin.Path) && samePath(b.match.Path, b.origin.Path) {
+	if !a.added && !b.added && SamePath(a.match.Path, a.origin.Path) && SamePath(b.match.Path, b.origin.Path) {
 		return nil // it is what it was
 	}
-	_, possible, err := intersect(a.match, b.match)
+	_, possible, err := Intersect(a.match, b.match)
 	if err == nil && possible {
 		err = &cannotJoinError{"uri"}
 	}
@@ -260,22 +261,22 @@ func undecided(a, b *entry) error {
 }
 
 // guards makes rules of entries.
-func guards(entries []*entry, rules []planned) []planned {
+func guards(entries []*entry, rules []Planned) []Planned {
 	slices.SortFunc(entries, func(a, b *entry) int {
 		if first(a, b) {
 			return -1
 		}
 		return 1
 	})
-	var out []planned
+	var out []Planned
 	for i, e := range entries {
 		if i > 0 && entries[i-1].rule == e.rule {
 			last := &out[len(out)-1]
-			last.Matches, last.origins = append(last.Matches, e.match), append(last.origins, e.origin)
+			last.Matches, last.Origins = append(last.Matches, e.match), append(last.Origins, e.origin)
 			continue
 		}
-		rule := planned{HTTPRouteRule: *rules[e.rule].DeepCopy(), source: e.source, step: e.step}
-		rule.Name, rule.Matches, rule.origins = nil, matches{e.match}, matches{e.origin} // names are unique
+		rule := Planned{HTTPRouteRule: *rules[e.rule].DeepCopy(), Source: e.source, step: e.step}
+		rule.Name, rule.Matches, rule.Origins = nil, matches{e.match}, matches{e.origin} // names are unique
 		out = append(out, rule)
 	}
 	return out
@@ -283,23 +284,23 @@ func guards(entries []*entry, rules []planned) []planned {
 
 // rewriting returns the rule, or several where it replaces a prefix: the prefix is that of the
 // match, of which such a rule has one, and a part with a longer path keeps the rest of it.
-func (p planned) rewriting() ([]planned, error) {
-	if p.verbatim || !slices.ContainsFunc(modifiers(&p.HTTPRouteRule), replacesPrefix) {
-		return []planned{p}, nil
+func (p Planned) rewriting() ([]Planned, error) {
+	if p.Verbatim || !slices.ContainsFunc(modifiers(&p.HTTPRouteRule), replacesPrefix) {
+		return []Planned{p}, nil
 	}
-	var out []planned
+	var out []Planned
 	for i, match := range p.Matches {
 		one := p
 		one.HTTPRouteRule = *p.DeepCopy()
-		one.Matches, one.origins = matches{match}, matches{p.origins[i]}
+		one.Matches, one.Origins = matches{match}, matches{p.Origins[i]}
 		if i > 0 {
 			one.Name = nil
 		}
 		for _, m := range modifiers(&one.HTTPRouteRule) {
-			if !replacesPrefix(m) || samePath(match.Path, p.origins[i].Path) {
+			if !replacesPrefix(m) || SamePath(match.Path, p.Origins[i].Path) {
 				continue
 			}
-			if err := replaceRest(m, pathValue(p.origins[i].Path), match.Path); err != nil {
+			if err := replaceRest(m, pathValue(p.Origins[i].Path), match.Path); err != nil {
 				return nil, err
 			}
 		}

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"encoding/json"
@@ -82,7 +82,7 @@ func TestUsersObjects(t *testing.T) {
 }
 
 func usersObjects(t *rapid.T) bool {
-	users := &original{spec: gatewayv1.HTTPRouteSpec{Rules: routertest.DrawRules(t, "podinfo")}}
+	users := &gatewayv1.HTTPRouteSpec{Rules: routertest.DrawRules(t, "podinfo")}
 	c, traffic, matched := drawRelease(t)
 	rules, err := rulesOf(c, traffic, users)
 	if err != nil {
@@ -94,7 +94,7 @@ func usersObjects(t *rapid.T) bool {
 	for range 15 {
 		r := routertest.DrawRequest(t, "v=c1", "v-primary=s1.d0f631ca", "v-primary=s0.d0f631ca", "a=b")
 		for _, proxy := range []routertest.Proxy{{}, {RegexLast: true}} {
-			before, match := proxy.Serve(users.spec.Rules, r)
+			before, match := proxy.Serve(users.Rules, r)
 			after, matchAfter := proxy.Serve(rules, r)
 			toOurs := after != nil && (readRule(*after, c).toPrimary || readRule(*after, c).toCanary)
 			if before == nil {
@@ -104,20 +104,20 @@ func usersObjects(t *rapid.T) bool {
 				continue
 			}
 			if after == nil {
-				t.Fatalf("%+v is for nobody\n%s", r, show(users.spec.Rules, rules))
+				t.Fatalf("%+v is for nobody\n%s", r, show(users.Rules, rules))
 			}
 			want, got := routertest.Treatment(before, match, r.Path), routertest.Treatment(after, matchAfter, r.Path)
 			if want != got {
-				t.Fatalf("%+v was treated as %q and is as %q\n%s", r, want, got, show(users.spec.Rules, rules))
+				t.Fatalf("%+v was treated as %q and is as %q\n%s", r, want, got, show(users.Rules, rules))
 			}
 			shares := routertest.Backends(after)
 			if !leadsToApex(before) {
 				if !maps.Equal(shares, routertest.Backends(before)) {
-					t.Fatalf("%+v was for %v and is for %v\n%s", r, routertest.Backends(before), shares, show(users.spec.Rules, rules))
+					t.Fatalf("%+v was for %v and is for %v\n%s", r, routertest.Backends(before), shares, show(users.Rules, rules))
 				}
 				continue
 			}
-			checkShares(t, r, *before.BackendRefs[0].Port, traffic, matched, shares, func() string { return show(users.spec.Rules, rules) })
+			checkShares(t, r, *before.BackendRefs[0].Port, traffic, matched, shares, func() string { return show(users.Rules, rules) })
 		}
 	}
 	return true

@@ -1,16 +1,23 @@
-package gateway
+package rules
 
 import (
 	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/affinity"
 )
+
+// routeName is what the route of a Canary is called in messages.
+func routeName(c *v1beta1.Canary) string {
+	apex, _, _ := c.ServiceNames()
+	return c.Namespace + "/" + apex
+}
 
 // builder makes the rules of one route.
 //
@@ -21,29 +28,23 @@ import (
 type builder struct {
 	canary  *v1beta1.Canary
 	traffic providers.Traffic
-	users   *original // nil: there is none
-	matched matches   // spec.analysis.match
+	users   *gatewayv1.HTTPRouteSpec // nil: there is none
+	matched matches                  // spec.analysis.match
 	cookies affinity.Cookies
 }
 
-// rulesOf returns the rules that share out the traffic.
-func rulesOf(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([]gatewayv1.HTTPRouteRule, error) {
-	all, err := planRules(c, traffic, users)
-	return written(all), err
-}
-
-// written are the rules as they are in the route.
-func written(all []planned) (out []gatewayv1.HTTPRouteRule) {
+// Written are the rules as they are in the route.
+func Written(all []Planned) (out []gatewayv1.HTTPRouteRule) {
 	for i := range all {
 		out = append(out, all[i].HTTPRouteRule)
 	}
 	return out
 }
 
-// planRules returns the rules that share out the traffic. Rules of the user's that
+// Plan returns the rules that share out the traffic. Rules of the user's that
 // lead elsewhere stay; each of his to the apex Service is shared out, and what the
 // spec does not set holds as he has it. None takes requests that were another's.
-func planRules(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([]planned, error) {
+func Plan(c *v1beta1.Canary, traffic providers.Traffic, users *gatewayv1.HTTPRouteSpec) ([]Planned, error) {
 	b := &builder{canary: c, traffic: traffic, users: users}
 	var err error
 	if traffic.Matched {
@@ -62,23 +63,23 @@ func planRules(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([
 	switch {
 	case err != nil:
 		return nil, err
-	case traffic.Matched && !slices.ContainsFunc(out, func(r planned) bool { return readRule(r.HTTPRouteRule, c).toCanary }):
-		return nil, invalid("spec.analysis.match", "", "it must match some of the requests that the route is for")
+	case traffic.Matched && !slices.ContainsFunc(out, func(r Planned) bool { return readRule(r.HTTPRouteRule, c).toCanary }):
+		return nil, Invalid("spec.analysis.match", "", "it must match some of the requests that the route is for")
 	case users == nil:
 		return b.rewriting(out)
 	}
 	if out, err = guarded(out); err != nil {
-		return nil, invalid(b.narrower(), "", fmt.Sprintf("rules of HTTPRoute %s that lead elsewhere would lose requests: %v", apexKey(c), err))
+		return nil, Invalid(b.narrower(), "", fmt.Sprintf("rules of HTTPRoute %s that lead elsewhere would lose requests: %v", routeName(c), err))
 	}
 	return b.rewriting(out)
 }
 
 // rewriting has parts of rules that rewrite paths do so like the whole.
-func (b *builder) rewriting(all []planned) (out []planned, err error) {
+func (b *builder) rewriting(all []Planned) (out []Planned, err error) {
 	for _, p := range all {
 		more, err := p.rewriting()
 		if err != nil {
-			return nil, invalid(b.narrower(), "", err.Error())
+			return nil, Invalid(b.narrower(), "", err.Error())
 		}
 		out = append(out, more...)
 	}
@@ -99,22 +100,22 @@ func (b *builder) narrower() string {
 func analysisMatch(c *v1beta1.Canary) (matches, error) {
 	out, err := matchesOf("spec.analysis.match", c.GetAnalysis().Match)
 	if err == nil && len(out) == 0 {
-		return nil, invalid("spec.analysis.match", "", "A/B testing needs at least one match")
+		return nil, Invalid("spec.analysis.match", "", "A/B testing needs at least one match")
 	}
 	return out, err
 }
 
-func (b *builder) all(spec template) ([]planned, error) {
+func (b *builder) all(spec template) ([]Planned, error) {
 	if b.users == nil {
 		return b.expand(spec)
 	}
-	spec.source, spec.added = len(b.users.spec.Rules), true
-	templates, last, err := b.templates(b.users.spec.Rules, spec)
+	spec.source, spec.added = len(b.users.Rules), true
+	templates, last, err := b.templates(b.users.Rules, spec)
 	if err != nil {
 		return nil, err
 	}
-	var out []planned
-	for i, rule := range b.users.spec.Rules {
+	var out []Planned
+	for i, rule := range b.users.Rules {
 		t, ours := templates[i]
 		switch {
 		case ours:
@@ -124,7 +125,7 @@ func (b *builder) all(spec template) ([]planned, error) {
 			}
 			out = append(out, rules...)
 		case !b.isOurs(rule):
-			out = append(out, asWritten(rule, i))
+			out = append(out, AsWritten(rule, i))
 		}
 	}
 	if last >= 0 {
@@ -144,7 +145,7 @@ func (b *builder) templates(users []gatewayv1.HTTPRouteRule, spec template) (out
 		}
 		if slices.ContainsFunc(rule.BackendRefs, func(r gatewayv1.HTTPBackendRef) bool { return !leadsToUs(b.canary, r.BackendObjectReference) }) {
 			apex, _, _ := b.canary.ServiceNames()
-			return nil, -1, invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", apexKey(b.canary), i),
+			return nil, -1, Invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", routeName(b.canary), i),
 				"shares traffic between "+apex+" and another service", "lead to "+apex+" alone in this rule")
 		}
 		if out[i], err = b.merge(i, rule, spec); err != nil {
@@ -169,8 +170,8 @@ func (b *builder) merge(place int, users gatewayv1.HTTPRouteRule, spec template)
 		t.port = *port
 	}
 	for _, other := range users.BackendRefs[1:] {
-		if or(other.Port, t.port) != t.port || !equality.Semantic.DeepEqual(other.Filters, t.filters) {
-			return t, invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", apexKey(b.canary), place),
+		if ptr.Deref(other.Port, t.port) != t.port || !equality.Semantic.DeepEqual(other.Filters, t.filters) {
+			return t, Invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", routeName(b.canary), place),
 				"shares traffic between ports, or with several filters", "lead to one port in this rule, with the same filters")
 		}
 	}
@@ -189,7 +190,7 @@ func (b *builder) merge(place int, users gatewayv1.HTTPRouteRule, spec template)
 }
 
 // expand turns a template into rules.
-func (b *builder) expand(t template) ([]planned, error) {
+func (b *builder) expand(t template) ([]Planned, error) {
 	t.Matches = orAny(t.Matches)
 	t.origins = t.Matches
 	out, err := b.split(t)
@@ -199,15 +200,15 @@ func (b *builder) expand(t template) ([]planned, error) {
 	return out, err
 }
 
-func (b *builder) split(t template) ([]planned, error) {
+func (b *builder) split(t template) ([]Planned, error) {
 	if !b.traffic.Matched {
 		return b.shared(t)
 	}
 	narrowed, possible, err := t.narrow(b.matched)
 	if err != nil {
-		return nil, invalid("spec.analysis.match", "", "together with the route's own match: "+err.Error())
+		return nil, Invalid("spec.analysis.match", "", "together with the route's own match: "+err.Error())
 	}
-	var out []planned
+	var out []Planned
 	if possible {
 		if out, err = b.shared(narrowed); err != nil {
 			return nil, err
@@ -217,7 +218,7 @@ func (b *builder) split(t template) ([]planned, error) {
 }
 
 // shared returns the rules by which requests are shared out.
-func (b *builder) shared(t template) ([]planned, error) {
+func (b *builder) shared(t template) ([]Planned, error) {
 	k, tr := b.cookies, b.traffic
 	all := []share{{service: toPrimary, weight: tr.Primary}, {service: toCanary, weight: tr.Canary}}
 	if k.Sessions.Canary == "" && k.Sessions.Ended != "" {
@@ -248,12 +249,12 @@ type cookieRule struct {
 }
 
 // withCookies returns the rules for requests with cookies, and then that for all.
-func (b *builder) withCookies(t template, all []share, rules ...cookieRule) ([]planned, error) {
-	var out []planned
+func (b *builder) withCookies(t template, all []share, rules ...cookieRule) ([]Planned, error) {
+	var out []Planned
 	for _, r := range rules {
 		some, _, err := t.narrow(matches{{Path: anyPath(), Headers: []gatewayv1.HTTPHeaderMatch{header(affinity.CookieHeader, true, r.regex)}}})
 		if err != nil {
-			return nil, invalid("spec.analysis.sessionAffinity", "", "the route's own match has a condition on the cookie header: "+err.Error())
+			return nil, Invalid("spec.analysis.sessionAffinity", "", "the route's own match has a condition on the cookie header: "+err.Error())
 		}
 		out = append(out, b.rule(some, r.shares...))
 	}
@@ -275,8 +276,8 @@ type share struct {
 	cookie  string // set in every answer, if any
 }
 
-func (b *builder) rule(t template, shares ...share) planned {
-	out := planned{HTTPRouteRule: *t.DeepCopy(), origins: t.origins, source: t.source, added: t.added}
+func (b *builder) rule(t template, shares ...share) Planned {
+	out := Planned{HTTPRouteRule: *t.DeepCopy(), Origins: t.origins, Source: t.source, added: t.added}
 	for _, s := range shares {
 		out.BackendRefs = append(out.BackendRefs, b.backend(t, s))
 		if s.service == toPrimary && s.weight > 0 {

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"encoding/json"
@@ -160,7 +160,7 @@ func TestRules(t *testing.T) {
 			if d := cmp.Diff(rulesIn(t, tc.want), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if read, ok := trafficOf(got, c); !ok || read != tc.traffic {
+			if read, ok := TrafficOf(got, c); !ok || read != tc.traffic {
 				t.Errorf("read back as %+v", read)
 			}
 		})
@@ -218,7 +218,7 @@ func TestSessionRules(t *testing.T) {
 			if d := cmp.Diff(rulesIn(t, strings.ReplaceAll(tc.want, "TAG", tag)), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			read, _ := trafficOf(got, c)
+			read, _ := TrafficOf(got, c)
 			read.Sessions = tc.traffic.Sessions // they are not read
 			if read != tc.traffic {
 				t.Errorf("read back as %+v", read)
@@ -354,8 +354,8 @@ func TestUsersRules(t *testing.T) {
 			if tc.change != nil {
 				tc.change(c)
 			}
-			before := &original{spec: gatewayv1.HTTPRouteSpec{Rules: rulesIn(t, tc.users)}}
-			untouched := before.spec.DeepCopy()
+			before := &gatewayv1.HTTPRouteSpec{Rules: rulesIn(t, tc.users)}
+			untouched := before.DeepCopy()
 			got, err := rulesOf(c, tc.traffic, before)
 			if tc.wantErr != "" {
 				if !providers.IsInvalid(err) || !strings.HasPrefix(err.Error(), tc.wantErr+": ") {
@@ -369,9 +369,15 @@ func TestUsersRules(t *testing.T) {
 			if d := cmp.Diff(rulesIn(t, tc.want), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if d := cmp.Diff(untouched, &before.spec); d != "" {
+			if d := cmp.Diff(untouched, before); d != "" {
 				t.Errorf("the original was changed\n%s", d)
 			}
 		})
 	}
+}
+
+// rulesOf are the rules that share out the traffic.
+func rulesOf(c *v1beta1.Canary, traffic providers.Traffic, users *gatewayv1.HTTPRouteSpec) ([]gatewayv1.HTTPRouteRule, error) {
+	all, err := Plan(c, traffic, users)
+	return Written(all), err
 }
