@@ -96,6 +96,9 @@ type State struct {
 	InSync bool
 	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
 	Detail string
+	// Refused says that the mesh has looked at what Apply wrote last and will not do it, so
+	// that it is no use to wait. Detail says why.
+	Refused bool
 }
 
 // Router moves the traffic of Canaries through one mesh. It is called for many

@@ -232,6 +232,7 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 		Apex:          apex,
 		ApexLabels:    map[string]string{},
 		Services:      []string{apex, primaryService, canaryService},
+		Split:         c.GetProvider(k.Options.MeshProvider) != v1beta1.ProviderKubernetes,
 		RootNamespace: k.RootNamespace,
 	}
 	if of.PrimaryObject != nil {

@@ -127,6 +127,9 @@ type Route struct {
 	InSync bool
 	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
 	Detail string
+	// Refused says that the mesh will not do what it was asked for, so that it is no use to
+	// wait. Detail says why.
+	Refused bool
 	// Has is what the mesh does with requests, without sessions; nil where it has
 	// no route of the Canary's.
 	Has *Traffic

@@ -17,6 +17,7 @@ const (
 	ReasonChecksUnavailable  = "ChecksUnavailable"
 	ReasonAnalysisFailed     = "AnalysisFailed"
 	ReasonDeadlineExceeded   = "ProgressDeadlineExceeded"
+	ReasonRouteRefused       = "RouteRefused"
 	ReasonPlanChanged        = "PlanChanged"
 	ReasonPromoting          = "Promoting"
 	ReasonPromotionHalted    = "PromotionHalted"

@@ -25,7 +25,7 @@ func progress(d *decider) {
 	if !d.atGate(v1beta1.ConfirmPromotionHook) {
 		d.st.Phase = v1beta1.PhaseProgressing
 	}
-	if d.follow() || canaryLost(d) || tooManyFailed(d) || tooLate(d) || rollbackAsked(d) {
+	if d.follow() || canaryLost(d) || tooManyFailed(d) || refused(d) || tooLate(d) || rollbackAsked(d) {
 		return
 	}
 	d.waiting = stepName(d)
@@ -73,6 +73,17 @@ func tooManyFailed(d *decider) bool {
 	}
 	rollBack(d, release.ReasonAnalysisFailed, fmt.Sprintf("%d checks have failed, and spec.analysis.threshold is %d by now",
 		d.st.FailedChecks, d.Canary.GetAnalysis().GetThreshold()))
+	return true
+}
+
+// refused rolls back a release whose step the mesh will not carry out: what it does with the
+// requests of such a route, an error for each of them perhaps, is not what was asked for. A
+// route by which nobody reaches the canary yet may still be taken, and is waited for.
+func refused(d *decider) bool {
+	if !d.Route.Refused || serving.Planned(d.st) == (serving.Split{}) {
+		return false
+	}
+	rollBack(d, release.ReasonRouteRefused, "the mesh refuses the route: "+d.Route.Detail)
 	return true
 }
 

@@ -102,7 +102,7 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		w.Route.Has = &release.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
 	}
 	weight := w.Canary.Status.CanaryWeight
-	w.Route.InSync, w.Route.Detail = w.ServicesInSync && state.InSync, state.Detail
+	w.Route.InSync, w.Route.Detail, w.Route.Refused = w.ServicesInSync && state.InSync, state.Detail, state.Refused
 	if deleted {
 		weight = releasedWeight
 		w.Route.GivenBack = s.noteGivenBack()

@@ -15,6 +15,9 @@ import (
 // what it was, as far as it is changed.
 const OriginalAnnotation = "sluice.dev/original"
 
+// fluxAnnotations have Flux leave an object as it is.
+var fluxAnnotations = []string{"kustomize.toolkit.fluxcd.io/reconcile", "helm.toolkit.fluxcd.io/driftDetection"}
+
 // kubectlAnnotation is where kubectl apply keeps what it applied.
 const kubectlAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -59,6 +62,12 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	intent.Labels = keepIgnored(ours, intent.Labels)
 	if backend != "" {
 		intent.Labels = with(intent.Labels, BackendLabel, backend)
+	}
+	if intent == s.Apex {
+		// Flux would set its selector back at every interval, and take users to pods that are scaled to none.
+		for _, annotation := range fluxAnnotations {
+			intent.Annotations = with(intent.Annotations, annotation, "disabled")
+		}
 	}
 	was, err := s.originalOf(live)
 	if err != nil {
@@ -195,6 +204,11 @@ func (s Services) GiveBack(live *corev1.Service, mark string) map[string]any {
 		}
 	}
 	labels, annotations := map[string]*string{}, map[string]*string{OriginalAnnotation: nil, mark: nil}
+	for _, annotation := range fluxAnnotations {
+		if live.Annotations[annotation] == "disabled" { // else Flux would never look at it again
+			annotations[annotation] = nil
+		}
+	}
 	maps.Copy(labels, was.Labels)
 	maps.Copy(annotations, was.Annotations)
 	return map[string]any{

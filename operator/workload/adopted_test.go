@@ -85,7 +85,10 @@ func TestAdoptService(t *testing.T) {
 				TypeMeta: got.TypeMeta,
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: "test", Name: "podinfo", Labels: tc.wantMeta,
-					Annotations: map[string]string{workload.OriginalAnnotation: got.Annotations[workload.OriginalAnnotation]},
+					Annotations: map[string]string{
+						workload.OriginalAnnotation:             got.Annotations[workload.OriginalAnnotation],
+						"kustomize.toolkit.fluxcd.io/reconcile": "disabled", "helm.toolkit.fluxcd.io/driftDetection": "disabled",
+					},
 				},
 				Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "podinfo-primary"}, Ports: tc.wantPorts},
 			}

@@ -164,7 +164,8 @@ func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", key, err)
 	}
-	_, applied := live.GetAnnotations()[AppliedAnnotation]
+	// What Apply has written has fields of ours that u lacks, and they are to go.
+	applied := live.GetAnnotations()[AppliedAnnotation] != ""
 	if !applied && o.contains(withoutType(u.Object), actual) {
 		a.memory.verified(key, fingerprint, live.GetResourceVersion())
 		return nil

@@ -108,6 +108,10 @@ rules:
   - apiGroups: [gateway.networking.k8s.io]
     resources: [httproutes, grpcroutes]
     verbs: [get, list, watch, create, patch, delete]
+  # What a Gateway can do with routes. A class belongs to no namespace.
+  - apiGroups: [gateway.networking.k8s.io]
+    resources: [gateways, gatewayclasses]
+    verbs: [get]
   - apiGroups: [policy.linkerd.io]
     resources: [httproutes]
     verbs: [get, list, watch, create, patch, delete]
@@ -147,13 +151,50 @@ rules:
   resources: [authorizationpolicies, peerauthentications, requestauthentications]
   verbs: {{ $verbs }}
 - apiGroups: [networking.istio.io]
-  resources: [envoyfilters, sidecars]
+  resources: [destinationrules, envoyfilters, proxyconfigs, sidecars]
+  verbs: {{ $verbs }}
+- apiGroups: [networking.istio.io]
+  resources: [serviceentries]
+  verbs: [get, list, watch]
+- apiGroups: [extensions.istio.io]
+  resources: [wasmplugins]
   verbs: {{ $verbs }}
 - apiGroups: [telemetry.istio.io]
   resources: [telemetries]
   verbs: {{ $verbs }}
 - apiGroups: [policy.linkerd.io]
   resources: [servers]
+  verbs: [get, list, watch]
+- apiGroups: [cilium.io]
+  resources: [ciliumnetworkpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [projectcalico.org]
+  resources: [networkpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [crd.projectcalico.org]
+  resources: [networkpolicies]
+  verbs: [get, list, watch]
+# Policies for Services, of the Gateway API and of its implementations.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [backendtlspolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [gateway.networking.x-k8s.io]
+  resources: [xbackendtrafficpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [gateway.nginx.org]
+  resources: [upstreamsettingspolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [gateway.kgateway.dev]
+  resources: [backendconfigpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [networking.gke.io]
+  resources: [gcpbackendpolicies, healthcheckpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [application-networking.k8s.aws]
+  resources: [targetgrouppolicies]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.k8s.aws]
+  resources: [targetgroupconfigurations]
   verbs: [get, list, watch]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors, podmonitors]

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"slices"
@@ -9,10 +9,10 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-// trafficOf reads what the mesh does with the requests of this Canary. It is false
+// TrafficOf reads what the mesh does with the requests of this Canary. It is false
 // when no rule leads to the primary or the canary: then the object is a user's, not
 // adopted yet or given back. Sessions are not read: the cookies say nothing about shares.
-func trafficOf(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary) (providers.Traffic, bool) {
+func TrafficOf(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary) (providers.Traffic, bool) {
 	var ours []read
 	for _, rule := range rules {
 		if r := readRule(rule, c); r.toPrimary || r.toCanary {
@@ -100,9 +100,9 @@ func leadsToUs(c *v1beta1.Canary, ref gatewayv1.BackendObjectReference) bool {
 // isService tells whether ref is the Service of that name in the Canary's namespace.
 func isService(ref gatewayv1.BackendObjectReference, c *v1beta1.Canary, name string) bool {
 	return string(ref.Name) == name &&
-		(ref.Kind == nil || *ref.Kind == "Service") && (ref.Group == nil || isCore(*ref.Group)) &&
+		(ref.Kind == nil || *ref.Kind == "Service") && (ref.Group == nil || IsCore(*ref.Group)) &&
 		(ref.Namespace == nil || string(*ref.Namespace) == c.Namespace)
 }
 
-// isCore tells whether a group is Kubernetes' own, which some spell out.
-func isCore(g gatewayv1.Group) bool { return g == "" || g == "core" }
+// IsCore tells whether a group is Kubernetes' own, which some spell out.
+func IsCore(g gatewayv1.Group) bool { return g == "" || g == "core" }

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"fmt"
@@ -18,6 +18,28 @@ type template struct {
 
 	port    gatewayv1.PortNumber        // of the backends
 	filters []gatewayv1.HTTPRouteFilter // of the backends
+	source  int                         // the place of the user's rule, or the number of those
+	origins matches                     // of which its matches are parts
+	added   bool                        // the user has no such rule
+}
+
+// narrow is a template for those of its requests that fit one of ms as well, false where
+// there can be none. It has no name, as names are unique.
+func (t template) narrow(ms matches) (template, bool, error) {
+	out := t
+	out.Name, out.Matches, out.origins = nil, nil, nil
+	for i, x := range t.Matches {
+		for _, y := range ms {
+			m, possible, err := Intersect(x, y)
+			if err != nil {
+				return t, false, err
+			}
+			if possible {
+				out.Matches, out.origins = append(out.Matches, m), append(out.origins, t.origins[i])
+			}
+		}
+	}
+	return out, len(out.Matches) > 0, nil
 }
 
 // headers are Istio's Headers.
@@ -48,6 +70,20 @@ type corsPolicy struct {
 	ExposeHeaders    []string      `json:"exposeHeaders"`
 	MaxAge           string        `json:"maxAge"`
 	AllowCredentials *bool         `json:"allowCredentials"`
+}
+
+// ToApex is the rule by which the apex Service is reached as the spec says, with nothing shared
+// out.
+func ToApex(c *v1beta1.Canary) (gatewayv1.HTTPRouteRule, error) {
+	t, err := fromSpec(c)
+	if err != nil {
+		return t.HTTPRouteRule, err
+	}
+	apex, _, _ := c.ServiceNames()
+	backend := gatewayv1.HTTPBackendRef{}
+	backend.BackendObjectReference = spelledOut(gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(apex), Port: &t.port})
+	t.BackendRefs = []gatewayv1.HTTPBackendRef{backend}
+	return t.HTTPRouteRule, nil
 }
 
 // fromSpec is what the spec says of the rule.
@@ -92,7 +128,7 @@ func timeouts(s *v1beta1.CanaryService) (*gatewayv1.HTTPRouteTimeouts, error) {
 		}
 		d, err := Duration(t.value)
 		if err != nil {
-			return nil, invalid(t.field, t.value, err.Error())
+			return nil, Invalid(t.field, t.value, err.Error())
 		}
 		*t.into = &d
 	}
@@ -161,25 +197,26 @@ func corsFilters(s *v1beta1.CanaryService) ([]gatewayv1.HTTPRouteFilter, error) 
 	out := &gatewayv1.HTTPCORSFilter{AllowCredentials: p.AllowCredentials, MaxAge: defaultCORSAge}
 	for i, origin := range p.AllowOrigins {
 		if origin.Exact == nil {
-			return nil, invalid(fmt.Sprintf("%s.allowOrigins[%d]", field, i), origin.String(), "a route of the Gateway API allows origins exactly")
+			return nil, Invalid(fmt.Sprintf("%s.allowOrigins[%d]", field, i), origin.String(), "a route of the Gateway API allows origins exactly")
 		}
 		p.AllowOrigin = append(p.AllowOrigin, *origin.Exact)
 	}
-	out.AllowOrigins = stringsAs[gatewayv1.CORSOrigin](p.AllowOrigin)
-	out.AllowMethods = stringsAs[gatewayv1.HTTPMethodWithWildcard](p.AllowMethods)
-	out.AllowHeaders = stringsAs[gatewayv1.HTTPHeaderName](p.AllowHeaders)
-	out.ExposeHeaders = stringsAs[gatewayv1.HTTPHeaderName](p.ExposeHeaders)
+	out.AllowOrigins = StringsAs[gatewayv1.CORSOrigin](p.AllowOrigin)
+	out.AllowMethods = StringsAs[gatewayv1.HTTPMethodWithWildcard](p.AllowMethods)
+	out.AllowHeaders = StringsAs[gatewayv1.HTTPHeaderName](p.AllowHeaders)
+	out.ExposeHeaders = StringsAs[gatewayv1.HTTPHeaderName](p.ExposeHeaders)
 	if p.MaxAge != "" {
 		d, err := time.ParseDuration(p.MaxAge)
 		if err != nil || d < time.Second || d/time.Second > 1<<31-1 {
-			return nil, invalid(field+".maxAge", p.MaxAge, "a duration of a second or more, such as 24h")
+			return nil, Invalid(field+".maxAge", p.MaxAge, "a duration of a second or more, such as 24h")
 		}
 		out.MaxAge = int32(d / time.Second) //nolint:gosec // bounded above
 	}
 	return []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterCORS, CORS: out}}, nil
 }
 
-func stringsAs[T ~string](in []string) (out []T) {
+// StringsAs are strings as those of another type.
+func StringsAs[T ~string](in []string) (out []T) {
 	for _, s := range in {
 		out = append(out, T(s))
 	}
@@ -199,12 +236,12 @@ func rewriteFilters(s *v1beta1.CanaryService) ([]gatewayv1.HTTPRouteFilter, erro
 	if r.URI != "" {
 		out.Path = &gatewayv1.HTTPPathModifier{Type: gatewayv1.HTTPPathModifierType(r.Type)}
 		switch out.Path.Type {
-		case gatewayv1.FullPathHTTPPathModifier:
-			out.Path.ReplaceFullPath = &r.URI
-		case "", gatewayv1.PrefixMatchHTTPPathModifier:
-			out.Path.Type, out.Path.ReplacePrefixMatch = gatewayv1.PrefixMatchHTTPPathModifier, &r.URI
+		case "", gatewayv1.FullPathHTTPPathModifier: // without a type as with Flagger
+			out.Path.Type, out.Path.ReplaceFullPath = gatewayv1.FullPathHTTPPathModifier, &r.URI
+		case gatewayv1.PrefixMatchHTTPPathModifier:
+			out.Path.ReplacePrefixMatch = &r.URI
 		default:
-			return nil, invalid(field+".type", r.Type, "ReplacePrefixMatch or ReplaceFullPath")
+			return nil, Invalid(field+".type", r.Type, "ReplacePrefixMatch or ReplaceFullPath")
 		}
 	}
 	if out.Hostname == nil && out.Path == nil {
@@ -222,7 +259,7 @@ func mirrorFilters(s *v1beta1.CanaryService) (out []gatewayv1.HTTPRouteFilter, e
 			return nil, err
 		}
 		if filter.BackendRef.Name == "" {
-			return nil, invalid(field+".backendRef.name", "", "the name of a Service")
+			return nil, Invalid(field+".backendRef.name", "", "the name of a Service")
 		}
 		filter.BackendRef = spelledOut(filter.BackendRef)
 		out = append(out, gatewayv1.HTTPRouteFilter{Type: gatewayv1.HTTPRouteFilterRequestMirror, RequestMirror: filter})

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"bytes"
@@ -77,13 +77,13 @@ func matchOf(field string, raw *v1beta1.RawObject) (gatewayv1.HTTPRouteMatch, er
 	}
 	if spec.Method != nil {
 		if spec.Method.Exact == nil {
-			return out, invalid(field+".method", spec.Method.String(), "a route matches a method exactly")
+			return out, Invalid(field+".method", spec.Method.String(), "a route matches a method exactly")
 		}
 		out.Method = new(gatewayv1.HTTPMethod(*spec.Method.Exact))
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Headers)) {
 		if strings.HasPrefix(name, ":") || strings.HasPrefix(name, "@") {
-			return out, invalid(field+".headers", name, "a route matches headers by their own names")
+			return out, Invalid(field+".headers", name, "a route matches headers by their own names")
 		}
 		m := spec.Headers[name]
 		regex, value, err := m.value(field + ".headers." + name)
@@ -122,11 +122,11 @@ func (m *matchRequest) refuse(field string) error {
 		{"gateways", m.Gateways},
 	} {
 		if f.value != nil {
-			return invalid(field+"."+f.name, fmt.Sprint(f.value), "a route of the Gateway API matches by uri, method, headers and queryParams only")
+			return Invalid(field+"."+f.name, fmt.Sprint(f.value), "a route of the Gateway API matches by uri, method, headers and queryParams only")
 		}
 	}
 	if m.IgnoreURICase != nil && *m.IgnoreURICase {
-		return invalid(field+".ignoreUriCase", "true", "a route of the Gateway API minds the case; write a regex such as (?i)/path")
+		return Invalid(field+".ignoreUriCase", "true", "a route of the Gateway API minds the case; write a regex such as (?i)/path")
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func (m *stringMatch) count() (n int) {
 // Istio takes an empty match for one of its presence.
 func (m *stringMatch) value(field string) (regex bool, value string, err error) {
 	if m.count() > 1 {
-		return false, "", invalid(field, m.String(), "one of exact, prefix, suffix and regex")
+		return false, "", Invalid(field, m.String(), "one of exact, prefix, suffix and regex")
 	}
 	switch {
 	case m.Exact != nil && *m.Exact == "":
@@ -182,7 +182,7 @@ func (m *stringMatch) value(field string) (regex bool, value string, err error) 
 
 func (m *stringMatch) path(field string) (*gatewayv1.HTTPPathMatch, error) {
 	if m.count() != 1 || m.Suffix != nil {
-		return nil, invalid(field, m.String(), "one of exact, prefix and regex")
+		return nil, Invalid(field, m.String(), "one of exact, prefix and regex")
 	}
 	kind, value := gatewayv1.PathMatchRegularExpression, m.Regex
 	switch {
@@ -192,7 +192,7 @@ func (m *stringMatch) path(field string) (*gatewayv1.HTTPPathMatch, error) {
 		kind, value = gatewayv1.PathMatchPathPrefix, m.Prefix
 	}
 	if kind != gatewayv1.PathMatchRegularExpression && !strings.HasPrefix(*value, "/") {
-		return nil, invalid(field, *value, "a path that begins with /")
+		return nil, Invalid(field, *value, "a path that begins with /")
 	}
 	return &gatewayv1.HTTPPathMatch{Type: &kind, Value: value}, nil
 }
@@ -208,31 +208,9 @@ func (e *cannotJoinError) Error() string {
 	return e.what + ": two conditions, one of them a regex, cannot be joined; say it in one"
 }
 
-// both returns the requests that fit a and b. Two alternatives that exclude each
-// other are left out; possible is false when all do. It is an error when
-// what two of them have in common can't be said.
-func both(a, b matches) (out matches, possible bool, err error) {
-	switch {
-	case len(a) == 0:
-		return b, true, nil
-	case len(b) == 0:
-		return a, true, nil
-	}
-	for _, x := range a {
-		for _, y := range b {
-			m, possible, err := intersect(x, y)
-			if err != nil {
-				return nil, false, err
-			}
-			if possible {
-				out = append(out, m)
-			}
-		}
-	}
-	return out, len(out) > 0, nil
-}
-
-func intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possible bool, err error) {
+// Intersect returns the requests that fit a and b; possible is false where none can. It is an
+// error when what they have in common can't be said.
+func Intersect(a, b gatewayv1.HTTPRouteMatch) (m gatewayv1.HTTPRouteMatch, possible bool, err error) {
 	m = *a.DeepCopy()
 	if m.Path, possible, err = narrowPath(a.Path, b.Path); err != nil || !possible {
 		return m, false, err
@@ -343,7 +321,7 @@ func narrowPath(a, b *gatewayv1.HTTPPathMatch) (m *gatewayv1.HTTPPathMatch, poss
 		return b, fitsPath(a, y), nil
 	case kinds[0] == gatewayv1.PathMatchRegularExpression || kinds[1] == gatewayv1.PathMatchRegularExpression:
 		return nil, false, &cannotJoinError{"uri"}
-	case fitsPath(b, x):
+	case fitsPath(b, x) && (len(x) >= len(y) || !fitsPath(a, y)): // a slash at the end says nothing more
 		return a, true, nil
 	default:
 		return b, fitsPath(a, y), nil
@@ -363,15 +341,6 @@ func fitsPath(m *gatewayv1.HTTPPathMatch, path string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// withHeader narrows ms to requests of which the header fits the regular expression.
-func withHeader(ms matches, name, regex string) (matches, error) {
-	if len(ms) == 0 {
-		ms = matches{{Path: anyPath()}}
-	}
-	out, _, err := both(ms, matches{{Path: anyPath(), Headers: []gatewayv1.HTTPHeaderMatch{header(name, true, regex)}}})
-	return out, err
-}
-
 // decode reads a piece of another API. A field that is not known is refused: what
 // it asks for would be passed over.
 func decode(field string, raw *v1beta1.RawObject, into any) error {
@@ -381,12 +350,13 @@ func decode(field string, raw *v1beta1.RawObject, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw.Raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return invalid(field, string(raw.Raw), err.Error())
+		return Invalid(field, string(raw.Raw), err.Error())
 	}
 	return nil
 }
 
-func invalid(field, value, allowed string) error {
+// Invalid is a mistake in the spec, or in a user's object.
+func Invalid(field, value, allowed string) error {
 	return &providers.InvalidError{Field: field, Value: shorten(value), Allowed: allowed}
 }
 

@@ -1,35 +1,16 @@
-package gateway
+package rules
 
 import (
 	"fmt"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// isGRPC tells whether the service says that it speaks gRPC and nothing else.
-func isGRPC(c *v1beta1.Canary) bool { return strings.EqualFold(c.Spec.Service.AppProtocol, "grpc") }
-
-// GRPCRoute is the Gateway API's GRPCRoute.
-func GRPCRoute() Kind {
-	return Kind{
-		GVK:  schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
-		New:  func() client.Object { return &gatewayv1.GRPCRoute{} },
-		Make: makeGRPC,
-		Read: func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus) {
-			r := o.(*gatewayv1.GRPCRoute) //nolint:forcetypeassert // New has made it
-			return readGRPC(r.Spec), r.Status.Parents
-		},
-		Lossy: true,
-	}
-}
-
-func makeGRPC(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
+// MakeGRPC writes rules for HTTP as a GRPCRoute has them. The error is a *providers.InvalidError for
+// what it can't say.
+func MakeGRPC(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (*gatewayv1.GRPCRoute, error) {
 	out := &gatewayv1.GRPCRoute{ObjectMeta: meta}
 	out.Spec.CommonRouteSpec, out.Spec.Hostnames = spec.CommonRouteSpec, spec.Hostnames
 	for _, rule := range spec.Rules {
@@ -131,11 +112,11 @@ func grpcFilters(filters []gatewayv1.HTTPRouteFilter) (out []gatewayv1.GRPCRoute
 }
 
 func unsaid(field, has string) error {
-	return invalid(field, "", "a GRPCRoute has "+has+"; remove the field, or remove spec.service.appProtocol for an HTTPRoute")
+	return Invalid(field, "", "a GRPCRoute has "+has+"; remove the field, or remove spec.service.appProtocol for an HTTPRoute")
 }
 
-// readGRPC is what a GRPCRoute says of shares.
-func readGRPC(spec gatewayv1.GRPCRouteSpec) gatewayv1.HTTPRouteSpec {
+// ReadGRPC is what a GRPCRoute says of shares.
+func ReadGRPC(spec gatewayv1.GRPCRouteSpec) gatewayv1.HTTPRouteSpec {
 	out := gatewayv1.HTTPRouteSpec{CommonRouteSpec: spec.CommonRouteSpec, Hostnames: spec.Hostnames}
 	for _, rule := range spec.Rules {
 		r := gatewayv1.HTTPRouteRule{}

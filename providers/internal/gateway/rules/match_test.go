@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"testing"
@@ -130,4 +130,11 @@ func TestOneHeaderHasOneCondition(t *testing.T) {
 			}
 		})
 	}
+}
+
+// both narrows a by b, as templates are.
+func both(a, b matches) (matches, bool, error) {
+	t := template{HTTPRouteRule: gatewayv1.HTTPRouteRule{Matches: orAny(a)}, origins: orAny(a)}
+	out, possible, err := t.narrow(orAny(b))
+	return out.Matches, possible, err
 }

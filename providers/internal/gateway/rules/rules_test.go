@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"encoding/json"
@@ -42,14 +42,16 @@ func raws(list ...string) (out []v1beta1.RawObject) {
 	return out
 }
 
-// written is the JSON of rules in which P, C and A stand for the references to the
+// rulesIn is the JSON of rules in which P, C and A stand for the references to the
 // Services of the two sides and the apex, and /... for a path prefix.
-func written(t *testing.T, text string) []gatewayv1.HTTPRouteRule {
+func rulesIn(t *testing.T, text string) []gatewayv1.HTTPRouteRule {
 	t.Helper()
 	for short, long := range map[string]string{
-		"P:":  `group: "", kind: Service, name: podinfo-primary, port: 80, weight: `,
-		"C:":  `group: "", kind: Service, name: podinfo-canary, port: 80, weight: `,
-		"ANY": `{path: {type: PathPrefix, value: /}}`,
+		"P81:": `group: "", kind: Service, name: podinfo-primary, port: 81, weight: `,
+		"C81:": `group: "", kind: Service, name: podinfo-canary, port: 81, weight: `,
+		"P:":   `group: "", kind: Service, name: podinfo-primary, port: 80, weight: `,
+		"C:":   `group: "", kind: Service, name: podinfo-canary, port: 80, weight: `,
+		"ANY":  `{path: {type: PathPrefix, value: /}}`,
 	} {
 		text = strings.ReplaceAll(text, short, long)
 	}
@@ -95,7 +97,7 @@ func TestRules(t *testing.T) {
 					{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: x-a, value: "1"}, {name: x-b, value: "2"}], remove: [x-c]}},
 					{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-d, value: "3"}]}},
 					{type: CORS, cors: {allowOrigins: ["https://example.com"], allowMethods: [GET], allowHeaders: [x], exposeHeaders: [x-y], maxAge: 86400, allowCredentials: true}},
-					{type: URLRewrite, urlRewrite: {hostname: b.example.com, path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}},
+					{type: URLRewrite, urlRewrite: {hostname: b.example.com, path: {type: ReplaceFullPath, replaceFullPath: /v2}}},
 					{type: RequestMirror, requestMirror: {backendRef: {group: "", kind: Service, name: shadow, port: 81}}}],
 				backendRefs: [{P: 90}, {C: 10}], timeouts: {request: 1m30s500ms, backendRequest: 15s}}]`,
 		},
@@ -155,10 +157,10 @@ func TestRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(written(t, tc.want), got); d != "" {
+			if d := cmp.Diff(rulesIn(t, tc.want), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if read, ok := trafficOf(got, c); !ok || read != tc.traffic {
+			if read, ok := TrafficOf(got, c); !ok || read != tc.traffic {
 				t.Errorf("read back as %+v", read)
 			}
 		})
@@ -213,10 +215,10 @@ func TestSessionRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(written(t, strings.ReplaceAll(tc.want, "TAG", tag)), got); d != "" {
+			if d := cmp.Diff(rulesIn(t, strings.ReplaceAll(tc.want, "TAG", tag)), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			read, _ := trafficOf(got, c)
+			read, _ := TrafficOf(got, c)
 			read.Sessions = tc.traffic.Sessions // they are not read
 			if read != tc.traffic {
 				t.Errorf("read back as %+v", read)
@@ -308,7 +310,7 @@ func TestUsersRules(t *testing.T) {
 				{name: admin, matches: [{path: {type: PathPrefix, value: /admin}}], backendRefs: [{name: admin, port: 80}]},
 				{name: slow, matches: [{path: {type: PathPrefix, value: /slow}}], timeouts: {request: 60s},
 				 filters: [{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: x-a, value: "1"}]}}],
-				 backendRefs: [{P: 90, ` + modified + `}, {C: 10, ` + modified + `}]},
+				 backendRefs: [{P81: 90, ` + modified + `}, {C81: 10, ` + modified + `}]},
 				{name: main, matches: [ANY], backendRefs: [{P: 90}, {C: 10}]}]`,
 		},
 		"with what the spec sets": {
@@ -334,6 +336,14 @@ func TestUsersRules(t *testing.T) {
 				{name: admin, matches: [{path: {type: PathPrefix, value: /admin}}], backendRefs: [{name: admin, port: 80}]},
 				{matches: [ANY], backendRefs: [{P: 100}, {C: 0}]}]`,
 		},
+		"shared between two ports": {
+			users: `[{matches: [ANY], backendRefs: [{name: podinfo, port: 80}, {name: podinfo, port: 81}]}]`, traffic: providers.Traffic{Primary: 100},
+			wantErr: "HTTPRoute test/podinfo: spec.rules[0].backendRefs",
+		},
+		"shared between two ways": {
+			users: `[{matches: [ANY], backendRefs: [{name: podinfo, port: 80}, {name: podinfo, port: 80, ` + modified + `}]}]`, traffic: providers.Traffic{Primary: 100},
+			wantErr: "HTTPRoute test/podinfo: spec.rules[0].backendRefs",
+		},
 		"shared with another": {
 			users: `[{matches: [ANY], backendRefs: [{name: podinfo, port: 80}, {name: other, port: 80}]}]`, traffic: providers.Traffic{Primary: 100},
 			wantErr: "HTTPRoute test/podinfo: spec.rules[0].backendRefs",
@@ -344,8 +354,8 @@ func TestUsersRules(t *testing.T) {
 			if tc.change != nil {
 				tc.change(c)
 			}
-			before := &original{spec: gatewayv1.HTTPRouteSpec{Rules: written(t, tc.users)}}
-			untouched := before.spec.DeepCopy()
+			before := &gatewayv1.HTTPRouteSpec{Rules: rulesIn(t, tc.users)}
+			untouched := before.DeepCopy()
 			got, err := rulesOf(c, tc.traffic, before)
 			if tc.wantErr != "" {
 				if !providers.IsInvalid(err) || !strings.HasPrefix(err.Error(), tc.wantErr+": ") {
@@ -356,12 +366,18 @@ func TestUsersRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(written(t, tc.want), got); d != "" {
+			if d := cmp.Diff(rulesIn(t, tc.want), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if d := cmp.Diff(untouched, &before.spec); d != "" {
+			if d := cmp.Diff(untouched, before); d != "" {
 				t.Errorf("the original was changed\n%s", d)
 			}
 		})
 	}
+}
+
+// rulesOf are the rules that share out the traffic.
+func rulesOf(c *v1beta1.Canary, traffic providers.Traffic, users *gatewayv1.HTTPRouteSpec) ([]gatewayv1.HTTPRouteRule, error) {
+	all, err := Plan(c, traffic, users)
+	return Written(all), err
 }

@@ -1,4 +1,4 @@
-package gateway
+package rules
 
 import (
 	"strings"
@@ -70,7 +70,7 @@ func TestGRPC(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := makeGRPC(metav1.ObjectMeta{}, gatewayv1.HTTPRouteSpec{Rules: rules})
+			got, err := MakeGRPC(metav1.ObjectMeta{}, gatewayv1.HTTPRouteSpec{Rules: rules})
 			if tc.wantField != "" {
 				if !providers.IsInvalid(err) || !strings.HasPrefix(err.Error(), tc.wantField+": ") {
 					t.Errorf("got %v", err)
@@ -85,11 +85,11 @@ func TestGRPC(t *testing.T) {
 			if err := yaml.UnmarshalStrict([]byte(text), &want); err != nil {
 				t.Fatal(err)
 			}
-			route := got.(*gatewayv1.GRPCRoute)
+			route := got
 			if d := cmp.Diff(want, route.Spec.Rules); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if read, ok := trafficOf(readGRPC(route.Spec).Rules, c); !ok || read != tc.traffic {
+			if read, ok := TrafficOf(ReadGRPC(route.Spec).Rules, c); !ok || read != tc.traffic {
 				t.Errorf("read back as %+v", read)
 			}
 		})

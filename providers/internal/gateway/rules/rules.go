@@ -1,15 +1,23 @@
-package gateway
+package rules
 
 import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/affinity"
 )
+
+// routeName is what the route of a Canary is called in messages.
+func routeName(c *v1beta1.Canary) string {
+	apex, _, _ := c.ServiceNames()
+	return c.Namespace + "/" + apex
+}
 
 // builder makes the rules of one route.
 //
@@ -20,15 +28,23 @@ import (
 type builder struct {
 	canary  *v1beta1.Canary
 	traffic providers.Traffic
-	users   *original // nil: there is none
-	matched matches   // spec.analysis.match
+	users   *gatewayv1.HTTPRouteSpec // nil: there is none
+	matched matches                  // spec.analysis.match
 	cookies affinity.Cookies
 }
 
-// rulesOf returns the rules that share out the traffic. Rules of the user's that
+// Written are the rules as they are in the route.
+func Written(all []Planned) (out []gatewayv1.HTTPRouteRule) {
+	for i := range all {
+		out = append(out, all[i].HTTPRouteRule)
+	}
+	return out
+}
+
+// Plan returns the rules that share out the traffic. Rules of the user's that
 // lead elsewhere stay; each of his to the apex Service is shared out, and what the
-// spec does not set holds as he has it.
-func rulesOf(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([]gatewayv1.HTTPRouteRule, error) {
+// spec does not set holds as he has it. None takes requests that were another's.
+func Plan(c *v1beta1.Canary, traffic providers.Traffic, users *gatewayv1.HTTPRouteSpec) ([]Planned, error) {
 	b := &builder{canary: c, traffic: traffic, users: users}
 	var err error
 	if traffic.Matched {
@@ -44,30 +60,62 @@ func rulesOf(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([]g
 		return nil, err
 	}
 	out, err := b.all(spec)
-	if err == nil && traffic.Matched && !slices.ContainsFunc(out, func(r gatewayv1.HTTPRouteRule) bool { return readRule(r, c).toCanary }) {
-		return nil, invalid("spec.analysis.match", "", "it must match some of the requests that the route is for")
+	switch {
+	case err != nil:
+		return nil, err
+	case traffic.Matched && !slices.ContainsFunc(out, func(r Planned) bool { return readRule(r.HTTPRouteRule, c).toCanary }):
+		return nil, Invalid("spec.analysis.match", "", "it must match some of the requests that the route is for")
+	case users == nil:
+		return b.rewriting(out)
 	}
-	return out, err
+	if out, err = guarded(out); err != nil {
+		return nil, Invalid(b.narrower(), "", fmt.Sprintf("rules of HTTPRoute %s that lead elsewhere would lose requests: %v", routeName(c), err))
+	}
+	return b.rewriting(out)
+}
+
+// rewriting has parts of rules that rewrite paths do so like the whole.
+func (b *builder) rewriting(all []Planned) (out []Planned, err error) {
+	for _, p := range all {
+		more, err := p.rewriting()
+		if err != nil {
+			return nil, Invalid(b.narrower(), "", err.Error())
+		}
+		out = append(out, more...)
+	}
+	return out, nil
+}
+
+// narrower is the field of the spec by which there are rules for parts of requests.
+func (b *builder) narrower() string {
+	if b.traffic.Matched {
+		return "spec.analysis.match"
+	}
+	if b.traffic.Sessions != (providers.Sessions{}) {
+		return "spec.analysis.sessionAffinity"
+	}
+	return "spec.service.match"
 }
 
 func analysisMatch(c *v1beta1.Canary) (matches, error) {
 	out, err := matchesOf("spec.analysis.match", c.GetAnalysis().Match)
 	if err == nil && len(out) == 0 {
-		return nil, invalid("spec.analysis.match", "", "A/B testing needs at least one match")
+		return nil, Invalid("spec.analysis.match", "", "A/B testing needs at least one match")
 	}
 	return out, err
 }
 
-func (b *builder) all(spec template) ([]gatewayv1.HTTPRouteRule, error) {
+func (b *builder) all(spec template) ([]Planned, error) {
 	if b.users == nil {
 		return b.expand(spec)
 	}
-	templates, last, err := b.templates(b.users.spec.Rules, spec)
+	spec.source, spec.added = len(b.users.Rules), true
+	templates, last, err := b.templates(b.users.Rules, spec)
 	if err != nil {
 		return nil, err
 	}
-	var out []gatewayv1.HTTPRouteRule
-	for i, rule := range b.users.spec.Rules {
+	var out []Planned
+	for i, rule := range b.users.Rules {
 		t, ours := templates[i]
 		switch {
 		case ours:
@@ -77,7 +125,7 @@ func (b *builder) all(spec template) ([]gatewayv1.HTTPRouteRule, error) {
 			}
 			out = append(out, rules...)
 		case !b.isOurs(rule):
-			out = append(out, rule)
+			out = append(out, AsWritten(rule, i))
 		}
 	}
 	if last >= 0 {
@@ -97,10 +145,13 @@ func (b *builder) templates(users []gatewayv1.HTTPRouteRule, spec template) (out
 		}
 		if slices.ContainsFunc(rule.BackendRefs, func(r gatewayv1.HTTPBackendRef) bool { return !leadsToUs(b.canary, r.BackendObjectReference) }) {
 			apex, _, _ := b.canary.ServiceNames()
-			return nil, -1, invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", apexKey(b.canary), i),
+			return nil, -1, Invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", routeName(b.canary), i),
 				"shares traffic between "+apex+" and another service", "lead to "+apex+" alone in this rule")
 		}
-		out[i], last = b.merge(rule, spec), i
+		if out[i], err = b.merge(i, rule, spec); err != nil {
+			return nil, -1, err
+		}
+		last = i
 	}
 	if last >= 0 && len(spec.Matches) > 0 {
 		out = map[int]template{last: out[last]}
@@ -112,11 +163,17 @@ func (b *builder) isOurs(rule gatewayv1.HTTPRouteRule) bool {
 	return slices.ContainsFunc(rule.BackendRefs, func(r gatewayv1.HTTPBackendRef) bool { return leadsToUs(b.canary, r.BackendObjectReference) })
 }
 
-// merge returns the user's rule with what the spec sets.
-func (b *builder) merge(users gatewayv1.HTTPRouteRule, spec template) template {
-	t := template{HTTPRouteRule: *users.DeepCopy(), port: spec.port, filters: users.BackendRefs[0].Filters}
-	if port := users.BackendRefs[0].Port; port != nil && b.canary.Spec.Service.PortDiscovery {
+// merge returns the user's rule, by its place, with what the spec sets.
+func (b *builder) merge(place int, users gatewayv1.HTTPRouteRule, spec template) (template, error) {
+	t := template{HTTPRouteRule: *users.DeepCopy(), port: spec.port, filters: users.BackendRefs[0].Filters, source: place}
+	if port := users.BackendRefs[0].Port; port != nil {
 		t.port = *port
+	}
+	for _, other := range users.BackendRefs[1:] {
+		if ptr.Deref(other.Port, t.port) != t.port || !equality.Semantic.DeepEqual(other.Filters, t.filters) {
+			return t, Invalid(fmt.Sprintf("HTTPRoute %s: spec.rules[%d].backendRefs", routeName(b.canary), place),
+				"shares traffic between ports, or with several filters", "lead to one port in this rule, with the same filters")
+		}
 	}
 	t.BackendRefs = nil
 	if len(spec.Matches) > 0 {
@@ -129,31 +186,39 @@ func (b *builder) merge(users gatewayv1.HTTPRouteRule, spec template) template {
 		t.Filters = slices.DeleteFunc(t.Filters, func(f gatewayv1.HTTPRouteFilter) bool { return f.Type == filter.Type })
 	}
 	t.Filters = append(t.Filters, spec.Filters...)
-	return t
+	return t, nil
 }
 
 // expand turns a template into rules.
-func (b *builder) expand(t template) ([]gatewayv1.HTTPRouteRule, error) {
+func (b *builder) expand(t template) ([]Planned, error) {
+	t.Matches = orAny(t.Matches)
+	t.origins = t.Matches
+	out, err := b.split(t)
+	for i := range out {
+		out[i].step = i
+	}
+	return out, err
+}
+
+func (b *builder) split(t template) ([]Planned, error) {
 	if !b.traffic.Matched {
 		return b.shared(t)
 	}
-	match, possible, err := both(t.Matches, b.matched)
+	narrowed, possible, err := t.narrow(b.matched)
 	if err != nil {
-		return nil, invalid("spec.analysis.match", "", "together with the route's own match: "+err.Error())
+		return nil, Invalid("spec.analysis.match", "", "together with the route's own match: "+err.Error())
 	}
-	var out []gatewayv1.HTTPRouteRule
+	var out []Planned
 	if possible {
-		narrowed := t
-		narrowed.Matches, narrowed.Name = match, nil
 		if out, err = b.shared(narrowed); err != nil {
 			return nil, err
 		}
 	}
-	return append(out, b.rule(t, t.Matches, share{service: toPrimary, weight: 100})), nil
+	return append(out, b.rule(t, share{service: toPrimary, weight: 100})), nil
 }
 
 // shared returns the rules by which requests are shared out.
-func (b *builder) shared(t template) ([]gatewayv1.HTTPRouteRule, error) {
+func (b *builder) shared(t template) ([]Planned, error) {
 	k, tr := b.cookies, b.traffic
 	all := []share{{service: toPrimary, weight: tr.Primary}, {service: toCanary, weight: tr.Canary}}
 	if k.Sessions.Canary == "" && k.Sessions.Ended != "" {
@@ -184,18 +249,16 @@ type cookieRule struct {
 }
 
 // withCookies returns the rules for requests with cookies, and then that for all.
-func (b *builder) withCookies(t template, all []share, rules ...cookieRule) ([]gatewayv1.HTTPRouteRule, error) {
-	var out []gatewayv1.HTTPRouteRule
+func (b *builder) withCookies(t template, all []share, rules ...cookieRule) ([]Planned, error) {
+	var out []Planned
 	for _, r := range rules {
-		match, err := withHeader(t.Matches, affinity.CookieHeader, r.regex)
+		some, _, err := t.narrow(matches{{Path: anyPath(), Headers: []gatewayv1.HTTPHeaderMatch{header(affinity.CookieHeader, true, r.regex)}}})
 		if err != nil {
-			return nil, invalid("spec.analysis.sessionAffinity", "", "the route's own match has a condition on the cookie header: "+err.Error())
+			return nil, Invalid("spec.analysis.sessionAffinity", "", "the route's own match has a condition on the cookie header: "+err.Error())
 		}
-		unnamed := t
-		unnamed.Name = nil // names are unique
-		out = append(out, b.rule(unnamed, match, r.shares...))
+		out = append(out, b.rule(some, r.shares...))
 	}
-	return append(out, b.rule(t, t.Matches, all...)), nil
+	return append(out, b.rule(t, all...)), nil
 }
 
 // side is one of the two Services.
@@ -213,12 +276,8 @@ type share struct {
 	cookie  string // set in every answer, if any
 }
 
-func (b *builder) rule(t template, match matches, shares ...share) gatewayv1.HTTPRouteRule {
-	out := *t.DeepCopy()
-	out.Matches = slices.Clone(match)
-	if len(out.Matches) == 0 {
-		out.Matches = matches{{Path: anyPath()}}
-	}
+func (b *builder) rule(t template, shares ...share) Planned {
+	out := Planned{HTTPRouteRule: *t.DeepCopy(), Origins: t.origins, Source: t.source, added: t.added}
 	for _, s := range shares {
 		out.BackendRefs = append(out.BackendRefs, b.backend(t, s))
 		if s.service == toPrimary && s.weight > 0 {
