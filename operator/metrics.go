@@ -22,12 +22,14 @@ type metricOptions struct {
 	server             string
 	secretDirectory    string
 	insecureSkipVerify bool
+	strict             bool
 }
 
 func (o *metricOptions) register(f *flag.FlagSet) {
 	f.StringVar(&o.server, "metrics-server", "http://prometheus:9090", "Prometheus of Canaries that name none")
 	f.StringVar(&o.secretDirectory, "metrics-server-secret-dir", "", "directory with what the Prometheus of -metrics-server asks for, a file for each of username, password, token, ca.crt, tls.crt and tls.key; it is read again when they change")
 	f.BoolVar(&o.insecureSkipVerify, "metrics-server-insecure-skip-verify", false, "accept any certificate of the Prometheus of -metrics-server")
+	f.BoolVar(&o.strict, "strict-metrics", false, "refuse Canaries that have a metric which is never checked: one with neither templateRef nor query that is not built in")
 }
 
 // address is the server for the log: without a password or a key.
