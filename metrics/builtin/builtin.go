@@ -22,6 +22,8 @@ type Vars struct {
 	Target, Primary, Kind string
 	// Service is the name of the apex Service.
 	Service string
+	// Ingress is the name of the Ingress by which requests come.
+	Ingress string
 	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
 	Interval string
 }

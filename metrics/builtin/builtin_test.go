@@ -16,7 +16,7 @@ func grew(counter, matchers, interval string) string {
 	return fmt.Sprintf("(last_over_time(%s[%s]) - last_over_time(%s[5m] offset %s)) >= 0 or last_over_time(%s[%s])", series, interval, series, interval, series, interval)
 }
 
-var podinfo = Vars{Namespace: "test", Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "app", Interval: "1m"}
+var podinfo = Vars{Namespace: "test", Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "app", Ingress: "web", Interval: "1m"}
 
 func (v Vars) with(change func(*Vars)) Vars {
 	change(&v)
@@ -108,6 +108,20 @@ func TestSuccessRate(t *testing.T) {
 			canary:  `service=~"(.+-svc-)?test-app-canary-(http-|grpc-)?[0-9]+@kubernetesgateway"`,
 			primary: `service=~"(.+-svc-)?test-app-primary-(http-|grpc-)?[0-9]+@kubernetesgateway"`,
 			good:    `code!~"5.."`,
+		},
+		{
+			source: nginx, counter: "nginx_ingress_controller_requests", vars: podinfo,
+			buckets: "nginx_ingress_controller_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `namespace="test",ingress="web",canary=~"test-app-canary-.+"`,
+			primary: `namespace="test",ingress="web",canary=""`,
+			good:    `status!~"5.."`,
+		},
+		{
+			source: nginxExported, counter: "nginx_ingress_controller_requests", vars: podinfo,
+			buckets: "nginx_ingress_controller_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `exported_namespace="test",ingress="web",canary=~"test-app-canary-.+"`,
+			primary: `exported_namespace="test",ingress="web",canary=""`,
+			good:    `status!~"5.."`,
 		},
 		{
 			source: contour, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket",
@@ -205,6 +219,7 @@ func TestSources(t *testing.T) {
 		"a Gateway, older routes":        {"gatewayapi:v1beta1", "istio", gateway},
 		"a Gateway, any":                 {"gatewayapi", "", gateway},
 		"a Gateway, measured by Linkerd": {"gatewayapi:v1", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes application istio istio-clients traefik traefik-exported contour envoy-gateway application-pods"},
+		"ingress-nginx":                  {"nginx", "nginx", "nginx nginx-exported"},
 		"no mesh":                        {"kubernetes", "kubernetes", "application application-pods"},
 		"no mesh, but Istio's proxies":   {"kubernetes", "istio", "application application-pods istio istio-clients"},
 	} {
@@ -225,7 +240,7 @@ func TestSources(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Sources("nginx", "istio"); !metrics.IsUnknownMetric(err) {
+	if _, err := Sources("traefik", "istio"); !metrics.IsUnknownMetric(err) {
 		t.Errorf("an unknown provider: %v", err)
 	}
 }

@@ -50,3 +50,29 @@ var envoyGateway = Source{
 		return pattern("envoy_cluster_name", "service/"+regexp.QuoteMeta(v.Namespace+"/"+v.service(of))+"/[0-9]+(/.+)?")
 	},
 }
+
+// nginx is what ingress-nginx counts of the user's Ingress: requests that a canary Ingress
+// took have its upstream, of namespace, Service and port, in the label canary.
+var nginx = nginxBy("nginx", "namespace")
+
+// nginxExported is the same where Prometheus has a label namespace of its own, as a
+// ServiceMonitor makes it.
+var nginxExported = nginxBy("nginx-exported", "exported_namespace")
+
+func nginxBy(name, namespace string) Source {
+	return Source{
+		Name:    name,
+		Advice:  "does Prometheus scrape ingress-nginx (controller.metrics.enabled), and do requests come by the Ingress of spec.ingressRef and a host that it names?",
+		counter: "nginx_ingress_controller_requests",
+		buckets: "nginx_ingress_controller_request_duration_seconds_bucket",
+		scale:   1000,
+		success: `status!~"5.."`,
+		version: func(of Version, v Vars) string {
+			out := matcher(namespace, v.Namespace) + "," + matcher("ingress", v.Ingress) + ","
+			if of == Primary {
+				return out + matcher("canary", "")
+			}
+			return out + pattern("canary", regexp.QuoteMeta(v.Namespace+"-"+v.service(Canary))+"-.+")
+		},
+	}
+}

@@ -49,6 +49,7 @@ func Sources(provider, mesh string) ([]Source, error) {
 		v1beta1.ProviderGatewayAPIV1Beta1: gateways,
 		v1beta1.ProviderGatewayAPIAny:     gateways,
 		v1beta1.ProviderLinkerd:           {linkerd, linkerdHTTPRoutes, linkerdGRPCRoutes},
+		v1beta1.ProviderNGINX:             {nginx, nginxExported},
 		v1beta1.ProviderKubernetes:        {application, applicationPods},
 	}
 	out, ok := table[provider]
@@ -57,7 +58,7 @@ func Sources(provider, mesh string) ([]Source, error) {
 	}
 	switch provider {
 	case v1beta1.ProviderConsul, v1beta1.ProviderIstio, v1beta1.ProviderLinkerd:
-		return out, nil // a mesh of its own
+		return out, nil // it is a mesh itself
 	}
 	if mesh == v1beta1.ProviderLinkerd {
 		out = slices.Concat(table[mesh], out) // as in Flagger, Linkerd measures whatever it is that routes

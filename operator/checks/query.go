@@ -205,8 +205,13 @@ func (of *counting) number(ctx context.Context) func(expr string, err error) (*f
 
 func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric) builtin.Vars {
 	apex, _, _ := c.ServiceNames()
+	ingress := apex
+	if ref := c.Spec.IngressRef; ref != nil {
+		ingress = ref.Name
+	}
 	return builtin.Vars{
-		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Primary: c.PrimaryName(), Kind: c.Spec.TargetRef.Kind,
+		Ingress: ingress,
+		Name:    c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Primary: c.PrimaryName(), Kind: c.Spec.TargetRef.Kind,
 		Service: apex, Interval: metric.GetInterval(),
 	}
 }

@@ -218,6 +218,15 @@ func measuredCases() map[string]measuredCase {
 			series:      []series{labelled("traefik_service_requests_total", `service="traefik",exported_service="NS-app-canary-http-9898@kubernetesgateway",code="200"`).grows(3)},
 			wantVerdict: v1beta1.CheckPassed, wantValue: "100", wantSource: "traefik-exported",
 		},
+		"ingress-nginx": {
+			provider: "nginx", mesh: "nginx",
+			series: []series{
+				labelled("nginx_ingress_controller_requests", `namespace="NS",ingress="web",service="app",canary="NS-app-canary-80",status="200"`).grows(3),
+				labelled("nginx_ingress_controller_requests", `namespace="NS",ingress="web",service="app",canary="NS-app-canary-80",status="502"`).grows(1),
+				labelled("nginx_ingress_controller_requests", `namespace="NS",ingress="web",service="app",canary="",status="200"`).grows(90),
+			},
+			wantVerdict: v1beta1.CheckFailed, wantValue: "75", wantSource: "nginx",
+		},
 		"gateway-contour": {
 			provider: "gatewayapi:v1", mesh: "gatewayapi:v1",
 			series: []series{
@@ -310,6 +319,7 @@ func TestMeasured(t *testing.T) {
 			c := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "podinfo", UID: "u"}}
 			c.Spec.Provider, c.Spec.Service.Name = tc.provider, "app"
 			c.Spec.TargetRef = v1beta1.TargetReference{Kind: "Deployment", Name: "podinfo"}
+			c.Spec.IngressRef = &v1beta1.LocalObjectReference{Name: "web"}
 			if tc.target != "" {
 				c.Spec.TargetRef.Name = tc.target
 			}
