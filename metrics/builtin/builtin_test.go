@@ -105,8 +105,8 @@ func TestSuccessRate(t *testing.T) {
 		{
 			source: traefik, counter: "traefik_service_requests_total", vars: podinfo,
 			buckets: "traefik_service_request_duration_seconds_bucket", scale: "1000 * ",
-			canary:  `service=~"(.+-svc-)?test-app-canary-(http-|grpc-)?[0-9]+@kubernetesgateway"`,
-			primary: `service=~"(.+-svc-)?test-app-primary-(http-|grpc-)?[0-9]+@kubernetesgateway"`,
+			canary:  `service=~"(.+-svc-)?test-app-canary-[0-9a-zA-Z-]+@kubernetes(gateway|crd)"`,
+			primary: `service=~"(.+-svc-)?test-app-primary-[0-9a-zA-Z-]+@kubernetes(gateway|crd)"`,
 			good:    `code!~"5.."`,
 		},
 		{
@@ -219,6 +219,7 @@ func TestSources(t *testing.T) {
 		"a Gateway, older routes":        {"gatewayapi:v1beta1", "istio", gateway},
 		"a Gateway, any":                 {"gatewayapi", "", gateway},
 		"a Gateway, measured by Linkerd": {"gatewayapi:v1", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes application istio istio-clients traefik traefik-exported contour envoy-gateway application-pods"},
+		"Traefik":                        {"traefik", "istio", "traefik traefik-exported istio istio-clients"},
 		"ingress-nginx":                  {"nginx", "nginx", "nginx nginx-exported"},
 		"no mesh":                        {"kubernetes", "kubernetes", "application application-pods"},
 		"no mesh, but Istio's proxies":   {"kubernetes", "istio", "application application-pods istio istio-clients"},
@@ -240,7 +241,7 @@ func TestSources(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Sources("traefik", "istio"); !metrics.IsUnknownMetric(err) {
+	if _, err := Sources("skipper", "istio"); !metrics.IsUnknownMetric(err) {
 		t.Errorf("an unknown provider: %v", err)
 	}
 }

@@ -2,8 +2,8 @@ package builtin
 
 import "regexp"
 
-// traefik is what Traefik counts of the Services that its routes lead to. It names them
-// by namespace, name and port, in newer versions after the route that has them.
+// traefik is what Traefik counts of the Services that its routes and TraefikServices lead
+// to. It names them by namespace, name and port, in newer versions after the route that has them.
 var traefik = traefikBy("traefik", "service")
 
 // traefikExported is the same where Prometheus has a label service of its own, as a
@@ -19,7 +19,7 @@ func traefikBy(name, label string) Source {
 		scale:   1000,
 		success: `code!~"5.."`,
 		version: func(of Version, v Vars) string {
-			return pattern(label, "(.+-svc-)?"+regexp.QuoteMeta(v.Namespace+"-"+v.service(of))+"-(http-|grpc-)?[0-9]+@kubernetesgateway")
+			return pattern(label, "(.+-svc-)?"+regexp.QuoteMeta(v.Namespace+"-"+v.service(of))+"-[0-9a-zA-Z-]+@kubernetes(gateway|crd)")
 		},
 	}
 }

@@ -49,6 +49,7 @@ func Sources(provider, mesh string) ([]Source, error) {
 		v1beta1.ProviderGatewayAPIV1Beta1: gateways,
 		v1beta1.ProviderGatewayAPIAny:     gateways,
 		v1beta1.ProviderLinkerd:           {linkerd, linkerdHTTPRoutes, linkerdGRPCRoutes},
+		v1beta1.ProviderTraefik:           {traefik, traefikExported},
 		v1beta1.ProviderNGINX:             {nginx, nginxExported},
 		v1beta1.ProviderKubernetes:        {application, applicationPods},
 	}

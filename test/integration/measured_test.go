@@ -218,6 +218,15 @@ func measuredCases() map[string]measuredCase {
 			series:      []series{labelled("traefik_service_requests_total", `service="traefik",exported_service="NS-app-canary-http-9898@kubernetesgateway",code="200"`).grows(3)},
 			wantVerdict: v1beta1.CheckPassed, wantValue: "100", wantSource: "traefik-exported",
 		},
+		"traefik-by-a-traefikservice": {
+			provider: "traefik", mesh: "istio",
+			series: []series{
+				labelled("traefik_service_requests_total", `service="NS-app-canary-80@kubernetescrd",code="200"`).grows(3),
+				labelled("traefik_service_requests_total", `service="NS-app-canary-80@kubernetescrd",code="502"`).grows(1),
+				labelled("traefik_service_requests_total", `service="NS-app-primary-80@kubernetescrd",code="200"`).grows(9),
+			},
+			wantVerdict: v1beta1.CheckFailed, wantValue: "75", wantSource: "traefik",
+		},
 		"ingress-nginx": {
 			provider: "nginx", mesh: "nginx",
 			series: []series{
