@@ -64,8 +64,8 @@ func TestReleaseWithoutRequests(t *testing.T) {
 			if promoted := now.GetCondition(v1beta1.ConditionPromoted); !strings.Contains(promoted.Message, tc.wantPart) || !strings.Contains(promoted.Message, "no verdict for 1m0s") {
 				t.Errorf("Promoted: %+v", promoted)
 			}
-			if told := s.told(); !slices.ContainsFunc(told, func(e string) bool { return strings.Contains(e, "NotMeasured") && strings.Contains(e, "nothing moves") }) {
-				t.Errorf("told %v", told)
+			if sent := s.sent(); !slices.ContainsFunc(sent, func(e string) bool { return strings.Contains(e, "NotMeasured") && strings.Contains(e, "nothing moves") }) {
+				t.Errorf("events %v", sent)
 			}
 		})
 	}
