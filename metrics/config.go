@@ -35,6 +35,9 @@ type Config struct {
 	Transport http.RoundTripper
 	// Kubernetes reaches the API server, for the provider that asks it.
 	Kubernetes *rest.Config
+	// OwnTokenHosts are the hosts, with their ports where those are not 443, beside the
+	// cluster's own API server that may get the operator's own token.
+	OwnTokenHosts []string
 }
 
 // ConfigError says that a provider cannot be made from its [Config]. It stays

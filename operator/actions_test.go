@@ -70,29 +70,34 @@ func testActions(t *testing.T, c *cluster.Cluster, api client.Client) {
 // installPolicies applies what the chart has about actions.
 func (s *actionStage) installPolicies() {
 	s.t.Helper()
+	installPart(s.t, s.cluster, "templates/actions.yaml", "--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
+}
+
+// installPart applies one file of the chart until the end of the test.
+func installPart(t *testing.T, c *cluster.Cluster, part string, arguments ...string) {
+	t.Helper()
 	root, err := cluster.Root()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	helm, err := cluster.Binary("helm")
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(s.t.Context(), helm, "template", "sluice", filepath.Join(root, "charts", "sluice"),
-		"--show-only", "templates/actions.yaml", "--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy").Output()
+	out, err := exec.CommandContext(t.Context(), helm, append([]string{"template", "sluice", filepath.Join(root, "charts", "sluice"), "--show-only", part}, arguments...)...).Output()
 	if err != nil {
-		s.t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, out)
 	}
-	file := filepath.Join(s.t.TempDir(), "actions.yaml")
+	file := filepath.Join(t.TempDir(), filepath.Base(part))
 	if err := os.WriteFile(file, out, 0o600); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if _, err := s.cluster.Kubectl(s.t.Context(), "apply", "-f", file); err != nil {
-		s.t.Fatal(err)
+	if _, err := c.Kubectl(t.Context(), "apply", "-f", file); err != nil {
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
-		if _, err := s.cluster.Kubectl(context.WithoutCancel(s.t.Context()), "delete", "-f", file); err != nil {
-			s.t.Error(err)
+	t.Cleanup(func() {
+		if _, err := c.Kubectl(context.WithoutCancel(t.Context()), "delete", "-f", file); err != nil {
+			t.Error(err)
 		}
 	})
 }

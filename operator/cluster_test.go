@@ -64,6 +64,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
 	t.Run("log", func(t *testing.T) { testLog(t, c, api) })
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
+	t.Run("warnings", func(t *testing.T) { testWarnings(t, c) })
 	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })

@@ -55,6 +55,9 @@ const (
 	ConditionCovered CanaryConditionType = "Covered"
 	// ConditionApplied names what could not be written and why; it is absent when everything could. The rest goes on.
 	ConditionApplied CanaryConditionType = "Applied"
+	// ConditionMeasured says whether the metrics server is known to measure the application that built-in checks are
+	// about; it is absent where there are none, and until they have been run in a release.
+	ConditionMeasured CanaryConditionType = "Measured"
 	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is
 	// absent when nobody did.
 	ConditionTargetScaledUp CanaryConditionType = "TargetScaledUp"
@@ -425,7 +428,7 @@ type ActionStatus struct {
 
 // CheckVerdict is how a check went.
 //
-// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting
+// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting;Unmeasured
 type CheckVerdict string
 
 // Verdicts of a check.
@@ -440,6 +443,9 @@ const (
 	CheckUnavailable CheckVerdict = "Unavailable"
 	// CheckWaiting: there was no usable value, and the check's policy is to wait for one.
 	CheckWaiting CheckVerdict = "Waiting"
+	// CheckUnmeasured: there was no value, and the metrics server is not known to measure the application, so that nobody
+	// can tell whether it has no requests.
+	CheckUnmeasured CheckVerdict = "Unmeasured"
 )
 
 // CheckStatus is the last result of one check.
@@ -450,6 +456,11 @@ type CheckStatus struct {
 	// Query that was asked.
 	// +optional
 	Query string `json:"query,omitempty"`
+
+	// Source names who counts the requests that a built-in check is about, such as istio or traefik: of those that may,
+	// one that the metrics server has.
+	// +optional
+	Source string `json:"source,omitempty"`
 
 	// Value that came back.
 	// +optional

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/webhooks"
@@ -71,8 +70,6 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 	for i, m := range a.Metrics {
 		field := fmt.Sprintf("spec.analysis.metrics[%d]", i)
 		switch {
-		case m.IsBuiltIn() && !builtin.Known(m.Name):
-			return fmt.Sprintf("%s.name: %q has no query and is not built in; built in are %s", field, m.Name, strings.Join(builtin.Names(), ", "))
 		case m.TemplateRef != nil && m.TemplateRef.Name == "":
 			return field + ".templateRef.name: a MetricTemplate is needed"
 		}

@@ -56,10 +56,6 @@ func TestInvalid(t *testing.T) {
 			},
 			want: []string{"spec.analysis.metrics[0].warmUp", `"soon"`},
 		},
-		"metric that is not built in": {
-			change: func(s *v1beta1.CanarySpec) { s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "latency"}} },
-			want:   []string{"spec.analysis.metrics[0].name", `"latency"`, "request-duration, request-success-rate"},
-		},
 		"router without weights": {change: func(*v1beta1.CanarySpec) {}, can: providers.Capabilities{HeaderMatch: true}, want: []string{"spec.analysis.stepWeight"}},
 		"router without TCP":     {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
 		"built-in metric of connections": {

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/operator/sources"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
@@ -97,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	is := v1beta1.CanaryCondition{
 		Type: v1beta1.ConditionReady, Status: corev1.ConditionTrue, ObservedGeneration: t.Generation,
-		Reason: ReasonValid, Message: "Canaries can use this template",
+		Reason: ReasonValid, Message: usable + advice(t),
 	}
 	if err := r.Check(ctx, t); err != nil {
 		problem := sources.AsProblem(err)
@@ -119,12 +120,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
+// usable is the message of a template that Canaries can use.
+const usable = "Canaries can use this template"
+
+// advice warns of a query that may select several series, which is known for sure only
+// when a release asks for it.
+func advice(t *v1beta1.MetricTemplate) string {
+	if t.Spec.Provider.Type != "prometheus" || metrics.Aggregates(t.Spec.Query) {
+		return ""
+	}
+	return "; its query aggregates nothing, and a check fails where it selects several series: use sum() or the like, or set policy.severalSeries of the metric"
+}
+
 // tell sends an event where the answer is another one. That a new template is
 // good is no news.
 func (r *Reconciler) tell(t *v1beta1.MetricTemplate, was *v1beta1.CanaryCondition, is v1beta1.CanaryCondition) {
 	ready := is.Status == corev1.ConditionTrue
 	switch {
-	case was == nil && ready, was != nil && was.Status == is.Status && was.Message == is.Message:
+	case was == nil && ready && is.Message == usable, was != nil && was.Status == is.Status && was.Message == is.Message:
 	case ready:
 		r.Recorder.Eventf(t, nil, corev1.EventTypeNormal, is.Reason, "Check", "%s", is.Message)
 	default:

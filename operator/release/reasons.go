@@ -15,6 +15,8 @@ const (
 	ReasonWeightLowered      = "WeightLowered"
 	ReasonCheckFailed        = "CheckFailed"
 	ReasonChecksUnavailable  = "ChecksUnavailable"
+	ReasonNotMeasured        = "NotMeasured"
+	ReasonMeasured           = "Measured"
 	ReasonAnalysisFailed     = "AnalysisFailed"
 	ReasonDeadlineExceeded   = "ProgressDeadlineExceeded"
 	ReasonRouteRefused       = "RouteRefused"

@@ -51,6 +51,7 @@ func describe(d *decider) {
 	describeIgnored(d)
 	describeCoverage(d)
 	describeScaledUp(d)
+	describeMeasured(d)
 	describeFailures(d, false)
 }
 

@@ -212,14 +212,14 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 	d.health.record = true
 	if d.overdue() {
 		record(d, run, r, v1beta1.CheckUnavailable, r.Silent)
-		rollBack(d, release.ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
+		rollBack(d, reasonOfSilence(r.Results), "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
 	leaveGate(d) // it is asked again after a round that passes
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
 	if !sameChecks(d.st.Checks, r.Results) {
 		d.st.Checks = r.Results
-		d.event(true, release.ReasonChecksUnavailable, "The checks give no verdict; nothing moves until they do: "+message)
+		d.event(true, reasonOfSilence(r.Results), "The checks give no verdict; nothing moves until they do: "+message)
 	}
 	next := run.At.Add(min(d.interval(), maxRetry))
 	if d.Now.Before(next) {

@@ -20,6 +20,11 @@
 {{ include "sluice.fullname" . }}-actions{{ with .Values.namespace }}.{{ . }}{{ end }}
 {{- end -}}
 
+{{/* Name of the policies that warn, which are in no namespace. */}}
+{{- define "sluice.warningPolicy" -}}
+{{ include "sluice.fullname" . }}{{ with .Values.namespace }}.{{ . }}{{ end }}-warnings
+{{- end -}}
+
 {{- define "sluice.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "sluice.fullname" .) .Values.serviceAccount.name -}}
