@@ -328,6 +328,11 @@ type StepStatus struct {
 	// +optional
 	PreRolloutSince *metav1.MicroTime `json:"preRolloutSince,omitempty"`
 
+	// PreRolloutHook is the name of the one that failed since PreRolloutSince and stopped those after it; empty where all
+	// are called at once.
+	// +optional
+	PreRolloutHook string `json:"preRolloutHook,omitempty"`
+
 	// Lowered is in how many parts the traffic went back to the promoted primary so far.
 	// +optional
 	Lowered int32 `json:"lowered,omitempty"`
@@ -367,8 +372,12 @@ type GateStatus struct {
 	// Type of the hooks.
 	Type HookType `json:"type"`
 
-	// Since is when the gate was first found closed.
+	// Since is when the gate was first found closed, by the hook that Hook names where one is named.
 	Since metav1.MicroTime `json:"since"`
+
+	// Hook is the name of the one that holds it closed and stops those after it; empty where all are called at once.
+	// +optional
+	Hook string `json:"hook,omitempty"`
 
 	// Message says which hooks hold it closed, and what they answered first.
 	// +optional
@@ -425,7 +434,7 @@ type ActionStatus struct {
 
 // CheckVerdict is how a check went.
 //
-// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting
+// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting;Skipped
 type CheckVerdict string
 
 // Verdicts of a check.
@@ -440,6 +449,8 @@ const (
 	CheckUnavailable CheckVerdict = "Unavailable"
 	// CheckWaiting: there was no usable value, and the check's policy is to wait for one.
 	CheckWaiting CheckVerdict = "Waiting"
+	// CheckSkipped: it was not asked, as a hook before it has failed.
+	CheckSkipped CheckVerdict = "Skipped"
 )
 
 // CheckStatus is the last result of one check.

@@ -61,6 +61,19 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 		d.st.Gate = nil
 		return open
 	}
+	return stop(d, kind, run, shut)
+}
+
+// stop keeps the release at a gate that hooks hold closed.
+func stop(d *decider, kind v1beta1.HookType, run *CheckRun, shut []answer) opening {
+	holder := ""
+	if d.atGate(kind) {
+		holder = d.st.Gate.Hook
+	}
+	holder, anew := takesOver(d, kind, shut, holder)
+	if anew {
+		d.st.Gate = nil
+	}
 	if gateOverdue(d, kind, shut) {
 		return ended
 	}
@@ -69,8 +82,9 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 		message := strings.Join(answers(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
 		d.event(false, ReasonGateClosed, sentence(gateName(d, message)))
-		mute(d, hooks)
+		mute(d, hooksOf(shut))
 	}
+	d.st.Gate.Hook = holder
 	watchDeadlines(d, shut)
 	d.waiting = gateName(d, d.st.Gate.Message)
 	return closed
@@ -82,6 +96,14 @@ type answer struct {
 	result v1beta1.CheckStatus
 }
 
+func hooksOf(of []answer) []v1beta1.CanaryWebhook {
+	out := make([]v1beta1.CanaryWebhook, len(of))
+	for i, a := range of {
+		out[i] = a.hook
+	}
+	return out
+}
+
 func answers(of []answer) []string {
 	out := make([]string, len(of))
 	for i, a := range of {
@@ -90,13 +112,25 @@ func answers(of []answer) []string {
 	return out
 }
 
-// shut are the hooks that hold a gate closed. One whose deadline has passed no
-// longer does where its spec says so.
+// takesOver tells whether a hook that stops those after it holds the release since now,
+// where another one did before: its deadline begins now. Holder is the name to be
+// noted, which is empty where all hooks are called at once.
+func takesOver(d *decider, kind v1beta1.HookType, shut []answer, before string) (holder string, now bool) {
+	if !d.Canary.GetAnalysis().Sequential(kind) || len(shut) == 0 {
+		return "", false
+	}
+	last := shut[len(shut)-1].hook
+	return last.Name, last.Stops() && before != "" && before != last.Name
+}
+
+// shut are the hooks that hold a gate closed, but for those that were not asked. One whose
+// deadline has passed no longer does where its spec says so.
 func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *CheckRun) []answer {
 	var out []answer
 	for i, hook := range hooks {
 		goesOn := hook.GetOnDeadline() == v1beta1.DeadlineContinue && deadlinePassed(d, hook)
-		if run.Results[i].Verdict != v1beta1.CheckPassed && !goesOn {
+		verdict := run.Results[i].Verdict
+		if verdict != v1beta1.CheckPassed && verdict != v1beta1.CheckSkipped && !goesOn {
 			out = append(out, answer{hook, run.Results[i]})
 		}
 	}
@@ -240,6 +274,11 @@ func preRollout(d *decider) {
 	}
 	recordHooks(d, run.Results)
 	shut := shut(d, hooks, run)
+	holder, anew := takesOver(d, v1beta1.PreRolloutHook, shut, d.st.Step.PreRolloutHook)
+	if anew {
+		d.st.Step.PreRolloutSince = nil
+	}
+	d.st.Step.PreRolloutHook = holder
 	switch {
 	case len(shut) == 0:
 		raise(d, "The canary is ready")

@@ -77,7 +77,7 @@ func (r *round) take(of *v1beta1.CheckStatus) {
 // can't be for it.
 func against(verdict v1beta1.CheckVerdict) bool {
 	switch verdict {
-	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting:
+	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckSkipped:
 		return false
 	case v1beta1.CheckFailed, v1beta1.CheckNoData:
 		return true
