@@ -129,7 +129,8 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.router = router
-	w.Ignored = ignored(w.Canary, router)
+	w.Canary, w.Ignored = router.Capabilities().Served(provider, w.Canary)
+	w.Ignored = append(w.Ignored, ignored(w.Canary, router)...)
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
