@@ -129,8 +129,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.router = router
-	w.Canary, w.Ignored = router.Capabilities().Served(provider, w.Canary)
-	w.Ignored = append(w.Ignored, ignored(w.Canary, router)...)
+	w.serve(provider, router)
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
@@ -140,6 +139,14 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		}
 	}
 	return r.observeSiblings(ctx, w)
+}
+
+// serve has the turn be about the Canary as it can be carried out. What has no effect is told.
+func (w *world) serve(provider string, router providers.Router) {
+	var withoutWeights, withoutAutoscaler []string
+	w.Canary, withoutWeights = router.Capabilities().Served(provider, w.Canary)
+	w.Canary, withoutAutoscaler = autoscaling.Served(w.Canary)
+	w.Ignored = slices.Concat(withoutWeights, withoutAutoscaler, ignored(w.Canary, router))
 }
 
 func (r *Reconciler) observeMetrics(ctx context.Context, w *world) error {

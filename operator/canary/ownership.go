@@ -128,9 +128,12 @@ func (r *Reconciler) removeOwned(ctx context.Context, w *world, want rollout.Des
 		service := workload.Kind(o) == workload.KindService
 		// A route that could not be taken back may lead to either half.
 		kept := want.KeepPrimary && (!want.LeadToPrimary || !service || o.GetName() != canary)
-		if service && o.GetName() == apex || kept {
+		switch {
+		case service && o.GetName() == apex || kept:
 			err = r.Applier.Merge(ctx, map[string]any{"metadata": ownership.LetGo(o)}, o)
-		} else {
+		case o.GetAnnotations()[workload.OriginalAnnotation] != "":
+			err = r.Autoscalers.Remove(ctx, o)
+		default:
 			err = r.Applier.Delete(ctx, o)
 		}
 		switch {

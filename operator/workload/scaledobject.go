@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -39,8 +40,8 @@ func primaryScaledObject(c *v1beta1.Canary, target Scaled, so *unstructured.Unst
 		return nil, errNoAutoscalerRef
 	}
 	kind, name := scaleTarget(so.Object)
-	if err := target.scaledBy(ref, kind, name); err != nil {
-		return nil, err
+	if name == "" {
+		return nil, fmt.Errorf("spec.autoscalerRef: ScaledObject %s: spec.scaleTargetRef names no workload", so.GetName())
 	}
 	lower, upper, err := scaledObjectBounds(so.Object)
 	if err != nil {
@@ -62,6 +63,11 @@ func primaryScaledObject(c *v1beta1.Canary, target Scaled, so *unstructured.Unst
 	}
 	for _, set := range []func(map[string]any) error{
 		func(spec map[string]any) error {
+			if kind != target.Kind {
+				return unstructured.SetNestedMap(spec, map[string]any{
+					"apiVersion": appsv1.SchemeGroupVersion.String(), "kind": target.Kind, "name": c.PrimaryName(),
+				}, "scaleTargetRef")
+			}
 			return unstructured.SetNestedField(spec, c.PrimaryName(), "scaleTargetRef", "name")
 		},
 		nameOfHPA,
