@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -154,6 +155,8 @@ func (s *Share) observeUsers(ctx context.Context) error {
 		return s.passOver(ctx)
 	}
 	s.users = users
+	s.world.Target.ScalesToZero = isScaledObject && !s.elsewhere && workload.ScalesToZero(users, nil)
+	s.world.Primary.ScalesToZero = workload.ScalesToZero(users, ref.PrimaryScalerReplicas)
 	if s.elsewhere {
 		s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef: %s %s scales %s %s, not %s %s, which spec.targetRef names: %s gets a copy of it, and nothing scales the target",
 			ref.Kind, ref.Name, kind, name, s.scaled.Kind, s.scaled.Name, c.PrimaryName()))
@@ -315,12 +318,17 @@ func (s *Share) Apply(ctx context.Context, want rollout.Desired) error {
 	if err := s.applyPrimary(ctx, want); err != nil {
 		return err
 	}
-	if so, ok := s.users.(*unstructured.Unstructured); ok && want.TargetPaused && !s.elsewhere {
-		if err := s.part.pause(ctx, s.world.Canary, so); err != nil {
+	return s.pauseOrResume(ctx, want.TargetPaused)
+}
+
+// pauseOrResume has the target's autoscaler leave it at so many pods, or act again where at is nil.
+func (s *Share) pauseOrResume(ctx context.Context, at *int32) error {
+	if so, ok := s.users.(*unstructured.Unstructured); ok && at != nil && !s.elsewhere {
+		if err := s.part.pause(ctx, s.world.Canary, so, *at); err != nil {
 			return err
 		}
 	}
-	return s.resumeAll(ctx, want.TargetPaused)
+	return s.resumeAll(ctx, at != nil)
 }
 
 // applyPrimary makes the primary's copy as soon as there is a
@@ -382,15 +390,15 @@ func (s *Share) PrimaryReplicas(n, floor int32) (int32, error) {
 	return min(n, max(upper, s.world.Primary.Replicas)), nil
 }
 
-// pause has KEDA leave the target at zero pods. The note of who did so is what
+// pause has KEDA leave the target at a number of pods. The note of who did so is what
 // resumes it when the Canary refers to it no longer.
-func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstructured.Unstructured) error {
+func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstructured.Unstructured, at int32) error {
 	intent := &unstructured.Unstructured{}
 	intent.SetGroupVersionKind(workload.ScaledObjectKind)
 	intent.SetNamespace(so.GetNamespace())
 	intent.SetName(so.GetName())
 	intent.SetUID(so.GetUID()) // one that was deleted is not created again
-	intent.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0", workload.PausedByAnnotation: c.Name})
+	intent.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: strconv.Itoa(int(at)), workload.PausedByAnnotation: c.Name})
 	if err := a.Applier.ApplyPartial(ctx, intent, so); err != nil {
 		return fmt.Errorf("pause ScaledObject %s: %w", so.GetName(), err)
 	}
@@ -413,23 +421,25 @@ func (s *Share) resumeAll(ctx context.Context, stayPaused bool) error {
 }
 
 // GiveBack has the target's autoscaler act again before the target is woken for a
-// deletion. The primary's copy goes with the Canary.
+// deletion, or when that serves where it would take all pods from it before. The primary's copy goes
+// with the Canary.
 func (s *Share) GiveBack(ctx context.Context, want rollout.Desired) error {
 	if untouched := want.Finished && !want.Released; untouched {
 		return nil // nothing of the world was made for this Canary, nor paused
 	}
-	return s.resumeAll(ctx, false)
+	return s.pauseOrResume(ctx, want.TargetPaused)
 }
 
-// resume takes away that a ScaledObject is paused at zero, whoever did it:
+// resume takes away that a ScaledObject is paused for a Canary, or at zero, whoever did it:
 // Flagger does it too, and what must have pods can't be kept from it.
 func (a *Autoscalers) resume(ctx context.Context, so *unstructured.Unstructured) error {
 	annotations := so.GetAnnotations()
 	gone := map[string]any{}
-	if _, ok := annotations[workload.PausedByAnnotation]; ok {
+	_, noted := annotations[workload.PausedByAnnotation]
+	if noted {
 		gone[workload.PausedByAnnotation] = nil
 	}
-	if annotations[workload.PausedReplicasAnnotation] == "0" {
+	if at, paused := annotations[workload.PausedReplicasAnnotation]; paused && (noted || at == "0") {
 		gone[workload.PausedReplicasAnnotation] = nil
 	}
 	if len(gone) == 0 {

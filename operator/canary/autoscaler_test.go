@@ -246,8 +246,11 @@ func TestScaledObjectIsPausedAndResumed(t *testing.T) {
 			result := s.mustTurn()
 			phase, pods := s.now().Status.Phase, *s.deployment("podinfo").Spec.Replicas
 			want := ""
-			if pods == 0 {
+			switch {
+			case pods == 0:
 				want = "0 podinfo"
+			case phase == v1beta1.PhaseSucceeded || phase == v1beta1.PhaseFailed: // until nobody is on his way to them
+				want = fmt.Sprintf("%d podinfo", pods)
 			}
 			if got := s.pausedAt("web"); got != want {
 				t.Fatalf("%s with %d pods: paused at %q, want %q", phase, pods, got, want)
@@ -668,5 +671,65 @@ func TestAutoscalerOfThePrimaryIsTakenOver(t *testing.T) {
 				t.Errorf("annotations %v are left", got.Annotations)
 			}
 		})
+	}
+}
+
+// KEDA's minReplicaCount: 0. While a release checks it the canary is not left without pods for want of work, the primary is
+// started first, and afterwards both may go to zero again.
+func TestScaleToZero(t *testing.T) {
+	so := newScaledObject("web")
+	if err := unstructured.SetNestedField(so.Object, int64(0), "spec", "minReplicaCount"); err != nil {
+		t.Fatal(err)
+	}
+	s := newScaled(t, workload.KindScaledObject, so)
+	scaleTo(s, "podinfo-primary", 0) // as KEDA does
+	s.rollOut()
+	s.rest()
+	if phase, weight := s.now().Status.Phase, s.now().Status.CanaryWeight; phase != v1beta1.PhaseInitialized || weight != 0 {
+		t.Fatalf("with nothing to do: %s, %d%% for the canary", phase, weight)
+	}
+	if got := reasons(s.told()); len(got) > 0 {
+		t.Errorf("with nothing to do it is told: %v", got)
+	}
+	s.release("podinfo:2")
+	for range 300 {
+		result := s.mustTurn()
+		status := s.now().Status
+		primary, target := s.deployment("podinfo-primary"), s.deployment("podinfo")
+		if status.CanaryWeight > 40 {
+			t.Fatalf("%s: %d%% for a canary that nobody has checked", status.Phase, status.CanaryWeight)
+		}
+		if status.CanaryWeight > 0 && primary.Status.AvailableReplicas == 0 {
+			t.Fatalf("%s: the canary gets requests, and the primary is not there", status.Phase)
+		}
+		switch status.Phase { //nolint:exhaustive // the others are short
+		case v1beta1.PhaseProgressing, v1beta1.PhasePromoting:
+			if got, want := s.pausedAt("web"), fmt.Sprintf("%d podinfo", max(*target.Spec.Replicas, 1)); got != want {
+				t.Fatalf("%s with %d pods: paused at %q", status.Phase, *target.Spec.Replicas, got)
+			}
+			lower, _, _ := unstructured.NestedInt64(s.scaledObject("web-primary").Object, "spec", "minReplicaCount")
+			if lower < 1 {
+				t.Fatalf("%s: the primary may go to zero", status.Phase)
+			}
+			if int64(*primary.Spec.Replicas) < lower {
+				scaleTo(s, "podinfo-primary", int32(lower)) // as KEDA does
+			}
+		}
+		if status.Phase == v1beta1.PhaseSucceeded && *target.Spec.Replicas == 0 && result.RequeueAfter == 0 {
+			break
+		}
+		if !s.awaitChecks() && !s.rollOut() && result.RequeueAfter > 0 {
+			s.wait(result)
+		}
+	}
+	s.rest()
+	if phase := s.now().Status.Phase; phase != v1beta1.PhaseSucceeded {
+		t.Errorf("it ends %s", phase)
+	}
+	if got := s.pausedAt("web"); got != "0 podinfo" {
+		t.Errorf("afterwards: paused at %q", got)
+	}
+	if lower, _, _ := unstructured.NestedInt64(s.scaledObject("web-primary").Object, "spec", "minReplicaCount"); lower != 0 {
+		t.Errorf("afterwards the primary keeps %d pods", lower)
 	}
 }

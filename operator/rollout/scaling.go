@@ -2,18 +2,43 @@ package rollout
 
 import "github.com/sluice-delivery/sluice/api/v1beta1"
 
-// PauseTarget tells whether the target's autoscaler must leave it at zero pods:
-// only between releases and before one is let in, and only while the target has no pods or is to lose
-// them now. Whatever else is the case it may scale, so that no phase in which
-// the target serves, or is to serve, is spent with a paused autoscaler.
-func PauseTarget(phase v1beta1.CanaryPhase, target Workload, want Desired) bool {
-	if !idle(phase) && phase != v1beta1.PhaseWaiting {
-		return false
+// PauseTarget is how many pods the target's autoscaler must leave it at, nil where it may scale.
+//
+// Between releases it is what the target has until its pods are removed, and zero from then on;
+// spare is true where nobody is led to those that it has. Whatever serves, or is to serve, may scale,
+// but for a target that its autoscaler would take all pods from while a release checks it: that follows the
+// primary.
+func PauseTarget(phase v1beta1.CanaryPhase, target, primary Workload, want Desired, spare bool) *int32 {
+	switch {
+	case !target.Exists && want.TargetReplicas == nil:
+		return nil
+	case idle(phase), phase == v1beta1.PhaseWaiting:
+		return pauseIdle(phase, target, want, spare)
+	case !target.ScalesToZero:
+		return nil
+	case analyses(phase), phase == v1beta1.PhasePromoting:
+		n := max(target.Replicas, primary.Replicas, 1)
+		if want.TargetReplicas != nil {
+			n = max(n, *want.TargetReplicas)
+		}
+		return &n
+	case phase == v1beta1.PhaseFinalising:
+		return &target.Replicas
+	default:
+		return nil
 	}
-	if want.TargetReplicas != nil {
-		return *want.TargetReplicas == 0
+}
+
+// pauseIdle is PauseTarget between releases, and before one is let in.
+func pauseIdle(phase v1beta1.CanaryPhase, target Workload, want Desired, spare bool) *int32 {
+	switch {
+	case want.TargetReplicas != nil && *want.TargetReplicas == 0, target.Replicas == 0 && want.TargetReplicas == nil:
+		return new(int32)
+	case want.TargetReplicas == nil && idle(phase) && spare:
+		return &target.Replicas
+	default:
+		return nil
 	}
-	return target.Exists && target.Replicas == 0
 }
 
 // PrimaryFloor is how many pods the primary must have at least in a phase, 0
@@ -50,7 +75,39 @@ func primaryFloor(d *decider) int32 {
 	if !d.Primary.Exists {
 		primary = d.st.PrimaryReplicas
 	}
-	return PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
+	floor := PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
+	if d.Primary.ScalesToZero && (d.st.Phase == v1beta1.PhaseInitializing || d.st.Phase == v1beta1.PhaseProgressing) {
+		return max(floor, 1) // it is started before anything is compared with it, and there for a rollback
+	}
+	return floor
+}
+
+// scaledToZero is true for a primary that its autoscaler has left without pods, or that is started at the
+// beginning of a release: no pod of it is missing, and nobody stands in for it.
+func scaledToZero(d *decider) bool {
+	switch {
+	case !d.Primary.Exists || !d.Primary.ScalesToZero || d.Primary.Available > 0:
+		return false
+	case d.st.Phase == v1beta1.PhaseProgressing:
+		return d.st.Step == nil || d.st.Step.Index == 0
+	default:
+		return d.Primary.Replicas == 0 && (idle(d.st.Phase) || d.st.Phase == v1beta1.PhaseWaiting)
+	}
+}
+
+// awaitsStart tells whether a release waits for a primary that had no pods. It does not for longer than
+// the deadline: the release may be what mends it.
+func awaitsStart(d *decider) bool {
+	if !scaledToZero(d) {
+		return false
+	}
+	why := d.Canary.PrimaryName() + " had no pods and is being started: " + d.Primary.Message
+	d.unwell(why)
+	if d.overdue() {
+		return false
+	}
+	d.blocked(stepDue(d), why)
+	return true
 }
 
 // primaryReplicas is the number of pods that the primary must be given, nil where it

@@ -2,36 +2,153 @@ package rollout_test
 
 import (
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 // Pain 12: a paused autoscaler must not be left behind in any phase in which
-// the target serves or is to serve.
+// the target serves or is to serve. Between releases it is paused from their end on, as with Flagger: at the pods that the
+// target has, and at zero when those are removed.
 func TestPauseTarget(t *testing.T) {
-	resting := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true, v1beta1.PhaseWaiting: true}
+	between := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true}
+	never := int32(-1)
 	for _, phase := range allPhases {
 		for name, tc := range map[string]struct {
-			exists     bool
-			replicas   int32
-			want       *int32 // TargetReplicas
-			wantAtRest bool
+			exists           bool
+			replicas         int32
+			want             *int32 // TargetReplicas
+			serves           bool
+			between, atAGate int32
 		}{
-			"it serves or is being drained": {exists: true, replicas: 2},
-			"it is to lose its pods":        {exists: true, replicas: 2, want: new(int32(0)), wantAtRest: true},
-			"it has none":                   {exists: true, replicas: 0, wantAtRest: true},
-			"it is woken":                   {exists: true, replicas: 0, want: new(int32(3))},
-			"there is no target":            {},
+			"it is being drained":           {exists: true, replicas: 2, between: 2, atAGate: never},
+			"it serves":                     {exists: true, replicas: 2, serves: true, between: never, atAGate: never},
+			"it is to lose its pods":        {exists: true, replicas: 2, want: new(int32(0))},
+			"it has none":                   {exists: true, replicas: 0},
+			"it has none and nobody serves": {exists: true, replicas: 0, serves: true},
+			"it is woken":                   {exists: true, replicas: 0, want: new(int32(3)), between: never, atAGate: never},
+			"there is no target":            {between: never, atAGate: never},
 		} {
 			t.Run(string(phase)+"/"+name, func(t *testing.T) {
 				target := rollout.Workload{Exists: tc.exists, Replicas: tc.replicas}
-				got := rollout.PauseTarget(phase, target, rollout.Desired{TargetReplicas: tc.want})
-				if want := tc.wantAtRest && resting[phase]; got != want {
-					t.Errorf("paused: %t, want %t", got, want)
+				got := rollout.PauseTarget(phase, target, rollout.Workload{Exists: true, Replicas: 4}, rollout.Desired{TargetReplicas: tc.want}, !tc.serves)
+				want := never
+				switch {
+				case between[phase]:
+					want = tc.between
+				case phase == v1beta1.PhaseWaiting:
+					want = tc.atAGate
+				}
+				if at := valueOr(got, never); at != want {
+					t.Errorf("paused at %d, want %d", at, want)
 				}
 			})
 		}
+	}
+}
+
+// A target that its autoscaler would take all pods from while it is checked, as it has nothing to do, has as many as the
+// primary meanwhile.
+func TestTargetThatScalesToZeroFollowsThePrimary(t *testing.T) {
+	never := int32(-1)
+	for name, tc := range map[string]struct {
+		target, primary int32
+		want            *int32 // TargetReplicas
+		release         int32  // until the promotion has ended
+		finalising      int32
+	}{
+		"as many":                  {target: 2, primary: 2, release: 2, finalising: 2},
+		"the primary has grown":    {target: 2, primary: 5, release: 5, finalising: 2},
+		"the canary has more":      {target: 4, primary: 2, release: 4, finalising: 4},
+		"both have none":           {want: new(int32(1)), release: 1},
+		"it has none and is woken": {primary: 3, want: new(int32(3)), release: 3},
+	} {
+		for phase, at := range map[v1beta1.CanaryPhase]int32{
+			v1beta1.PhaseProgressing: tc.release, v1beta1.PhaseWaitingPromotion: tc.release, v1beta1.PhasePromoting: tc.release,
+			v1beta1.PhaseFinalising: tc.finalising, v1beta1.PhaseTerminating: never, v1beta1.PhaseInitializing: never,
+		} {
+			t.Run(name+"/"+string(phase), func(t *testing.T) {
+				target := rollout.Workload{Exists: true, Replicas: tc.target, ScalesToZero: true}
+				got := rollout.PauseTarget(phase, target, rollout.Workload{Exists: true, Replicas: tc.primary}, rollout.Desired{TargetReplicas: tc.want}, false)
+				if got := valueOr(got, never); got != at {
+					t.Errorf("paused at %d, want %d", got, at)
+				}
+			})
+		}
+	}
+}
+
+func valueOr(n *int32, missing int32) int32 {
+	if n == nil {
+		return missing
+	}
+	return *n
+}
+
+// Scale to zero (KEDA's minReplicaCount: 0): a primary that has no pods as it has nothing to do is no outage. It is started before
+// the canary gets its first request, and no revision that nobody has checked stands in for it.
+func TestPrimaryThatScalesToZero(t *testing.T) {
+	const none = -1
+	idle := func(pods, available int32) func(*rollout.Observation) {
+		return func(o *rollout.Observation) {
+			o.Primary.ScalesToZero, o.Primary.Replicas, o.Primary.Available = true, pods, available
+			o.Primary.Ready = pods > 0 && available == pods
+		}
+	}
+	between := func(phase v1beta1.CanaryPhase) *scene { return newScene().phase(phase) }
+	for name, tc := range map[string]struct {
+		scene  *scene
+		phase  v1beta1.CanaryPhase
+		weight int32
+		floor  int32
+		step   int32
+	}{
+		"between releases": {between(v1beta1.PhaseSucceeded).targetAt(revA, 0).primaryAt(revA).with(idle(0, 0)), v1beta1.PhaseSucceeded, 0, 0, none},
+		"the canary is ready, the primary is not started yet": {newScene().step(0, 0, 0).with(idle(0, 0)), v1beta1.PhaseProgressing, 0, 1, 0},
+		"the primary is being started":                        {newScene().step(0, 0, 0).with(idle(1, 0)), v1beta1.PhaseProgressing, 0, 1, 0},
+		"the primary has started":                             {newScene().step(0, 0, 0).with(idle(1, 1)), v1beta1.PhaseProgressing, 20, 1, 1},
+		"it does not start in time":                           {newScene().step(0, 0, time.Hour).unwell(time.Hour).with(idle(1, 0)), v1beta1.PhaseProgressing, 100, 1, 1},
+		"it is lost in mid-release":                           {newScene().step(1, 20, time.Second).with(idle(1, 0)), v1beta1.PhaseProgressing, 100, 1, 1},
+		"a bad canary goes, the primary has nothing to do":    {between(v1beta1.PhaseFailed).with(idle(0, 0)), v1beta1.PhaseFailed, 0, 0, none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.Observation)
+			step := int32(none)
+			if d.Status.Step != nil {
+				step = d.Status.Step.Index
+			}
+			if d.Status.Phase != tc.phase || d.Status.CanaryWeight != tc.weight || step != tc.step {
+				t.Errorf("%s, step %d, %d%% for the canary; want %s, %d, %d%%", d.Status.Phase, step, d.Status.CanaryWeight, tc.phase, tc.step, tc.weight)
+			}
+			if d.Desired.PrimaryFloor < tc.floor {
+				t.Errorf("the primary may have %d pods, want at least %d", d.Desired.PrimaryFloor, tc.floor)
+			}
+			for _, e := range d.Events {
+				if e.Reason == rollout.ReasonPrimaryUnavailable && tc.weight != 100 {
+					t.Errorf("it is told that %s", e.Message)
+				}
+			}
+		})
+	}
+}
+
+// A deletion waits for no pods that nothing asks for.
+func TestDeletionOfWhatScalesToZero(t *testing.T) {
+	s := newScene().phase(v1beta1.PhaseSucceeded).targetAt(revA, 0).primaryAt(revA).with(func(o *rollout.Observation) {
+		now := metav1.NewTime(t0)
+		o.Canary.DeletionTimestamp = &now
+		o.Target.ScalesToZero, o.Primary.ScalesToZero = true, true
+		o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 0, 0, false
+	})
+	if d := rollout.Decide(s.Observation); !d.Desired.Released || d.Desired.KeepPrimary || d.Desired.TargetReplicas != nil {
+		t.Errorf("with nothing to do: %+v", d.Desired)
+	}
+	s.Primary.Replicas, s.Primary.Available, s.Primary.Ready = 3, 3, true
+	if d := rollout.Decide(s.Observation); d.Desired.Released || valueOr(d.Desired.TargetPaused, -1) != 3 || valueOr(d.Desired.TargetReplicas, -1) != 3 {
+		t.Errorf("while the primary serves: %+v", d.Desired)
 	}
 }
 

@@ -30,6 +30,8 @@ type serving struct {
 	// changing is true while the primary gets another revision: pods of which it has
 	// enough may be about to go.
 	changing bool
+	// scaledToZero is true for a primary that has no pods as it has nothing to do.
+	scaledToZero bool
 	// matches is true when the spec says which requests match.
 	matches bool
 }
@@ -40,6 +42,7 @@ type serving struct {
 //
 //   - A side without pods that can be reached gets nothing while the other has some.
 //   - While neither has any, nothing moves.
+//   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
 //   - The primary gets no more than its pods can carry, as long as it needs not take
 //     from a canary that was found bad.
@@ -56,6 +59,8 @@ func (s serving) effective() split {
 		return s.unchanged()
 	case s.canary.Available == 0:
 		return split{reason: v1beta1.TrafficCanaryUnavailable}
+	case s.scaledToZero:
+		return planned
 	case s.primary.Available == 0:
 		return split{weight: 100, reason: v1beta1.TrafficPrimaryUnavailable}
 	case s.condemned:
@@ -155,7 +160,7 @@ func serve(d *decider) {
 	}
 	is := serving{
 		planned: plannedSplit(d.st), before: was, primary: d.Primary, canary: d.Target, fixed: d.Route.Fixed,
-		condemned: d.st.Phase == v1beta1.PhaseFailed, changing: d.st.Phase == v1beta1.PhasePromoting, matches: len(d.Canary.GetAnalysis().Match) > 0,
+		condemned: d.st.Phase == v1beta1.PhaseFailed, changing: d.st.Phase == v1beta1.PhasePromoting, scaledToZero: scaledToZero(d), matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.effective()
 	d.st.CanaryWeight = is.weight
 	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.matched, Mirror: is.mirror, Reason: is.reason}

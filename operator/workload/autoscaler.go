@@ -92,6 +92,24 @@ func MaxReplicas(autoscaler client.Object) (int32, error) {
 	}
 }
 
+// ScalesToZero tells whether an autoscaler, of the user's, leaves what it scales without pods while
+// that has nothing to do; or its copy for the primary, where that has bounds of its own.
+func ScalesToZero(autoscaler client.Object, own *v1beta1.ScalerReplicas) bool {
+	if own != nil && own.MinReplicas != nil {
+		lower := *own.MinReplicas
+		return lower == 0 || idlesAtZero(autoscaler)
+	}
+	switch a := autoscaler.(type) {
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return a.Spec.MinReplicas != nil && *a.Spec.MinReplicas == 0
+	case *unstructured.Unstructured:
+		lower, _, err := scaledObjectBounds(a.Object)
+		return err == nil && (lower == 0 || idlesAtZero(a))
+	default:
+		return false
+	}
+}
+
 // autoscalerMeta is the metadata of a copy. What other tools track by is not
 // in it, and neither is what pauses.
 func autoscalerMeta(c *v1beta1.Canary, from client.Object, carried []string, o Options) metav1.ObjectMeta {

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -109,6 +110,16 @@ func scaledObjectBounds(object map[string]any) (lower, upper int32, err error) {
 		upper, err = count(object, "maxReplicaCount", kedaMaxReplicas)
 	}
 	return lower, upper, err
+}
+
+// idlesAtZero tells whether a ScaledObject has a number of pods, zero, for when there is nothing to do.
+func idlesAtZero(o client.Object) bool {
+	so, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return false
+	}
+	n, found, err := unstructured.NestedInt64(so.Object, "spec", "idleReplicaCount")
+	return err == nil && found && n == 0
 }
 
 func count(object map[string]any, field string, missing int32) (int32, error) {
