@@ -48,7 +48,12 @@ func phaseFor(kind v1beta1.HookType, phase v1beta1.CanaryPhase) v1beta1.CanaryPh
 	switch kind {
 	case v1beta1.PreRolloutHook, v1beta1.RolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook:
 		return v1beta1.PhaseProgressing
-	case v1beta1.ConfirmRolloutHook, v1beta1.RollbackHook, v1beta1.PostRolloutHook, v1beta1.EventHook:
+	case v1beta1.PostRolloutHook:
+		if phase != v1beta1.PhaseSucceeded {
+			return v1beta1.PhaseFailed // a promotion that has failed goes on here, and ends the release with Flagger
+		}
+		return phase
+	case v1beta1.ConfirmRolloutHook, v1beta1.RollbackHook, v1beta1.EventHook:
 		return phase
 	default:
 		return phase

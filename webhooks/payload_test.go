@@ -56,7 +56,7 @@ func TestPhaseInPayload(t *testing.T) {
 		"": v1beta1.PhaseProgressing, v1beta1.RolloutHook: v1beta1.PhaseProgressing, v1beta1.PreRolloutHook: v1beta1.PhaseProgressing,
 		v1beta1.ConfirmTrafficIncreaseHook: v1beta1.PhaseProgressing, v1beta1.ConfirmPromotionHook: v1beta1.PhaseProgressing,
 		v1beta1.ConfirmRolloutHook: v1beta1.PhaseWaitingPromotion, v1beta1.RollbackHook: v1beta1.PhaseWaitingPromotion,
-		v1beta1.PostRolloutHook: v1beta1.PhaseWaitingPromotion, v1beta1.EventHook: v1beta1.PhaseWaitingPromotion,
+		v1beta1.PostRolloutHook: v1beta1.PhaseFailed, v1beta1.EventHook: v1beta1.PhaseWaitingPromotion,
 	} {
 		got := NewPayload(podinfo(), v1beta1.PhaseWaitingPromotion, &v1beta1.CanaryWebhook{Type: kind})
 		if got.Phase != want || got.StatusPhase != v1beta1.PhaseWaitingPromotion {

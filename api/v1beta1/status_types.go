@@ -98,7 +98,8 @@ type CanaryStatus struct {
 	// +optional
 	ReleasedReplicas int32 `json:"releasedReplicas,omitempty"`
 
-	// PostRollout is when the release ended whose post-rollout hooks are still to be called; absent otherwise.
+	// PostRollout is when the release ended, or its promotion failed, whose post-rollout hooks are still to be called;
+	// absent otherwise.
 	// +optional
 	PostRollout *metav1.MicroTime `json:"postRollout,omitempty"`
 

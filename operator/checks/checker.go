@@ -222,7 +222,11 @@ func (k *Checker) stop(r *run) {
 
 // run does what an id names, and brings the Canary back.
 func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+	began := k.Clock.Now()
 	results := k.results(ctx, c, id)
+	if ctx.Err() == nil && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
+		k.Telemetry.Round(c, k.Clock.Since(began))
+	}
 
 	k.mu.Lock()
 	if ctx.Err() != nil { // called off: what is remembered now is another run

@@ -751,7 +751,7 @@ func TestConditions(t *testing.T) {
 		},
 		"halted": {
 			newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
-			"Promoted=Unknown/Promoting Ready=Unknown/Promoting Stalled=True/PromotionHalted",
+			"Promoted=False/PromotionHalted Ready=False/PromotionHalted Stalled=True/PromotionHalted",
 		},
 		"mistake": {
 			newScene().with(func(o *rollout.Observation) { o.Mistake = &rollout.Mistake{Reason: "TargetMissing"} }),

@@ -361,7 +361,8 @@ func waitsToRaise(d *decider) bool {
 	return d.atGate(v1beta1.ConfirmTrafficIncreaseHook) || d.atGate(v1beta1.ConfirmPromotionHook)
 }
 
-// callPostRollout has the post-rollout hooks called once the release has ended.
+// callPostRollout has the post-rollout hooks called once the release has ended, or its
+// promotion has failed.
 func callPostRollout(d *decider) {
 	if len(d.hooks(v1beta1.PostRolloutHook)) > 0 {
 		d.st.PostRollout = microTime(d.Now)
@@ -423,10 +424,10 @@ func (d *decider) checkID(kind v1beta1.HookType) CheckID {
 		id.Attempt = d.st.StartedAt.UnixMicro()
 	}
 	switch {
+	case kind == v1beta1.PostRolloutHook && d.st.PostRollout != nil:
+		id.Window = d.st.PostRollout.UnixMicro()
 	case d.st.Step != nil:
 		id.Step, id.Window, id.Round = d.st.Step.Index, d.st.Step.Since.UnixMicro(), d.st.Step.Checks
-	case d.st.PostRollout != nil:
-		id.Window = d.st.PostRollout.UnixMicro()
 	}
 	return id
 }

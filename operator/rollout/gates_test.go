@@ -400,6 +400,43 @@ func TestMutedHooks(t *testing.T) {
 	}
 }
 
+// A promotion that does not get ready is a failed release for whoever waits for its end: the post-rollout hooks are called once
+// when it has failed, as with Flagger, and once more when it has succeeded after all.
+func TestFailedPromotionCallsPostRollout(t *testing.T) {
+	const post = v1beta1.PostRolloutHook
+	s := newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1).hooked(post)
+	called := func(d rollout.Decision) bool { return len(d.CallHooks) == 1 && d.CallHooks[0].Hooks == post }
+	d := rollout.Decide(s.Observation)
+	if d.Status.PostRollout == nil || d.Status.Phase != v1beta1.PhasePromoting {
+		t.Fatalf("%s, post-rollout %v", d.Status.Phase, d.Status.PostRollout)
+	}
+	s.Canary.Status = d.Status
+	d = rollout.Decide(s.Observation)
+	if !called(d) {
+		t.Fatalf("the hooks are not called: %+v", d.CallHooks)
+	}
+	s.Hooks = map[v1beta1.HookType]*rollout.CheckRun{post: {ID: d.CallHooks[0], At: t0, Results: []v1beta1.CheckStatus{{Name: string(post), Verdict: passed}}}}
+	failed := d.CallHooks[0]
+	for range 3 {
+		d = rollout.Decide(s.Observation)
+		if d.Status.PostRollout != nil || len(d.CallHooks) > 0 {
+			t.Fatalf("they are called again: %v, %+v", d.Status.PostRollout, d.CallHooks)
+		}
+		s.Canary.Status = d.Status
+	}
+
+	s.Now = t0.Add(time.Minute)
+	s.Primary.Available, s.Primary.Ready = 2, true
+	for range 5 {
+		d = rollout.Decide(s.Observation)
+		s.Canary.Status = d.Status
+		s.Route.Since = s.Now
+	}
+	if d.Status.Phase != v1beta1.PhaseSucceeded || !called(d) || d.CallHooks[0] == failed {
+		t.Errorf("%s, hooks called: %+v", d.Status.Phase, d.CallHooks)
+	}
+}
+
 // One gate after the other: the deadline of each begins when it comes to hold the release, and a closed one says which it
 // is. A gate that was not asked holds nothing.
 func TestGatesOneAfterTheOther(t *testing.T) {

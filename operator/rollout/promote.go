@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -70,6 +71,7 @@ func promote(d *decider) {
 	needStep(d)
 	d.st.Phase = v1beta1.PhasePromoting
 	canaryLostInPromotion(d)
+	postRollout(d) // of a promotion that has failed so far
 	d.waiting = promotionName(d)
 	if d.st.Paused {
 		d.waiting = paused(d)
@@ -182,6 +184,7 @@ func finalise(d *decider) {
 	if reactToRevision(d) {
 		return
 	}
+	postRollout(d)
 	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
 	since := d.st.LastTransitionTime.Time
 	switch {
@@ -200,6 +203,18 @@ func finalise(d *decider) {
 		d.unwell(unrouted(d))
 		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
 	}
+}
+
+// PromotionFailed tells whether a promotion has not come to its end within the deadline. It goes on, as the canary
+// serves, and has failed for whoever waits for it: Flagger ends a release there.
+func PromotionFailed(st *v1beta1.CanaryStatus) bool {
+	c := st.GetCondition(v1beta1.ConditionStalled)
+	return c != nil && c.Status == corev1.ConditionTrue && failsPromotion(st.Phase, c.Reason)
+}
+
+// failsPromotion tells whether what stalls a phase is the failure of a promotion.
+func failsPromotion(phase v1beta1.CanaryPhase, reason string) bool {
+	return (phase == v1beta1.PhasePromoting || phase == v1beta1.PhaseFinalising) && (reason == ReasonPromotionHalted || reason == ReasonDeadlineExceeded)
 }
 
 func promotionName(d *decider) string {
