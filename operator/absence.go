@@ -9,7 +9,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // leaderLease is the name of the lease that the leader of all replicas holds.
@@ -18,22 +18,22 @@ const leaderLease = "sluice-leader-election"
 // lastAbsence is the time from the last renewal of the leader's lease until now, in which
 // no operator was there. It ends when this process begins and not when it comes to lead: a
 // replica may stand by for days beside a leader that is at work. Without leader election, or
-// before there was a leader, nothing is known of an absence.
-func lastAbsence(ctx context.Context, live client.Reader, o options, clk clock.PassiveClock) (rollout.Absence, error) {
+// Before there was a leader, nothing is known of an absence.
+func lastAbsence(ctx context.Context, live client.Reader, o options, clk clock.PassiveClock) (release.Absence, error) {
 	if !o.leaderElection || o.leaderElectionSpace == "" {
-		return rollout.Absence{}, nil
+		return release.Absence{}, nil
 	}
 	var lease coordinationv1.Lease
 	err := live.Get(ctx, client.ObjectKey{Namespace: o.leaderElectionSpace, Name: leaderLease}, &lease)
 	if apierrors.IsNotFound(err) {
-		return rollout.Absence{}, nil
+		return release.Absence{}, nil
 	}
 	if err != nil {
-		return rollout.Absence{}, fmt.Errorf("read the leader's lease: %w", err)
+		return release.Absence{}, fmt.Errorf("read the leader's lease: %w", err)
 	}
 	now := clk.Now()
 	if lease.Spec.RenewTime.IsZero() || lease.Spec.RenewTime.After(now) {
-		return rollout.Absence{}, nil
+		return release.Absence{}, nil
 	}
-	return rollout.Absence{From: lease.Spec.RenewTime.Time, To: now}, nil
+	return release.Absence{From: lease.Spec.RenewTime.Time, To: now}, nil
 }

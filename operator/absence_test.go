@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 func TestLastAbsence(t *testing.T) {
@@ -34,10 +34,10 @@ func TestLastAbsence(t *testing.T) {
 		options options
 		lease   *coordinationv1.Lease
 		refuse  error
-		want    rollout.Absence
+		want    release.Absence
 		wantErr error
 	}{
-		"an hour":               {options: elects, lease: renewed(time.Hour), want: rollout.Absence{From: now.Add(-time.Hour), To: now}},
+		"an hour":               {options: elects, lease: renewed(time.Hour), want: release.Absence{From: now.Add(-time.Hour), To: now}},
 		"another clock":         {options: elects, lease: renewed(-time.Second)},
 		"never renewed":         {options: elects, lease: lease(nil)},
 		"no lease":              {options: elects},

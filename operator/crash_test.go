@@ -47,10 +47,10 @@ const (
 	newImage = "podinfo:6.0.1"
 )
 
-// release is a story that every trial with it must tell, however it is
+// trialled is a release that every trial with it must tell, however it is
 // disturbed. The first check at 40% always fails, which the good release
 // survives; the bad one fails the second too.
-type release struct {
+type trialled struct {
 	name  string
 	bad   bool
 	image string // what the primary runs in the end
@@ -60,7 +60,7 @@ type release struct {
 	weights  []int32
 }
 
-var releases = []release{{
+var releases = []trialled{{
 	name: "good", image: newImage, weights: []int32{0, 20, 40, 60, 0},
 	statuses: []string{
 		"Progressing 0% step 0/0 failed 0",
@@ -158,7 +158,7 @@ func conduct(t *testing.T, trials []*trial) {
 // trial is one release in a namespace of its own.
 type trial struct {
 	lab       *lab
-	release   release
+	release   trialled
 	fuse      fuse
 	namespace string
 

@@ -24,7 +24,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/world"
 )
@@ -86,7 +86,7 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 	}
 	next, err := x.next(ctx, c, all)
 	if next != nil && err == nil {
-		w.Actions = []rollout.Action{{
+		w.Actions = []release.Action{{
 			Name: requestName(next), Type: next.Spec.Action,
 			By: next.Spec.RequestedBy, Reason: next.Spec.Reason, Revision: next.Spec.Revision,
 		}}

@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
@@ -67,7 +67,7 @@ func reasonsOf(t *testing.T, folder, prefix string) map[string]string {
 
 // A new reason has to say what becomes of it, so that no failure is without an alert.
 func TestEveryReasonHasARule(t *testing.T) {
-	known := reasonsOf(t, "../rollout", "Reason")
+	known := reasonsOf(t, "../release", "Reason")
 	if len(known) < 30 {
 		t.Fatalf("only %d reasons found", len(known))
 	}
@@ -120,7 +120,7 @@ func at(phase v1beta1.CanaryPhase, index, weight int32) v1beta1.CanaryStatus {
 }
 
 func TestFrom(t *testing.T) {
-	const release = "u1/v1-b/1772366400"
+	const id = "u1/v1-b/1772366400"
 	idle := at(v1beta1.PhaseSucceeded, -1, 0)
 	step2 := at(v1beta1.PhaseProgressing, 2, 20)
 	failed := at(v1beta1.PhaseFailed, -1, 0)
@@ -130,37 +130,37 @@ func TestFrom(t *testing.T) {
 	other.LastAppliedSpec = "v1-a"
 	for name, tc := range map[string]struct {
 		before, after v1beta1.CanaryStatus
-		event         rollout.Event
+		event         release.Event
 		want          string // "" for no alert
 		check         func(*testing.T, alerts.Alert)
 	}{
-		"a release begins": {idle, at(v1beta1.PhaseProgressing, 0, 0), rollout.Event{Reason: rollout.ReasonNewRevision}, "info New revision " + release, nil},
-		"a step":           {step2, at(v1beta1.PhaseProgressing, 3, 30), rollout.Event{Reason: rollout.ReasonWeightRaised}, "", nil},
-		"a gate waits":     {step2, at(v1beta1.PhaseWaitingPromotion, 3, 30), rollout.Event{Reason: rollout.ReasonGateClosed}, "warn Waiting at a gate " + release, nil},
-		"a muted gate":     {step2, at(v1beta1.PhaseWaitingPromotion, 3, 30), rollout.Event{Reason: rollout.ReasonGateClosed, Muted: true}, "", nil},
-		"pain 14: a check fails": {step2, step2, rollout.Event{Warning: true, Reason: rollout.ReasonCheckFailed}, "warn Check failed " + release, func(t *testing.T, a alerts.Alert) {
+		"a release begins": {idle, at(v1beta1.PhaseProgressing, 0, 0), release.Event{Reason: release.ReasonNewRevision}, "info New revision " + id, nil},
+		"a step":           {step2, at(v1beta1.PhaseProgressing, 3, 30), release.Event{Reason: release.ReasonWeightRaised}, "", nil},
+		"a gate waits":     {step2, at(v1beta1.PhaseWaitingPromotion, 3, 30), release.Event{Reason: release.ReasonGateClosed}, "warn Waiting at a gate " + id, nil},
+		"a muted gate":     {step2, at(v1beta1.PhaseWaitingPromotion, 3, 30), release.Event{Reason: release.ReasonGateClosed, Muted: true}, "", nil},
+		"pain 14: a check fails": {step2, step2, release.Event{Warning: true, Reason: release.ReasonCheckFailed}, "warn Check failed " + id, func(t *testing.T, a alerts.Alert) {
 			if a.Step != 2 || a.Steps != 3 || a.Weight != 20 || a.Threshold != 3 || !a.Started.Equal(began) || !a.Time.Equal(now) {
 				t.Errorf("got %+v", a)
 			}
 		}},
-		"pain 14: the analysis fails": {step2, failed, rollout.Event{Warning: true, Reason: rollout.ReasonAnalysisFailed}, "error Rolled back, analysis failed " + release + " final", func(t *testing.T, a alerts.Alert) {
+		"pain 14: the analysis fails": {step2, failed, release.Event{Warning: true, Reason: release.ReasonAnalysisFailed}, "error Rolled back, analysis failed " + id + " final", func(t *testing.T, a alerts.Alert) {
 			if a.Step != 2 || a.Weight != 20 || a.FailedChecks != 3 || len(a.Checks) != 1 || a.Checks[0].Name != "bad" {
 				t.Errorf("how far and why: %+v", a)
 			}
 		}},
-		"a check has no answer yet":                           {step2, step2, rollout.Event{Warning: true, Reason: rollout.ReasonChecksUnavailable}, "warn Checks unavailable " + release, nil},
-		"pain 14: checks without an answer end it":            {step2, failed, rollout.Event{Warning: true, Reason: rollout.ReasonChecksUnavailable}, "error Rolled back, checks unavailable " + release + " final", nil},
-		"pain 14: the canary is never ready":                  {step2, failed, rollout.Event{Warning: true, Reason: rollout.ReasonDeadlineExceeded}, "error Rolled back, deadline exceeded " + release + " final", nil},
-		"a person aborts":                                     {step2, failed, rollout.Event{Warning: true, Reason: rollout.ReasonAborted}, "warn Rolled back, aborted " + release + " final", nil},
-		"pain 14: a promotion fails":                          {at(v1beta1.PhasePromoting, 0, 30), at(v1beta1.PhasePromoting, 0, 100), rollout.Event{Warning: true, Reason: rollout.ReasonPromotionHalted}, "error Promotion halted " + release, nil},
-		"promoted":                                            {at(v1beta1.PhaseFinalising, -1, 0), idle, rollout.Event{Reason: rollout.ReasonPromoted}, "info Promoted " + release + " final", nil},
-		"set back":                                            {step2, other, rollout.Event{Reason: rollout.ReasonReverted}, "info Called off " + release + " final", nil},
-		"a mistake between releases":                          {idle, idle, rollout.Event{Warning: true, Reason: "InvalidSpec"}, "warn Mistake in the Canary", nil},
-		"a mistake that holds up a release":                   {step2, step2, rollout.Event{Warning: true, Reason: "InvalidSpec"}, "error Mistake in the Canary " + release, nil},
-		"the world does not obey, between releases":           {idle, idle, rollout.Event{Warning: true, Reason: rollout.ReasonApplyFailed}, "warn Can't be carried out", nil},
-		"pain 14: a warning that nobody has thought of":       {step2, failed, rollout.Event{Warning: true, Reason: "Novel"}, "error Rolled back, warning " + release + " final", nil},
-		"news that nobody has thought of":                     {step2, step2, rollout.Event{Reason: "Novel"}, "", nil},
-		"what has failed long ago is not rolled back by this": {failed, failed, rollout.Event{Warning: true, Reason: rollout.ReasonActionRefused}, "warn Action refused", nil},
+		"a check has no answer yet":                           {step2, step2, release.Event{Warning: true, Reason: release.ReasonChecksUnavailable}, "warn Checks unavailable " + id, nil},
+		"pain 14: checks without an answer end it":            {step2, failed, release.Event{Warning: true, Reason: release.ReasonChecksUnavailable}, "error Rolled back, checks unavailable " + id + " final", nil},
+		"pain 14: the canary is never ready":                  {step2, failed, release.Event{Warning: true, Reason: release.ReasonDeadlineExceeded}, "error Rolled back, deadline exceeded " + id + " final", nil},
+		"a person aborts":                                     {step2, failed, release.Event{Warning: true, Reason: release.ReasonAborted}, "warn Rolled back, aborted " + id + " final", nil},
+		"pain 14: a promotion fails":                          {at(v1beta1.PhasePromoting, 0, 30), at(v1beta1.PhasePromoting, 0, 100), release.Event{Warning: true, Reason: release.ReasonPromotionHalted}, "error Promotion halted " + id, nil},
+		"promoted":                                            {at(v1beta1.PhaseFinalising, -1, 0), idle, release.Event{Reason: release.ReasonPromoted}, "info Promoted " + id + " final", nil},
+		"set back":                                            {step2, other, release.Event{Reason: release.ReasonReverted}, "info Called off " + id + " final", nil},
+		"a mistake between releases":                          {idle, idle, release.Event{Warning: true, Reason: "InvalidSpec"}, "warn Mistake in the Canary", nil},
+		"a mistake that holds up a release":                   {step2, step2, release.Event{Warning: true, Reason: "InvalidSpec"}, "error Mistake in the Canary " + id, nil},
+		"the world does not obey, between releases":           {idle, idle, release.Event{Warning: true, Reason: release.ReasonApplyFailed}, "warn Can't be carried out", nil},
+		"pain 14: a warning that nobody has thought of":       {step2, failed, release.Event{Warning: true, Reason: "Novel"}, "error Rolled back, warning " + id + " final", nil},
+		"news that nobody has thought of":                     {step2, step2, release.Event{Reason: "Novel"}, "", nil},
+		"what has failed long ago is not rolled back by this": {failed, failed, release.Event{Warning: true, Reason: release.ReasonActionRefused}, "warn Action refused", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.event.Message = "said so"
@@ -271,18 +271,18 @@ func alert(name, namespace string, severity v1beta1.AlertSeverity) v1beta1.Canar
 	return v1beta1.CanaryAlert{Name: name, Severity: severity, ProviderRef: v1beta1.CrossNamespaceObjectReference{Namespace: namespace, Name: name}}
 }
 
-func (a *Alerts) notify(c *v1beta1.Canary, before, after v1beta1.CanaryStatus, images Images, e ...rollout.Event) {
+func (a *Alerts) notify(c *v1beta1.Canary, before, after v1beta1.CanaryStatus, images Images, e ...release.Event) {
 	c.Status = after
 	a.Notify(context.Background(), &before, c, images, e)
 }
 
 func TestNotify(t *testing.T) {
-	start := rollout.Event{Reason: rollout.ReasonNewRevision, Message: "m"}
-	failed := rollout.Event{Warning: true, Reason: rollout.ReasonAnalysisFailed, Message: "m"}
+	start := release.Event{Reason: release.ReasonNewRevision, Message: "m"}
+	failed := release.Event{Warning: true, Reason: release.ReasonAnalysisFailed, Message: "m"}
 	for name, tc := range map[string]struct {
 		own       []v1beta1.CanaryAlert
 		change    func(*Alerts)
-		event     rollout.Event
+		event     release.Event
 		want      []string
 		wantEvent string
 	}{
@@ -335,7 +335,7 @@ func TestReceivers(t *testing.T) {
 	c := newCanary(func(c *v1beta1.Canary) {
 		c.Spec.Analysis.Alerts = []v1beta1.CanaryAlert{alert("oncall", "ops", ""), alert("token", "", ""), alert("team", "", "")}
 	})
-	a.notify(c, at(v1beta1.PhaseSucceeded, -1, 0), at(v1beta1.PhaseProgressing, 0, 0), Images{}, rollout.Event{Reason: rollout.ReasonNewRevision})
+	a.notify(c, at(v1beta1.PhaseSucceeded, -1, 0), at(v1beta1.PhaseProgressing, 0, 0), Images{}, release.Event{Reason: release.ReasonNewRevision})
 	want := []alerts.Receiver{
 		{Type: "slack", Address: "https://hooks.example.com/secret", Key: []byte("k\n")},
 		{Type: "slack", Address: "https://example.com/x", Token: "xoxb-1"},
@@ -351,10 +351,10 @@ func TestImagesOfARelease(t *testing.T) {
 	a, s, _ := bench(t)
 	c := newCanary()
 	progressing, finalising, succeeded := at(v1beta1.PhaseProgressing, 0, 0), at(v1beta1.PhaseFinalising, -1, 0), at(v1beta1.PhaseSucceeded, -1, 0)
-	a.notify(c, succeeded, progressing, Images{"app:1", "app:2"}, rollout.Event{Reason: rollout.ReasonNewRevision})
-	a.notify(c, finalising, succeeded, Images{"app:2", "app:2"}, rollout.Event{Reason: rollout.ReasonPromoted})
+	a.notify(c, succeeded, progressing, Images{"app:1", "app:2"}, release.Event{Reason: release.ReasonNewRevision})
+	a.notify(c, finalising, succeeded, Images{"app:2", "app:2"}, release.Event{Reason: release.ReasonPromoted})
 	b, s2, _ := bench(t) // an operator that was started in between
-	b.notify(c, finalising, succeeded, Images{"app:2", "app:2"}, rollout.Event{Reason: rollout.ReasonPromoted})
+	b.notify(c, finalising, succeeded, Images{"app:2", "app:2"}, release.Event{Reason: release.ReasonPromoted})
 	want := []string{"slack: New revision [app:1 -> app:2]", "slack: Promoted [app:1 -> app:2]", "slack: Promoted [app:2]"}
 	if diff := cmp.Diff(want, append(s.sent, s2.sent...)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

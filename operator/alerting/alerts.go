@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
@@ -71,7 +71,7 @@ type Global struct {
 }
 
 // Notify queues the alerts of the events that took a Canary from one status to another, after that was persisted.
-func (a *Alerts) Notify(_ context.Context, before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, all []rollout.Event) {
+func (a *Alerts) Notify(_ context.Context, before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, all []release.Event) {
 	for _, e := range all {
 		alert, ok := From(before, after, images, e, a.Cluster, a.Clock.Now())
 		if !ok {

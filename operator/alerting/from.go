@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
@@ -15,7 +16,7 @@ type Images struct{ Primary, Target string }
 
 // From makes the alert of an event that took a Canary from one status to another. It returns false for an event of which
 // nobody needs to be told. It is pure; at is the time of the event.
-func From(before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, e rollout.Event, cluster string, at time.Time) (alerts.Alert, bool) {
+func From(before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, e release.Event, cluster string, at time.Time) (alerts.Alert, bool) {
 	r := ruleOf(e)
 	if r.title == "" || e.Muted {
 		return alerts.Alert{}, false
@@ -29,16 +30,16 @@ func From(before *v1beta1.CanaryStatus, after *v1beta1.Canary, images Images, e 
 	a := alerts.Alert{
 		Cluster: cluster, Namespace: after.Namespace, Name: after.Name,
 		TargetKind: after.Spec.TargetRef.Kind, TargetName: after.Spec.TargetRef.Name,
-		Severity: r.severityOf(rolledBack, running(is.Phase)), Reason: e.Reason, Title: title, Text: e.Message,
+		Severity: r.severityOf(rolledBack, release.Running(is.Phase)), Reason: e.Reason, Title: title, Text: e.Message,
 		Revision: is.LastAppliedSpec, Phase: is.Phase, Weight: is.CanaryWeight,
 		FailedChecks: is.FailedChecks, Threshold: after.GetAnalysis().GetThreshold(), Checks: against(is.Checks), Time: at,
 	}
 	a.From, a.To = images.Primary, images.Target
 	a.Final = rolledBack || r.ends
 	progress(&a, before, after, r.ends && !rolledBack)
-	if running(is.Phase) || running(before.Phase) {
+	if release.Running(is.Phase) || release.Running(before.Phase) {
 		of := is
-		if e.Reason == rollout.ReasonReverted {
+		if e.Reason == release.ReasonReverted {
 			of = before // it is about the release that was under way
 		}
 		belong(&a, after, of)
@@ -59,30 +60,21 @@ func progress(a *alerts.Alert, before *v1beta1.CanaryStatus, after *v1beta1.Cana
 		a.Weight = max(a.Weight, before.CanaryWeight)
 	}
 	if step != nil {
-		a.Step, a.Steps = step.Index, rollout.Steps(after.GetAnalysis())
+		a.Step, a.Steps = step.Index, plan.Steps(after.GetAnalysis())
 	}
 }
 
 // belong makes an alert one of a release.
 func belong(a *alerts.Alert, c *v1beta1.Canary, of *v1beta1.CanaryStatus) {
-	a.Release = release(c, of)
+	a.Release = releaseOf(c, of)
 	a.Revision = of.LastAppliedSpec
 	if of.StartedAt != nil {
 		a.Started = of.StartedAt.Time
 	}
 }
 
-// running tells whether a release is under way.
-func running(p v1beta1.CanaryPhase) bool {
-	switch p { //nolint:exhaustive // the rest are states between releases
-	case v1beta1.PhaseWaiting, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion, v1beta1.PhasePromoting, v1beta1.PhaseFinalising:
-		return true
-	}
-	return false
-}
-
-// release identifies one release. The same revision may be released, or tried, again: that is another one.
-func release(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
+// releaseOf identifies one release. The same revision may be released, or tried, again: that is another one.
+func releaseOf(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
 	parts := []string{string(c.UID), of.LastAppliedSpec}
 	if of.StartedAt != nil {
 		parts = append(parts, strconv.FormatInt(of.StartedAt.Unix(), 10))

@@ -3,7 +3,7 @@ package alerting
 
 import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // rule says what becomes of an event.
@@ -29,49 +29,49 @@ var mistake = rule{title: "Mistake in the Canary", severity: v1beta1.SeverityWar
 // rules has an entry for every reason: error for a release that failed or halted, or users who may be without service;
 // warn for what waits for a person or speaks against a release; info for a release that begins, ends well, or goes on.
 var rules = map[string]rule{
-	rollout.ReasonInitializing: quiet,
-	rollout.ReasonInitialized:  {title: "Initialized", severity: v1beta1.SeverityInfo},
+	release.ReasonInitializing: quiet,
+	release.ReasonInitialized:  {title: "Initialized", severity: v1beta1.SeverityInfo},
 
-	rollout.ReasonNewRevision:   {title: "New revision", severity: v1beta1.SeverityInfo},
-	rollout.ReasonRetried:       {title: "Tried again", severity: v1beta1.SeverityInfo},
-	rollout.ReasonStepStarted:   quiet,
-	rollout.ReasonWeightRaised:  quiet,
-	rollout.ReasonWeightLowered: quiet,
-	rollout.ReasonPlanChanged:   {title: "Analysis begins anew", severity: v1beta1.SeverityWarn},
-	rollout.ReasonPromoting:     quiet,
-	rollout.ReasonPromoted:      {title: "Promoted", severity: v1beta1.SeverityInfo, ends: true},
-	rollout.ReasonReverted:      {title: "Called off", severity: v1beta1.SeverityInfo, ends: true},
+	release.ReasonNewRevision:   {title: "New revision", severity: v1beta1.SeverityInfo},
+	release.ReasonRetried:       {title: "Tried again", severity: v1beta1.SeverityInfo},
+	release.ReasonStepStarted:   quiet,
+	release.ReasonWeightRaised:  quiet,
+	release.ReasonWeightLowered: quiet,
+	release.ReasonPlanChanged:   {title: "Analysis begins anew", severity: v1beta1.SeverityWarn},
+	release.ReasonPromoting:     quiet,
+	release.ReasonPromoted:      {title: "Promoted", severity: v1beta1.SeverityInfo, ends: true},
+	release.ReasonReverted:      {title: "Called off", severity: v1beta1.SeverityInfo, ends: true},
 
-	rollout.ReasonGateClosed: {title: "Waiting at a gate", severity: v1beta1.SeverityWarn},
-	rollout.ReasonGateOpened: {title: "Gate open", severity: v1beta1.SeverityInfo},
-	rollout.ReasonPaused:     {title: "Paused", severity: v1beta1.SeverityInfo},
-	rollout.ReasonResumed:    {title: "Resumed", severity: v1beta1.SeverityInfo},
-	rollout.ReasonSuspended:  {title: "Suspended", severity: v1beta1.SeverityInfo},
+	release.ReasonGateClosed: {title: "Waiting at a gate", severity: v1beta1.SeverityWarn},
+	release.ReasonGateOpened: {title: "Gate open", severity: v1beta1.SeverityInfo},
+	release.ReasonPaused:     {title: "Paused", severity: v1beta1.SeverityInfo},
+	release.ReasonResumed:    {title: "Resumed", severity: v1beta1.SeverityInfo},
+	release.ReasonSuspended:  {title: "Suspended", severity: v1beta1.SeverityInfo},
 
-	rollout.ReasonCheckFailed:       {title: "Check failed", severity: v1beta1.SeverityWarn},
-	rollout.ReasonChecksUnavailable: {title: "Checks unavailable", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
-	rollout.ReasonHookFailed:        {title: "Hook failed", severity: v1beta1.SeverityWarn},
-	rollout.ReasonAnalysisFailed:    {title: "Analysis failed", severity: v1beta1.SeverityError},
-	rollout.ReasonDeadlineExceeded:  {title: "Deadline exceeded", severity: v1beta1.SeverityError},
-	rollout.ReasonGateDeadline:      {title: "Gate not opened", severity: v1beta1.SeverityError},
-	rollout.ReasonAborted:           {title: "Aborted", severity: v1beta1.SeverityWarn},
-	rollout.ReasonRollbackAsked:     {title: "Rollback asked for", severity: v1beta1.SeverityWarn},
-	rollout.ReasonActionRefused:     {title: "Action refused", severity: v1beta1.SeverityWarn},
+	release.ReasonCheckFailed:       {title: "Check failed", severity: v1beta1.SeverityWarn},
+	release.ReasonChecksUnavailable: {title: "Checks unavailable", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
+	release.ReasonHookFailed:        {title: "Hook failed", severity: v1beta1.SeverityWarn},
+	release.ReasonAnalysisFailed:    {title: "Analysis failed", severity: v1beta1.SeverityError},
+	release.ReasonDeadlineExceeded:  {title: "Deadline exceeded", severity: v1beta1.SeverityError},
+	release.ReasonGateDeadline:      {title: "Gate not opened", severity: v1beta1.SeverityError},
+	release.ReasonAborted:           {title: "Aborted", severity: v1beta1.SeverityWarn},
+	release.ReasonRollbackAsked:     {title: "Rollback asked for", severity: v1beta1.SeverityWarn},
+	release.ReasonActionRefused:     {title: "Action refused", severity: v1beta1.SeverityWarn},
 
-	rollout.ReasonPromotionHalted:    {title: "Promotion halted", severity: v1beta1.SeverityError},
-	rollout.ReasonMeshUnreachable:    {title: "Mesh unreachable", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError},
-	rollout.ReasonPrimaryMissing:     {title: "Primary missing", severity: v1beta1.SeverityError},
-	rollout.ReasonPrimaryUnavailable: {title: "Primary unavailable", severity: v1beta1.SeverityError},
-	rollout.ReasonPrimaryRecovered:   {title: "Primary recovered", severity: v1beta1.SeverityInfo},
-	rollout.ReasonCanaryUnavailable:  {title: "Canary unavailable", severity: v1beta1.SeverityWarn},
-	rollout.ReasonApplyFailed:        {title: "Can't be carried out", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError},
+	release.ReasonPromotionHalted:    {title: "Promotion halted", severity: v1beta1.SeverityError},
+	release.ReasonMeshUnreachable:    {title: "Mesh unreachable", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError},
+	release.ReasonPrimaryMissing:     {title: "Primary missing", severity: v1beta1.SeverityError},
+	release.ReasonPrimaryUnavailable: {title: "Primary unavailable", severity: v1beta1.SeverityError},
+	release.ReasonPrimaryRecovered:   {title: "Primary recovered", severity: v1beta1.SeverityInfo},
+	release.ReasonCanaryUnavailable:  {title: "Canary unavailable", severity: v1beta1.SeverityWarn},
+	release.ReasonApplyFailed:        {title: "Can't be carried out", severity: v1beta1.SeverityWarn, inRelease: v1beta1.SeverityError},
 
-	rollout.ReasonNotCovered:     {title: "Primary not covered", severity: v1beta1.SeverityWarn},
-	rollout.ReasonCovered:        quiet,
-	rollout.ReasonTargetScaledUp: {title: "Target scaled up", severity: v1beta1.SeverityWarn},
-	rollout.ReasonFieldsIgnored:  quiet,
-	rollout.ReasonTerminating:    quiet,
-	rollout.ReasonLeftBehind:     {title: "Left behind by a deletion", severity: v1beta1.SeverityError},
+	release.ReasonNotCovered:     {title: "Primary not covered", severity: v1beta1.SeverityWarn},
+	release.ReasonCovered:        quiet,
+	release.ReasonTargetScaledUp: {title: "Target scaled up", severity: v1beta1.SeverityWarn},
+	release.ReasonFieldsIgnored:  quiet,
+	release.ReasonTerminating:    quiet,
+	release.ReasonLeftBehind:     {title: "Left behind by a deletion", severity: v1beta1.SeverityError},
 
 	"InvalidSpec":       mistake,
 	"UnknownProvider":   mistake,
@@ -93,7 +93,7 @@ var rules = map[string]rule{
 var unknown = rule{title: "Warning", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError, inRelease: v1beta1.SeverityError}
 
 // ruleOf is what becomes of an event.
-func ruleOf(e rollout.Event) rule {
+func ruleOf(e release.Event) rule {
 	if r, ok := rules[e.Reason]; ok {
 		return r
 	}

@@ -24,7 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -218,7 +218,7 @@ func (s *Share) observePrimary(ctx context.Context) error {
 }
 
 // read reads into an empty object and returns whether it was there. A
-// kind that the cluster does not serve is the user's mistake.
+// Kind that the cluster does not serve is the user's mistake.
 func (a *Autoscalers) read(ctx context.Context, c *v1beta1.Canary, name string, into client.Object) (found bool, err error) {
 	err = a.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, into)
 	kind := c.Spec.AutoscalerRef.Kind
@@ -309,7 +309,7 @@ func refersTo(c *v1beta1.Canary, kind, name string) bool {
 
 // Apply brings the autoscalers to what is wanted. It comes before the target is scaled, so that neither works against the other: an
 // autoscaler is paused before its target goes to zero and resumed before it is woken.
-func (s *Share) Apply(ctx context.Context, want rollout.Desired) error {
+func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	for _, one := range s.former {
 		if err := s.part.Remove(ctx, one); err != nil {
 			return fmt.Errorf("remove a copy for the primary that is not asked for any more: %w", err)
@@ -333,8 +333,8 @@ func (s *Share) pauseOrResume(ctx context.Context, at *int32) error {
 
 // applyPrimary makes the primary's copy as soon as there is a
 // primary, and takes over every edit of the user's autoscaler at once: the
-// primary serves, so it is what a new bound or metric is meant for.
-func (s *Share) applyPrimary(ctx context.Context, want rollout.Desired) error {
+// Primary serves, so it is what a new bound or metric is meant for.
+func (s *Share) applyPrimary(ctx context.Context, want release.Desired) error {
 	if s.users == nil || s.world.PrimaryObject == nil {
 		return nil
 	}
@@ -423,7 +423,7 @@ func (s *Share) resumeAll(ctx context.Context, stayPaused bool) error {
 // GiveBack has the target's autoscaler act again before the target is woken for a
 // deletion, or when that serves where it would take all pods from it before. The primary's copy goes
 // with the Canary.
-func (s *Share) GiveBack(ctx context.Context, want rollout.Desired) error {
+func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	if untouched := want.Finished && !want.Released; untouched {
 		return nil // nothing of the world was made for this Canary, nor paused
 	}

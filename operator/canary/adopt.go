@@ -12,7 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -86,7 +86,7 @@ func (w *world) isApex(live *corev1.Service) bool {
 // giveBackServices has the apex Service lead to the target again. What a user made
 // becomes what it was; what was made for the Canary is let go of, as clients depend
 // on it by now.
-func (r *Reconciler) giveBackServices(ctx context.Context, w *world, want rollout.Desired) error {
+func (r *Reconciler) giveBackServices(ctx context.Context, w *world, want release.Desired) error {
 	if want.LeadToPrimary {
 		return nil
 	}

@@ -8,7 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -17,7 +18,7 @@ import (
 // attempts are the writes of one turn. Each is made on its own: one that is refused
 // stops none of the others but those that would lead traffic to what is not there.
 type attempts struct {
-	failures []rollout.Failure
+	failures []release.Failure
 	errs     []error
 	waits    []error // of a mesh that asks for patience, and of conflicts
 }
@@ -30,7 +31,7 @@ func (a *attempts) made(object string, err error) bool {
 	case providers.WaitOf(err) != nil, errors.Is(err, errConflict):
 		a.waits = append(a.waits, err)
 	default:
-		a.failures = append(a.failures, rollout.Failure{Object: object, Message: err.Error()})
+		a.failures = append(a.failures, release.Failure{Object: object, Message: err.Error()})
 		a.errs = append(a.errs, fmt.Errorf("%s: %w", object, err))
 	}
 	return false
@@ -39,7 +40,7 @@ func (a *attempts) made(object string, err error) bool {
 // apply brings the world to the desired state. It is safe to stop after any of
 // its writes: the next turn applies the same state again, and sends only what
 // differs.
-func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) *attempts {
+func (r *Reconciler) apply(ctx context.Context, w *world, want release.Desired) *attempts {
 	a := &attempts{failures: w.unobserved}
 	if want.Hold {
 		return a
@@ -65,7 +66,7 @@ func (r *Reconciler) apply(ctx context.Context, w *world, want rollout.Desired) 
 // applyAll writes in the order of what depends on what. The route comes first, and
 // waits for nothing, as soon as there is what it leads to: it is what takes users
 // away from pods that fail. Pods go last.
-func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desired, a *attempts) {
+func (r *Reconciler) applyAll(ctx context.Context, w *world, want release.Desired, a *attempts) {
 	routed := !want.Routed || w.settled(want)
 	backends := routed || r.backends(ctx, w)
 	if !routed && backends {
@@ -89,7 +90,7 @@ func (r *Reconciler) applyAll(ctx context.Context, w *world, want rollout.Desire
 
 // applyServices writes the Services, the apex after what it leads to, and the route in
 // between where it could not be written before for lack of them.
-func (r *Reconciler) applyServices(ctx context.Context, w *world, want rollout.Desired, routed, backends bool, a *attempts) {
+func (r *Reconciler) applyServices(ctx context.Context, w *world, want release.Desired, routed, backends bool, a *attempts) {
 	if w.settled(want) && !w.servicesRefused {
 		return
 	}
@@ -113,13 +114,13 @@ func (r *Reconciler) applyServices(ctx context.Context, w *world, want rollout.D
 
 // settled tells whether Services and route were just observed to be what is
 // wanted.
-func (w *world) settled(want rollout.Desired) bool {
-	return w.Route.InSync && want.Routed && want.Traffic == rollout.TrafficOf(w.Canary, &w.Canary.Status)
+func (w *world) settled(want release.Desired) bool {
+	return w.Route.InSync && want.Routed && want.Traffic == serving.TrafficOf(w.Canary, &w.Canary.Status)
 }
 
 // blind is true for a part that could not be observed.
 func (w *world) blind(part string) bool {
-	return slices.ContainsFunc(w.unobserved, func(f rollout.Failure) bool { return f.Object == part })
+	return slices.ContainsFunc(w.unobserved, func(f release.Failure) bool { return f.Object == part })
 }
 
 func (w *world) primaryTitle() string {

@@ -36,7 +36,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -340,7 +340,7 @@ type sceneChecker struct {
 }
 
 // Run notes the beginning of a round.
-func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
 	if id.Hooks == "" {
 		k.began, k.underWay = true, true
 	}
@@ -348,7 +348,7 @@ func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.Ch
 }
 
 // RunPromptly notes the beginning of a round, and its end if that comes at once.
-func (k *sceneChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
+func (k *sceneChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun {
 	run := k.Checker.RunPromptly(ctx, c, id)
 	k.began, k.underWay = true, run == nil
 	return run

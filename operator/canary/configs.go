@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/operator/configs"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	ground "github.com/sluice-delivery/sluice/operator/world"
 )
 
@@ -25,7 +25,7 @@ func (r *Reconciler) observeConfigs(ctx context.Context, w *world) (err error) {
 }
 
 // recordConfigs puts the hashes of the release into its status.
-func (w *world) recordConfigs(d *rollout.Decision) {
+func (w *world) recordConfigs(d *release.Decision) {
 	if !d.Desired.Hold && !w.configsUnknown {
 		w.configs.Record(&d.Status)
 	}
@@ -38,7 +38,7 @@ func (r *Reconciler) sourced(ctx context.Context, w *world, primary client.Objec
 
 // applyConfigs brings the primary's copies to what the configs of the target are. It
 // returns false where the primary must be left as it is for now.
-func (r *Reconciler) applyConfigs(ctx context.Context, w *world, want rollout.Desired) (ok bool) {
+func (r *Reconciler) applyConfigs(ctx context.Context, w *world, want release.Desired) (ok bool) {
 	err := w.configs.Apply(ctx, want)
 	if errors.Is(err, configs.ErrChanged) {
 		log.FromContext(ctx).V(1).Info("The primary is left as it is for now", "reason", err.Error())
@@ -55,6 +55,6 @@ func (w *world) useCopies(template *corev1.PodTemplateSpec, revision string) (ve
 }
 
 // collectConfigs deletes copies that the primary does not use any more.
-func (r *Reconciler) collectConfigs(ctx context.Context, w *world, want rollout.Desired) {
+func (r *Reconciler) collectConfigs(ctx context.Context, w *world, want release.Desired) {
 	w.configTrouble = w.configs.Collect(ctx, want.PrimaryRevision)
 }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -633,7 +633,7 @@ func TestConfigIsReadOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			w := &ground.World{Observation: rollout.Observation{Canary: other.Canary}, Objects: ground.Objects{TargetObject: target}, Owner: ownership.For(other.Canary)}
+			w := &ground.World{Observation: release.Observation{Canary: other.Canary}, Objects: ground.Objects{TargetObject: target}, Owner: ownership.For(other.Canary)}
 			if _, err := s.reconciler.Configs.Observe(t.Context(), w); err != nil {
 				t.Error(err)
 			}
@@ -666,7 +666,7 @@ func TestConfigChangesWhilePromoted(t *testing.T) {
 		}
 	}
 	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("untested") })
-	if s.reconciler.applyConfigs(t.Context(), w, rollout.Desired{}) || w.configTrouble != nil {
+	if s.reconciler.applyConfigs(t.Context(), w, release.Desired{}) || w.configTrouble != nil {
 		t.Errorf("the primary is promoted, %v", w.configTrouble)
 	}
 	if got := s.configMap("app-primary").Data["color"]; got != "blue" {

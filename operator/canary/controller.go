@@ -35,6 +35,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -76,7 +77,7 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Absence is the time before this operator in which none was there, zero where
 	// nothing is known of one.
-	Absence rollout.Absence
+	Absence release.Absence
 	// Options are the settings for generated objects.
 	Options workload.Options
 	// Actions are what people ask of a release.
@@ -104,11 +105,11 @@ type Reconciler struct {
 type Checker interface {
 	// Results gives the last finished round of a Canary's checks and the last calls of its
 	// other hooks.
-	Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map[v1beta1.HookType]*rollout.CheckRun)
+	Results(c *v1beta1.Canary) (round *release.CheckRun, hooks map[v1beta1.HookType]*release.CheckRun)
 	// Run starts a round of checks, or calls of hooks.
-	Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID)
+	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID)
 	// RunPromptly starts a round and gives its results if they come at once.
-	RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun
+	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun
 	// Forget calls off what runs for a Canary and drops its results.
 	Forget(key types.NamespacedName)
 	// Finished gives the Canaries whose checks have come to an end.
@@ -231,7 +232,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // turn is what a turn has decided and done.
 type turn struct {
-	decision rollout.Decision
+	decision release.Decision
 	wrote    bool // the status
 	attempts *attempts
 }
@@ -272,7 +273,7 @@ func (r *Reconciler) ended(ctx context.Context, w *world, t *turn) (result ctrl.
 }
 
 // runChecks begins what a decision calls for.
-func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) {
+func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d release.Decision) {
 	if d.RunChecks != nil {
 		r.Checker.Run(ctx, c, *d.RunChecks)
 	}
@@ -295,7 +296,7 @@ func (r *Reconciler) carryOut(ctx context.Context, w *world, t *turn) (err error
 // checked runs the checks that a decision asks for. If their results are there at
 // once it adds them to the observation, which is as young as one that would be
 // made for them, so that it can be decided again.
-func (r *Reconciler) checked(ctx context.Context, w *world, decision *rollout.Decision) bool {
+func (r *Reconciler) checked(ctx context.Context, w *world, decision *release.Decision) bool {
 	if decision.RunChecks == nil {
 		return false
 	}
@@ -309,7 +310,7 @@ func (r *Reconciler) checked(ctx context.Context, w *world, decision *rollout.De
 
 // complete tells when to look again after a turn that wrote the status and did what it
 // desires. ok is false where it must be seen first what came of that.
-func (r *Reconciler) complete(w *world, d rollout.Decision) (after time.Duration, ok bool) {
+func (r *Reconciler) complete(w *world, d release.Decision) (after time.Duration, ok bool) {
 	if !w.Canary.DeletionTimestamp.IsZero() || !d.Desired.Routed {
 		return 0, false
 	}

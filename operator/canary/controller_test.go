@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
 )
@@ -306,7 +306,7 @@ func TestApplyFailure(t *testing.T) {
 			t.Fatalf("error %v", err)
 		}
 	}
-	if got, want := s.condition(v1beta1.ConditionReady), "False "+rollout.ReasonApplyFailed; got != want {
+	if got, want := s.condition(v1beta1.ConditionReady), "False "+release.ReasonApplyFailed; got != want {
 		t.Errorf("Ready is %s, want %s", got, want)
 	}
 	if got := s.condition(v1beta1.ConditionStalled); got != "" {
@@ -328,7 +328,7 @@ func TestApplyFailure(t *testing.T) {
 		t.Errorf("what is mended is told after %s", result.RequeueAfter)
 	}
 	s.mustTurn()
-	if got := s.condition(v1beta1.ConditionReady); strings.Contains(got, rollout.ReasonApplyFailed) {
+	if got := s.condition(v1beta1.ConditionReady); strings.Contains(got, release.ReasonApplyFailed) {
 		t.Errorf("Ready is %s after it was mended", got)
 	}
 	if got := s.phases(); got[len(got)-1] != "Succeeded " {

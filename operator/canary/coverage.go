@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/sluice-delivery/sluice/operator/coverage"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // observeCoverage finds what selects the target's pods and not the primary's.
@@ -17,6 +17,6 @@ func (r *Reconciler) observeCoverage(ctx context.Context, w *world) (err error) 
 func (w *world) guarded() bool { return coverage.Guarded(w.Canary) }
 
 // applyCoverage keeps the copies that the Canary asks for.
-func (r *Reconciler) applyCoverage(ctx context.Context, w *world, want rollout.Desired) error {
+func (r *Reconciler) applyCoverage(ctx context.Context, w *world, want release.Desired) error {
 	return w.coverage.Apply(ctx, want)
 }

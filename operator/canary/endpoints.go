@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -62,7 +62,7 @@ func (r *Reconciler) observeEndpoints(ctx context.Context, w *world) error {
 	w.reached = true
 	a := w.Canary.GetAnalysis()
 	for _, side := range []struct {
-		workload  *rollout.Workload
+		workload  *release.Workload
 		service   string
 		threshold int32
 	}{

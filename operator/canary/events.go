@@ -8,11 +8,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // tell sends the events of a decision, to event hooks and the log too.
-func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []rollout.Event) {
+func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []release.Event) {
 	for _, e := range events {
 		kind := corev1.EventTypeNormal
 		if e.Warning {

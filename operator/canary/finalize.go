@@ -10,13 +10,13 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
-func (r *Reconciler) release(ctx context.Context, w *world, want rollout.Desired, a *attempts) {
+func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired, a *attempts) {
 	if want.Routed && r.backends(ctx, w) {
 		if err := w.applyRoute(ctx, want); !providers.IsNotInstalled(err) {
 			a.made("route", err)

@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -18,7 +18,7 @@ const reasonImmutable = "ImmutableField"
 // Services and its mesh is as its status has it, whatever the spec says by now. So traffic is
 // kept safe, rolled back and given back where it is. The mistake names the field that was
 // changed; nil where none was.
-func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *rollout.Mistake) {
+func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *release.Mistake) {
 	is := c.Status.Identity
 	if is == nil {
 		return c, nil
@@ -36,7 +36,7 @@ func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *rollou
 		{"spec.service.headless", strconv.FormatBool(is.Headless), strconv.FormatBool(c.Spec.Service.Headless)},
 	} {
 		if of.recorded != of.wanted {
-			return out, &rollout.Mistake{Reason: reasonImmutable, Message: fmt.Sprintf("%s: %q can't be changed to %q while the Canary lives; set it back, "+
+			return out, &release.Mistake{Reason: reasonImmutable, Message: fmt.Sprintf("%s: %q can't be changed to %q while the Canary lives; set it back, "+
 				"or delete the Canary, which gives the traffic to %s without losing any, and create it again", of.field, of.recorded, of.wanted, is.TargetName)}
 		}
 	}

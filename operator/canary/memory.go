@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -23,7 +23,7 @@ type memory struct {
 type remembered struct {
 	uid types.UID
 
-	failures    []rollout.Failure // of the last turn
+	failures    []release.Failure // of the last turn
 	failedTimes int               // how many turns in a row had some
 
 	revision revision
@@ -78,7 +78,7 @@ func (m *memory) revision(c *v1beta1.Canary, target client.Object) (string, erro
 
 // failed notes what could not be applied, nil where everything could. It returns how
 // often in a row that has been so, and whether it mends what failed before.
-func (m *memory) failed(c *v1beta1.Canary, failures []rollout.Failure) (times int, mended bool) {
+func (m *memory) failed(c *v1beta1.Canary, failures []release.Failure) (times int, mended bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entry := m.of(c)
@@ -91,7 +91,7 @@ func (m *memory) failed(c *v1beta1.Canary, failures []rollout.Failure) (times in
 }
 
 // failures are what could not be applied the last time.
-func (m *memory) failures(c *v1beta1.Canary) []rollout.Failure {
+func (m *memory) failures(c *v1beta1.Canary) []release.Failure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.of(c).failures)

@@ -7,7 +7,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 func TestRouteInSync(t *testing.T) {
@@ -76,16 +76,16 @@ func TestFailures(t *testing.T) {
 	var m memory
 	c := newCanary("podinfo").Canary
 	for i, tc := range []struct {
-		failures   []rollout.Failure
+		failures   []release.Failure
 		wantTimes  int
 		wantMended bool
 	}{
 		{},
-		{failures: []rollout.Failure{{Object: "a"}}, wantTimes: 1},
-		{failures: []rollout.Failure{{Object: "b"}}, wantTimes: 2},
+		{failures: []release.Failure{{Object: "a"}}, wantTimes: 1},
+		{failures: []release.Failure{{Object: "b"}}, wantTimes: 2},
 		{wantMended: true},
 		{},
-		{failures: []rollout.Failure{{Object: "b"}}, wantTimes: 1},
+		{failures: []release.Failure{{Object: "b"}}, wantTimes: 1},
 	} {
 		times, mended := m.failed(c, tc.failures)
 		if times != tc.wantTimes || mended != tc.wantMended {
@@ -100,7 +100,7 @@ func TestFailures(t *testing.T) {
 func TestForgetMemory(t *testing.T) {
 	var m memory
 	c := newCanary("podinfo").Canary
-	m.failed(c, []rollout.Failure{{Object: "a"}})
+	m.failed(c, []release.Failure{{Object: "a"}})
 	m.forget(client.ObjectKeyFromObject(c))
 	if len(m.byID) != 0 || len(m.failures(c)) != 0 {
 		t.Error("it is still remembered")

@@ -13,7 +13,8 @@ import (
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
@@ -37,7 +38,7 @@ type world struct {
 	servicesRefused bool
 	reached         bool // all available pods have endpoints
 	// unobserved are the parts that could not be observed, each with its reason.
-	unobserved []rollout.Failure
+	unobserved []release.Failure
 
 	autoscaler *autoscaling.Share
 	coverage   *coverage.Share
@@ -57,7 +58,7 @@ func (w *world) shared() *ground.World {
 // observe reads everything that a decision depends on, from the informer cache
 // only. What the user must mend is a Mistake of the observation, not an error.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
-	w := &world{World: ground.World{Observation: rollout.Observation{
+	w := &world{World: ground.World{Observation: release.Observation{
 		Now:     r.Clock.Now(),
 		Canary:  c,
 		Absence: r.Absence,
@@ -91,7 +92,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 				w.Mistake = mistake
 			}
 		case part.aside:
-			w.unobserved = append(w.unobserved, rollout.Failure{Object: part.name, Message: err.Error()})
+			w.unobserved = append(w.unobserved, release.Failure{Object: part.name, Message: err.Error()})
 		default:
 			return nil, err
 		}
@@ -296,7 +297,7 @@ func (r *Reconciler) observeRoute(ctx context.Context, w *world) error {
 	}
 	if state.Exists {
 		has := state.Traffic
-		w.Route.Has = &rollout.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
+		w.Route.Has = &release.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
 	}
 	weight := w.Canary.Status.CanaryWeight
 	w.Route.InSync, w.Route.Detail = servicesInSync && state.InSync, state.Detail
@@ -358,7 +359,7 @@ func (r *Reconciler) servicesInSync(ctx context.Context, w *world) (bool, error)
 // leads tells whether a Service whose write was refused the last time does for traffic
 // what it must: nothing waits for a label.
 func (r *Reconciler) leads(ctx context.Context, w *world, intent *corev1.Service) bool {
-	refused := slices.ContainsFunc(w.Failures, func(f rollout.Failure) bool { return f.Object == "Service "+intent.Name })
+	refused := slices.ContainsFunc(w.Failures, func(f release.Failure) bool { return f.Object == "Service "+intent.Name })
 	if !refused {
 		return false
 	}
@@ -379,11 +380,11 @@ func (r *Reconciler) backends(ctx context.Context, w *world) bool {
 
 // route is the route that the persisted status asks for.
 func (w *world) route() providers.Route {
-	return w.routeOf(rollout.TrafficOf(w.Canary, &w.Canary.Status))
+	return w.routeOf(serving.TrafficOf(w.Canary, &w.Canary.Status))
 }
 
 // routeOf tells a router what the decision core asks for.
-func (w *world) routeOf(t rollout.Traffic) providers.Route {
+func (w *world) routeOf(t release.Traffic) providers.Route {
 	route := providers.Route{Canary: w.Canary, Gone: w.gone, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}

@@ -16,7 +16,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 )
@@ -111,7 +111,7 @@ func (r *Reconciler) claim(ctx context.Context, w *world) error {
 // removeOwned deletes what was made for a Canary whose deletion is done; its routes
 // the router has taken away by then. What people may call by now stays and is nobody's,
 // and so does everything that serves where nothing else can.
-func (r *Reconciler) removeOwned(ctx context.Context, w *world, want rollout.Desired) error {
+func (r *Reconciler) removeOwned(ctx context.Context, w *world, want release.Desired) error {
 	if !want.Released {
 		return nil // nothing of the world was made for this Canary, or it is somebody else's
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
 // applyRoute makes the mesh express what is wanted.
-func (w *world) applyRoute(ctx context.Context, want rollout.Desired) error {
+func (w *world) applyRoute(ctx context.Context, want release.Desired) error {
 	if w.router == nil || w.Mistake != nil && w.Mistake.Reason == reasonMeshMissing {
 		return nil // there is no mesh, which is the user's mistake
 	}

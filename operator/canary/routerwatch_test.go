@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -23,7 +23,7 @@ func TestMeshUnreachable(t *testing.T) {
 	}
 	is := s.now().Status
 	ready := is.GetCondition(v1beta1.ConditionReady)
-	if is.Phase != v1beta1.PhaseInitialized || ready.Status != corev1.ConditionFalse || ready.Reason != rollout.ReasonMeshUnreachable || is.GetCondition(v1beta1.ConditionStalled) != nil {
+	if is.Phase != v1beta1.PhaseInitialized || ready.Status != corev1.ConditionFalse || ready.Reason != release.ReasonMeshUnreachable || is.GetCondition(v1beta1.ConditionStalled) != nil {
 		t.Errorf("status %+v", is)
 	}
 	s.writes = nil
@@ -55,7 +55,7 @@ func TestWaitsAreNoTrouble(t *testing.T) {
 	if !waited || s.now().Status.Phase != v1beta1.PhaseInitializing {
 		t.Errorf("waited: %v, phase %s", waited, s.now().Status.Phase)
 	}
-	if ready := s.now().Status.GetCondition(v1beta1.ConditionReady); ready.Reason == rollout.ReasonApplyFailed {
+	if ready := s.now().Status.GetCondition(v1beta1.ConditionReady); ready.Reason == release.ReasonApplyFailed {
 		t.Errorf("ready %+v", ready)
 	}
 	s.router.Wait(nil)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // errConflict says that the Canary, or the target that was to lose its pods, was
@@ -23,7 +23,7 @@ var errConflict = errors.New("it was changed meanwhile")
 // tells people. It writes only what changed, under an optimistic lock: of two
 // writers that read the same version, one loses and moves nothing. It returns
 // whether it wrote.
-func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d rollout.Decision) (bool, error) {
+func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d release.Decision) (bool, error) {
 	r.Telemetry.Observe(c)
 	if sameStatus(&c.Status, &d.Status) {
 		return false, nil

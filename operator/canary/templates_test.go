@@ -14,7 +14,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/sources"
 )
@@ -130,7 +130,7 @@ func TestTemplateIsAsked(t *testing.T) {
 	}
 	c := s.now()
 	k := s.reconciler.Checker
-	k.Run(t.Context(), c, rollout.CheckID{Revision: "s1-a", Step: 1, Window: 1})
+	k.Run(t.Context(), c, release.CheckID{Revision: "s1-a", Step: 1, Window: 1})
 	awaitFinished(t, k)
 	round, _ := k.Results(c)
 	got := round.Results[0]

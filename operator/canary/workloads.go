@@ -17,7 +17,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -75,7 +75,7 @@ func (r *Reconciler) observePrimary(ctx context.Context, w *world) error {
 
 // awaitWritten says that a workload as the cache has it is older than our last write
 // of it.
-func (r *Reconciler) awaitWritten(o client.Object, w *rollout.Workload) {
+func (r *Reconciler) awaitWritten(o client.Object, w *release.Workload) {
 	if !r.Applier.Observed(o) {
 		w.Ready, w.Message = false, "its last change is not observed yet"
 	}
@@ -115,7 +115,7 @@ func foreignPrimary(w *world, primary client.Object) error {
 	return foreign(reasonConflict, "%s %s was not made for a Canary and would be overwritten by the primary of %s; rename or delete it", kind, primary.GetName(), w.Canary.Spec.TargetRef.Name)
 }
 
-func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.Desired) error {
+func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want release.Desired) error {
 	if want.PrimaryRevision == "" || want.PrimaryRevision != w.Target.Revision {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (r *Reconciler) applyPrimary(ctx context.Context, w *world, want rollout.De
 
 // primaryOptions say how the intent for the primary is compared with what is there. configs
 // stands for the copies that its pods use. A number of replicas that is that of the live
-// primary is whoever's who scales it: it is no reason to write, and never overwrites another.
+// Primary is whoever's who scales it: it is no reason to write, and never overwrites another.
 func (w *world) primaryOptions(primary client.Object, configs string, o workload.Options) []ssa.Option {
 	live, replicas := "", fmt.Sprint(workload.Replicas(primary))
 	number := ssa.Sets("spec", "replicas")

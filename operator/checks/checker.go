@@ -16,7 +16,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
@@ -27,7 +27,7 @@ const defaultTimeout = 10 * time.Second
 type Config struct {
 	// Hooks calls one hook and gives its answer for people to read; an error is an
 	// answer without success.
-	Hooks func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error)
+	Hooks func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (string, error)
 	// Sources gives what answers metrics.
 	Sources Sources
 	// MeshProvider is the mesh provider of Canaries that name none; the built-in
@@ -71,11 +71,11 @@ const (
 // one type.
 type run struct {
 	uid    types.UID
-	id     rollout.CheckID
+	id     release.CheckID
 	cancel context.CancelFunc // nil when nothing is under way
-	done   *rollout.CheckRun
+	done   *release.CheckRun
 	// answer is for who waits for the end in place of Finished, nil for nobody.
-	answer chan *rollout.CheckRun
+	answer chan *release.CheckRun
 }
 
 // Sources gives what answers the metrics of Canaries: *sources.Sources, which says more.
@@ -110,7 +110,7 @@ func (k *Checker) Finished() <-chan event.GenericEvent { return k.finished }
 
 // Results gives the last finished round of a Canary's checks, nil if there is
 // none, and the last calls of its other hooks by their type.
-func (k *Checker) Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map[v1beta1.HookType]*rollout.CheckRun) {
+func (k *Checker) Results(c *v1beta1.Canary) (round *release.CheckRun, hooks map[v1beta1.HookType]*release.CheckRun) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for kind, r := range k.runs[client.ObjectKeyFromObject(c)] {
@@ -120,7 +120,7 @@ func (k *Checker) Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map
 			round = r.done
 		default:
 			if hooks == nil {
-				hooks = map[v1beta1.HookType]*rollout.CheckRun{}
+				hooks = map[v1beta1.HookType]*release.CheckRun{}
 			}
 			hooks[kind] = r.done
 		}
@@ -130,12 +130,12 @@ func (k *Checker) Results(c *v1beta1.Canary) (round *rollout.CheckRun, hooks map
 
 // Run starts a round of checks, or calls of hooks, unless the same is under way.
 // A run of the same kind for another id is called off.
-func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
 	k.start(ctx, c, id, nil)
 }
 
 // start is Run for somebody who waits for the answer, nil for nobody.
-func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID, answer chan *rollout.CheckRun) *run {
+func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id release.CheckID, answer chan *release.CheckRun) *run {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := client.ObjectKeyFromObject(c)
@@ -168,7 +168,7 @@ const (
 
 // RunPromptly is Run, for a round, and gives its results if they are there within
 // a moment. Otherwise it gives nil, and its end comes by Finished.
-func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) *rollout.CheckRun {
+func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun {
 	if len(c.GetAnalysis().HooksOf(v1beta1.RolloutHook)) > 0 {
 		k.Run(ctx, c, id)
 		return nil
@@ -180,7 +180,7 @@ func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id rollout
 		k.Run(ctx, c, id)
 		return nil
 	}
-	answer := make(chan *rollout.CheckRun, 1)
+	answer := make(chan *release.CheckRun, 1)
 	r := k.start(ctx, c, id, answer)
 	timer := time.NewTimer(promptly)
 	defer timer.Stop()
@@ -221,7 +221,7 @@ func (k *Checker) stop(r *run) {
 }
 
 // run does what an id names, and brings the Canary back.
-func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) {
+func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
 	began := k.Clock.Now()
 	results := k.results(ctx, c, id)
 	if ctx.Err() == nil && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
@@ -235,7 +235,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 	}
 	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
 	k.stop(r)
-	r.done = &rollout.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
+	r.done = &release.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
 	if r.answer != nil {
 		r.answer <- r.done // there is room for it
 		r.answer = nil
@@ -247,7 +247,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID
 }
 
 // results are those of the metrics, where it is a round, and then those of the hooks.
-func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id rollout.CheckID) []v1beta1.CheckStatus {
+func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.CheckID) []v1beta1.CheckStatus {
 	a := c.GetAnalysis()
 	kind, queried := id.Hooks, 0
 	if kind == "" {
@@ -287,7 +287,7 @@ func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1b
 }
 
 // callAll calls hooks at once, as far as there are places.
-func (k *Checker) callAll(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id rollout.CheckID, results []v1beta1.CheckStatus) {
+func (k *Checker) callAll(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id release.CheckID, results []v1beta1.CheckStatus) {
 	var wg sync.WaitGroup
 	for i := range hooks {
 		wg.Go(func() { results[i] = k.place(ctx, c, hooks[i], id) })
@@ -297,7 +297,7 @@ func (k *Checker) callAll(ctx context.Context, c *v1beta1.Canary, hooks []v1beta
 
 // callInOrder calls one hook after the other, and none after one that stops the others.
 // It returns the name of that one, empty for none.
-func (k *Checker) callInOrder(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id rollout.CheckID, results []v1beta1.CheckStatus) (stopped string) {
+func (k *Checker) callInOrder(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id release.CheckID, results []v1beta1.CheckStatus) (stopped string) {
 	for i := range hooks {
 		if stopped != "" {
 			results[i] = k.skipped(hooks[i].Name, stopped)
@@ -319,7 +319,7 @@ func (k *Checker) skipped(name, stopped string) v1beta1.CheckStatus {
 }
 
 // place calls a hook as soon as there is a place for it.
-func (k *Checker) place(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (result v1beta1.CheckStatus) {
+func (k *Checker) place(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (result v1beta1.CheckStatus) {
 	places := k.calls
 	if polled(id.Hooks) {
 		if k.pace.Wait(ctx) != nil {
@@ -345,7 +345,7 @@ func polled(kind v1beta1.HookType) bool {
 
 // call calls one hook. Flagger takes whatever is not success for a failure, a
 // hook that can't be reached too.
-func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) v1beta1.CheckStatus {
+func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) v1beta1.CheckStatus {
 	answer, err := k.Hooks(ctx, c, hook, id)
 	st := v1beta1.CheckStatus{Name: hook.Name, Value: answer, Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
 	if err != nil {

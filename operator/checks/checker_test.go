@@ -15,7 +15,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
@@ -122,8 +122,8 @@ func (c canaryOf) uid(uid string) canaryOf {
 	return c
 }
 
-func id(number int32) rollout.CheckID {
-	return rollout.CheckID{Revision: "s1-a", Step: 1, Window: int64(number)}
+func id(number int32) release.CheckID {
+	return release.CheckID{Revision: "s1-a", Step: 1, Window: int64(number)}
 }
 
 // Pain 24: one Prometheus that is slow, asked by all Canaries at once, must not
@@ -285,7 +285,7 @@ func TestRunPromptly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newGates()
 			k := newTestChecker(g, func(config *Config) {
-				config.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, rollout.CheckID) (string, error) {
+				config.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, release.CheckID) (string, error) {
 					return "", nil
 				}
 			})
@@ -433,7 +433,7 @@ func TestCheckerUnderLoad(t *testing.T) {
 	}
 }
 
-func round(k *Checker, c *v1beta1.Canary) *rollout.CheckRun {
+func round(k *Checker, c *v1beta1.Canary) *release.CheckRun {
 	run, _ := k.Results(c)
 	return run
 }

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
@@ -31,7 +31,7 @@ type Hooks struct {
 
 // Call calls one hook of a release and gives its answer for people to read. The
 // same id is the same call for whoever is called, after a crash too.
-func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error) {
+func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (string, error) {
 	key := callKey(c, hook, id)
 	if polled(id.Hooks) {
 		// Each poll of a gate is a call of its own: a receiver that goes by keys would give its first answer for ever.
@@ -67,7 +67,7 @@ func statusOf(a webhooks.Answer) string {
 }
 
 // callKey tells calls apart, by what the status says of them.
-func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) string {
+func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) string {
 	return webhooks.IdempotencyKey(string(c.UID), id.Revision, strconv.FormatInt(id.Attempt, 10), strconv.Itoa(int(id.Step)), strconv.FormatInt(id.Window, 10), strconv.Itoa(int(id.Round)),
 		string(hook.GetType()), hook.Name)
 }

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
@@ -53,7 +53,7 @@ func TestHookKeys(t *testing.T) {
 	h, now, url, sent := newTestHooks(t, http.StatusOK)
 	c := newCanary("podinfo").Canary
 	c.Status.StartedAt = &metav1.MicroTime{Time: now.Now()}
-	key := func(kind v1beta1.HookType, id rollout.CheckID) string {
+	key := func(kind v1beta1.HookType, id release.CheckID) string {
 		t.Helper()
 		answer, err := h.Call(t.Context(), c, v1beta1.CanaryWebhook{Type: kind, Name: "a hook", URL: url}, id)
 		if err != nil || answer != "200" {
@@ -62,15 +62,15 @@ func TestHookKeys(t *testing.T) {
 		now.SetTime(now.Now().Add(time.Second))
 		return (<-sent).Header.Get("Idempotency-Key")
 	}
-	round := rollout.CheckID{Revision: "s2-a", Step: 2, Window: 3}
+	round := release.CheckID{Revision: "s2-a", Step: 2, Window: 3}
 	first := key(v1beta1.RolloutHook, round)
 	if again := key(v1beta1.RolloutHook, round); again != first || first == "" {
 		t.Errorf("the same round has the keys %q and %q", first, again)
 	}
-	if next := key(v1beta1.RolloutHook, rollout.CheckID{Revision: "s2-a", Step: 2, Window: 4}); next == first {
+	if next := key(v1beta1.RolloutHook, release.CheckID{Revision: "s2-a", Step: 2, Window: 4}); next == first {
 		t.Errorf("two rounds have the key %q", first)
 	}
-	gate := rollout.CheckID{Hooks: v1beta1.ConfirmPromotionHook, Revision: "s2-a", Step: 2}
+	gate := release.CheckID{Hooks: v1beta1.ConfirmPromotionHook, Revision: "s2-a", Step: 2}
 	if a, b := key(gate.Hooks, gate), key(gate.Hooks, gate); a == b {
 		t.Errorf("a gate that was asked twice has the key %q both times", a)
 	}
@@ -85,7 +85,7 @@ func TestHookCredentials(t *testing.T) {
 	h, _, url, sent := newTestHooks(t, http.StatusForbidden)
 	c := newCanary("podinfo").Canary
 	hook := v1beta1.CanaryWebhook{Name: "gate", URL: url, SecretRef: &corev1.LocalObjectReference{Name: "gate"}}
-	answer, err := h.Call(t.Context(), c, hook, rollout.CheckID{})
+	answer, err := h.Call(t.Context(), c, hook, release.CheckID{})
 	if answer != "403" || err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("%q, %v", answer, err)
 	}
@@ -93,7 +93,7 @@ func TestHookCredentials(t *testing.T) {
 		t.Errorf("Authorization is %q", got)
 	}
 	hook.SecretRef.Name = "missing"
-	if _, err := h.Call(t.Context(), c, hook, rollout.CheckID{}); err == nil || !strings.Contains(err.Error(), "test/missing") {
+	if _, err := h.Call(t.Context(), c, hook, release.CheckID{}); err == nil || !strings.Contains(err.Error(), "test/missing") {
 		t.Errorf("without its Secret: %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // journal notes the order in which hooks and queries begin and end.
@@ -84,7 +84,7 @@ func TestHooksInOrder(t *testing.T) {
 				seen.add("query")
 				return metrics.Sample{Value: 100}, nil
 			}}, func(config *Config) {
-				config.Hooks = func(_ context.Context, _ *v1beta1.Canary, h v1beta1.CanaryWebhook, _ rollout.CheckID) (string, error) {
+				config.Hooks = func(_ context.Context, _ *v1beta1.Canary, h v1beta1.CanaryWebhook, _ release.CheckID) (string, error) {
 					seen.add(h.Name + " begins")
 					defer seen.add(h.Name + " ends")
 					if h.Name == tc.fails {
@@ -139,7 +139,7 @@ func TestHooksAtOnce(t *testing.T) {
 				<-end
 				return metrics.Sample{Value: 100}, nil
 			}}, func(config *Config) {
-				config.Hooks = func(_ context.Context, _ *v1beta1.Canary, h v1beta1.CanaryWebhook, _ rollout.CheckID) (string, error) {
+				config.Hooks = func(_ context.Context, _ *v1beta1.Canary, h v1beta1.CanaryWebhook, _ release.CheckID) (string, error) {
 					began <- h.Name
 					<-end
 					return "500", errors.New("no")

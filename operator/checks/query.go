@@ -6,7 +6,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 )
 
 // check queries one metric of an analysis and judges the answer.
@@ -19,7 +19,7 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
 	}
-	if before := rollout.Before(c.Status.Checks, all, index); before != nil {
+	if before := rounds.Before(c.Status.Checks, all, index); before != nil {
 		answer.HadValue = before.HadValue
 	}
 	answer.At = k.Clock.Now()

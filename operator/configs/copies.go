@@ -18,7 +18,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -28,9 +28,9 @@ import (
 var ErrChanged = errors.New("changed since it was looked at")
 
 // Apply brings the primary's copies to what the objects of the target are. It comes
-// before the primary itself: no pod is to be started whose configs are not there. With
+// Before the primary itself: no pod is to be started whose configs are not there. With
 // ErrChanged the primary must be left as it is for now, which the next turn mends.
-func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
+func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 	if len(s.list) == 0 {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
 }
 
 // GiveBack does nothing: copies go with the Canary that owns them.
-func (s *Share) GiveBack(context.Context, rollout.Desired) error { return nil }
+func (s *Share) GiveBack(context.Context, release.Desired) error { return nil }
 
 // copies are what there is under all names that copies may have.
 func (s *Share) copies(ctx context.Context) (map[workload.ConfigRef]existing, error) {

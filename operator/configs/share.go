@@ -37,7 +37,7 @@ type tracked struct {
 	workload.Reference
 	// gone is true when there is no such object now.
 	gone bool
-	// hash and data are of its contents, see workload.ConfigHash.
+	// Hash and data are of its contents, see workload.ConfigHash.
 	hash, data string
 	// names are those that its copy may have, in order.
 	names []string

@@ -22,7 +22,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -77,7 +77,7 @@ func using() *corev1.PodTemplateSpec {
 // observe looks at a target with this pod template.
 func observe(t *testing.T, tracker *Tracker, c *v1beta1.Canary, template *corev1.PodTemplateSpec) *Share {
 	t.Helper()
-	w := &world.World{Observation: rollout.Observation{Canary: c, Target: rollout.Workload{Revision: "s2-a", Ready: true}}}
+	w := &world.World{Observation: release.Observation{Canary: c, Target: release.Workload{Revision: "s2-a", Ready: true}}}
 	w.TargetObject, w.Owner = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *template}}, ownership.For(c)
 	s, err := tracker.Observe(t.Context(), w)
 	if err != nil {
@@ -166,7 +166,7 @@ func TestObserve(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tracker := newTracker(t, tc.objects...)
-			w := &world.World{Observation: rollout.Observation{Canary: newCanary("podinfo"), Target: rollout.Workload{Revision: "s2-a", Ready: true}}}
+			w := &world.World{Observation: release.Observation{Canary: newCanary("podinfo"), Target: release.Workload{Revision: "s2-a", Ready: true}}}
 			w.TargetObject, w.Owner = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *using()}}, ownership.For(w.Canary)
 			if tc.change != nil {
 				tc.change(tracker, w)

@@ -14,7 +14,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -139,8 +139,8 @@ func (k *Keeper) assess(ctx context.Context, w *world.World, label workload.Labe
 }
 
 // report is what people get to know of an assessment.
-func report(a Assessment, copies bool) *rollout.Coverage {
-	out := &rollout.Coverage{}
+func report(a Assessment, copies bool) *release.Coverage {
+	out := &release.Coverage{}
 	for _, g := range a.Gaps {
 		switch {
 		case copies && g.Copy != nil:
@@ -156,7 +156,7 @@ func report(a Assessment, copies bool) *rollout.Coverage {
 
 // Apply keeps the copies that a Canary asks for, and deletes those
 // that it needs no more. New ones come before old ones go.
-func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
+func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 	k := s.keeper
 	if !k.Reports || !k.Copies || s.world.Coverage == nil {
 		return nil
@@ -189,7 +189,7 @@ func (s *Share) Apply(ctx context.Context, _ rollout.Desired) error {
 }
 
 // GiveBack does nothing: copies go with the Canary that owns them.
-func (s *Share) GiveBack(context.Context, rollout.Desired) error { return nil }
+func (s *Share) GiveBack(context.Context, release.Desired) error { return nil }
 
 // Owned are all copies that were made for a Canary. They are the cache's own and must
 // not be changed.

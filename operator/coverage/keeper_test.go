@@ -20,7 +20,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -171,7 +171,7 @@ func TestAssessedAgain(t *testing.T) {
 // world is what is known of it in a turn.
 func (s *state) world() *world.World {
 	return &world.World{
-		Observation: rollout.Observation{Canary: s.canary},
+		Observation: release.Observation{Canary: s.canary},
 		Objects:     world.Objects{TargetObject: s.target, PrimaryObject: s.primary},
 		Owner:       ownership.For(s.canary),
 	}

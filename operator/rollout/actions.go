@@ -6,19 +6,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 )
-
-// Action is what a person asks of a release.
-type Action struct {
-	// Name identifies the request, which is acted on once.
-	Name string
-	// Type is what is asked for.
-	Type v1beta1.ActionType
-	// By is who asks, and Reason why, for people to read.
-	By, Reason string
-	// Revision, where it is set, is the only revision that is meant.
-	Revision string
-}
 
 // act takes the oldest action that was not taken yet. It returns whether that
 // has moved the release, so that nothing else does in this decision.
@@ -31,7 +21,7 @@ func act(d *decider) bool {
 	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused,
 		Revision: d.st.LastAppliedSpec, Time: metav1.NewMicroTime(d.Now)}
 	if refused != "" {
-		d.event(true, ReasonActionRefused, string(a.Type)+by(a)+" is refused: "+refused)
+		d.event(true, release.ReasonActionRefused, string(a.Type)+by(a)+" is refused: "+refused)
 	} else {
 		st.Message = done[a.Type] + by(a)
 	}
@@ -40,14 +30,14 @@ func act(d *decider) bool {
 }
 
 // nextAction is the oldest action that was not taken yet.
-func nextAction(d *decider) (Action, bool) {
+func nextAction(d *decider) (release.Action, bool) {
 	last, all := d.st.LastAction, d.Actions
-	if i := slices.IndexFunc(all, func(a Action) bool { return last != nil && a.Name == last.Name }); i >= 0 {
+	if i := slices.IndexFunc(all, func(a release.Action) bool { return last != nil && a.Name == last.Name }); i >= 0 {
 		// What is still listed up to the last one taken has only not been marked as done yet.
 		all = all[i+1:]
 	}
 	if len(all) == 0 {
-		return Action{}, false
+		return release.Action{}, false
 	}
 	return all[0], true
 }
@@ -64,7 +54,7 @@ var done = map[v1beta1.ActionType]string{
 	v1beta1.ActionAbort: "Aborted", v1beta1.ActionRetry: "Tried again",
 }
 
-func by(a Action) string {
+func by(a release.Action) string {
 	out := ""
 	if a.By != "" {
 		out = " by " + a.By
@@ -77,18 +67,18 @@ func by(a Action) string {
 
 // take does what an action asks for, or says why it can't. moved tells whether the
 // release is at another point by that.
-func take(d *decider, a Action) (refused string, moved bool) {
+func take(d *decider, a release.Action) (refused string, moved bool) {
 	if a.Revision != "" && a.Revision != d.st.LastAppliedSpec {
 		return "it is for revision " + a.Revision + ", and the present one is " + d.st.LastAppliedSpec, false
 	}
-	analysing := analyses(d.st.Phase)
+	analysing := release.Analysing(d.st.Phase)
 	switch a.Type {
 	case v1beta1.ActionPause:
 		if d.st.Paused {
 			return "it is paused already", false
 		}
 		d.st.Paused = true
-		d.event(false, ReasonPaused, "Paused"+by(a)+"; the weight stays at "+percent(d.st.CanaryWeight))
+		d.event(false, release.ReasonPaused, "Paused"+by(a)+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
 	case v1beta1.ActionResume:
 		if !d.st.Paused {
 			return "it is not paused", false
@@ -98,7 +88,7 @@ func take(d *decider, a Action) (refused string, moved bool) {
 		if analysing && d.st.Step != nil {
 			beginWindow(d) // what was measured while it was paused is old
 		}
-		d.event(false, ReasonResumed, "Resumed"+by(a))
+		d.event(false, release.ReasonResumed, "Resumed"+by(a))
 	case v1beta1.ActionPromote:
 		refused = promoteNow(d, a, analysing)
 		return refused, refused == ""
@@ -106,13 +96,13 @@ func take(d *decider, a Action) (refused string, moved bool) {
 		if !analysing {
 			return notAborted(d), false
 		}
-		rollBack(d, ReasonAborted, "aborted"+by(a))
+		rollBack(d, release.ReasonAborted, "aborted"+by(a))
 		return "", true
 	case v1beta1.ActionRetry:
 		if d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
 			return "the last release has not failed", false
 		}
-		begin(d, ReasonRetried, "Tried again"+by(a)+": "+d.target())
+		begin(d, release.ReasonRetried, "Tried again"+by(a)+": "+d.target())
 		return "", true
 	default:
 		return "there is no such action", false
@@ -120,7 +110,7 @@ func take(d *decider, a Action) (refused string, moved bool) {
 	return "", false
 }
 
-func promoteNow(d *decider, a Action, analysing bool) (refused string) {
+func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 	switch {
 	case !analysing || d.Target.Revision != d.st.LastAppliedSpec:
 		return "there is no analysis under way"
@@ -158,7 +148,7 @@ func retry(d *decider) bool {
 	if value == "" || d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
 		return false
 	}
-	begin(d, ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.target())
+	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.target())
 	return true
 }
 
@@ -168,5 +158,5 @@ func paused(d *decider) string {
 	if a := d.st.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionPause && a.By != "" {
 		who = " by " + a.By
 	}
-	return "paused" + who + ": nothing moves until it is resumed, " + percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + failedSoFar(d)
+	return "paused" + who + ": nothing moves until it is resumed, " + plan.Percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + failedSoFar(d)
 }

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // failuresLength bounds what is said of failures, in bytes.
@@ -27,13 +28,13 @@ func describeCoverage(d *decider) {
 		d.st.RemoveCondition(v1beta1.ConditionCovered)
 		return
 	}
-	status, reason := corev1.ConditionTrue, ReasonCovered
+	status, reason := corev1.ConditionTrue, release.ReasonCovered
 	message := "What selects the pods of " + d.target() + " by label covers those of " + d.Canary.PrimaryName()
 	if len(d.Coverage.Copied) > 0 {
 		message += "; copies are kept of " + listed(d.Coverage.Copied, coverageLength)
 	}
 	if len(d.Coverage.Uncovered) > 0 {
-		status, reason = corev1.ConditionFalse, ReasonNotCovered
+		status, reason = corev1.ConditionFalse, release.ReasonNotCovered
 		message = "The pods of " + d.Canary.PrimaryName() + " are not covered by what selects those of " + d.target() + " by label: " +
 			listed(d.Coverage.Uncovered, coverageLength)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -16,16 +17,16 @@ func TestCoverage(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("NetworkPolicy policy-%03d (app=podinfo)", i)
 	}
-	gaps := func(names ...string) *rollout.Coverage { return &rollout.Coverage{Uncovered: names} }
+	gaps := func(names ...string) *release.Coverage { return &release.Coverage{Uncovered: names} }
 	for name, tc := range map[string]struct {
-		before, now *rollout.Coverage
+		before, now *release.Coverage
 		want        string // of the condition
 		wantMessage string
 		wantEvents  []string
 	}{
 		"not looked at":          {},
 		"not looked at any more": {before: gaps("a")},
-		"nothing selects them":   {now: &rollout.Coverage{}, want: "True Covered", wantMessage: "What selects the pods of Deployment/podinfo by label covers those of podinfo-primary"},
+		"nothing selects them":   {now: &release.Coverage{}, want: "True Covered", wantMessage: "What selects the pods of Deployment/podinfo by label covers those of podinfo-primary"},
 		"a gap": {
 			now: gaps("a", "b"), want: "False NotCovered",
 			wantMessage: "The pods of podinfo-primary are not covered by what selects those of Deployment/podinfo by label: a, b",
@@ -33,9 +34,9 @@ func TestCoverage(t *testing.T) {
 		},
 		"the same gap":  {before: gaps("a"), now: gaps("a"), want: "False NotCovered"},
 		"another gap":   {before: gaps("a"), now: gaps("a", "b"), want: "False NotCovered", wantEvents: []string{"NotCovered"}},
-		"a gap closed":  {before: gaps("a"), now: &rollout.Coverage{}, want: "True Covered", wantEvents: []string{"Covered"}},
-		"a copy":        {now: &rollout.Coverage{Copied: []string{"a"}}, want: "True Covered", wantMessage: "; copies are kept of a", wantEvents: []string{"Covered"}},
-		"a copy beside": {now: &rollout.Coverage{Copied: []string{"a"}, Uncovered: []string{"b"}}, want: "False NotCovered", wantMessage: ": b", wantEvents: []string{"NotCovered"}},
+		"a gap closed":  {before: gaps("a"), now: &release.Coverage{}, want: "True Covered", wantEvents: []string{"Covered"}},
+		"a copy":        {now: &release.Coverage{Copied: []string{"a"}}, want: "True Covered", wantMessage: "; copies are kept of a", wantEvents: []string{"Covered"}},
+		"a copy beside": {now: &release.Coverage{Copied: []string{"a"}, Uncovered: []string{"b"}}, want: "False NotCovered", wantMessage: ": b", wantEvents: []string{"NotCovered"}},
 		"a long gap":    {now: gaps(strings.Repeat("a", 2000)), want: "False NotCovered", wantMessage: "aaa...", wantEvents: []string{"NotCovered"}},
 		"many gaps":     {now: gaps(many...), want: "False NotCovered", wantMessage: ", and 85 more", wantEvents: []string{"NotCovered"}},
 	} {

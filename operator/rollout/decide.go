@@ -1,3 +1,7 @@
+// Package rollout decides. Decide is a pure function from what was observed to
+// the next status, the desired state of the world and the moment to look
+// again. It has no client, reads no clock and logs nothing, so that every rule
+// that moves users' traffic can be tested with a table.
 package rollout
 
 import (
@@ -6,6 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // Decide gives the next status of a rollout and the state of the world that it
@@ -15,12 +22,12 @@ import (
 //
 //  1. The plan: where the release stands, by the phase and what was observed. What holds
 //     a rollout, as a mistake in the spec or a suspension, holds this.
-//  2. Who serves (serving.go): what is planned, as far as canary and primary can.
+//  2. Who serves (package serving): what is planned, as far as canary and primary can.
 //  3. The desired state of the world, from the status that came of it.
 //
 // The status decides and the world follows. Whatever waits (for pods, for the mesh, for an
 // interval) leaves the status as it is.
-func Decide(o Observation) Decision {
+func Decide(o release.Observation) release.Decision {
 	d := newDecider(o)
 	hold := holdOf(&d.Observation)
 	switch {
@@ -30,14 +37,14 @@ func Decide(o Observation) Decision {
 		describeHold(d, hold)
 		d.out.Desired.Hold = true
 	case hold != nil:
-		adoptStatus(d)
+		adopt.Status(&d.Observation, d.st)
 		keepSafe(d, hold)
 		conclude(d)
 		holdDesired(d)
 		describeHold(d, hold)
 	default:
-		adoptStatus(d)
-		adoptRevision(d)
+		adopt.Status(&d.Observation, d.st)
+		adopt.Revision(&d.Observation, d.st)
 		if !act(d) {
 			advance(d)
 		}
@@ -52,18 +59,18 @@ func Decide(o Observation) Decision {
 
 // decider carries one decision while it is made.
 type decider struct {
-	Observation
+	release.Observation
 	st  *v1beta1.CanaryStatus
-	out Decision
+	out release.Decision
 	// waiting says what the present phase waits for.
 	waiting string
 	// stalled is set when the rollout can't go on without a person.
-	stalled *Mistake
+	stalled *release.Mistake
 	// health is what the deadline runs for.
 	health health
 }
 
-func newDecider(o Observation) *decider {
+func newDecider(o release.Observation) *decider {
 	d := &decider{Observation: o, st: o.Canary.Status.DeepCopy()}
 	d.st.ObservedGeneration = o.Canary.Generation
 	if o.Route.Fixed {
@@ -96,13 +103,13 @@ func recordFacts(d *decider) {
 	if d.Identity != nil && d.st.LastPromotedSpec != "" {
 		d.st.Identity = d.Identity.DeepCopy()
 	}
-	if d.st.ReleasedReplicas == d.Primary.Replicas || d.running() {
+	if d.st.ReleasedReplicas == d.Primary.Replicas || release.Running(d.st.Phase) {
 		d.st.ReleasedReplicas = 0
 	}
 }
 
 func (d *decider) event(warning bool, reason, message string) {
-	d.out.Events = append(d.out.Events, Event{Warning: warning, Reason: reason, Message: message})
+	d.out.Events = append(d.out.Events, release.Event{Warning: warning, Reason: reason, Message: message})
 }
 
 // stamp notes the time of a transition.
@@ -179,21 +186,10 @@ func begin(d *decider, reason, what string) {
 	d.st.Checks, d.st.History = nil, nil
 	d.st.PostRollout = nil
 	d.st.Unwell = nil
-	endSessions(d)
+	serving.EndSessions(d.st)
 	enterStep(d, 0)
 	d.st.Iterations = 0
 	d.waiting = stepName(d)
-}
-
-// running is true while a release is under way.
-func (d *decider) running() bool {
-	switch d.st.Phase { //nolint:exhaustive // the rest are states between releases
-	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting, v1beta1.PhaseWaitingPromotion,
-		v1beta1.PhasePromoting, v1beta1.PhaseFinalising:
-		return true
-	default:
-		return false
-	}
 }
 
 // rollBack ends a release: the primary, which was not touched, gets all
@@ -205,7 +201,7 @@ func rollBack(d *decider, reason, why string) {
 	callPostRollout(d)
 	d.st.Paused = false
 	d.well()
-	endSessions(d)
+	serving.EndSessions(d.st)
 	outcome := d.Canary.PrimaryName() + " serves all traffic"
 	if d.Primary.Available == 0 && d.Target.Available > 0 && !d.Route.Fixed {
 		outcome = "the canary goes on serving until " + d.Canary.PrimaryName() + " has an available pod"
@@ -219,12 +215,12 @@ func needStep(d *decider) {
 	if d.st.Step != nil {
 		return
 	}
-	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now), Share: v1beta1.ShareAll, Weight: d.st.CanaryWeight, Plan: d.plan().hash()}
-	if splitOf(d.st).matched {
+	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now), Share: v1beta1.ShareAll, Weight: d.st.CanaryWeight, Plan: d.plan().Hash()}
+	if serving.Current(d.st).Matched {
 		d.st.Step.Share = v1beta1.ShareMatching
 	}
-	if analyses(d.st.Phase) {
-		d.st.Step.Index = indexOf(d)
+	if release.Analysing(d.st.Phase) {
+		d.st.Step.Index = adopt.Step(d.Canary, d.st)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -24,7 +25,7 @@ var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // scene builds an observation: by default a Canary that is Initialized at
 // revision A, with its primary ready, its target at zero and its route in sync.
-type scene struct{ rollout.Observation }
+type scene struct{ release.Observation }
 
 func newScene() *scene {
 	c := &v1beta1.Canary{}
@@ -38,12 +39,12 @@ func newScene() *scene {
 		Phase: v1beta1.PhaseInitialized, LastAppliedSpec: revA, LastPromotedSpec: revA,
 		LastTransitionTime: metav1.NewTime(t0.Add(-time.Hour)),
 	}
-	return &scene{rollout.Observation{
+	return &scene{release.Observation{
 		Now:     t0,
 		Canary:  c,
-		Target:  rollout.Workload{Exists: true, Revision: revA, Images: "podinfo:" + revA, Message: "it is scaled to zero"},
-		Primary: rollout.Workload{Exists: true, Revision: revA, Images: "podinfo:" + revA, Replicas: 2, Available: 2, Ready: true},
-		Route:   rollout.Route{InSync: true},
+		Target:  release.Workload{Exists: true, Revision: revA, Images: "podinfo:" + revA, Message: "it is scaled to zero"},
+		Primary: release.Workload{Exists: true, Revision: revA, Images: "podinfo:" + revA, Replicas: 2, Available: 2, Ready: true},
+		Route:   release.Route{InSync: true},
 	}}
 }
 
@@ -65,7 +66,7 @@ func (s *scene) promoting(weight int32, ago time.Duration) *scene {
 
 // targetAt gives the target a revision and so many pods, all available.
 func (s *scene) targetAt(revision string, pods int32) *scene {
-	s.Target = rollout.Workload{
+	s.Target = release.Workload{
 		Exists: true, Revision: revision, Images: "podinfo:" + revision, Replicas: pods, Available: pods, Ready: pods > 0,
 	}
 	return s
@@ -111,24 +112,24 @@ func (s *scene) unwell(ago time.Duration) *scene {
 func (s *scene) paused() *scene { s.Canary.Status.Paused = true; return s }
 
 func (s *scene) asked(a v1beta1.ActionType) *scene {
-	s.Actions = append(s.Actions, rollout.Action{Name: "x", Type: a, By: "alice", Reason: "for a test"})
+	s.Actions = append(s.Actions, release.Action{Name: "x", Type: a, By: "alice", Reason: "for a test"})
 	return s
 }
 
-func (s *scene) outOfSync() *scene { s.Route = rollout.Route{}; return s }
+func (s *scene) outOfSync() *scene { s.Route = release.Route{}; return s }
 
 func (s *scene) failed(checks int32) *scene { s.Canary.Status.FailedChecks = checks; return s }
 
 // checked adds a finished run of the present step's checks.
 func (s *scene) checked(verdict v1beta1.CheckVerdict, ago time.Duration) *scene {
-	s.Checks = &rollout.CheckRun{
-		ID: rollout.CheckID{Revision: revB, Step: s.Canary.Status.Step.Index, Window: s.Canary.Status.Step.Since.UnixMicro()},
+	s.Checks = &release.CheckRun{
+		ID: release.CheckID{Revision: revB, Step: s.Canary.Status.Step.Index, Window: s.Canary.Status.Step.Since.UnixMicro()},
 		At: t0.Add(-ago), Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: verdict, Message: "because"}},
 	}
 	return s
 }
 
-func (s *scene) with(change func(*rollout.Observation)) *scene { change(&s.Observation); return s }
+func (s *scene) with(change func(*release.Observation)) *scene { change(&s.Observation); return s }
 
 // outcome is what the cases compare: everything that moves something.
 type outcome struct {
@@ -151,7 +152,7 @@ type outcome struct {
 	Iterations int32
 }
 
-func outcomeOf(d rollout.Decision) outcome {
+func outcomeOf(d release.Decision) outcome {
 	o := outcome{
 		Phase: d.Status.Phase, Weight: d.Status.CanaryWeight, Step: -1, Failed: d.Status.FailedChecks,
 		Primary: d.Desired.PrimaryRevision, Routed: d.Desired.Routed, Replicas: -1, Hold: d.Desired.Hold,
@@ -181,17 +182,17 @@ func TestDecide(t *testing.T) {
 	with := func(o outcome, change func(*outcome)) outcome { change(&o); return o }
 	fresh := func() *scene {
 		s := newScene().targetAt(revA, 2)
-		s.Canary.Status, s.Primary = v1beta1.CanaryStatus{}, rollout.Workload{}
+		s.Canary.Status, s.Primary = v1beta1.CanaryStatus{}, release.Workload{}
 		return s.outOfSync()
 	}
 	initializing := func() *scene {
 		s := fresh().phase(v1beta1.PhaseInitializing)
 		s.Canary.Status.LastAppliedSpec = revA
 		s.Canary.Status.LastTransitionTime = metav1.NewTime(t0)
-		s.Primary = rollout.Workload{Exists: true, Revision: revA, Replicas: 2, Available: 2, Ready: true}
+		s.Primary = release.Workload{Exists: true, Revision: revA, Replicas: 2, Available: 2, Ready: true}
 		return s
 	}
-	started := with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Replicas, o.Events = 2, []string{rollout.ReasonNewRevision} })
+	started := with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Replicas, o.Events = 2, []string{release.ReasonNewRevision} })
 	rolledBack := func(reason string) outcome {
 		return with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events, o.Requeue = []string{reason}, drain })
 	}
@@ -205,7 +206,7 @@ func TestDecide(t *testing.T) {
 		// Initializing
 		"a new Canary makes the primary and does not touch traffic": {
 			fresh(),
-			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Replicas: -1, Events: []string{rollout.ReasonInitializing}, Requeue: 15 * time.Second},
+			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Replicas: -1, Events: []string{release.ReasonInitializing}, Requeue: 15 * time.Second},
 		},
 		"a primary that is not ready gets no traffic": {
 			initializing().primaryAvailable(1),
@@ -220,9 +221,9 @@ func TestDecide(t *testing.T) {
 			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Routed: true, Replicas: -1, Requeue: 15 * time.Second},
 		},
 		"initialized when the mesh shows it; the target stays for the drain delay": {
-			initializing().with(func(o *rollout.Observation) { o.Route = rollout.Route{InSync: true, Since: t0} }),
+			initializing().with(func(o *release.Observation) { o.Route = release.Route{InSync: true, Since: t0} }),
 			with(at(v1beta1.PhaseInitialized, 0, -1), func(o *outcome) {
-				o.Primary, o.Requeue, o.Events = revA, drain, []string{rollout.ReasonInitialized}
+				o.Primary, o.Requeue, o.Events = revA, drain, []string{release.ReasonInitialized}
 			}),
 		},
 		// Between releases
@@ -237,12 +238,12 @@ func TestDecide(t *testing.T) {
 		},
 		"a target that is not drained yet stands in for a primary without a pod": {
 			newScene().targetAt(revA, 2).primaryAvailable(0), with(at(v1beta1.PhaseInitialized, 100, -1), func(o *outcome) {
-				o.Primary, o.Events = revA, []string{rollout.ReasonPrimaryUnavailable}
+				o.Primary, o.Events = revA, []string{release.ReasonPrimaryUnavailable}
 			}),
 		},
 		"a primary that was deleted is made again and traffic stays": {
-			newScene().with(func(o *rollout.Observation) { o.Primary = rollout.Workload{} }),
-			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Replicas: -1, Events: []string{rollout.ReasonPrimaryMissing}},
+			newScene().with(func(o *release.Observation) { o.Primary = release.Workload{} }),
+			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Replicas: -1, Events: []string{release.ReasonPrimaryMissing}},
 		},
 		// Beginning
 		"a new revision begins an analysis": {newScene().targetAt(revB, 0), started},
@@ -253,19 +254,19 @@ func TestDecide(t *testing.T) {
 			newScene().phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0), started,
 		},
 		"a failed revision is not tried again by itself": {
-			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(func(o *rollout.Observation) { o.Canary.Status.Step = nil }),
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(func(o *release.Observation) { o.Canary.Status.Step = nil }),
 			at(v1beta1.PhaseFailed, 0, -1),
 		},
 		"a failed target that is set back to what the primary runs needs no analysis": {
 			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revA, 0),
-			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Events = revA, []string{rollout.ReasonReverted} }),
+			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Events = revA, []string{release.ReasonReverted} }),
 		},
 		"a revision in a format of Flagger's is adopted when the primary has it": {
-			newScene().with(func(o *rollout.Observation) { o.Canary.Status.LastAppliedSpec = "5454669676" }),
+			newScene().with(func(o *release.Observation) { o.Canary.Status.LastAppliedSpec = "5454669676" }),
 			with(at(v1beta1.PhaseInitialized, 0, -1), func(o *outcome) { o.Primary = revA }),
 		},
 		"a revision in another format that failed stays failed": {
-			newScene().targetAt(revB, 0).phase(v1beta1.PhaseFailed).with(func(o *rollout.Observation) { o.Canary.Status.LastAppliedSpec = "5454669676" }),
+			newScene().targetAt(revB, 0).phase(v1beta1.PhaseFailed).with(func(o *release.Observation) { o.Canary.Status.LastAppliedSpec = "5454669676" }),
 			at(v1beta1.PhaseFailed, 0, -1),
 		},
 		// Waiting for the canary
@@ -274,11 +275,11 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue = 14 * time.Second }),
 		},
 		"a canary that is not ready in time is rolled back": {
-			newScene().step(0, 0, deadline).unwell(deadline).targetAvailable(1), rolledBack(rollout.ReasonDeadlineExceeded),
+			newScene().step(0, 0, deadline).unwell(deadline).targetAvailable(1), rolledBack(release.ReasonDeadlineExceeded),
 		},
 		"a ready canary gets the first weight at once": {
 			newScene().step(0, 0, time.Second),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		"no weight while the mesh still shows another route": {
 			newScene().step(0, 0, time.Second).outOfSync(),
@@ -287,47 +288,47 @@ func TestDecide(t *testing.T) {
 		// F639, F1578: the release may be what mends the primary.
 		"pain 6: a primary that is not ready does not hold the release up": {
 			newScene().step(0, 0, time.Second).primaryAvailable(1),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		"pain 6: the canary serves for a primary without a pod": {
 			newScene().step(0, 0, time.Second).primaryAvailable(0),
 			with(at(v1beta1.PhaseProgressing, 100, 1), func(o *outcome) {
-				o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised, rollout.ReasonPrimaryUnavailable}
+				o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised, release.ReasonPrimaryUnavailable}
 			}),
 		},
 		"the analysis goes on while the canary serves for the primary": {
 			newScene().step(1, 100, 10*time.Second).takeover().primaryAvailable(0).checked(v1beta1.CheckPassed, 0),
-			with(at(v1beta1.PhaseProgressing, 100, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			with(at(v1beta1.PhaseProgressing, 100, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		"a primary that recovers gets back what the step leaves it": {
 			newScene().step(2, 100, time.Second).takeover(),
-			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{rollout.ReasonPrimaryRecovered} }),
+			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{release.ReasonPrimaryRecovered} }),
 		},
 		"a failed release goes on serving for a primary without a pod": {
 			newScene().step(1, 100, 10*time.Second).takeover().primaryAvailable(0).failed(2).checked(v1beta1.CheckFailed, 0),
-			with(at(v1beta1.PhaseFailed, 100, -1), func(o *outcome) { o.Failed, o.Events = 3, []string{rollout.ReasonAnalysisFailed} }),
+			with(at(v1beta1.PhaseFailed, 100, -1), func(o *outcome) { o.Failed, o.Events = 3, []string{release.ReasonAnalysisFailed} }),
 		},
 		"a primary that recovers after a failed release gets everything": {
-			newScene().step(0, 100, time.Second).phase(v1beta1.PhaseFailed).with(func(o *rollout.Observation) { o.Canary.Status.Step = nil }),
-			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{rollout.ReasonPrimaryRecovered} }),
+			newScene().step(0, 100, time.Second).phase(v1beta1.PhaseFailed).with(func(o *release.Observation) { o.Canary.Status.Step = nil }),
+			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{release.ReasonPrimaryRecovered} }),
 		},
 		"another revision while the canary serves for the primary keeps it serving": {
 			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(1).targetAt(revC, 2),
-			with(at(v1beta1.PhaseProgressing, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonNewRevision} }),
+			with(at(v1beta1.PhaseProgressing, 100, 0), func(o *outcome) { o.Events = []string{release.ReasonNewRevision} }),
 		},
 		"another revision after a promotion that failed leaves the traffic to old pods that suffice": {
 			newScene().promoting(100, time.Second).takeover().primaryAt(revB).primaryAvailable(2).targetAt(revC, 2),
 			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) {
-				o.Events = []string{rollout.ReasonNewRevision, rollout.ReasonPrimaryRecovered}
+				o.Events = []string{release.ReasonNewRevision, release.ReasonPrimaryRecovered}
 			}),
 		},
 		"a mesh that does not show the route in time rolls back": {
 			newScene().step(1, 20, deadline+10*time.Second).unwell(deadline).outOfSync(),
-			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{rollout.ReasonDeadlineExceeded} }),
+			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Events = []string{release.ReasonDeadlineExceeded} }),
 		},
 		"skipAnalysis promotes a ready canary": {
-			newScene().step(0, 0, time.Second).with(func(o *rollout.Observation) { o.Canary.Spec.SkipAnalysis = true }),
-			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPromoting} }),
+			newScene().step(0, 0, time.Second).with(func(o *release.Observation) { o.Canary.Spec.SkipAnalysis = true }),
+			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPromoting} }),
 		},
 		// A step
 		"a step lasts its interval": {
@@ -335,7 +336,7 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 6 * time.Second }),
 		},
 		"a step begins when the mesh is seen to have the route": {
-			newScene().step(1, 20, 10*time.Second).with(func(o *rollout.Observation) { o.Route.Since = t0.Add(-3 * time.Second) }),
+			newScene().step(1, 20, 10*time.Second).with(func(o *release.Observation) { o.Route.Since = t0.Add(-3 * time.Second) }),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 7 * time.Second }),
 		},
 		"no checks while the mesh does not have the route": {
@@ -346,67 +347,67 @@ func TestDecide(t *testing.T) {
 			newScene().step(1, 20, 10*time.Second), with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Checks = 1 }),
 		},
 		"results of another step do not count": {
-			newScene().step(2, 40, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Checks.ID.Step = 1 }),
+			newScene().step(2, 40, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Checks.ID.Step = 1 }),
 			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Checks = 1 }),
 		},
 		"results of another revision do not count": {
-			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Checks.ID.Revision = revA }),
+			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Checks.ID.Revision = revA }),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Checks = 1 }),
 		},
 		"passed checks raise the weight by one step": {
 			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0),
-			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		"an analysis without metrics goes by the interval": {
-			newScene().step(1, 20, 10*time.Second).with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.Metrics = nil }),
-			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			newScene().step(1, 20, 10*time.Second).with(func(o *release.Observation) { o.Canary.Spec.Analysis.Metrics = nil }),
+			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		"stepWeights may be uneven": {
-			newScene().step(1, 1, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.StepWeights = []int32{1, 50} }),
-			with(at(v1beta1.PhaseProgressing, 50, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			newScene().step(1, 1, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Canary.Spec.Analysis.StepWeights = []int32{1, 50} }),
+			with(at(v1beta1.PhaseProgressing, 50, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		"passed checks of the last step begin the promotion at the same weight": {
 			newScene().step(3, 60, 10*time.Second).checked(v1beta1.CheckPassed, 0),
-			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPromoting} }),
+			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPromoting} }),
 		},
 		"a failed check is counted and the weight stays": {
 			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckFailed, 0),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) {
-				o.Failed, o.Requeue, o.Events = 1, 10*time.Second, []string{rollout.ReasonCheckFailed}
+				o.Failed, o.Requeue, o.Events = 1, 10*time.Second, []string{release.ReasonCheckFailed}
 			}),
 		},
 		"no data is a failed check": {
 			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckNoData, 0),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) {
-				o.Failed, o.Requeue, o.Events = 1, 10*time.Second, []string{rollout.ReasonCheckFailed}
+				o.Failed, o.Requeue, o.Events = 1, 10*time.Second, []string{release.ReasonCheckFailed}
 			}),
 		},
 		"the last failed check rolls back at once": {
 			newScene().step(2, 40, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0),
-			with(undrained(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
+			with(undrained(release.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
 		},
 		"checks that can't be answered neither count nor advance": {
 			newScene().step(1, 20, 10*time.Second).failed(2).checked(v1beta1.CheckUnavailable, time.Second),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) {
-				o.Failed, o.Requeue, o.Events = 2, 9*time.Second, []string{rollout.ReasonChecksUnavailable}
+				o.Failed, o.Requeue, o.Events = 2, 9*time.Second, []string{release.ReasonChecksUnavailable}
 			}),
 		},
 		"checks that could not be answered are run again": {
-			newScene().step(1, 20, 20*time.Second).checked(v1beta1.CheckUnavailable, 10*time.Second).with(func(o *rollout.Observation) {
+			newScene().step(1, 20, 20*time.Second).checked(v1beta1.CheckUnavailable, 10*time.Second).with(func(o *release.Observation) {
 				o.Canary.Status.Checks = o.Checks.Results
 			}),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Checks, o.Requeue = 1, deadline }),
 		},
 		"checks that can't be answered for the progress deadline roll back": {
-			newScene().step(1, 20, deadline+10*time.Second).unwell(deadline).checked(v1beta1.CheckUnavailable, 0), undrained(rollout.ReasonChecksUnavailable),
+			newScene().step(1, 20, deadline+10*time.Second).unwell(deadline).checked(v1beta1.CheckUnavailable, 0), undrained(release.ReasonChecksUnavailable),
 		},
 		"a canary without a pod loses its weight and begins again": {
 			newScene().step(2, 40, time.Second).targetAvailable(0),
-			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Failed, o.Events = 1, []string{rollout.ReasonCanaryUnavailable} }),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Failed, o.Events = 1, []string{release.ReasonCanaryUnavailable} }),
 		},
 		"a canary that keeps losing its pods is rolled back": {
 			newScene().step(2, 40, time.Second).targetAvailable(0).failed(2),
-			with(undrained(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
+			with(undrained(release.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
 		},
 		"a canary with some pods keeps its weight and is waited for": {
 			newScene().step(1, 20, 10*time.Second).targetAvailable(1).checked(v1beta1.CheckPassed, 0),
@@ -426,19 +427,19 @@ func TestDecide(t *testing.T) {
 		},
 		"a target set back in mid-analysis ends it": {
 			newScene().step(2, 40, time.Second).targetAt(revA, 2),
-			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Events = revA, []string{rollout.ReasonReverted} }),
+			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Events = revA, []string{release.ReasonReverted} }),
 		},
 		"suspend holds the analysis": {
-			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckFailed, 0).with(func(o *rollout.Observation) { o.Canary.Spec.Suspend = true }),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Events: []string{rollout.ReasonSuspended}},
+			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckFailed, 0).with(func(o *release.Observation) { o.Canary.Spec.Suspend = true }),
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Events: []string{release.ReasonSuspended}},
 		},
 		"an outage of the mesh holds the analysis": {
-			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Outage = "Consul cannot be asked" }),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Requeue: 15 * time.Second, Events: []string{rollout.ReasonMeshUnreachable}},
+			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Outage = "Consul cannot be asked" }),
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Requeue: 15 * time.Second, Events: []string{release.ReasonMeshUnreachable}},
 		},
 		"a mistake holds the analysis, and its deadline runs": {
-			newScene().step(1, 20, time.Hour).with(func(o *rollout.Observation) {
-				o.Mistake = &rollout.Mistake{Reason: "TargetMissing", Message: "no target"}
+			newScene().step(1, 20, time.Hour).with(func(o *release.Observation) {
+				o.Mistake = &release.Mistake{Reason: "TargetMissing", Message: "no target"}
 			}),
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Routed: true, Requeue: deadline, Events: []string{"TargetMissing"}},
 		},
@@ -450,27 +451,27 @@ func TestDecide(t *testing.T) {
 		"the canary takes all when the primary has nothing to serve with": {
 			newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(0),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
-				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonPrimaryUnavailable}
+				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{release.ReasonPrimaryUnavailable}
 			}),
 		},
 		"the primary takes all when the canary has nothing to serve with": {
 			newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1).targetAvailable(0),
 			with(at(v1beta1.PhasePromoting, 0, 0), func(o *outcome) {
-				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonCanaryUnavailable}
+				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{release.ReasonCanaryUnavailable}
 			}),
 		},
 		"pain 3: all traffic goes to the canary before a primary that restarts is touched": {
 			newScene().step(3, 60, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(restarts),
-			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonPromoting} }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Events = []string{release.ReasonPromoting} }),
 		},
 		"pain 3: the pods of a primary that restarts stay for the drain delay": {
-			newScene().promoting(100, time.Second).takeover().with(restarts).with(func(o *rollout.Observation) {
+			newScene().promoting(100, time.Second).takeover().with(restarts).with(func(o *release.Observation) {
 				o.Route.Since = t0.Add(-time.Second)
 			}),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Requeue = 9 * time.Second }),
 		},
 		"pain 3: a primary that restarts gets the new revision after the drain delay": {
-			newScene().promoting(100, time.Minute).takeover().with(restarts).with(func(o *rollout.Observation) {
+			newScene().promoting(100, time.Minute).takeover().with(restarts).with(func(o *release.Observation) {
 				o.Route.Since = t0.Add(-10 * time.Second)
 			}),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, deadline }),
@@ -483,17 +484,17 @@ func TestDecide(t *testing.T) {
 		"pain 1: a promotion that does not get ready halts and the healthy canary goes on serving": {
 			newScene().promoting(60, deadline).unwell(deadline).primaryAt(revB).primaryAvailable(1),
 			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) {
-				o.Primary, o.Events = revB, []string{rollout.ReasonPromotionHalted}
+				o.Primary, o.Events = revB, []string{release.ReasonPromotionHalted}
 			}),
 		},
 		"pain 1: a primary that loses its pods after the promotion leaves the traffic to the canary": {
-			newScene().promoting(0, time.Second).phase(v1beta1.PhaseSucceeded).primaryAt(revB).primaryAvailable(0).with(func(o *rollout.Observation) {
+			newScene().promoting(0, time.Second).phase(v1beta1.PhaseSucceeded).primaryAt(revB).primaryAvailable(0).with(func(o *release.Observation) {
 				o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
 			}),
-			with(at(v1beta1.PhaseSucceeded, 100, -1), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPrimaryUnavailable} }),
+			with(at(v1beta1.PhaseSucceeded, 100, -1), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPrimaryUnavailable} }),
 		},
 		"pain 2: traffic waits until the primary has as many pods as served as canary": {
-			newScene().promoting(60, time.Second).targetAt(revB, 5).primaryAt(revB).with(func(o *rollout.Observation) { o.Primary.Replicas = 5 }),
+			newScene().promoting(60, time.Second).targetAt(revB, 5).primaryAt(revB).with(func(o *release.Observation) { o.Primary.Replicas = 5 }),
 			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) { o.Primary, o.Requeue = revB, 14*time.Second }),
 		},
 		"a primary that may not have more pods gets the traffic": {
@@ -501,59 +502,59 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
 		},
 		"a primary that is interrupted by its promotion serves nobody meanwhile": {
-			newScene().step(3, 60, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Primary.Interrupted = true }),
-			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Events = []string{rollout.ReasonPromoting} }),
+			newScene().step(3, 60, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Primary.Interrupted = true }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Events = []string{release.ReasonPromoting} }),
 		},
 		"a primary that is interrupted is promoted when its users are at the canary": {
-			newScene().promoting(100, time.Second).takeover().with(func(o *rollout.Observation) { o.Primary.Interrupted = true }),
+			newScene().promoting(100, time.Second).takeover().with(func(o *release.Observation) { o.Primary.Interrupted = true }),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, 14*time.Second }),
 		},
 		// A/B testing
 		"A/B testing sends requests that match to the ready canary": {
 			newScene().iterations(3, true).step(0, 0, time.Second),
 			with(at(v1beta1.PhaseProgressing, 100, 1), func(o *outcome) {
-				o.Matched, o.Requeue, o.Events = true, 10*time.Second, []string{rollout.ReasonStepStarted}
+				o.Matched, o.Requeue, o.Events = true, 10*time.Second, []string{release.ReasonStepStarted}
 			}),
 		},
 		"A/B testing counts its iterations": {
 			newScene().iterations(3, true).step(2, 100, 10*time.Second).checked(v1beta1.CheckPassed, 0),
 			with(at(v1beta1.PhaseProgressing, 100, 3), func(o *outcome) {
-				o.Matched, o.Iterations, o.Requeue, o.Events = true, 2, 10*time.Second, []string{rollout.ReasonStepStarted}
+				o.Matched, o.Iterations, o.Requeue, o.Events = true, 2, 10*time.Second, []string{release.ReasonStepStarted}
 			}),
 		},
 		"A/B testing keeps its requests at the canary during the promotion": {
 			newScene().iterations(3, true).step(3, 100, 10*time.Second).checked(v1beta1.CheckPassed, 0),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
-				o.Matched, o.Iterations, o.Primary, o.Events = true, 3, revB, []string{rollout.ReasonPromoting}
+				o.Matched, o.Iterations, o.Primary, o.Events = true, 3, revB, []string{release.ReasonPromoting}
 			}),
 		},
 		"A/B testing gives all requests back at once": {
-			newScene().iterations(3, true).promoting(100, time.Second).primaryAt(revB).with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.StepWeightPromotion = 25 }),
+			newScene().iterations(3, true).promoting(100, time.Second).primaryAt(revB).with(func(o *release.Observation) { o.Canary.Spec.Analysis.StepWeightPromotion = 25 }),
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
 		},
 		"A/B testing leaves all requests to the canary when the promotion fails": {
 			newScene().iterations(3, true).promoting(100, time.Second).primaryAt(revB).primaryAvailable(0),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) {
-				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonPrimaryUnavailable}
+				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{release.ReasonPrimaryUnavailable}
 			}),
 		},
 		// Blue/green
 		"blue/green checks a canary without traffic": {
 			newScene().iterations(2, false).step(0, 0, time.Second),
-			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonStepStarted} }),
+			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonStepStarted} }),
 		},
 		"blue/green may send copies of requests": {
 			newScene().iterations(2, false).mirror(30).step(0, 0, time.Second),
 			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) {
-				o.Mirror, o.Requeue, o.Events = 30, 10*time.Second, []string{rollout.ReasonStepStarted}
+				o.Mirror, o.Requeue, o.Events = 30, 10*time.Second, []string{release.ReasonStepStarted}
 			}),
 		},
 		"blue/green gives everything to the canary before the primary is touched": {
 			newScene().iterations(2, false).step(2, 0, 10*time.Second).checked(v1beta1.CheckPassed, 0),
-			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Iterations, o.Events = 2, []string{rollout.ReasonPromoting} }),
+			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Iterations, o.Events = 2, []string{release.ReasonPromoting} }),
 		},
 		"blue/green does not touch the primary before the mesh shows the switch": {
-			newScene().iterations(2, false).promoting(100, time.Second).outOfSync().with(func(o *rollout.Observation) { o.Primary.Ready = false }),
+			newScene().iterations(2, false).promoting(100, time.Second).outOfSync().with(func(o *release.Observation) { o.Primary.Ready = false }),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Requeue = 14 * time.Second }),
 		},
 		"blue/green touches the primary when its users are at the canary": {
@@ -562,18 +563,18 @@ func TestDecide(t *testing.T) {
 		},
 		"blue/green rolls back without having moved a user": {
 			newScene().iterations(2, false).step(2, 0, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0),
-			with(rolledBack(rollout.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
+			with(rolledBack(release.ReasonAnalysisFailed), func(o *outcome) { o.Failed = 3 }),
 		},
 		// Mirroring before weights
 		"copies come before users": {
 			newScene().mirror(0).step(0, 0, time.Second),
 			with(at(v1beta1.PhaseProgressing, 0, 1), func(o *outcome) {
-				o.Mirror, o.Requeue, o.Events = 100, 10*time.Second, []string{rollout.ReasonStepStarted}
+				o.Mirror, o.Requeue, o.Events = 100, 10*time.Second, []string{release.ReasonStepStarted}
 			}),
 		},
 		"users come after copies": {
 			newScene().mirror(0).step(1, 0, 10*time.Second).checked(v1beta1.CheckPassed, 0),
-			with(at(v1beta1.PhaseProgressing, 20, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonWeightRaised} }),
+			with(at(v1beta1.PhaseProgressing, 20, 2), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonWeightRaised} }),
 		},
 		// What people ask for
 		"a paused release stays at its step": {
@@ -581,67 +582,67 @@ func TestDecide(t *testing.T) {
 		},
 		"a paused canary without a pod loses its weight": {
 			newScene().step(2, 40, time.Second).targetAvailable(0).paused(),
-			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Failed, o.Events = 1, []string{rollout.ReasonCanaryUnavailable} }),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Failed, o.Events = 1, []string{release.ReasonCanaryUnavailable} }),
 		},
 		"pause": {
 			newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).asked(v1beta1.ActionPause),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Events = []string{rollout.ReasonPaused} }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Events = []string{release.ReasonPaused} }),
 		},
 		"resume": {
 			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionResume),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{rollout.ReasonResumed} }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 10*time.Second, []string{release.ReasonResumed} }),
 		},
 		"promote now": {
 			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionPromote),
-			with(at(v1beta1.PhasePromoting, 20, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{rollout.ReasonPromoting} }),
+			with(at(v1beta1.PhasePromoting, 20, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPromoting} }),
 		},
 		"promote now is refused for a canary that is not ready": {
 			newScene().step(0, 0, time.Second).targetAvailable(1).asked(v1beta1.ActionPromote),
-			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue, o.Events = 14*time.Second, []string{rollout.ReasonActionRefused} }),
+			with(at(v1beta1.PhaseProgressing, 0, 0), func(o *outcome) { o.Requeue, o.Events = 14*time.Second, []string{release.ReasonActionRefused} }),
 		},
 		"abort": {
-			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort), undrained(rollout.ReasonAborted),
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort), undrained(release.ReasonAborted),
 		},
 		"abort is refused when the primary is getting the revision": {
 			newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1).asked(v1beta1.ActionAbort),
 			with(at(v1beta1.PhasePromoting, 60, 0), func(o *outcome) {
-				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{rollout.ReasonActionRefused}
+				o.Primary, o.Requeue, o.Events = revB, 14*time.Second, []string{release.ReasonActionRefused}
 			}),
 		},
 		"an action for another revision is refused": {
-			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort).with(func(o *rollout.Observation) { o.Actions[0].Revision = revC }),
-			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{rollout.ReasonActionRefused} }),
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort).with(func(o *release.Observation) { o.Actions[0].Revision = revC }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{release.ReasonActionRefused} }),
 		},
 		"pain 9: retry": {
 			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0).asked(v1beta1.ActionRetry),
-			with(started, func(o *outcome) { o.Events = []string{rollout.ReasonRetried} }),
+			with(started, func(o *outcome) { o.Events = []string{release.ReasonRetried} }),
 		},
 		"pain 9: retry by annotation": {
-			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0).with(func(o *rollout.Observation) {
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0).with(func(o *release.Observation) {
 				o.Canary.Annotations = map[string]string{rollout.RetryAnnotation: "2"}
 			}),
-			with(started, func(o *outcome) { o.Events = []string{rollout.ReasonRetried} }),
+			with(started, func(o *outcome) { o.Events = []string{release.ReasonRetried} }),
 		},
 		"a retry that was seen is none": {
-			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(func(o *rollout.Observation) {
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(func(o *release.Observation) {
 				o.Canary.Annotations = map[string]string{rollout.RetryAnnotation: "2"}
 				o.Canary.Status.Retry, o.Canary.Status.Step = "2", nil
 			}),
 			at(v1beta1.PhaseFailed, 0, -1),
 		},
 		"an action that was taken is not taken again": {
-			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort).with(func(o *rollout.Observation) {
+			newScene().step(1, 20, time.Second).asked(v1beta1.ActionAbort).with(func(o *release.Observation) {
 				o.Canary.Status.LastAction = &v1beta1.ActionStatus{Name: o.Actions[0].Name}
 			}),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 9 * time.Second }),
 		},
 		// Taking over from Flagger, whose statuses have no step
 		"a weight without a step is gone through once more": {
-			newScene().step(0, 40, 0).with(func(o *rollout.Observation) { o.Canary.Status.Step = nil }),
+			newScene().step(0, 40, 0).with(func(o *release.Observation) { o.Canary.Status.Step = nil }),
 			with(at(v1beta1.PhaseProgressing, 40, 2), func(o *outcome) { o.Requeue = 10 * time.Second }),
 		},
 		"iterations without a step go on": {
-			newScene().iterations(5, true).step(0, 100, 0).with(func(o *rollout.Observation) {
+			newScene().iterations(5, true).step(0, 100, 0).with(func(o *release.Observation) {
 				o.Canary.Status.Step, o.Canary.Status.Iterations = nil, 3
 			}),
 			with(at(v1beta1.PhaseProgressing, 100, 3), func(o *outcome) { o.Matched, o.Iterations, o.Requeue = true, 3, 10*time.Second }),
@@ -655,52 +656,52 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
 		},
 		"stepWeightPromotion gives traffic back by steps": {
-			newScene().promoting(60, time.Second).primaryAt(revB).with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.StepWeightPromotion = 25 }),
+			newScene().promoting(60, time.Second).primaryAt(revB).with(func(o *release.Observation) { o.Canary.Spec.Analysis.StepWeightPromotion = 25 }),
 			with(at(v1beta1.PhasePromoting, 35, 0), func(o *outcome) {
-				o.Primary, o.Requeue, o.Events = revB, 10*time.Second, []string{rollout.ReasonWeightLowered}
+				o.Primary, o.Requeue, o.Events = revB, 10*time.Second, []string{release.ReasonWeightLowered}
 			}),
 		},
 		"stepWeightPromotion paces its steps by the interval": {
-			newScene().promoting(35, 4*time.Second).primaryAt(revB).with(func(o *rollout.Observation) {
+			newScene().promoting(35, 4*time.Second).primaryAt(revB).with(func(o *release.Observation) {
 				o.Canary.Spec.Analysis.StepWeightPromotion = 25
 				o.Canary.Status.Step.Checks = 1
 			}),
 			with(at(v1beta1.PhasePromoting, 35, 0), func(o *outcome) { o.Primary, o.Requeue = revB, 6*time.Second }),
 		},
 		"stepWeightPromotion ends with everything at the primary": {
-			newScene().promoting(10, 10*time.Second).primaryAt(revB).with(func(o *rollout.Observation) {
+			newScene().promoting(10, 10*time.Second).primaryAt(revB).with(func(o *release.Observation) {
 				o.Canary.Spec.Analysis.StepWeightPromotion = 25
 				o.Canary.Status.Step.Checks = 2
 			}),
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary = revB }),
 		},
 		"finalising waits for the mesh": {
-			newScene().promoting(0, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).outOfSync().with(func(o *rollout.Observation) {
+			newScene().promoting(0, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).outOfSync().with(func(o *release.Observation) {
 				o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
 			}),
 			with(at(v1beta1.PhaseFinalising, 0, -1), func(o *outcome) { o.Primary, o.Requeue = revB, deadline }),
 		},
 		"promoted when the mesh shows it; the canary stays for the drain delay": {
-			newScene().promoting(0, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).with(func(o *rollout.Observation) {
+			newScene().promoting(0, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).with(func(o *release.Observation) {
 				o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
 			}),
-			with(at(v1beta1.PhaseSucceeded, 0, -1), func(o *outcome) { o.Primary, o.Requeue, o.Events = revB, drain, []string{rollout.ReasonPromoted} }),
+			with(at(v1beta1.PhaseSucceeded, 0, -1), func(o *outcome) { o.Primary, o.Requeue, o.Events = revB, drain, []string{release.ReasonPromoted} }),
 		},
 		"pain 3: the canary's pods go when the drain delay has passed": {
-			newScene().phase(v1beta1.PhaseFailed).targetAt(revA, 2).with(func(o *rollout.Observation) { o.Route.Since = t0.Add(-drain) }),
+			newScene().phase(v1beta1.PhaseFailed).targetAt(revA, 2).with(func(o *release.Observation) { o.Route.Since = t0.Add(-drain) }),
 			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Replicas = 0 }),
 		},
 		// Deletion
 		"pain 5: a deleted Canary wakes its target and takes no traffic from the primary": {
 			newScene().with(deleted),
-			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: 2, Routed: true, Events: []string{rollout.ReasonTerminating}, Requeue: 15 * time.Second},
+			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: 2, Routed: true, Events: []string{release.ReasonTerminating}, Requeue: 15 * time.Second},
 		},
 		"a deleted Canary gives the traffic back to a ready target": {
 			newScene().step(0, 0, time.Second).phase(v1beta1.PhaseTerminating).outOfSync().with(deleted),
 			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Requeue: 14 * time.Second},
 		},
 		"a deleted Canary stays for the drain delay": {
-			newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(func(o *rollout.Observation) { o.Route.Since = t0.Add(-4 * time.Second) }),
+			newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(func(o *release.Observation) { o.Route.Since = t0.Add(-4 * time.Second) }),
 			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Requeue: 6 * time.Second},
 		},
 		"a deleted Canary goes when the primary is drained": {
@@ -709,10 +710,10 @@ func TestDecide(t *testing.T) {
 		},
 		"a deleted Canary does not wait for ever for its target": {
 			newScene().step(0, 0, deadline).phase(v1beta1.PhaseTerminating).targetAvailable(0).with(deleted),
-			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Finished: true, Events: []string{rollout.ReasonLeftBehind}},
+			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Finished: true, Events: []string{release.ReasonLeftBehind}},
 		},
 		"a deleted Canary that was never acted on leaves the world alone": {
-			fresh().with(deleted), outcome{Finished: true, Step: 0, Replicas: -1, Phase: v1beta1.PhaseTerminating, Events: []string{rollout.ReasonTerminating}},
+			fresh().with(deleted), outcome{Finished: true, Step: 0, Replicas: -1, Phase: v1beta1.PhaseTerminating, Events: []string{release.ReasonTerminating}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -732,9 +733,9 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func restarts(o *rollout.Observation) { o.Primary.Interrupted = true }
+func restarts(o *release.Observation) { o.Primary.Interrupted = true }
 
-func deleted(o *rollout.Observation) {
+func deleted(o *release.Observation) {
 	now := metav1.NewTime(t0)
 	o.Canary.DeletionTimestamp = &now
 }
@@ -754,18 +755,18 @@ func TestConditions(t *testing.T) {
 			"Promoted=False/PromotionHalted Ready=False/PromotionHalted Stalled=True/PromotionHalted",
 		},
 		"mistake": {
-			newScene().with(func(o *rollout.Observation) { o.Mistake = &rollout.Mistake{Reason: "TargetMissing"} }),
+			newScene().with(func(o *release.Observation) { o.Mistake = &release.Mistake{Reason: "TargetMissing"} }),
 			"Promoted=Unknown/TargetMissing Ready=False/TargetMissing Stalled=True/TargetMissing",
 		},
 		"mended": {
-			newScene().with(func(o *rollout.Observation) {
+			newScene().with(func(o *release.Observation) {
 				o.Canary.Status.Conditions = []v1beta1.CanaryCondition{{Type: v1beta1.ConditionStalled, Status: corev1.ConditionTrue, Reason: "TargetMissing"}}
 			}),
 			"Promoted=True/Initialized Ready=True/Initialized",
 		},
 		"trouble": {
-			newScene().with(func(o *rollout.Observation) {
-				o.Failures = []rollout.Failure{{Object: "VirtualService podinfo", Message: "the mesh said no"}}
+			newScene().with(func(o *release.Observation) {
+				o.Failures = []release.Failure{{Object: "VirtualService podinfo", Message: "the mesh said no"}}
 			}),
 			"Applied=False/ApplyFailed Promoted=True/Initialized Ready=False/ApplyFailed Reconciling=True/ApplyFailed",
 		},
@@ -792,7 +793,7 @@ func TestDecideSettles(t *testing.T) {
 		"checks not answerable": newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckUnavailable, 0),
 		"promoting":             newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1),
 		"halted":                newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
-		"mistake":               newScene().with(func(o *rollout.Observation) { o.Mistake = &rollout.Mistake{Reason: "TargetMissing"} }),
+		"mistake":               newScene().with(func(o *release.Observation) { o.Mistake = &release.Mistake{Reason: "TargetMissing"} }),
 		"failed":                newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,48 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-)
-
-// Reasons of events and conditions.
-const (
-	ReasonInitializing       = "Initializing"
-	ReasonInitialized        = "Initialized"
-	ReasonPrimaryMissing     = "PrimaryMissing"
-	ReasonPrimaryUnavailable = "PrimaryUnavailable"
-	ReasonCanaryUnavailable  = "CanaryUnavailable"
-	ReasonNewRevision        = "NewRevision"
-	ReasonReverted           = "Reverted"
-	ReasonPrimaryRecovered   = "PrimaryRecovered"
-	ReasonStepStarted        = "StepStarted"
-	ReasonWeightRaised       = "WeightRaised"
-	ReasonWeightLowered      = "WeightLowered"
-	ReasonCheckFailed        = "CheckFailed"
-	ReasonChecksUnavailable  = "ChecksUnavailable"
-	ReasonAnalysisFailed     = "AnalysisFailed"
-	ReasonDeadlineExceeded   = "ProgressDeadlineExceeded"
-	ReasonPlanChanged        = "PlanChanged"
-	ReasonPromoting          = "Promoting"
-	ReasonPromotionHalted    = "PromotionHalted"
-	ReasonPromoted           = "Promoted"
-	ReasonApplyFailed        = "ApplyFailed"
-	ReasonMeshUnreachable    = "MeshUnreachable"
-	ReasonFieldsIgnored      = "FieldsIgnored"
-	ReasonTerminating        = "Terminating"
-	ReasonLeftBehind         = "LeftBehind"
-	ReasonSuspended          = "Suspended"
-	ReasonPaused             = "Paused"
-	ReasonResumed            = "Resumed"
-	ReasonAborted            = "Aborted"
-	ReasonRetried            = "Retried"
-	ReasonActionRefused      = "ActionRefused"
-	ReasonNotCovered         = "NotCovered"
-	ReasonCovered            = "Covered"
-	ReasonTargetScaledUp     = "TargetScaledUp"
-	ReasonGateClosed         = "GateClosed"
-	ReasonGateOpened         = "GateOpened"
-	ReasonGateDeadline       = "GateDeadlineExceeded"
-	ReasonHookFailed         = "HookFailed"
-	ReasonRollbackAsked      = "RollbackAsked"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 )
 
 // describe writes the conditions for where the rollout stands.
@@ -88,7 +48,7 @@ func describe(d *decider) {
 // describeRunning says what a release waits for, or what has stalled it.
 func describeRunning(d *decider) {
 	status, reason, message := corev1.ConditionUnknown, string(d.st.Phase), sentence(d.waiting)
-	if d.stalled != nil && failsPromotion(d.st.Phase, d.stalled.Reason) {
+	if d.stalled != nil && release.FailsPromotion(d.st.Phase, d.stalled.Reason) {
 		status, reason, message = corev1.ConditionFalse, d.stalled.Reason, d.stalled.Message
 	}
 	d.set(v1beta1.ConditionPromoted, status, reason, message)
@@ -105,15 +65,15 @@ func describeRunning(d *decider) {
 // describeWithoutPrimary says, between releases, that the canary stands in for the primary or
 // that a person must bring that back. What was promoted stays so.
 func describeWithoutPrimary(d *decider) {
-	message := "the canary serves " + percent(d.st.CanaryWeight) + " of the traffic, as " + d.Canary.PrimaryName() + " can't"
+	message := "the canary serves " + plan.Percent(d.st.CanaryWeight) + " of the traffic, as " + d.Canary.PrimaryName() + " can't"
 	if d.stalled != nil {
 		d.set(v1beta1.ConditionReady, corev1.ConditionFalse, d.stalled.Reason, d.stalled.Message)
 		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, d.stalled.Reason, d.stalled.Message)
 		d.st.RemoveCondition(v1beta1.ConditionReconciling)
 		return
 	}
-	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, ReasonPrimaryUnavailable, sentence(message))
-	d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, ReasonPrimaryUnavailable, sentence(message))
+	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, release.ReasonPrimaryUnavailable, sentence(message))
+	d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, release.ReasonPrimaryUnavailable, sentence(message))
 	d.st.RemoveCondition(v1beta1.ConditionStalled)
 }
 
@@ -126,9 +86,9 @@ func describeIgnored(d *decider) {
 	}
 	message := strings.Join(d.Ignored, "; ")
 	if was := d.st.GetCondition(v1beta1.ConditionFieldsIgnored); was == nil || was.Message != message {
-		d.event(true, ReasonFieldsIgnored, message)
+		d.event(true, release.ReasonFieldsIgnored, message)
 	}
-	d.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, ReasonFieldsIgnored, message)
+	d.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, release.ReasonFieldsIgnored, message)
 }
 
 // describeFailures says which parts of the desired state could not be applied.
@@ -144,15 +104,15 @@ func describeFailures(d *decider, held bool) {
 	}
 	message := listed(parts, failuresLength)
 	if was := d.Canary.Status.GetCondition(v1beta1.ConditionApplied); was == nil || was.Message != message {
-		d.event(true, ReasonApplyFailed, message)
+		d.event(true, release.ReasonApplyFailed, message)
 	}
-	d.set(v1beta1.ConditionApplied, corev1.ConditionFalse, ReasonApplyFailed, message)
+	d.set(v1beta1.ConditionApplied, corev1.ConditionFalse, release.ReasonApplyFailed, message)
 	if held || d.st.Phase == v1beta1.PhaseFailed {
 		return // what holds it, or why it was rolled back, is the greater news
 	}
-	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, ReasonApplyFailed, message)
+	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, release.ReasonApplyFailed, message)
 	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil {
-		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, ReasonApplyFailed, message)
+		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, release.ReasonApplyFailed, message)
 	}
 }
 

@@ -1,12 +1,16 @@
 package rollout
 
-import "github.com/sluice-delivery/sluice/api/v1beta1"
+import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
+)
 
 // desire derives the state of the world from the next status. It reads no
 // other state of the decider, so a crash between the two changes nothing.
 func desire(d *decider) {
 	want := &d.out.Desired
-	want.Traffic = TrafficOf(d.Canary, d.st)
+	want.Traffic = serving.TrafficOf(d.Canary, d.st)
 	want.Routed = true
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
@@ -39,7 +43,7 @@ func desire(d *decider) {
 	want.PrimaryFloor = primaryFloor(d)
 	want.PrimaryReplicas = primaryReplicas(d)
 	spare := d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaledUp(d)
-	want.TargetPaused = PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare)
+	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare)
 }
 
 // mayTouchPrimary is true when the mesh shows the traffic for the promotion: in
@@ -52,11 +56,11 @@ func mayTouchPrimary(d *decider) bool {
 		return true
 	case d.st.Paused:
 		return false
-	case !d.Route.InSync || d.out.Desired.Traffic != TrafficOf(d.Canary, &d.Canary.Status):
+	case !d.Route.InSync || d.out.Desired.Traffic != serving.TrafficOf(d.Canary, &d.Canary.Status):
 		return false
 	case !d.Primary.Interrupted || d.Primary.Available == 0:
 		return true
-	case !canaryHasAll(d.st):
+	case !serving.CanaryHasAll(d.st):
 		return false
 	}
 	drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())

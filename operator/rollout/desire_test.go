@@ -32,7 +32,7 @@ func TestFewerPodsReleased(t *testing.T) {
 }
 
 func TestFloorBesideIdlePods(t *testing.T) {
-	s := idle(2, 5)
+	s := Idle(2, 5)
 	s.Primary.Replicas, s.Primary.Available = 50, 50
 	if d := rollout.Decide(s.Observation); d.Desired.PrimaryFloor != 0 {
 		t.Errorf("the primary's minimum is %d", d.Desired.PrimaryFloor)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -29,7 +30,7 @@ func TestWithoutMesh(t *testing.T) {
 			fixed(passed()), v1beta1.PhasePromoting, revB, "Promoting copying Deployment/podinfo",
 		},
 		"a primary that will be interrupted is promoted": {
-			fixed(newScene().promoting(0, 0).with(func(o *rollout.Observation) { o.Primary.Interrupted = true })), v1beta1.PhasePromoting, revB, "",
+			fixed(newScene().promoting(0, 0).with(func(o *release.Observation) { o.Primary.Interrupted = true })), v1beta1.PhasePromoting, revB, "",
 		},
 		"a primary without pods is not replaced by the canary": {
 			fixed(newScene().step(1, 0, time.Second).primaryAvailable(0)), v1beta1.PhaseProgressing, "", "",
@@ -57,7 +58,7 @@ func TestWithoutMesh(t *testing.T) {
 				t.Errorf("traffic %+v, status %+v", d.Desired.Traffic, d.Status)
 			}
 			reason, message, _ := strings.Cut(tc.wantEvent, " ")
-			told := slices.ContainsFunc(d.Events, func(e rollout.Event) bool { return e.Reason == reason && strings.Contains(e.Message, message) })
+			told := slices.ContainsFunc(d.Events, func(e release.Event) bool { return e.Reason == reason && strings.Contains(e.Message, message) })
 			if reason != "" && !told {
 				t.Errorf("events %+v, want %s", d.Events, tc.wantEvent)
 			}

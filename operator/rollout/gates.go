@@ -9,6 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 )
 
 const (
@@ -55,7 +58,7 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 	shut := shut(d, hooks, run)
 	if len(shut) == 0 {
 		if d.atGate(kind) {
-			d.event(false, ReasonGateOpened, sentence(string(kind))+" gate is open")
+			d.event(false, release.ReasonGateOpened, sentence(string(kind))+" gate is open")
 			mute(d, hooks)
 		}
 		d.st.Gate = nil
@@ -65,7 +68,7 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 }
 
 // stop keeps the release at a gate that hooks hold closed.
-func stop(d *decider, kind v1beta1.HookType, run *CheckRun, shut []answer) opening {
+func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []answer) opening {
 	holder := ""
 	if d.atGate(kind) {
 		holder = d.st.Gate.Hook
@@ -81,7 +84,7 @@ func stop(d *decider, kind v1beta1.HookType, run *CheckRun, shut []answer) openi
 	if !d.atGate(kind) {
 		message := strings.Join(answers(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
-		d.event(false, ReasonGateClosed, sentence(gateName(d, message)))
+		d.event(false, release.ReasonGateClosed, sentence(gateName(d, message)))
 		mute(d, hooksOf(shut))
 	}
 	d.st.Gate.Hook = holder
@@ -125,7 +128,7 @@ func takesOver(d *decider, kind v1beta1.HookType, shut []answer, before string) 
 
 // shut are the hooks that hold a gate closed, but for those that were not asked. One whose
 // deadline has passed no longer does where its spec says so.
-func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *CheckRun) []answer {
+func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *release.CheckRun) []answer {
 	var out []answer
 	for i, hook := range hooks {
 		goesOn := hook.GetOnDeadline() == v1beta1.DeadlineContinue && deadlinePassed(d, hook)
@@ -142,7 +145,7 @@ func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *CheckRun) []answer {
 func gateOverdue(d *decider, kind v1beta1.HookType, shut []answer) bool {
 	for _, a := range shut {
 		if deadlinePassed(d, a.hook) {
-			rollBack(d, ReasonGateDeadline, fmt.Sprintf("the %s gate was not opened within %s: %s", kind, a.hook.Deadline, a.result.Message))
+			rollBack(d, release.ReasonGateDeadline, fmt.Sprintf("the %s gate was not opened within %s: %s", kind, a.hook.Deadline, a.result.Message))
 			return true
 		}
 	}
@@ -190,7 +193,7 @@ func (d *decider) atGate(kind v1beta1.HookType) bool {
 // gateName says which gate is closed and what traffic does meanwhile.
 func gateName(d *decider, message string) string {
 	return fmt.Sprintf("waiting for the %s gate to open, %s of the traffic goes to the canary%s: %s",
-		d.st.Gate.Type, percent(d.st.CanaryWeight), failedSoFar(d), message)
+		d.st.Gate.Type, plan.Percent(d.st.CanaryWeight), failedSoFar(d), message)
 }
 
 // mute sends no alert about the last event when every hook that it is about
@@ -212,7 +215,7 @@ func rollbackAsked(d *decider) bool {
 	}
 	for i, hook := range hooks {
 		if run.Results[i].Verdict == v1beta1.CheckPassed {
-			rollBack(d, ReasonRollbackAsked, "rollback hook "+hook.Name+" asks for it")
+			rollBack(d, release.ReasonRollbackAsked, "rollback hook "+hook.Name+" asks for it")
 			return true
 		}
 	}
@@ -303,11 +306,11 @@ func raise(d *decider, because string) {
 		return
 	}
 	p := d.plan()
-	index := p.next(d.st.Step)
-	next := p.at(index)
-	gated := p.strategy == v1beta1.StrategyWeighted && next.weight > 0 && next.share != v1beta1.ShareMirror
+	index := p.Next(d.st.Step)
+	next := p.At(index)
+	gated := p.Strategy == v1beta1.StrategyWeighted && next.Weight > 0 && next.Share != v1beta1.ShareMirror
 	switch {
-	case index > p.len():
+	case index > p.Len():
 		if passes(d, v1beta1.ConfirmPromotionHook) {
 			beginPromotion(d, because)
 		}
@@ -385,8 +388,8 @@ func postRollout(d *decider) {
 		return
 	}
 	d.st.PostRollout = nil
-	if r := judge(nil, nil, run.Results, 0); len(r.failed)+len(r.silent) > 0 {
-		d.event(true, ReasonHookFailed, "Post-rollout hook failed: "+strings.Join(append(r.failed, r.silent...), "; "))
+	if r := rounds.Judge(nil, nil, run.Results, 0); len(r.Failed)+len(r.Silent) > 0 {
+		d.event(true, release.ReasonHookFailed, "Post-rollout hook failed: "+strings.Join(append(r.Failed, r.Silent...), "; "))
 	}
 }
 
@@ -396,7 +399,7 @@ func (d *decider) hooks(kind v1beta1.HookType) []v1beta1.CanaryWebhook {
 }
 
 // askAgain has hooks called once more when their last answers are so old.
-func askAgain(d *decider, run *CheckRun, every time.Duration) {
+func askAgain(d *decider, run *release.CheckRun, every time.Duration) {
 	if next := run.At.Add(every); d.Now.Before(next) {
 		d.lookAgain(next)
 		return
@@ -406,7 +409,7 @@ func askAgain(d *decider, run *CheckRun, every time.Duration) {
 
 // called gives the answers of one call of the hooks of a type, and asks for
 // that call where it has not been made.
-func called(d *decider, kind v1beta1.HookType) *CheckRun {
+func called(d *decider, kind v1beta1.HookType) *release.CheckRun {
 	id := d.checkID(kind)
 	run := d.Hooks[kind]
 	if run == nil || run.ID != id || len(run.Results) != len(d.hooks(kind)) {
@@ -418,8 +421,8 @@ func called(d *decider, kind v1beta1.HookType) *CheckRun {
 
 // checkID names the present round of checks, for no type, or the present call of
 // the hooks of one.
-func (d *decider) checkID(kind v1beta1.HookType) CheckID {
-	id := CheckID{Hooks: kind, Revision: d.st.LastAppliedSpec}
+func (d *decider) checkID(kind v1beta1.HookType) release.CheckID {
+	id := release.CheckID{Hooks: kind, Revision: d.st.LastAppliedSpec}
 	if d.st.StartedAt != nil {
 		id.Attempt = d.st.StartedAt.UnixMicro()
 	}

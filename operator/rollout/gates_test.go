@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -35,18 +36,18 @@ func within(deadline string, then v1beta1.DeadlineAction) func(*v1beta1.CanaryWe
 // answered adds answers of the hooks of a type at the present step, given so
 // long ago.
 func (s *scene) answered(kind v1beta1.HookType, ago time.Duration, verdicts ...v1beta1.CheckVerdict) *scene {
-	id := rollout.CheckID{Hooks: kind, Revision: s.Canary.Status.LastAppliedSpec}
+	id := release.CheckID{Hooks: kind, Revision: s.Canary.Status.LastAppliedSpec}
 	if step := s.Canary.Status.Step; step != nil {
 		id.Step, id.Window = step.Index, step.Since.UnixMicro()
 	} else if ended := s.Canary.Status.PostRollout; ended != nil {
 		id.Window = ended.UnixMicro()
 	}
-	run := &rollout.CheckRun{ID: id, At: t0.Add(-ago)}
+	run := &release.CheckRun{ID: id, At: t0.Add(-ago)}
 	for _, v := range verdicts {
 		run.Results = append(run.Results, v1beta1.CheckStatus{Name: string(kind), Verdict: v, Message: "it answered " + string(v)})
 	}
 	if s.Hooks == nil {
-		s.Hooks = map[v1beta1.HookType]*rollout.CheckRun{}
+		s.Hooks = map[v1beta1.HookType]*release.CheckRun{}
 	}
 	s.Hooks[kind] = run
 	return s
@@ -111,12 +112,12 @@ func TestGates(t *testing.T) {
 	}{
 		"confirm-rollout: a new revision waits": {
 			newScene().targetAt(revB, 0).hooked(confirm),
-			outcome{Phase: v1beta1.PhaseWaiting, Events: []string{rollout.ReasonNewRevision}},
+			outcome{Phase: v1beta1.PhaseWaiting, Events: []string{release.ReasonNewRevision}},
 		},
 		"confirm-rollout: asked": {begins().hooked(confirm), outcome{Phase: v1beta1.PhaseWaiting, Calls: []v1beta1.HookType{confirm}}},
 		"confirm-rollout: closed": {
 			begins().hooked(confirm).answered(confirm, 0, failed),
-			outcome{Phase: v1beta1.PhaseWaiting, Gate: confirm, Events: []string{rollout.ReasonGateClosed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseWaiting, Gate: confirm, Events: []string{release.ReasonGateClosed}, Requeue: poll},
 		},
 		"confirm-rollout: still closed, asked again": {
 			begins().hooked(confirm).waiting(confirm, time.Hour).answered(confirm, time.Second, failed),
@@ -124,14 +125,14 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-rollout: open": {
 			begins().hooked(confirm).waiting(confirm, time.Hour).answered(confirm, 0, passed),
-			outcome{Phase: v1beta1.PhaseProgressing, Events: []string{rollout.ReasonGateOpened}},
+			outcome{Phase: v1beta1.PhaseProgressing, Events: []string{release.ReasonGateOpened}},
 		},
 		"confirm-rollout: one of two is closed": {
 			begins().hooked(confirm).hooked(confirm).answered(confirm, 0, passed, failed),
-			outcome{Phase: v1beta1.PhaseWaiting, Gate: confirm, Events: []string{rollout.ReasonGateClosed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseWaiting, Gate: confirm, Events: []string{release.ReasonGateClosed}, Requeue: poll},
 		},
 		"confirm-rollout: the answer of an earlier try": {
-			begins().hooked(confirm).answered(confirm, time.Minute, passed).with(func(o *rollout.Observation) {
+			begins().hooked(confirm).answered(confirm, time.Minute, passed).with(func(o *release.Observation) {
 				o.Canary.Status.StartedAt = &metav1.MicroTime{Time: t0}
 			}),
 			outcome{Phase: v1beta1.PhaseWaiting, Calls: []v1beta1.HookType{confirm}},
@@ -139,33 +140,33 @@ func TestGates(t *testing.T) {
 		"confirm-rollout: the hooks were taken away": {begins().waiting(confirm, time.Hour), outcome{Phase: v1beta1.PhaseProgressing}},
 		"confirm-rollout: too late": {
 			begins().hooked(confirm, within("1h", "")).waiting(confirm, time.Hour).answered(confirm, 0, failed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonGateDeadline}},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonGateDeadline}},
 		},
 		"confirm-rollout: goes on when too late": {
 			begins().hooked(confirm, within("1h", v1beta1.DeadlineContinue)).waiting(confirm, time.Hour).answered(confirm, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Events: []string{rollout.ReasonGateOpened}},
+			outcome{Phase: v1beta1.PhaseProgressing, Events: []string{release.ReasonGateOpened}},
 		},
 		"confirm-rollout: rolled back meanwhile": {
 			begins().hooked(confirm).hooked(back).waiting(confirm, time.Hour).answered(confirm, 0, failed).answered(back, 0, passed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonRollbackAsked}},
 		},
 
 		"pre-rollout: called": {newScene().step(0, 0, 0).hooked(pre), outcome{Phase: v1beta1.PhaseProgressing, Calls: []v1beta1.HookType{pre}, Requeue: 15 * time.Second}},
 		"pre-rollout: passed": {
 			newScene().step(0, 0, 0).hooked(pre).answered(pre, 0, passed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Events: []string{rollout.ReasonWeightRaised}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Events: []string{release.ReasonWeightRaised}, Requeue: 10 * time.Second},
 		},
 		"pre-rollout: failed": {
 			newScene().step(0, 0, 0).hooked(pre).answered(pre, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Failed: 1, Gate: pre, Events: []string{rollout.ReasonCheckFailed}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Failed: 1, Gate: pre, Events: []string{release.ReasonCheckFailed}, Requeue: 10 * time.Second},
 		},
 		"pre-rollout: failed for the last time": {
 			newScene().step(0, 0, 0).failed(2).hooked(pre).answered(pre, 0, failed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Failed: 3, Events: []string{rollout.ReasonAnalysisFailed}, Requeue: drain},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Failed: 3, Events: []string{release.ReasonAnalysisFailed}, Requeue: drain},
 		},
 		"pre-rollout: too late": {
 			newScene().step(0, 0, 10*time.Second).hooked(pre, within("1m", "")).waiting(pre, time.Minute).answered(pre, 0, failed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonGateDeadline}, Requeue: drain},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonGateDeadline}, Requeue: drain},
 		},
 		"pre-rollout: the canary is not ready": {
 			newScene().step(0, 0, 0).hooked(pre).targetAvailable(1),
@@ -177,7 +178,7 @@ func TestGates(t *testing.T) {
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Round: true},
 		},
 		"rollout: without metrics": {
-			newScene().step(1, 20, 10*time.Second).hooked("").with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.Metrics = nil }),
+			newScene().step(1, 20, 10*time.Second).hooked("").with(func(o *release.Observation) { o.Canary.Spec.Analysis.Metrics = nil }),
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Round: true},
 		},
 
@@ -191,23 +192,23 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-traffic-increase: not asked when they have failed": {
 			newScene().rounds(1, 20, failed).hooked(increase),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Failed: 1, Events: []string{release.ReasonCheckFailed}, Requeue: 10 * time.Second},
 		},
 		"confirm-traffic-increase: closed": {
 			newScene().rounds(1, 20, passed).hooked(increase).answered(increase, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Gate: increase, Events: []string{rollout.ReasonGateClosed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Gate: increase, Events: []string{release.ReasonGateClosed}, Requeue: poll},
 		},
 		"confirm-traffic-increase: open": {
 			newScene().rounds(1, 20, passed).hooked(increase).answered(increase, 0, passed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{rollout.ReasonWeightRaised}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{release.ReasonWeightRaised}, Requeue: 10 * time.Second},
 		},
 		"confirm-traffic-increase: opened before the interval is over": {
 			newScene().step(1, 20, time.Second).atGate(increase).answered(increase, 0, passed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{rollout.ReasonGateOpened, rollout.ReasonWeightRaised}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{release.ReasonGateOpened, release.ReasonWeightRaised}, Requeue: 10 * time.Second},
 		},
 		"confirm-traffic-increase: thresholds count at gates (pain 16)": {
 			newScene().rounds(1, 20, failed).atGate(increase).answered(increase, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Failed: 1, Events: []string{release.ReasonCheckFailed}, Requeue: 10 * time.Second},
 		},
 		"confirm-traffic-increase: rounds go on": {
 			newScene().rounds(1, 20, passed).atGate(increase).answered(increase, 0, failed),
@@ -215,15 +216,15 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-traffic-increase: nobody's rollout waits for ever (pain 17)": {
 			newScene().step(1, 20, time.Second).hooked(increase, within("1s", "")).waiting(increase, time.Second).answered(increase, 0, failed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonGateDeadline}},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonGateDeadline}},
 		},
 		"confirm-traffic-increase: not for iterations": {
 			newScene().iterations(3, false).rounds(1, 0, passed).hooked(increase),
-			outcome{Phase: v1beta1.PhaseProgressing, Step: 2, Events: []string{rollout.ReasonStepStarted}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Step: 2, Events: []string{release.ReasonStepStarted}, Requeue: 10 * time.Second},
 		},
 		"confirm-traffic-increase: not for copies": {
 			newScene().mirror(100).step(0, 0, 0).hooked(increase),
-			outcome{Phase: v1beta1.PhaseProgressing, Step: 1, Events: []string{rollout.ReasonStepStarted}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Step: 1, Events: []string{release.ReasonStepStarted}, Requeue: 10 * time.Second},
 		},
 
 		"confirm-promotion: asked": {
@@ -232,31 +233,31 @@ func TestGates(t *testing.T) {
 		},
 		"confirm-promotion: closed": {
 			newScene().rounds(3, 60, passed).hooked(promote).answered(promote, 0, failed),
-			outcome{Phase: v1beta1.PhaseWaitingPromotion, Weight: 60, Step: 3, Gate: promote, Events: []string{rollout.ReasonGateClosed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseWaitingPromotion, Weight: 60, Step: 3, Gate: promote, Events: []string{release.ReasonGateClosed}, Requeue: poll},
 		},
 		"confirm-promotion: opened": {
 			newScene().step(3, 60, time.Second).atGate(promote).answered(promote, 0, passed),
-			outcome{Phase: v1beta1.PhasePromoting, Weight: 60, Events: []string{rollout.ReasonGateOpened, rollout.ReasonPromoting}},
+			outcome{Phase: v1beta1.PhasePromoting, Weight: 60, Events: []string{release.ReasonGateOpened, release.ReasonPromoting}},
 		},
 		"confirm-promotion: checks fail meanwhile": {
 			newScene().rounds(3, 60, failed).atGate(promote).answered(promote, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 60, Step: 3, Failed: 1, Events: []string{rollout.ReasonCheckFailed}, Requeue: 10 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 60, Step: 3, Failed: 1, Events: []string{release.ReasonCheckFailed}, Requeue: 10 * time.Second},
 		},
 		"confirm-promotion: the canary is lost meanwhile": {
 			newScene().step(3, 60, time.Second).atGate(promote).targetAvailable(0),
-			outcome{Phase: v1beta1.PhaseProgressing, Failed: 1, Events: []string{rollout.ReasonCanaryUnavailable}},
+			outcome{Phase: v1beta1.PhaseProgressing, Failed: 1, Events: []string{release.ReasonCanaryUnavailable}},
 		},
 		"confirm-promotion: another revision": {
 			newScene().step(3, 60, time.Second).atGate(promote).targetAt(revC, 2),
-			outcome{Phase: v1beta1.PhaseProgressing, Events: []string{rollout.ReasonNewRevision}},
+			outcome{Phase: v1beta1.PhaseProgressing, Events: []string{release.ReasonNewRevision}},
 		},
 		"confirm-promotion: blue/green": {
 			newScene().iterations(3, false).rounds(3, 0, passed).hooked(promote).answered(promote, 0, failed),
-			outcome{Phase: v1beta1.PhaseWaitingPromotion, Step: 3, Gate: promote, Events: []string{rollout.ReasonGateClosed}, Requeue: poll},
+			outcome{Phase: v1beta1.PhaseWaitingPromotion, Step: 3, Gate: promote, Events: []string{release.ReasonGateClosed}, Requeue: poll},
 		},
 		"confirm-promotion: skipped with the analysis": {
-			newScene().step(0, 0, 0).hooked(promote).with(func(o *rollout.Observation) { o.Canary.Spec.SkipAnalysis = true }),
-			outcome{Phase: v1beta1.PhasePromoting, Events: []string{rollout.ReasonPromoting}},
+			newScene().step(0, 0, 0).hooked(promote).with(func(o *release.Observation) { o.Canary.Spec.SkipAnalysis = true }),
+			outcome{Phase: v1beta1.PhasePromoting, Events: []string{release.ReasonPromoting}},
 		},
 		"a pause goes before a gate": {
 			newScene().step(3, 60, time.Second).atGate(promote).answered(promote, 0, passed).paused(),
@@ -264,11 +265,11 @@ func TestGates(t *testing.T) {
 		},
 		"an abort ends the wait": {
 			newScene().step(3, 60, time.Second).atGate(promote).asked(v1beta1.ActionAbort),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonAborted}},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonAborted}},
 		},
 		"a promotion by hand passes the gate": {
 			newScene().step(3, 60, time.Second).atGate(promote).asked(v1beta1.ActionPromote),
-			outcome{Phase: v1beta1.PhasePromoting, Weight: 60, Events: []string{rollout.ReasonPromoting}},
+			outcome{Phase: v1beta1.PhasePromoting, Weight: 60, Events: []string{release.ReasonPromoting}},
 		},
 
 		"rollback: asked at any time": {
@@ -285,7 +286,7 @@ func TestGates(t *testing.T) {
 		},
 		"rollback: not wanted when the weight is to be raised": {
 			newScene().rounds(1, 20, passed).hooked(back).answered(back, 0, failed),
-			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{rollout.ReasonWeightRaised}, Requeue: 2 * time.Second},
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 40, Step: 2, Events: []string{release.ReasonWeightRaised}, Requeue: 2 * time.Second},
 		},
 		"pre-rollout: not once more at the gate": {
 			newScene().step(0, 0, time.Second).hooked(pre).atGate(increase).answered(increase, 0, failed),
@@ -293,11 +294,11 @@ func TestGates(t *testing.T) {
 		},
 		"rollback: now": {
 			newScene().step(1, 20, time.Second).hooked(back).answered(back, 0, passed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonRollbackAsked}},
 		},
 		"rollback: at the last gate": {
 			newScene().step(3, 60, time.Second).atGate(promote).hooked(back).answered(back, 0, passed),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{rollout.ReasonRollbackAsked}},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Events: []string{release.ReasonRollbackAsked}},
 		},
 		"rollback: not in a promotion": {
 			newScene().promoting(60, 0).hooked(back).answered(back, 0, passed),
@@ -306,11 +307,11 @@ func TestGates(t *testing.T) {
 
 		"post-rollout: after a rollback": {
 			newScene().rounds(1, 20, failed).failed(2).hooked(post),
-			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Failed: 3, Gate: post, Events: []string{rollout.ReasonAnalysisFailed}, Requeue: time.Millisecond},
+			outcome{Phase: v1beta1.PhaseFailed, Step: -1, Failed: 3, Gate: post, Events: []string{release.ReasonAnalysisFailed}, Requeue: time.Millisecond},
 		},
 		"post-rollout: after a promotion": {
 			newScene().phase(v1beta1.PhaseFinalising).hooked(post),
-			outcome{Phase: v1beta1.PhaseSucceeded, Step: -1, Gate: post, Events: []string{rollout.ReasonPromoted}, Requeue: time.Millisecond},
+			outcome{Phase: v1beta1.PhaseSucceeded, Step: -1, Gate: post, Events: []string{release.ReasonPromoted}, Requeue: time.Millisecond},
 		},
 		"post-rollout: called": {
 			newScene().phase(v1beta1.PhaseSucceeded).hooked(post).waiting(post, 0),
@@ -319,7 +320,7 @@ func TestGates(t *testing.T) {
 		"post-rollout: passed": {newScene().phase(v1beta1.PhaseSucceeded).hooked(post).waiting(post, 0).answered(post, 0, passed), outcome{Phase: v1beta1.PhaseSucceeded, Step: -1}},
 		"post-rollout: failed": {
 			newScene().phase(v1beta1.PhaseSucceeded).hooked(post).waiting(post, 0).answered(post, 0, failed),
-			outcome{Phase: v1beta1.PhaseSucceeded, Step: -1, Events: []string{rollout.ReasonHookFailed}},
+			outcome{Phase: v1beta1.PhaseSucceeded, Step: -1, Events: []string{release.ReasonHookFailed}},
 		},
 		"post-rollout: not in between": {newScene().phase(v1beta1.PhaseSucceeded).hooked(post), outcome{Phase: v1beta1.PhaseSucceeded, Step: -1}},
 	} {
@@ -405,7 +406,7 @@ func TestMutedHooks(t *testing.T) {
 func TestFailedPromotionCallsPostRollout(t *testing.T) {
 	const post = v1beta1.PostRolloutHook
 	s := newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1).hooked(post)
-	called := func(d rollout.Decision) bool { return len(d.CallHooks) == 1 && d.CallHooks[0].Hooks == post }
+	called := func(d release.Decision) bool { return len(d.CallHooks) == 1 && d.CallHooks[0].Hooks == post }
 	d := rollout.Decide(s.Observation)
 	if d.Status.PostRollout == nil || d.Status.Phase != v1beta1.PhasePromoting {
 		t.Fatalf("%s, post-rollout %v", d.Status.Phase, d.Status.PostRollout)
@@ -415,7 +416,7 @@ func TestFailedPromotionCallsPostRollout(t *testing.T) {
 	if !called(d) {
 		t.Fatalf("the hooks are not called: %+v", d.CallHooks)
 	}
-	s.Hooks = map[v1beta1.HookType]*rollout.CheckRun{post: {ID: d.CallHooks[0], At: t0, Results: []v1beta1.CheckStatus{{Name: string(post), Verdict: passed}}}}
+	s.Hooks = map[v1beta1.HookType]*release.CheckRun{post: {ID: d.CallHooks[0], At: t0, Results: []v1beta1.CheckStatus{{Name: string(post), Verdict: passed}}}}
 	failed := d.CallHooks[0]
 	for range 3 {
 		d = rollout.Decide(s.Observation)
@@ -447,8 +448,8 @@ func TestGatesOneAfterTheOther(t *testing.T) {
 	named := func(name, deadline string, then v1beta1.DeadlineAction) func(*v1beta1.CanaryWebhook) {
 		return func(h *v1beta1.CanaryWebhook) { h.Name, h.Deadline, h.OnDeadline = name, deadline, then }
 	}
-	heldBy := func(hook string) func(*rollout.Observation) {
-		return func(o *rollout.Observation) {
+	heldBy := func(hook string) func(*release.Observation) {
+		return func(o *release.Observation) {
 			if gate := o.Canary.Status.Gate; gate != nil {
 				gate.Hook = hook
 			}
@@ -481,7 +482,7 @@ func TestGatesOneAfterTheOther(t *testing.T) {
 		"pre-rollout: the first fails":               {before(failed, skipped, "migrate"), v1beta1.PhaseProgressing, "migrate", 2 * time.Hour},
 		"pre-rollout: the second fails by now":       {before(passed, failed, "migrate"), v1beta1.PhaseProgressing, "test", 0},
 		"pre-rollout: the second fails for too long": {before(passed, failed, "test"), v1beta1.PhaseFailed, "", 0},
-		"at once, all deadlines begin with the gate": {at(failed, failed, "").with(func(o *rollout.Observation) {
+		"at once, all deadlines begin with the gate": {at(failed, failed, "").with(func(o *release.Observation) {
 			o.Canary.Spec.Analysis.WebhookOrder = v1beta1.WebhooksParallel
 		}), v1beta1.PhaseFailed, "", 0},
 	} {

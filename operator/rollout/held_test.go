@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -23,18 +24,18 @@ func (s *scene) persisted() *scene {
 	return s
 }
 
-func mistake(o *rollout.Observation) {
-	o.Mistake = &rollout.Mistake{Reason: "InvalidSpec", Message: "spec.analysis.metrics[0].templateRef: there is no MetricTemplate errors"}
+func mistake(o *release.Observation) {
+	o.Mistake = &release.Mistake{Reason: "InvalidSpec", Message: "spec.analysis.metrics[0].templateRef: there is no MetricTemplate errors"}
 }
 
-func suspended(o *rollout.Observation) { o.Canary.Spec.Suspend = true }
+func suspended(o *release.Observation) { o.Canary.Spec.Suspend = true }
 
-func targetGone(o *rollout.Observation) {
-	o.Target = rollout.Workload{}
-	o.Mistake = &rollout.Mistake{Reason: "TargetMissing", Message: "there is no Deployment podinfo"}
+func targetGone(o *release.Observation) {
+	o.Target = release.Workload{}
+	o.Mistake = &release.Mistake{Reason: "TargetMissing", Message: "there is no Deployment podinfo"}
 }
 
-func canaryCrashed(o *rollout.Observation) { o.Target.Available, o.Target.Ready = 0, false }
+func canaryCrashed(o *release.Observation) { o.Target.Available, o.Target.Ready = 0, false }
 
 // What holds a rollout stops its progress and never its safety.
 
@@ -47,25 +48,25 @@ func TestHeldReleasesStaySafe(t *testing.T) {
 		wantEvent  string
 	}{
 		"a mistake":                        {newScene().step(2, 40, time.Second).persisted().with(mistake), v1beta1.PhaseProgressing, 40, "InvalidSpec"},
-		"the target is deleted":            {newScene().step(2, 40, time.Second).persisted().with(targetGone), v1beta1.PhaseProgressing, 0, rollout.ReasonCanaryUnavailable},
-		"a mistake and the canary crashes": {newScene().step(2, 40, time.Second).persisted().with(mistake).with(canaryCrashed), v1beta1.PhaseProgressing, 0, rollout.ReasonCanaryUnavailable},
-		"suspended and the canary crashes": {newScene().step(2, 40, time.Second).persisted().with(suspended).with(canaryCrashed), v1beta1.PhaseProgressing, 0, rollout.ReasonCanaryUnavailable},
+		"the target is deleted":            {newScene().step(2, 40, time.Second).persisted().with(targetGone), v1beta1.PhaseProgressing, 0, release.ReasonCanaryUnavailable},
+		"a mistake and the canary crashes": {newScene().step(2, 40, time.Second).persisted().with(mistake).with(canaryCrashed), v1beta1.PhaseProgressing, 0, release.ReasonCanaryUnavailable},
+		"suspended and the canary crashes": {newScene().step(2, 40, time.Second).persisted().with(suspended).with(canaryCrashed), v1beta1.PhaseProgressing, 0, release.ReasonCanaryUnavailable},
 		"suspended and the primary is lost": {
-			newScene().step(2, 40, time.Second).persisted().with(suspended).primaryAvailable(0), v1beta1.PhaseProgressing, 100, rollout.ReasonPrimaryUnavailable,
+			newScene().step(2, 40, time.Second).persisted().with(suspended).primaryAvailable(0), v1beta1.PhaseProgressing, 100, release.ReasonPrimaryUnavailable,
 		},
 		"a mistake and the primary is lost, at rest": {
-			newScene().targetAt(revA, 2).persisted().with(mistake).primaryAvailable(0), v1beta1.PhaseInitialized, 100, rollout.ReasonPrimaryUnavailable,
+			newScene().targetAt(revA, 2).persisted().with(mistake).primaryAvailable(0), v1beta1.PhaseInitialized, 100, release.ReasonPrimaryUnavailable,
 		},
 		"a mistake in a promotion, and the canary crashes": {
-			newScene().promoting(60, time.Second).persisted().with(mistake).with(canaryCrashed), v1beta1.PhasePromoting, 0, rollout.ReasonCanaryUnavailable,
+			newScene().promoting(60, time.Second).persisted().with(mistake).with(canaryCrashed), v1beta1.PhasePromoting, 0, release.ReasonCanaryUnavailable,
 		},
-		"a mistake for longer than the deadline": {newScene().step(2, 40, time.Hour).unwell(deadline).with(mistake), v1beta1.PhaseFailed, 0, rollout.ReasonDeadlineExceeded},
-		"suspended for longer than the deadline": {newScene().step(2, 40, time.Hour).unwell(deadline).with(suspended), v1beta1.PhaseProgressing, 40, rollout.ReasonSuspended},
-		"a rollback hook asks":                   {newScene().step(2, 40, time.Second).hooked(v1beta1.RollbackHook).answered(v1beta1.RollbackHook, 0, passed).with(mistake), v1beta1.PhaseFailed, 0, rollout.ReasonRollbackAsked},
-		"a rollback hook asks, suspended":        {newScene().step(2, 40, time.Second).hooked(v1beta1.RollbackHook).answered(v1beta1.RollbackHook, 0, passed).with(suspended), v1beta1.PhaseFailed, 0, rollout.ReasonRollbackAsked},
-		"somebody aborts":                        {newScene().step(2, 40, time.Second).asked(v1beta1.ActionAbort).with(mistake), v1beta1.PhaseFailed, 0, rollout.ReasonAborted},
+		"a mistake for longer than the deadline": {newScene().step(2, 40, time.Hour).unwell(deadline).with(mistake), v1beta1.PhaseFailed, 0, release.ReasonDeadlineExceeded},
+		"suspended for longer than the deadline": {newScene().step(2, 40, time.Hour).unwell(deadline).with(suspended), v1beta1.PhaseProgressing, 40, release.ReasonSuspended},
+		"a rollback hook asks":                   {newScene().step(2, 40, time.Second).hooked(v1beta1.RollbackHook).answered(v1beta1.RollbackHook, 0, passed).with(mistake), v1beta1.PhaseFailed, 0, release.ReasonRollbackAsked},
+		"a rollback hook asks, suspended":        {newScene().step(2, 40, time.Second).hooked(v1beta1.RollbackHook).answered(v1beta1.RollbackHook, 0, passed).with(suspended), v1beta1.PhaseFailed, 0, release.ReasonRollbackAsked},
+		"somebody aborts":                        {newScene().step(2, 40, time.Second).asked(v1beta1.ActionAbort).with(mistake), v1beta1.PhaseFailed, 0, release.ReasonAborted},
 		"somebody wants it promoted":             {newScene().step(2, 40, time.Second).asked(v1beta1.ActionPromote).with(mistake), v1beta1.PhaseProgressing, 40, "InvalidSpec"},
-		"the target is set back":                 {newScene().step(2, 40, time.Second).targetAt(revA, 2).with(mistake), v1beta1.PhaseFinalising, 0, rollout.ReasonReverted},
+		"the target is set back":                 {newScene().step(2, 40, time.Second).targetAt(revA, 2).with(mistake), v1beta1.PhaseFinalising, 0, release.ReasonReverted},
 		"checks that failed do not count":        {newScene().step(2, 40, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0).with(mistake), v1beta1.PhaseProgressing, 40, "InvalidSpec"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,8 +136,8 @@ func TestNoJumpAfterHold(t *testing.T) {
 // TestTargetChanges: what is no release, and what is one.
 
 func TestTargetChanges(t *testing.T) {
-	known := func(generation int64) func(*rollout.Observation) {
-		return func(o *rollout.Observation) {
+	known := func(generation int64) func(*release.Observation) {
+		return func(o *release.Observation) {
 			o.Canary.Status.AppliedTarget = &v1beta1.AppliedTarget{UID: "u", Generation: 7}
 			o.Target.UID, o.Target.Generation = "u", generation
 		}
@@ -147,7 +148,7 @@ func TestTargetChanges(t *testing.T) {
 	}{
 		"a cache that is older than the status": {newScene().step(2, 40, time.Second).targetAt(revA, 0).with(known(6)), v1beta1.PhaseProgressing},
 		"an image and no replicas at once, in place of the drain": {
-			newScene().phase(v1beta1.PhaseSucceeded).targetAt(revC, 0).with(known(8)).with(func(o *rollout.Observation) { o.Canary.Status.DrainedGeneration = 7 }),
+			newScene().phase(v1beta1.PhaseSucceeded).targetAt(revC, 0).with(known(8)).with(func(o *release.Observation) { o.Canary.Status.DrainedGeneration = 7 }),
 			v1beta1.PhaseProgressing,
 		},
 	} {

@@ -5,6 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // hold is why a rollout does not get on. It holds the plan and never who serves.
@@ -18,14 +19,14 @@ type hold struct {
 	passing bool
 }
 
-func holdOf(o *Observation) *hold {
+func holdOf(o *release.Observation) *hold {
 	switch {
 	case o.Mistake != nil:
 		return &hold{reason: o.Mistake.Reason, message: o.Mistake.Message, mistake: true, warning: true}
 	case o.Outage != "":
-		return &hold{reason: ReasonMeshUnreachable, message: o.Outage, warning: true, passing: true}
+		return &hold{reason: release.ReasonMeshUnreachable, message: o.Outage, warning: true, passing: true}
 	case o.Canary.Spec.Suspend:
-		return &hold{reason: ReasonSuspended, message: "spec.suspend is true: nothing moves until it is false, but traffic away from pods that are gone"}
+		return &hold{reason: release.ReasonSuspended, message: "spec.suspend is true: nothing moves until it is false, but traffic away from pods that are gone"}
 	default:
 		return nil
 	}
@@ -48,7 +49,7 @@ func keepSafe(d *decider, h *hold) {
 		needStep(d)
 		canaryLostInPromotion(d)
 	}
-	if !analyses(d.st.Phase) {
+	if !release.Analysing(d.st.Phase) {
 		return
 	}
 	needStep(d)
@@ -62,7 +63,7 @@ func keepSafe(d *decider, h *hold) {
 	d.unwell(h.message)
 	d.health.record = true
 	if d.overdue() {
-		rollBack(d, ReasonDeadlineExceeded, "nothing was analysed for "+d.Canary.GetProgressDeadline().String()+": "+h.message)
+		rollBack(d, release.ReasonDeadlineExceeded, "nothing was analysed for "+d.Canary.GetProgressDeadline().String()+": "+h.message)
 	}
 }
 

@@ -1,6 +1,9 @@
 package rollout
 
-import "github.com/sluice-delivery/sluice/api/v1beta1"
+import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+)
 
 // initialize waits for the first primary and for the mesh to lead to it. Until
 // the primary is ready it follows the target, so that a broken first version
@@ -8,7 +11,7 @@ import "github.com/sluice-delivery/sluice/api/v1beta1"
 // status was lost, is taken as it is: what the target is beyond that is a release.
 func initialize(d *decider) {
 	if d.st.LastAppliedSpec == "" {
-		d.event(false, ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
+		d.event(false, release.ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
 		if d.Primary.Exists && d.Primary.Revision != "" {
 			d.st.LastPromotedSpec = d.Primary.Revision
 		}
@@ -32,7 +35,7 @@ func initialize(d *decider) {
 			if first != d.Target.Revision {
 				mend = "; it was there before, so it is kept as it is: mend it, or delete it to have it made from " + d.target()
 			}
-			stall(d, ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message+mend)
+			stall(d, release.ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message+mend)
 		}
 	case d.st.CanaryWeight != 0: // what a lost primary left with the canary goes back first
 		d.well()
@@ -43,7 +46,7 @@ func initialize(d *decider) {
 		d.well()
 		d.st.Phase = v1beta1.PhaseInitialized
 		d.st.LastPromotedSpec = first
-		d.event(false, ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
+		d.event(false, release.ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
 	}
 }
 
@@ -70,7 +73,7 @@ func unrouted(d *decider) string {
 
 // stall says, once, that a wait has lasted too long. The wait goes on.
 func stall(d *decider, reason, message string) {
-	d.stalled = &Mistake{Reason: reason, Message: message}
+	d.stalled = &release.Mistake{Reason: reason, Message: message}
 	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != reason {
 		d.event(true, reason, message)
 	}
@@ -87,7 +90,7 @@ func stalledFor(d *decider, reason, what string) bool {
 		why = d.st.Unwell.Reason
 	}
 	stall(d, reason, what+within(d)+": "+why)
-	if !PromotionFailed(&d.Canary.Status) {
+	if !release.PromotionFailed(&d.Canary.Status) {
 		callPostRollout(d)
 	}
 	return true
@@ -100,7 +103,7 @@ func reactToRevision(d *decider) bool {
 	switch {
 	case !d.Primary.Exists && d.Target.Revision == d.st.LastPromotedSpec:
 		// It is made again from the target, which is what it was made from before.
-		d.event(true, ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.target())
+		d.event(true, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.target())
 		d.st.Step, d.st.Gate = nil, nil
 		d.st.Phase, d.st.LastAppliedSpec = v1beta1.PhaseInitializing, d.Target.Revision
 		initialize(d)
@@ -112,10 +115,10 @@ func reactToRevision(d *decider) bool {
 		return true
 	default:
 		verb := "New revision of "
-		if d.running() {
+		if release.Running(d.st.Phase) {
 			verb = "Analysis starts anew: another revision of "
 		}
-		begin(d, ReasonNewRevision, verb+d.target())
+		begin(d, release.ReasonNewRevision, verb+d.target())
 		return true
 	}
 }
@@ -123,8 +126,8 @@ func reactToRevision(d *decider) bool {
 // revert calls a release off when the target was set back to what the primary runs:
 // there is nothing to analyse.
 func revert(d *decider) {
-	if d.running() || d.st.Phase == v1beta1.PhaseFailed {
-		d.event(false, ReasonReverted, d.target()+" was set back to the revision that "+d.Canary.PrimaryName()+" runs ("+d.Target.Images+"); no analysis is needed")
+	if release.Running(d.st.Phase) || d.st.Phase == v1beta1.PhaseFailed {
+		d.event(false, release.ReasonReverted, d.target()+" was set back to the revision that "+d.Canary.PrimaryName()+" runs ("+d.Target.Images+"); no analysis is needed")
 	}
 	d.st.LastAppliedSpec = d.Target.Revision
 	d.st.LastPromotedSpec = d.Target.Revision
@@ -135,12 +138,12 @@ func revert(d *decider) {
 // primaryLost stops between releases where the primary is gone and the target is not what
 // it ran: a revision that nobody has found good must not become what everybody gets.
 func primaryLost(d *decider) bool {
-	if d.Primary.Exists || d.running() {
+	if d.Primary.Exists || release.Running(d.st.Phase) {
 		return false
 	}
 	postRollout(d)
 	d.waiting = d.Canary.PrimaryName() + " is gone, and " + d.target() + " is not the revision that it ran; set " + d.target() +
 		" back to a revision that was released, or release another one"
-	stall(d, ReasonPrimaryMissing, sentence(d.waiting))
+	stall(d, release.ReasonPrimaryMissing, sentence(d.waiting))
 	return true
 }

@@ -5,14 +5,15 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 func TestPrimaryDeleted(t *testing.T) {
-	lost := func(o *rollout.Observation) {
+	lost := func(o *release.Observation) {
 		o.Canary.Status.PrimaryReplicas = 10
-		o.Primary = rollout.Workload{}
-		o.Route.Has = &rollout.Traffic{Canary: o.Canary.Status.CanaryWeight}
+		o.Primary = release.Workload{}
+		o.Route.Has = &release.Traffic{Canary: o.Canary.Status.CanaryWeight}
 	}
 	failedRelease := func() *scene {
 		s := newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0)
@@ -32,7 +33,7 @@ func TestPrimaryDeleted(t *testing.T) {
 		"at rest, before the drain": {
 			newScene().targetAt(revA, 2).persisted().with(lost), v1beta1.PhaseInitializing, 100, revA, "", -1,
 		},
-		"after a rollback": {failedRelease().persisted().with(lost), v1beta1.PhaseFailed, 0, "", rollout.ReasonPrimaryMissing, -1},
+		"after a rollback": {failedRelease().persisted().with(lost), v1beta1.PhaseFailed, 0, "", release.ReasonPrimaryMissing, -1},
 		"after a rollback, the target set back": {
 			failedRelease().persisted().with(lost).targetAt(revA, 0), v1beta1.PhaseInitializing, 0, revA, "", -1,
 		},
@@ -97,7 +98,7 @@ func TestStatusLost(t *testing.T) {
 func TestInitializedWithAllTraffic(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseInitializing).targetAt(revA, 2)
 	s.Canary.Status.CanaryWeight = 100
-	s.Route.Has = &rollout.Traffic{Canary: 100}
+	s.Route.Has = &release.Traffic{Canary: 100}
 	d := rollout.Decide(s.Observation)
 	if d.Status.Phase != v1beta1.PhaseInitializing || d.Status.CanaryWeight != 0 {
 		t.Errorf("%s with weight %d", d.Status.Phase, d.Status.CanaryWeight)

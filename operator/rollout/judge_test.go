@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -113,16 +114,16 @@ func TestJudge(t *testing.T) {
 				measured{metric: metric("a", limit(3)), verdict: failed, before: &v1beta1.CheckStatus{Failures: 2}}), gone,
 		},
 		"a hook of the same name is another check": {
-			measuring(0, measured{metric: metric("a", limit(2)), verdict: failed}).with(func(o *rollout.Observation) {
+			measuring(0, measured{metric: metric("a", limit(2)), verdict: failed}).with(func(o *release.Observation) {
 				o.Canary.Status.Checks = []v1beta1.CheckStatus{{Name: "a", Failures: 9}}
 			}), counts,
 		},
 		"the spec has other metrics by now": {
-			measuring(0, measured{metric: metric("a"), verdict: passed}).with(func(o *rollout.Observation) { o.Canary.Spec.Analysis.Metrics[0].Name = "b" }),
+			measuring(0, measured{metric: metric("a"), verdict: passed}).with(func(o *release.Observation) { o.Canary.Spec.Analysis.Metrics[0].Name = "b" }),
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20},
 		},
 		"the spec has a metric more by now": {
-			measuring(0, measured{metric: metric("a"), verdict: passed}).with(func(o *rollout.Observation) {
+			measuring(0, measured{metric: metric("a"), verdict: passed}).with(func(o *release.Observation) {
 				o.Canary.Spec.Analysis.Metrics = append(o.Canary.Spec.Analysis.Metrics, metric("b"))
 			}),
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20},
@@ -175,7 +176,7 @@ func TestChecksRemember(t *testing.T) {
 			[]v1beta1.CheckStatus{{Name: "a", Verdict: failed, Message: "a: Failed", Window: "1m", WarmingUp: true}},
 		},
 		"pre-rollout hooks leave what is known of metrics": {
-			newScene().step(0, 0, time.Second).hooked(v1beta1.PreRolloutHook).answered(v1beta1.PreRolloutHook, 0, passed).with(func(o *rollout.Observation) {
+			newScene().step(0, 0, time.Second).hooked(v1beta1.PreRolloutHook).answered(v1beta1.PreRolloutHook, 0, passed).with(func(o *release.Observation) {
 				o.Canary.Status.Checks = []v1beta1.CheckStatus{{Name: "old hook"}, {Name: "a", Window: "1m", HadValue: true, Failures: 1}}
 			}),
 			[]v1beta1.CheckStatus{

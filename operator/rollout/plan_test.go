@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 )
 
 func TestEditedPlans(t *testing.T) {
@@ -13,7 +15,7 @@ func TestEditedPlans(t *testing.T) {
 		return func(a *v1beta1.CanaryAnalysis) { a.StepWeights, a.StepWeight, a.MaxWeight, a.Iterations = w, 0, 0, 0 }
 	}
 	plan := func(edit func(*v1beta1.CanaryAnalysis)) *scene {
-		return newScene().with(func(o *rollout.Observation) { edit(o.Canary.Spec.Analysis) })
+		return newScene().with(func(o *release.Observation) { edit(o.Canary.Spec.Analysis) })
 	}
 	for name, tc := range map[string]struct {
 		scene      *scene
@@ -70,7 +72,7 @@ func TestEditedPlans(t *testing.T) {
 }
 
 func TestHandOverToAnEditedPlan(t *testing.T) {
-	s := newScene().with(func(o *rollout.Observation) {
+	s := newScene().with(func(o *release.Observation) {
 		a := o.Canary.Spec.Analysis
 		a.StepWeights, a.StepWeight, a.MaxWeight = []int32{1, 2, 3, 4, 5, 50}, 0, 0
 	}).step(3, 3, time.Second).persisted().primaryAvailable(0).persisted()
@@ -93,7 +95,7 @@ func TestHugeIterations(t *testing.T) {
 			if n := testing.AllocsPerRun(1, func() { rollout.Decide(s.Observation) }); n > 1000 {
 				t.Errorf("%.0f allocations", n)
 			}
-			if steps := rollout.Steps(s.Canary.Spec.Analysis); steps != 2147483647 {
+			if steps := plan.Steps(s.Canary.Spec.Analysis); steps != 2147483647 {
 				t.Errorf("%d steps", steps)
 			}
 		})

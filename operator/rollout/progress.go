@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // maxRetry bounds how long unavailable checks wait before they are run again.
@@ -46,17 +50,17 @@ func progress(d *decider) {
 // pod left to serve it. That counts as a failed check, so that a canary that keeps
 // crashing is rolled back.
 func canaryLost(d *decider) bool {
-	planned := plannedSplit(d.st)
-	if planned.weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
+	planned := serving.Planned(d.st)
+	if planned.Weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
 		return false
 	}
 	d.st.FailedChecks++
 	why := "no pod of the canary is available"
 	if thresholdReached(d) {
-		rollBack(d, ReasonAnalysisFailed, failures(d, why))
+		rollBack(d, release.ReasonAnalysisFailed, failures(d, why))
 		return true
 	}
-	d.event(true, ReasonCanaryUnavailable, sentence(failures(d, why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
+	d.event(true, release.ReasonCanaryUnavailable, sentence(failures(d, why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
 	leaveGate(d)
 	enterStep(d, 0)
 	d.waiting = stepName(d)
@@ -68,7 +72,7 @@ func tooManyFailed(d *decider) bool {
 	if d.st.FailedChecks == 0 || !thresholdReached(d) {
 		return false
 	}
-	rollBack(d, ReasonAnalysisFailed, fmt.Sprintf("%d checks have failed, and spec.analysis.threshold is %d by now",
+	rollBack(d, release.ReasonAnalysisFailed, fmt.Sprintf("%d checks have failed, and spec.analysis.threshold is %d by now",
 		d.st.FailedChecks, d.Canary.GetAnalysis().GetThreshold()))
 	return true
 }
@@ -96,7 +100,7 @@ func tooLate(d *decider) bool {
 	if detail != "" {
 		detail = ": " + detail
 	}
-	rollBack(d, ReasonDeadlineExceeded, what+within(d)+detail)
+	rollBack(d, release.ReasonDeadlineExceeded, what+within(d)+detail)
 	return true
 }
 
@@ -116,7 +120,7 @@ func analyse(d *decider) {
 	id := d.checkID("")
 	run := d.Checks
 	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
-		run = &CheckRun{ID: id, At: d.Now}
+		run = &release.CheckRun{ID: id, At: d.Now}
 	}
 	if run == nil || run.ID != id {
 		d.health.known = false // what was wrong with the checks may still be
@@ -137,16 +141,16 @@ func analyse(d *decider) {
 		return
 	}
 	switch {
-	case len(r.failed) > 0:
+	case len(r.Failed) > 0:
 		checkFailed(d, r)
-	case len(r.silent) > 0:
+	case len(r.Silent) > 0:
 		checksUnavailable(d, run, r)
-	case r.warming, waitsToRaise(d):
-		record(d, r, v1beta1.CheckPassed, r.noted)
+	case r.Warming, waitsToRaise(d):
+		record(d, r, v1beta1.CheckPassed, r.Noted)
 		checkOnceMore(d)
 	default:
-		record(d, r, v1beta1.CheckPassed, r.noted)
-		raise(d, strings.Join(append([]string{"All checks passed"}, r.noted...), "; "))
+		record(d, r, v1beta1.CheckPassed, r.Noted)
+		raise(d, strings.Join(append([]string{"All checks passed"}, r.Noted...), "; "))
 	}
 }
 
@@ -157,20 +161,20 @@ func speaksAgainst(d *decider) bool {
 		return false
 	}
 	r := judgeRun(d, d.Checks)
-	return r != nil && len(r.failed)+len(r.silent) > 0
+	return r != nil && len(r.Failed)+len(r.Silent) > 0
 }
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A
 // gate that the release waits at is asked again after the next round that passes.
-func checkFailed(d *decider, r *round) {
-	record(d, r, v1beta1.CheckFailed, r.failed)
+func checkFailed(d *decider, r *rounds.Round) {
+	record(d, r, v1beta1.CheckFailed, r.Failed)
 	leaveGate(d)
-	if r.atLimit != "" {
+	if r.AtLimit != "" {
 		d.st.FailedChecks++
-		rollBack(d, ReasonAnalysisFailed, r.atLimit+": "+strings.Join(r.failed, "; "))
+		rollBack(d, release.ReasonAnalysisFailed, r.AtLimit+": "+strings.Join(r.Failed, "; "))
 		return
 	}
-	if countFailure(d, r.failed) {
+	if countFailure(d, r.Failed) {
 		checkOnceMore(d)
 		d.waiting = stepName(d)
 	}
@@ -182,30 +186,30 @@ func countFailure(d *decider, failed []string) bool {
 	d.st.FailedChecks++
 	why := strings.Join(failed, "; ")
 	if thresholdReached(d) {
-		rollBack(d, ReasonAnalysisFailed, failures(d, why))
+		rollBack(d, release.ReasonAnalysisFailed, failures(d, why))
 		return false
 	}
-	d.event(true, ReasonCheckFailed, sentence(failures(d, why))+"; the weight stays at "+percent(d.st.CanaryWeight))
+	d.event(true, release.ReasonCheckFailed, sentence(failures(d, why))+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
 	return true
 }
 
 // checksUnavailable holds the rollout where it is: what gives no verdict
 // speaks neither for nor against a release. Only when none comes within the
 // progress deadline is the release rolled back, as it can't be watched.
-func checksUnavailable(d *decider, run *CheckRun, r *round) {
-	message := strings.Join(r.silent, "; ")
+func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
+	message := strings.Join(r.Silent, "; ")
 	d.unwell("the checks give no verdict: " + message)
 	d.health.record = true
 	if d.overdue() {
-		record(d, r, v1beta1.CheckUnavailable, r.silent)
-		rollBack(d, ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
+		record(d, r, v1beta1.CheckUnavailable, r.Silent)
+		rollBack(d, release.ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
 	leaveGate(d) // it is asked again after a round that passes
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
-	if !sameChecks(d.st.Checks, r.results) {
-		d.st.Checks = r.results
-		d.event(true, ReasonChecksUnavailable, "The checks give no verdict; nothing moves until they do: "+message)
+	if !sameChecks(d.st.Checks, r.Results) {
+		d.st.Checks = r.Results
+		d.event(true, release.ReasonChecksUnavailable, "The checks give no verdict; nothing moves until they do: "+message)
 	}
 	next := run.At.Add(min(d.interval(), maxRetry))
 	if d.Now.Before(next) {
@@ -237,13 +241,13 @@ func sameChecks(a, b []v1beta1.CheckStatus) bool {
 // nextStep goes on to the next step.
 func nextStep(d *decider, because string) {
 	p := d.plan()
-	index := p.next(d.st.Step)
+	index := p.Next(d.st.Step)
 	enterStep(d, index)
-	reason := ReasonStepStarted
-	if p.at(index).share != v1beta1.ShareMirror && d.strategy() == v1beta1.StrategyWeighted {
-		reason = ReasonWeightRaised
+	reason := release.ReasonStepStarted
+	if p.At(index).Share != v1beta1.ShareMirror && d.strategy() == v1beta1.StrategyWeighted {
+		reason = release.ReasonWeightRaised
 	}
-	d.event(false, reason, because+"; "+progressOf(p, index))
+	d.event(false, reason, because+"; "+p.Describe(index))
 	d.waiting = stepName(d)
 	d.lookAgain(stepDue(d))
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -12,11 +13,11 @@ func TestOldAnswersDoNotCount(t *testing.T) {
 	for name, s := range map[string]*scene{
 		"passed eight hours ago, resumed now": newScene().step(1, 20, 8*time.Hour).checked(v1beta1.CheckPassed, 8*time.Hour-10*time.Second).paused().asked(v1beta1.ActionResume),
 		"passed eight hours ago, suspended":   newScene().step(1, 20, 8*time.Hour).checked(v1beta1.CheckPassed, 8*time.Hour-10*time.Second),
-		"of before the route was there": newScene().step(1, 20, time.Minute).checked(v1beta1.CheckPassed, 15*time.Second).with(func(o *rollout.Observation) {
+		"of before the route was there": newScene().step(1, 20, time.Minute).checked(v1beta1.CheckPassed, 15*time.Second).with(func(o *release.Observation) {
 			o.Route.Since = t0.Add(-11 * time.Second)
 		}),
-		"of another window": newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Checks.ID.Window-- }),
-		"of another try":    newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *rollout.Observation) { o.Checks.ID.Attempt-- }),
+		"of another window": newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Checks.ID.Window-- }),
+		"of another try":    newScene().step(1, 20, 10*time.Second).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Checks.ID.Attempt-- }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(s.Observation)
@@ -34,7 +35,7 @@ func TestClockBehind(t *testing.T) {
 		d := rollout.Decide(s.Observation)
 		for _, id := range d.CallHooks {
 			calls++
-			s.Hooks = map[v1beta1.HookType]*rollout.CheckRun{id.Hooks: {ID: id, At: s.Now, Results: []v1beta1.CheckStatus{{Name: "h", Verdict: v1beta1.CheckPassed}}}}
+			s.Hooks = map[v1beta1.HookType]*release.CheckRun{id.Hooks: {ID: id, At: s.Now, Results: []v1beta1.CheckStatus{{Name: "h", Verdict: v1beta1.CheckPassed}}}}
 		}
 		s.Canary.Status = d.Status
 		s.Now = s.Now.Add(2 * time.Millisecond)

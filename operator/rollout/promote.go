@@ -3,10 +3,12 @@ package rollout
 import (
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // beginPromotion has the primary become what the canary was found good as. In
@@ -37,7 +39,7 @@ func beginPromotion(d *decider, because string) {
 	if all {
 		giveCanaryAll(d)
 	}
-	d.event(false, ReasonPromoting, because+"; "+what)
+	d.event(false, release.ReasonPromoting, because+"; "+what)
 	d.waiting = promotionName(d)
 }
 
@@ -56,8 +58,8 @@ func canaryCarriesAll(d *decider) bool {
 	d.waiting = why
 	d.unwell(why)
 	d.health.record = true
-	if analyses(d.st.Phase) && d.overdue() {
-		rollBack(d, ReasonDeadlineExceeded, why+", and did not get them"+within(d)+"; does an autoscaler or Git keep its number down?")
+	if release.Analysing(d.st.Phase) && d.overdue() {
+		rollBack(d, release.ReasonDeadlineExceeded, why+", and did not get them"+within(d)+"; does an autoscaler or Git keep its number down?")
 	}
 	return false
 }
@@ -71,6 +73,7 @@ func promote(d *decider) {
 	needStep(d)
 	d.st.Phase = v1beta1.PhasePromoting
 	canaryLostInPromotion(d)
+	canaryShrunkInPromotion(d)
 	postRollout(d) // of a promotion that has failed so far
 	d.waiting = promotionName(d)
 	if d.st.Paused {
@@ -92,7 +95,7 @@ func awaitPrimary(d *decider) {
 		giveCanaryAll(d)
 	}
 	d.unwell(d.Primary.Message)
-	if stalledFor(d, ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && overloaded(d) &&
+	if stalledFor(d, release.ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && overloaded(d) &&
 		d.Target.Ready && d.Target.Available >= max(d.Primary.Replicas, 1) && !d.Route.Fixed {
 		giveCanaryAll(d)
 	}
@@ -103,18 +106,36 @@ func awaitPrimary(d *decider) {
 // canaryLostInPromotion takes the share of a canary for good that has no pod left while
 // the primary can serve: when it is back, the weight would jump.
 func canaryLostInPromotion(d *decider) {
-	if plannedSplit(d.st).weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
+	if serving.Planned(d.st).Weight == 0 || d.Target.Available > 0 || d.Primary.Available == 0 {
 		return
 	}
 	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
-	d.event(true, ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+	d.event(true, release.ReasonCanaryUnavailable, "The canary has no available pod during the promotion; "+d.Canary.PrimaryName()+" takes all traffic")
+}
+
+// canaryShrunkInPromotion leaves a canary that was given all requests, and has lost more
+// than a quarter of the pods for them since, what the rest of them carry. The primary takes
+// the others with the pods that it has, but for one that is without a pod at any moment now.
+func canaryShrunkInPromotion(d *decider) {
+	need := d.Primary.Replicas
+	planned := serving.Planned(d.st)
+	if planned.Matched || planned.Weight < 100 || d.Primary.Interrupted || d.Target.Available*4 >= need*3 {
+		return
+	}
+	keeps := max(100*d.Target.Available/need, 100-100*min(d.Primary.Available, need)/need)
+	if keeps == 100 {
+		return
+	}
+	d.st.Step.Weight = keeps
+	d.event(true, release.ReasonCanaryUnavailable, fmt.Sprintf("The canary has %d pods left of the %d that all traffic needs; %s of it stays, %s takes the rest",
+		d.Target.Available, need, plan.Percent(keeps), d.Canary.PrimaryName()))
 }
 
 // overloaded is true when what is left of the primary has far too few pods for its share:
 // less than three quarters of those that it takes.
 func overloaded(d *decider) bool {
-	planned := plannedSplit(d.st)
-	return !planned.matched && d.Primary.Available*100*4 < (100-planned.weight)*d.Primary.Replicas*3
+	planned := serving.Planned(d.st)
+	return !planned.Matched && d.Primary.Available*100*4 < (100-planned.Weight)*d.Primary.Replicas*3
 }
 
 // halted says what becomes of a promotion that does not get on.
@@ -138,7 +159,7 @@ func handBack(d *decider) {
 	if !d.Route.InSync {
 		d.blocked(d.st.Step.Since.Time, unrouted(d))
 		d.unwell(unrouted(d))
-		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the route of the promotion")
+		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the route of the promotion")
 		return
 	}
 	d.well()
@@ -153,7 +174,7 @@ func handBack(d *decider) {
 			return
 		}
 	}
-	if standsIn(d.st) {
+	if serving.StandsIn(d.st) {
 		giveCanaryAll(d) // it has all, and gives it back part by part
 	}
 	if by > 0 && d.st.Step.Weight > by && d.Target.Available > 0 && d.st.Step.Share != v1beta1.ShareMirror {
@@ -161,7 +182,7 @@ func handBack(d *decider) {
 		d.st.Step.Since = metav1.NewMicroTime(d.Now)
 		d.st.Step.Lowered++
 		d.waiting = promotionName(d)
-		d.event(false, ReasonWeightLowered, percent(d.st.Step.Weight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
+		d.event(false, release.ReasonWeightLowered, plan.Percent(d.st.Step.Weight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
 		d.lookAgain(d.Now.Add(d.interval()))
 		return
 	}
@@ -170,7 +191,7 @@ func handBack(d *decider) {
 
 // settle plans everything for the primary.
 func settle(d *decider) {
-	endSessions(d)
+	serving.EndSessions(d.st)
 	d.st.Step = nil
 	d.st.Paused = false
 	d.st.Gate = nil
@@ -189,41 +210,29 @@ func finalise(d *decider) {
 	since := d.st.LastTransitionTime.Time
 	switch {
 	case d.st.CanaryWeight > 0:
-		why := "the canary has " + percent(d.st.CanaryWeight) + " of the traffic until the primary can serve it: " + d.Primary.Message
+		why := "the canary has " + plan.Percent(d.st.CanaryWeight) + " of the traffic until the primary can serve it: " + d.Primary.Message
 		d.blocked(since, why)
 		d.unwell(why)
-		stalledFor(d, ReasonPromotionHalted, d.Canary.PrimaryName()+" could not take the traffic back")
+		stalledFor(d, release.ReasonPromotionHalted, d.Canary.PrimaryName()+" could not take the traffic back")
 	case d.Route.InSync:
 		d.well()
 		d.st.Phase = v1beta1.PhaseSucceeded
 		callPostRollout(d)
-		d.event(false, ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
+		d.event(false, release.ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
 	default:
 		d.blocked(since, unrouted(d))
 		d.unwell(unrouted(d))
-		stalledFor(d, ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
+		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
 	}
 }
 
-// PromotionFailed tells whether a promotion has not come to its end within the deadline. It goes on, as the canary
-// serves, and has failed for whoever waits for it: Flagger ends a release there.
-func PromotionFailed(st *v1beta1.CanaryStatus) bool {
-	c := st.GetCondition(v1beta1.ConditionStalled)
-	return c != nil && c.Status == corev1.ConditionTrue && failsPromotion(st.Phase, c.Reason)
-}
-
-// failsPromotion tells whether what stalls a phase is the failure of a promotion.
-func failsPromotion(phase v1beta1.CanaryPhase, reason string) bool {
-	return (phase == v1beta1.PhasePromoting || phase == v1beta1.PhaseFinalising) && (reason == ReasonPromotionHalted || reason == ReasonDeadlineExceeded)
-}
-
 func promotionName(d *decider) string {
-	planned := plannedSplit(d.st)
-	stays := percent(planned.weight) + " of the traffic stays with the canary"
+	planned := serving.Planned(d.st)
+	stays := plan.Percent(planned.Weight) + " of the traffic stays with the canary"
 	switch {
-	case planned.weight == 100 && !planned.matched || standsIn(d.st):
+	case planned.Weight == 100 && !planned.Matched || serving.StandsIn(d.st):
 		stays = "all traffic stays with the canary"
-	case planned.matched:
+	case planned.Matched:
 		stays = "requests that match stay with the canary"
 	}
 	return "waiting for " + d.Canary.PrimaryName() + " to run the new revision, " + stays

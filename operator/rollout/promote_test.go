@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 func TestCapacity(t *testing.T) {
-	ten := func(o *rollout.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }
+	ten := func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }
 	for name, tc := range map[string]struct {
 		scene        *scene
 		wantPhase    v1beta1.CanaryPhase
@@ -39,7 +40,7 @@ func TestCapacity(t *testing.T) {
 			newScene().promoting(50, time.Second).primaryAt(revB).with(ten).primaryAvailable(1).targetAt(revC, 10).targetAvailable(10), v1beta1.PhaseProgressing, 50, -1,
 		},
 		"a ready primary with 9 of 10 pods, by its threshold": {
-			newScene().promoting(60, time.Hour).unwell(10*time.Minute).primaryAt(revB).targetAt(revB, 10).with(func(o *rollout.Observation) {
+			newScene().promoting(60, time.Hour).unwell(10*time.Minute).primaryAt(revB).targetAt(revB, 10).with(func(o *release.Observation) {
 				o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 10, 9, true
 			}), v1beta1.PhaseFinalising, 0, -1,
 		},
@@ -60,14 +61,14 @@ func TestCapacity(t *testing.T) {
 
 func TestEndThatIsNotShown(t *testing.T) {
 	for name, s := range map[string]*scene{
-		"finalising": newScene().promoting(0, time.Hour).phase(v1beta1.PhaseFinalising).primaryAt(revB).outOfSync().unwell(10 * time.Minute).with(func(o *rollout.Observation) {
+		"finalising": newScene().promoting(0, time.Hour).phase(v1beta1.PhaseFinalising).primaryAt(revB).outOfSync().unwell(10 * time.Minute).with(func(o *release.Observation) {
 			o.Canary.Status.LastPromotedSpec, o.Canary.Status.Step = revB, nil
 		}),
 		"promoting": newScene().promoting(60, time.Hour).primaryAt(revB).outOfSync().unwell(10 * time.Minute),
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(s.Observation)
-			if c := d.Status.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != rollout.ReasonDeadlineExceeded {
+			if c := d.Status.GetCondition(v1beta1.ConditionStalled); c == nil || c.Reason != release.ReasonDeadlineExceeded {
 				t.Errorf("in %s nobody is told: %+v", d.Status.Phase, c)
 			}
 		})
@@ -98,8 +99,8 @@ func TestPromotionMirrorsNothing(t *testing.T) {
 }
 
 func TestPromotionKeepsUsersServed(t *testing.T) {
-	big := func(available int32) func(*rollout.Observation) {
-		return func(o *rollout.Observation) {
+	big := func(available int32) func(*release.Observation) {
+		return func(o *release.Observation) {
 			o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 10, available, available == 10
 		}
 	}
@@ -115,10 +116,14 @@ func TestPromotionKeepsUsersServed(t *testing.T) {
 		wantPhase  v1beta1.CanaryPhase
 		wantWeight int32
 	}{
-		"halted, and neither side has the pods":       {newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(big(1)).targetAt(revB, 2), v1beta1.PhasePromoting, 50},
-		"the canary is lost and back":                 {lostAndBack, v1beta1.PhasePromoting, 0},
-		"what stood in gives back part by part":       {standsIn, v1beta1.PhasePromoting, 70},
-		"the primary can't take the traffic back yet": {back, v1beta1.PhaseFinalising, 50},
+		"halted, and neither side has the pods":            {newScene().promoting(50, time.Hour).unwell(10*time.Minute).primaryAt(revB).with(big(1)).targetAt(revB, 2), v1beta1.PhasePromoting, 50},
+		"blue/green, one of the canary's ten pods is left": {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 1), v1beta1.PhasePromoting, 20},
+		"as well, and the primary has one of ten":          {newScene().promoting(100, time.Second).with(big(1)).targetAt(revB, 5), v1beta1.PhasePromoting, 90},
+		"blue/green, eight of ten are left":                {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 8), v1beta1.PhasePromoting, 100},
+		"the primary will be without a pod for a moment":   {newScene().promoting(100, time.Second).with(big(10)).with(restarts).targetAt(revB, 1), v1beta1.PhasePromoting, 100},
+		"the canary is lost and back":                      {lostAndBack, v1beta1.PhasePromoting, 0},
+		"what stood in gives back part by part":            {standsIn, v1beta1.PhasePromoting, 70},
+		"the primary can't take the traffic back yet":      {back, v1beta1.PhaseFinalising, 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d := rollout.Decide(tc.scene.Observation); d.Status.Phase != tc.wantPhase || d.Status.CanaryWeight != tc.wantWeight {

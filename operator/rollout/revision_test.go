@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -43,20 +44,20 @@ func TestAnotherRevisionInEveryPhase(t *testing.T) {
 // longer than the deadline without saying so.
 func TestDeadlineInEveryPhase(t *testing.T) {
 	const deadline = 10 * time.Minute
-	long := func(s *scene) *scene { return s.with(func(o *rollout.Observation) { o.Now = o.Now.Add(2 * deadline) }) }
+	long := func(s *scene) *scene { return s.with(func(o *release.Observation) { o.Now = o.Now.Add(2 * deadline) }) }
 	for name, tc := range map[string]struct {
 		scene     *scene
 		wantPhase v1beta1.CanaryPhase
 		wantEvent string
 	}{
 		"the first primary is not ready": {
-			newScene().phase(v1beta1.PhaseInitializing).targetAt(revA, 2).primaryAvailable(1), v1beta1.PhaseInitializing, rollout.ReasonDeadlineExceeded,
+			newScene().phase(v1beta1.PhaseInitializing).targetAt(revA, 2).primaryAvailable(1), v1beta1.PhaseInitializing, release.ReasonDeadlineExceeded,
 		},
-		"the canary is not ready":       {newScene().step(0, 0, 0).targetAvailable(1), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
-		"the canary is unwell":          {newScene().step(2, 40, 0).targetAvailable(1), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
-		"the mesh does not follow":      {newScene().step(1, 20, 0).outOfSync(), v1beta1.PhaseFailed, rollout.ReasonDeadlineExceeded},
-		"the primary is not ready":      {newScene().promoting(40, 0).primaryAt(revB).primaryAvailable(1), v1beta1.PhasePromoting, rollout.ReasonPromotionHalted},
-		"the primary was not even told": {newScene().promoting(40, 0).outOfSync(), v1beta1.PhasePromoting, rollout.ReasonPromotionHalted},
+		"the canary is not ready":       {newScene().step(0, 0, 0).targetAvailable(1), v1beta1.PhaseFailed, release.ReasonDeadlineExceeded},
+		"the canary is unwell":          {newScene().step(2, 40, 0).targetAvailable(1), v1beta1.PhaseFailed, release.ReasonDeadlineExceeded},
+		"the mesh does not follow":      {newScene().step(1, 20, 0).outOfSync(), v1beta1.PhaseFailed, release.ReasonDeadlineExceeded},
+		"the primary is not ready":      {newScene().promoting(40, 0).primaryAt(revB).primaryAvailable(1), v1beta1.PhasePromoting, release.ReasonPromotionHalted},
+		"the primary was not even told": {newScene().promoting(40, 0).outOfSync(), v1beta1.PhasePromoting, release.ReasonPromotionHalted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(long(tc.scene.unwell(0)).Observation)

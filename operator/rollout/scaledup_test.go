@@ -8,12 +8,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
-// idle is at rest, with so many pods of the target, of a generation that is so
+// Idle is at rest, with so many pods of the target, of a generation that is so
 // much newer than the one at which their removal was asked for; -1: it was not.
-func idle(pods int32, newer int64) *scene {
+func Idle(pods int32, newer int64) *scene {
 	s := newScene().targetAt(revA, pods)
 	s.Target.Generation = 7
 	if newer >= 0 {
@@ -37,24 +38,24 @@ func TestDrainOnce(t *testing.T) {
 		wantKept    bool
 		wantEvents  []string
 	}{
-		"not asked for yet":                      {scene: idle(2, -1), wantDrain: true, wantDrained: 7},
-		"asked for, and not done":                {scene: idle(2, 0), wantDrain: true, wantDrained: 7},
-		"changed before it was done":             {scene: idle(3, 1), wantDrain: true, wantDrained: 7},
-		"done":                                   {scene: idle(0, 1), wantDrained: 6},
-		"done, then changed otherwise":           {scene: idle(0, 4), wantDrained: 3},
-		"done, then given pods again":            {scene: idle(2, 2), wantDrained: 5, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
-		"done, then given pods again, promoted":  {scene: idle(2, 9).phase(promoted), wantDrained: -2, wantKept: true, wantEvents: []string{rollout.ReasonTargetScaledUp}},
-		"told already":                           {scene: kept(idle(2, 2)), wantDrained: 5, wantKept: true},
-		"taken back":                             {scene: kept(idle(0, 3)), wantDrained: 4},
-		"a target of that name that is made new": {scene: idle(2, -3), wantDrain: true, wantDrained: 7},
+		"not asked for yet":                      {scene: Idle(2, -1), wantDrain: true, wantDrained: 7},
+		"asked for, and not done":                {scene: Idle(2, 0), wantDrain: true, wantDrained: 7},
+		"changed before it was done":             {scene: Idle(3, 1), wantDrain: true, wantDrained: 7},
+		"done":                                   {scene: Idle(0, 1), wantDrained: 6},
+		"done, then changed otherwise":           {scene: Idle(0, 4), wantDrained: 3},
+		"done, then given pods again":            {scene: Idle(2, 2), wantDrained: 5, wantKept: true, wantEvents: []string{release.ReasonTargetScaledUp}},
+		"done, then given pods again, promoted":  {scene: Idle(2, 9).phase(promoted), wantDrained: -2, wantKept: true, wantEvents: []string{release.ReasonTargetScaledUp}},
+		"told already":                           {scene: kept(Idle(2, 2)), wantDrained: 5, wantKept: true},
+		"taken back":                             {scene: kept(Idle(0, 3)), wantDrained: 4},
+		"a target of that name that is made new": {scene: Idle(2, -3), wantDrain: true, wantDrained: 7},
 		"a generation that is not known": {
-			scene:     idle(2, 2).with(func(o *rollout.Observation) { o.Target.Generation, o.Canary.Status.DrainedGeneration = 0, 0 }),
+			scene:     Idle(2, 2).with(func(o *release.Observation) { o.Target.Generation, o.Canary.Status.DrainedGeneration = 0, 0 }),
 			wantDrain: true,
 		},
-		"pods still get requests": {scene: idle(2, -1).outOfSync()},
+		"pods still get requests": {scene: Idle(2, -1).outOfSync()},
 		"a new revision": {
-			scene:      kept(idle(2, 2)).with(func(o *rollout.Observation) { o.Target.Revision = revB }),
-			wantEvents: []string{rollout.ReasonNewRevision},
+			scene:      kept(Idle(2, 2)).with(func(o *release.Observation) { o.Target.Revision = revB }),
+			wantEvents: []string{release.ReasonNewRevision},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func TestDrainOnce(t *testing.T) {
 // once.
 func TestDrainFights(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := idle(2, -1)
+		s := Idle(2, -1)
 		drains := 0
 		scale := func(replicas int32) {
 			if s.Target.Replicas == replicas {

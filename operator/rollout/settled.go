@@ -3,13 +3,15 @@ package rollout
 import (
 	"reflect"
 	"time"
+
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // Settled tells when to look again once the status of d, a decision on o, has been
 // written and all that it desires has been done, if nothing else happens. Zero: only
 // when something happens. ok is false where there is more to decide, so that it must
 // be looked at again at once. Time and route of o are those of now.
-func Settled(o Observation, d Decision) (after time.Duration, ok bool) {
+func Settled(o release.Observation, d release.Decision) (after time.Duration, ok bool) {
 	if d.Desired.Hold || len(o.Failures) > 0 || len(o.Actions) > 0 {
 		return 0, false
 	}

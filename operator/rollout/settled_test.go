@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -15,29 +16,29 @@ func TestSettled(t *testing.T) {
 		s.Canary.Status.Step = &v1beta1.StepStatus{Index: 1}
 		s.Canary.Status.Step.Since.Time = t0.Add(-10 * time.Second)
 		s.Target = ready(revB, 2)
-		s.Checks = &rollout.CheckRun{
-			ID: rollout.CheckID{Revision: revB, Step: 1, Window: t0.Add(-10 * time.Second).UnixMicro()}, At: t0,
+		s.Checks = &release.CheckRun{
+			ID: release.CheckID{Revision: revB, Step: 1, Window: t0.Add(-10 * time.Second).UnixMicro()}, At: t0,
 			Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: v1beta1.CheckPassed}},
 		}
 	}
 	for name, tc := range map[string]struct {
 		change func(s *scene)
-		after  func(o *rollout.Observation) // what has come of the decision
+		after  func(o *release.Observation) // what has come of the decision
 		want   time.Duration
 		more   bool
 	}{
 		"a release begins":              {change: func(s *scene) { s.Target.Revision, s.Target.Ready = revB, false }, want: 15 * time.Second},
 		"its canary is ready already":   {change: func(s *scene) { s.Target = ready(revB, 2) }, more: true},
 		"a step begins":                 {change: inStep, want: 10 * time.Second},
-		"a step begins, seen late":      {change: inStep, after: func(o *rollout.Observation) { o.Now, o.Route.Since = t0.Add(time.Second), t0.Add(time.Second) }, want: 10 * time.Second},
-		"a step begins, written long":   {change: inStep, after: func(o *rollout.Observation) { o.Now = t0.Add(3 * time.Second) }, want: 7 * time.Second},
-		"a step begins, checks are due": {change: inStep, after: func(o *rollout.Observation) { o.Now = t0.Add(10 * time.Second) }, more: true},
-		"a mistake":                     {change: func(s *scene) { s.Mistake = &rollout.Mistake{Reason: "X", Message: "y"} }},
+		"a step begins, seen late":      {change: inStep, after: func(o *release.Observation) { o.Now, o.Route.Since = t0.Add(time.Second), t0.Add(time.Second) }, want: 10 * time.Second},
+		"a step begins, written long":   {change: inStep, after: func(o *release.Observation) { o.Now = t0.Add(3 * time.Second) }, want: 7 * time.Second},
+		"a step begins, checks are due": {change: inStep, after: func(o *release.Observation) { o.Now = t0.Add(10 * time.Second) }, more: true},
+		"a mistake":                     {change: func(s *scene) { s.Mistake = &release.Mistake{Reason: "X", Message: "y"} }},
 		"what was desired can't be done": {change: func(s *scene) {
 			inStep(s)
-			s.Failures = []rollout.Failure{{Object: "VirtualService podinfo", Message: "no"}}
+			s.Failures = []release.Failure{{Object: "VirtualService podinfo", Message: "no"}}
 		}, more: true},
-		"somebody asks for something": {change: func(s *scene) { inStep(s); s.Actions = []rollout.Action{{}} }, more: true},
+		"somebody asks for something": {change: func(s *scene) { inStep(s); s.Actions = []release.Action{{}} }, more: true},
 		"the last step is over": {change: func(s *scene) {
 			inStep(s)
 			s.Canary.Status.Step.Index, s.Checks.ID.Step = 3, 3

@@ -11,41 +11,43 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // world is a cluster reduced to what a rollout depends on, on a fake clock.
 type world struct {
 	now     time.Time
 	canary  *v1beta1.Canary // with the persisted status
-	target  rollout.Workload
-	primary rollout.Workload
+	target  release.Workload
+	primary release.Workload
 
-	mesh        rollout.Traffic // what the mesh does
-	asked       rollout.Traffic // what was asked of it last
+	mesh        release.Traffic // what the mesh does
+	asked       release.Traffic // what was asked of it last
 	fixed       bool            // whether there is no mesh that moves traffic
 	interrupted bool            // whether the primary is without a pod while it changes
 	emergency   bool            // the weight was raised as the primary could not serve
 	routed      bool            // whether it has a route at all
 	requests    int             // writes to the world and the status, for crashes
 	crashAt     int             // the write after which the operator stops; 0: none
-	actions     []rollout.Action
+	actions     []release.Action
 	history     []int32
 	requeue     time.Duration
 
 	// What an operator keeps in memory, and loses in a crash.
 	since   time.Time
 	seen    bool
-	seenAt  rollout.Traffic
-	checks  *rollout.CheckRun
-	hooks   map[v1beta1.HookType]*rollout.CheckRun
+	seenAt  release.Traffic
+	checks  *release.CheckRun
+	hooks   map[v1beta1.HookType]*release.CheckRun
 	verdict func(weight int32) v1beta1.CheckVerdict
 	// answer is how the hooks of a type answer.
 	answer func(v1beta1.HookType) v1beta1.CheckVerdict
 	// opened are the gates that have answered with success at the present step.
-	opened map[rollout.CheckID]bool
+	opened map[release.CheckID]bool
 	// passed are the steps of which the last round that was seen has passed.
-	passed map[rollout.CheckID]bool
+	passed map[release.CheckID]bool
 
 	violation string
 }
@@ -55,7 +57,7 @@ func newWorld() *world {
 	s.Canary.Status = v1beta1.CanaryStatus{}
 	return &world{
 		now: t0, canary: s.Canary, target: ready(revA, 2), verdict: func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed },
-		answer: kind, hooks: map[v1beta1.HookType]*rollout.CheckRun{}, opened: map[rollout.CheckID]bool{}, passed: map[rollout.CheckID]bool{},
+		answer: kind, hooks: map[v1beta1.HookType]*release.CheckRun{}, opened: map[release.CheckID]bool{}, passed: map[release.CheckID]bool{},
 	}
 }
 
@@ -67,8 +69,8 @@ func kind(of v1beta1.HookType) v1beta1.CheckVerdict {
 	return v1beta1.CheckPassed
 }
 
-func ready(revision string, pods int32) rollout.Workload {
-	return rollout.Workload{Exists: true, Revision: revision, Replicas: pods, Available: pods, Ready: pods > 0}
+func ready(revision string, pods int32) release.Workload {
+	return release.Workload{Exists: true, Revision: revision, Replicas: pods, Available: pods, Ready: pods > 0}
 }
 
 // crashed stops the operator right after a write, if that is the one.
@@ -83,7 +85,7 @@ func (w *world) crashed() bool {
 
 func (w *world) restart() {
 	w.since, w.seen, w.checks = time.Time{}, false, nil
-	w.hooks = map[v1beta1.HookType]*rollout.CheckRun{}
+	w.hooks = map[v1beta1.HookType]*release.CheckRun{}
 }
 
 func (w *world) fail(format string, args ...any) {
@@ -93,15 +95,15 @@ func (w *world) fail(format string, args ...any) {
 }
 
 // observe is what the operator's observation would be.
-func (w *world) observe() rollout.Observation {
-	inSync := w.routed && w.mesh == rollout.TrafficOf(w.canary, &w.canary.Status)
+func (w *world) observe() release.Observation {
+	inSync := w.routed && w.mesh == serving.TrafficOf(w.canary, &w.canary.Status)
 	if inSync && (!w.seen || w.seenAt != w.mesh) {
 		w.since = w.now
 	}
 	w.seen, w.seenAt = inSync, w.mesh
-	return rollout.Observation{
+	return release.Observation{
 		Now: w.now, Canary: w.canary.DeepCopy(), Target: w.target, Primary: w.primary,
-		Route: rollout.Route{InSync: inSync, Since: w.since, Fixed: w.fixed}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
+		Route: release.Route{InSync: inSync, Since: w.since, Fixed: w.fixed}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
 	}
 }
 
@@ -127,7 +129,7 @@ func (w *world) reconcile() {
 			}
 			w.primary.Available = 0
 		}
-		w.primary = rollout.Workload{Exists: true, Revision: r, Replicas: 2, Available: w.primary.Available, Interrupted: w.interrupted}
+		w.primary = release.Workload{Exists: true, Revision: r, Replicas: 2, Available: w.primary.Available, Interrupted: w.interrupted}
 		if w.crashed() {
 			return
 		}
@@ -150,14 +152,14 @@ func (w *world) reconcile() {
 	}
 	w.call(d.CallHooks)
 	if d.RunChecks != nil {
-		w.checks = &rollout.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: w.verdict(w.mesh.Canary)}}}
+		w.checks = &release.CheckRun{ID: *d.RunChecks, At: w.now, Results: []v1beta1.CheckStatus{{Name: "request-success-rate", Verdict: w.verdict(w.mesh.Canary)}}}
 	}
 }
 
 // call has the hooks answer.
-func (w *world) call(ids []rollout.CheckID) {
+func (w *world) call(ids []release.CheckID) {
 	for _, id := range ids {
-		run := &rollout.CheckRun{ID: id, At: w.now}
+		run := &release.CheckRun{ID: id, At: w.now}
 		open := true
 		for range w.canary.Spec.Analysis.HooksOf(id.Hooks) {
 			verdict := w.answer(id.Hooks)
@@ -174,11 +176,11 @@ func (w *world) call(ids []rollout.CheckID) {
 // guarded tells whether a gate that nobody has opened was passed.
 func (w *world) guarded(kind v1beta1.HookType, step int32) bool {
 	return len(w.canary.Spec.Analysis.HooksOf(kind)) > 0 &&
-		!w.opened[rollout.CheckID{Hooks: kind, Revision: w.canary.Status.LastAppliedSpec, Attempt: attempt(w.canary.Status), Step: step}]
+		!w.opened[release.CheckID{Hooks: kind, Revision: w.canary.Status.LastAppliedSpec, Attempt: attempt(w.canary.Status), Step: step}]
 }
 
 // atStep is what rounds and calls of one step have in common.
-func atStep(id rollout.CheckID) rollout.CheckID {
+func atStep(id release.CheckID) release.CheckID {
 	id.Window, id.Round = 0, 0
 	return id
 }
@@ -190,7 +192,7 @@ func attempt(st v1beta1.CanaryStatus) int64 {
 	return st.StartedAt.UnixMicro()
 }
 
-func standsIn(st v1beta1.CanaryStatus) bool {
+func StandsIn(st v1beta1.CanaryStatus) bool {
 	return st.Traffic != nil && st.Traffic.Reason == v1beta1.TrafficPrimaryUnavailable
 }
 
@@ -200,7 +202,7 @@ func (w *world) passGates(before, after v1beta1.CanaryStatus) {
 		return
 	}
 	raised := after.Phase == v1beta1.PhaseProgressing && before.Phase == after.Phase && after.Step.Index > before.Step.Index && after.CanaryWeight > 0
-	weighted := w.canary.Spec.Analysis.Strategy() == v1beta1.StrategyWeighted && !standsIn(after)
+	weighted := w.canary.Spec.Analysis.Strategy() == v1beta1.StrategyWeighted && !StandsIn(after)
 	switch {
 	case before.Phase == v1beta1.PhaseWaiting && after.Phase == v1beta1.PhaseProgressing && w.guarded(v1beta1.ConfirmRolloutHook, before.Step.Index):
 		w.fail("the release began behind a closed gate")
@@ -212,7 +214,7 @@ func (w *world) passGates(before, after v1beta1.CanaryStatus) {
 }
 
 // judge checks what one decision makes of the status: invariants 2 and 3.
-func (w *world) judge(o rollout.Observation, d rollout.Decision) {
+func (w *world) judge(o release.Observation, d release.Decision) {
 	before, after := o.Canary.Status, d.Status
 	if o.Checks != nil { // one that was lost in a crash nobody has seen
 		w.passed[atStep(o.Checks.ID)] = o.Checks.Results[0].Verdict == v1beta1.CheckPassed
@@ -221,11 +223,11 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 	// The canary may take everything where the primary has nothing to serve with, is
 	// about to have nothing, or did not get well by its promotion.
 	emergency := after.CanaryWeight == 100 && (o.Primary.Available == 0 || o.Primary.Interrupted && after.Phase == v1beta1.PhasePromoting || before.Phase == v1beta1.PhasePromoting && !o.Primary.Ready)
-	if takesOver := standsIn(after) && !standsIn(before) || after.CanaryWeight == 100 && d.Desired.Traffic.Matched != rollout.TrafficOf(o.Canary, &before).Matched; raised || takesOver || after.Phase == v1beta1.PhaseFailed && after.CanaryWeight == 100 {
+	if takesOver := StandsIn(after) && !StandsIn(before) || after.CanaryWeight == 100 && d.Desired.Traffic.Matched != serving.TrafficOf(o.Canary, &before).Matched; raised || takesOver || after.Phase == v1beta1.PhaseFailed && after.CanaryWeight == 100 {
 		w.emergency = emergency
 	}
 	switch {
-	case w.fixed && (after.CanaryWeight != 0 || d.Desired.Traffic.Canary != 0 || standsIn(after)):
+	case w.fixed && (after.CanaryWeight != 0 || d.Desired.Traffic.Canary != 0 || StandsIn(after)):
 		w.fail("the canary gets %d (status %d), where no mesh can give it any", d.Desired.Traffic.Canary, after.CanaryWeight)
 	case raised && !emergency && after.CanaryWeight-before.CanaryWeight > w.largestStep(after.Phase):
 		w.fail("invariant 2: weight jumps from %d to %d", before.CanaryWeight, after.CanaryWeight)
@@ -238,7 +240,7 @@ func (w *world) judge(o rollout.Observation, d rollout.Decision) {
 		w.fail("invariant 3: traffic leaves a healthy canary for a primary that is not ready")
 	}
 	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && !emergency && before.Step.Index > 0 && after.Step.Index > before.Step.Index {
-		id := rollout.CheckID{Revision: before.LastAppliedSpec, Attempt: attempt(before), Step: before.Step.Index}
+		id := release.CheckID{Revision: before.LastAppliedSpec, Attempt: attempt(before), Step: before.Step.Index}
 		if !w.passed[id] {
 			w.fail("a step without passed checks for %v", id)
 		}
@@ -270,7 +272,7 @@ func (w *world) largestStep(phase v1beta1.CanaryPhase) int32 {
 }
 
 // route asks the mesh for traffic, which it shows later.
-func (w *world) route(o rollout.Observation, t rollout.Traffic) {
+func (w *world) route(o release.Observation, t release.Traffic) {
 	if t.Canary-w.asked.Canary > w.largestStep(w.canary.Status.Phase) && !w.emergency {
 		w.fail("invariant 2: the mesh is asked for %d after %d", t.Canary, w.asked.Canary)
 	}
@@ -288,7 +290,7 @@ func (w *world) route(o rollout.Observation, t rollout.Traffic) {
 
 // act asks for an action, once.
 func (w *world) act(a v1beta1.ActionType) {
-	w.actions = append(w.actions, rollout.Action{Name: fmt.Sprint(len(w.actions)), Type: a})
+	w.actions = append(w.actions, release.Action{Name: fmt.Sprint(len(w.actions)), Type: a})
 }
 
 // settle lets pods and mesh do what was asked of them.
@@ -406,7 +408,7 @@ func TestSimulatedRollouts(t *testing.T) {
 	})
 }
 
-func settled(w rollout.Workload) rollout.Workload {
+func settled(w release.Workload) release.Workload {
 	if !w.Exists {
 		return w
 	}

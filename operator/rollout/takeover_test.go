@@ -8,16 +8,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 // flagger is a scene in mid-release as Flagger leaves it: hashes without a
 // format, no step, and the route in the mesh.
-func flagger(phase v1beta1.CanaryPhase, weight int32, has rollout.Traffic) *scene {
+func flagger(phase v1beta1.CanaryPhase, weight int32, has release.Traffic) *scene {
 	s := newScene().targetAt(revB, 2).phase(phase)
 	st := &s.Canary.Status
 	st.LastAppliedSpec, st.LastPromotedSpec, st.CanaryWeight = "5d8f7c9b6", "7c5b8f9d4", weight
-	s.Route = rollout.Route{InSync: weight == has.Canary, Has: &has}
+	s.Route = release.Route{InSync: weight == has.Canary, Has: &has}
 	return s
 }
 
@@ -28,7 +29,7 @@ func (s *scene) iterated(n int32) *scene { s.Canary.Status.Iterations = n; retur
 func TestTakeoverFromFlagger(t *testing.T) {
 	type result struct {
 		Phase   v1beta1.CanaryPhase
-		Traffic rollout.Traffic
+		Traffic release.Traffic
 		Step    int32 // -1: none
 		Primary string
 	}
@@ -38,80 +39,80 @@ func TestTakeoverFromFlagger(t *testing.T) {
 		want  result
 	}{
 		"Progressing, weighted": {
-			flagger(v1beta1.PhaseProgressing, 40, rollout.Traffic{Canary: 40}),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 40}, 2, ""},
+			flagger(v1beta1.PhaseProgressing, 40, release.Traffic{Canary: 40}),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 40}, 2, ""},
 		},
 		"Progressing, between two of the steps": {
-			flagger(v1beta1.PhaseProgressing, 30, rollout.Traffic{Canary: 30}),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 30}, 1, ""},
+			flagger(v1beta1.PhaseProgressing, 30, release.Traffic{Canary: 30}),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 30}, 1, ""},
 		},
 		"Progressing, the route was set and the status was not": {
-			flagger(v1beta1.PhaseProgressing, 20, rollout.Traffic{Canary: 40}),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 40}, 2, ""},
+			flagger(v1beta1.PhaseProgressing, 20, release.Traffic{Canary: 40}),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 40}, 2, ""},
 		},
 		"Progressing, mirroring before the first weight": {
-			flagger(v1beta1.PhaseProgressing, 0, rollout.Traffic{Mirror: 100}).mirror(100),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Mirror: 100}, 1, ""},
+			flagger(v1beta1.PhaseProgressing, 0, release.Traffic{Mirror: 100}).mirror(100),
+			result{v1beta1.PhaseProgressing, release.Traffic{Mirror: 100}, 1, ""},
 		},
 		"Progressing, A/B testing": {
-			flagger(v1beta1.PhaseProgressing, 0, rollout.Traffic{Canary: 100, Matched: true}).iterations(5, true).iterated(3),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 100, Matched: true}, 3, ""},
+			flagger(v1beta1.PhaseProgressing, 0, release.Traffic{Canary: 100, Matched: true}).iterations(5, true).iterated(3),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 100, Matched: true}, 3, ""},
 		},
 		"Progressing, blue/green": {
-			flagger(v1beta1.PhaseProgressing, 0, rollout.Traffic{}).iterations(5, false).iterated(3),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{}, 3, ""},
+			flagger(v1beta1.PhaseProgressing, 0, release.Traffic{}).iterations(5, false).iterated(3),
+			result{v1beta1.PhaseProgressing, release.Traffic{}, 3, ""},
 		},
 		"Progressing, blue/green with mirroring": {
-			flagger(v1beta1.PhaseProgressing, 0, rollout.Traffic{Mirror: 50}).iterations(5, false).iterated(3).mirror(50),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Mirror: 50}, 3, ""},
+			flagger(v1beta1.PhaseProgressing, 0, release.Traffic{Mirror: 50}).iterations(5, false).iterated(3).mirror(50),
+			result{v1beta1.PhaseProgressing, release.Traffic{Mirror: 50}, 3, ""},
 		},
 		"Progressing, blue/green, all users moved": {
-			flagger(v1beta1.PhaseProgressing, 0, rollout.Traffic{Canary: 100}).iterations(5, false).iterated(6),
-			result{v1beta1.PhasePromoting, rollout.Traffic{Canary: 100}, 0, ""},
+			flagger(v1beta1.PhaseProgressing, 0, release.Traffic{Canary: 100}).iterations(5, false).iterated(6),
+			result{v1beta1.PhasePromoting, release.Traffic{Canary: 100}, 0, ""},
 		},
 		"Waiting": {
-			drained(flagger(v1beta1.PhaseWaiting, 0, rollout.Traffic{})),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{}, 0, ""},
+			drained(flagger(v1beta1.PhaseWaiting, 0, release.Traffic{})),
+			result{v1beta1.PhaseProgressing, release.Traffic{}, 0, ""},
 		},
 		"WaitingPromotion, weighted": {
-			flagger(v1beta1.PhaseWaitingPromotion, 0, rollout.Traffic{Canary: 60}),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 60}, 3, ""},
+			flagger(v1beta1.PhaseWaitingPromotion, 0, release.Traffic{Canary: 60}),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 60}, 3, ""},
 		},
 		"WaitingPromotion, blue/green": {
-			flagger(v1beta1.PhaseWaitingPromotion, 0, rollout.Traffic{}).iterations(5, false).iterated(4),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{}, 5, ""},
+			flagger(v1beta1.PhaseWaitingPromotion, 0, release.Traffic{}).iterations(5, false).iterated(4),
+			result{v1beta1.PhaseProgressing, release.Traffic{}, 5, ""},
 		},
 		"Promoting, before the primary is ready": {
-			flagger(v1beta1.PhasePromoting, 0, rollout.Traffic{Canary: 60}).primaryAt(revB).primaryAvailable(1),
-			result{v1beta1.PhasePromoting, rollout.Traffic{Canary: 60}, 0, revB},
+			flagger(v1beta1.PhasePromoting, 0, release.Traffic{Canary: 60}).primaryAt(revB).primaryAvailable(1),
+			result{v1beta1.PhasePromoting, release.Traffic{Canary: 60}, 0, revB},
 		},
 		"Promoting, A/B testing": {
-			flagger(v1beta1.PhasePromoting, 0, rollout.Traffic{Canary: 100, Matched: true}).iterations(5, true).primaryAt(revB).primaryAvailable(1),
-			result{v1beta1.PhasePromoting, rollout.Traffic{Canary: 100, Matched: true}, 0, revB},
+			flagger(v1beta1.PhasePromoting, 0, release.Traffic{Canary: 100, Matched: true}).iterations(5, true).primaryAt(revB).primaryAvailable(1),
+			result{v1beta1.PhasePromoting, release.Traffic{Canary: 100, Matched: true}, 0, revB},
 		},
 		"Finalising": {
-			flagger(v1beta1.PhaseFinalising, 0, rollout.Traffic{}).primaryAt(revB),
-			result{v1beta1.PhaseSucceeded, rollout.Traffic{}, -1, revB},
+			flagger(v1beta1.PhaseFinalising, 0, release.Traffic{}).primaryAt(revB),
+			result{v1beta1.PhaseSucceeded, release.Traffic{}, -1, revB},
 		},
 		"Succeeded": {
-			drained(flagger(v1beta1.PhaseSucceeded, 0, rollout.Traffic{}).primaryAt(revB)),
-			result{v1beta1.PhaseSucceeded, rollout.Traffic{}, -1, revB},
+			drained(flagger(v1beta1.PhaseSucceeded, 0, release.Traffic{}).primaryAt(revB)),
+			result{v1beta1.PhaseSucceeded, release.Traffic{}, -1, revB},
 		},
 		"Initialized": {
-			drained(flagger(v1beta1.PhaseInitialized, 0, rollout.Traffic{}).primaryAt(revB)),
-			result{v1beta1.PhaseInitialized, rollout.Traffic{}, -1, revB},
+			drained(flagger(v1beta1.PhaseInitialized, 0, release.Traffic{}).primaryAt(revB)),
+			result{v1beta1.PhaseInitialized, release.Traffic{}, -1, revB},
 		},
 		"Failed": {
-			drained(flagger(v1beta1.PhaseFailed, 0, rollout.Traffic{})),
-			result{v1beta1.PhaseFailed, rollout.Traffic{}, -1, ""},
+			drained(flagger(v1beta1.PhaseFailed, 0, release.Traffic{})),
+			result{v1beta1.PhaseFailed, release.Traffic{}, -1, ""},
 		},
 		"no route at all": {
-			flagger(v1beta1.PhaseProgressing, 20, rollout.Traffic{}).with(func(o *rollout.Observation) { o.Route.Has = nil }),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 20}, 1, ""},
+			flagger(v1beta1.PhaseProgressing, 20, release.Traffic{}).with(func(o *release.Observation) { o.Route.Has = nil }),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 20}, 1, ""},
 		},
 		"a status of our own leads the mesh": {
-			newScene().step(1, 20, time.Second).with(func(o *rollout.Observation) { o.Route = rollout.Route{Has: &rollout.Traffic{Canary: 60}} }),
-			result{v1beta1.PhaseProgressing, rollout.Traffic{Canary: 20}, 1, ""},
+			newScene().step(1, 20, time.Second).with(func(o *release.Observation) { o.Route = release.Route{Has: &release.Traffic{Canary: 60}} }),
+			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 20}, 1, ""},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +125,7 @@ func TestTakeoverFromFlagger(t *testing.T) {
 				t.Errorf("-want +got\n%s", diff)
 			}
 			for _, e := range d.Events {
-				if e.Reason == rollout.ReasonNewRevision {
+				if e.Reason == release.ReasonNewRevision {
 					t.Errorf("a release is begun: %s", e.Message)
 				}
 			}
@@ -137,10 +138,10 @@ func TestTakeoverFromFlagger(t *testing.T) {
 
 // Users of the canary keep the cookie that Flagger gave them.
 func TestTakeoverOfSessions(t *testing.T) {
-	s := flagger(v1beta1.PhaseProgressing, 40, rollout.Traffic{Canary: 40})
+	s := flagger(v1beta1.PhaseProgressing, 40, release.Traffic{Canary: 40})
 	s.Canary.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "flagger-cookie"}
 	s.Canary.Status.SessionAffinityCookie = "flagger-cookie=LpsIaLdoNZ"
-	want := rollout.Traffic{Canary: 40, Sessions: rollout.Sessions{Canary: "LpsIaLdoNZ", Primary: "LpsIaLdoNZ-2"}}
+	want := release.Traffic{Canary: 40, Sessions: release.Sessions{Canary: "LpsIaLdoNZ", Primary: "LpsIaLdoNZ-2"}}
 	if diff := cmp.Diff(want, rollout.Decide(s.Observation).Desired.Traffic); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -149,7 +150,7 @@ func TestTakeoverOfSessions(t *testing.T) {
 // Pain 5: Flagger writes no revision while it initializes, but what serves by
 // then is its primary.
 func TestTerminateWhatFlaggerWasInitializing(t *testing.T) {
-	s := newScene().phase(v1beta1.PhaseInitializing).with(func(o *rollout.Observation) {
+	s := newScene().phase(v1beta1.PhaseInitializing).with(func(o *release.Observation) {
 		o.Canary.DeletionTimestamp = &metav1.Time{Time: t0}
 		o.Canary.Status.LastAppliedSpec, o.Canary.Status.LastPromotedSpec = "", ""
 	})

@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // terminate decides for a Canary that is being deleted: the target serves
@@ -12,14 +15,14 @@ import (
 func terminate(d *decider) {
 	want := &d.out.Desired
 	// Flagger, which may have left a primary that serves, writes no revision
-	// before it has initialized.
+	// Before it has initialized.
 	if d.st.LastAppliedSpec == "" && !d.Primary.Exists || d.Mistake != nil && d.Mistake.Foreign && d.st.LastPromotedSpec == "" {
 		beginTermination(d)
 		describeTermination(d)
 		want.Finished = true // nothing of the world was made for this Canary
 		return
 	}
-	adoptStatus(d)
+	adopt.Status(&d.Observation, d.st)
 	beginTermination(d)
 	d.waiting = "waiting for " + d.target() + " to serve again"
 	if d.Primary.Exists && d.Primary.Replicas > 0 {
@@ -34,7 +37,7 @@ func terminate(d *decider) {
 	} else {
 		serve(d)
 	}
-	want.Traffic = TrafficOf(d.Canary, d.st)
+	want.Traffic = serving.TrafficOf(d.Canary, d.st)
 	stamp(d)
 	describeTermination(d)
 }
@@ -44,7 +47,7 @@ func beginTermination(d *decider) {
 	if d.st.Phase == v1beta1.PhaseTerminating && d.st.Step != nil {
 		return
 	}
-	d.event(false, ReasonTerminating, "Giving traffic back to "+d.target()+" before what was made for this Canary is deleted")
+	d.event(false, release.ReasonTerminating, "Giving traffic back to "+d.target()+" before what was made for this Canary is deleted")
 	enterStep(d, 0)
 	d.st.Phase, d.st.Gate, d.st.PostRollout, d.st.Unwell = v1beta1.PhaseTerminating, nil, nil, nil
 }
@@ -98,13 +101,13 @@ func released(d *decider) bool {
 		// As long as the target may take, once more.
 		deadline := since.Add(2 * d.Canary.GetProgressDeadline())
 		if !d.Now.Before(deadline) {
-			d.event(true, ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind, and what it leads to stays: "+detail)
+			d.event(true, release.ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind, and what it leads to stays: "+detail)
 			d.out.Desired.KeepPrimary = true
 			return true
 		}
 		d.blocked(since, detail)
 		if d.Outage != "" {
-			d.stalled = &Mistake{Reason: ReasonMeshUnreachable, Message: d.Outage}
+			d.stalled = &release.Mistake{Reason: release.ReasonMeshUnreachable, Message: d.Outage}
 		}
 		d.lookAgain(deadline)
 		return false
@@ -132,7 +135,7 @@ func unreleased(d *decider) string {
 
 func describeTermination(d *decider) {
 	if d.out.Desired.KeepPrimary && d.out.Desired.LeadToPrimary {
-		stall(d, ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.target()+" can't serve")
+		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.target()+" can't serve")
 	}
 	describe(d)
 }

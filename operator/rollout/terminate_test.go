@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -21,25 +22,25 @@ func TestDeletionEnds(t *testing.T) {
 		wantStalled               string
 	}{
 		"onto one pod": {
-			terminating(time.Second).targetAt(revA, 1).with(func(o *rollout.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), 10, false, false, false, "",
+			terminating(time.Second).targetAt(revA, 1).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), 10, false, false, false, "",
 		},
 		"onto ten": {
-			terminating(time.Minute).targetAt(revA, 10).with(func(o *rollout.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), -1, true, true, false, "",
+			terminating(time.Minute).targetAt(revA, 10).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), -1, true, true, false, "",
 		},
-		"the target is gone":       {terminating(time.Minute).with(targetGone), -1, true, true, true, rollout.ReasonLeftBehind},
-		"the target does not come": {terminating(deadline).targetAvailable(0), -1, true, true, true, rollout.ReasonLeftBehind},
+		"the target is gone":       {terminating(time.Minute).with(targetGone), -1, true, true, true, release.ReasonLeftBehind},
+		"the target does not come": {terminating(deadline).targetAvailable(0), -1, true, true, true, release.ReasonLeftBehind},
 		"the target comes in part": {terminating(deadline).targetAvailable(1), -1, true, true, false, ""},
 		"the mesh is gone": {
-			terminating(deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, false, false, rollout.ReasonMeshUnreachable,
+			terminating(deadline).outOfSync().with(func(o *release.Observation) { o.Outage = "Consul can't be asked" }), -1, true, false, false, release.ReasonMeshUnreachable,
 		},
 		"the mesh is gone for good": {
-			terminating(2 * deadline).outOfSync().with(func(o *rollout.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, true, "",
+			terminating(2 * deadline).outOfSync().with(func(o *release.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, true, "",
 		},
 		"a mistake": {terminating(time.Minute).with(mistake), -1, true, true, false, ""},
-		"objects of another": {terminating(time.Minute).with(func(o *rollout.Observation) {
-			o.Mistake, o.Canary.Status.LastPromotedSpec = &rollout.Mistake{Foreign: true}, ""
+		"objects of another": {terminating(time.Minute).with(func(o *release.Observation) {
+			o.Mistake, o.Canary.Status.LastPromotedSpec = &release.Mistake{Foreign: true}, ""
 		}), -1, false, true, false, ""},
-		"a primary without pods": {terminating(time.Minute).primaryAvailable(0).with(func(o *rollout.Observation) { o.Primary.Replicas = 2 }), -1, true, true, false, ""},
+		"a primary without pods": {terminating(time.Minute).primaryAvailable(0).with(func(o *release.Observation) { o.Primary.Replicas = 2 }), -1, true, true, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(tc.scene.Observation)

@@ -4,7 +4,8 @@ import (
 	"testing"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 func TestTrafficOf(t *testing.T) {
@@ -14,26 +15,26 @@ func TestTrafficOf(t *testing.T) {
 	for name, tc := range map[string]struct {
 		match  bool
 		status func(st *v1beta1.CanaryStatus)
-		want   rollout.Traffic
+		want   release.Traffic
 	}{
 		"a share of what matches": {true, func(st *v1beta1.CanaryStatus) {
 			st.CanaryWeight, st.Traffic.Matched = 30, true
-		}, rollout.Traffic{Canary: 30, Matched: true}},
+		}, release.Traffic{Canary: 30, Matched: true}},
 		"nothing matches any more": {false, func(st *v1beta1.CanaryStatus) {
 			st.CanaryWeight, st.Traffic.Matched = 100, true
-		}, rollout.Traffic{}},
+		}, release.Traffic{}},
 		"users stay": {false, func(st *v1beta1.CanaryStatus) {
 			cookies(st)
 			st.CanaryWeight = 20
-		}, rollout.Traffic{Canary: 20, Sessions: rollout.Sessions{Canary: "a", Primary: "b", Raised: 20}}},
+		}, release.Traffic{Canary: 20, Sessions: release.Sessions{Canary: "a", Primary: "b", Raised: 20}}},
 		"nobody needs to stay beside a canary that stands in": {false, func(st *v1beta1.CanaryStatus) {
 			cookies(st)
 			st.CanaryWeight, st.Traffic.Reason = 100, v1beta1.TrafficPrimaryUnavailable
-		}, rollout.Traffic{Canary: 100}},
+		}, release.Traffic{Canary: 100}},
 		"nor when the primary has the revision": {false, func(st *v1beta1.CanaryStatus) {
 			cookies(st)
 			st.CanaryWeight, st.Phase, st.LastPromotedSpec = 20, v1beta1.PhasePromoting, st.LastAppliedSpec
-		}, rollout.Traffic{Canary: 20}},
+		}, release.Traffic{Canary: 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene().step(1, 0, 0).Canary
@@ -43,7 +44,7 @@ func TestTrafficOf(t *testing.T) {
 			}
 			c.Status.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
 			tc.status(&c.Status)
-			if got := rollout.TrafficOf(c, &c.Status); got != tc.want {
+			if got := serving.TrafficOf(c, &c.Status); got != tc.want {
 				t.Errorf("%+v, want %+v", got, tc.want)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -15,7 +16,7 @@ func TestRouteDetail(t *testing.T) {
 	const deadline = 10 * time.Minute
 	waits := func(s *scene) *scene { return s.outOfSync() }
 	says := func(s *scene) *scene {
-		return s.outOfSync().with(func(o *rollout.Observation) { o.Route.Detail = said })
+		return s.outOfSync().with(func(o *release.Observation) { o.Route.Detail = said })
 	}
 	initializing := func() *scene {
 		s := newScene().phase(v1beta1.PhaseInitializing)

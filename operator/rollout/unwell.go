@@ -13,7 +13,7 @@ import (
 type health struct {
 	// known is false where nothing has changed of what is known.
 	known bool
-	// reason says what is wrong; empty where nothing is.
+	// Reason says what is wrong; empty where nothing is.
 	reason string
 	// record has it written at once, as the status is written anyway.
 	record bool

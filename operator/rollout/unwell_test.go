@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
@@ -31,11 +32,11 @@ func TestDeadlinesStandStill(t *testing.T) {
 		},
 		"at a gate for an hour, then a pod moves": {gated(newScene().step(0, 0, time.Hour)).targetAvailable(1), false},
 		"somebody has touched the route":          {newScene().step(1, 20, time.Hour).outOfSync(), false},
-		"no operator was there": {newScene().step(1, 20, time.Hour).unwell(time.Hour).targetAvailable(1).with(func(o *rollout.Observation) {
-			o.Absence = rollout.Absence{From: t0.Add(-55 * time.Minute), To: t0.Add(-time.Minute)}
+		"no operator was there": {newScene().step(1, 20, time.Hour).unwell(time.Hour).targetAvailable(1).with(func(o *release.Observation) {
+			o.Absence = release.Absence{From: t0.Add(-55 * time.Minute), To: t0.Add(-time.Minute)}
 		}), false},
-		"no operator was there for a part of it": {newScene().step(1, 20, time.Hour).unwell(time.Hour).targetAvailable(1).with(func(o *rollout.Observation) {
-			o.Absence = rollout.Absence{From: t0.Add(-50 * time.Minute), To: t0.Add(-time.Minute)}
+		"no operator was there for a part of it": {newScene().step(1, 20, time.Hour).unwell(time.Hour).targetAvailable(1).with(func(o *release.Observation) {
+			o.Absence = release.Absence{From: t0.Add(-50 * time.Minute), To: t0.Add(-time.Minute)}
 		}), true},
 	} {
 		t.Run(name, func(t *testing.T) {

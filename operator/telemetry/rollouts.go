@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // Values of flagger_canary_status.
@@ -116,7 +116,7 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 	switch { // Flagger counts every other phase as a success
 	case c.Status.Phase == v1beta1.PhaseProgressing:
 		status = statusRunning
-	case c.Status.Phase == v1beta1.PhaseFailed, rollout.PromotionFailed(&c.Status):
+	case c.Status.Phase == v1beta1.PhaseFailed, release.PromotionFailed(&c.Status):
 		status = statusFailed
 	}
 	r.status.WithLabelValues(known.target, c.Namespace).Set(float64(status))
@@ -127,7 +127,7 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 // Transition counts the beginning and the end of a release. c has the status
 // that was just persisted, before is the one that it had.
 func (r *Rollouts) Transition(c *v1beta1.Canary, before *v1beta1.CanaryStatus) {
-	failed := rollout.PromotionFailed(&c.Status) && !rollout.PromotionFailed(before)
+	failed := release.PromotionFailed(&c.Status) && !release.PromotionFailed(before)
 	if c.Status.Phase == before.Phase && !failed {
 		return
 	}

@@ -5,7 +5,7 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // ReadyEndpoints is how many pods a Service leads to, from its EndpointSlices.
@@ -30,7 +30,7 @@ func ReadyEndpoints(slices []discoveryv1.EndpointSlice) int32 {
 // to anybody: the endpoints may be seconds behind the workload's own status, and a
 // route to a Service without endpoints fails every request. threshold is as
 // for Observe.
-func Reachable(w rollout.Workload, endpoints, threshold int32, service string) rollout.Workload {
+func Reachable(w release.Workload, endpoints, threshold int32, service string) release.Workload {
 	if endpoints >= w.Available {
 		return w
 	}

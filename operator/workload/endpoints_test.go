@@ -6,7 +6,7 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -41,10 +41,10 @@ func TestReadyEndpoints(t *testing.T) {
 }
 
 func TestReachable(t *testing.T) {
-	ready := rollout.Workload{Exists: true, Replicas: 4, Available: 4, Ready: true}
-	waiting := rollout.Workload{Exists: true, Replicas: 4, Available: 2, Message: "2 of 4 pods are available"}
+	ready := release.Workload{Exists: true, Replicas: 4, Available: 4, Ready: true}
+	waiting := release.Workload{Exists: true, Replicas: 4, Available: 2, Message: "2 of 4 pods are available"}
 	for name, tc := range map[string]struct {
-		of            rollout.Workload
+		of            release.Workload
 		endpoints     int32
 		threshold     int32
 		wantReady     bool

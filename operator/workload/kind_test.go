@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -186,7 +186,7 @@ func TestObserveKinds(t *testing.T) {
 		t.Errorf("a Service has no generation to remember: %+v", got)
 	}
 	var none client.Object
-	if got := workload.Observe(none, "", 100); got != (rollout.Workload{}) {
+	if got := workload.Observe(none, "", 100); got != (release.Workload{}) {
 		t.Errorf("nothing: %+v", got)
 	}
 }

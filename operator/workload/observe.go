@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // Observe reads the state of a workload. threshold is the percentage of its
@@ -15,11 +15,11 @@ import (
 // be in any case. A pod is available when it has been ready for minReadySeconds.
 // A Service has no pods of its own and is always ready, as in Flagger. Nil
 // gives a workload that does not exist.
-func Observe(o client.Object, revision string, threshold int32) rollout.Workload {
+func Observe(o client.Object, revision string, threshold int32) release.Workload {
 	if o == nil {
-		return rollout.Workload{}
+		return release.Workload{}
 	}
-	w := rollout.Workload{
+	w := release.Workload{
 		Exists:   true,
 		Revision: revision,
 		Images:   Images(o),

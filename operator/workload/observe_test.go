@@ -8,7 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -69,11 +69,11 @@ func TestObserve(t *testing.T) {
 
 func TestObserveFields(t *testing.T) {
 	got := workload.Observe(newDeployment().pods(3).status(3, 3, 2).Deployment, "s1-a", 50)
-	want := rollout.Workload{Exists: true, UID: "t1", Generation: 3, Revision: "s1-a", Images: "podinfo:1", Replicas: 3, Available: 2, Ready: true}
+	want := release.Workload{Exists: true, UID: "t1", Generation: 3, Revision: "s1-a", Images: "podinfo:1", Replicas: 3, Available: 2, Ready: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	if got := workload.Observe(nil, "", 100); got != (rollout.Workload{}) {
+	if got := workload.Observe(nil, "", 100); got != (release.Workload{}) {
 		t.Errorf("no Deployment: %+v", got)
 	}
 }

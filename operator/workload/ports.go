@@ -10,12 +10,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // TargetServes tells whether the target gets requests, by the Canary's status.
 func TargetServes(canary *v1beta1.Canary) bool {
-	t := rollout.TrafficOf(canary, &canary.Status)
+	t := serving.TrafficOf(canary, &canary.Status)
 	return t.Canary > 0 || t.Mirror > 0
 }
 

@@ -21,7 +21,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/sources"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -57,7 +57,7 @@ func (w *world) start(offset time.Duration) {
 	clock := skewed{offset}
 	numbers := telemetry.NewRollouts(prometheus.NewRegistry(), clock, "test", "one")
 	p.checker = checks.New(checks.Config{
-		Hooks: func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id rollout.CheckID) (string, error) {
+		Hooks: func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (string, error) {
 			return w.hook(ctx, c, hook, fmt.Sprintf("%+v", id), id.Revision)
 		},
 		Sources: asked{w}, MeshProvider: "one", Concurrency: 4, Clock: clock, Telemetry: numbers,

@@ -30,8 +30,8 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
-	releases     map[string]*release // by image
-	specs        []dated             // of the Canary
+	releases     map[string]*released // by image
+	specs        []dated              // of the Canary
 
 	carried  map[string][]sample // how many pods served, by Service, of late
 	bad      time.Duration       // for how long users get a bad canary that could have been judged
@@ -43,8 +43,8 @@ type oracle struct {
 	left     bool                // and something was taken since
 }
 
-// release is what is known of an image since the target has it.
-type release struct {
+// released is what is known of an image since the target has it.
+type released struct {
 	since  time.Time
 	rounds []judged
 	exempt string // why nothing needs to be judged
@@ -71,7 +71,7 @@ type sample struct {
 
 func newOracle(w *world) *oracle {
 	return &oracle{
-		w: w, served: map[string]bool{}, releases: map[string]*release{}, carried: map[string][]sample{}, calls: map[string]bool{},
+		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]bool{},
 	}
 }
 
@@ -305,7 +305,7 @@ func (o *oracle) changed(of id) {
 			return
 		}
 		if r := o.releases[image]; r == nil || o.targetImage() != image {
-			o.releases[image] = &release{since: time.Now()}
+			o.releases[image] = &released{since: time.Now()}
 			o.setTarget(image)
 		}
 	case *v1beta1.Canary:
@@ -406,7 +406,7 @@ func (o *oracle) primaryHas(image string) {
 }
 
 // unjudged says what is missing in the judgement of a release.
-func (o *oracle) unjudged(r *release) string {
+func (o *oracle) unjudged(r *released) string {
 	if len(o.specs) == 0 {
 		return "there is no Canary"
 	}

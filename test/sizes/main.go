@@ -33,7 +33,6 @@ var allowed = limits{
 	length:  60,   // of a function
 	exceptions: map[string]int{
 		"operator/canary.Reconciler": 56,
-		"operator/rollout":           3500,
 		"operator/workload":          2900,
 	},
 }

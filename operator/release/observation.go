@@ -1,8 +1,6 @@
-// Package rollout decides. Decide is a pure function from what was observed to
-// the next status, the desired state of the world and the moment to look
-// again. It has no client, reads no clock and logs nothing, so that every rule
-// that moves users' traffic can be tested with a table.
-package rollout
+// Package release is what the decision core and the parts of the operator have in common: what is
+// observed of a release, and what is decided about it. It has no rules.
+package release
 
 import (
 	"time"
@@ -54,6 +52,18 @@ type Observation struct {
 	// Absence is the last time in which no operator was there. Deadlines stand still
 	// in it.
 	Absence Absence
+}
+
+// Action is what a person asks of a release.
+type Action struct {
+	// Name identifies the request, which is acted on once.
+	Name string
+	// Type is what is asked for.
+	Type v1beta1.ActionType
+	// By is who asks, and Reason why, for people to read.
+	By, Reason string
+	// Revision, where it is set, is the only revision that is meant.
+	Revision string
 }
 
 // Failure is a part of the desired state that could not be applied.

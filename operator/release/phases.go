@@ -1,0 +1,45 @@
+package release
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
+
+// Analysing tells whether a phase is one of the analysis, gates included.
+func Analysing(phase v1beta1.CanaryPhase) bool {
+	return phase == v1beta1.PhaseProgressing || phase == v1beta1.PhaseWaiting || phase == v1beta1.PhaseWaitingPromotion
+}
+
+// Running is true while a release is under way.
+func Running(phase v1beta1.CanaryPhase) bool {
+	switch phase { //nolint:exhaustive // the rest are states between releases
+	case v1beta1.PhaseProgressing, v1beta1.PhaseWaiting, v1beta1.PhaseWaitingPromotion,
+		v1beta1.PhasePromoting, v1beta1.PhaseFinalising:
+		return true
+	default:
+		return false
+	}
+}
+
+// Idle is true between releases.
+func Idle(phase v1beta1.CanaryPhase) bool {
+	switch phase { //nolint:exhaustive // the rest are states of a release
+	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// PromotionFailed tells whether a promotion has not come to its end within the deadline. It goes on, as the canary
+// serves, and has failed for whoever waits for it: Flagger ends a release there.
+func PromotionFailed(st *v1beta1.CanaryStatus) bool {
+	c := st.GetCondition(v1beta1.ConditionStalled)
+	return c != nil && c.Status == corev1.ConditionTrue && FailsPromotion(st.Phase, c.Reason)
+}
+
+// FailsPromotion tells whether what stalls a phase is the failure of a promotion.
+func FailsPromotion(phase v1beta1.CanaryPhase, reason string) bool {
+	return (phase == v1beta1.PhasePromoting || phase == v1beta1.PhaseFinalising) && (reason == ReasonPromotionHalted || reason == ReasonDeadlineExceeded)
+}

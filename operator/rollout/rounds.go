@@ -1,0 +1,73 @@
+package rollout
+
+import (
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+)
+
+const (
+	// maxHistory is how many rounds a status tells of.
+	maxHistory = 20
+	// maxRoundMessage is how many bytes it tells of each.
+	maxRoundMessage = 256
+)
+
+// judgeRun judges a finished run. It is nil for one of other metrics than the
+// spec has by now.
+func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
+	metrics := d.Canary.GetAnalysis().Metrics
+	for i, m := range metrics {
+		if i >= len(run.Results) || run.Results[i].Name != m.Name {
+			return nil
+		}
+	}
+	return rounds.Judge(metrics, d.st.Checks, run.Results, warm(d))
+}
+
+// warm is how long ago the first step began: the present one, for a status from
+// Before that was noted.
+func warm(d *decider) time.Duration {
+	if began := d.st.Step.Began; began != nil {
+		return d.Now.Sub(began.Time)
+	}
+	return d.Now.Sub(d.st.Step.Since.Time)
+}
+
+// record notes the results of a round that has ended, and its verdict.
+func record(d *decider, r *rounds.Round, verdict v1beta1.CheckVerdict, messages []string) {
+	d.st.Checks = r.Results
+	d.st.History = append(d.st.History, v1beta1.RoundStatus{
+		Step: d.st.Step.Index, Weight: d.st.CanaryWeight, Verdict: verdict,
+		Message: cut(strings.Join(messages, "; "), maxRoundMessage), Time: metav1.NewMicroTime(d.Now),
+	})
+	if n := len(d.st.History); n > maxHistory {
+		d.st.History = d.st.History[n-maxHistory:]
+	}
+}
+
+// recordHooks notes the answers of hooks outside of rounds. What is known of
+// metrics stays.
+func recordHooks(d *decider, results []v1beta1.CheckStatus) {
+	known := append([]v1beta1.CheckStatus(nil), results...)
+	for _, c := range d.st.Checks {
+		if c.Window != "" {
+			known = append(known, c)
+		}
+	}
+	d.st.Checks = known
+}
+
+// cut shortens a text to so many bytes.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	const more = "..."
+	return strings.ToValidUTF8(s[:most-len(more)], "") + more
+}

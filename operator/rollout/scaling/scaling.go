@@ -1,0 +1,75 @@
+// Package scaling bounds what autoscalers may do to target and primary while a release moves traffic.
+package scaling
+
+import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+)
+
+// PauseTarget is how many pods the target's autoscaler must leave it at, nil where it may scale.
+//
+// Between releases it is what the target has until its pods are removed, and zero from then on;
+// spare is true where nobody is led to those that it has. Whatever serves, or is to serve, may scale,
+// but for a target that its autoscaler would take all pods from while a release checks it: that follows the
+// primary.
+func PauseTarget(phase v1beta1.CanaryPhase, target, primary release.Workload, want release.Desired, spare bool) *int32 {
+	switch {
+	case !target.Exists && want.TargetReplicas == nil:
+		return nil
+	case release.Idle(phase), phase == v1beta1.PhaseWaiting:
+		return pauseIdle(phase, target, want, spare)
+	case !target.ScalesToZero:
+		return nil
+	case release.Analysing(phase), phase == v1beta1.PhasePromoting:
+		n := max(target.Replicas, primary.Replicas, 1)
+		if want.TargetReplicas != nil {
+			n = max(n, *want.TargetReplicas)
+		}
+		return &n
+	case phase == v1beta1.PhaseFinalising:
+		return &target.Replicas
+	default:
+		return nil
+	}
+}
+
+// pauseIdle is PauseTarget between releases, and before one is let in.
+func pauseIdle(phase v1beta1.CanaryPhase, target release.Workload, want release.Desired, spare bool) *int32 {
+	switch {
+	case want.TargetReplicas != nil && *want.TargetReplicas == 0, target.Replicas == 0 && want.TargetReplicas == nil:
+		return new(int32)
+	case want.TargetReplicas == nil && release.Idle(phase) && spare:
+		return &target.Replicas
+	default:
+		return nil
+	}
+}
+
+// PrimaryFloor is how many pods the primary must have at least in a phase, 0
+// for no such bound. While the canary has a share of the traffic the primary
+// looks idle to its autoscaler; it must be as large as it was when everything
+// comes back to it, at once by a rollback, or with what the canary served when
+// it is promoted. The bound holds until the canary's pods are idle: gone, or known to
+// stay without traffic.
+func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target int32, idle bool) int32 {
+	switch phase {
+	case v1beta1.PhaseProgressing:
+		return primary
+	case v1beta1.PhasePromoting, v1beta1.PhaseWaitingPromotion, v1beta1.PhaseFinalising:
+		return max(primary, target)
+	case "", v1beta1.PhaseInitializing, v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
+		if idle {
+			return 0
+		}
+		return max(primary, target)
+	case v1beta1.PhaseFailed, v1beta1.PhaseWaiting:
+		if idle {
+			return 0
+		}
+		return primary
+	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
+		return 0 // the primary is left as it is
+	default:
+		return 0
+	}
+}

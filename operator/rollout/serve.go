@@ -1,0 +1,54 @@
+package rollout
+
+import (
+	"fmt"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
+)
+
+// serve writes into the status who serves now, and tells when that is not as planned.
+func serve(d *decider) {
+	was := serving.Current(d.st)
+	if d.st.LastPromotedSpec == "" && d.Route.Has == nil {
+		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
+		return
+	}
+	is := serving.Situation{
+		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Canary: d.Target, Fixed: d.Route.Fixed,
+		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: d.st.Phase == v1beta1.PhasePromoting,
+		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
+	}.Effective()
+	d.st.CanaryWeight = is.Weight
+	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.Matched, Mirror: is.Mirror, Reason: is.Reason}
+	if was.Reason != is.Reason {
+		describeServing(d, was, is)
+	}
+}
+
+func describeServing(d *decider, was, is serving.Split) {
+	primary := d.Canary.PrimaryName()
+	switch is.Reason {
+	case v1beta1.TrafficPrimaryUnavailable:
+		d.event(true, release.ReasonPrimaryUnavailable, "No pod of "+primary+" is available; the canary takes all traffic")
+	case v1beta1.TrafficCanaryUnavailable:
+		d.event(true, release.ReasonCanaryUnavailable, "No pod of the canary is available; "+primary+" takes all traffic until it is back")
+	case v1beta1.TrafficPrimaryTooSmall:
+		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s has %d of %d pods; the canary keeps %s of the traffic until there are more",
+			primary, d.Primary.Available, d.Primary.Replicas, plan.Percent(is.Weight)))
+	case v1beta1.TrafficPlanned:
+		if was.Reason != v1beta1.TrafficPrimaryUnavailable || d.Primary.Available == 0 || is.Weight == was.Weight && is.Matched == was.Matched {
+			return
+		}
+		back := plan.Percent(100-is.Weight) + " of the traffic goes"
+		switch {
+		case is.Matched:
+			back = "requests that do not match go"
+		case is.Weight == 0:
+			back = "all traffic goes"
+		}
+		d.event(false, release.ReasonPrimaryRecovered, primary+" serves again; "+back+" back to it")
+	}
+}
