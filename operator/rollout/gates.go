@@ -393,6 +393,14 @@ func postRollout(d *decider) {
 	}
 }
 
+// postRolloutOfFailed is postRollout for a promotion that has failed so far. Where it has not,
+// the end of the release is what the hooks are called for.
+func postRolloutOfFailed(d *decider) {
+	if release.PromotionFailed(&d.Canary.Status) {
+		postRollout(d)
+	}
+}
+
 // hooks are the hooks of a type, in the order of the spec.
 func (d *decider) hooks(kind v1beta1.HookType) []v1beta1.CanaryWebhook {
 	return d.Canary.GetAnalysis().HooksOf(kind)

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -451,7 +452,8 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	}
 	key := fmt.Sprint(c.UID, hook.GetType(), hook.Name, began, id)
 	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
-		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
+		// A promotion that fails and ends well after all has two ends.
+		key = fmt.Sprint(c.UID, t, hook.Name, began, revision, release.PromotionFailed(&c.Status))
 	}
 	if o.calls[key] {
 		o.fail("hook %s is called again after it has answered: %s", hook.Name, key)
