@@ -18,6 +18,7 @@ type options struct {
 	kubeconfig          string
 	meshKubeconfig      string
 	meshProvider        string
+	ingressPrefix       string
 	metrics             metricOptions
 	namespace           string
 	logLevel            string
@@ -49,6 +50,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
 	f.StringVar(&o.meshKubeconfig, "kubeconfig-service-mesh", "", "kubeconfig file of the cluster that has the objects of the mesh; without it the Canaries' own")
 	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")
+	f.StringVar(&o.ingressPrefix, "ingress-annotations-prefix", factory.IngressPrefix, "what the annotations of ingress-nginx begin with")
 	o.metrics.register(f)
 	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn (or warning) or error")

@@ -25,7 +25,7 @@ import (
 func TestParseFlags(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "delivery")
 	defaults := options{
-		meshProvider: "istio", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
+		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
 		coverage: "report", istioRootNamespace: "istio-system",
 		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
@@ -68,14 +68,14 @@ func TestParseFlags(t *testing.T) {
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
 				"-leader-election-namespace=l", "-enable-config-tracking=false", "-coverage=copy", "-istio-root-namespace=r",
 				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify", "-master=https://api", "-zap-encoding=console", "-version",
-				"-hooks-allowed-hosts=a,b", "-hooks-allowed-addresses=127.0.0.1", "-hooks-proxy-from-environment", "-event-webhook=http://e", "-event-webhook-secret-dir=/e",
+				"-hooks-allowed-hosts=a,b", "-hooks-allowed-addresses=127.0.0.1", "-hooks-proxy-from-environment", "-event-webhook=http://e", "-event-webhook-secret-dir=/e", "-ingress-annotations-prefix=i",
 			},
 			want: func(o *options) {
 				o.kubeconfig, o.meshProvider, o.namespace, o.logLevel = "k", "m", "n", "debug"
 				o.metrics = metricOptions{server: "http://p", secretDirectory: "/s", insecureSkipVerify: true}
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
-				o.configTracking = false
+				o.configTracking, o.ingressPrefix = false, "i"
 				o.master, o.logEncoding, o.version = "https://api", "console", true
 				o.hooks = hookOptions{
 					hosts: []string{"a", "b"}, addresses: []string{"127.0.0.1"}, proxyFromEnvironment: true, eventURL: "http://e", eventSecretDirectory: "/e",
@@ -162,8 +162,8 @@ func TestFlagsOfFlagger(t *testing.T) {
 			},
 		},
 		"what means nothing here": {
-			args: []string{"-control-loop-interval=10s", "-zap-replace-globals=true", "-ingress-class=x", "-ingress-annotations-prefix=y", "-v=4", "-logtostderr", "-v", "5"},
-			says: []string{"-control-loop-interval", "-zap-replace-globals", "-ingress-class", "-ingress-annotations-prefix", "-v", "-logtostderr"},
+			args: []string{"-control-loop-interval=10s", "-zap-replace-globals=true", "-ingress-class=x", "-v=4", "-logtostderr", "-v", "5"},
+			says: []string{"-control-loop-interval", "-zap-replace-globals", "-ingress-class", "-v", "-logtostderr"},
 		},
 		"nothing": {},
 	} {

@@ -31,14 +31,12 @@ func (f *ignoredFlag) Set(string) error {
 // ignoredFlags registers the flags of Flagger's that have no effect. given gets those that a command line has.
 func ignoredFlags(f *flag.FlagSet, given *[]ignoredFlag) {
 	const (
-		ingress = "no ingress controller is served"
-		zap     = "the log is not zap's"
-		klog    = "the log is not klog's; -log-level says how much is logged"
+		zap  = "the log is not zap's"
+		klog = "the log is not klog's; -log-level says how much is logged"
 	)
 	for _, one := range []ignoredFlag{
 		{name: "control-loop-interval", why: "Canaries are reconciled when something happens, and at their interval"},
-		{name: "ingress-annotations-prefix", why: ingress},
-		{name: "ingress-class", why: ingress},
+		{name: "ingress-class", why: "Contour is not served"},
 		{name: "zap-replace-globals", boolean: true, why: zap},
 		{name: "v", why: klog}, {name: "vmodule", why: klog},
 		{name: "logtostderr", boolean: true, why: klog}, {name: "alsologtostderr", boolean: true, why: klog},

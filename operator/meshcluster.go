@@ -44,7 +44,8 @@ func routerDeps(mesh cluster.Cluster, o options, applier *ssa.Applier) factory.D
 		applier = ssa.New(mesh.GetClient())
 	}
 	return factory.Deps{
-		Client: mesh.GetClient(), Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
+		IngressPrefix: o.ingressPrefix,
+		Client:        mesh.GetClient(), Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
 		Clock: clock.RealClock{}, Consul: o.consul,
 	}
 }

@@ -14,6 +14,8 @@ type Capabilities struct {
 	Weighted bool
 	// HeaderMatch is sending requests to the canary by what is in them (A/B testing).
 	HeaderMatch bool
+	// WeightedMatch is sharing out by percentage the requests that match.
+	WeightedMatch bool
 	// Mirror is sending copies of requests to the canary.
 	Mirror bool
 	// SessionAffinity is keeping a user on the version that he was sent to.
@@ -71,11 +73,21 @@ func (c Capabilities) Served(router string, canary *v1beta1.Canary) (served *v1b
 // Served gives.
 func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 	a := canary.GetAnalysis()
+	weights := "spec.analysis.stepWeight"
+	if len(a.StepWeights) > 0 {
+		weights = "spec.analysis.stepWeights"
+	}
+	weighted := a.Strategy() == v1beta1.StrategyWeighted && len(a.Steps()) > 0 && !canary.Spec.SkipAnalysis
 	for _, need := range []struct {
 		needed, had bool
 		field, why  string
 	}{
+		{weighted, c.Weighted, weights, "it cannot share out requests; set spec.analysis.iterations"},
 		{len(a.Match) > 0, c.HeaderMatch, "spec.analysis.match", "it cannot route by headers"},
+		{
+			weighted && len(a.Match) > 0, c.WeightedMatch, "spec.analysis.match",
+			"it cannot take a share of the requests that match; set spec.analysis.iterations",
+		},
 		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
 		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},
 		{strings.EqualFold(canary.Spec.Service.AppProtocol, "tcp"), c.TCP || !c.Weighted, "spec.service.appProtocol", "it cannot share out TCP connections"},

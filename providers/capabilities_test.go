@@ -12,13 +12,16 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	all := Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	all := Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
 	for name, tc := range map[string]struct {
 		change    func(*v1beta1.Canary)
 		wantField string
 	}{
-		"plain":            {func(*v1beta1.Canary) {}, ""},
-		"match":            {func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{{}} }, "spec.analysis.match"},
+		"plain": {func(*v1beta1.Canary) {}, ""},
+		"match": {func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{{}} }, "spec.analysis.match"},
+		"a share of matches": {func(c *v1beta1.Canary) {
+			c.Spec.Analysis.StepWeight, c.Spec.Analysis.Match = 10, []v1beta1.RawObject{{}}
+		}, "spec.analysis.match"},
 		"mirror":           {func(c *v1beta1.Canary) { c.Spec.Analysis.Mirror = true }, "spec.analysis.mirror"},
 		"session affinity": {func(c *v1beta1.Canary) { c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{} }, "spec.analysis.sessionAffinity"},
 		"tcp":              {func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "tcp" }, "spec.service.appProtocol"},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -72,6 +73,9 @@ type Route struct {
 	// PodAnnotations are those of the target's pod template, which is where some
 	// meshes are told what a pod is. They are only read; nil where there is no target.
 	PodAnnotations map[string]string
+	// Ports are those of the primary's and the canary's Services. They are only read; nil
+	// where they are not known.
+	Ports []corev1.ServicePort
 }
 
 // Owner is the Canary as the owner of objects in its own cluster.
@@ -136,4 +140,16 @@ type RouteFirster interface {
 type Acknowledger interface {
 	// Acknowledged says whether it is one; always the same.
 	Acknowledged() bool
+}
+
+// ByIngresser is a Router whose requests come by the Ingress that spec.ingressRef names.
+type ByIngresser interface {
+	// ByIngress says whether it is one; always the same.
+	ByIngress() bool
+}
+
+// ByIngress tells whether requests come to a router by the Ingress that spec.ingressRef names.
+func ByIngress(r Router) bool {
+	by, ok := r.(ByIngresser)
+	return ok && by.ByIngress()
 }

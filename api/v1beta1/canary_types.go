@@ -29,6 +29,8 @@ const (
 	ProviderGatewayAPIV1Beta1 = "gatewayapi:v1beta1"
 	ProviderGatewayAPIAny     = "gatewayapi"
 	ProviderKubernetes        = "kubernetes"
+	ProviderNGINX             = "nginx"
+	ProviderTraefik           = "traefik"
 )
 
 // Canary says how new versions of one workload are released: which workload, how its traffic is routed, and
@@ -76,7 +78,7 @@ type CanaryList struct {
 // +kubebuilder:validation:XValidation:rule="has(self.service) || (has(self.targetRef.apiVersion) && self.targetRef.apiVersion.startsWith('serving.knative.dev/'))",message="service is required: it needs at least a port"
 type CanarySpec struct {
 	// Provider names the router that moves traffic for this Canary: istio, linkerd, consul, gatewayapi:v1,
-	// gatewayapi:v1beta1, gatewayapi or kubernetes. Empty means the operator's -mesh-provider.
+	// gatewayapi:v1beta1, gatewayapi, nginx, traefik or kubernetes. Empty means the operator's -mesh-provider.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Provider string `json:"provider,omitempty"`
@@ -105,7 +107,7 @@ type CanarySpec struct {
 	// +optional
 	AutoscalerRef *AutoscalerReference `json:"autoscalerRef,omitempty"`
 
-	// IngressRef is an Ingress; used by ingress controllers only, which are not served.
+	// IngressRef is the Ingress that leads to the apex Service; needed by provider nginx, of no effect with others.
 	// +optional
 	IngressRef *LocalObjectReference `json:"ingressRef,omitempty"`
 

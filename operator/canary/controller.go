@@ -162,7 +162,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	}
 	r.kinds = r.newKindWatches(mgr, c)
 	for _, mesh := range meshes {
-		watches.WhenServed(wake.Meshes(r.Mesh, mesh, r.Provider, news.OfRoutes()))
+		watches.WhenServed(wake.Meshes(r.Mesh, mesh, r.Provider, news.OfRoutes(mesh.About)))
 	}
 	return watches.Begin(c)
 }

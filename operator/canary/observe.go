@@ -394,5 +394,8 @@ func (w *world) routeOf(t release.Traffic) providers.Route {
 			break
 		}
 	}
+	if w.services.Canary != nil {
+		route.Ports = w.services.Canary.Spec.Ports
+	}
 	return route
 }

@@ -91,7 +91,7 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	}{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
 		{autoscaling.HasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
-		{c.Spec.IngressRef != nil, "spec.ingressRef", "no ingress controller is served"},
+		{c.Spec.IngressRef != nil && !providers.ByIngress(router), "spec.ingressRef", "only provider nginx goes by an Ingress"},
 		{c.Spec.RouteRef != nil, "spec.routeRef", "APISIX is not served"},
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},

@@ -21,6 +21,8 @@ const (
 	TargetIndex = "target"
 	// ApexIndex finds Canaries by the names of their Services.
 	ApexIndex = "apex"
+	// IngressIndex finds Canaries by the names of the Ingresses by which their requests come.
+	IngressIndex = "ingress"
 )
 
 // Indexes are those of the cache for Canaries.
@@ -28,6 +30,7 @@ func Indexes() []Index {
 	return []Index{
 		{Of: &v1beta1.Canary{}, Name: TargetIndex, Values: workloadNames},
 		{Of: &v1beta1.Canary{}, Name: ApexIndex, Values: serviceNames},
+		{Of: &v1beta1.Canary{}, Name: IngressIndex, Values: ingressNames},
 	}
 }
 
@@ -53,6 +56,15 @@ func serviceNames(o client.Object) []string {
 		}
 	}
 	return names
+}
+
+// ingressNames are the values of IngressIndex for a Canary: that of the user's, and of its canary.
+func ingressNames(o client.Object) []string {
+	ref := o.(*v1beta1.Canary).Spec.IngressRef
+	if ref == nil {
+		return nil
+	}
+	return []string{ref.Name, ref.Name + "-canary"}
 }
 
 // recorded is a Canary with the names that its status has, nil where that has none.

@@ -95,7 +95,7 @@ func (r *Router) Changed() <-chan event.GenericEvent { return r.canaries.events 
 // Capabilities implements providers.Router. Consul's routes have no way to copy
 // requests, and connections are not shared out by weight.
 func (*Router) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true, SessionAffinity: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, SessionAffinity: true}
 }
 
 // RouteFirst implements providers.RouteFirster: where the apex Service leads decides

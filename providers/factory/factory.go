@@ -18,7 +18,9 @@ import (
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/kubernetes"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
+	"github.com/sluice-delivery/sluice/providers/nginx"
 	"github.com/sluice-delivery/sluice/providers/ssa"
+	"github.com/sluice-delivery/sluice/providers/traefik"
 )
 
 // Deps are what routers work with, for the cluster that has the objects of the mesh.
@@ -33,10 +35,15 @@ type Deps struct {
 	Clock clock.Clock
 	// Consul says how to reach Consul; the zero value leaves it to Consul's environment.
 	Consul Consul
+	// IngressPrefix is what the annotations of ingress-nginx begin with; empty: its own default.
+	IngressPrefix string
 	// Remote says that the Canaries are in another cluster, so that objects must have no
 	// owner references to them.
 	Remote bool
 }
+
+// IngressPrefix is what the annotations of ingress-nginx begin with by default.
+const IngressPrefix = nginx.DefaultPrefix
 
 // Consul says how to reach Consul.
 type Consul = consul.Config
@@ -67,6 +74,8 @@ func table() map[string]func(Deps) providers.Router {
 			return istio.New(istio.Config{Client: d.Client, Live: d.Live, Applier: d.Applier, Remote: d.Remote})
 		},
 		v1beta1.ProviderLinkerd:    func(d Deps) providers.Router { return linkerd.New(d.Client, d.Applier) },
+		v1beta1.ProviderNGINX:      func(d Deps) providers.Router { return nginx.New(d.Client, d.Applier, d.IngressPrefix) },
+		v1beta1.ProviderTraefik:    func(d Deps) providers.Router { return traefik.New(d.Client, d.Applier) },
 		v1beta1.ProviderKubernetes: func(d Deps) providers.Router { return kubernetes.New(d.Client) },
 	}
 	for _, name := range gatewayAPINames() {

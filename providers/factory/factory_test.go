@@ -14,7 +14,7 @@ func TestNew(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, r, err)
 		}
 	}
-	for name, tc := range map[string]string{"unknown": "nginx", "empty": "", "prefix of a known one": "istio:v2"} {
+	for name, tc := range map[string]string{"unknown": "appmesh", "empty": "", "prefix of a known one": "istio:v2"} {
 		t.Run(name, func(t *testing.T) {
 			r, err := New(tc, Deps{})
 			if r != nil || !providers.IsUnknownRouter(err) || !strings.Contains(err.Error(), "istio") {

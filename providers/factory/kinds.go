@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -13,12 +14,13 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
+	"github.com/sluice-delivery/sluice/providers/traefik"
 )
 
 // AddToScheme registers the kinds of all meshes.
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
-		istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme,
+		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme, traefik.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("kinds of the meshes: %w", err)
@@ -40,10 +42,12 @@ func Watches() []providers.Watch {
 		{
 			Providers: []string{v1beta1.ProviderIstio}, Always: true,
 			Kinds: [][]client.Object{{&istionetworking.VirtualService{}}, {&istionetworking.DestinationRule{}}},
-			Index: istio.Index,
+			Index: istio.Index, About: istio.About,
 		},
 		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},
+		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
+		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	all := providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	all := providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
 	for name, tc := range map[string]struct {
 		lag int
 		can providers.Capabilities

@@ -19,7 +19,7 @@ import (
 func New(c client.Client, a *ssa.Applier, name string) providers.Router {
 	return gateway.New(c, a, gateway.Mesh{
 		Name:    name,
-		Can:     providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true},
+		Can:     providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true},
 		HTTP:    []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1()},
 		GRPC:    []gateway.Kind{gateway.GRPCRoute()},
 		Parents: parents,

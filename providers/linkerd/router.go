@@ -55,7 +55,7 @@ func New(c client.Client, a *ssa.Applier) *Router {
 }
 
 func capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true, SessionAffinity: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, SessionAffinity: true}
 }
 
 // Capabilities implements providers.Router. A ServiceProfile can do less, which Observe and

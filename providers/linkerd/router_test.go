@@ -166,7 +166,7 @@ func byRoutes(t *testing.T, served ...schema.GroupVersionKind) routertest.World 
 func byOwnRoutes(t *testing.T) routertest.World {
 	w := newWorld(t, []schema.GroupVersionKind{ownRoute})
 	return routertest.World{
-		Router: limited{w.router, providers.Capabilities{Weighted: true, HeaderMatch: true}}, Canary: canary(),
+		Router: limited{w.router, providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true}}, Canary: canary(),
 		Writes: func() int { return w.writes }, Mesh: w.accept, Bare: newWorld(t, nil).router,
 		Drift: func(t *testing.T, traffic providers.Traffic) {
 			r := &policyRoute{}

@@ -280,7 +280,15 @@ func matched(t *testing.T, w World) {
 	w.Canary.Spec.Analysis = &v1beta1.CanaryAnalysis{
 		Iterations: 3, Match: []v1beta1.RawObject{{Raw: []byte(`{"headers":{"x-canary":{"exact":"yes"}}}`)}},
 	}
-	w.walk(t, w.Router.Capabilities().HeaderMatch,
+	can := w.Router.Capabilities()
+	if can.HeaderMatch && !can.WeightedMatch {
+		w.walk(t, true, providers.Traffic{Primary: 100}, providers.Traffic{Canary: 100, Matched: true}, providers.Traffic{Canary: 100}, providers.Traffic{Primary: 100})
+		if err := w.Router.Apply(t.Context(), providers.Route{Canary: w.Canary, Traffic: providers.Traffic{Primary: 50, Canary: 50, Matched: true}}); !providers.IsUnsupported(err) {
+			t.Errorf("a share of the requests that match: %v", err)
+		}
+		return
+	}
+	w.walk(t, can.HeaderMatch,
 		providers.Traffic{Primary: 100},
 		providers.Traffic{Canary: 100, Matched: true},
 		providers.Traffic{Primary: 50, Canary: 50, Matched: true},
@@ -288,6 +296,7 @@ func matched(t *testing.T, w World) {
 		providers.Traffic{Canary: 100},
 		providers.Traffic{Primary: 100},
 	)
+
 }
 
 func mirrored(t *testing.T, w World) {

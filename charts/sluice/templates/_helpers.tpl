@@ -133,6 +133,13 @@ rules:
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
     verbs: [get, list, watch, create, patch, delete]
+  # The canary Ingresses of provider nginx.
+  - apiGroups: [networking.k8s.io]
+    resources: [ingresses]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [traefik.io]
+    resources: [traefikservices]
+    verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [gateway.networking.k8s.io]
     resources: [httproutes, grpcroutes]
     verbs: [get, list, watch, create, patch, delete]

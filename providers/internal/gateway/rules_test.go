@@ -173,7 +173,7 @@ func TestSessionRules(t *testing.T) {
 		cookie     = `[{type: ResponseHeaderModifier, responseHeaderModifier: {add: [{name: set-cookie, value: `
 		inCanary   = cookie + `v=c1; Max-Age=86400; Path=/}]}}]`
 		inPrimary  = cookie + `v-primary=s3.TAG; Max-Age=86400; Path=/}]}}]`
-		drop       = cookie + `v=c0; Max-Age=0; Path=/}]}}]`
+		drop       = cookie + `v=c0; Max-Age=-1; Path=/}]}}]`
 		with       = `{path: {type: PathPrefix, value: /}, headers: [{type: RegularExpression, name: cookie, value: `
 		tag        = "d0f631ca" // of c1
 	)

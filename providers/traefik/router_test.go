@@ -1,0 +1,219 @@
+package traefik_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/routertest"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+	"github.com/sluice-delivery/sluice/providers/traefik"
+)
+
+type world struct {
+	client.Client
+
+	router *traefik.Router
+	writes int
+}
+
+func newWorld(t *testing.T, served ...schema.GroupVersionKind) *world {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := traefik.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{}
+	mapper := routertest.Mapper(served...)
+	w.Client = fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			gvk, err := c.GroupVersionKindFor(o)
+			if err != nil {
+				return err
+			}
+			if _, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
+				return err
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			w.writes++
+			return c.Apply(ctx, o, opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			w.writes++
+			return c.Delete(ctx, o, opts...)
+		},
+	}).Build()
+	w.router = traefik.New(w.Client, ssa.New(w.Client))
+	return w
+}
+
+var kind = schema.GroupVersionKind{Group: "traefik.io", Version: "v1alpha1", Kind: "TraefikService"}
+
+func canary() *v1beta1.Canary {
+	return &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Name: "podinfo", Namespace: "test", UID: "c1"},
+		Spec: v1beta1.CanarySpec{
+			TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"},
+			Service:   v1beta1.CanaryService{Port: 80},
+			Analysis:  &v1beta1.CanaryAnalysis{StepWeight: 10},
+		},
+	}
+}
+
+func (w *world) get(t *testing.T) *traefik.TraefikService {
+	t.Helper()
+	out := &traefik.TraefikService{}
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "podinfo"}, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (w *world) update(t *testing.T, o client.Object) {
+	t.Helper()
+	if err := w.Update(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func services(primary, canary int32) []traefik.Service {
+	var out []traefik.Service
+	for _, s := range []struct {
+		name   string
+		weight int32
+	}{{"podinfo-primary", primary}, {"podinfo-canary", canary}} {
+		if s.weight > 0 {
+			out = append(out, traefik.Service{Name: s.name, Namespace: "test", Port: 80, Weight: new(s.weight)})
+		}
+	}
+	return out
+}
+
+func TestConformance(t *testing.T) {
+	routertest.Run(t, func(t *testing.T) routertest.World {
+		w := newWorld(t, kind)
+		return routertest.World{
+			Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Bare: newWorld(t).router,
+			Drift: func(t *testing.T, traffic providers.Traffic) {
+				live := w.get(t)
+				live.Spec.Weighted.Services = services(traffic.Primary, traffic.Canary)
+				w.update(t, live)
+			},
+			Foreign: func(t *testing.T) func(*testing.T) {
+				live := w.get(t)
+				live.Annotations["example.com/team"] = "shop"
+				w.update(t, live)
+				return func(t *testing.T) {
+					if got := w.get(t).Annotations["example.com/team"]; got != "shop" {
+						t.Errorf("the annotation of somebody else is %q", got)
+					}
+				}
+			},
+			Others: func(t *testing.T) func(*testing.T) {
+				other := &traefik.TraefikService{ObjectMeta: metav1.ObjectMeta{
+					Namespace: "test", Name: "podinfo", Annotations: map[string]string{"sluice.dev/canary": "another"},
+				}}
+				if err := w.Create(t.Context(), other); err != nil {
+					t.Fatal(err)
+				}
+				return func(t *testing.T) {
+					if diff := cmp.Diff(other, w.get(t)); diff != "" {
+						t.Error(diff)
+					}
+				}
+			},
+		}
+	})
+}
+
+// Traefik drops a TraefikService one of whose Services has no endpoints, so that one without
+// requests is not named.
+func TestServices(t *testing.T) {
+	w := newWorld(t, kind)
+	for _, weight := range []int32{0, 30, 100} {
+		if err := w.router.Apply(t.Context(), providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(services(100-weight, weight), w.get(t).Spec.Weighted.Services); diff != "" {
+			t.Errorf("at %d%%: %s", weight, diff)
+		}
+	}
+}
+
+// IngressRoutes may lead to a TraefikService whose Canary goes: it stays, leads to the Service,
+// and another Canary takes it.
+func TestRelease(t *testing.T) {
+	w := newWorld(t, kind)
+	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 100}}
+	for range 2 {
+		if err := w.router.Apply(t.Context(), route); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.router.Release(t.Context(), route); err != nil {
+			t.Fatal(err)
+		}
+		live := w.get(t)
+		if live.Annotations["sluice.dev/canary"] != "" || len(live.Spec.Weighted.Services) != 1 || live.Spec.Weighted.Services[0].Name != "podinfo" {
+			t.Errorf("it is left as %+v", live)
+		}
+	}
+}
+
+// One that leads somewhere else too is a user's.
+func TestUsers(t *testing.T) {
+	for name, weighted := range map[string]*traefik.Weighted{
+		"nothing known": nil,
+		"two Services":  {Services: []traefik.Service{{Name: "podinfo"}, {Name: "other"}}},
+		"another":       {Services: []traefik.Service{{Name: "other"}}},
+		"elsewhere":     {Services: []traefik.Service{{Name: "podinfo", Namespace: "other"}}},
+		"itself":        {Services: []traefik.Service{{Name: "podinfo", Kind: "TraefikService"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, kind)
+			users := &traefik.TraefikService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}, Spec: traefik.Spec{Weighted: weighted}}
+			if err := w.Create(t.Context(), users); err != nil {
+				t.Fatal(err)
+			}
+			route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 100}}
+			if err := w.router.Apply(t.Context(), route); !providers.IsConflict(err) || w.writes > 0 {
+				t.Errorf("error %v after %d writes", err, w.writes)
+			}
+			if _, err := w.router.Observe(t.Context(), route); !providers.IsConflict(err) {
+				t.Errorf("observed with %v", err)
+			}
+		})
+	}
+}
+
+// Flagger leaves out a weight of 0, and writes whatever adds up to 100.
+func TestFlaggersTraefikService(t *testing.T) {
+	w := newWorld(t, kind)
+	theirs := &traefik.TraefikService{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "test", Name: "podinfo",
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "c1", Controller: new(true)}},
+		},
+		Spec: traefik.Spec{Weighted: &traefik.Weighted{Services: services(60, 40)}},
+	}
+	if err := w.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
+	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
+		t.Errorf("observed %+v, %v", state, err)
+	}
+	if err := w.router.Apply(t.Context(), route); err != nil {
+		t.Error(err)
+	}
+}
