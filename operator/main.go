@@ -32,6 +32,9 @@ func main() {
 
 // run is the operator from its command line to the end of ctx.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == removeFinalizersCommand {
+		return removeFinalizers(ctx, args[1:], stdout, stderr)
+	}
 	o, err := parseFlags(args, stderr)
 	if err != nil {
 		return err
