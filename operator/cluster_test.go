@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,7 +114,7 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 		})
 	}
 	t.Run("the command line too", func(t *testing.T) {
-		err := run(t.Context(), []string{"-kubeconfig", c.Kubeconfig(), "-port", "0"}, &bytes.Buffer{})
+		err := run(t.Context(), []string{"-kubeconfig", c.Kubeconfig(), "-port", "0"}, io.Discard, &bytes.Buffer{})
 		if err == nil || !strings.Contains(err.Error(), "Flagger is running") {
 			t.Errorf("got error %v", err)
 		}
@@ -140,7 +141,7 @@ func testRun(t *testing.T, c *cluster.Cluster, api client.Client) {
 		done <- run(ctx, []string{
 			"-kubeconfig", c.Kubeconfig(), "-port", "0", "-namespace", "default",
 			"-enable-leader-election", "-leader-election-namespace", "default",
-		}, &log)
+		}, io.Discard, &log)
 	}()
 	holder := func(ctx context.Context) (string, error) {
 		var lease coordinationv1.Lease

@@ -179,16 +179,25 @@ func addParts(r *canary.Reconciler, mgr ctrl.Manager, mesh cluster.Cluster, o op
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.
 func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
-	guard, err := webhooks.NewGuard(o.hookHosts, o.hookAddresses)
+	guard, err := webhooks.NewGuard(o.hooks.hosts, o.hooks.addresses)
 	if err != nil {
 		return nil, fmt.Errorf("hooks: %w", err)
 	}
-	calls := webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: guard, UserAgent: "sluice/" + version})
+	options := o.hooks.proxy()
+	options.Clock, options.Guard, options.UserAgent = clock.RealClock{}, guard, userAgent()
+	calls := webhooks.NewClient(options)
 	events := webhooks.NewEvents(calls, webhooks.EventsOptions{Lost: rollouts.EventLost})
 	if err := mgr.Add(events); err != nil {
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
-	return &checks.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+	operators, err := operatorsEvents(mgr, o.hooks, rollouts)
+	if err != nil {
+		return nil, err
+	}
+	return &checks.Hooks{
+		Guard: guard, Client: calls, Events: events, Operators: operators,
+		Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{},
+	}, nil
 }
 
 // newRouter makes a router. One that watches its mesh by itself begins to.

@@ -83,6 +83,11 @@ type CanaryAnalysis struct {
 	// +kubebuilder:validation:MaxItems=100
 	Webhooks []CanaryWebhook `json:"webhooks,omitempty"`
 
+	// WebhookOrder says how the webhooks of one type are called. Empty means Sequential.
+	// +optional
+	// +kubebuilder:validation:Enum="";Sequential;Parallel
+	WebhookOrder WebhookOrder `json:"webhookOrder,omitempty"`
+
 	// Match says which requests go to the canary in A/B testing: Istio's HTTPMatchRequest.
 	// +optional
 	Match []RawObject `json:"match,omitempty"`
@@ -91,6 +96,18 @@ type CanaryAnalysis struct {
 	// +optional
 	SessionAffinity *SessionAffinity `json:"sessionAffinity,omitempty"`
 }
+
+// WebhookOrder says how the webhooks of one type are called.
+type WebhookOrder string
+
+// Orders of webhooks. Empty means Sequential.
+const (
+	// WebhooksSequential calls one after the other in the order of the spec. The first that does not answer with success
+	// stops those after it, and in a round of checks the metrics, which come after the rollout hooks.
+	WebhooksSequential WebhookOrder = "Sequential"
+	// WebhooksParallel calls all at once, beside the metrics.
+	WebhooksParallel WebhookOrder = "Parallel"
+)
 
 // SessionAffinity is the cookie that keeps users on one version during a release.
 type SessionAffinity struct {

@@ -12,8 +12,9 @@ const (
 	Finalizer = "finalizer.flagger.app"
 	// ConfigTrackingAnnotation set to "disabled" on a ConfigMap or Secret leaves it untracked.
 	ConfigTrackingAnnotation = "flagger.app/config-tracking"
-	// ConfigTrackingDisabled is the value of ConfigTrackingAnnotation that turns tracking off.
-	ConfigTrackingDisabled = "disabled"
+	// ConfigTrackingDisabled is how each value of ConfigTrackingAnnotation begins that turns tracking off: people write
+	// disable, disabled and disabled for some reason, and Flagger takes all of them.
+	ConfigTrackingDisabled = "disable"
 	// ConfigTrackingEnabled is the value of ConfigTrackingAnnotation that turns tracking on for a Secret of a type
 	// that is not tracked by itself, such as credentials for a registry.
 	ConfigTrackingEnabled = "enabled"

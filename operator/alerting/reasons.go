@@ -53,6 +53,7 @@ var rules = map[string]rule{
 	release.ReasonChecksUnavailable: {title: "Checks unavailable", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
 	release.ReasonHookFailed:        {title: "Hook failed", severity: v1beta1.SeverityWarn},
 	release.ReasonAnalysisFailed:    {title: "Analysis failed", severity: v1beta1.SeverityError},
+	release.ReasonRouteRefused:      {title: "Route refused", severity: v1beta1.SeverityError},
 	release.ReasonDeadlineExceeded:  {title: "Deadline exceeded", severity: v1beta1.SeverityError},
 	release.ReasonGateDeadline:      {title: "Gate not opened", severity: v1beta1.SeverityError},
 	release.ReasonAborted:           {title: "Aborted", severity: v1beta1.SeverityWarn},

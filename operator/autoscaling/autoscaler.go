@@ -64,8 +64,8 @@ func PrimaryAutoscalerName(name string) string { return name + "-primary" }
 // PrimaryAutoscaler is the complete intent for the primary's copy of the
 // autoscaler that a Canary refers to, in a form like that of NewAutoscaler.
 // floor is how many pods the primary must have at least, up to the copy's
-// maximum; 0 leaves the bounds as the user asked. It returns an error that names
-// the field where autoscaler does not scale the target, or can't be copied as asked.
+// maximum; 0 leaves the bounds as the user asked. The copy scales the primary, whatever the
+// autoscaler itself scales. It returns an error that names the field where it can't be copied as asked.
 func PrimaryAutoscaler(c *v1beta1.Canary, target Scaled, autoscaler client.Object, floor int32, o workload.Options) (client.Object, error) {
 	switch a := autoscaler.(type) {
 	case *autoscalingv2.HorizontalPodAutoscaler:
@@ -88,6 +88,24 @@ func MaxReplicas(autoscaler client.Object) (int32, error) {
 		return upper, err
 	default:
 		return 0, fmt.Errorf("an autoscaler of type %T is not known", autoscaler)
+	}
+}
+
+// ScalesToZero tells whether an autoscaler, of the user's, leaves what it scales without pods while
+// that has nothing to do; or its copy for the primary, where that has bounds of its own.
+func ScalesToZero(autoscaler client.Object, own *v1beta1.ScalerReplicas) bool {
+	if own != nil && own.MinReplicas != nil {
+		lower := *own.MinReplicas
+		return lower == 0 || idlesAtZero(autoscaler)
+	}
+	switch a := autoscaler.(type) {
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return a.Spec.MinReplicas != nil && *a.Spec.MinReplicas == 0
+	case *unstructured.Unstructured:
+		lower, _, err := scaledObjectBounds(a.Object)
+		return err == nil && (lower == 0 || idlesAtZero(a))
+	default:
+		return false
 	}
 }
 
@@ -124,12 +142,16 @@ func (b bounds) of(ref *v1beta1.AutoscalerReference, floor int32) (bounds, error
 	return b, nil
 }
 
-// scaledBy refuses an autoscaler that scales another workload than the target.
-func (s Scaled) scaledBy(ref *v1beta1.AutoscalerReference, kind, name string) error {
-	if kind == s.Kind && name == s.Name {
-		return nil
+// ScaleTarget is the workload that an autoscaler scales.
+func ScaleTarget(autoscaler client.Object) (kind, name string) {
+	switch a := autoscaler.(type) {
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return a.Spec.ScaleTargetRef.Kind, a.Spec.ScaleTargetRef.Name
+	case *unstructured.Unstructured:
+		return scaleTarget(a.Object)
+	default:
+		return "", ""
 	}
-	return fmt.Errorf("spec.autoscalerRef: %s %s scales %s %s, not %s %s, which spec.targetRef names", ref.Kind, ref.Name, kind, name, s.Kind, s.Name)
 }
 
 // errNoAutoscalerRef says that a copy was asked for without a reference.

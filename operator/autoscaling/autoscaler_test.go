@@ -390,21 +390,32 @@ func TestDefaultBounds(t *testing.T) {
 	}
 }
 
+// Flagger copies an autoscaler of whatever workload for the primary. The copy scales the primary, of its kind.
 func TestAutoscalerOfAnotherWorkload(t *testing.T) {
 	for name, users := range map[string]client.Object{
-		"another name":             newHPA().with(func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.ScaleTargetRef.Name = "db" }).HorizontalPodAutoscaler,
-		"another kind":             newHPA().with(func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.ScaleTargetRef.Kind = "StatefulSet" }).HorizontalPodAutoscaler,
-		"the primary":              newHPA().with(func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.ScaleTargetRef.Name = "podinfo-primary" }).HorizontalPodAutoscaler,
+		"another name": newHPA().with(func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.ScaleTargetRef.Name = "db" }).HorizontalPodAutoscaler,
+		"another kind": newHPA().with(func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.ScaleTargetRef.Kind = "StatefulSet" }).HorizontalPodAutoscaler,
+		"a kind of its own": newHPA().with(func(h *autoscalingv2.HorizontalPodAutoscaler) {
+			h.Spec.ScaleTargetRef.APIVersion, h.Spec.ScaleTargetRef.Kind = "acme.io/v1", "Fleet"
+		}).HorizontalPodAutoscaler,
 		"by KEDA":                  newScaledObject(t, `{"scaleTargetRef": {"name": "db"}}`).Unstructured,
 		"by KEDA, of another kind": newScaledObject(t, `{"scaleTargetRef": {"name": "podinfo", "kind": "StatefulSet"}}`).Unstructured,
-		"by KEDA, of nothing":      newScaledObject(t, `{}`).Unstructured,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := autoscaling.PrimaryAutoscaler(newCanary().scaledBy("HorizontalPodAutoscaler", "web").Canary, podinfo, users, 0, defaults)
-			if err == nil || !strings.Contains(err.Error(), "spec.autoscalerRef") || !strings.Contains(err.Error(), "Deployment podinfo") {
-				t.Errorf("error %v", err)
+			got, err := autoscaling.PrimaryAutoscaler(newCanary().scaledBy("HorizontalPodAutoscaler", "web").Canary, podinfo, users, 0, defaults)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kind, name := autoscaling.ScaleTarget(got); kind != "Deployment" || name != "podinfo-primary" {
+				t.Errorf("the copy scales %s %s", kind, name)
+			}
+			if h, ok := got.(*autoscalingv2.HorizontalPodAutoscaler); ok && h.Spec.ScaleTargetRef.APIVersion != "apps/v1" {
+				t.Errorf("the copy scales something of %s", h.Spec.ScaleTargetRef.APIVersion)
 			}
 		})
+	}
+	if _, err := autoscaling.PrimaryAutoscaler(newCanary().scaledBy("ScaledObject", "web").Canary, podinfo, newScaledObject(t, `{}`).Unstructured, 0, defaults); err == nil || !strings.Contains(err.Error(), "spec.scaleTargetRef") {
+		t.Errorf("of a ScaledObject of nothing: %v", err)
 	}
 }
 

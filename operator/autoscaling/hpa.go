@@ -3,6 +3,7 @@ package autoscaling
 import (
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,10 +16,6 @@ func primaryHPA(c *v1beta1.Canary, target Scaled, hpa *autoscalingv2.HorizontalP
 	if ref == nil {
 		return nil, errNoAutoscalerRef
 	}
-	scaled := hpa.Spec.ScaleTargetRef
-	if err := target.scaledBy(ref, scaled.Kind, scaled.Name); err != nil {
-		return nil, err
-	}
 	b := bounds{lower: 1, upper: hpa.Spec.MaxReplicas} // the minimum as the API server defaults it
 	if hpa.Spec.MinReplicas != nil {
 		b.lower = *hpa.Spec.MinReplicas
@@ -29,6 +26,9 @@ func primaryHPA(c *v1beta1.Canary, target Scaled, hpa *autoscalingv2.HorizontalP
 	}
 	spec := hpa.Spec.DeepCopy()
 	spec.ScaleTargetRef.Name = c.PrimaryName()
+	if spec.ScaleTargetRef.Kind != target.Kind {
+		spec.ScaleTargetRef.APIVersion, spec.ScaleTargetRef.Kind = appsv1.SchemeGroupVersion.String(), target.Kind
+	}
 	spec.MinReplicas, spec.MaxReplicas = &b.lower, b.upper
 	names := renames(c, target)
 	for i := range spec.Metrics {

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -40,8 +42,8 @@ func primaryScaledObject(c *v1beta1.Canary, target Scaled, so *unstructured.Unst
 		return nil, errNoAutoscalerRef
 	}
 	kind, name := scaleTarget(so.Object)
-	if err := target.scaledBy(ref, kind, name); err != nil {
-		return nil, err
+	if name == "" {
+		return nil, fmt.Errorf("spec.autoscalerRef: ScaledObject %s: spec.scaleTargetRef names no workload", so.GetName())
 	}
 	lower, upper, err := scaledObjectBounds(so.Object)
 	if err != nil {
@@ -63,6 +65,11 @@ func primaryScaledObject(c *v1beta1.Canary, target Scaled, so *unstructured.Unst
 	}
 	for _, set := range []func(map[string]any) error{
 		func(spec map[string]any) error {
+			if kind != target.Kind {
+				return unstructured.SetNestedMap(spec, map[string]any{
+					"apiVersion": appsv1.SchemeGroupVersion.String(), "kind": target.Kind, "name": c.PrimaryName(),
+				}, "scaleTargetRef")
+			}
 			return unstructured.SetNestedField(spec, c.PrimaryName(), "scaleTargetRef", "name")
 		},
 		nameOfHPA,
@@ -104,6 +111,16 @@ func scaledObjectBounds(object map[string]any) (lower, upper int32, err error) {
 		upper, err = count(object, "maxReplicaCount", kedaMaxReplicas)
 	}
 	return lower, upper, err
+}
+
+// idlesAtZero tells whether a ScaledObject has a number of pods, zero, for when there is nothing to do.
+func idlesAtZero(o client.Object) bool {
+	so, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return false
+	}
+	n, found, err := unstructured.NestedInt64(so.Object, "spec", "idleReplicaCount")
+	return err == nil && found && n == 0
 }
 
 func count(object map[string]any, field string, missing int32) (int32, error) {

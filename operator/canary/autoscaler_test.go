@@ -245,8 +245,11 @@ func TestScaledObjectIsPausedAndResumed(t *testing.T) {
 			result := s.mustTurn()
 			phase, pods := s.now().Status.Phase, *s.deployment("podinfo").Spec.Replicas
 			want := ""
-			if pods == 0 {
+			switch {
+			case pods == 0:
 				want = "0 podinfo"
+			case phase == v1beta1.PhaseSucceeded || phase == v1beta1.PhaseFailed: // until nobody is on his way to them
+				want = fmt.Sprintf("%d podinfo", pods)
 			}
 			if got := s.pausedAt("web"); got != want {
 				t.Fatalf("%s with %d pods: paused at %q, want %q", phase, pods, got, want)
@@ -428,8 +431,6 @@ func TestAnotherAutoscaler(t *testing.T) {
 }
 
 func TestAutoscalerMistakes(t *testing.T) {
-	elsewhere := newHPA("web")
-	elsewhere.Spec.ScaleTargetRef.Name = "other"
 	foreignCopy := newHPA("web-primary")
 	for name, tc := range map[string]struct {
 		ref     v1beta1.AutoscalerReference
@@ -443,13 +444,6 @@ func TestAutoscalerMistakes(t *testing.T) {
 			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, want: "True AutoscalerMissing",
 			parts: []string{"spec.autoscalerRef", "HorizontalPodAutoscaler web"},
 			mend:  func(s *scene) { s.create(newHPA("web")) },
-		},
-		"another workload's": {
-			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, objects: []client.Object{elsewhere}, want: "True AutoscalerInvalid",
-			parts: []string{"Deployment other", "Deployment podinfo"},
-			mend: func(s *scene) {
-				edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.ScaleTargetRef.Name = "podinfo" })
-			},
 		},
 		"the name of the copy is taken": {
 			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, objects: []client.Object{newHPA("web"), foreignCopy}, want: "True ObjectConflict",
@@ -542,5 +536,199 @@ func TestQueriesWithoutTrigger(t *testing.T) {
 	status := s.now().Status
 	if c := status.GetCondition(v1beta1.ConditionFieldsIgnored); c == nil || !strings.Contains(c.Message, "primaryScalerQueries.typo") || strings.Contains(c.Message, "requests") {
 		t.Errorf("FieldsIgnored is %+v", c)
+	}
+}
+
+func scaling(kind, name string) func(*autoscalingv2.HorizontalPodAutoscaler) {
+	return func(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+		hpa.Spec.ScaleTargetRef.Kind, hpa.Spec.ScaleTargetRef.Name = kind, name
+	}
+}
+
+// Flagger copies an autoscaler of another workload for the primary: its own reference repository has one. It is told.
+func TestAutoscalerOfAnotherWorkload(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind   string
+		scales func(*scene)
+		copied bool
+		says   []string
+	}{
+		"another Deployment": {
+			autoscaling.KindHPA, func(s *scene) { edit(s, s.hpa("web"), scaling("Deployment", "frontend")) }, true,
+			[]string{"scales Deployment frontend, not Deployment podinfo", "podinfo-primary gets a copy"},
+		},
+		"a StatefulSet": {
+			autoscaling.KindHPA, func(s *scene) { edit(s, s.hpa("web"), scaling("StatefulSet", "podinfo")) }, true, []string{"scales StatefulSet podinfo, not Deployment podinfo"},
+		},
+		"the primary itself": {
+			autoscaling.KindHPA, func(s *scene) { edit(s, s.hpa("web"), scaling("Deployment", "podinfo-primary")) }, false, []string{"scales podinfo-primary already"},
+		},
+		"another Deployment, by KEDA": {
+			autoscaling.KindScaledObject, func(s *scene) {
+				edit(s, s.scaledObject("web"), func(so *unstructured.Unstructured) {
+					if err := unstructured.SetNestedField(so.Object, "frontend", "spec", "scaleTargetRef", "name"); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}, true, []string{"scales Deployment frontend"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			autoscaler := client.Object(newHPA("web"))
+			if tc.kind == autoscaling.KindScaledObject {
+				autoscaler = newScaledObject("web")
+			}
+			s := newScaled(t, tc.kind, autoscaler)
+			tc.scales(s)
+			s.settleFully()
+			status := s.now().Status
+			ignored := status.GetCondition(v1beta1.ConditionFieldsIgnored)
+			for _, want := range tc.says {
+				if ignored == nil || !strings.Contains(ignored.Message, want) {
+					t.Errorf("FieldsIgnored is %+v, want %q in it", ignored, want)
+				}
+			}
+			if got := s.condition(v1beta1.ConditionStalled); strings.HasPrefix(got, "True") {
+				t.Errorf("Stalled is %s", got)
+			}
+			if tc.kind == autoscaling.KindScaledObject {
+				if got := s.pausedAt("web"); got != "" {
+					t.Errorf("somebody else's workload is paused at %s", got)
+				}
+				return
+			}
+			if got := s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary"); got != tc.copied {
+				t.Fatalf("the primary has a copy: %t", got)
+			}
+			if tc.copied {
+				if to := s.hpa("web-primary").Spec.ScaleTargetRef; to.Kind != "Deployment" || to.Name != "podinfo-primary" {
+					t.Errorf("the copy scales %+v", to)
+				}
+			}
+			s.release("podinfo:2")
+			s.phases()
+			if phase := s.now().Status.Phase; phase != v1beta1.PhaseSucceeded {
+				t.Errorf("a release ends %s", phase)
+			}
+		})
+	}
+}
+
+// A DaemonSet has no number of pods: Flagger takes the reference and nothing comes of it.
+func TestAutoscalerOfADaemonSet(t *testing.T) {
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindHPA, "web")).with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Kind = "DaemonSet" })
+	served, ignored := autoscaling.Served(c.Canary)
+	if served.Spec.AutoscalerRef != nil || len(ignored) != 1 || !strings.Contains(ignored[0], "spec.autoscalerRef has no effect: a DaemonSet") {
+		t.Errorf("%+v, %v", served.Spec.AutoscalerRef, ignored)
+	}
+	if c.Spec.AutoscalerRef == nil {
+		t.Error("the Canary itself was changed")
+	}
+	if invalid := autoscaling.Invalid(served); invalid != "" {
+		t.Errorf("refused: %s", invalid)
+	}
+}
+
+// A NAME-primary that the user made for the primary is taken over, as Flagger updates it, and stays as it was when the
+// Canary goes or names another one.
+func TestAutoscalerOfThePrimaryIsTakenOver(t *testing.T) {
+	own := newHPA("web-primary")
+	own.Labels = map[string]string{"team": "shop"}
+	own.Spec.ScaleTargetRef.Name, own.Spec.MinReplicas, own.Spec.MaxReplicas = "podinfo-primary", new(int32(2)), 20
+	own.Spec.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: new(int32(30))}}
+	before := own.DeepCopy()
+	for name, end := range map[string]func(*scene){
+		"the Canary goes":             func(s *scene) { s.delete() },
+		"no autoscaler is named more": func(s *scene) { edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.AutoscalerRef = nil }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, newCanary("podinfo").with(refersTo(autoscaling.KindHPA, "web")).Canary, newTarget(), newHPA("web"), own.DeepCopy())
+			s.rollOut()
+			s.phases()
+			if got := s.condition(v1beta1.ConditionStalled); strings.HasPrefix(got, "True") {
+				t.Fatalf("Stalled is %s", got)
+			}
+			if got := s.hpa("web-primary").Spec; *got.MinReplicas != 1 || got.MaxReplicas != 4 {
+				t.Errorf("it scales between %d and %d, as before", *got.MinReplicas, got.MaxReplicas)
+			}
+			s.restartProcess()
+			edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 9 })
+			s.phases()
+			if n := s.hpa("web-primary").Spec.MaxReplicas; n != 9 {
+				t.Errorf("maximum %d after an edit", n)
+			}
+			end(s)
+			s.phases()
+			got := s.hpa("web-primary")
+			if diff := cmp.Diff(before.Spec, got.Spec); diff != "" {
+				t.Errorf("spec (-before +after):\n%s", diff)
+			}
+			if diff := cmp.Diff(before.Labels, got.Labels); diff != "" {
+				t.Errorf("labels (-before +after):\n%s", diff)
+			}
+			if len(got.Annotations) > 0 {
+				t.Errorf("annotations %v are left", got.Annotations)
+			}
+		})
+	}
+}
+
+// KEDA's minReplicaCount: 0. While a release checks it the canary is not left without pods for want of work, the primary is
+// started first, and afterwards both may go to zero again.
+func TestScaleToZero(t *testing.T) {
+	so := newScaledObject("web")
+	if err := unstructured.SetNestedField(so.Object, int64(0), "spec", "minReplicaCount"); err != nil {
+		t.Fatal(err)
+	}
+	s := newScaled(t, autoscaling.KindScaledObject, so)
+	scaleTo(s, "podinfo-primary", 0) // as KEDA does
+	s.rollOut()
+	s.settleFully()
+	if phase, weight := s.now().Status.Phase, s.now().Status.CanaryWeight; phase != v1beta1.PhaseInitialized || weight != 0 {
+		t.Fatalf("with nothing to do: %s, %d%% for the canary", phase, weight)
+	}
+	if got := reasons(s.sent()); len(got) > 0 {
+		t.Errorf("with nothing to do it is told: %v", got)
+	}
+	s.release("podinfo:2")
+	for range 300 {
+		result := s.mustTurn()
+		status := s.now().Status
+		primary, target := s.deployment("podinfo-primary"), s.deployment("podinfo")
+		if status.CanaryWeight > 40 {
+			t.Fatalf("%s: %d%% for a canary that nobody has checked", status.Phase, status.CanaryWeight)
+		}
+		if status.CanaryWeight > 0 && primary.Status.AvailableReplicas == 0 {
+			t.Fatalf("%s: the canary gets requests, and the primary is not there", status.Phase)
+		}
+		switch status.Phase { //nolint:exhaustive // the others are short
+		case v1beta1.PhaseProgressing, v1beta1.PhasePromoting:
+			if got, want := s.pausedAt("web"), fmt.Sprintf("%d podinfo", max(*target.Spec.Replicas, 1)); got != want {
+				t.Fatalf("%s with %d pods: paused at %q", status.Phase, *target.Spec.Replicas, got)
+			}
+			lower, _, _ := unstructured.NestedInt64(s.scaledObject("web-primary").Object, "spec", "minReplicaCount")
+			if lower < 1 {
+				t.Fatalf("%s: the primary may go to zero", status.Phase)
+			}
+			if int64(*primary.Spec.Replicas) < lower {
+				scaleTo(s, "podinfo-primary", int32(lower)) // as KEDA does
+			}
+		}
+		if status.Phase == v1beta1.PhaseSucceeded && *target.Spec.Replicas == 0 && result.RequeueAfter == 0 {
+			break
+		}
+		if !s.awaitChecks() && !s.rollOut() && result.RequeueAfter > 0 {
+			s.wait(result)
+		}
+	}
+	s.settleFully()
+	if phase := s.now().Status.Phase; phase != v1beta1.PhaseSucceeded {
+		t.Errorf("it ends %s", phase)
+	}
+	if got := s.pausedAt("web"); got != "0 podinfo" {
+		t.Errorf("afterwards: paused at %q", got)
+	}
+	if lower, _, _ := unstructured.NestedInt64(s.scaledObject("web-primary").Object, "spec", "minReplicaCount"); lower != 0 {
+		t.Errorf("afterwards the primary keeps %d pods", lower)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	ground "github.com/sluice-delivery/sluice/operator/world"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
 // world is an observation, the objects that it was made from and what the parts have to do
@@ -109,7 +110,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *ground.World) error {
 		return ground.Mistake(reasonUnknownProvider, "spec.provider: %v", err)
 	}
 	w.Router = router
-	w.Ignored = ignored(w.Canary, router)
+	serve(w, provider, router)
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return ground.Mistake(ground.ReasonInvalidSpec, "%s", message)
 	}
@@ -123,6 +124,14 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *ground.World) error {
 
 // observeSiblings refuses a Canary that would share its target or its Services
 // with an older one; the older goes on.
+// serve has the turn be about the Canary as it can be carried out. What has no effect is told.
+func serve(w *ground.World, provider string, router providers.Router) {
+	var withoutWeights, withoutAutoscaler []string
+	w.Canary, withoutWeights = router.Capabilities().Served(provider, w.Canary)
+	w.Canary, withoutAutoscaler = autoscaling.Served(w.Canary)
+	w.Ignored = slices.Concat(withoutWeights, withoutAutoscaler, ignored(w.Canary, router))
+}
+
 func (r *Reconciler) observeSiblings(ctx context.Context, w *ground.World) error {
 	apex, _, _ := w.Canary.ServiceNames()
 	target := w.Canary.Spec.TargetRef

@@ -56,8 +56,7 @@ func TestInvalid(t *testing.T) {
 			},
 			want: []string{"spec.analysis.metrics[0].warmUp", `"soon"`},
 		},
-		"router without weights": {change: func(*v1beta1.CanarySpec) {}, can: providers.Capabilities{HeaderMatch: true}, want: []string{"spec.analysis.stepWeight"}},
-		"router without TCP":     {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
+		"router without TCP": {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
 		"built-in metric of connections": {
 			change: func(s *v1beta1.CanarySpec) {
 				s.Service.AppProtocol, s.Analysis.Metrics = "mysql", []v1beta1.CanaryMetric{{Name: "q", Query: "q"}, {Name: "request-success-rate"}}
@@ -151,4 +150,32 @@ func TestIgnoredFieldsAreTold(t *testing.T) {
 
 func hook(h v1beta1.CanaryWebhook) func(*v1beta1.CanarySpec) {
 	return func(s *v1beta1.CanarySpec) { s.Analysis.Webhooks = []v1beta1.CanaryWebhook{h} }
+}
+
+// A manifest with weights on provider kubernetes is released, as with Flagger: in ten iterations, without a user on the
+// canary, and what has no effect is told.
+func TestWeightsWithoutMesh(t *testing.T) {
+	s := newScene(t, newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) {
+		spec.Analysis.StepWeights, spec.Analysis.StepWeight, spec.Analysis.MaxWeight = nil, 10, 50
+	}).Canary, newTarget())
+	s.router.Can = providers.Capabilities{TCP: true}
+	s.rollOut()
+	s.phases()
+	s.release("podinfo:2")
+	s.phases()
+	if image := s.deployment("podinfo-primary").Spec.Template.Spec.Containers[0].Image; image != "podinfo:2" {
+		t.Fatalf("the primary runs %s, %s", image, s.condition(v1beta1.ConditionStalled))
+	}
+	for _, traffic := range s.router.Applied() {
+		if traffic != (providers.Traffic{Primary: 100}) {
+			t.Errorf("the router was asked for %+v", traffic)
+		}
+	}
+	if rounds := len(s.now().Status.History); rounds != 10 {
+		t.Errorf("%d rounds, want 10", rounds)
+	}
+	ignored := s.now().Status.GetCondition(v1beta1.ConditionFieldsIgnored)
+	if ignored == nil || !strings.Contains(ignored.Message, "spec.analysis.stepWeight has no effect") || !strings.Contains(ignored.Message, "10 iterations") {
+		t.Errorf("FieldsIgnored is %+v", ignored)
+	}
 }

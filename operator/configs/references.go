@@ -167,7 +167,7 @@ func CopyNames(source, target string) []string {
 // TrackingDisabled tells whether the annotations of a ConfigMap or Secret leave
 // it untracked.
 func TrackingDisabled(annotations map[string]string) bool {
-	return annotations[v1beta1.ConfigTrackingAnnotation] == v1beta1.ConfigTrackingDisabled
+	return strings.HasPrefix(annotations[v1beta1.ConfigTrackingAnnotation], v1beta1.ConfigTrackingDisabled)
 }
 
 // Shared tells whether target and primary use the very same ConfigMap or Secret,

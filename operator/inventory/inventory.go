@@ -31,6 +31,12 @@ type Namer interface {
 	Named(ctx context.Context, c *v1beta1.Canary) ([]client.Object, error)
 }
 
+// Remover is a part of whose objects some were there before the Canary.
+type Remover interface {
+	// Remove deletes one of its objects, or makes it what it was.
+	Remove(ctx context.Context, o client.Object) error
+}
+
 // Inventory is all that parts have made for Canaries.
 type Inventory struct {
 	// Client reads Canaries from the informer cache.
@@ -75,23 +81,35 @@ func (i *Inventory) Remove(ctx context.Context, w *world.World, want release.Des
 	if !want.Released {
 		return nil // nothing of the world was made for this Canary, or it is somebody else's
 	}
-	var owned []client.Object
-	for _, holder := range i.Holders {
-		some, err := holder.Owned(ctx, w)
-		if err != nil {
+	owned := make([][]client.Object, len(i.Holders))
+	for n, holder := range i.Holders {
+		var err error
+		if owned[n], err = holder.Owned(ctx, w); err != nil {
 			return err
 		}
-		owned = append(owned, some...)
 	}
+	var errs []error
+	for n, holder := range i.Holders {
+		errs = append(errs, i.remove(ctx, w, want, holder, owned[n]))
+	}
+	return errors.Join(errs...)
+}
+
+// remove deletes what a part has made, or lets go of it.
+func (i *Inventory) remove(ctx context.Context, w *world.World, want release.Desired, holder Holder, owned []client.Object) error {
 	var errs []error
 	for _, o := range owned {
 		if !o.GetDeletionTimestamp().IsZero() {
 			continue
 		}
+		remover, ok := holder.(Remover)
 		var err error
-		if stays(w.Canary, o, want) {
+		switch {
+		case stays(w.Canary, o, want):
 			err = i.Applier.Merge(ctx, map[string]any{"metadata": ownership.LetGo(o)}, o)
-		} else {
+		case ok:
+			err = remover.Remove(ctx, o)
+		default:
 			err = i.Applier.Delete(ctx, o)
 		}
 		switch {

@@ -107,6 +107,9 @@ type Workload struct {
 	// Interrupted is true for a primary that is without a pod for a moment when it
 	// gets the target's revision.
 	Interrupted bool
+	// ScalesToZero is true where its autoscaler leaves it without pods as long as it has
+	// nothing to do. That is no outage.
+	ScalesToZero bool
 	// Message says what Ready is waiting for.
 	Message string
 }
@@ -233,9 +236,9 @@ type Desired struct {
 	// TargetReplicas is how many pods the target must have. Nil: it keeps what
 	// it has.
 	TargetReplicas *int32
-	// TargetPaused is true when the target's autoscaler must leave it at zero
-	// pods. False: it must not be kept from scaling.
-	TargetPaused bool
+	// TargetPaused is how many pods the target's autoscaler must leave it at. Nil: it must
+	// not be kept from scaling.
+	TargetPaused *int32
 	// PrimaryFloor is how many pods the primary must have at least, whatever its
 	// autoscaler thinks. Zero: no such bound.
 	PrimaryFloor int32

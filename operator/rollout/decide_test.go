@@ -752,7 +752,7 @@ func TestConditions(t *testing.T) {
 		},
 		"halted": {
 			newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
-			"Promoted=Unknown/Promoting Ready=Unknown/Promoting Stalled=True/PromotionHalted",
+			"Promoted=False/PromotionHalted Ready=False/PromotionHalted Stalled=True/PromotionHalted",
 		},
 		"mistake": {
 			newScene().with(func(o *release.Observation) { o.Mistake = &release.Mistake{Reason: "TargetMissing"} }),

@@ -37,22 +37,30 @@ func describe(d *decider) {
 		}
 		d.st.RemoveCondition(v1beta1.ConditionReconciling)
 	default:
-		message := sentence(d.waiting)
-		d.set(v1beta1.ConditionPromoted, corev1.ConditionUnknown, phase, message)
-		d.set(v1beta1.ConditionReady, corev1.ConditionUnknown, phase, message)
-		if d.stalled != nil {
-			d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, d.stalled.Reason, d.stalled.Message)
-			d.st.RemoveCondition(v1beta1.ConditionReconciling)
-			break
-		}
-		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, phase, message)
-		d.st.RemoveCondition(v1beta1.ConditionStalled)
+		describeRunning(d)
 	}
 	describeIgnored(d)
 	describeCoverage(d)
 	describeScaledUp(d)
 	describeMeasured(d)
 	describeFailures(d, false)
+}
+
+// describeRunning says what a release waits for, or what has stalled it.
+func describeRunning(d *decider) {
+	status, reason, message := corev1.ConditionUnknown, string(d.st.Phase), sentence(d.waiting)
+	if d.stalled != nil && release.FailsPromotion(d.st.Phase, d.stalled.Reason) {
+		status, reason, message = corev1.ConditionFalse, d.stalled.Reason, d.stalled.Message
+	}
+	d.set(v1beta1.ConditionPromoted, status, reason, message)
+	d.set(v1beta1.ConditionReady, status, reason, message)
+	if d.stalled != nil {
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, d.stalled.Reason, d.stalled.Message)
+		d.st.RemoveCondition(v1beta1.ConditionReconciling)
+		return
+	}
+	d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, reason, message)
+	d.st.RemoveCondition(v1beta1.ConditionStalled)
 }
 
 // describeWithoutPrimary says, between releases, that the canary stands in for the primary or

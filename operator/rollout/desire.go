@@ -42,7 +42,8 @@ func desire(d *decider) {
 	}
 	want.PrimaryFloor = primaryFloor(d)
 	want.PrimaryReplicas = primaryReplicas(d)
-	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, *want)
+	spare := d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaledUp(d)
+	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare)
 }
 
 // mayTouchPrimary is true when the mesh shows the traffic for the promotion: in

@@ -97,7 +97,8 @@ func stall(d *decider, reason, message string) {
 	}
 }
 
-// stalledFor says once what is wrong for longer than the deadline.
+// stalledFor says once what is wrong with a promotion for longer than the deadline, and has the
+// post-rollout hooks called: it has failed, for now.
 func stalledFor(d *decider, reason, what string) bool {
 	if !d.overdue() {
 		return false
@@ -107,6 +108,9 @@ func stalledFor(d *decider, reason, what string) bool {
 		why = d.st.Unwell.Reason
 	}
 	stall(d, reason, what+within(d)+": "+why)
+	if !release.PromotionFailed(&d.Canary.Status) {
+		callPostRollout(d)
+	}
 	return true
 }
 

@@ -38,6 +38,7 @@ func progress(d *decider) {
 		d.blocked(due, unrouted(d))
 	case d.Canary.Spec.SkipAnalysis:
 		beginPromotion(d, "spec.skipAnalysis is true")
+	case d.st.Step.Index == 0 && awaitsStart(d):
 	case d.st.Step.Index == 0:
 		preRollout(d)
 	default:

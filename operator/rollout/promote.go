@@ -74,6 +74,7 @@ func promote(d *decider) {
 	d.st.Phase = v1beta1.PhasePromoting
 	canaryLostInPromotion(d)
 	canaryShrunkInPromotion(d)
+	postRolloutOfFailed(d)
 	d.waiting = promotionName(d)
 	if d.st.Paused {
 		d.waiting = paused(d)
@@ -204,6 +205,7 @@ func finalise(d *decider) {
 	if reactToRevision(d) {
 		return
 	}
+	postRolloutOfFailed(d)
 	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
 	since := d.st.LastTransitionTime.Time
 	switch {

@@ -18,7 +18,8 @@ func serve(d *decider) {
 	}
 	is := serving.Situation{
 		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Canary: d.Target, Fixed: d.Route.Fixed,
-		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase), Matches: len(d.Canary.GetAnalysis().Match) > 0,
+		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
+		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight
 	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.Matched, Mirror: is.Mirror, Reason: is.Reason}

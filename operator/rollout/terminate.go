@@ -84,6 +84,8 @@ func targetCarriesAll(d *decider) bool {
 	case !d.Target.Exists:
 		want.KeepPrimary, want.LeadToPrimary = true, true
 		return true
+	case d.Primary.ScalesToZero && d.Primary.Replicas == 0:
+		return true // nothing serves, and the target's autoscaler starts it when there is something to do
 	}
 	need := max(d.Primary.Replicas, 1)
 	if d.Target.Replicas < need {
@@ -91,6 +93,9 @@ func targetCarriesAll(d *decider) bool {
 	}
 	if d.Target.Ready && d.Target.Available >= need {
 		return true
+	}
+	if d.Target.ScalesToZero {
+		want.TargetPaused = &need // it would be without pods again before it serves
 	}
 	deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline() + d.Now.Sub(d.st.Step.Since.Time) - d.elapsed(d.st.Step.Since.Time))
 	if d.Now.Before(deadline) {

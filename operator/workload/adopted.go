@@ -84,7 +84,7 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 			backend.Spec.Ports = backendPorts(backend.Spec.Ports, intent.Spec.Ports, was.Ports)
 		}
 	}
-	was.Labels, was.Annotations = before(was.Labels, intent.Labels, live.Labels), before(was.Annotations, intent.Annotations, live.Annotations)
+	was.Labels, was.Annotations = Before(was.Labels, intent.Labels, live.Labels), Before(was.Annotations, intent.Annotations, live.Annotations)
 	raw, err := json.Marshal(was)
 	if err != nil {
 		return fmt.Errorf("encode what Service %s was: %w", live.Name, err)
@@ -112,9 +112,9 @@ func with(m map[string]string, key, value string) map[string]string {
 	return m
 }
 
-// before adds to what is known of the user's labels or annotations those that ours
-// are about to replace.
-func before(known map[string]*string, ours, live map[string]string) map[string]*string {
+// Before adds to what is known of the user's labels or annotations those that ours
+// are about to replace. One that was not there is nil.
+func Before(known map[string]*string, ours, live map[string]string) map[string]*string {
 	for k := range ours {
 		if _, ok := known[k]; ok {
 			continue

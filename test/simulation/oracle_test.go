@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -502,7 +503,12 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	}
 	key := fmt.Sprint(c.UID, hook.GetType(), hook.Name, began, id)
 	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
+		// A promotion that fails and ends well after all has two ends, and one that is suspended
+		// and goes on may fail once more.
 		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
+		if release.PromotionFailed(&c.Status) {
+			key += id
+		}
 	}
 	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status
 	// is not: a status that has it asks for another round, or for no more calls.

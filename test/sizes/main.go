@@ -31,6 +31,12 @@ var allowed = limits{
 	methods: 20,   // of a type
 	lines:   2500, // of a package, without its tests
 	length:  60,   // of a function
+	exceptions: map[string]int{
+		"operator/rollout":        2720,
+		"providers/istio":         2900,
+		"providers/istio.Router":  25,
+		"providers/istio.builder": 27,
+	},
 }
 
 func main() {

@@ -15,6 +15,41 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What values of Flagger's chart may ask for, as its own affinity does. */}}
+{{- define "flagger.name" -}}{{ include "sluice.name" . }}{{- end -}}
+{{- define "flagger.fullname" -}}{{ include "sluice.fullname" . }}{{- end -}}
+
+{{/* true for values of Flagger's chart that name its image: that is no image of this operator. */}}
+{{- define "sluice.flaggersImage" -}}
+{{- if or (hasSuffix "fluxcd/flagger" .Values.image.repository) (hasSuffix "weaveworks/flagger" .Values.image.repository) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "sluice.image" -}}
+{{- if include "sluice.flaggersImage" . -}}
+ghcr.io/sluice-delivery/sluice:{{ .Chart.AppVersion }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The Prometheus that answers the built-in checks. */}}
+{{- define "sluice.metricsServer" -}}
+{{- if .Values.prometheus.install -}}
+http://{{ include "sluice.prometheus" . }}.{{ .Release.Namespace }}:9090
+{{- else -}}
+{{ .Values.metricsServer }}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.prometheus" -}}
+{{ include "sluice.fullname" . | trunc 52 | trimSuffix "-" }}-prometheus
+{{- end -}}
+
+{{- define "sluice.prometheusSelector" -}}
+app.kubernetes.io/name: {{ include "sluice.name" . }}-prometheus
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{/* Name of the policies about actions, which are in no namespace. */}}
 {{- define "sluice.actionPolicy" -}}
 {{ include "sluice.fullname" . }}-actions{{ with .Values.namespace }}.{{ . }}{{ end }}

@@ -80,7 +80,7 @@ func undecided(verdict v1beta1.CheckVerdict) bool {
 // can't be for it.
 func against(verdict v1beta1.CheckVerdict) bool {
 	switch verdict {
-	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured:
+	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured, v1beta1.CheckSkipped:
 		return false
 	case v1beta1.CheckFailed, v1beta1.CheckNoData:
 		return true

@@ -34,6 +34,8 @@ type Situation struct {
 	// Changing is true while the primary gets another revision: pods of which it has
 	// enough may be about to go.
 	Changing bool
+	// ScaledToZero is true for a primary that has no pods as it has nothing to do.
+	ScaledToZero bool
 	// Matches is true when the spec says which requests match.
 	Matches bool
 }
@@ -44,6 +46,7 @@ type Situation struct {
 //
 //   - A side without pods that can be reached gets nothing while the other has some.
 //   - While neither has any, nothing moves.
+//   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
 //   - The primary gets no more than its pods can carry, as long as it needs not take
 //     from a canary that was found bad.
@@ -60,6 +63,8 @@ func (s Situation) Effective() Split {
 		return s.unchanged()
 	case s.Canary.Available == 0:
 		return Split{Reason: v1beta1.TrafficCanaryUnavailable}
+	case s.ScaledToZero:
+		return planned
 	case s.Primary.Available == 0:
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
 	case s.Condemned:
