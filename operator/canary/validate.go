@@ -84,14 +84,7 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 // accepts them, so manifests have them.
 func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	a, s := c.GetAnalysis(), &c.Spec.Service
-	strategy := a.Strategy()
-	iterates := strategy != v1beta1.StrategyWeighted
-	var out []string
-	for _, field := range []struct {
-		is   bool
-		name string
-		why  string
-	}{
+	out := []ignoredField{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
 		{autoscaling.HasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
 		{c.Spec.IngressRef != nil && !providers.ByIngress(router), "spec.ingressRef", "only provider nginx goes by an Ingress"},
@@ -99,6 +92,32 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
+	}
+	return append(effectless(append(out, ignoredOfAnalysis(a)...)), providers.Ignored(router, c)...)
+}
+
+// ignoredField is a field that has no effect where it is set so.
+type ignoredField struct {
+	is   bool
+	name string
+	why  string
+}
+
+// effectless are the messages of those that are set.
+func effectless(fields []ignoredField) []string {
+	var out []string
+	for _, field := range fields {
+		if field.is {
+			out = append(out, field.name+" has no effect: "+field.why)
+		}
+	}
+	return out
+}
+
+func ignoredOfAnalysis(a *v1beta1.CanaryAnalysis) []ignoredField {
+	strategy := a.Strategy()
+	iterates := strategy != v1beta1.StrategyWeighted
+	return []ignoredField{
 		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
 		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
 		{iterates && a.StepWeight > 0, "spec.analysis.stepWeight", "iterations is set"},
@@ -109,10 +128,5 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		{strategy == v1beta1.StrategyABTesting && a.Mirror, "spec.analysis.mirror", "match is set"},
 		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
-	} {
-		if field.is {
-			out = append(out, field.name+" has no effect: "+field.why)
-		}
 	}
-	return append(out, providers.Ignored(router, c)...)
 }

@@ -23,14 +23,8 @@ func (e expression) Matches(of labels.Labels) bool {
 	value, has := of.Get(e.key), e.key != "" && of.Has(e.key)
 	some := func(is func(want string) bool) bool { return slices.ContainsFunc(e.value, is) }
 	switch e.op {
-	case "all":
-		return true
-	case "not":
-		return !e.parts[0].Matches(of)
-	case "and":
-		return !slices.ContainsFunc(e.parts, func(p expression) bool { return !p.Matches(of) })
-	case "or":
-		return slices.ContainsFunc(e.parts, func(p expression) bool { return p.Matches(of) })
+	case "all", "not", "and", "or":
+		return e.combined(of)
 	case "has":
 		return has
 	case "!=", "not in":
@@ -43,6 +37,18 @@ func (e expression) Matches(of labels.Labels) bool {
 		return has && some(func(want string) bool { return strings.HasSuffix(value, want) })
 	default: // "==", "in"
 		return has && slices.Contains(e.value, value)
+	}
+}
+
+// combined is Matches of what is made of other expressions, or of none.
+func (e expression) combined(of labels.Labels) bool {
+	switch e.op {
+	case "not":
+		return !e.parts[0].Matches(of)
+	case "or":
+		return slices.ContainsFunc(e.parts, func(p expression) bool { return p.Matches(of) })
+	default: // "all", "and"
+		return !slices.ContainsFunc(e.parts, func(p expression) bool { return !p.Matches(of) })
 	}
 }
 

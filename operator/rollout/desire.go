@@ -42,8 +42,12 @@ func desire(d *decider) {
 	}
 	want.PrimaryFloor = primaryFloor(d)
 	want.PrimaryReplicas = primaryReplicas(d)
-	spare := d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaledUp(d)
-	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare)
+	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare(d))
+}
+
+// spare is true where nobody is led to the pods of the target, and nobody else gave it these.
+func spare(d *decider) bool {
+	return d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaledUp(d)
 }
 
 // mayTouchPrimary is true when the mesh shows the traffic for the promotion: in

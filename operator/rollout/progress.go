@@ -25,7 +25,7 @@ func progress(d *decider) {
 	if !d.atGate(v1beta1.ConfirmPromotionHook) {
 		d.st.Phase = v1beta1.PhaseProgressing
 	}
-	if d.follow() || canaryLost(d) || tooManyFailed(d) || refused(d) || tooLate(d) || rollbackAsked(d) {
+	if setBack(d) {
 		return
 	}
 	d.waiting = stepName(d)
@@ -44,6 +44,11 @@ func progress(d *decider) {
 	default:
 		analyse(d)
 	}
+}
+
+// setBack tells whether the analysis begins anew or has ended in a rollback.
+func setBack(d *decider) bool {
+	return d.follow() || canaryLost(d) || tooManyFailed(d) || refused(d) || tooLate(d) || rollbackAsked(d)
 }
 
 // canaryLost begins again at the first step when a canary that has traffic has no

@@ -36,7 +36,7 @@ func numbers(of protoreflect.MessageDescriptor, message map[string]any) {
 
 func numbered(f protoreflect.FieldDescriptor, v any) any {
 	is64 := false
-	switch f.Kind() {
+	switch f.Kind() { //nolint:exhaustive // the others are no numbers of 64 bits
 	case protoreflect.Int64Kind, protoreflect.Uint64Kind, protoreflect.Sint64Kind,
 		protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind:
 		is64 = true

@@ -73,7 +73,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{Exists: true, Traffic: trafficOf(c, live)}
-	if !c.DeletionTimestamp.IsZero() || refuse(route.Traffic) != nil {
+	if !c.DeletionTimestamp.IsZero() || !served(route.Traffic) {
 		return state, nil // the spec asks for no such traffic, so Traefik can't have it
 	}
 	state.InSync, err = r.applier.InSync(ctx, desired(route), ssa.ProtoJSON)
@@ -127,6 +127,9 @@ func refuseUsers(c *v1beta1.Canary, live *TraefikService, whose ownership.Owners
 	}
 	return providers.Conflict("TraefikService", live)
 }
+
+// served tells whether a TraefikService can do all of the traffic.
+func served(t providers.Traffic) bool { return refuse(t) == nil }
 
 // refuse says what of the traffic a TraefikService that shares requests out can't do.
 func refuse(t providers.Traffic) error {

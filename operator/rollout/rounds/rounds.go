@@ -69,7 +69,7 @@ func undecided(verdict v1beta1.CheckVerdict) bool {
 	switch verdict {
 	case v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured:
 		return true
-	case v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData:
+	case v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckSkipped:
 		return false
 	default:
 		return false

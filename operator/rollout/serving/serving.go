@@ -63,11 +63,9 @@ func (s Situation) Effective() Split {
 		return s.unchanged()
 	case s.Canary.Available == 0:
 		return Split{Reason: v1beta1.TrafficCanaryUnavailable}
-	case s.ScaledToZero:
-		return planned
-	case s.Primary.Available == 0:
+	case s.Primary.Available == 0 && !s.ScaledToZero:
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
-	case s.Condemned:
+	case s.ScaledToZero, s.Condemned:
 		return planned
 	case s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready):
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}

@@ -105,15 +105,8 @@ func (a attachedRoute) trespasses(rivals []attachedRoute) error {
 func (a attachedRoute) takes(m, origin gatewayv1.HTTPRouteMatch, rival attachedRoute) bool {
 	for _, r := range rival.rules {
 		for _, other := range r.Origins {
-			was, knew := rules.Compare(other, origin)
-			is, known := rules.Compare(other, m)
-			switch {
-			case (!knew || !known) && rules.SamePath(m.Path, origin.Path):
-				continue // it is what it was
-			case knew && (was > 0 || was == 0 && !rival.before(a)):
-				continue // it was this route's already
-			case known && knew && (is < 0 || is == 0 && rival.before(a)):
-				continue // it still is the rival's
+			if a.decidedAsBefore(other, m, origin, rival) {
+				continue
 			}
 			if _, possible, err := rules.Intersect(other, m); possible || err != nil {
 				return true
@@ -121,6 +114,21 @@ func (a attachedRoute) takes(m, origin gatewayv1.HTTPRouteMatch, rival attachedR
 		}
 	}
 	return false
+}
+
+// decidedAsBefore tells whether a match made from origin decides between this route and another match
+// of a rival as origin did.
+func (a attachedRoute) decidedAsBefore(other, m, origin gatewayv1.HTTPRouteMatch, rival attachedRoute) bool {
+	was, knew := rules.Compare(other, origin)
+	is, known := rules.Compare(other, m)
+	switch {
+	case (!knew || !known) && rules.SamePath(m.Path, origin.Path):
+		return true // it is what it was
+	case knew && (was > 0 || was == 0 && !rival.before(a)):
+		return true // it was this route's already
+	default:
+		return known && knew && (is < 0 || is == 0 && rival.before(a)) // it still is the rival's
+	}
 }
 
 // parentIndex finds routes by what they are attached to.

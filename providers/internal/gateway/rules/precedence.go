@@ -233,18 +233,25 @@ func guardOf(a, b *entry, all []*entry) (*entry, error) {
 		return nil, err
 	}
 	guard := &entry{match: match, origin: a.origin, rule: a.rule, source: a.source, step: a.step, guard: true, added: a.added, place: len(all)}
-	for _, e := range all {
-		if !Covers(e.match, match) || e == a || e == b {
-			continue
-		}
-		if e.rule != a.rule && first(e, a) { // another one decides for all of them
-			return nil, nil //nolint:nilnil // there is none
-		}
-		if order, known := Compare(e.match, b.match); e.rule == a.rule && known && (order < 0 || order == 0 && listed(e, b)) {
-			return nil, nil //nolint:nilnil // there is one
-		}
+	if decided(a, b, match, all) {
+		return nil, nil //nolint:nilnil // there is no need
 	}
 	return guard, nil
+}
+
+// decided tells whether another entry than a and b decides for all requests of a match already, or
+// keeps them with a.
+func decided(a, b *entry, match gatewayv1.HTTPRouteMatch, all []*entry) bool {
+	return slices.ContainsFunc(all, func(e *entry) bool {
+		if e == a || e == b || !Covers(e.match, match) {
+			return false
+		}
+		if e.rule != a.rule {
+			return first(e, a)
+		}
+		order, known := Compare(e.match, b.match)
+		return known && (order < 0 || order == 0 && listed(e, b))
+	})
 }
 
 // undecided is an error where a split changes which of two paths a proxy prefers, and
