@@ -67,13 +67,18 @@ func (s Situation) Effective() Split {
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
 	case s.ScaledToZero, s.Condemned:
 		return planned
-	case s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready):
+	case s.stillStandsIn():
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
 	case !enough(s.Primary):
 		return s.withinPrimary(planned)
 	default:
 		return planned
 	}
+}
+
+// stillStandsIn is true where the canary stood in for a primary that is not well again.
+func (s Situation) stillStandsIn() bool {
+	return s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready)
 }
 
 // nobody is true where neither side is known to serve. Pods may do so all the same that a deleted
