@@ -203,7 +203,7 @@ func (s *eventSource) look(ctx context.Context) {
 	}
 	var missing []Kind
 	for _, k := range s.missing {
-		if is[k.instead] {
+		if k.instead != "" && is[k.instead] { // the group without a name is always served
 			continue
 		}
 		if !is[k.Group] || !s.watch(ctx, k) {
