@@ -109,7 +109,6 @@ func testGatewayAPI(t *testing.T, e *environment) {
 		})
 	}
 	t.Run("every field survives the server", func(t *testing.T) { testGatewayFields(t, e) })
-	t.Run("what the server refuses", func(t *testing.T) { testGatewayRefused(t, e) })
 }
 
 // testGatewayFields has everything that the spec can say stored and read back: nothing
@@ -146,19 +145,6 @@ func testGatewayFields(t *testing.T, e *environment) {
 	}
 }
 
-// testGatewayRefused has what only the server knows told as a mistake.
-func testGatewayRefused(t *testing.T, e *environment) {
-	c, _ := e.counting()
-	canary := e.canary(t, v1beta1.CanaryService{
-		GatewayRefs: publicGateway(), Rewrite: new(raw(`{"uri":"/v2"}`)),
-		Match: []v1beta1.RawObject{raw(`{"uri":{"prefix":"/a"}}`), raw(`{"uri":{"prefix":"/b"}}`)},
-	})
-	err := gatewayapi.New(c, c, ssa.New(c), "gatewayapi").Apply(t.Context(), route(canary, 10))
-	if !providers.IsInvalid(err) {
-		t.Errorf("a rewrite of two prefixes: %v", err)
-	}
-}
-
 // settleWith is settle with a controller that takes every route.
 func settleWith(t *testing.T, e *environment, router providers.Router, r providers.Route) {
 	t.Helper()
@@ -179,7 +165,10 @@ func testLinkerdRoutes(t *testing.T, e *environment) {
 			Mesh:   func(t *testing.T) { e.accept(t, canary.Namespace) },
 			Drift:  func(t *testing.T, traffic providers.Traffic) { e.driftHTTP(t, canary.Namespace, traffic) },
 		}
-		return world.With(routertest.Object{Client: e.live, Users: usersRoute(canary.Namespace), Seen: e.cachedAs})
+		users := usersRoute(canary.Namespace)
+		users.Spec.Hostnames = nil
+		users.Spec.ParentRefs = []gatewayv1.ParentReference{{Group: new(gatewayv1.Group("")), Kind: new(gatewayv1.Kind("Service")), Name: app, Port: new(canary.Spec.Service.Port)}}
+		return world.With(routertest.Object{Client: e.live, Users: users, Seen: e.cachedAs})
 	})
 }
 
