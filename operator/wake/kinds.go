@@ -71,6 +71,7 @@ type kindsWatch struct {
 	Kinds
 
 	controller controller.Controller
+	begun      *beginning
 	canaries   *Canaries
 	signals    *Signals
 }
@@ -78,8 +79,15 @@ type kindsWatch struct {
 // NeedLeaderElection makes it start with the controller.
 func (w *kindsWatch) NeedLeaderElection() bool { return true }
 
-// Start runs until every kind is watched.
+// Start runs until every kind is watched. It waits for the controller to begin: what is watched before,
+// a controller reads to the end before it does anything, and a kind that is taken out of the
+// cluster just then is never read to the end.
 func (w *kindsWatch) Start(ctx context.Context) error {
+	select {
+	case <-w.begun.seen:
+	case <-ctx.Done():
+		return nil
+	}
 	missing := slices.Clone(w.Kinds.Kinds)
 	looked := w.Lazy
 	var n need

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -89,6 +90,32 @@ func TestKindsAreWatchedWhenServed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a controller is given to watch before it begins it reads to the end first, and a kind that goes
+// meanwhile would hold up all others.
+func TestKindsAwaitTheController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mapper := meta.NewDefaultRESTMapper(nil)
+		mapper.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
+		c, begun := &watchCount{}, newBeginning()
+		w := &kindsWatch{
+			Kinds:      Kinds{Cluster: someKinds{RESTMapper: mapper}, Kinds: [][]client.Object{{&corev1.Service{}}}},
+			controller: c, begun: begun, canaries: NewCanaries(newServer(t)), signals: NewSignals(),
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- w.Start(t.Context()) }()
+		synctest.Wait()
+		if c.n != 0 {
+			t.Errorf("%d kinds are watched before the controller begins", c.n)
+		}
+		if err := begun.Start(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil || c.n != 1 {
+			t.Errorf("%d kinds are watched: %v", c.n, err)
+		}
+	})
 }
 
 // The kinds of a mesh are watched for those that have it for their provider.

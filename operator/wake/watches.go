@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // Index is an index of the cache.
@@ -60,11 +62,30 @@ func (w *Watches) Begin(c controller.Controller) error {
 	for _, call := range w.built {
 		call(c)
 	}
+	begun := newBeginning()
+	if err := c.Watch(begun); err != nil {
+		return fmt.Errorf("watch the beginning of the controller: %w", err)
+	}
 	for _, kinds := range w.kinds {
-		if err := w.Manager.Add(&kindsWatch{Kinds: kinds, controller: c, canaries: w.Canaries, signals: w.Signals}); err != nil {
+		if err := w.Manager.Add(&kindsWatch{Kinds: kinds, controller: c, begun: begun, canaries: w.Canaries, signals: w.Signals}); err != nil {
 			return fmt.Errorf("watch of kinds that may not be served: %w", err)
 		}
 	}
+	return nil
+}
+
+// beginning is a source of a controller without events, by which it is seen that the controller
+// begins.
+type beginning struct{ seen chan struct{} }
+
+func newBeginning() *beginning { return &beginning{seen: make(chan struct{})} }
+
+// String names it in the log.
+func (*beginning) String() string { return "the beginning" }
+
+// Start is called once, while the controller begins.
+func (b *beginning) Start(context.Context, workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	close(b.seen)
 	return nil
 }
 
