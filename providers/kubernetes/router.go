@@ -34,14 +34,7 @@ func (*Router) Capabilities() providers.Capabilities {
 
 // Ignores implements providers.Ignorer.
 func (*Router) Ignores() map[string]string {
-	out := map[string]string{}
-	for _, field := range []string{
-		"timeout", "backendTimeout", "gateways", "gatewayRefs", "hosts", "delegation", "trafficPolicy",
-		"match", "rewrite", "retries", "headers", "corsPolicy", "mirror",
-	} {
-		out[field] = "a Service of Kubernetes does not have it"
-	}
-	return out
+	return providers.IgnoresAll("a Service of Kubernetes does not have it")
 }
 
 // Observe implements providers.Router. It is in sync when the apex Service selects what

@@ -56,14 +56,7 @@ func (*Router) ByIngress() bool { return true }
 
 // Ignores implements providers.Ignorer.
 func (*Router) Ignores() map[string]string {
-	out := map[string]string{}
-	for _, field := range []string{
-		"timeout", "backendTimeout", "gateways", "gatewayRefs", "hosts", "delegation", "trafficPolicy",
-		"match", "rewrite", "retries", "headers", "corsPolicy", "mirror",
-	} {
-		out[field] = "with ingress-nginx that is what spec.ingressRef and its annotations say"
-	}
-	return out
+	return providers.IgnoresAll("with ingress-nginx that is what spec.ingressRef and its annotations say")
 }
 
 // Observe implements providers.Router.

@@ -41,14 +41,7 @@ func (*Router) Acknowledged() bool { return true }
 
 // Ignores implements providers.Ignorer.
 func (*Router) Ignores() map[string]string {
-	out := map[string]string{}
-	for _, field := range []string{
-		"timeout", "backendTimeout", "gateways", "gatewayRefs", "hosts", "delegation", "trafficPolicy",
-		"match", "rewrite", "retries", "headers", "corsPolicy", "mirror",
-	} {
-		out[field] = "with Traefik that is what IngressRoutes and Middlewares say"
-	}
-	return out
+	return providers.IgnoresAll("with Traefik that is what IngressRoutes and Middlewares say")
 }
 
 // Observe implements providers.Router.
