@@ -47,6 +47,19 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// A share of the requests that match is more than sending all of them.
+func TestCheckShareOfMatches(t *testing.T) {
+	c := &v1beta1.Canary{Spec: v1beta1.CanarySpec{Analysis: &v1beta1.CanaryAnalysis{StepWeight: 10, Match: []v1beta1.RawObject{{}}}}}
+	can := Capabilities{Weighted: true, HeaderMatch: true}
+	if err := can.Check("mesh", c); !IsUnsupported(err) || !strings.HasPrefix(err.Error(), "spec.analysis.match ") {
+		t.Errorf("weights of what matches: %v", err)
+	}
+	c.Spec.Analysis.StepWeight, c.Spec.Analysis.Iterations = 0, 3
+	if err := can.Check("mesh", c); err != nil {
+		t.Errorf("all that match: %v", err)
+	}
+}
+
 // What the application encrypts and what has no requests are different things to a mesh.
 func TestCheckPort(t *testing.T) {
 	for appProtocol, want := range map[string]Protocol{

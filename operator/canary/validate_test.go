@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/factory"
 	"github.com/sluice-delivery/sluice/providers/istio"
 )
 
@@ -130,6 +131,18 @@ func TestIgnored(t *testing.T) {
 }
 
 // Pain 21 and others: what has no effect is told once, where people look.
+// An Ingress is of no effect with a mesh alone.
+func TestIngressIsNotIgnored(t *testing.T) {
+	c := newCanary("podinfo").with(func(s *v1beta1.CanarySpec) { s.IngressRef = &v1beta1.LocalObjectReference{Name: "web"} }).Canary
+	router, err := factory.New(v1beta1.ProviderNGINX, factory.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ignored(c, router); len(got) > 0 {
+		t.Errorf("ignored are %v", got)
+	}
+}
+
 func TestIgnoredFieldsAreTold(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.Analysis.StepWeight = 5 }).Canary, newTarget())
 	s.rollOut()

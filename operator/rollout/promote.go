@@ -115,18 +115,17 @@ func canaryLostInPromotion(d *decider) {
 
 // canaryShrunkInPromotion leaves a canary that was given all requests, and has lost more
 // than a quarter of the pods for them since, what the rest of them carry. The primary takes
-// the others with the pods that it has, but for one that is without a pod at any moment now.
+// the others as far as it has the pods for them, which package serving sees to, but for one that has none or
+// is without one at any moment now.
 func canaryShrunkInPromotion(d *decider) {
 	need := d.Primary.Replicas
 	planned := serving.Planned(d.st)
 	takenOver := d.st.Step.From == 100 // Flagger gave it all, with however many pods
-	if planned.Matched || planned.Weight < 100 || takenOver || d.Primary.Interrupted || d.Target.Available*4 >= need*3 {
+	unable := d.Primary.Interrupted || d.Primary.Available == 0
+	if planned.Matched || planned.Weight < 100 || takenOver || unable || d.Target.Available*4 >= need*3 {
 		return
 	}
-	keeps := max(100*d.Target.Available/need, 100-100*min(d.Primary.Available, need)/need)
-	if keeps == 100 {
-		return
-	}
+	keeps := 100 * d.Target.Available / need
 	d.st.Step.Weight = keeps
 	d.event(true, release.ReasonCanaryUnavailable, fmt.Sprintf("The canary has %d pods left of the %d that all traffic needs; %s of it stays, %s takes the rest",
 		d.Target.Available, need, plan.Percent(keeps), d.Canary.PrimaryName()))

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -104,6 +105,20 @@ func TestNeed(t *testing.T) {
 		wanted = tc.wanted
 		if got := n.look(t.Context(), w); got != tc.want || looked != tc.looked {
 			t.Errorf("%+v: %t after looking %d times", tc, got, looked)
+		}
+	}
+}
+
+// An Ingress wakes whoever names it, and the canary's of it too. Its name says nothing of Services.
+func TestIngressesWakeCanaries(t *testing.T) {
+	c, other := newCanary("podinfo"), newCanary("web")
+	c.Spec.IngressRef = &v1beta1.LocalObjectReference{Name: "web"}
+	other.Spec.Service.Name = "web"
+	events := newEvents(newServer(t, c, other))
+	for name, want := range map[string]int{"web": 1, "web-canary": 1, "podinfo": 0} {
+		found := events.byRoute(t.Context(), &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}}, nil)
+		if len(found) != want || want > 0 && found[0].Name != "podinfo" {
+			t.Errorf("Ingress %s wakes %v", name, found)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package nginx_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ metadata:
     cert-manager.io/cluster-issuer: letsencrypt
     kubernetes.io/ingress.class: nginx
     nginx.ingress.kubernetes.io/backend-protocol: GRPC
-    nginx.ingress.kubernetes.io/canary-weight: "3"
+    nginx.ingress.kubernetes.io/canary-by-cookie: theirs
 spec:
   ingressClassName: nginx
   tls: [{hosts: [app.example.com], secretName: app}]
@@ -47,6 +48,7 @@ spec:
       http:
         paths:
           - {path: /, pathType: Prefix, backend: {service: {name: other, port: {name: http}}}}
+    - host: empty.example.com
 `
 
 func ingress(t *testing.T, text string) *networkingv1.Ingress {
@@ -251,6 +253,9 @@ func TestMatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if weight := w.get(t, "web-canary").Annotations[prefix+"-weight"]; weight != "0" {
+				t.Errorf("of the requests that do not match %s%% go to the canary", weight)
+			}
 			got := map[string]string{}
 			for key, value := range w.get(t, "web-canary").Annotations {
 				if rest, ok := strings.CutPrefix(key, prefix+"-by"); ok {
@@ -319,6 +324,62 @@ func TestForeignCondition(t *testing.T) {
 	w.update(t, live)
 	if state, err := w.router.Observe(t.Context(), route); err != nil || state.InSync || !strings.Contains(state.Detail, "somebody else's") {
 		t.Errorf("observed %+v, %v", state, err)
+	}
+}
+
+// What leads to the apex Service by default, whatever the host, is shared out too, and there is one canary
+// of that as well.
+func TestDefaultBackend(t *testing.T) {
+	const byDefault = `
+metadata: {name: web, namespace: test}
+spec: {defaultBackend: {service: {name: podinfo, port: {number: 80}}}}
+`
+	w := newWorld(t, "", ingress(t, byDefault))
+	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 90, Canary: 10}}
+	if err := w.router.Apply(t.Context(), route); err != nil {
+		t.Fatal(err)
+	}
+	if b := w.get(t, "web-canary").Spec.DefaultBackend; b == nil || b.Service.Name != "podinfo-canary" || b.Service.Port.Number != 80 {
+		t.Errorf("the default backend is %+v", b)
+	}
+	theirs := ingress(t, byDefault)
+	theirs.Name, theirs.Annotations = "theirs", map[string]string{"nginx.ingress.kubernetes.io/canary": "true"}
+	if err := w.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.router.Observe(t.Context(), route); !providers.IsInvalid(err) || !strings.Contains(err.Error(), "the default backend") {
+		t.Errorf("observed with %v", err)
+	}
+}
+
+// What somebody has made of ours is observed as the controller takes it.
+func TestObserved(t *testing.T) {
+	const prefix = "nginx.ingress.kubernetes.io/canary"
+	for name, tc := range map[string]struct {
+		annotations map[string]string
+		want        providers.Traffic
+	}{
+		"a weight":           {map[string]string{prefix: "true", prefix + "-weight": "30"}, providers.Traffic{Primary: 70, Canary: 30}},
+		"no canary any more": {map[string]string{prefix: "false", prefix + "-weight": "30"}, providers.Traffic{Primary: 100}},
+		"a weight too great": {map[string]string{prefix: "true", prefix + "-weight": "300"}, providers.Traffic{Primary: 100}},
+		"no number":          {map[string]string{prefix: "true", prefix + "-weight": "many"}, providers.Traffic{Primary: 100}},
+		"a cookie":           {map[string]string{prefix: "true", prefix + "-weight": "30", prefix + "-by-cookie": "c"}, providers.Traffic{Canary: 100, Matched: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours := ingress(t, "metadata: {name: web-canary, namespace: test}")
+			ours.Annotations = map[string]string{"sluice.dev/canary": "podinfo"}
+			maps.Copy(ours.Annotations, tc.annotations)
+			w := newWorld(t, "", ingress(t, users), ours)
+			if state, err := w.router.Observe(t.Context(), providers.Route{Canary: canary()}); err != nil || state.Traffic != tc.want {
+				t.Errorf("observed %+v, %v", state, err)
+			}
+			delete(ours.Annotations, "sluice.dev/canary")
+			w.update(t, ours)
+			deleted := canary(func(c *v1beta1.Canary) { c.DeletionTimestamp = new(metav1.Now()) })
+			if state, err := w.router.Observe(t.Context(), providers.Route{Canary: deleted}); err != nil || state.Exists {
+				t.Errorf("somebody else's is observed as %+v, %v", state, err)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package traefik_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -167,6 +168,78 @@ func TestRelease(t *testing.T) {
 		if live.Annotations["sluice.dev/canary"] != "" || len(live.Spec.Weighted.Services) != 1 || live.Spec.Weighted.Services[0].Name != "podinfo" {
 			t.Errorf("it is left as %+v", live)
 		}
+	}
+}
+
+// What somebody has made of ours is observed as Traefik takes it, and one of another Canary's is left alone.
+func TestObserved(t *testing.T) {
+	for name, tc := range map[string]struct {
+		services []traefik.Service
+		want     providers.Traffic
+	}{
+		"weights of 1 where none is said": {[]traefik.Service{{Name: "podinfo-primary"}, {Name: "podinfo-canary"}}, providers.Traffic{Primary: 50, Canary: 50}},
+		"weights that sum to nothing":     {[]traefik.Service{{Name: "podinfo-primary", Weight: new(int32(0))}, {Name: "podinfo-canary", Weight: new(int32(0))}}, providers.Traffic{Primary: 100}},
+		"others":                          {[]traefik.Service{{Name: "podinfo-canary", Weight: new(int32(1))}, {Name: "x", Weight: new(int32(3))}}, providers.Traffic{Primary: 75, Canary: 25}},
+		"nothing":                         {nil, providers.Traffic{Primary: 100}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, kind)
+			live := &traefik.TraefikService{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Annotations: map[string]string{"sluice.dev/canary": "podinfo"}},
+				Spec:       traefik.Spec{Weighted: &traefik.Weighted{Services: tc.services}},
+			}
+			if err := w.Create(t.Context(), live); err != nil {
+				t.Fatal(err)
+			}
+			if state, err := w.router.Observe(t.Context(), providers.Route{Canary: canary()}); err != nil || state.Traffic != tc.want {
+				t.Errorf("observed %+v, %v", state, err)
+			}
+		})
+	}
+	w := newWorld(t, kind)
+	others := &traefik.TraefikService{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Annotations: map[string]string{"sluice.dev/canary": "another"}},
+		Spec:       traefik.Spec{Weighted: &traefik.Weighted{Services: []traefik.Service{{Name: "podinfo"}}}},
+	}
+	if err := w.Create(t.Context(), others); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.router.Apply(t.Context(), providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 100}}); !providers.IsConflict(err) {
+		t.Errorf("another Canary's that leads to the apex Service: %v", err)
+	}
+}
+
+// What a TraefikService can't do is refused before anything is written.
+func TestRefused(t *testing.T) {
+	for field, traffic := range map[string]providers.Traffic{
+		"spec.analysis.match":           {Canary: 100, Matched: true},
+		"spec.analysis.mirror":          {Primary: 100, Mirror: 5},
+		"spec.analysis.sessionAffinity": {Primary: 90, Canary: 10, Sessions: providers.Sessions{Canary: "c"}},
+	} {
+		w := newWorld(t, kind)
+		err := w.router.Apply(t.Context(), providers.Route{Canary: canary(), Traffic: traffic})
+		if !providers.IsUnsupported(err) || !strings.HasPrefix(err.Error(), field) || w.writes > 0 {
+			t.Errorf("%s: %v after %d writes", field, err, w.writes)
+		}
+	}
+}
+
+// The labels and annotations of the apex are on the TraefikService too, and a copy shares nothing with it.
+func TestMetadataAndCopy(t *testing.T) {
+	w := newWorld(t, kind)
+	c := canary()
+	c.Spec.Service.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"team": "shop"}, Annotations: map[string]string{"a": "b"}}
+	if err := w.router.Apply(t.Context(), providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 70, Canary: 30}}); err != nil {
+		t.Fatal(err)
+	}
+	live := w.get(t)
+	if live.Labels["team"] != "shop" || live.Annotations["a"] != "b" {
+		t.Errorf("labels %v, annotations %v", live.Labels, live.Annotations)
+	}
+	list := (&traefik.TraefikServiceList{Items: []traefik.TraefikService{*live}}).DeepCopyObject()
+	*live.Spec.Weighted.Services[0].Weight = 1
+	if l, ok := list.(*traefik.TraefikServiceList); !ok || *l.Items[0].Spec.Weighted.Services[0].Weight != 70 {
+		t.Error("a copy changes with what it was copied from")
 	}
 }
 
