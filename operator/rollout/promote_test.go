@@ -109,8 +109,7 @@ func TestPromotionKeepsUsersServed(t *testing.T) {
 	standsIn := newScene().promoting(60, time.Second).persisted().primaryAvailable(0).persisted().primaryAt(revB)
 	standsIn.Primary.Available, standsIn.Primary.Ready = 2, true
 	standsIn.Canary.Spec.Analysis.StepWeightPromotion = 30
-	matched := newScene().iterations(2, true).promoting(100, time.Second).with(big(8)).targetAt(revB, 1)
-	matched.Canary.Status.Step.Share, matched.Canary.Status.Traffic = v1beta1.ShareMatching, &v1beta1.TrafficStatus{Matched: true, Reason: v1beta1.TrafficPlanned}
+	matched := newScene().iterations(2, true).promoting(100, time.Second).with(big(10)).targetAt(revB, 1)
 	back := newScene().promoting(50, time.Second).phase(v1beta1.PhaseFinalising).primaryAt(revB).with(big(1))
 	back.Canary.Status.Step, back.Canary.Status.LastPromotedSpec = nil, revB
 	for name, tc := range map[string]struct {
@@ -123,7 +122,6 @@ func TestPromotionKeepsUsersServed(t *testing.T) {
 		"as well, and the primary has one of ten":          {newScene().promoting(100, time.Second).with(big(1)).targetAt(revB, 5), v1beta1.PhasePromoting, 90},
 		"blue/green, eight of ten are left":                {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 8), v1beta1.PhasePromoting, 100},
 		"one pod that Flagger gave all":                    {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 1).with(func(o *release.Observation) { o.Canary.Status.Step.From = 100 }), v1beta1.PhasePromoting, 100},
-		"the primary has no pod":                           {newScene().promoting(100, time.Second).with(big(0)).targetAt(revB, 1), v1beta1.PhasePromoting, 100},
 		"all that match, and one pod is left":              {matched, v1beta1.PhasePromoting, 100},
 		"the primary will be without a pod for a moment":   {newScene().promoting(100, time.Second).with(big(10)).with(restarts).targetAt(revB, 1), v1beta1.PhasePromoting, 100},
 		"the canary is lost and back":                      {lostAndBack, v1beta1.PhasePromoting, 0},
@@ -135,5 +133,15 @@ func TestPromotionKeepsUsersServed(t *testing.T) {
 				t.Errorf("%s with weight %d, want %s with %d; %v", d.Status.Phase, d.Status.CanaryWeight, tc.wantPhase, tc.wantWeight, d.Events)
 			}
 		})
+	}
+}
+
+// The share of a canary that shrinks is not given to a primary without pods, not even in the plan.
+func TestShrunkCanaryBesideNobody(t *testing.T) {
+	s := newScene().promoting(100, time.Second).targetAt(revB, 1).with(func(o *release.Observation) {
+		o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 10, 0, false
+	})
+	if d := rollout.Decide(s.Observation); d.Status.Step.Weight != 100 || d.Status.CanaryWeight != 100 {
+		t.Errorf("the plan is %d%%, the canary has %d%%; %v", d.Status.Step.Weight, d.Status.CanaryWeight, d.Events)
 	}
 }
