@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,7 +30,7 @@ func AdoptAutoscaler(intent, live client.Object, owner ownership.Owner) error {
 		return nil
 	}
 	if raw == "" {
-		spec, err := json.Marshal(autoscalerSpec(live))
+		spec, err := json.Marshal(specOf(live))
 		if err != nil {
 			return fmt.Errorf("encode what autoscaler %s was: %w", live.GetName(), err)
 		}
@@ -88,7 +86,7 @@ func GiveBackAutoscaler(live client.Object, marks ...string) map[string]any {
 
 // specBefore is the JSON merge patch by which the spec of an autoscaler becomes what it was.
 func specBefore(live client.Object, was json.RawMessage) (map[string]any, error) {
-	now, err := json.Marshal(autoscalerSpec(live))
+	now, err := json.Marshal(specOf(live))
 	if err != nil {
 		return nil, fmt.Errorf("encode the spec: %w", err)
 	}
@@ -101,15 +99,4 @@ func specBefore(live client.Object, was json.RawMessage) (map[string]any, error)
 		return nil, fmt.Errorf("read the patch: %w", err)
 	}
 	return out, nil
-}
-
-func autoscalerSpec(o client.Object) any {
-	switch a := o.(type) {
-	case *autoscalingv2.HorizontalPodAutoscaler:
-		return a.Spec
-	case *unstructured.Unstructured:
-		return a.Object["spec"]
-	default:
-		return nil
-	}
 }
