@@ -38,6 +38,14 @@ type record struct {
 	gone    bool
 }
 
+func (r record) String() string {
+	kind := strings.TrimPrefix(fmt.Sprintf("%T", r.object), "*")
+	if r.gone {
+		return fmt.Sprintf("%s %s was removed", kind, r.object.GetName())
+	}
+	return fmt.Sprintf("%s %s at %s", kind, r.object.GetName(), r.at.Format("05.000"))
+}
+
 // recorded are the kinds of which there are records.
 var recorded = []func() client.ObjectList{
 	func() client.ObjectList { return &istionetworking.VirtualServiceList{} },
@@ -149,6 +157,8 @@ type moment struct {
 	// atCanary and atPrimary are how many pods answer there.
 	atCanary, atPrimary int
 	phase               v1beta1.CanaryPhase
+	// by is the object whose change began the moment.
+	by string
 	// primary is the Deployment of the primary; nil where there is none.
 	primary *appsv1.Deployment
 }
@@ -161,7 +171,7 @@ func (m moment) String() string {
 	if m.lost > 0 {
 		out += fmt.Sprintf(", %d%% LOST", m.lost)
 	}
-	return out
+	return out + ", since " + m.by
 }
 
 // mesh is where requests go.
@@ -279,7 +289,7 @@ func (p *probe) tell(ctx context.Context) story {
 		if x.version > p.from {
 			out[len(out)-1].lasted = last.Sub(out[len(out)-1].at)
 			next := m.look()
-			next.at = last
+			next.at, next.by = last, x.String()
 			out = append(out, next)
 		}
 	}
