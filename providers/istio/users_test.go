@@ -171,6 +171,27 @@ func TestUsersVirtualService(t *testing.T) {
 	}
 }
 
+// TestNoServiceOfOursForTheMesh takes away the VirtualService for the mesh when the Canary's traffic
+// comes through gateways alone.
+func TestNoServiceOfOursForTheMesh(t *testing.T) {
+	w := newWorld(t, istiotest.VirtualService(t, "podinfo", `{hosts: [app.example.com], gateways: [infra/public], http: [{route: [{destination: {host: podinfo}}]}]}`))
+	before := w.spec(t, "VirtualService", "podinfo")
+	w.apply(t, istiotest.Route(istiotest.Canary(), 10))
+	if w.spec(t, "VirtualService", "podinfo-mesh") == nil {
+		t.Fatal("no VirtualService for the mesh")
+	}
+	gateways := istiotest.Canary(func(s *v1beta1.CanaryService) { s.Gateways = []string{"infra/public"} })
+	gateways.Generation = 2
+	if state, err := w.router.Observe(t.Context(), istiotest.Route(gateways, 10)); err != nil || state.InSync {
+		t.Errorf("observed %+v, %v with a VirtualService that is not wanted", state, err)
+	}
+	w.apply(t, istiotest.Route(gateways, 10))
+	if left := w.spec(t, "VirtualService", "podinfo-mesh"); left != nil {
+		t.Errorf("left is %v", left)
+	}
+	w.giveBack(t, gateways, before)
+}
+
 // apply applies a route, which is then in sync and read back, also by a router without a memory.
 func (w *world) apply(t *testing.T, r providers.Route) {
 	t.Helper()
