@@ -17,6 +17,10 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
 )
 
 // TestUsersObjects has what a request comes to, whatever a user's VirtualService is, be what it
@@ -49,7 +53,7 @@ type usersObjects struct {
 }
 
 func someUser(t *rapid.T) *usersObjects {
-	u := &usersObjects{canary: canary()}
+	u := &usersObjects{canary: istiotest.Canary()}
 	some := func(name string, from []string, least int) []string {
 		return rapid.SliceOfNDistinct(rapid.SampledFrom(from), least, len(from), rapid.ID[string]).Draw(t, name)
 	}
@@ -72,7 +76,7 @@ func someUser(t *rapid.T) *usersObjects {
 	u.traffic = []providers.Traffic{{Primary: 100}, {Primary: 100 - weight, Canary: weight}}
 	switch rapid.IntRange(0, 3).Draw(t, "strategy") {
 	case 0:
-		u.canary.Spec.Analysis = &v1beta1.CanaryAnalysis{Iterations: 3, Match: []v1beta1.RawObject{*raw(`{"headers":{"x-insider":{"exact":"yes"}}}`)}}
+		u.canary.Spec.Analysis = &v1beta1.CanaryAnalysis{Iterations: 3, Match: []v1beta1.RawObject{*istiotest.Raw(`{"headers":{"x-insider":{"exact":"yes"}}}`)}}
 		u.traffic[1].Matched = true
 	case 1:
 		u.traffic[1] = providers.Traffic{Primary: 100, Mirror: 40}
@@ -169,7 +173,7 @@ func (u *usersObjects) check(t *rapid.T) bool {
 func (u *usersObjects) released(t *rapid.T, w *world, before map[string]any) {
 	c := u.canary.DeepCopy()
 	c.DeletionTimestamp = new(metav1.Now())
-	if err := w.router.Release(t.Context(), route(c, 0)); err != nil {
+	if err := w.router.Release(t.Context(), istiotest.Route(c, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if was, is := encoded(t, before), encoded(t, w.spec(t, "VirtualService", "podinfo")); was != is {
@@ -184,7 +188,7 @@ func (u *usersObjects) released(t *rapid.T, w *world, before map[string]any) {
 // compare looks at every kind of request.
 func (u *usersObjects) compare(t *rapid.T, traffic providers.Traffic, now []*networkingv1.VirtualService) {
 	adds := !slices.ContainsFunc(u.spec.Http, func(r *networking.HTTPRoute) bool {
-		return slices.ContainsFunc(r.Route, func(d *networking.HTTPRouteDestination) bool { return isApex(u.canary, d.Destination) })
+		return slices.ContainsFunc(r.Route, func(d *networking.HTTPRouteDestination) bool { return settings.IsApex(u.canary, d.Destination) })
 	})
 	was := []*networkingv1.VirtualService{{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}}}
 	u.spec.DeepCopyInto(&was[0].Spec)
@@ -214,7 +218,7 @@ func (u *usersObjects) compare(t *rapid.T, traffic providers.Traffic, now []*net
 func overwrites(spec *networking.VirtualService) bool {
 	vs := &networkingv1.VirtualService{}
 	spec.DeepCopyInto(&vs.Spec)
-	return len(spec.Http)+len(spec.Tcp) > 0 && takenOverBefore(vs, canary())
+	return len(spec.Http)+len(spec.Tcp) > 0 && original.TakenOverBefore(vs, istiotest.Canary())
 }
 
 // request is what a proxy looks at.
@@ -233,7 +237,7 @@ func (u *usersObjects) requests() (out []request) {
 					for _, h := range headers {
 						r := request{gateway: gateway, host: host, path: path, port: uint32(port.Port), headers: h}
 						out = append(out, r)
-						if gateway == meshGateway {
+						if gateway == hosts.Mesh {
 							r.source = map[string]string{"app": "web"}
 							out = append(out, r)
 						}
@@ -293,7 +297,7 @@ func (u *usersObjects) split(before result, r request, traffic providers.Traffic
 // routed is what Istio does with a request.
 func (u *usersObjects) routed(all []*networkingv1.VirtualService, r request) result {
 	for _, vs := range all {
-		gateways := gatewaysFor(vs.Spec.Gateways, "test")
+		gateways := hosts.Gateways(vs.Spec.Gateways, "test")
 		if !slices.Contains(vs.Spec.Hosts, r.host) || !slices.Contains(gateways, r.gateway) {
 			continue
 		}
@@ -308,7 +312,7 @@ func (u *usersObjects) routed(all []*networkingv1.VirtualService, r request) res
 			return result{outcome: "none"}
 		}
 	}
-	if r.gateway == meshGateway && r.host == "podinfo" { // a Service without routes
+	if r.gateway == hosts.Mesh && r.host == "podinfo" { // a Service without routes
 		return result{outcome: "routed", shares: map[string]float64{fmt.Sprintf("podinfo:%d", r.port): 1}}
 	}
 	return result{outcome: "none"}
@@ -326,8 +330,11 @@ func (u *usersObjects) byRoute(route *networking.HTTPRoute, r request) result {
 	out.copies = map[string]float64{}
 	if route.Mirror != nil {
 		out.copies[route.Mirror.Host] = 100
-		if p := mirrored(route); p != nil {
-			out.copies[route.Mirror.Host] = p.Value
+		switch {
+		case route.MirrorPercentage != nil:
+			out.copies[route.Mirror.Host] = route.MirrorPercentage.Value
+		case route.MirrorPercent != nil: //nolint:staticcheck // users have it
+			out.copies[route.Mirror.Host] = float64(route.MirrorPercent.Value) //nolint:staticcheck // users have it
 		}
 	}
 	for _, m := range route.Mirrors {

@@ -2,8 +2,6 @@ package istio
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -11,6 +9,9 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/objects"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -35,8 +36,8 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 
 // removeOurs deletes the object of that name if we made it for this Canary.
 func (r *Router) removeOurs(ctx context.Context, route providers.Route, named client.Object) error {
-	live := emptyLike(named)
-	found, err := r.get(ctx, client.ObjectKeyFromObject(named), live)
+	live := objects.EmptyLike(named)
+	found, err := r.objects.Get(ctx, client.ObjectKeyFromObject(named), live)
 	if err != nil || !found || !r.owner(route).Owns(live) {
 		return err
 	}
@@ -44,13 +45,11 @@ func (r *Router) removeOurs(ctx context.Context, route providers.Route, named cl
 }
 
 func (r *Router) releaseVirtualService(ctx context.Context, route providers.Route) error {
-	mesh := &networkingv1.VirtualService{}
-	mesh.Namespace, mesh.Name = route.Canary.Namespace, apexKey(route.Canary).Name+meshSuffix
-	if err := r.removeOurs(ctx, route, mesh); err != nil {
+	if err := r.removeOurs(ctx, route, meshService(route.Canary)); err != nil {
 		return err
 	}
 	live := &networkingv1.VirtualService{}
-	found, err := r.get(ctx, apexKey(route.Canary), live)
+	found, err := r.objects.Get(ctx, settings.Apex(route.Canary), live)
 	if err != nil || !found {
 		return err
 	}
@@ -67,39 +66,13 @@ func (r *Router) releaseVirtualService(ctx context.Context, route providers.Rout
 	return nil
 }
 
-// restore writes the original, and takes away what else we have set, also where somebody
-// else has set the same, as the operator before us has.
+// restore gives a user's VirtualService back.
 func (r *Router) restore(ctx context.Context, live *networkingv1.VirtualService, canary *v1beta1.Canary) error {
-	users, err := r.cachedOriginal(ctx, live, canary)
+	users, err := original.Cached(ctx, live, canary)
 	if err != nil {
 		return err
 	}
-	spec := map[string]any{}
-	for _, field := range takenOver {
-		spec[field] = nil
-	}
-	maps.Copy(spec, users.Spec)
-	if !slices.ContainsFunc(slices.Collect(maps.Values(users.Spec)), func(v any) bool { return v != nil }) {
-		spec["hosts"] = []any{} // a spec of which nothing is left is null, which the server refuses
-	}
-	ours := virtualServiceMeta(canary)
-	ours.Annotations[originalAnnotation], ours.Annotations[ssa.AppliedAnnotation] = "", ""
-	return explain(r.applier.Merge(ctx, map[string]any{
-		"spec":     spec,
-		"metadata": map[string]any{"labels": restored(ours.Labels, users.Labels), "annotations": restored(ours.Annotations, users.Annotations)},
-	}, live))
-}
-
-// restored are the user's pairs, and null for the others of ours.
-func restored(ours, users map[string]string) map[string]any {
-	out := map[string]any{}
-	for k := range ours {
-		out[k] = nil
-	}
-	for k, v := range users {
-		out[k] = v
-	}
-	return out
+	return objects.Explain(r.applier.Merge(ctx, users.GiveBack(canary), live))
 }
 
 // remove deletes the very object that was read.
@@ -107,5 +80,5 @@ func (r *Router) remove(ctx context.Context, live client.Object) error {
 	if !live.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
-	return explain(r.applier.Delete(ctx, live))
+	return objects.Explain(r.applier.Delete(ctx, live))
 }

@@ -12,26 +12,33 @@ package istio
 
 import (
 	"context"
-	"fmt"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/objects"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/rivals"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/routes"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/rules"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // Router is the providers.Router for Istio.
 type Router struct {
-	client  client.Client
-	live    client.Reader
-	applier *ssa.Applier
-	settled settled
-	remote  bool
+	objects   objects.Reader
+	rules     rules.Finder
+	rivals    rivals.Finder
+	originals original.Reader
+	applier   *ssa.Applier
+	settled   settled
+	remote    bool
 }
 
 var _ providers.Router = (*Router)(nil)
@@ -53,8 +60,22 @@ type Config struct {
 
 // New returns a router.
 func New(c Config) *Router {
-	return &Router{client: c.Client, live: c.Live, applier: c.Applier, remote: c.Remote}
+	reader := objects.NewReader(c.Client)
+	return &Router{
+		objects: reader, rules: rules.NewFinder(reader), rivals: rivals.NewFinder(reader), originals: original.NewReader(c.Live),
+		applier: c.Applier, remote: c.Remote,
+	}
 }
+
+// Index is for providers.Watch: it has objects found by host. Without that, routers look
+// through all that there are.
+func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
+	return objects.Index(ctx, indexer, kind)
+}
+
+// About gives the Services that a VirtualService or a DestinationRule is about by its hosts,
+// whatever its name is.
+func About(o client.Object) []types.NamespacedName { return hosts.About(o) }
 
 // Capabilities implements providers.Router.
 func (*Router) Capabilities() providers.Capabilities {
@@ -79,7 +100,7 @@ func (*Router) Ignores() map[string]string {
 // other VirtualService has the host.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
 	vs := &networkingv1.VirtualService{}
-	found, err := r.get(ctx, apexKey(route.Canary), vs)
+	found, err := r.objects.Get(ctx, settings.Apex(route.Canary), vs)
 	if err != nil {
 		return providers.State{}, err
 	}
@@ -98,7 +119,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if deleted || err != nil {
 		return state, err
 	}
-	intents, have, err := r.plan(ctx, route, r.cachedOriginal)
+	intents, have, err := r.plan(ctx, route, original.Cached)
 	if err != nil {
 		return state, err
 	}
@@ -108,7 +129,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 			return state, err
 		}
 	}
-	if state.Detail, err = r.rivals(ctx, route, intents, vs); err != nil || state.Detail != "" {
+	if state.Detail, err = r.rivals.Of(ctx, route.Canary, r.owner(route), virtualServicesOf(intents), vs); err != nil || state.Detail != "" {
 		return state, err
 	}
 	if observed {
@@ -120,7 +141,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 // Apply implements providers.Router. The DestinationRules come first, so that
 // no request is routed before its policy is known.
 func (r *Router) Apply(ctx context.Context, route providers.Route) error {
-	intents, have, err := r.plan(ctx, route, r.storedOriginal)
+	intents, have, err := r.plan(ctx, route, r.originals.Stored)
 	if err != nil {
 		return err
 	}
@@ -128,7 +149,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 		if i.absent {
 			err = r.removeOurs(ctx, route, i.object)
 		} else {
-			err = explain(r.applier.Apply(ctx, i.object, i.keyed(route, have)...))
+			err = objects.Explain(r.applier.Apply(ctx, i.object, i.keyed(route, have)...))
 		}
 		if err != nil {
 			return err
@@ -139,16 +160,16 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 
 func (r *Router) inSync(ctx context.Context, route providers.Route, i intent, have belongings) (bool, error) {
 	if i.absent {
-		live := emptyLike(i.object)
-		found, err := r.get(ctx, client.ObjectKeyFromObject(i.object), live)
+		live := objects.EmptyLike(i.object)
+		found, err := r.objects.Get(ctx, client.ObjectKeyFromObject(i.object), live)
 		return !found || !r.owner(route).Owns(live), err
 	}
 	same, err := r.applier.InSync(ctx, i.object, i.keyed(route, have)...)
-	return same, explain(err)
+	return same, objects.Explain(err)
 }
 
 // plan returns what the mesh must hold for route, and what of the user's it is made with.
-func (r *Router) plan(ctx context.Context, route providers.Route, read readOriginal) ([]intent, belongings, error) {
+func (r *Router) plan(ctx context.Context, route providers.Route, read original.Read) ([]intent, belongings, error) {
 	if err := route.Traffic.Validate(); err != nil {
 		return nil, belongings{}, err
 	}
@@ -159,7 +180,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, read readOrigi
 	if err != nil {
 		return nil, belongings{}, err
 	}
-	if err := supported(route, have.original.base()); err != nil {
+	if err := routes.Supported(route, have.original.Base()); err != nil {
 		return nil, belongings{}, err
 	}
 	intents, err := intentsOf(route, have)
@@ -181,8 +202,8 @@ func (r *Router) plan(ctx context.Context, route providers.Route, read readOrigi
 // object that we make is marked as the Canary's and goes with it. One that a user
 // made stays the user's: no mark, and no label that says otherwise.
 func (r *Router) claim(ctx context.Context, object client.Object, owner ownership.Owner) error {
-	live := emptyLike(object)
-	found, err := r.get(ctx, client.ObjectKeyFromObject(object), live)
+	live := objects.EmptyLike(object)
+	found, err := r.objects.Get(ctx, client.ObjectKeyFromObject(object), live)
 	if err != nil {
 		return err
 	}
@@ -195,33 +216,28 @@ func (r *Router) claim(ctx context.Context, object client.Object, owner ownershi
 		owner.Mark(object)
 	case ownership.Users:
 	case ownership.Others:
-		return providers.Conflict(kindOf(object), live)
+		return providers.Conflict(objects.KindOf(object), live)
 	}
 	return nil
 }
 
-// get reads from the cache and says whether there is such an object.
-func (r *Router) get(ctx context.Context, key client.ObjectKey, into client.Object) (bool, error) {
-	err := r.client.Get(ctx, key, into)
-	switch {
-	case err == nil:
-		return true, nil
-	case apierrors.IsNotFound(err):
-		return false, nil
-	default:
-		return false, explain(fmt.Errorf("read %s %s: %w", kindOf(into), key, err))
+// trafficOf reads what the mesh does with the requests of this Canary. It is false
+// when the object is not for it: another's, or a user's that is not adopted yet or was given
+// back, whatever routes it has to the primary or the canary.
+func (r *Router) trafficOf(route providers.Route, vs *networkingv1.VirtualService) (providers.Traffic, bool) {
+	c := route.Canary
+	var users *original.VirtualService
+	switch r.owner(route).Of(vs) {
+	case ownership.Others:
+		return providers.Traffic{}, false
+	case ownership.Users:
+		if vs.Annotations[ssa.AppliedAnnotation] == "" && !original.TakenOverBefore(vs, c) {
+			return providers.Traffic{}, false
+		}
+		if o, err := original.Parse(vs.Annotations[original.Annotation], c); err == nil {
+			users = o.Base()
+		}
+	case ownership.Ours:
 	}
-}
-
-func apexKey(c *v1beta1.Canary) client.ObjectKey {
-	apex, _, _ := c.ServiceNames()
-	return client.ObjectKey{Namespace: c.Namespace, Name: apex}
-}
-
-// explain marks errors that mean that Istio's kinds are not served.
-func explain(err error) error {
-	if meta.IsNoMatchError(err) {
-		return fmt.Errorf("%w: networking.istio.io/v1 is not served by this cluster: %w", providers.ErrNotInstalled, err)
-	}
-	return err
+	return routes.ReadTraffic(&vs.Spec, users, c)
 }

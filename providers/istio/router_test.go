@@ -19,10 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/objects"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -104,30 +105,6 @@ func (w *world) virtualService(t *testing.T) *networkingv1.VirtualService {
 	return vs
 }
 
-func canary(change ...func(*v1beta1.CanaryService)) *v1beta1.Canary {
-	c := &v1beta1.Canary{
-		ObjectMeta: metav1.ObjectMeta{Name: "podinfo", Namespace: "test", UID: "c1"},
-		Spec: v1beta1.CanarySpec{
-			TargetRef: v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"},
-			Service:   v1beta1.CanaryService{Port: 9898},
-			Analysis:  &v1beta1.CanaryAnalysis{StepWeight: 10},
-		},
-	}
-	for _, f := range change {
-		f(&c.Spec.Service)
-	}
-	return c
-}
-
-// withPolicy needs the two DestinationRules.
-func withPolicy(s *v1beta1.CanaryService) { s.TrafficPolicy = raw(`{"tls":{"mode":"ISTIO_MUTUAL"}}`) }
-
-func route(c *v1beta1.Canary, weight int32) providers.Route {
-	return providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 100 - weight, Canary: weight}}
-}
-
-func raw(s string) *v1beta1.RawObject { return &v1beta1.RawObject{Raw: json.RawMessage(s)} }
-
 func TestConformance(t *testing.T) {
 	for name, remote := range map[string]bool{"one cluster": false, "Canaries of another cluster": true} {
 		t.Run(name, func(t *testing.T) {
@@ -137,10 +114,10 @@ func TestConformance(t *testing.T) {
 				users.Spec.Hosts = []string{"podinfo.example.com"}
 				users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
 				return routertest.World{
-					Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
+					Router: w.router, Canary: istiotest.Canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
 					Mistakes: map[string]func(*v1beta1.Canary){
 						"a timeout":                 func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
-						"a rewrite":                 func(c *v1beta1.Canary) { c.Spec.Service.Rewrite = raw(`{"uri":1}`) },
+						"a rewrite":                 func(c *v1beta1.Canary) { c.Spec.Service.Rewrite = istiotest.Raw(`{"uri":1}`) },
 						"delegation with a gateway": func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Gateways = true, []string{"g"} },
 					},
 					Drift: func(t *testing.T, traffic providers.Traffic) {
@@ -160,35 +137,35 @@ func TestConformance(t *testing.T) {
 // remove the objects: they have an annotation instead, and go by Release.
 func TestRemote(t *testing.T) {
 	w := newWorldOf(t, true)
-	c := canary(withPolicy)
-	if err := w.router.Apply(t.Context(), route(c, 10)); err != nil {
+	c := istiotest.Canary(istiotest.WithPolicy)
+	if err := w.router.Apply(t.Context(), istiotest.Route(c, 10)); err != nil {
 		t.Fatal(err)
 	}
-	objects := []client.Object{
+	made := []client.Object{
 		&networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Name: "podinfo"}},
 		&networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-primary"}},
 		&networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "podinfo-canary"}},
 	}
-	for _, o := range objects {
+	for _, o := range made {
 		if err := w.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: o.GetName()}, o); err != nil {
 			t.Fatal(err)
 		}
 		if len(o.GetOwnerReferences()) != 0 || o.GetAnnotations()["sluice.dev/owner"] != "podinfo/c1" || o.GetLabels()["app.kubernetes.io/managed-by"] != "sluice" {
-			t.Errorf("metadata of %s %s: owners %v, annotations %v, labels %v", kindOf(o), o.GetName(), o.GetOwnerReferences(), o.GetAnnotations(), o.GetLabels())
+			t.Errorf("metadata of %s %s: owners %v, annotations %v, labels %v", objects.KindOf(o), o.GetName(), o.GetOwnerReferences(), o.GetAnnotations(), o.GetLabels())
 		}
 	}
-	recreated := canary()
+	recreated := istiotest.Canary()
 	recreated.UID = "c2"
-	if err := w.router.Apply(t.Context(), route(recreated, 10)); !providers.IsConflict(err) || !strings.Contains(err.Error(), "Canary podinfo with UID c1") {
+	if err := w.router.Apply(t.Context(), istiotest.Route(recreated, 10)); !providers.IsConflict(err) || !strings.Contains(err.Error(), "Canary podinfo with UID c1") {
 		t.Errorf("another Canary of the name gets %v", err)
 	}
 	c.DeletionTimestamp = new(metav1.Now())
-	if err := w.router.Release(t.Context(), route(c, 0)); err != nil {
+	if err := w.router.Release(t.Context(), istiotest.Route(c, 0)); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range objects {
+	for _, o := range made {
 		if err := w.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
-			t.Errorf("%s %s after release: %v", kindOf(o), o.GetName(), err)
+			t.Errorf("%s %s after release: %v", objects.KindOf(o), o.GetName(), err)
 		}
 	}
 }
@@ -222,13 +199,13 @@ func TestObjectsWritten(t *testing.T) {
 			service: func(s *v1beta1.CanaryService) {
 				s.Name = ""
 				s.Hosts, s.Gateways = []string{"app.example.com"}, []string{"istio-system/public", "mesh"}
-				s.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/"}}`)}
-				s.Rewrite = raw(`{"uri":"/v2","type":"ReplacePrefixMatch"}`)
-				s.Retries = raw(`{"attempts":3,"perTryTimeout":"1m30s","retryOn":"gateway-error"}`)
+				s.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":{"prefix":"/"}}`)}
+				s.Rewrite = istiotest.Raw(`{"uri":"/v2","type":"ReplacePrefixMatch"}`)
+				s.Retries = istiotest.Raw(`{"attempts":3,"perTryTimeout":"1m30s","retryOn":"gateway-error"}`)
 				s.Timeout = "1m30s"
-				s.Headers = raw(`{"request":{"add":{"x-a":"1"}}}`)
-				s.CorsPolicy = raw(`{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"24h"}`)
-				s.TrafficPolicy = raw(`{"tls":{"mode":"ISTIO_MUTUAL"},"outlierDetection":{"consecutive5xxErrors":7}}`)
+				s.Headers = istiotest.Raw(`{"request":{"add":{"x-a":"1"}}}`)
+				s.CorsPolicy = istiotest.Raw(`{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"24h"}`)
+				s.TrafficPolicy = istiotest.Raw(`{"tls":{"mode":"ISTIO_MUTUAL"},"outlierDetection":{"consecutive5xxErrors":7}}`)
 			},
 			want: `{hosts: [app.example.com, podinfo], gateways: [istio-system/public, mesh], http: [{
 				match: [{uri: {prefix: /}}], rewrite: {uri: /v2}, timeout: 90s,
@@ -263,27 +240,27 @@ func TestObjectsWritten(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := canary()
+			c := istiotest.Canary()
 			if tc.service != nil {
 				tc.service(&c.Spec.Service)
 			}
 			w := newWorld(t)
-			if err := w.router.Apply(t.Context(), route(c, tc.weight)); err != nil {
+			if err := w.router.Apply(t.Context(), istiotest.Route(c, tc.weight)); err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(decodeYAML(t, tc.want), specOf(t, w.sent["VirtualService podinfo"])); d != "" {
+			if d := cmp.Diff(istiotest.DecodeYAML(t, tc.want), istiotest.Spec(t, w.sent["VirtualService podinfo"])); d != "" {
 				t.Error(d)
 			}
 			for _, host := range []string{"podinfo-primary", "podinfo-canary"} {
 				var want map[string]any
 				if tc.policy != "" {
-					want = map[string]any{"host": host, "trafficPolicy": decodeYAML(t, tc.policy)}
+					want = map[string]any{"host": host, "trafficPolicy": istiotest.DecodeYAML(t, tc.policy)}
 				}
-				if d := cmp.Diff(want, specOf(t, w.sent["DestinationRule "+host])); d != "" {
+				if d := cmp.Diff(want, istiotest.Spec(t, w.sent["DestinationRule "+host])); d != "" {
 					t.Error(d)
 				}
 			}
-			state, err := w.router.Observe(t.Context(), route(c, tc.weight))
+			state, err := w.router.Observe(t.Context(), istiotest.Route(c, tc.weight))
 			if err != nil || !state.InSync {
 				t.Errorf("observed %+v, %v", state, err)
 			}
@@ -291,27 +268,12 @@ func TestObjectsWritten(t *testing.T) {
 	}
 }
 
-func decodeYAML(t *testing.T, s string) map[string]any {
-	t.Helper()
-	var m map[string]any
-	if err := yaml.Unmarshal([]byte(s), &m); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func specOf(t *testing.T, body string) map[string]any {
-	t.Helper()
-	spec, _ := decodeYAML(t, body)["spec"].(map[string]any)
-	return spec
-}
-
 func TestMetadata(t *testing.T) {
 	w := newWorld(t)
-	c := canary(withPolicy, func(s *v1beta1.CanaryService) {
+	c := istiotest.Canary(istiotest.WithPolicy, func(s *v1beta1.CanaryService) {
 		s.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "b"}}
 	})
-	if err := w.router.Apply(t.Context(), route(c, 0)); err != nil {
+	if err := w.router.Apply(t.Context(), istiotest.Route(c, 0)); err != nil {
 		t.Fatal(err)
 	}
 	vs := w.virtualService(t)
@@ -335,7 +297,7 @@ func TestDriftInsideARouteIsHealed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			if err := w.router.Apply(t.Context(), route(canary(), 0)); err != nil {
+			if err := w.router.Apply(t.Context(), istiotest.Route(istiotest.Canary(), 0)); err != nil {
 				t.Fatal(err)
 			}
 			vs := w.virtualService(t)
@@ -348,13 +310,13 @@ func TestDriftInsideARouteIsHealed(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := w.writes
-			if state, err := w.router.Observe(t.Context(), route(canary(), 0)); err != nil || state.InSync {
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(istiotest.Canary(), 0)); err != nil || state.InSync {
 				t.Fatalf("observed %+v, %v", state, err)
 			}
-			if err := w.router.Apply(t.Context(), route(canary(), 0)); err != nil {
+			if err := w.router.Apply(t.Context(), istiotest.Route(istiotest.Canary(), 0)); err != nil {
 				t.Fatal(err)
 			}
-			if state, err := w.router.Observe(t.Context(), route(canary(), 0)); err != nil || !state.InSync || w.writes != before+1 {
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(istiotest.Canary(), 0)); err != nil || !state.InSync || w.writes != before+1 {
 				t.Fatalf("observed %+v, %v after %d writes", state, err, w.writes-before)
 			}
 		})
@@ -385,14 +347,14 @@ func TestAdoption(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, theirs())
-			c := canary(tc.service)
-			if state, err := w.router.Observe(t.Context(), route(c, 0)); err != nil || state.Exists {
+			c := istiotest.Canary(tc.service)
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(c, 0)); err != nil || state.Exists {
 				t.Fatalf("observed %+v, %v before adoption", state, err)
 			}
-			if err := w.router.Apply(t.Context(), route(c, 10)); err != nil {
+			if err := w.router.Apply(t.Context(), istiotest.Route(c, 10)); err != nil {
 				t.Fatal(err)
 			}
-			if state, err := w.router.Observe(t.Context(), route(c, 10)); err != nil || !state.InSync {
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(c, 10)); err != nil || !state.InSync {
 				t.Fatalf("observed %+v, %v", state, err)
 			}
 			vs := w.virtualService(t)
@@ -400,7 +362,7 @@ func TestAdoption(t *testing.T) {
 				t.Errorf("metadata %+v", vs.ObjectMeta)
 			}
 			// What was sent, because the fake server ignores an empty list.
-			if d := cmp.Diff(any(tc.wantHosts), specOf(t, w.sent["VirtualService podinfo"])["hosts"]); d != "" {
+			if d := cmp.Diff(any(tc.wantHosts), istiotest.Spec(t, w.sent["VirtualService podinfo"])["hosts"]); d != "" {
 				t.Error(d)
 			}
 			if len(vs.Spec.ExportTo) != 1 {
@@ -410,7 +372,7 @@ func TestAdoption(t *testing.T) {
 			now := metav1.Now()
 			c.DeletionTimestamp = &now
 			for range 2 {
-				if err := w.router.Release(t.Context(), route(c, 0)); err != nil {
+				if err := w.router.Release(t.Context(), istiotest.Route(c, 0)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -418,7 +380,7 @@ func TestAdoption(t *testing.T) {
 			if got := vs.Spec.Http[0].Route; len(got) != 1 || got[0].Destination.Host != "podinfo" {
 				t.Errorf("after release it routes to %v", got)
 			}
-			if state, err := w.router.Observe(t.Context(), route(c, 0)); err != nil || state.Exists {
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(c, 0)); err != nil || state.Exists {
 				t.Errorf("observed %+v, %v after release", state, err)
 			}
 		})
@@ -438,23 +400,23 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 		"DestinationRule for a Canary of another cluster": {owned: rule, remote: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			other, owned := canary(), tc.owned.DeepCopyObject().(client.Object)
+			other, owned := istiotest.Canary(), tc.owned.DeepCopyObject().(client.Object)
 			other.Name, other.UID = "other", "c2"
-			(&Router{remote: tc.remote}).owner(route(other, 0)).Mark(owned)
+			(&Router{remote: tc.remote}).owner(istiotest.Route(other, 0)).Mark(owned)
 			w := newWorld(t, owned)
-			if err := w.router.Apply(t.Context(), route(canary(withPolicy), 10)); !providers.IsConflict(err) {
+			if err := w.router.Apply(t.Context(), istiotest.Route(istiotest.Canary(istiotest.WithPolicy), 10)); !providers.IsConflict(err) {
 				t.Errorf("apply: %v", err)
 			}
-			if state, err := w.router.Observe(t.Context(), route(canary(withPolicy), 10)); !providers.IsConflict(err) || state.InSync {
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(istiotest.Canary(istiotest.WithPolicy), 10)); !providers.IsConflict(err) || state.InSync {
 				t.Errorf("observe: %+v, %v", state, err)
 			}
-			leaving := canary()
+			leaving := istiotest.Canary()
 			now := metav1.Now()
 			leaving.DeletionTimestamp = &now
-			if err := w.router.Release(t.Context(), route(leaving, 0)); err != nil {
+			if err := w.router.Release(t.Context(), istiotest.Route(leaving, 0)); err != nil {
 				t.Errorf("release: %v", err)
 			}
-			if state, err := w.router.Observe(t.Context(), route(leaving, 0)); err != nil || state.Exists {
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(leaving, 0)); err != nil || state.Exists {
 				t.Errorf("observe while deleted: %+v, %v", state, err)
 			}
 			if w.writes != 0 {
@@ -470,18 +432,18 @@ func TestMistakes(t *testing.T) {
 		is     func(error) bool
 	}{
 		"timeout":             {func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" }, providers.IsInvalid},
-		"match":               {func(c *v1beta1.Canary) { c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":7}`)} }, providers.IsInvalid},
-		"traffic policy":      {func(c *v1beta1.Canary) { c.Spec.Service.TrafficPolicy = raw(`{"tls":{"mode":"NO"}}`) }, providers.IsInvalid},
+		"match":               {func(c *v1beta1.Canary) { c.Spec.Service.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":7}`)} }, providers.IsInvalid},
+		"traffic policy":      {func(c *v1beta1.Canary) { c.Spec.Service.TrafficPolicy = istiotest.Raw(`{"tls":{"mode":"NO"}}`) }, providers.IsInvalid},
 		"hosts of a delegate": {func(c *v1beta1.Canary) { c.Spec.Service.Delegation, c.Spec.Service.Hosts = true, []string{"a"} }, providers.IsInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			c := canary()
+			c := istiotest.Canary()
 			tc.change(c)
-			if err := w.router.Apply(t.Context(), route(c, 0)); !tc.is(err) {
+			if err := w.router.Apply(t.Context(), istiotest.Route(c, 0)); !tc.is(err) {
 				t.Errorf("apply: %v", err)
 			}
-			if _, err := w.router.Observe(t.Context(), route(c, 0)); !tc.is(err) {
+			if _, err := w.router.Observe(t.Context(), istiotest.Route(c, 0)); !tc.is(err) {
 				t.Errorf("observe: %v", err)
 			}
 			if w.writes != 0 {
@@ -499,32 +461,10 @@ func TestNotInstalled(t *testing.T) {
 		},
 	})
 	r := New(Config{Client: missing, Live: missing, Applier: ssa.New(missing)})
-	if _, err := r.Observe(t.Context(), route(canary(), 0)); !providers.IsNotInstalled(err) {
+	if _, err := r.Observe(t.Context(), istiotest.Route(istiotest.Canary(), 0)); !providers.IsNotInstalled(err) {
 		t.Errorf("observe: %v", err)
 	}
-	if err := r.Apply(t.Context(), route(canary(), 0)); !providers.IsNotInstalled(err) {
+	if err := r.Apply(t.Context(), istiotest.Route(istiotest.Canary(), 0)); !providers.IsNotInstalled(err) {
 		t.Errorf("apply: %v", err)
-	}
-}
-
-func TestShares(t *testing.T) {
-	for name, tc := range map[string]struct {
-		primary, canary, total int64
-		want                   providers.Traffic
-	}{
-		"percent":            {90, 10, 100, providers.Traffic{Primary: 90, Canary: 10}},
-		"other sum":          {1, 1, 2, providers.Traffic{Primary: 50, Canary: 50}},
-		"third destination":  {50, 25, 100, providers.Traffic{Primary: 75, Canary: 25}},
-		"no weights":         {0, 0, 0, providers.Traffic{Primary: 100}},
-		"canary alone":       {0, 100, 0, providers.Traffic{Canary: 100}},
-		"primary alone":      {100, 0, 0, providers.Traffic{Primary: 100}},
-		"sum above 100":      {100, 100, 200, providers.Traffic{Primary: 50, Canary: 50}},
-		"rounded to nearest": {2, 1, 3, providers.Traffic{Primary: 67, Canary: 33}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := shares(tc.primary, tc.canary, tc.total); got != tc.want {
-				t.Errorf("got %+v", got)
-			}
-		})
 	}
 }

@@ -1,19 +1,16 @@
 package istio
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
 )
 
 // TestWildcardRules has a user's rule for a wildcard hold for the primary and the canary, as for
@@ -21,7 +18,7 @@ import (
 func TestWildcardRules(t *testing.T) {
 	const limits = `{connectionPool: {tcp: {maxConnections: 77}}, portLevelSettings: [{port: {number: 9898}, connectionPool: {tcp: {maxConnections: 7}}}]}`
 	rule := func(namespace, name, host, policy string) *networkingv1.DestinationRule {
-		return ruleOf(t, namespace, name, "{host: '"+host+"', trafficPolicy: "+policy+"}")
+		return istiotest.Rule(t, namespace, name, "{host: '"+host+"', trafficPolicy: "+policy+"}")
 	}
 	private := rule("istio-system", "private", "*.local", `{tls: {mode: SIMPLE}}`)
 	private.Spec.ExportTo = []string{"."}
@@ -50,17 +47,17 @@ func TestWildcardRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, tc.rules...)
-			c := canary()
+			c := istiotest.Canary()
 			if tc.spec != "" {
-				c.Spec.Service.TrafficPolicy = raw(tc.spec)
+				c.Spec.Service.TrafficPolicy = istiotest.Raw(tc.spec)
 			}
-			w.apply(t, route(c, 10))
+			w.apply(t, istiotest.Route(c, 10))
 			for _, host := range []string{"podinfo-primary", "podinfo-canary"} {
 				sent := w.sent["DestinationRule "+host]
 				if (sent != "") != (tc.want != "") {
 					t.Errorf("of %s was sent %q", host, sent)
 				}
-				if d := cmp.Diff(decodeYAML(t, tc.want), specOf(t, sent)["trafficPolicy"]); tc.want != "" && d != "" {
+				if d := cmp.Diff(istiotest.DecodeYAML(t, tc.want), istiotest.Spec(t, sent)["trafficPolicy"]); tc.want != "" && d != "" {
 					t.Errorf("%s (-want +sent)\n%s", host, d)
 				}
 			}
@@ -70,67 +67,28 @@ func TestWildcardRules(t *testing.T) {
 
 // TestNoRuleOfOurs takes away a rule that says nothing any more, and leaves a user's.
 func TestNoRuleOfOurs(t *testing.T) {
-	w := newWorld(t, ruleOf(t, "test", "podinfo-canary", `{host: podinfo-canary, subsets: [{name: v1}]}`))
-	w.apply(t, route(canary(), 10))
+	w := newWorld(t, istiotest.Rule(t, "test", "podinfo-canary", `{host: podinfo-canary, subsets: [{name: v1}]}`))
+	w.apply(t, istiotest.Route(istiotest.Canary(), 10))
 	if w.sent["DestinationRule podinfo-canary"] != "" {
 		t.Error("a user's rule was written without need")
 	}
-	says := canary(withPolicy)
+	says := istiotest.Canary(istiotest.WithPolicy)
 	says.Generation = 2
-	w.apply(t, route(says, 10))
+	w.apply(t, istiotest.Route(says, 10))
 	if w.spec(t, "DestinationRule", "podinfo-primary") == nil {
 		t.Fatal("no rule for the policy")
 	}
-	nothing := canary()
+	nothing := istiotest.Canary()
 	nothing.Generation = 3
-	if state, err := w.router.Observe(t.Context(), route(nothing, 10)); err != nil || state.InSync {
+	if state, err := w.router.Observe(t.Context(), istiotest.Route(nothing, 10)); err != nil || state.InSync {
 		t.Errorf("observed %+v, %v with a rule that is not wanted", state, err)
 	}
-	w.apply(t, route(nothing, 10))
+	w.apply(t, istiotest.Route(nothing, 10))
 	if left := w.spec(t, "DestinationRule", "podinfo-primary"); left != nil {
 		t.Errorf("left is %v", left)
 	}
 	if w.spec(t, "DestinationRule", "podinfo-canary") == nil {
 		t.Error("a user's rule was deleted")
-	}
-}
-
-// TestNumbers has each 64-bit field that Istio's kinds have be a number.
-func TestNumbers(t *testing.T) {
-	found := 0
-	for _, message := range []protoreflect.ProtoMessage{&networking.DestinationRule{}, &networking.VirtualService{}} {
-		var walk func(protoreflect.MessageDescriptor, func(map[string]any) map[string]any, []protoreflect.FullName)
-		walk = func(of protoreflect.MessageDescriptor, within func(map[string]any) map[string]any, seen []protoreflect.FullName) {
-			if slices.Contains(seen, of.FullName()) {
-				return
-			}
-			for i := range of.Fields().Len() {
-				f := of.Fields().Get(i)
-				name := f.JSONName()
-				holds := func(v any) map[string]any {
-					if f.IsList() {
-						v = []any{v}
-					}
-					return within(map[string]any{name: v})
-				}
-				switch {
-				case f.IsMap():
-				case f.Kind() == protoreflect.Int64Kind, f.Kind() == protoreflect.Uint64Kind:
-					found++
-					got := holds("9007199254740993")
-					numbers(message.ProtoReflect().Descriptor(), got)
-					if d := cmp.Diff(holds(int64(9007199254740993)), got); d != "" {
-						t.Errorf("%s: %s", f.FullName(), d)
-					}
-				case f.Kind() == protoreflect.MessageKind && f.Message().ParentFile().Package() != "google.protobuf":
-					walk(f.Message(), func(m map[string]any) map[string]any { return holds(m) }, append(slices.Clone(seen), of.FullName()))
-				}
-			}
-		}
-		walk(message.ProtoReflect().Descriptor(), func(m map[string]any) map[string]any { return m }, nil)
-	}
-	if found < 6 {
-		t.Errorf("%d fields were tried", found)
 	}
 }
 
@@ -170,13 +128,13 @@ func TestRivals(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			other := virtualServiceOf(t, "podinfo-routes", tc.spec)
+			other := istiotest.VirtualService(t, "podinfo-routes", tc.spec)
 			other.CreationTimestamp = tc.created
 			if tc.namespace != "" {
 				other.Namespace = tc.namespace
 			}
 			ours := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", CreationTimestamp: metav1.Unix(200, 0)}}
-			r := route(canary(), 50)
+			r := istiotest.Route(istiotest.Canary(), 50)
 			if tc.change != nil {
 				tc.change(&r.Canary.Spec.Service)
 			}
@@ -198,25 +156,5 @@ func TestRivals(t *testing.T) {
 				t.Errorf("observed %+v, %v without it", state, err)
 			}
 		})
-	}
-}
-
-// TestAbout finds the Services by whose Canaries an object of any name is looked at.
-func TestAbout(t *testing.T) {
-	vs := virtualServiceOf(t, "routes", `{hosts: [podinfo, podinfo.other.svc.cluster.local, app.example.com, "*.local", "*"]}`)
-	want := []types.NamespacedName{{Namespace: "test", Name: "podinfo"}, {Namespace: "other", Name: "podinfo"}}
-	if d := cmp.Diff(want, About(vs)); d != "" {
-		t.Error(d)
-	}
-	if d := cmp.Diff(want[:1], About(ruleOf(t, "test", "default", `{host: podinfo.test.svc.cluster.local}`))); d != "" {
-		t.Error(d)
-	}
-	for _, host := range []string{"podinfo", "podinfo.test.svc", "podinfo.test.svc.cluster.local"} {
-		if keys := hostsIndexed(ruleOf(t, "test", "a", `{host: `+host+`}`)); !slices.Equal(keys, []string{"podinfo.test"}) {
-			t.Errorf("%s is found by %v", host, keys)
-		}
-	}
-	if keys := hostsIndexed(ruleOf(t, "test", "a", `{host: "*.local"}`)); !slices.Equal(keys, []string{"*"}) {
-		t.Errorf("a wildcard is found by %v", keys)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
 )
 
 // settled remembers which versions of a Canary's objects were found to be in
@@ -58,20 +59,20 @@ func (r *Router) versionsOf(ctx context.Context, route providers.Route, vs *netw
 	c := route.Canary
 	v := versions{uid: c.UID, generation: c.Generation, traffic: route.Traffic, ports: portsKey(route)}
 	v.objects[0] = vs.ResourceVersion
-	rule, err := r.usersRule(ctx, c)
+	rule, err := r.rules.Users(ctx, c)
 	if err != nil {
 		return versions{}, false, err
 	}
 	if rule != nil {
 		v.policy = string(rule.UID) + " " + rule.ResourceVersion
 	}
-	if v.hosts, err = r.sharing(ctx, c, vs); err != nil {
+	if v.hosts, err = r.rivals.Versions(ctx, c, vs); err != nil {
 		return versions{}, false, err
 	}
 	observed := r.applier.Observed(vs)
-	apex, primary, canary := c.ServiceNames()
-	for i, o := range []client.Object{named(&networkingv1.DestinationRule{}, primary), named(&networkingv1.DestinationRule{}, canary), named(&networkingv1.VirtualService{}, apex+meshSuffix)} {
-		found, err := r.get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: o.GetName()}, o)
+	_, primary, canary := c.ServiceNames()
+	for i, o := range []client.Object{named(&networkingv1.DestinationRule{}, primary), named(&networkingv1.DestinationRule{}, canary), named(&networkingv1.VirtualService{}, settings.MeshKey(c).Name)} {
+		found, err := r.objects.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: o.GetName()}, o)
 		if err != nil {
 			return versions{}, false, err
 		}

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -26,17 +27,17 @@ func TestSettledRouteIsLookedAtAgain(t *testing.T) {
 		},
 	})
 	router := New(Config{Client: behind, Applier: ssa.New(behind)})
-	c := canary(withPolicy)
+	c := istiotest.Canary(istiotest.WithPolicy)
 	apply := func(weight int32) {
 		t.Helper()
-		if err := router.Apply(t.Context(), route(c, weight)); err != nil {
+		if err := router.Apply(t.Context(), istiotest.Route(c, weight)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	inSync := func(what string, weight int32, want bool) {
 		t.Helper()
 		for range 2 { // the second time it is remembered
-			state, err := router.Observe(t.Context(), route(c, weight))
+			state, err := router.Observe(t.Context(), istiotest.Route(c, weight))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,9 +76,9 @@ func TestSettledRouteIsLookedAtAgain(t *testing.T) {
 	apply(20)
 	inSync("and it was healed", 20, true)
 
-	other := canary()
+	other := istiotest.Canary()
 	other.UID = "c2"
-	if state, err := router.Observe(t.Context(), route(other, 20)); err == nil && state.InSync {
+	if state, err := router.Observe(t.Context(), istiotest.Route(other, 20)); err == nil && state.InSync {
 		t.Error("another Canary of this name has the route of the first")
 	}
 }

@@ -14,30 +14,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
 )
-
-// object is one of Istio's kinds from the YAML of its spec.
-func object(t *testing.T, o client.Object, namespace, name, spec string) client.Object {
-	t.Helper()
-	b, err := json.Marshal(map[string]any{"metadata": map[string]any{"namespace": namespace, "name": name, "uid": name}, "spec": decodeYAML(t, spec)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, o); err != nil {
-		t.Fatal(err)
-	}
-	return o
-}
-
-func virtualServiceOf(t *testing.T, name, spec string) *networkingv1.VirtualService {
-	t.Helper()
-	return object(t, &networkingv1.VirtualService{}, "test", name, spec).(*networkingv1.VirtualService)
-}
-
-func ruleOf(t *testing.T, namespace, name, spec string) *networkingv1.DestinationRule {
-	t.Helper()
-	return object(t, &networkingv1.DestinationRule{}, namespace, name, spec).(*networkingv1.DestinationRule)
-}
 
 func ports(list ...corev1.ServicePort) []corev1.ServicePort { return list }
 
@@ -114,7 +92,7 @@ func TestUsersVirtualService(t *testing.T) {
 		"connections match nothing": {
 			traffic: providers.Traffic{Canary: 100, Matched: true},
 			change: func(c *v1beta1.Canary) {
-				c.Spec.Analysis = &v1beta1.CanaryAnalysis{Iterations: 2, Match: []v1beta1.RawObject{*raw(`{"headers":{"x-a":{"exact":"1"}}}`)}}
+				c.Spec.Analysis = &v1beta1.CanaryAnalysis{Iterations: 2, Match: []v1beta1.RawObject{*istiotest.Raw(`{"headers":{"x-a":{"exact":"1"}}}`)}}
 			},
 			users: `{hosts: [podinfo], tcp: [{route: [{destination: {host: podinfo}}]}]}`,
 			want:  `{hosts: [podinfo], gateways: [mesh], tcp: [{<100:0>}], http: [{match: [{headers: {x-a: {exact: "1"}}}], <0:100>}, {<P>}]}`,
@@ -167,9 +145,9 @@ func TestUsersVirtualService(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, virtualServiceOf(t, "podinfo", tc.users))
+			w := newWorld(t, istiotest.VirtualService(t, "podinfo", tc.users))
 			before := w.spec(t, "VirtualService", "podinfo")
-			c := canary()
+			c := istiotest.Canary()
 			if tc.change != nil {
 				tc.change(c)
 			}
@@ -181,16 +159,37 @@ func TestUsersVirtualService(t *testing.T) {
 				t.Errorf("observed %+v, %v before it was taken over", state, err)
 			}
 			w.apply(t, r)
-			if d := cmp.Diff(decodeYAML(t, expand(tc.want)), specOf(t, w.sent["VirtualService podinfo"])); d != "" {
+			if d := cmp.Diff(istiotest.DecodeYAML(t, istiotest.Expand(tc.want)), istiotest.Spec(t, w.sent["VirtualService podinfo"])); d != "" {
 				t.Errorf("(-want +sent)\n%s", d)
 			}
-			mesh, sent := specOf(t, w.sent["VirtualService podinfo-mesh"]), w.sent["VirtualService podinfo-mesh"] != ""
-			if want := decodeYAML(t, expand(tc.mesh)); sent != (tc.mesh != "") || sent && cmp.Diff(want, mesh) != "" {
+			mesh, sent := istiotest.Spec(t, w.sent["VirtualService podinfo-mesh"]), w.sent["VirtualService podinfo-mesh"] != ""
+			if want := istiotest.DecodeYAML(t, istiotest.Expand(tc.mesh)); sent != (tc.mesh != "") || sent && cmp.Diff(want, mesh) != "" {
 				t.Errorf("for the mesh %v was sent", mesh)
 			}
 			w.giveBack(t, c, before)
 		})
 	}
+}
+
+// TestNoServiceOfOursForTheMesh takes away the VirtualService for the mesh when the Canary's traffic
+// comes through gateways alone.
+func TestNoServiceOfOursForTheMesh(t *testing.T) {
+	w := newWorld(t, istiotest.VirtualService(t, "podinfo", `{hosts: [app.example.com], gateways: [infra/public], http: [{route: [{destination: {host: podinfo}}]}]}`))
+	before := w.spec(t, "VirtualService", "podinfo")
+	w.apply(t, istiotest.Route(istiotest.Canary(), 10))
+	if w.spec(t, "VirtualService", "podinfo-mesh") == nil {
+		t.Fatal("no VirtualService for the mesh")
+	}
+	gateways := istiotest.Canary(func(s *v1beta1.CanaryService) { s.Gateways = []string{"infra/public"} })
+	gateways.Generation = 2
+	if state, err := w.router.Observe(t.Context(), istiotest.Route(gateways, 10)); err != nil || state.InSync {
+		t.Errorf("observed %+v, %v with a VirtualService that is not wanted", state, err)
+	}
+	w.apply(t, istiotest.Route(gateways, 10))
+	if left := w.spec(t, "VirtualService", "podinfo-mesh"); left != nil {
+		t.Errorf("left is %v", left)
+	}
+	w.giveBack(t, gateways, before)
 }
 
 // apply applies a route, which is then in sync and read back, also by a router without a memory.
@@ -212,7 +211,7 @@ func (w *world) giveBack(t *testing.T, c *v1beta1.Canary, before map[string]any)
 	c = c.DeepCopy()
 	c.DeletionTimestamp = new(metav1.Now())
 	for range 2 {
-		if err := w.router.Release(t.Context(), route(c, 0)); err != nil {
+		if err := w.router.Release(t.Context(), istiotest.Route(c, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,7 +221,7 @@ func (w *world) giveBack(t *testing.T, c *v1beta1.Canary, before map[string]any)
 	if left := w.spec(t, "VirtualService", "podinfo-mesh"); left != nil {
 		t.Errorf("the VirtualService for the mesh is left: %v", left)
 	}
-	if state, err := w.router.Observe(t.Context(), route(c, 0)); err != nil || state.Exists {
+	if state, err := w.router.Observe(t.Context(), istiotest.Route(c, 0)); err != nil || state.Exists {
 		t.Errorf("observed %+v, %v after release, for which a deletion waits", state, err)
 	}
 }
@@ -246,20 +245,20 @@ func TestOverwrittenVirtualService(t *testing.T) {
 		"in a release": `{hosts: [podinfo], gateways: [mesh], http: [{<50:50>}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			vs := virtualServiceOf(t, "podinfo", expand(overwritten))
-			vs.Annotations = map[string]string{flaggerAnnotation: original}
+			vs := istiotest.VirtualService(t, "podinfo", istiotest.Expand(overwritten))
+			vs.Annotations = map[string]string{"flagger.kubernetes.io/original-configuration": original}
 			w := newWorld(t, vs)
-			r := route(canary(), vs.Spec.Http[0].Route[1].Weight)
+			r := istiotest.Route(istiotest.Canary(), vs.Spec.Http[0].Route[1].Weight)
 			state, err := w.router.Observe(t.Context(), r)
 			if err != nil || !state.Exists || state.Traffic != r.Traffic {
 				t.Errorf("observed %+v, %v", state, err)
 			}
 			w.apply(t, r)
-			if d := cmp.Diff(decodeYAML(t, expand(overwritten)), specOf(t, w.sent["VirtualService podinfo"])); d != "" {
+			if d := cmp.Diff(istiotest.DecodeYAML(t, istiotest.Expand(overwritten)), istiotest.Spec(t, w.sent["VirtualService podinfo"])); d != "" {
 				t.Errorf("the takeover changes it (-was +sent)\n%s", d)
 			}
-			w.apply(t, route(canary(), 0))
-			w.giveBack(t, canary(), decodeYAML(t, original))
+			w.apply(t, istiotest.Route(istiotest.Canary(), 0))
+			w.giveBack(t, istiotest.Canary(), istiotest.DecodeYAML(t, original))
 		})
 	}
 }
@@ -293,7 +292,7 @@ func TestGatewaysAndPorts(t *testing.T) {
 		"with matches": {
 			service: []func(*v1beta1.CanaryService){gateways("mesh", "infra/public"), discovery, func(s *v1beta1.CanaryService) {
 				s.Match = []v1beta1.RawObject{
-					*raw(`{"uri":{"prefix":"/a"}}`), *raw(`{"sourceLabels":{"app":"b"}}`), *raw(`{"uri":{"prefix":"/c"},"gateways":["infra/public"]}`), *raw(`{"uri":{"prefix":"/d"},"gateways":["mesh"]}`),
+					*istiotest.Raw(`{"uri":{"prefix":"/a"}}`), *istiotest.Raw(`{"sourceLabels":{"app":"b"}}`), *istiotest.Raw(`{"uri":{"prefix":"/c"},"gateways":["infra/public"]}`), *istiotest.Raw(`{"uri":{"prefix":"/d"},"gateways":["mesh"]}`),
 				}
 			}},
 			want: `[{match: [{uri: {prefix: /a}, gateways: [infra/public]}, {uri: {prefix: /c}, gateways: [infra/public]}], ` + to(named, `},
@@ -304,13 +303,13 @@ func TestGatewaysAndPorts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			r := route(canary(tc.service...), 10)
+			r := istiotest.Route(istiotest.Canary(tc.service...), 10)
 			r.Ports = tc.ports
 			w.apply(t, r)
 			if tc.protocol == "" {
 				tc.protocol = "http"
 			}
-			if d := cmp.Diff(list(t, tc.want), normal(t, specOf(t, w.sent["VirtualService podinfo"])[tc.protocol])); d != "" {
+			if d := cmp.Diff(istiotest.List(t, tc.want), istiotest.Normal(t, istiotest.Spec(t, w.sent["VirtualService podinfo"])[tc.protocol])); d != "" {
 				t.Errorf("(-want +sent)\n%s", d)
 			}
 		})
@@ -329,9 +328,9 @@ func TestProtocols(t *testing.T) {
 	} {
 		for _, protocol := range tc.by {
 			for how, r := range map[string]providers.Route{
-				"spec.service.appProtocol": route(canary(func(s *v1beta1.CanaryService) { s.AppProtocol = protocol }), 10),
-				"the adopted port":         {Canary: canary(), Traffic: route(canary(), 10).Traffic, Ports: ports(corev1.ServicePort{Name: "web", Port: 9898, AppProtocol: &protocol})},
-				"the name of a port":       {Canary: canary(), Traffic: route(canary(), 10).Traffic, Ports: ports(corev1.ServicePort{Name: strings.ReplaceAll(protocol, "/", "-") + "-a", Port: 9898})},
+				"spec.service.appProtocol": istiotest.Route(istiotest.Canary(func(s *v1beta1.CanaryService) { s.AppProtocol = protocol }), 10),
+				"the adopted port":         {Canary: istiotest.Canary(), Traffic: istiotest.Route(istiotest.Canary(), 10).Traffic, Ports: ports(corev1.ServicePort{Name: "web", Port: 9898, AppProtocol: &protocol})},
+				"the name of a port":       {Canary: istiotest.Canary(), Traffic: istiotest.Route(istiotest.Canary(), 10).Traffic, Ports: ports(corev1.ServicePort{Name: strings.ReplaceAll(protocol, "/", "-") + "-a", Port: 9898})},
 			} {
 				if strings.Contains(protocol, "/") && strings.Contains(how, "name") {
 					continue
@@ -344,7 +343,7 @@ func TestProtocols(t *testing.T) {
 					}
 					continue
 				}
-				spec := specOf(t, w.sent["VirtualService podinfo"])
+				spec := istiotest.Spec(t, w.sent["VirtualService podinfo"])
 				for _, other := range []string{"http", "tcp", "tls"} {
 					if err != nil || (spec[other] != nil) != (other == tc.want) {
 						t.Errorf("%s %q: %v: %s routes %v", how, protocol, err, other, spec[other])
@@ -369,7 +368,7 @@ func TestRefused(t *testing.T) {
 		"connections and a match": {
 			change: func(c *v1beta1.Canary) {
 				c.Spec.Service.AppProtocol = "tcp"
-				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"headers":{"x-a":{"exact":"1"}}}`)}
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*istiotest.Raw(`{"headers":{"x-a":{"exact":"1"}}}`)}
 			},
 			is: providers.IsInvalid, says: "spec.service.appProtocol",
 		},
@@ -397,20 +396,20 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var objects []client.Object
 			if tc.users != "" {
-				objects = append(objects, virtualServiceOf(t, "podinfo", tc.users))
+				objects = append(objects, istiotest.VirtualService(t, "podinfo", tc.users))
 			}
-			w, c := newWorld(t, objects...), canary()
+			w, c := newWorld(t, objects...), istiotest.Canary()
 			if tc.change != nil {
 				tc.change(c)
 			}
-			if _, err := w.router.Observe(t.Context(), route(c, 0)); !tc.is(err) || !strings.Contains(err.Error(), tc.says) {
+			if _, err := w.router.Observe(t.Context(), istiotest.Route(c, 0)); !tc.is(err) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("observe: %v", err)
 			}
-			if err := w.router.Apply(t.Context(), route(c, 0)); !tc.is(err) || w.writes > 0 {
+			if err := w.router.Apply(t.Context(), istiotest.Route(c, 0)); !tc.is(err) || w.writes > 0 {
 				t.Errorf("apply: %v, %d writes", err, w.writes)
 			}
 			c.Spec.SkipAnalysis = true
-			if err := w.router.Apply(t.Context(), route(c, 0)); (tc.users == "" && name != "connections delegated to") != (err == nil) && name != "SNI and session affinity" {
+			if err := w.router.Apply(t.Context(), istiotest.Route(c, 0)); (tc.users == "" && name != "connections delegated to") != (err == nil) && name != "SNI and session affinity" {
 				t.Errorf("without an analysis: %v", err)
 			}
 		})

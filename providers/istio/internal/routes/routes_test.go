@@ -1,96 +1,61 @@
-package istio
+package routes
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/encode"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
 )
 
 // written returns the part of the VirtualService's spec that route writes for a
 // protocol, as YAML would say it, over what the user had (YAML, empty for nothing).
 func written(t *testing.T, route providers.Route, users, protocol string) ([]any, error) {
 	t.Helper()
-	var o *original
+	var o *original.VirtualService
 	if users != "" {
 		var err error
 		raw, convertErr := yaml.YAMLToJSON([]byte("spec: " + users))
 		if convertErr != nil {
 			t.Fatal(convertErr)
 		}
-		if o, err = parse(string(raw), route.Canary); err != nil {
+		if o, err = original.Parse(string(raw), route.Canary); err != nil {
 			t.Fatal(err)
 		}
 	}
-	i, err := virtualServices(route, o.base())
+	apex, _, err := VirtualServices(route, o.Base())
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(i[0].object)
+	b, err := json.Marshal(apex)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := decodeYAML(t, string(b))
-	spellOut(m)
-	list, _ := m["spec"].(map[string]any)[protocol].([]any)
-	return normal(t, list), nil
-}
-
-func normal(t *testing.T, v any) []any {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []any
-	if err := json.Unmarshal(b, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func list(t *testing.T, s string) []any {
-	t.Helper()
-	var out []any
-	if err := yaml.Unmarshal([]byte(s), &out); err != nil {
-		t.Fatal(err)
-	}
-	return normal(t, out)
-}
-
-// expand writes destinations the short way: "90:10" is the primary's and the
-// canary's weight, "P" and "C" is one of them alone.
-func expand(s string) string {
-	to := func(host string, weight any) string {
-		return fmt.Sprintf("{destination: {host: podinfo-%s}, weight: %v}", host, weight)
-	}
-	for _, weights := range [][2]int{{100, 0}, {0, 100}, {50, 50}, {90, 10}} {
-		s = strings.ReplaceAll(s, fmt.Sprintf("<%d:%d>", weights[0], weights[1]),
-			"route: ["+to("primary", weights[0])+", "+to("canary", weights[1])+"]")
-	}
-	s = strings.ReplaceAll(s, "<P>", "route: ["+to("primary", 100)+"]")
-	return strings.ReplaceAll(s, "<C>", "route: ["+to("canary", 100)+"]")
+	m := istiotest.DecodeYAML(t, string(b))
+	encode.VirtualService(m)
+	written, _ := m["spec"].(map[string]any)[protocol].([]any)
+	return istiotest.Normal(t, written), nil
 }
 
 func TestRoutes(t *testing.T) {
 	ab := func(matches ...string) func(*v1beta1.Canary) {
 		return func(c *v1beta1.Canary) {
 			for _, m := range matches {
-				c.Spec.Analysis.Match = append(c.Spec.Analysis.Match, *raw(m))
+				c.Spec.Analysis.Match = append(c.Spec.Analysis.Match, *istiotest.Raw(m))
 			}
 		}
 	}
 	service := func(matches ...string) func(*v1beta1.Canary) {
 		return func(c *v1beta1.Canary) {
 			for _, m := range matches {
-				c.Spec.Service.Match = append(c.Spec.Service.Match, *raw(m))
+				c.Spec.Service.Match = append(c.Spec.Service.Match, *istiotest.Raw(m))
 			}
 		}
 	}
@@ -202,7 +167,7 @@ func TestRoutes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := canary()
+			c := istiotest.Canary()
 			for _, change := range tc.change {
 				change(c)
 			}
@@ -211,35 +176,12 @@ func TestRoutes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d := cmp.Diff(list(t, expand(want)), got); d != "" {
+				if d := cmp.Diff(istiotest.List(t, istiotest.Expand(want)), got); d != "" {
 					t.Errorf("%s (-want +got)\n%s", protocol, d)
 				}
 				readBack(t, c, tc.traffic, got, protocol)
 			}
 		})
-	}
-}
-
-// readBack checks that the shares can be read from what was written.
-func readBack(t *testing.T, c *v1beta1.Canary, want providers.Traffic, routes []any, protocol string) {
-	t.Helper()
-	if len(routes) == 0 {
-		return
-	}
-	b, err := json.Marshal(map[string]any{protocol: routes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	vs := &networkingv1.VirtualService{}
-	if err := json.Unmarshal(b, &vs.Spec); err != nil {
-		t.Fatal(err)
-	}
-	want.Sessions = providers.Sessions{}
-	if want.Primary == 0 {
-		want.Mirror = 0
-	}
-	if got, ok := readTraffic(&vs.Spec, nil, c); !ok || got != want {
-		t.Errorf("read back %+v, want %+v", got, want)
 	}
 }
 
@@ -252,40 +194,40 @@ func TestRouteMistakes(t *testing.T) {
 	}{
 		"no match": {traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.analysis.match"},
 		"bad match": {
-			change:  func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"uri":3}`)} },
+			change:  func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":3}`)} },
 			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.analysis.match[0]",
 		},
 		"a label that no gateway knows": {
 			change: func(c *v1beta1.Canary) {
-				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"sourceLabels":{"app":"b"}}`)}
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*istiotest.Raw(`{"sourceLabels":{"app":"b"}}`)}
 				c.Spec.Service.Gateways = []string{"public"}
 			},
 			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.service.gateways",
 		},
 		"a label and a gateway": {
 			change: func(c *v1beta1.Canary) {
-				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"sourceNamespace":"b","gateways":["public"]}`)}
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*istiotest.Raw(`{"sourceNamespace":"b","gateways":["public"]}`)}
 				c.Spec.Service.Gateways = []string{"public", "mesh"}
 			},
 			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.analysis.match[0].gateways",
 		},
 		"a mistake before the release": {
 			change: func(c *v1beta1.Canary) {
-				c.Spec.Analysis.Iterations, c.Spec.Analysis.Match = 2, []v1beta1.RawObject{*raw(`{"uri":3}`)}
+				c.Spec.Analysis.Iterations, c.Spec.Analysis.Match = 2, []v1beta1.RawObject{*istiotest.Raw(`{"uri":3}`)}
 			},
 			traffic: providers.Traffic{Primary: 100}, want: "spec.analysis.match[0]",
 		},
 		"matches that cannot be joined": {
 			change: func(c *v1beta1.Canary) {
-				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"uri":{"regex":"/a.*"}}`)}
-				c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/b"}}`)}
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":{"regex":"/a.*"}}`)}
+				c.Spec.Service.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":{"prefix":"/b"}}`)}
 			},
 			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "uri",
 		},
 		"matches that exclude each other": {
 			change: func(c *v1beta1.Canary) {
-				c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/a"}}`)}
-				c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/b"}}`)}
+				c.Spec.Analysis.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":{"prefix":"/a"}}`)}
+				c.Spec.Service.Match = []v1beta1.RawObject{*istiotest.Raw(`{"uri":{"prefix":"/b"}}`)}
 			},
 			traffic: providers.Traffic{Canary: 100, Matched: true}, want: "spec.analysis.match",
 		},
@@ -318,7 +260,7 @@ func TestRouteMistakes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := canary()
+			c := istiotest.Canary()
 			if tc.change != nil {
 				tc.change(c)
 			}

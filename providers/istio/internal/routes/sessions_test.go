@@ -1,4 +1,4 @@
-package istio
+package routes
 
 import (
 	"fmt"
@@ -13,15 +13,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	networking "istio.io/api/networking/v1"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/affinity"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/match"
 )
 
 func sticky(change ...func(*v1beta1.SessionAffinity)) *v1beta1.Canary {
-	c := canary()
+	c := istiotest.Canary()
 	c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "sluice"}
 	for _, f := range change {
 		f(c.Spec.Analysis.SessionAffinity)
@@ -31,11 +31,11 @@ func sticky(change ...func(*v1beta1.SessionAffinity)) *v1beta1.Canary {
 
 func routesOf(t *testing.T, c *v1beta1.Canary, traffic providers.Traffic) []*networking.HTTPRoute {
 	t.Helper()
-	intents, err := virtualServices(providers.Route{Canary: c, Traffic: traffic}, nil)
+	apex, _, err := VirtualServices(providers.Route{Canary: c, Traffic: traffic}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return intents[0].object.(*networkingv1.VirtualService).Spec.Http
+	return apex.Spec.Http
 }
 
 // primaryValue is the value of the cookie that marks users of the primary.
@@ -103,13 +103,13 @@ func TestSessionRoutes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := sticky()
 			if tc.match != "" {
-				c.Spec.Service.Match = []v1beta1.RawObject{*raw(tc.match)}
+				c.Spec.Service.Match = []v1beta1.RawObject{*istiotest.Raw(tc.match)}
 			}
 			got, err := written(t, providers.Route{Canary: c, Traffic: tc.traffic}, "", "http")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(list(t, spell(tc.want)), got); d != "" {
+			if d := cmp.Diff(istiotest.List(t, spell(tc.want)), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 			readBack(t, c, tc.traffic, got, "http")
@@ -277,7 +277,7 @@ func (w *walk) pick(destinations []*networking.HTTPRouteDestination) *networking
 }
 
 // evaluate knows headers only.
-func evaluate(ms matches, headers http.Header) bool {
+func evaluate(ms match.Alternatives, headers http.Header) bool {
 	return len(ms) == 0 || slices.ContainsFunc(ms, func(m *networking.HTTPMatchRequest) bool {
 		for name, want := range m.Headers {
 			if !matchString(want, headers.Get(name)) {
@@ -290,16 +290,13 @@ func evaluate(ms matches, headers http.Header) bool {
 
 var compiled = map[string]*regexp.Regexp{}
 
-// matchString takes a regex for the whole string, as Envoy does.
+// matchString takes a regex for the whole string, as Envoy does. Cookies are matched by nothing else.
 func matchString(m *networking.StringMatch, s string) bool {
-	expr, ok := m.GetMatchType().(*networking.StringMatch_Regex)
-	if !ok {
-		return fits(s, m)
-	}
-	re := compiled[expr.Regex]
+	expr := m.GetRegex()
+	re := compiled[expr]
 	if re == nil {
-		re = regexp.MustCompile("^(?:" + expr.Regex + ")$")
-		compiled[expr.Regex] = re
+		re = regexp.MustCompile("^(?:" + expr + ")$")
+		compiled[expr] = re
 	}
 	return re.MatchString(s)
 }

@@ -1,4 +1,4 @@
-package istio
+package match
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networking "istio.io/api/networking/v1"
+
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
 )
 
 func TestBoth(t *testing.T) {
@@ -47,23 +49,23 @@ func TestBoth(t *testing.T) {
 		"alternatives that go by": {a: `[{port: 1}, {port: 2}]`, b: `[{port: 2}, {method: {exact: GET}}]`, want: `[{port: 1, method: {exact: GET}}, {port: 2}, {port: 2, method: {exact: GET}}]`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, possible, err := both(matchesIn(t, tc.a), matchesIn(t, tc.b))
+			got, possible, err := Both(matchesIn(t, tc.a), matchesIn(t, tc.b))
 			if (err != nil) != tc.wantErr || possible != (tc.want != "") {
 				t.Fatalf("possible %v, error %v", possible, err)
 			}
 			if tc.want == "" {
 				return
 			}
-			if d := cmp.Diff(list(t, tc.want), normal(t, got)); d != "" {
+			if d := cmp.Diff(istiotest.List(t, tc.want), istiotest.Normal(t, got)); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 		})
 	}
 }
 
-func matchesIn(t *testing.T, s string) (out matches) {
+func matchesIn(t *testing.T, s string) (out Alternatives) {
 	t.Helper()
-	b, err := json.Marshal(list(t, s))
+	b, err := json.Marshal(istiotest.List(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +78,7 @@ func matchesIn(t *testing.T, s string) (out matches) {
 func TestUnusedSpelling(t *testing.T) {
 	taken := map[string]bool{}
 	for range 6 {
-		taken[unused(taken, "abc")] = true
+		taken[Unused(taken, "abc")] = true
 	}
 	if len(taken) < 4 {
 		t.Errorf("only %v", taken)

@@ -1,4 +1,4 @@
-package istio
+package match
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	networking "istio.io/api/networking/v1"
 
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
 )
 
 // Where a request comes from is known to the proxy of its sender: sourceLabels and
@@ -18,13 +19,13 @@ func fromSource(m *networking.HTTPMatchRequest) bool {
 	return len(m.SourceLabels) > 0 || m.SourceNamespace != ""
 }
 
-// sourceCounts tells whether Istio looks at where the request comes from.
-func sourceCounts(m *networking.HTTPMatchRequest) bool { return fromSource(m) && len(m.Gateways) == 0 }
+// SourceCounts tells whether Istio looks at where the request comes from.
+func SourceCounts(m *networking.HTTPMatchRequest) bool { return fromSource(m) && len(m.Gateways) == 0 }
 
-// sourced makes the source of a match count where the match names gateways, which would
+// CountSource makes the source of a match count where the match names gateways, which would
 // send all requests of the mesh to the canary. gateways are the route's, nil
 // where they are another's. It is an error when the match would fit no request.
-func sourced(i int, m *networking.HTTPMatchRequest, gateways []string) error {
+func CountSource(i int, m *networking.HTTPMatchRequest, gateways []string) error {
 	field, names := fmt.Sprintf("spec.analysis.match[%d].gateways", i), m.Gateways
 	if len(names) == 0 {
 		field, names = "spec.service.gateways", gateways
@@ -32,10 +33,10 @@ func sourced(i int, m *networking.HTTPMatchRequest, gateways []string) error {
 	if !fromSource(m) || len(names) == 0 {
 		return nil
 	}
-	if !slices.Contains(names, meshGateway) {
+	if !slices.Contains(names, hosts.Mesh) {
 		return &providers.InvalidError{
 			Field: field, Value: fmt.Sprint(names),
-			Allowed: fmt.Sprintf("spec.analysis.match[%d] has sourceLabels or sourceNamespace, which only sidecars know: %s must be among the gateways", i, meshGateway),
+			Allowed: fmt.Sprintf("spec.analysis.match[%d] has sourceLabels or sourceNamespace, which only sidecars know: %s must be among the gateways", i, hosts.Mesh),
 		}
 	}
 	m.Gateways = nil
@@ -52,17 +53,17 @@ func intersectSource(m, a, b *networking.HTTPMatchRequest) bool {
 	if !intersectGateways(m, b) {
 		return false
 	}
-	if !sourceCounts(a) && !sourceCounts(b) {
+	if !SourceCounts(a) && !SourceCounts(b) {
 		m.SourceLabels, m.SourceNamespace = union(b.SourceLabels, a.SourceLabels), either(a.SourceNamespace, b.SourceNamespace)
 		return true
 	}
 	// With gateways that are left, the source would not count any more.
-	if len(m.Gateways) > 0 && !slices.Contains(m.Gateways, meshGateway) {
+	if len(m.Gateways) > 0 && !slices.Contains(m.Gateways, hosts.Mesh) {
 		return false
 	}
 	m.Gateways, m.SourceLabels, m.SourceNamespace = nil, nil, ""
 	for _, side := range []*networking.HTTPMatchRequest{a, b} {
-		if sourceCounts(side) && !narrowSource(m, side) {
+		if SourceCounts(side) && !narrowSource(m, side) {
 			return false
 		}
 	}

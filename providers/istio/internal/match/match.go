@@ -1,4 +1,6 @@
-package istio
+// Package match says which requests fit the matches of Istio's routes: what two of them have
+// in common, and what of them holds at gateways and what at sidecars.
+package match
 
 import (
 	"fmt"
@@ -10,15 +12,17 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
+
+	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
 )
 
-// matches are alternatives: a request fits when it fits one. None means any request.
-type matches []*networking.HTTPMatchRequest
+// Alternatives are the matches of a route: a request fits when it fits one. None means any request.
+type Alternatives []*networking.HTTPMatchRequest
 
-// both returns the requests that fit a and b. Two alternatives that exclude each
+// Both returns the requests that fit a and b. Two alternatives that exclude each
 // other are left out; possible is false when all do. It is an error when
 // what two of them have in common can't be said.
-func both(a, b matches) (out matches, possible bool, err error) {
+func Both(a, b Alternatives) (out Alternatives, possible bool, err error) {
 	switch {
 	case len(a) == 0:
 		return b, true, nil
@@ -87,14 +91,14 @@ func everyHeader(a, b map[string]*networking.StringMatch) (out map[string]*netwo
 				return nil, false, err
 			}
 		default:
-			out[unused(out, name)] = b[name]
+			out[Unused(out, name)] = b[name]
 		}
 	}
 	return out, true, nil
 }
 
-// unused is the header's name in a spelling that m does not have.
-func unused[V any](m map[string]V, name string) string {
+// Unused is the header's name in a spelling that m does not have.
+func Unused[V any](m map[string]V, name string) string {
 	for _, spelling := range []string{name, strings.ToLower(name), http.CanonicalHeaderKey(name)} {
 		if _, taken := m[spelling]; !taken {
 			return spelling
@@ -170,8 +174,8 @@ func fits(s string, m *networking.StringMatch) bool {
 	}
 }
 
-// unconditional tells whether every request fits.
-func unconditional(ms matches) bool {
+// Unconditional tells whether every request fits.
+func Unconditional(ms Alternatives) bool {
 	return len(ms) == 0 || slices.ContainsFunc(ms, func(m *networking.HTTPMatchRequest) bool {
 		rest := proto.CloneOf(m)
 		rest.Name, rest.StatPrefix, rest.IgnoreUriCase = "", "", false
@@ -197,5 +201,45 @@ func union[V any](a, b map[string]V) map[string]V {
 	out := make(map[string]V, len(a)+len(b))
 	maps.Copy(out, a)
 	maps.Copy(out, b)
+	return out
+}
+
+// OrAny has the alternative that any request fits where there are none.
+func OrAny(ms Alternatives) Alternatives {
+	if len(ms) == 0 {
+		return Alternatives{{}}
+	}
+	return ms
+}
+
+// Condition is what a match says of a request.
+func Condition(m *networking.HTTPMatchRequest) *networking.HTTPMatchRequest {
+	m = proto.CloneOf(m)
+	m.Name, m.StatPrefix, m.Gateways = "", "", nil
+	if anyString("uri", m.Uri) {
+		m.Uri = nil
+	}
+	return m
+}
+
+// AtGateway tells whether a match of an object of the namespace holds at a gateway, named in full.
+func AtGateway(m *networking.HTTPMatchRequest, namespace, gateway string) bool {
+	return len(m.Gateways) == 0 || slices.Contains(hosts.Gateways(m.Gateways, namespace), gateway)
+}
+
+// WithHeader narrows ms to requests with the header.
+func WithHeader(ms Alternatives, name string, value *networking.StringMatch) Alternatives {
+	if len(ms) == 0 {
+		ms = Alternatives{{}}
+	}
+	out := make(Alternatives, 0, len(ms))
+	for _, m := range ms {
+		m = proto.CloneOf(m)
+		headers := map[string]*networking.StringMatch{}
+		maps.Copy(headers, m.Headers)
+		headers[Unused(headers, name)] = value
+		m.Headers = headers
+		out = append(out, m)
+	}
 	return out
 }

@@ -1,4 +1,4 @@
-package istio
+package encode
 
 import (
 	"encoding/json"

@@ -1,54 +1,24 @@
-package istio
+package routes
 
 import (
-	"encoding/json"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/ssa"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
 )
 
-// trafficOf reads what the mesh does with the requests of this Canary. It is false
-// when the object is not for it: another's, or a user's that is not adopted yet or was given
-// back, whatever routes it has to the primary or the canary.
-func (r *Router) trafficOf(route providers.Route, vs *networkingv1.VirtualService) (providers.Traffic, bool) {
-	c := route.Canary
-	var users *original
-	switch r.owner(route).Of(vs) {
-	case ownership.Others:
-		return providers.Traffic{}, false
-	case ownership.Users:
-		if vs.Annotations[ssa.AppliedAnnotation] == "" && !takenOverBefore(vs, c) {
-			return providers.Traffic{}, false
-		}
-		if o, err := parse(vs.Annotations[originalAnnotation], c); err == nil {
-			users = o.base()
-		}
-	case ownership.Ours:
-	}
-	return readTraffic(&vs.Spec, users, c)
-}
-
-// takenOverBefore tells whether another operator leads the traffic by a user's object.
-func takenOverBefore(vs *networkingv1.VirtualService, c *v1beta1.Canary) bool {
-	o := map[string]any{}
-	raw, err := json.Marshal(&vs.Spec)
-	return err == nil && json.Unmarshal(raw, &o) == nil && overwritten(o, c)
-}
-
-// readTraffic reads the shares of a spec, in which routes of the user's, to one of the two
+// ReadTraffic reads the shares of a spec, in which routes of the user's, to one of the two
 // Services perhaps, say nothing of them. Sessions are not read: the cookies say nothing about
 // shares. Requests count before connections.
-func readTraffic(spec *networking.VirtualService, users *original, c *v1beta1.Canary) (providers.Traffic, bool) {
+func ReadTraffic(spec *networking.VirtualService, users *original.VirtualService, c *v1beta1.Canary) (providers.Traffic, bool) {
 	var requests, connections []read
 	for _, http := range spec.Http {
-		if users != nil && slices.ContainsFunc(users.http, func(u *networking.HTTPRoute) bool { return proto.Equal(u, http) }) {
+		if users != nil && slices.ContainsFunc(users.HTTP, func(u *networking.HTTPRoute) bool { return proto.Equal(u, http) }) {
 			continue
 		}
 		if r := readHTTP(http, c); r.toPrimary || r.toCanary {
@@ -74,6 +44,11 @@ func readTraffic(spec *networking.VirtualService, users *original, c *v1beta1.Ca
 		return summarize(requests)
 	}
 	return summarize(connections)
+}
+
+// reachesCanary tells whether one of the routes leads to the canary.
+func reachesCanary(routes []*networking.HTTPRoute, c *v1beta1.Canary) bool {
+	return slices.ContainsFunc(routes, func(route *networking.HTTPRoute) bool { return readHTTP(route, c).toCanary })
 }
 
 // summarize returns what the last route that leads to the canary does, because
@@ -109,9 +84,9 @@ func (r *read) add(host string, weight int32, alone bool, c *v1beta1.Canary) {
 	}
 	r.total += w
 	switch {
-	case isService(host, primary, c.Namespace):
+	case hosts.IsService(host, primary, c.Namespace):
 		r.toPrimary, r.primary = true, r.primary+w
-	case isService(host, canary, c.Namespace):
+	case hosts.IsService(host, canary, c.Namespace):
 		r.toCanary, r.canary = true, r.canary+w
 	}
 }
@@ -130,7 +105,7 @@ func readHTTP(http *networking.HTTPRoute, c *v1beta1.Canary) read {
 	_, _, canary := c.ServiceNames()
 	copies := append([]*networking.HTTPMirrorPolicy{{Destination: http.GetMirror(), Percentage: http.GetMirrorPercentage()}}, http.GetMirrors()...)
 	for _, m := range copies {
-		if isService(m.GetDestination().GetHost(), canary, c.Namespace) {
+		if hosts.IsService(m.GetDestination().GetHost(), canary, c.Namespace) {
 			r.mirror = 100
 			if p := m.GetPercentage(); p != nil {
 				r.mirror = int32(p.GetValue() + 0.5)

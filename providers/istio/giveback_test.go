@@ -1,0 +1,171 @@
+package istio
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
+	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+func usersService(t *testing.T, spec string) *networkingv1.VirtualService {
+	t.Helper()
+	vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{
+		Name: "podinfo", Namespace: "test", Annotations: map[string]string{"note": "kept", "helm.toolkit.fluxcd.io/driftDetection": "enabled"},
+	}}
+	b, err := json.Marshal(istiotest.DecodeYAML(t, spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &vs.Spec); err != nil {
+		t.Fatal(err)
+	}
+	return vs
+}
+
+// What is the user's stays and comes back, delegation on and off included
+// (pain 20).
+func TestGiveBack(t *testing.T) {
+	const spec = `{hosts: [a], gateways: [b], exportTo: ["."], http: [
+		{match: [{uri: {prefix: /admin}}], route: [{destination: {host: admin}}]},
+		{retries: {attempts: 3}, route: [{destination: {host: podinfo}}]}]}`
+	w := newWorld(t, usersService(t, spec))
+	before := w.virtualService(t)
+	saved := ""
+	for _, delegation := range []bool{false, true, false} {
+		for _, weight := range []int32{0, 30, 100} {
+			c := istiotest.Canary(func(s *v1beta1.CanaryService) { s.Delegation = delegation })
+			if delegation {
+				c.Generation = 2
+			}
+			if err := w.router.Apply(t.Context(), istiotest.Route(c, weight)); err != nil {
+				t.Fatal(err)
+			}
+			if state, err := w.router.Observe(t.Context(), istiotest.Route(c, weight)); err != nil || !state.InSync {
+				t.Fatalf("observed %+v, %v", state, err)
+			}
+			now := w.virtualService(t).Annotations[original.Annotation]
+			if saved == "" {
+				saved = now
+			}
+			if now == "" || now != saved {
+				t.Fatalf("the original is %q, was %q", now, saved)
+			}
+			sent := istiotest.Spec(t, w.sent["VirtualService podinfo"])
+			want := map[bool][2]any{false: {[]any{"a"}, []any{"b"}}, true: {[]any{}, []any{}}}[delegation]
+			if d := cmp.Diff(want, [2]any{sent["hosts"], sent["gateways"]}); d != "" {
+				t.Errorf("with delegation %v: %s", delegation, d)
+			}
+			if routes, _ := sent["http"].([]any); len(routes) != 2 {
+				t.Errorf("routes %v", routes)
+			}
+		}
+	}
+	writes := w.writes
+	for range 2 {
+		if err := w.router.Release(t.Context(), istiotest.Route(istiotest.Canary(), 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.writes - writes; n != 2 { // with the VirtualService for the mesh
+		t.Errorf("released with %d writes", n)
+	}
+	after := w.virtualService(t)
+	if d := cmp.Diff(encodeSpec(t, before), encodeSpec(t, after)); d != "" {
+		t.Errorf("(-before +after)\n%s", d)
+	}
+	if d := cmp.Diff(before.Annotations, after.Annotations); d != "" {
+		t.Errorf("(-before +after)\n%s", d)
+	}
+}
+
+func encodeSpec(t *testing.T, vs *networkingv1.VirtualService) string {
+	t.Helper()
+	b, err := json.Marshal(&vs.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// The annotation is not made from our own routes when somebody has removed it.
+func TestLostOriginal(t *testing.T) {
+	w := newWorld(t, usersService(t, `{hosts: [a], http: [{route: [{destination: {host: podinfo}}]}]}`))
+	if err := w.router.Apply(t.Context(), istiotest.Route(istiotest.Canary(), 10)); err != nil {
+		t.Fatal(err)
+	}
+	vs := w.virtualService(t)
+	delete(vs.Annotations, original.Annotation)
+	if err := w.Update(t.Context(), vs); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.router.Apply(t.Context(), istiotest.Route(istiotest.Canary(), 20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.router.Release(t.Context(), istiotest.Route(istiotest.Canary(), 0)); err != nil {
+		t.Fatal(err)
+	}
+	vs = w.virtualService(t)
+	if got := vs.Spec.Http[0].Route; len(got) != 1 || got[0].Destination.Host != "podinfo" || vs.Annotations[ssa.AppliedAnnotation] != "" {
+		t.Errorf("given back as %+v", vs)
+	}
+}
+
+// Circuit breakers and mutual TLS that the user has for the apex Service
+// hold for the primary and the canary, unless the spec says otherwise.
+func TestUsersTrafficPolicy(t *testing.T) {
+	rule := func(name, host, policy string) *networkingv1.DestinationRule {
+		r := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "test", UID: "u"}}
+		if err := json.Unmarshal([]byte(`{"host":"`+host+`","trafficPolicy":`+policy+`}`), &r.Spec); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	users := rule("breakers", "podinfo.test.svc.cluster.local", `{"tls":{"mode":"ISTIO_MUTUAL"},"outlierDetection":{"consecutive5xxErrors":7}}`)
+	w := newWorld(t, users, rule("other", "other", `{"tls":{"mode":"DISABLE"}}`))
+	check := func(c *v1beta1.Canary, want string) {
+		t.Helper()
+		if state, err := w.router.Observe(t.Context(), istiotest.Route(c, 0)); err != nil || state.InSync {
+			t.Errorf("observed %+v, %v before it is applied", state, err)
+		}
+		if err := w.router.Apply(t.Context(), istiotest.Route(c, 0)); err != nil {
+			t.Fatal(err)
+		}
+		for _, host := range []string{"podinfo-primary", "podinfo-canary"} {
+			if d := cmp.Diff(istiotest.DecodeYAML(t, want), istiotest.Spec(t, w.sent["DestinationRule "+host])["trafficPolicy"]); d != "" {
+				t.Errorf("%s: %s", host, d)
+			}
+		}
+	}
+	check(istiotest.Canary(), `{tls: {mode: ISTIO_MUTUAL}, outlierDetection: {consecutive5xxErrors: 7}}`)
+
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(users), users); err != nil {
+		t.Fatal(err)
+	}
+	users.Spec.TrafficPolicy.OutlierDetection = nil
+	if err := w.Update(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	check(istiotest.Canary(), `{tls: {mode: ISTIO_MUTUAL}}`)
+
+	// Who must not see the user's rule must not see its copies.
+	users.Spec.ExportTo = []string{".", "ingress"}
+	if err := w.Update(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	check(istiotest.Canary(), `{tls: {mode: ISTIO_MUTUAL}}`)
+	if d := cmp.Diff([]any{".", "ingress"}, istiotest.Spec(t, w.sent["DestinationRule podinfo-canary"])["exportTo"]); d != "" {
+		t.Error(d)
+	}
+
+	says := istiotest.Canary(func(s *v1beta1.CanaryService) { s.TrafficPolicy = istiotest.Raw(`{"tls":{"mode":"DISABLE"}}`) })
+	says.Generation = 2
+	check(says, `{tls: {mode: DISABLE}}`)
+}
