@@ -32,8 +32,7 @@ type options struct {
 	coverage            string
 	istioRootNamespace  string
 	configTracking      bool
-	hookHosts           []string
-	hookAddresses       []string
+	outbound            outboundOptions
 	alerts              alertOptions
 	consul              factory.Consul
 	objects             workload.Options
@@ -63,8 +62,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
-	f.Var((*list)(&o.hookHosts), "hooks-allowed-hosts", "hosts, comma separated, that hooks may call, such as tester.test or *.hooks.example.com; all without it")
-	f.Var((*list)(&o.hookAddresses), "hooks-allowed-addresses", "addresses or CIDRs, comma separated, that hooks may call although they are link-local, loopback or of cloud metadata")
+	o.outbound.register(f)
 	o.alerts.register(f)
 	consulFlags(f, &o.consul)
 	if err := f.Parse(args); err != nil {
@@ -84,7 +82,8 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	case len(o.objects.SelectorLabels) == 0:
 		return o, fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	return o, nil
+	err := o.outbound.settle(o.alerts.noCrossNamespaceRefs)
+	return o, err
 }
 
 // Values of -coverage.

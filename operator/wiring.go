@@ -33,7 +33,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
-	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
@@ -109,12 +108,16 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 // newReconciler makes the reconciler of Canaries and its parts.
 func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, recorder events.EventRecorder, o options, registry prometheus.Registerer) (*canary.Reconciler, error) {
 	rollouts := telemetry.NewRollouts(registry, clock.RealClock{}, version, o.meshProvider)
-	hooks, err := newHooks(mgr, o, rollouts)
+	to, err := newOutbound(ctx, mgr, o)
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := newHooks(mgr, to, rollouts)
 	if err != nil {
 		return nil, err
 	}
 	queues := telemetry.NewQueues(registry)
-	answers, err := newSources(ctx, mgr, o, recorder, queues)
+	answers, err := newSources(ctx, mgr, o, to, recorder, queues)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +129,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Clock:        clock.RealClock{},
 		Telemetry:    rollouts,
 	})
-	alerts, err := newAlerts(mgr, o, registry, recorder)
+	alerts, err := newAlerts(ctx, mgr, o, to, registry, recorder, queues)
 	if err != nil {
 		return nil, err
 	}
@@ -163,17 +166,13 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.
-func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
-	guard, err := webhooks.NewGuard(o.hookHosts, o.hookAddresses)
-	if err != nil {
-		return nil, fmt.Errorf("hooks: %w", err)
-	}
-	calls := webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: guard, UserAgent: "sluice/" + version})
+func newHooks(mgr ctrl.Manager, to *outbound, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
+	calls := webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: to.hooks, UserAgent: "sluice/" + version})
 	events := webhooks.NewEvents(calls, webhooks.EventsOptions{Lost: rollouts.EventLost})
 	if err := mgr.Add(events); err != nil {
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
-	return &checks.Hooks{Guard: guard, Client: calls, Events: events, Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{}}, nil
+	return &checks.Hooks{Guard: to.hooks, Client: calls, Events: events, Secrets: to.secrets, Clock: clock.RealClock{}}, nil
 }
 
 // newRouter makes a router. One that watches its mesh by itself begins to.

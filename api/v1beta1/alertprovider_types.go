@@ -11,6 +11,8 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=alertproviders,singular=alertprovider,scope=Namespaced,categories=all
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type AlertProvider struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -19,7 +21,7 @@ type AlertProvider struct {
 	// +required
 	Spec AlertProviderSpec `json:"spec"`
 
-	// Status is kept for other tools.
+	// Status says in the condition Ready whether Canaries can use the provider.
 	// +optional
 	Status ObjectStatus `json:"status,omitzero"`
 }
@@ -63,4 +65,15 @@ type AlertProviderSpec struct {
 	// type webhook, the key that messages are signed with (key hmac-key). They come before what is set here.
 	// +optional
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+}
+
+// GetStatus returns where the provider's condition is.
+func (p *AlertProvider) GetStatus() *ObjectStatus { return &p.Status }
+
+// GetSecretName returns the name of the Secret with the provider's address or token, empty for none.
+func (p *AlertProvider) GetSecretName() string {
+	if p.Spec.SecretRef == nil {
+		return ""
+	}
+	return p.Spec.SecretRef.Name
 }

@@ -88,3 +88,14 @@ type ObjectStatus struct {
 	// +listMapKey=type
 	Conditions []CanaryCondition `json:"conditions,omitempty"`
 }
+
+// GetStatus returns where the template's condition is.
+func (t *MetricTemplate) GetStatus() *ObjectStatus { return &t.Status }
+
+// GetSecretName returns the name of the Secret with the template's credentials, empty for none.
+func (t *MetricTemplate) GetSecretName() string {
+	if t.Spec.Provider.SecretRef == nil {
+		return ""
+	}
+	return t.Spec.Provider.SecretRef.Name
+}

@@ -135,8 +135,8 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
 	if r.Hooks != nil {
-		if message := r.Hooks.Refused(w.Canary); message != "" {
-			return mistake(reasonInvalidSpec, "%s", message)
+		if err := r.Hooks.Check(ctx, w.Canary); err != nil {
+			return err
 		}
 	}
 	return r.observeSiblings(ctx, w)

@@ -1,4 +1,4 @@
-package metrictemplate
+package references
 
 import (
 	"context"
@@ -39,7 +39,8 @@ func TestReconcile(t *testing.T) {
 	writes := 0
 	recorder := events.NewFakeRecorder(10)
 	var answer error
-	r := &Reconciler{
+	r := &Reconciler[*v1beta1.MetricTemplate]{
+		New: func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} }, Noun: "template",
 		Client: interceptor.NewClient(api, interceptor.Funcs{
 			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 				writes++
@@ -102,7 +103,7 @@ func TestUsersOfASecret(t *testing.T) {
 	elsewhere.Namespace = "other"
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(newTemplate("a", "key"), newTemplate("b", "lock"), elsewhere, newTemplate("d", "")).
 		WithIndex(&v1beta1.MetricTemplate{}, secretIndex, secretNames).Build()
-	r := &Reconciler{Client: api}
+	r := &Reconciler[*v1beta1.MetricTemplate]{Client: api, List: func() client.ObjectList { return &v1beta1.MetricTemplateList{} }}
 	secret := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "key"}}
 	var got []string
 	for _, req := range r.users(t.Context(), secret) {
