@@ -160,8 +160,11 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
 		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
 		Provider:    o.meshProvider,
-		Mesh:        mesh,
-		Routes:      deps.Applier,
+
+		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+
+		Mesh:   mesh,
+		Routes: deps.Applier,
 	}, nil
 }
 

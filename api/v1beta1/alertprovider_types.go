@@ -38,7 +38,7 @@ type AlertProviderList struct {
 
 // AlertProviderSpec says where alerts go.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.address) || has(self.secretRef)",message="one of address and secretRef must be set"
+// +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0) || has(self.secretRef)",message="one of address and secretRef must be set"
 type AlertProviderSpec struct {
 	// Type of the receiver; webhook is any HTTP endpoint.
 	// +required
@@ -47,23 +47,28 @@ type AlertProviderSpec struct {
 
 	// Channel to write to.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Channel string `json:"channel,omitempty"`
 
 	// Username to write as.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Username string `json:"username,omitempty"`
 
 	// Address is the URL to send to.
 	// +optional
+	// +kubebuilder:validation:MaxLength=4096
 	Address string `json:"address,omitempty"`
 
 	// Proxy is the URL of an HTTP proxy to send through.
 	// +optional
+	// +kubebuilder:validation:MaxLength=2048
 	Proxy string `json:"proxy,omitempty"`
 
 	// SecretRef names a Secret in the provider's namespace with the address (key address), a token (key token) or, for
 	// type webhook, the key that messages are signed with (key hmac-key). They come before what is set here.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="secretRef must have a name"
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -134,6 +135,9 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
+	if err := r.apart(w.Canary); err != nil {
+		return err
+	}
 	if r.Hooks != nil {
 		if err := r.Hooks.Check(ctx, w.Canary); err != nil {
 			return err
@@ -200,6 +204,9 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
 	}
+	if message := services.Check(w.Canary, w.target); message != "" && !deleted {
+		return mistake(reasonInvalidSpec, "%s", message)
+	}
 	if deleted {
 		w.services = services // whatever is wrong with one of them, the others are given back
 	}
@@ -207,7 +214,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := mayHave(w, services, live); err != nil {
+	if err := r.mayHave(w, services, live); err != nil {
 		return err
 	}
 	if from.replacing {
@@ -221,7 +228,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 }
 
 // mayHave refuses Services that are there and can't be the Canary's.
-func mayHave(w *world, services workload.Services, live []*corev1.Service) error {
+func (r *Reconciler) mayHave(w *world, services workload.Services, live []*corev1.Service) error {
 	c := w.Canary
 	for i, s := range slices.Backward(services.All()) { // what the apex Service has the others need
 		if live[i] == nil {
@@ -232,6 +239,10 @@ func mayHave(w *world, services workload.Services, live []*corev1.Service) error
 		}
 		if w.owner().Owns(live[i]) || !c.DeletionTimestamp.IsZero() {
 			continue
+		}
+		if !services.MayAdopt(live[i], w.target, w.primary, r.Options) {
+			return foreign(reasonConflict, "spec.service.name: the Service %s leads elsewhere than to the target, by the selector %q; choose another name, or have its owner set its annotation %s to \"true\"",
+				live[i].Name, labels.FormatLabels(live[i].Spec.Selector), workload.AdoptableAnnotation)
 		}
 		if err := adopt(c, services, s, live[i]); err != nil {
 			return err

@@ -3,6 +3,7 @@ package canary
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
@@ -44,6 +45,9 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidHooks(a); message != "" {
 		return message
 	}
+	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
+		return fmt.Sprintf("spec.analysis.sessionAffinity.primaryCookieName: %q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName)
+	}
 	return invalidMetrics(a)
 }
 
@@ -69,6 +73,11 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 			return fmt.Sprintf("%s.name: %q has no query and is not built in; built in are %s", field, m.Name, strings.Join(builtin.Names(), ", "))
 		case m.TemplateRef != nil && m.TemplateRef.Name == "":
 			return field + ".templateRef.name: a MetricTemplate is needed"
+		}
+		if m.IsBuiltIn() {
+			if err := builtin.CheckInterval(m.GetInterval()); err != nil {
+				return field + ".interval: " + err.Error()
+			}
 		}
 		if _, err := m.GetWarmUp(); err != nil {
 			return field + "." + err.Error()
@@ -111,5 +120,24 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 			out = append(out, field.name+" has no effect: "+field.why)
 		}
 	}
+	out = append(out, bounded(a)...)
 	return append(out, providers.Ignored(router, c)...)
+}
+
+// bounded names the fields of an analysis that say more than is done.
+func bounded(a *v1beta1.CanaryAnalysis) []string {
+	var out []string
+	if d, err := time.ParseDuration(a.Interval); err == nil && d < v1beta1.MinInterval {
+		out = append(out, fmt.Sprintf("spec.analysis.interval counts as %s, which is the least", v1beta1.MinInterval))
+	}
+	for i := range a.Webhooks {
+		hook, field := &a.Webhooks[i], fmt.Sprintf("spec.analysis.webhooks[%d]", i)
+		if d, err := time.ParseDuration(hook.Timeout); err == nil && d > v1beta1.MaxHookTimeout {
+			out = append(out, fmt.Sprintf("%s.timeout counts as %s, which is the most", field, v1beta1.MaxHookTimeout))
+		}
+		if hook.Retries > v1beta1.MaxHookRetries {
+			out = append(out, fmt.Sprintf("%s.retries counts as %d, which is the most", field, v1beta1.MaxHookRetries))
+		}
+	}
+	return out
 }

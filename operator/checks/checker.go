@@ -4,6 +4,7 @@ package checks
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,7 +234,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
-			k.queries.do(ctx, k.Sources.Place(ctx, c, all[i]), func() { results[i] = k.check(ctx, c, i) })
+			k.queries.do(ctx, c.Namespace, k.Sources.Place(ctx, c, all[i]), func() { results[i] = k.check(ctx, c, i) })
 		})
 	}
 	for i := range hooks {
@@ -245,10 +246,11 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 				}
 				places = k.polls
 			}
-			places.do(ctx, host(hooks[i].URL), func() { results[len(all)+i] = k.call(ctx, c, hooks[i], id) })
+			places.do(ctx, c.Namespace, host(hooks[i].URL), func() { results[len(all)+i] = k.call(ctx, c, hooks[i], id) })
 		})
 	}
 	wg.Wait()
+	fit(results)
 
 	k.mu.Lock()
 	if ctx.Err() != nil { // called off: what is remembered now is another run
@@ -266,6 +268,28 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	}
 	k.mu.Unlock()
 	k.finished <- event.GenericEvent{Object: c}
+}
+
+// resultsSize is how many bytes the texts of all results of a run may have, about. They go into the status of the Canary,
+// and an object that is too large is not stored at all: its release would stand still for good.
+const resultsSize = 128 << 10
+
+// fit cuts texts that came from elsewhere to the size that each has in a status, and makes each one line.
+func fit(results []v1beta1.CheckStatus) {
+	share := min(resultsSize/(2*max(len(results), 1)), 2048)
+	for i := range results {
+		r := &results[i]
+		r.Query, r.Message = cutQuery(r.Query, share), v1beta1.OneLine(r.Message, share)
+		r.Value = v1beta1.OneLine(r.Value, 256)
+	}
+}
+
+// cutQuery keeps the lines of a query.
+func cutQuery(query string, limit int) string {
+	if len(query) <= limit {
+		return query
+	}
+	return strings.ToValidUTF8(query[:limit-3], "") + "..."
 }
 
 // polled tells whether hooks of a type are called until they answer otherwise.

@@ -31,6 +31,9 @@ const ReasonValid = "Valid"
 // secretIndex is the index of the objects by their Secret.
 const secretIndex = "secret"
 
+// maxNote is how many bytes an event can hold.
+const maxNote = 1024
+
 // Object is what Canaries refer to.
 type Object interface {
 	client.Object
@@ -133,6 +136,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 		}
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 	}
+	is = *t.GetStatus().GetCondition(is.Type)
 	r.tell(t, cached.GetStatus().GetCondition(v1beta1.ConditionReady), is)
 	return ctrl.Result{}, nil
 }
@@ -146,15 +150,6 @@ func (r *Reconciler[T]) tell(t T, was *v1beta1.CanaryCondition, is v1beta1.Canar
 	case ready:
 		r.Recorder.Eventf(t, nil, corev1.EventTypeNormal, is.Reason, "Check", "%s", is.Message)
 	default:
-		r.Recorder.Eventf(t, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", cut(is.Message))
+		r.Recorder.Eventf(t, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", v1beta1.OneLine(is.Message, maxNote))
 	}
-}
-
-// cut shortens a message to what an event can hold.
-func cut(s string) string {
-	const most = 1000
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "..."
-	}
-	return s
 }
