@@ -104,6 +104,7 @@ type content struct {
 	uid     types.UID
 	version string
 	kind    corev1.SecretType
+	owner   metav1.ObjectMeta // its name, and what its owner says
 	data    map[string][]byte
 }
 
@@ -123,29 +124,35 @@ func (r *Reader) Data(ctx context.Context, namespace, name string, use Use) (map
 	if err := r.metadata.Get(ctx, key, meta); err != nil {
 		return nil, r.failed(key, err)
 	}
-	if err := r.consents(meta, use); err != nil {
-		return nil, err
-	}
 	is, ok := r.recall(key, meta)
 	if !ok {
 		secret := &corev1.Secret{}
 		if err := r.live.Get(ctx, key, secret); err != nil {
 			return nil, r.failed(key, err)
 		}
-		// What is read may be newer than the cache.
-		if err := r.consents(secret, use); err != nil {
-			return nil, err
-		}
-		is = content{uid: secret.UID, version: secret.ResourceVersion, kind: secret.Type, data: secret.Data}
-		if slices.Contains(never, is.kind) {
-			is.data = nil
-		}
+		is = contentOf(secret)
 		r.remember(key, is)
 	}
-	if slices.Contains(never, is.kind) {
-		return nil, refused(meta, "is of type %s, which is never sent anywhere: put what the server asks for into a Secret of its own", is.kind)
+	if err := r.consents(is, use); err != nil {
+		return nil, err
 	}
 	return is.data, nil
+}
+
+// contentOf keeps of a Secret what is needed of it: nothing of one that is never used, and of its annotations those that
+// say what it is for, which the cache of metadata does not have.
+func contentOf(s *corev1.Secret) content {
+	is := content{uid: s.UID, version: s.ResourceVersion, kind: s.Type, data: s.Data}
+	is.owner = metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}
+	for _, key := range []string{UsedForAnnotation, HostsAnnotation} {
+		if value, ok := s.Annotations[key]; ok {
+			metav1.SetMetaDataAnnotation(&is.owner, key, value)
+		}
+	}
+	if slices.Contains(never, is.kind) {
+		is.data = nil
+	}
+	return is
 }
 
 func refused(o metav1.Object, format string, args ...any) error {
@@ -160,8 +167,12 @@ func Marked(o metav1.Object) bool {
 	return uses || hosts
 }
 
-// consents asks the annotations of a Secret.
-func (r *Reader) consents(o metav1.Object, use Use) error {
+// consents asks the type and the annotations of a Secret.
+func (r *Reader) consents(is content, use Use) error {
+	o := &is.owner
+	if slices.Contains(never, is.kind) {
+		return refused(o, "is of type %s, which is never sent anywhere: put what the server asks for into a Secret of its own", is.kind)
+	}
 	if !Marked(o) {
 		if r.unmarked {
 			return nil
