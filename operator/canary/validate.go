@@ -45,6 +45,9 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidHooks(a); message != "" {
 		return message
 	}
+	if message := invalidRequests(c, provider); message != "" {
+		return message
+	}
 	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
 		return fmt.Sprintf("spec.analysis.sessionAffinity.primaryCookieName: %q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName)
 	}
