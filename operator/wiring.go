@@ -159,10 +159,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Coverage:    newCoverage(mgr, applier, o),
 		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
 		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
-		Provider:    o.meshProvider,
-
-		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
-
+		Provider:    o.meshProvider, NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 		Mesh:   mesh,
 		Routes: deps.Applier,
 	}, nil

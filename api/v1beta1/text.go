@@ -9,6 +9,11 @@ import (
 // maxMessage is how many bytes the message of a condition may have.
 const maxMessage = 4096
 
+// Says tells whether the condition has a message, as far as conditions hold it. No condition says nothing.
+func (c *CanaryCondition) Says(message string) bool {
+	return c != nil && c.Message == OneLine(message, maxMessage)
+}
+
 // OneLine makes text that was written elsewhere fit to be shown: in one line, without control characters and marks that
 // change the direction of writing, by which it could pass for something else, and cut after limit bytes.
 func OneLine(s string, limit int) string {

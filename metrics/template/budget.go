@@ -32,7 +32,7 @@ func (b *budget) functions() texttemplate.FuncMap {
 }
 
 // bounded is a function that makes a text of its arguments, each once.
-func (b *budget) bounded(make func(...any) string) func(...any) (string, error) {
+func (b *budget) bounded(text func(...any) string) func(...any) (string, error) {
 	return func(args ...any) (string, error) {
 		total := 0
 		for _, a := range args {
@@ -41,7 +41,7 @@ func (b *budget) bounded(make func(...any) string) func(...any) (string, error) 
 		if total > b.left {
 			return "", errMade
 		}
-		return b.spend(make(args...))
+		return b.spend(text(args...))
 	}
 }
 

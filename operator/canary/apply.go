@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
@@ -31,7 +32,7 @@ func (a *attempts) made(object string, err error) bool {
 	case providers.WaitOf(err) != nil, errors.Is(err, errConflict):
 		a.waits = append(a.waits, err)
 	default:
-		a.failures = append(a.failures, release.Failure{Object: object, Message: err.Error()})
+		a.failures = append(a.failures, release.Failure{Object: object, Message: err.Error(), Invalid: apierrors.IsInvalid(err)})
 		a.errs = append(a.errs, fmt.Errorf("%s: %w", object, err))
 	}
 	return false

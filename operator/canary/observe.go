@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
+	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
@@ -135,7 +136,7 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *world) error {
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
-	if err := r.apart(w.Canary); err != nil {
+	if err := spec.Apart(w.Canary, provider, r.NoCrossNamespace); err != nil {
 		return err
 	}
 	if r.Hooks != nil {
@@ -204,7 +205,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return mistake(reasonNoSelectorLabel, "spec.targetRef: %v", err)
 	}
-	if message := services.Check(w.Canary, w.target); message != "" && !deleted {
+	if message := spec.InvalidServices(w.Canary, w.target, services); message != "" && !deleted {
 		return mistake(reasonInvalidSpec, "%s", message)
 	}
 	if deleted {
@@ -214,7 +215,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := r.mayHave(w, services, live); err != nil {
+	if err := mayHave(w, services, live, r.Options); err != nil {
 		return err
 	}
 	if from.replacing {
@@ -228,7 +229,7 @@ func (r *Reconciler) observeServices(ctx context.Context, w *world) error {
 }
 
 // mayHave refuses Services that are there and can't be the Canary's.
-func (r *Reconciler) mayHave(w *world, services workload.Services, live []*corev1.Service) error {
+func mayHave(w *world, services workload.Services, live []*corev1.Service, o workload.Options) error {
 	c := w.Canary
 	for i, s := range slices.Backward(services.All()) { // what the apex Service has the others need
 		if live[i] == nil {
@@ -240,9 +241,9 @@ func (r *Reconciler) mayHave(w *world, services workload.Services, live []*corev
 		if w.owner().Owns(live[i]) || !c.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if !services.MayAdopt(live[i], w.target, w.primary, r.Options) {
+		if !spec.MayAdopt(services, live[i], w.target, w.primary, o) {
 			return foreign(reasonConflict, "spec.service.name: the Service %s leads elsewhere than to the target, by the selector %q; choose another name, or have its owner set its annotation %s to \"true\"",
-				live[i].Name, labels.FormatLabels(live[i].Spec.Selector), workload.AdoptableAnnotation)
+				live[i].Name, labels.FormatLabels(live[i].Spec.Selector), spec.AdoptableAnnotation)
 		}
 		if err := adopt(c, services, s, live[i]); err != nil {
 			return err

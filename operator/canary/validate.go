@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
@@ -45,7 +46,7 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidHooks(a); message != "" {
 		return message
 	}
-	if message := invalidRequests(c, provider); message != "" {
+	if message := spec.InvalidRequests(c, provider); message != "" {
 		return message
 	}
 	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
@@ -93,14 +94,7 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 // accepts them, so manifests have them.
 func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	a, s := c.GetAnalysis(), &c.Spec.Service
-	strategy := a.Strategy()
-	iterates := strategy != v1beta1.StrategyWeighted
-	var out []string
-	for _, field := range []struct {
-		is   bool
-		name string
-		why  string
-	}{
+	out := without([]effect{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
 		{autoscaling.HasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
 		{c.Spec.IngressRef != nil && !providers.ByIngress(router), "spec.ingressRef", "only provider nginx goes by an Ingress"},
@@ -108,6 +102,33 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
+	})
+	out = append(out, ignoredOfAnalysis(a)...)
+	out = append(out, bounded(a)...)
+	return append(out, providers.Ignored(router, c)...)
+}
+
+// effect is a field that has none where is, and why.
+type effect struct {
+	is   bool
+	name string
+	why  string
+}
+
+func without(all []effect) []string {
+	var out []string
+	for _, field := range all {
+		if field.is {
+			out = append(out, field.name+" has no effect: "+field.why)
+		}
+	}
+	return out
+}
+
+func ignoredOfAnalysis(a *v1beta1.CanaryAnalysis) []string {
+	strategy := a.Strategy()
+	iterates := strategy != v1beta1.StrategyWeighted
+	return without([]effect{
 		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
 		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
 		{iterates && a.StepWeight > 0, "spec.analysis.stepWeight", "iterations is set"},
@@ -118,13 +139,7 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		{strategy == v1beta1.StrategyABTesting && a.Mirror, "spec.analysis.mirror", "match is set"},
 		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
-	} {
-		if field.is {
-			out = append(out, field.name+" has no effect: "+field.why)
-		}
-	}
-	out = append(out, bounded(a)...)
-	return append(out, providers.Ignored(router, c)...)
+	})
 }
 
 // bounded names the fields of an analysis that say more than is done.

@@ -72,6 +72,8 @@ type Failure struct {
 	Object string
 	// Message says why it was not.
 	Message string
+	// Invalid is true for what the API server will never take as it is.
+	Invalid bool
 }
 
 // Absence is a time in which no operator was there. Both ends are zero where

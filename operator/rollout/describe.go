@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,14 +78,15 @@ func describeIgnored(d *decider) {
 		return
 	}
 	message := strings.Join(d.Ignored, "; ")
-	if was := d.st.GetCondition(v1beta1.ConditionFieldsIgnored); was == nil || was.Message != message {
+	if was := d.st.GetCondition(v1beta1.ConditionFieldsIgnored); !was.Says(message) {
 		d.event(true, release.ReasonFieldsIgnored, message)
 	}
 	d.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, release.ReasonFieldsIgnored, message)
 }
 
 // describeFailures says which parts of the desired state could not be applied.
-// They are tried again, so the rollout is not stalled, and nothing else waits for them.
+// They are tried again, and nothing else waits for them; one that the API server
+// takes for invalid stays so until somebody changes something.
 func describeFailures(d *decider, held bool) {
 	if len(d.Failures) == 0 {
 		d.st.RemoveCondition(v1beta1.ConditionApplied)
@@ -95,7 +97,7 @@ func describeFailures(d *decider, held bool) {
 		parts[i] = f.Object + ": " + f.Message
 	}
 	message := listed(parts, failuresLength)
-	if was := d.Canary.Status.GetCondition(v1beta1.ConditionApplied); was == nil || was.Message != message {
+	if was := d.Canary.Status.GetCondition(v1beta1.ConditionApplied); !was.Says(message) {
 		d.event(true, release.ReasonApplyFailed, message)
 	}
 	d.set(v1beta1.ConditionApplied, corev1.ConditionFalse, release.ReasonApplyFailed, message)
@@ -103,6 +105,11 @@ func describeFailures(d *decider, held bool) {
 		return // what holds it, or why it was rolled back, is the greater news
 	}
 	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, release.ReasonApplyFailed, message)
+	if slices.ContainsFunc(d.Failures, func(f release.Failure) bool { return f.Invalid }) {
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, release.ReasonApplyFailed, message)
+		d.st.RemoveCondition(v1beta1.ConditionReconciling)
+		return
+	}
 	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil {
 		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, release.ReasonApplyFailed, message)
 	}
@@ -120,4 +127,26 @@ func sentence(s string) string {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// keepTimes gives conditions that say what they said before their times and their places again. A decision may set one
+// twice, and a status that differed by that alone would be written each turn.
+func keepTimes(before []v1beta1.CanaryCondition, st *v1beta1.CanaryStatus) {
+	place := map[v1beta1.CanaryConditionType]int{}
+	for i, was := range before {
+		place[was.Type] = i - len(before)
+		is := st.GetCondition(was.Type)
+		if is == nil {
+			continue
+		}
+		if is.Status == was.Status {
+			is.LastTransitionTime = was.LastTransitionTime
+		}
+		same := *is
+		same.LastUpdateTime = was.LastUpdateTime
+		if same == was {
+			*is = same
+		}
+	}
+	slices.SortStableFunc(st.Conditions, func(a, b v1beta1.CanaryCondition) int { return place[a.Type] - place[b.Type] })
 }

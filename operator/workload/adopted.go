@@ -7,8 +7,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -29,31 +27,6 @@ type originalService struct {
 	TrafficDistribution *string              `json:"trafficDistribution,omitempty"`
 	Labels              map[string]*string   `json:"labels,omitempty"`
 	Annotations         map[string]*string   `json:"annotations,omitempty"`
-}
-
-// AdoptableAnnotation set to "true" on a Service allows a Canary of its namespace that names it to lead its requests
-// to another workload than it leads to.
-const AdoptableAnnotation = "sluice.dev/adoptable"
-
-// MayAdopt tells whether a Service that somebody made before may become that of a Canary: it leads to the target or to
-// the primary already, or says that it may be taken. Whoever can write a Canary need not be allowed to write
-// Services, and the requests to a database are none of a web server's.
-func (s Services) MayAdopt(live *corev1.Service, target, primary client.Object, o Options) bool {
-	a := live.Annotations
-	switch {
-	case a[AdoptableAnnotation] == "true", a[OriginalAnnotation] != "", s.LeadsToPrimary(live):
-		return true
-	case len(live.Spec.Selector) == 0:
-		return false
-	}
-	selector := labels.SelectorFromSet(live.Spec.Selector)
-	for _, of := range []client.Object{target, primary} {
-		if of != nil && Template(of) != nil && selector.Matches(labels.Set(Template(of).Labels)) {
-			return true
-		}
-	}
-	label, err := SelectorLabel(target, primary, o)
-	return err == nil && slices.Contains([]string{label.Target, label.Primary}, live.Spec.Selector[label.Key])
 }
 
 // UnsupportedServiceError says why a Service can't be taken over.

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -159,23 +158,6 @@ func visitVolume(v *corev1.Volume, visit configVisitor) {
 }
 
 func is(b *bool) bool { return b != nil && *b }
-
-// CopyNames are the names that a copy of a config can have, the preferred one
-// first. The second is for a config of which another Canary has a copy.
-func CopyNames(source, target string) []string {
-	return []string{copyName(source), copyName(source + "-" + target)}
-}
-
-// copyName is a name with -primary at its end. What would be too long for an object is cut and told apart by a hash.
-func copyName(of string) string {
-	const suffix = "-primary"
-	if len(of)+len(suffix) <= validation.DNS1123SubdomainMaxLength {
-		return of + suffix
-	}
-	sum := sha256.Sum256([]byte(of))
-	hash := "-" + hex.EncodeToString(sum[:4])
-	return strings.TrimRight(of[:validation.DNS1123SubdomainMaxLength-len(hash)-len(suffix)], "-.") + hash + suffix
-}
 
 // TrackingDisabled tells whether the annotations of a ConfigMap or Secret leave
 // it untracked.

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -436,27 +435,5 @@ func TestUseCopies(t *testing.T) {
 				t.Errorf("the argument was changed:\n%s", diff)
 			}
 		})
-	}
-}
-
-// A copy of a config whose name is as long as names can be has a name that the API server takes, and its own.
-func TestCopyNames(t *testing.T) {
-	long := strings.Repeat("c", 250)
-	for _, source := range []string{"settings", long + "a", long + "b", strings.Repeat("c", 235) + "." + long[:15]} {
-		names := workload.CopyNames(source, "podinfo")
-		for _, name := range names {
-			if wrong := validation.IsDNS1123Subdomain(name); len(wrong) > 0 || !strings.HasSuffix(name, "-primary") {
-				t.Errorf("%s: %s: %v", source, name, wrong)
-			}
-		}
-		if names[0] == names[1] {
-			t.Errorf("%s: both are %s", source, names[0])
-		}
-	}
-	if workload.CopyNames(long+"a", "x")[0] == workload.CopyNames(long+"b", "x")[0] {
-		t.Error("two configs have one copy")
-	}
-	if got := workload.CopyNames("settings", "podinfo"); got[0] != "settings-primary" || got[1] != "settings-podinfo-primary" {
-		t.Errorf("got %q", got)
 	}
 }

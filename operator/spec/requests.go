@@ -1,4 +1,6 @@
-package canary
+// Package spec says what of a Canary's spec can't be carried out, from the spec and from the objects that it names. What
+// the CRD's schema refuses does not come here.
+package spec
 
 import (
 	"encoding/json"
@@ -20,9 +22,9 @@ const (
 	maxFilters = 16
 )
 
-// invalidRequests says what in the description of requests no mesh takes, empty if nothing is: an error of the mesh would come
+// InvalidRequests says what in the description of requests no mesh takes, empty if nothing is: an error of the mesh would come
 // when the route is first written, or in the proxies.
-func invalidRequests(c *v1beta1.Canary, provider string) string {
+func InvalidRequests(c *v1beta1.Canary, provider string) string {
 	s := &c.Spec.Service
 	for _, x := range []struct {
 		field string
@@ -132,15 +134,20 @@ func invalidForGateways(s *v1beta1.CanaryService) string {
 	}
 	for i, a := range s.GatewayRefs {
 		for _, b := range s.GatewayRefs[:i] {
-			sameObject := a.Name == b.Name && same(a.Kind, b.Kind) && same(a.Group, b.Group) && same(a.Namespace, b.Namespace)
-			told := a.SectionName != nil && b.SectionName != nil && *a.SectionName != *b.SectionName || a.Port != nil && b.Port != nil && *a.Port != *b.Port
-			if sameObject && !told {
+			if sameObject(a, b) && !apartFrom(a.SectionName, b.SectionName) && !apartFrom(a.Port, b.Port) {
 				return fmt.Sprintf("spec.service.gatewayRefs[%d]: %s is there already; allowed once, or with another sectionName or port each time", i, a.Name)
 			}
 		}
 	}
 	return ""
 }
+
+func sameObject(a, b v1beta1.ParentReference) bool {
+	return a.Name == b.Name && same(a.Kind, b.Kind) && same(a.Group, b.Group) && same(a.Namespace, b.Namespace)
+}
+
+// apartFrom tells of two parts of one object that they are not the same: each says which it is.
+func apartFrom[T comparable](a, b *T) bool { return a != nil && b != nil && *a != *b }
 
 func same(a, b *string) bool {
 	if a == nil || b == nil {

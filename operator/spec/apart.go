@@ -1,4 +1,4 @@
-package canary
+package spec
 
 import (
 	"encoding/json"
@@ -7,26 +7,27 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/world"
 )
 
-// apart refuses what leads into another namespace: a host that belongs to a Service there always, as its clients' requests
-// would be answered by this application, and references to objects there where the operator keeps namespaces apart.
-func (r *Reconciler) apart(c *v1beta1.Canary) error {
+// Apart refuses what leads into another namespace: a host that belongs to a Service there always, as its clients' requests
+// would be answered by this application, and references to objects there where apart is true.
+func Apart(c *v1beta1.Canary, provider string, apart bool) error {
 	for _, host := range c.Spec.Service.Hosts {
 		if namespace, ok := namespaceOfHost(host); ok && namespace != c.Namespace {
-			return mistake(reasonInvalidSpec, "spec.service.hosts: %q is a Service of the namespace %s, and the Canary's is %s", host, namespace, c.Namespace)
+			return world.Mistake(world.ReasonInvalidSpec, "spec.service.hosts: %q is a Service of the namespace %s, and the Canary's is %s", host, namespace, c.Namespace)
 		}
 	}
-	if !r.NoCrossNamespace {
+	if !apart {
 		return nil
 	}
 	for _, x := range references(c) {
 		if x.namespace != "" && x.namespace != c.Namespace {
-			return mistake(sources.ReasonCrossNamespace, "%s: %q is in the namespace %s, and references to other namespaces are off", x.field, x.name, x.namespace)
+			return world.Mistake(sources.ReasonCrossNamespace, "%s: %q is in the namespace %s, and references to other namespaces are off", x.field, x.name, x.namespace)
 		}
 	}
-	if c.GetProvider(r.Provider) != v1beta1.ProviderKubernetes && slices.Contains(c.Spec.Service.Hosts, "*") {
-		return mistake(reasonInvalidSpec, "spec.service.hosts: \"*\" is every application's, and references to other namespaces are off; name the hosts")
+	if provider != v1beta1.ProviderKubernetes && slices.Contains(c.Spec.Service.Hosts, "*") {
+		return world.Mistake(world.ReasonInvalidSpec, "spec.service.hosts: \"*\" is every application's, and references to other namespaces are off; name the hosts")
 	}
 	return nil
 }
