@@ -39,6 +39,9 @@ type Config struct {
 	Transport http.RoundTripper
 	// Kubernetes reaches the API server, for the provider that asks it.
 	Kubernetes *rest.Config
+	// OwnTokenHosts are the hosts, with their ports where those are not 443, beside the
+	// cluster's own API server that may get the operator's own token.
+	OwnTokenHosts []string
 	// Guard says where requests may go, as the address is written by users. Nil allows every address.
 	Guard Guard
 	// Namespaces are those that may be named in a query for objects of the cluster, which the operator asks for with

@@ -9,6 +9,10 @@ import (
 // ErrNoData says that the provider answered and has no value for the query.
 var ErrNoData = errors.New("no data")
 
+// ErrNothingCounted is [ErrNoData] of a query that counts or sums what there is: where
+// there is nothing, the provider has no row in place of a 0.
+var ErrNothingCounted = fmt.Errorf("nothing to count: %w", ErrNoData)
+
 // ErrCredentials is the cause of an [*UnavailableError] when the provider does
 // not accept who asks: a wrong or expired key, or a right that is missing.
 var ErrCredentials = errors.New("the provider refused the credentials")
@@ -38,6 +42,8 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 type QueryError struct {
 	Expr    string
 	Message string
+	// Series are the values of the series where there are several; a policy may make one of them.
+	Series []float64
 }
 
 // Error implements error.

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -28,9 +29,27 @@ type Answer struct {
 	Primary *float64
 	// HadValue is true when the metric had a value before in this release.
 	HadValue bool
+	// Source names who counts the requests of a built-in metric; empty for any other.
+	Source string
+	// Scraped are the series that must be there and stand still for an application without
+	// requests to be idle, the primary's first; none where nobody asked.
+	Scraped []Scraped
 	// At is when the check ended.
 	At time.Time
 }
+
+// Scraped is a series and how often the metrics server has scraped it in the interval.
+type Scraped struct {
+	// Series is its name and labels.
+	Series string
+	// Times is 0 where the server has no such series.
+	Times float64
+	// Advice says what to do where it is missing.
+	Advice string
+}
+
+// enough is how often a series must have been scraped to be seen standing still.
+const enough = 2
 
 // Evaluate judges what came of asking for a metric. It is pure.
 //
@@ -43,6 +62,7 @@ type Answer struct {
 // never work is Failed: waiting does not mend it.
 func Evaluate(metric v1beta1.CanaryMetric, a Answer) v1beta1.CheckStatus {
 	limits := limitsOf(metric)
+	a = Reduce(metric, a)
 	status := v1beta1.CheckStatus{
 		Name:     metric.Name,
 		Query:    a.Query.Expr,
@@ -51,11 +71,12 @@ func Evaluate(metric v1beta1.CanaryMetric, a Answer) v1beta1.CheckStatus {
 		Time:     metav1.NewMicroTime(a.At),
 		DryRun:   metric.DryRun,
 		HadValue: a.HadValue,
-	}
-	if a.Err == nil {
-		status.Value = number(a.Sample.Value)
+		Source:   a.Source,
 	}
 	is := kindOf(metric, a)
+	if a.Err == nil || is == value {
+		status.Value = number(a.Sample.Value)
+	}
 	if is == value {
 		status.HadValue = true
 		status.Verdict, status.Message = limits.judge(metric.Name, a.Sample.Value, unitOf(metric))
@@ -73,7 +94,7 @@ func AsksForCanary(metric v1beta1.CanaryMetric) bool {
 }
 
 // AsksForPrimary reports whether the verdict depends on how many requests the
-// primary had, too: the canary has no value, and no policy says what is made of
+// primary had, and on whether anybody measures it, too: the canary has no value, and no policy says what is made of
 // that.
 func AsksForPrimary(metric v1beta1.CanaryMetric, a Answer) bool {
 	is := kindOf(metric, a)
@@ -104,6 +125,8 @@ func kindOf(metric v1beta1.CanaryMetric, a Answer) kind {
 			return fewRequests
 		}
 		return noData
+	case errors.Is(a.Err, ErrNothingCounted) && actionOn(metric, noData) == "":
+		return value // of 0, as Flagger has it
 	case a.Err != nil:
 		return noData
 	case math.IsNaN(a.Sample.Value):
@@ -152,33 +175,55 @@ func without(metric v1beta1.CanaryMetric, a Answer, is kind) (Verdict, string) {
 	case v1beta1.MetricWait:
 		return v1beta1.CheckWaiting, what + "; nothing moves until that changes, as the metric's policy says"
 	default:
-		return byDefault(a, is, what)
+		return byDefault(metric, a, is, what)
 	}
 }
 
-// byDefault is the verdict where the policy says nothing. An idle service must
-// not be blocked for ever, and one whose traffic stopped must not be promoted.
-func byDefault(a Answer, is kind, what string) (Verdict, string) {
+// byDefault is the verdict where the policy says nothing.
+func byDefault(metric v1beta1.CanaryMetric, a Answer, is kind, what string) (Verdict, string) {
 	switch is {
 	case fewRequests:
 		return v1beta1.CheckWaiting, what
 	case noData, notANumber:
-		switch {
-		case a.Primary == nil:
-			return v1beta1.CheckNoData, what + "; probably the canary gets no requests"
-		case *a.Primary > 0:
-			return v1beta1.CheckFailed, fmt.Sprintf("%s although the primary had %s requests: they go to the primary only, or those of the canary are not measured", what, number(math.Ceil(*a.Primary)))
-		case a.HadValue:
-			return v1beta1.CheckFailed, what + ", and had one before in this release: traffic stopped, the primary gets no requests either"
-		default:
-			return v1beta1.CheckPassed, "idle: neither version gets requests"
-		}
+		return withoutRequests(metric, a, what)
 	case unavailable:
 		return v1beta1.CheckUnavailable, what
 	case value, infinite, refused:
 		return failure(is), what
 	default:
 		return failure(is), what
+	}
+}
+
+// withoutRequests is the verdict on a canary of whose requests nothing is known. An idle
+// service must not be blocked for ever, one whose traffic stopped must not be promoted, and
+// one that nobody measures looks like either: it is idle only where its series are there
+// and stand still.
+func withoutRequests(metric v1beta1.CanaryMetric, a Answer, what string) (Verdict, string) {
+	if a.Primary == nil || len(a.Scraped) == 0 {
+		return v1beta1.CheckNoData, what + "; probably the canary gets no requests"
+	}
+	for i, of := range a.Scraped {
+		if i > 0 && *a.Primary > 0 {
+			break // the primary has requests and the canary none: that is known
+		}
+		switch {
+		case of.Times >= enough:
+		case of.Times > 0:
+			return v1beta1.CheckUnmeasured, fmt.Sprintf(
+				"%s, and nobody can tell why: the metrics server has scraped %s once in %s, and twice is needed to see requests or that there are none; make the metric's interval at least twice the scrape interval", what, of.Series, metric.GetInterval())
+		default:
+			return v1beta1.CheckUnmeasured, fmt.Sprintf(
+				"%s, and the application is not known to be measured: the metrics server has no series %s of the last %s; %s To release without them, set policy.noData", what, of.Series, metric.GetInterval(), of.Advice)
+		}
+	}
+	switch {
+	case *a.Primary > 0:
+		return v1beta1.CheckFailed, fmt.Sprintf("%s although the primary had %s requests: they go to the primary only, or those of the canary are not measured", what, number(math.Ceil(*a.Primary)))
+	case a.HadValue:
+		return v1beta1.CheckFailed, what + ", and had one before in this release: traffic stopped, the primary gets no requests either"
+	default:
+		return v1beta1.CheckPassed, "idle: neither version gets requests"
 	}
 }
 

@@ -20,23 +20,32 @@ func TestPolicies(t *testing.T) {
 	const (
 		fail, pass, wait                             = v1beta1.MetricFail, v1beta1.MetricPass, v1beta1.MetricWait
 		passed, failed, none, silent, waits          = v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckUnavailable, v1beta1.CheckWaiting
+		unmeasured                                   = v1beta1.CheckUnmeasured
 		success                                      = v1beta1.MetricRequestSuccessRate
 		forGood                                      = "; that is taken for good, as the metric's policy says"
 		waiting                                      = "; nothing moves until that changes, as the metric's policy says"
 		noValue, nan, inf, several, refusal, timeout = "the query gave no value", "the value is not a number (NaN)", "the value is infinite (+Inf)",
-			"query failed: it selects 3 series where one is needed: aggregate them, for example with sum()", "query failed: parse error", "metric provider http://p is unavailable: no answer within 10s: context deadline exceeded"
+			"query failed: it selects 3 series where one is needed: aggregate them", "query failed: parse error", "metric provider http://p is unavailable: no answer within 10s: context deadline exceeded"
 	)
 	var (
-		nothing  = Answer{Err: ErrNoData}
-		isNaN    = Answer{Sample: Sample{Value: math.NaN()}}
-		isInf    = Answer{Sample: Sample{Value: math.Inf(1)}}
-		many     = Answer{Err: &QueryError{Expr: "q", Message: "it selects 3 series where one is needed: aggregate them, for example with sum()"}}
-		wrong    = Answer{Err: &QueryError{Expr: "q", Message: "parse error"}}
-		tooLate  = Answer{Err: &UnavailableError{Provider: "http://p", Err: fmt.Errorf("no answer within 10s: %w", context.DeadlineExceeded)}}
-		good     = Answer{Sample: Sample{Value: 99.5}}
+		nothing = Answer{Err: ErrNoData}
+		isNaN   = Answer{Sample: Sample{Value: math.NaN()}}
+		isInf   = Answer{Sample: Sample{Value: math.Inf(1)}}
+		many    = Answer{Err: &QueryError{Expr: "q", Message: "it selects 3 series where one is needed: aggregate them", Series: []float64{99.5, 12, 100}}}
+		wrong   = Answer{Err: &QueryError{Expr: "q", Message: "parse error"}}
+		tooLate = Answer{Err: &UnavailableError{Provider: "http://p", Err: fmt.Errorf("no answer within 10s: %w", context.DeadlineExceeded)}}
+		good    = Answer{Sample: Sample{Value: 99.5}}
+		// scraped has the series of the primary, and those of the canary where they are needed, scraped so often.
+		scraped = func(a Answer, times ...float64) Answer {
+			a.Scraped = nil
+			for i, n := range times {
+				a.Scraped = append(a.Scraped, Scraped{Series: []string{`x{app="primary"}`, `x{app="canary"}`}[i], Times: n, Advice: "is it scraped?"})
+			}
+			return a
+		}
 		requests = func(a Answer, canary, primary float64) Answer {
 			a.Canary, a.Primary = &canary, &primary
-			return a
+			return scraped(a, 4)
 		}
 		before = func(a Answer) Answer {
 			a.HadValue = true
@@ -44,7 +53,7 @@ func TestPolicies(t *testing.T) {
 		}
 		primary = func(a Answer, n float64) Answer {
 			a.Primary = &n
-			return a
+			return scraped(a, 4)
 		}
 	)
 	noData := func(a v1beta1.MetricAction) *v1beta1.MetricPolicy { return &v1beta1.MetricPolicy{NoData: a} }
@@ -76,6 +85,33 @@ func TestPolicies(t *testing.T) {
 			answer: primary(nothing, 119.7), wantVerdict: failed,
 			wantMessage: noValue + " although the primary had 120 requests: they go to the primary only, or those of the canary are not measured",
 		},
+		"not measured": {
+			answer: scraped(primary(nothing, 0), 0), wantVerdict: unmeasured,
+			wantMessage: noValue + ", and the application is not known to be measured: the metrics server has no series x{app=\"primary\"} of the last 1m; is it scraped? To release without them, set policy.noData",
+		},
+		"not measured any more": {
+			answer: before(scraped(primary(isNaN, 0), 0)), wantVerdict: unmeasured,
+			wantMessage: nan + ", and the application is not known to be measured: the metrics server has no series x{app=\"primary\"} of the last 1m; is it scraped? To release without them, set policy.noData",
+		},
+		"not measured, but the policy says Pass": {policy: noData(pass), answer: scraped(primary(nothing, 0), 0), wantVerdict: passed, wantMessage: noValue + forGood},
+		"scraped too seldom": {
+			answer: scraped(primary(nothing, 0), 1), wantVerdict: unmeasured,
+			wantMessage: noValue + ", and nobody can tell why: the metrics server has scraped x{app=\"primary\"} once in 1m, and twice is needed to see requests or that there are none; make the metric's interval at least twice the scrape interval",
+		},
+		"scraped too seldom, and the primary has requests": {
+			answer: scraped(primary(nothing, 9), 1), wantVerdict: unmeasured,
+			wantMessage: noValue + ", and nobody can tell why: the metrics server has scraped x{app=\"primary\"} once in 1m, and twice is needed to see requests or that there are none; make the metric's interval at least twice the scrape interval",
+		},
+		"only the primary is measured": {
+			answer: scraped(primary(nothing, 0), 4, 0), wantVerdict: unmeasured,
+			wantMessage: noValue + ", and the application is not known to be measured: the metrics server has no series x{app=\"canary\"} of the last 1m; is it scraped? To release without them, set policy.noData",
+		},
+		"only the primary is measured, and has requests": {
+			answer: scraped(primary(nothing, 3), 4, 0), wantVerdict: failed,
+			wantMessage: noValue + " although the primary had 3 requests: they go to the primary only, or those of the canary are not measured",
+		},
+		"both are measured and idle":              {answer: scraped(primary(nothing, 0), 2, 2), wantVerdict: passed, wantMessage: "idle: neither version gets requests"},
+		"nobody looked what is scraped":           {answer: scraped(primary(nothing, 0)), wantVerdict: none, wantMessage: noValue + "; probably the canary gets no requests"},
 		"pain 13: idle, but the policy says Fail": {policy: noData(fail), answer: primary(nothing, 0), wantVerdict: none, wantMessage: noValue},
 
 		"NaN of a query":                {query: "q", answer: isNaN, wantVerdict: none, wantMessage: nan + "; probably the canary gets no requests"},

@@ -70,29 +70,34 @@ func testActions(t *testing.T, c *cluster.Cluster, api client.Client) {
 // installPolicies applies what the chart has about actions.
 func (s *actionStage) installPolicies() {
 	s.t.Helper()
+	installPart(s.t, s.cluster, "templates/actions.yaml", "--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
+}
+
+// installPart applies one file of the chart until the end of the test.
+func installPart(t *testing.T, c *cluster.Cluster, part string, arguments ...string) {
+	t.Helper()
 	root, err := cluster.Root()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	helm, err := cluster.Binary("helm")
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(s.t.Context(), helm, "template", "sluice", filepath.Join(root, "charts", "sluice"),
-		"--show-only", "templates/actions.yaml", "--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy").Output()
+	out, err := exec.CommandContext(t.Context(), helm, append([]string{"template", "sluice", filepath.Join(root, "charts", "sluice"), "--show-only", part}, arguments...)...).Output()
 	if err != nil {
-		s.t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, out)
 	}
-	file := filepath.Join(s.t.TempDir(), "actions.yaml")
+	file := filepath.Join(t.TempDir(), filepath.Base(part))
 	if err := os.WriteFile(file, out, 0o600); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if _, err := s.cluster.Kubectl(s.t.Context(), "apply", "-f", file); err != nil {
-		s.t.Fatal(err)
+	if _, err := c.Kubectl(t.Context(), "apply", "-f", file); err != nil {
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
-		if _, err := s.cluster.Kubectl(context.WithoutCancel(s.t.Context()), "delete", "-f", file); err != nil {
-			s.t.Error(err)
+	t.Cleanup(func() {
+		if _, err := c.Kubectl(context.WithoutCancel(t.Context()), "delete", "-f", file); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -140,8 +145,8 @@ func (s *actionStage) action(a v1beta1.ActionType, requestedBy string) *v1alpha1
 	}
 }
 
-// ask has alice create an action, and waits until it has come to this phase.
-func (s *actionStage) ask(action v1beta1.ActionType, phase v1alpha1.CanaryActionPhase, message string) {
+// request has alice create an action, and waits until it has come to this phase.
+func (s *actionStage) request(action v1beta1.ActionType, phase v1alpha1.CanaryActionPhase, message string) {
 	s.t.Helper()
 	a := s.action(action, "")
 	if err := s.alice.Create(s.t.Context(), a); err != nil {
@@ -242,7 +247,7 @@ func (s *actionStage) testPauseAndResume() {
 	s.t.Helper()
 	s.release(newImage)
 	s.awaitWeight(20)
-	s.ask(v1beta1.ActionPause, v1alpha1.ActionDone, "Paused by "+aliceName+" (because of Pause)")
+	s.request(v1beta1.ActionPause, v1alpha1.ActionDone, "Paused by "+aliceName+" (because of Pause)")
 	s.awaitEvent("Paused", []string{"by " + aliceName + " (because of Pause)"}, nil)
 
 	s.await("the condition", func(ctx context.Context) error {
@@ -257,13 +262,13 @@ func (s *actionStage) testPauseAndResume() {
 	// Another operator knows of it. It answers, so it has looked.
 	s.stop()
 	s.operate()
-	s.ask(v1beta1.ActionPause, v1alpha1.ActionRefused, "it is paused already")
+	s.request(v1beta1.ActionPause, v1alpha1.ActionRefused, "it is paused already")
 	s.awaitEvent("ActionRefused", []string{aliceName, "it is paused already"}, nil)
 	if st := s.status(s.t.Context()); !st.Paused || st.CanaryWeight != 20 {
 		s.t.Errorf("status: %+v", st)
 	}
 
-	s.ask(v1beta1.ActionResume, v1alpha1.ActionDone, "Resumed by "+aliceName+" (because of Resume)")
+	s.request(v1beta1.ActionResume, v1alpha1.ActionDone, "Resumed by "+aliceName+" (because of Resume)")
 	s.awaitEvent("Resumed", []string{aliceName, "because of Resume"}, nil)
 	s.awaitPhase(v1beta1.PhaseSucceeded)
 	s.wantPrimary(newImage)
@@ -279,7 +284,7 @@ func (s *actionStage) testPromote() {
 		s.t.Fatal(err)
 	}
 	s.awaitAction(wrong, v1alpha1.ActionRefused, "it is for revision another, and the present one is "+s.status(s.t.Context()).LastAppliedSpec)
-	s.ask(v1beta1.ActionPromote, v1alpha1.ActionDone, "Promoted early by "+aliceName+" (because of Promote)")
+	s.request(v1beta1.ActionPromote, v1alpha1.ActionDone, "Promoted early by "+aliceName+" (because of Promote)")
 	s.awaitEvent("Promoting", []string{"Promoted early by " + aliceName + " (because of Promote)"}, nil)
 	s.awaitPhase(v1beta1.PhaseSucceeded)
 	s.wantPrimary(oldImage)
@@ -289,7 +294,7 @@ func (s *actionStage) testAbortAndRetry() {
 	s.t.Helper()
 	s.release(newImage)
 	s.awaitWeight(20)
-	s.ask(v1beta1.ActionAbort, v1alpha1.ActionDone, "Aborted by "+aliceName+" (because of Abort)")
+	s.request(v1beta1.ActionAbort, v1alpha1.ActionDone, "Aborted by "+aliceName+" (because of Abort)")
 	s.awaitEvent("Aborted", []string{"aborted by " + aliceName + " (because of Abort)"}, nil)
 	s.awaitPhase(v1beta1.PhaseFailed)
 	s.wantPrimary(oldImage)
@@ -311,7 +316,7 @@ func (s *actionStage) testAbortAndRetry() {
 	s.awaitAction(pause, v1alpha1.ActionDone, "Paused by "+aliceName+" (because of Pause)")
 	s.awaitEvent("Retried", []string{aliceName, "because of Retry"}, nil)
 	s.awaitPhase(v1beta1.PhaseProgressing)
-	s.ask(v1beta1.ActionAbort, v1alpha1.ActionDone, "Aborted by "+aliceName+" (because of Abort)")
+	s.request(v1beta1.ActionAbort, v1alpha1.ActionDone, "Aborted by "+aliceName+" (because of Abort)")
 	s.awaitPhase(v1beta1.PhaseFailed)
 }
 

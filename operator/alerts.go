@@ -23,37 +23,40 @@ import (
 
 // alertOptions are what the command line says about alerts.
 type alertOptions struct {
-	slackURL, slackProxyURL, slackUser, slackChannel string
-	msteamsURL, msteamsProxyURL                      string
-	clusterName                                      string
-	links                                            alerts.LinkTemplates
-	noCrossNamespaceRefs                             bool
+	slackURL, slackToken, slackProxyURL, slackUser, slackChannel string
+	msteamsURL, msteamsProxyURL                                  string
+	clusterName                                                  string
+	links                                                        alerts.LinkTemplates
+	noCrossNamespaceRefs                                         bool
 }
 
 func (o *alertOptions) register(f *flag.FlagSet) {
-	f.StringVar(&o.slackURL, "slack-url", "", "Slack webhook that gets the alerts of Canaries without alerts of their own; $SLACK_URL without it")
-	f.StringVar(&o.slackProxyURL, "slack-proxy-url", "", "HTTP proxy to Slack")
+	f.StringVar(&o.slackURL, "slack-url", "", "Slack webhook that gets the alerts of Canaries without alerts of their own; $SLACK_URL wins over it")
+	f.StringVar(&o.slackToken, "slack-token", "", "token of a Slack bot that writes the alerts; $SLACK_TOKEN wins over it, which is the better place for a secret")
+	f.StringVar(&o.slackProxyURL, "slack-proxy-url", "", "HTTP proxy to Slack; $SLACK_PROXY_URL wins over it")
 	f.StringVar(&o.slackUser, "slack-user", "", "who writes to Slack; sluice without it")
 	f.StringVar(&o.slackChannel, "slack-channel", "", "channel of Slack; that of the webhook, or general, without it")
-	f.StringVar(&o.msteamsURL, "msteams-url", "", "Microsoft Teams workflow or connector that gets the alerts of Canaries without alerts of their own; $MSTEAMS_URL without it")
-	f.StringVar(&o.msteamsProxyURL, "msteams-proxy-url", "", "HTTP proxy to Microsoft Teams")
+	f.StringVar(&o.msteamsURL, "msteams-url", "", "Microsoft Teams workflow or connector that gets the alerts of Canaries without alerts of their own; $MSTEAMS_URL wins over it")
+	f.StringVar(&o.msteamsProxyURL, "msteams-proxy-url", "", "HTTP proxy to Microsoft Teams; $MSTEAMS_PROXY_URL wins over it")
 	f.StringVar(&o.clusterName, "cluster-name", "", "name of the cluster in alerts")
 	f.Var(&o.links, "alert-link", "NAME=TEMPLATE of a link in alerts, such as dashboard=https://grafana.example.com/d/x?var-app={{ .Name }}; may be given often")
 	f.BoolVar(&o.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references of Canaries to objects of other namespaces")
 }
 
-// global are the operator's own receivers. URLs and tokens, which are secrets, may come from the environment.
+// global are the operator's own receivers. URLs and tokens, which are secrets, may come from the environment, which wins
+// over the command line, as with Flagger.
 func (o alertOptions) global() []alerting.Global {
 	var out []alerting.Global
-	slackURL, token := cmp.Or(o.slackURL, os.Getenv("SLACK_URL")), os.Getenv("SLACK_TOKEN")
+	slackURL, token := cmp.Or(os.Getenv("SLACK_URL"), o.slackURL), cmp.Or(os.Getenv("SLACK_TOKEN"), o.slackToken)
 	if slackURL != "" || token != "" {
 		out = append(out, alerting.Global{Name: alertfactory.Slack, Receiver: alerts.Receiver{
-			Type: alertfactory.Slack, Address: slackURL, Token: token, Channel: o.slackChannel, Username: o.slackUser, Proxy: o.slackProxyURL,
+			Type: alertfactory.Slack, Address: slackURL, Token: token, Channel: o.slackChannel, Username: o.slackUser,
+			Proxy: cmp.Or(os.Getenv("SLACK_PROXY_URL"), o.slackProxyURL),
 		}})
 	}
-	if address := cmp.Or(o.msteamsURL, os.Getenv("MSTEAMS_URL")); address != "" {
+	if address := cmp.Or(os.Getenv("MSTEAMS_URL"), o.msteamsURL); address != "" {
 		out = append(out, alerting.Global{Name: alertfactory.MSTeams, Receiver: alerts.Receiver{
-			Type: alertfactory.MSTeams, Address: address, Proxy: o.msteamsProxyURL,
+			Type: alertfactory.MSTeams, Address: address, Proxy: cmp.Or(os.Getenv("MSTEAMS_PROXY_URL"), o.msteamsProxyURL),
 		}})
 	}
 	return out

@@ -35,13 +35,30 @@ func TestAlertFlags(t *testing.T) {
 			args: []string{"-slack-channel=c"}, env: map[string]string{"SLACK_TOKEN": "t"},
 			want: []alerting.Global{{Name: "slack", Receiver: alerts.Receiver{Type: "slack", Token: "t", Channel: "c"}}},
 		},
-		"a flag comes first": {
-			args: []string{"-slack-url=https://flag/"}, env: map[string]string{"SLACK_URL": "https://env/"},
-			want: []alerting.Global{{Name: "slack", Receiver: alerts.Receiver{Type: "slack", Address: "https://flag/"}}},
+		"a bot by a flag": {
+			args: []string{"-slack-channel=c", "-slack-token=t"},
+			want: []alerting.Global{{Name: "slack", Receiver: alerts.Receiver{Type: "slack", Token: "t", Channel: "c"}}},
+		},
+		"proxies from the environment": {
+			env: map[string]string{"SLACK_URL": "https://s/x", "SLACK_PROXY_URL": "http://p", "MSTEAMS_URL": "https://m/x", "MSTEAMS_PROXY_URL": "http://q"},
+			want: []alerting.Global{
+				{Name: "slack", Receiver: alerts.Receiver{Type: "slack", Address: "https://s/x", Proxy: "http://p"}},
+				{Name: "msteams", Receiver: alerts.Receiver{Type: "msteams", Address: "https://m/x", Proxy: "http://q"}},
+			},
+		},
+		"the environment wins, as with Flagger": {
+			args: []string{"-slack-url=https://flag/", "-slack-token=flag", "-slack-proxy-url=http://flag", "-msteams-url=https://flag/", "-msteams-proxy-url=http://flag"},
+			env: map[string]string{
+				"SLACK_URL": "https://env/", "SLACK_TOKEN": "env", "SLACK_PROXY_URL": "http://env", "MSTEAMS_URL": "https://env/", "MSTEAMS_PROXY_URL": "http://env",
+			},
+			want: []alerting.Global{
+				{Name: "slack", Receiver: alerts.Receiver{Type: "slack", Address: "https://env/", Token: "env", Proxy: "http://env"}},
+				{Name: "msteams", Receiver: alerts.Receiver{Type: "msteams", Address: "https://env/", Proxy: "http://env"}},
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, k := range []string{"SLACK_URL", "SLACK_TOKEN", "MSTEAMS_URL"} {
+			for _, k := range []string{"SLACK_URL", "SLACK_TOKEN", "SLACK_PROXY_URL", "MSTEAMS_URL", "MSTEAMS_PROXY_URL"} {
 				t.Setenv(k, tc.env[k])
 			}
 			o, err := parseFlags(tc.args, t.Output())

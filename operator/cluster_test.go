@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("tenants", func(t *testing.T) { testTenants(t, c, api) })
 	t.Run("log", func(t *testing.T) { testLog(t, c, api) })
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
+	t.Run("warnings", func(t *testing.T) { testWarnings(t, c) })
 	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
@@ -113,7 +115,7 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 		})
 	}
 	t.Run("the command line too", func(t *testing.T) {
-		err := run(t.Context(), []string{"-kubeconfig", c.Kubeconfig(), "-port", "0"}, &bytes.Buffer{})
+		err := run(t.Context(), []string{"-kubeconfig", c.Kubeconfig(), "-port", "0"}, io.Discard, &bytes.Buffer{})
 		if err == nil || !strings.Contains(err.Error(), "Flagger is running") {
 			t.Errorf("got error %v", err)
 		}
@@ -140,7 +142,7 @@ func testRun(t *testing.T, c *cluster.Cluster, api client.Client) {
 		done <- run(ctx, []string{
 			"-kubeconfig", c.Kubeconfig(), "-port", "0", "-namespace", "default",
 			"-enable-leader-election", "-leader-election-namespace", "default",
-		}, &log)
+		}, io.Discard, &log)
 	}()
 	holder := func(ctx context.Context) (string, error) {
 		var lease coordinationv1.Lease

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -21,6 +22,10 @@ type options struct {
 	metrics             metricOptions
 	namespace           string
 	logLevel            string
+	logEncoding         string
+	master              string
+	version             bool
+	ignored             []ignoredFlag
 	port                int
 	workers             int
 	checksConcurrency   int
@@ -32,6 +37,7 @@ type options struct {
 	coverage            string
 	istioRootNamespace  string
 	configTracking      bool
+	hooks               hookOptions
 	outbound            outboundOptions
 	alerts              alertOptions
 	consul              factory.Consul
@@ -48,7 +54,10 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.ingressPrefix, "ingress-annotations-prefix", factory.IngressPrefix, "what the annotations of ingress-nginx begin with")
 	o.metrics.register(f)
 	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn (or warning) or error")
+	f.StringVar(&o.logEncoding, "zap-encoding", encodingJSON, "how the log is written: json, or console for people")
+	f.StringVar(&o.master, "master", "", "address of the API server, in place of the one in the kubeconfig")
+	f.BoolVar(&o.version, "version", false, "print the version and end")
 	f.IntVar(&o.port, "port", 8080, "port of /metrics, /healthz and /readyz; 0 for none")
 	f.StringVar(&o.pprofAddress, "pprof-address", "", "address of Go's profiling endpoints, such as 127.0.0.1:6060; none without it")
 	f.IntVar(&o.workers, "threadiness", 16, "how many Canaries are reconciled at once")
@@ -63,14 +72,18 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
 	o.outbound.register(f)
+	o.hooks.register(f)
 	o.alerts.register(f)
 	consulFlags(f, &o.consul)
+	ignoredFlags(f, &o.ignored)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	switch {
 	case f.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.logEncoding != encodingJSON && o.logEncoding != encodingConsole:
+		return o, fmt.Errorf("-zap-encoding: %q is none of %s, %s", o.logEncoding, encodingJSON, encodingConsole)
 	case o.port < 0 || o.port > 65535:
 		return o, fmt.Errorf("-port: %d is not 0 to 65535", o.port)
 	case o.workers < 1:
@@ -85,6 +98,25 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	err := o.outbound.settle(o.alerts.noCrossNamespaceRefs)
 	return o, err
 }
+
+// level is how much is logged. Flagger calls a level warning that Go calls warn.
+func (o *options) level() (slog.Level, error) {
+	var level slog.Level
+	name := o.logLevel
+	if strings.EqualFold(name, "warning") {
+		name = "warn"
+	}
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return level, fmt.Errorf("-log-level: %q is none of debug, info, warn, error", o.logLevel)
+	}
+	return level, nil
+}
+
+// Values of -zap-encoding.
+const (
+	encodingJSON    = "json"
+	encodingConsole = "console"
+)
 
 // Values of -coverage.
 const (

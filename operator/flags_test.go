@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/factory"
@@ -19,7 +25,7 @@ import (
 func TestParseFlags(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "delivery")
 	defaults := options{
-		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", port: 8080, workers: 16,
+		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
 		coverage: "report", istioRootNamespace: "istio-system",
 		objects:  workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
@@ -82,7 +88,8 @@ func TestParseFlags(t *testing.T) {
 				"-kubeconfig=k", "-kubeconfig-service-mesh=s", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
 				"-leader-election-namespace=l", "-enable-config-tracking=false", "-coverage=copy", "-istio-root-namespace=r",
-				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify", "-ingress-annotations-prefix=i",
+				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify", "-master=https://api", "-zap-encoding=console", "-version",
+				"-hooks-allowed-hosts=a,b", "-hooks-allowed-addresses=127.0.0.1", "-hooks-proxy-from-environment", "-event-webhook=http://e", "-event-webhook-secret-dir=/e", "-ingress-annotations-prefix=i",
 			},
 			want: func(o *options) {
 				o.kubeconfig, o.meshProvider, o.namespace, o.logLevel = "k", "m", "n", "debug"
@@ -90,6 +97,11 @@ func TestParseFlags(t *testing.T) {
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
 				o.configTracking, o.ingressPrefix = false, "i"
+				o.master, o.logEncoding, o.version = "https://api", "console", true
+				o.outbound.hookHosts, o.outbound.addresses = []string{"a", "b"}, []string{"127.0.0.1"}
+				o.hooks = hookOptions{
+					proxyFromEnvironment: true, eventURL: "http://e", eventSecretDirectory: "/e",
+				}
 			},
 		},
 	} {
@@ -100,7 +112,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{}, alertOptions{}, outboundOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -121,6 +133,7 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
 		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of none, report, copy`},
 		"unmarked Secrets":     {[]string{"-unmarked-secrets=no"}, `-unmarked-secrets: "no" is neither allow nor refuse`},
+		"unknown encoding":     {[]string{"-zap-encoding=xml"}, `-zap-encoding: "xml" is none of json, console`},
 		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +156,7 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var output bytes.Buffer
-			err := run(t.Context(), tc.args, &output)
+			err := run(t.Context(), tc.args, io.Discard, &output)
 			if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("got error %v, want %q", err, tc.wantErr)
 			}
@@ -151,6 +164,83 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("output lacks %q:\n%s", tc.wantOutput, &output)
 			}
 		})
+	}
+}
+
+// A command line of Flagger's starts the operator: each flag works, or the log says once that it means nothing here.
+func TestFlagsOfFlagger(t *testing.T) {
+	kubeconfig := "-kubeconfig=/does/not/exist" // where it ends
+	for name, tc := range map[string]struct {
+		args []string
+		says []string // flags that are said to have no effect
+	}{
+		"all that it has": {
+			args: []string{
+				"-kubeconfig-qps=100", "-kubeconfig-burst=250", "-master=https://127.0.0.1:1", "-metrics-server=http://prometheus:9090", "-control-loop-interval=10s",
+				"-log-level=warning", "-port=8080", "-slack-url=https://s/", "-slack-token=t", "-slack-proxy-url=http://p", "-slack-user=flagger", "-slack-channel=general",
+				"-event-webhook=http://e", "-msteams-url=https://m/", "-msteams-proxy-url=http://p", "-include-label-prefix=app.kubernetes.io", "-threadiness=2",
+				"-zap-replace-globals", "-zap-encoding=json", "-namespace=test", "-mesh-provider=istio", "-selector-labels=app,name", "-ingress-annotations-prefix=nginx.ingress.kubernetes.io",
+				"-ingress-class=contour", "-enable-leader-election=true", "-leader-election-namespace=kube-system", "-enable-config-tracking=true", "-kubeconfig-service-mesh=/x",
+				"-cluster-name=c", "-no-cross-namespace-refs=true", "-v=4", "-logtostderr", "-alsologtostderr=true", "-stderrthreshold=INFO",
+			},
+		},
+		"what means nothing here": {
+			args: []string{"-control-loop-interval=10s", "-zap-replace-globals=true", "-ingress-class=x", "-v=4", "-logtostderr", "-v", "5"},
+			says: []string{"-control-loop-interval", "-zap-replace-globals", "-ingress-class", "-v", "-logtostderr"},
+		},
+		"nothing": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			err := run(t.Context(), append(tc.args, kubeconfig), io.Discard, &log)
+			if err == nil || !strings.Contains(err.Error(), "no way to reach Kubernetes") {
+				t.Fatalf("it does not start: %v\n%s", err, &log)
+			}
+			if slices.Contains(tc.args, "-log-level=warning") {
+				return // it is not told
+			}
+			if n := strings.Count(log.String(), "has no effect"); n != len(tc.says) {
+				t.Errorf("%d flags are said to have no effect, want %d:\n%s", n, len(tc.says), &log)
+			}
+			for _, flag := range tc.says {
+				if !strings.Contains(log.String(), `"flag":"`+flag+`"`) {
+					t.Errorf("nothing is said of %s:\n%s", flag, &log)
+				}
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-version"}, &out, io.Discard); err != nil || out.String() != "Sluice version dev\n" {
+		t.Errorf("%q, %v", &out, err)
+	}
+}
+
+func TestLogForPeople(t *testing.T) {
+	var out bytes.Buffer
+	newLogger(&out, slog.LevelInfo, encodingConsole).Info("Starting", "version", "dev")
+	if got := out.String(); strings.Contains(got, "{") || !strings.Contains(got, "msg=Starting") || !strings.Contains(got, "version=dev") {
+		t.Errorf("%q", got)
+	}
+}
+
+// -master is where the API server is, whatever the kubeconfig says.
+func TestMaster(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: "https://elsewhere"}},
+		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c"}},
+		CurrentContext: "c",
+	}, file); err != nil {
+		t.Fatal(err)
+	}
+	for master, want := range map[string]string{"": "https://elsewhere", "https://api:6443": "https://api:6443"} {
+		config, err := kubeConfig(file, options{master: master})
+		if err != nil || config.Host != want {
+			t.Errorf("with -master=%q: %v, %v", master, config, err)
+		}
 	}
 }
 

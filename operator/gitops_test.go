@@ -170,8 +170,9 @@ var trackers = map[string]string{
 func testPrune(t *testing.T, api client.WithWatch) {
 	s := &stage{t: t, api: api, namespace: "prune"}
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}})
-	target := (&trial{namespace: s.namespace}).deployment(oldImage)
-	for _, o := range []client.Object{target, s.object(selectors[0].manifest), s.object(selectors[3].manifest), s.canary(v1beta1.CoverageCopy)} {
+	target, canary := (&trial{namespace: s.namespace}).deployment(oldImage), s.canary(v1beta1.CoverageCopy)
+	canary.Spec.Service.TrafficPolicy = &v1beta1.RawObject{Raw: []byte(`{"loadBalancer":{"simple":"LEAST_REQUEST"}}`)}
+	for _, o := range []client.Object{target, s.object(selectors[0].manifest), s.object(selectors[3].manifest), canary} {
 		labels, annotations := map[string]string{"team": "shop"}, map[string]string{"team": "shop"}
 		for k, v := range trackers {
 			annotations[k] = v

@@ -12,9 +12,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// newLogger writes lines of JSON.
-func newLogger(to io.Writer, level slog.Level) logr.Logger {
-	return logr.FromSlogHandler(&lazyAttrs{Handler: slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level, ReplaceAttr: readable})})
+// newLogger writes lines of JSON, or of text for the encoding console.
+func newLogger(to io.Writer, level slog.Level, encoding string) logr.Logger {
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
+	var handler slog.Handler = slog.NewJSONHandler(to, o)
+	if encoding == encodingConsole {
+		handler = slog.NewTextHandler(to, o)
+	}
+	return logr.FromSlogHandler(&lazyAttrs{Handler: handler})
 }
 
 // readable has values that JSON can't hold written by their name. A source of events has

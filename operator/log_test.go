@@ -61,7 +61,7 @@ func TestLogsWhatJSONCannotHold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			newLogger(&out, slog.LevelInfo).Info("Starting EventSource", "source", tc.value)
+			newLogger(&out, slog.LevelInfo, encodingJSON).Info("Starting EventSource", "source", tc.value)
 			if got := out.String(); strings.Contains(got, "!ERROR") || !strings.Contains(got, tc.want) {
 				t.Errorf("%s, want %q in it", got, tc.want)
 			}
@@ -96,7 +96,7 @@ func TestLogsAWarningOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	ctx := log.IntoContext(t.Context(), newLogger(&out, slog.LevelInfo))
+	ctx := log.IntoContext(t.Context(), newLogger(&out, slog.LevelInfo, encodingJSON))
 	for range 3 {
 		if err := api.Get(ctx, client.ObjectKey{Namespace: "b", Name: "a"}, &corev1.ConfigMap{}); err != nil {
 			t.Fatal(err)

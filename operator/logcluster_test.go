@@ -42,7 +42,7 @@ func testLog(t *testing.T, c *cluster.Cluster, api client.Client) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- start(ctx, config, o, wiring{registry: prometheus.NewRegistry(), log: newLogger(&log, slog.LevelInfo), oneOfMany: true})
+		ended <- start(ctx, config, o, wiring{registry: prometheus.NewRegistry(), log: newLogger(&log, slog.LevelInfo, encodingJSON), oneOfMany: true})
 	}()
 	for _, s := range []*stage{first, second} {
 		s.awaitPhase(v1beta1.PhaseInitialized)

@@ -7,11 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -21,7 +21,7 @@ import (
 var version = "dev"
 
 func main() {
-	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stderr)
+	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
@@ -31,17 +31,27 @@ func main() {
 }
 
 // run is the operator from its command line to the end of ctx.
-func run(ctx context.Context, args []string, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == removeFinalizersCommand {
+		return removeFinalizers(ctx, args[1:], stdout, stderr)
+	}
 	o, err := parseFlags(args, stderr)
 	if err != nil {
 		return err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return fmt.Errorf("-log-level: %q is none of debug, info, warn, error", o.logLevel)
+	if o.version {
+		fmt.Fprintln(stdout, "Sluice version", version)
+		return nil
 	}
-	logger := newLogger(stderr, level)
+	level, err := o.level()
+	if err != nil {
+		return err
+	}
+	logger := newLogger(stderr, level, o.logEncoding)
 	log.SetLogger(logger)
+	for _, f := range o.ignored {
+		logger.Info("A flag of Flagger's has no effect", "flag", "-"+f.name, "why", f.why)
+	}
 	config, err := kubeConfig(o.kubeconfig, o)
 	if err != nil {
 		return err
@@ -57,15 +67,19 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	return mgr.Start(ctx)
 }
 
+// userAgent is what the operator calls itself.
+func userAgent() string { return "sluice/" + version }
+
 // kubeConfig is that of the file, else of the pod that this runs in.
 func kubeConfig(file string, o options) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = file
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	overrides := &clientcmd.ConfigOverrides{ClusterInfo: clientcmdapi.Cluster{Server: o.master}}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no way to reach Kubernetes: %w", err)
 	}
-	config.UserAgent = "sluice/" + version
+	config.UserAgent = userAgent()
 	config.QPS, config.Burst = float32(o.qps), o.burst
 	// One line for each warning of the API server, not one for each object that it is about.
 	config.WarningHandlerWithContext = log.NewKubeAPIWarningLogger(log.KubeAPIWarningLoggerOptions{Deduplicate: true})

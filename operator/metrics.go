@@ -23,12 +23,16 @@ type metricOptions struct {
 	server             string
 	secretDirectory    string
 	insecureSkipVerify bool
+	strict             bool
+	ownTokenHosts      []string
 }
 
 func (o *metricOptions) register(f *flag.FlagSet) {
 	f.StringVar(&o.server, "metrics-server", "http://prometheus:9090", "Prometheus of Canaries that name none")
 	f.StringVar(&o.secretDirectory, "metrics-server-secret-dir", "", "directory with what the Prometheus of -metrics-server asks for, a file for each of username, password, token, ca.crt, tls.crt and tls.key; it is read again when they change")
 	f.BoolVar(&o.insecureSkipVerify, "metrics-server-insecure-skip-verify", false, "accept any certificate of the Prometheus of -metrics-server")
+	f.BoolVar(&o.strict, "strict-metrics", false, "refuse Canaries that have a metric which is never checked: one with neither templateRef nor query that is not built in")
+	f.Var((*list)(&o.ownTokenHosts), "metrics-own-token-hosts", "hosts, comma separated, that get the operator's own token over https when a MetricTemplate of type externalmetrics or keptn names one of them and has no Secret; its own API server always may")
 }
 
 // address is the server for the log: without a password or a key.
@@ -60,12 +64,13 @@ func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, 
 		Guard:            to.metrics,
 		CloudIdentity:    o.outbound.cloudIdentity,
 		Kubernetes:       mgr.GetConfig(),
+		OwnTokenHosts:    o.metrics.ownTokenHosts,
 		Clock:            clock.RealClock{},
 	}
 	templates := &references.Reconciler[*v1beta1.MetricTemplate]{
 		New:  func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} },
 		List: func() client.ObjectList { return &v1beta1.MetricTemplateList{} },
-		Name: "metrictemplate", Noun: "template",
+		Name: "metrictemplate", Noun: "template", Advice: references.SeveralSeries,
 		Client: mgr.GetClient(), Check: out.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues,
 	}
 	if err := templates.SetUp(ctx, mgr); err != nil {

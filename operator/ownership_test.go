@@ -74,6 +74,7 @@ func (s *owned) application() *v1beta1.Canary {
 	c := s.canary(v1beta1.CoverageReport)
 	c.Spec.Service.Name = ""
 	c.Spec.Analysis.Interval = "1h" // a release stays at its first step
+	c.Spec.Service.TrafficPolicy = &v1beta1.RawObject{Raw: []byte(`{"loadBalancer":{"simple":"LEAST_REQUEST"}}`)}
 	return c
 }
 

@@ -33,6 +33,10 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/primaries"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
@@ -99,7 +103,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if reconciler.Absence, err = lastAbsence(ctx, mgr.GetAPIReader(), o, clock.RealClock{}); err != nil {
 		return nil, err
 	}
-	if err := reconciler.SetUp(ctx, mgr, o.workers, factory.Watches()); err != nil {
+	if err := reconciler.SetUp(ctx, mgr, o.workers); err != nil {
 		return nil, err
 	}
 	return mgr, nil
@@ -112,7 +116,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := newHooks(mgr, to, rollouts)
+	hooks, err := newHooks(mgr, o, to, rollouts)
 	if err != nil {
 		return nil, err
 	}
@@ -137,13 +141,12 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	signals := wake.NewSignals()
 	deps := routerDeps(mesh, o, applier)
 	o.objects.MeshProvider = o.meshProvider
-	return &canary.Reconciler{
+	r := &canary.Reconciler{
 		Client:    mgr.GetClient(),
-		Live:      mgr.GetAPIReader(),
 		Applier:   applier,
 		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
 		Checker:   checker,
-		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient()},
+		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient(), Strict: o.metrics.strict},
 		Canaries:  wake.NewCanaries(mgr.GetClient()),
 		Signals:   signals,
 		Hooks:     hooks,
@@ -153,26 +156,47 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Queues:    queues,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,
-		Configs: configs.New(configs.Config{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Applier: applier, Options: o.objects, Clock: clock.RealClock{}, Off: !o.configTracking,
-		}),
-		Coverage:    newCoverage(mgr, applier, o),
-		Actions:     &actions.Actions{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}},
-		Autoscalers: &autoscaling.Autoscalers{Client: mgr.GetClient(), Applier: applier, Options: o.objects},
-		Provider:    o.meshProvider, NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
-		Mesh:   mesh,
-		Routes: deps.Applier,
-	}, nil
+		Provider:  o.meshProvider,
+
+		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+		RouteApplier:     deps.Applier,
+	}
+	addParts(r, mgr, mesh, o)
+	return r, nil
+}
+
+// addParts gives a reconciler the parts of a release.
+func addParts(r *canary.Reconciler, mgr ctrl.Manager, mesh cluster.Cluster, o options) {
+	c, live, applier := mgr.GetClient(), mgr.GetAPIReader(), r.Applier
+	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock}
+	r.Targets = &targets.Targets{Client: c, Applier: applier}
+	r.Configs = configs.New(configs.Config{Client: c, Live: live, Applier: applier, Options: o.objects, Clock: r.Clock, Off: !o.configTracking})
+	r.Primaries = &primaries.Primaries{Client: c, Applier: applier, Options: o.objects, Workloads: r.Targets}
+	r.Autoscalers = &autoscaling.Autoscalers{Client: c, Applier: applier, Options: o.objects}
+	r.Services = &services.Services{Client: c, Applier: applier, Options: o.objects}
+	r.Coverage = &coverage.Keeper{
+		Reports: o.coverage != coverageNone, Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace,
+		Client: c, Applier: applier, Options: o.objects, Workload: r.Targets.Read,
+	}
+	r.Routes = &routes.Routes{Client: c, Mesh: mesh, Kinds: factory.Watches(), Provider: o.meshProvider}
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.
-func newHooks(mgr ctrl.Manager, to *outbound, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
-	calls := webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: to.hooks, UserAgent: "sluice/" + version})
+func newHooks(mgr ctrl.Manager, o options, to *outbound, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
+	options := o.hooks.proxy()
+	options.Clock, options.Guard, options.UserAgent = clock.RealClock{}, to.hooks, userAgent()
+	calls := webhooks.NewClient(options)
 	events := webhooks.NewEvents(calls, webhooks.EventsOptions{Lost: rollouts.EventLost})
 	if err := mgr.Add(events); err != nil {
 		return nil, fmt.Errorf("queue of event hooks: %w", err)
 	}
-	return &checks.Hooks{Guard: to.hooks, Client: calls, Events: events, Secrets: to.secrets, Clock: clock.RealClock{}}, nil
+	operators, err := operatorsEvents(mgr, o.hooks, rollouts)
+	if err != nil {
+		return nil, err
+	}
+	return &checks.Hooks{
+		Guard: to.hooks, Client: calls, Events: events, Operators: operators, Secrets: to.secrets, Clock: clock.RealClock{},
+	}, nil
 }
 
 // newRouter makes a router. One that watches its mesh by itself begins to.
@@ -187,14 +211,6 @@ func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, deps factor
 		}
 	}
 	return router, nil
-}
-
-// newCoverage makes what keeps primaries covered, as far as -coverage asks for it.
-func newCoverage(mgr ctrl.Manager, applier *ssa.Applier, o options) *coverage.Keeper {
-	return &coverage.Keeper{
-		Reports: o.coverage != coverageNone, Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace,
-		Client: mgr.GetClient(), Applier: applier, Options: o.objects,
-	}
 }
 
 func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {

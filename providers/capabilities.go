@@ -1,12 +1,13 @@
 package providers
 
 import (
-	"strings"
+	"fmt"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// Capabilities are what a router can do. A spec that needs more is refused.
+// Capabilities are what a router can do. A spec that needs more is refused, or served without
+// it where the router shares out no requests at all.
 type Capabilities struct {
 	// Weighted is sharing out HTTP requests by percentage.
 	Weighted bool
@@ -18,12 +19,60 @@ type Capabilities struct {
 	Mirror bool
 	// SessionAffinity is keeping a user on the version that he was sent to.
 	SessionAffinity bool
-	// TCP is sharing out connections of a service that does not speak HTTP.
+	// TCP is moving connections of a service that does not speak HTTP.
 	TCP bool
+	// TLS is moving what the application encrypts itself: connections as they are, or requests
+	// that the mesh decrypts on the way.
+	TLS bool
+}
+
+// iterationsWithoutWeights are those of an analysis that has none, as Flagger has them, where
+// the router shares out no requests.
+const iterationsWithoutWeights = 10
+
+// Served returns the Canary as a router that shares out no requests carries it out: in
+// blue/green, whatever its analysis says of weights and requests. Flagger serves such manifests
+// too, so they are not refused; ignored names each field that has no effect, with the reason.
+// For any other router, and where nothing differs, it is the Canary itself.
+func (c Capabilities) Served(router string, canary *v1beta1.Canary) (served *v1beta1.Canary, ignored []string) {
+	if c.Weighted || canary.Spec.Analysis == nil && canary.Spec.CanaryAnalysis == nil {
+		return canary, nil
+	}
+	served = canary.DeepCopy()
+	a := served.GetAnalysis()
+	why := "provider " + router + " cannot share out requests"
+	instead := why
+	if a.Iterations < 1 {
+		instead += fmt.Sprintf("; the release is checked in %d iterations of blue/green", iterationsWithoutWeights)
+	}
+	for _, field := range []struct {
+		set  bool
+		name string
+		why  string
+	}{
+		{a.Iterations < 1 && a.StepWeight > 0, "stepWeight", instead},
+		{a.Iterations < 1 && len(a.StepWeights) > 0, "stepWeights", instead},
+		{a.Iterations < 1 && a.MaxWeight > 0, "maxWeight", why},
+		{a.StepWeightPromotion > 0, "stepWeightPromotion", why},
+		{len(a.Match) > 0, "match", instead},
+		{a.Mirror, "mirror", why},
+		{a.MirrorWeight > 0, "mirrorWeight", why},
+		{a.SessionAffinity != nil, "sessionAffinity", why},
+	} {
+		if field.set {
+			ignored = append(ignored, "spec.analysis."+field.name+" has no effect: "+field.why)
+		}
+	}
+	if a.Iterations < 1 {
+		a.Iterations, a.StepWeight, a.StepWeights, a.MaxWeight = iterationsWithoutWeights, 0, nil, 0
+	}
+	a.StepWeightPromotion, a.Match, a.Mirror, a.MirrorWeight, a.SessionAffinity = 0, nil, false, 0, nil
+	return served, ignored
 }
 
 // Check returns an [UnsupportedError] for the first field of the spec that
-// needs what c does not have. router is the name to put into it.
+// needs what c does not have. router is the name to put into it. The Canary is the one that
+// Served gives.
 func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 	a := canary.GetAnalysis()
 	weights := "spec.analysis.stepWeight"
@@ -43,11 +92,10 @@ func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 		},
 		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
 		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},
-		{strings.EqualFold(canary.Spec.Service.AppProtocol, "tcp"), c.TCP, "spec.service.appProtocol", "it cannot share out TCP connections"},
 	} {
 		if need.needed && !need.had {
 			return &UnsupportedError{Router: router, Field: need.field, Why: need.why}
 		}
 	}
-	return nil
+	return c.CheckPort(router, "spec.service.appProtocol", canary.Spec.Service.AppProtocol)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -72,6 +73,13 @@ type Route struct {
 	// PodAnnotations are those of the target's pod template, which is where some
 	// meshes are told what a pod is. They are only read; nil where there is no target.
 	PodAnnotations map[string]string
+	// Ports are those of the primary's and the canary's Services. They are only read; nil
+	// where they are not known.
+	Ports []corev1.ServicePort
+	// Port is the Canary's port of the apex Service, with the name and the appProtocol that clients
+	// find there: what the Canary leaves open is that of a Service which was there before it. It is
+	// zero where that is not known.
+	Port corev1.ServicePort
 }
 
 // Owner is the Canary as the owner of objects in its own cluster.
@@ -88,6 +96,9 @@ type State struct {
 	InSync bool
 	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
 	Detail string
+	// Refused says that the mesh has looked at what Apply wrote last and will not do it, so
+	// that it is no use to wait. Detail says why.
+	Refused bool
 }
 
 // Router moves the traffic of Canaries through one mesh. It is called for many

@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -17,6 +18,9 @@ type Watch struct {
 	// Always has the kinds watched wherever they are served, not only where a Canary has one
 	// of the providers.
 	Always bool
+	// About gives the Services that an object of another name is about, which concerns their
+	// Canaries too; nil for none.
+	About func(client.Object) []types.NamespacedName
 	// Index has the indexer of the cache find the objects of one of the kinds by what the
 	// providers look for beside names; nil for nothing. It is called once for each kind that
 	// is served.

@@ -24,6 +24,11 @@ const (
 	PrivateKeyKey  = corev1.TLSPrivateKeyKey
 )
 
+// SecretKeys are the keys of the Secret of a hook.
+func SecretKeys() []string {
+	return []string{HMACKey, AuthorizationKey, CAKey, CertificateKey, PrivateKeyKey}
+}
+
 // Credentials is the content of a hook's Secret. The zero value is none. It does not show what it holds when it is
 // printed or logged.
 type Credentials struct {

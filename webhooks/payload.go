@@ -16,13 +16,15 @@ type Payload struct {
 	// Name and Namespace of the Canary.
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
-	// Phase of the Canary.
+	// Phase is what Flagger tells a hook of this type.
 	Phase v1beta1.CanaryPhase `json:"phase"`
 	// Checksum tells releases apart: see Checksum.
 	Checksum string `json:"checksum"`
 	// Metadata is the hook's own, and what an event is about.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
+	// StatusPhase is the phase in the status of the Canary.
+	StatusPhase v1beta1.CanaryPhase `json:"statusPhase"`
 	// Type of the hook.
 	Type v1beta1.HookType `json:"type"`
 	// CanaryWeight is the percentage of requests that go to the canary.
@@ -40,11 +42,29 @@ const (
 	timestampKey    = "timestamp"
 )
 
+// phaseFor is the phase that a hook of a type is told. Flagger tells those of an analysis that it goes on, whatever the
+// status says by then, and receivers go by it.
+func phaseFor(kind v1beta1.HookType, phase v1beta1.CanaryPhase) v1beta1.CanaryPhase {
+	switch kind {
+	case v1beta1.PreRolloutHook, v1beta1.RolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook:
+		return v1beta1.PhaseProgressing
+	case v1beta1.PostRolloutHook:
+		if phase != v1beta1.PhaseSucceeded {
+			return v1beta1.PhaseFailed // a promotion that has failed goes on here, and ends the release with Flagger
+		}
+		return phase
+	case v1beta1.ConfirmRolloutHook, v1beta1.RollbackHook, v1beta1.EventHook:
+		return phase
+	default:
+		return phase
+	}
+}
+
 // NewPayload returns what the hook is told of the Canary in that phase.
 func NewPayload(c *v1beta1.Canary, phase v1beta1.CanaryPhase, hook *v1beta1.CanaryWebhook) Payload {
 	return Payload{
-		Name: c.Name, Namespace: c.Namespace, Phase: phase, Checksum: Checksum(&c.Status),
-		Metadata: maps.Clone(hook.Metadata), Type: hook.GetType(), CanaryWeight: c.Status.CanaryWeight,
+		Name: c.Name, Namespace: c.Namespace, Phase: phaseFor(hook.GetType(), phase), Checksum: Checksum(&c.Status),
+		Metadata: maps.Clone(hook.Metadata), StatusPhase: phase, Type: hook.GetType(), CanaryWeight: c.Status.CanaryWeight,
 		FailedChecks: c.Status.FailedChecks, Iterations: c.Status.Iterations,
 	}
 }

@@ -27,14 +27,14 @@ func TestPayload(t *testing.T) {
 		want string
 	}{
 		"plain": {
-			want: `{"name":"podinfo","namespace":"test","phase":"Waiting","checksum":"7319244a6a",` +
-				`"type":"rollout","canaryWeight":20,"failedChecks":1,"iterations":3}`,
+			want: `{"name":"podinfo","namespace":"test","phase":"Progressing","checksum":"7319244a6a",` +
+				`"statusPhase":"Waiting","type":"rollout","canaryWeight":20,"failedChecks":1,"iterations":3}`,
 		},
 		"with metadata": {
 			hook: v1beta1.CanaryWebhook{Type: v1beta1.ConfirmRolloutHook, Metadata: map[string]string{"cmd": "hey <url>"}},
 			want: `{"name":"podinfo","namespace":"test","phase":"Waiting","checksum":"7319244a6a",` +
 				`"metadata":{"cmd":"hey \u003curl\u003e"},` +
-				`"type":"confirm-rollout","canaryWeight":20,"failedChecks":1,"iterations":3}`,
+				`"statusPhase":"Waiting","type":"confirm-rollout","canaryWeight":20,"failedChecks":1,"iterations":3}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,6 +46,22 @@ func TestPayload(t *testing.T) {
 				t.Errorf("payload (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// Each type of hook is told the phase that Flagger tells it: a receiver of confirm-promotion that checks for Progressing goes
+// on working. The phase of the status is beside it.
+func TestPhaseInPayload(t *testing.T) {
+	for kind, want := range map[v1beta1.HookType]v1beta1.CanaryPhase{
+		"": v1beta1.PhaseProgressing, v1beta1.RolloutHook: v1beta1.PhaseProgressing, v1beta1.PreRolloutHook: v1beta1.PhaseProgressing,
+		v1beta1.ConfirmTrafficIncreaseHook: v1beta1.PhaseProgressing, v1beta1.ConfirmPromotionHook: v1beta1.PhaseProgressing,
+		v1beta1.ConfirmRolloutHook: v1beta1.PhaseWaitingPromotion, v1beta1.RollbackHook: v1beta1.PhaseWaitingPromotion,
+		v1beta1.PostRolloutHook: v1beta1.PhaseFailed, v1beta1.EventHook: v1beta1.PhaseWaitingPromotion,
+	} {
+		got := NewPayload(podinfo(), v1beta1.PhaseWaitingPromotion, &v1beta1.CanaryWebhook{Type: kind})
+		if got.Phase != want || got.StatusPhase != v1beta1.PhaseWaitingPromotion {
+			t.Errorf("%s is told %s, and %s of the status; want %s", kind, got.Phase, got.StatusPhase, want)
+		}
 	}
 }
 

@@ -83,6 +83,11 @@ type CanaryAnalysis struct {
 	// +kubebuilder:validation:MaxItems=100
 	Webhooks []CanaryWebhook `json:"webhooks,omitempty"`
 
+	// WebhookOrder says how the webhooks of one type are called. Empty means Sequential.
+	// +optional
+	// +kubebuilder:validation:Enum="";Sequential;Parallel
+	WebhookOrder WebhookOrder `json:"webhookOrder,omitempty"`
+
 	// Match says which requests go to the canary in A/B testing: Istio's HTTPMatchRequest.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
@@ -92,6 +97,18 @@ type CanaryAnalysis struct {
 	// +optional
 	SessionAffinity *SessionAffinity `json:"sessionAffinity,omitempty"`
 }
+
+// WebhookOrder says how the webhooks of one type are called.
+type WebhookOrder string
+
+// Orders of webhooks. Empty means Sequential.
+const (
+	// WebhooksSequential calls one after the other in the order of the spec. The first that does not answer with success
+	// stops those after it, and in a round of checks the metrics, which come after the rollout hooks.
+	WebhooksSequential WebhookOrder = "Sequential"
+	// WebhooksParallel calls all at once, beside the metrics.
+	WebhooksParallel WebhookOrder = "Parallel"
+)
 
 // SessionAffinity is the cookie that keeps users on one version during a release.
 type SessionAffinity struct {
@@ -166,11 +183,28 @@ const (
 	MetricWait MetricAction = "Wait"
 )
 
+// SeveralSeries says what a round of checks makes of a query that selects several series where one is needed.
+//
+// +kubebuilder:validation:Enum="";Fail;Sum;Max;Worst
+type SeveralSeries string
+
+// What is made of several series. Empty means Fail.
+const (
+	// SeriesFail fails the round.
+	SeriesFail SeveralSeries = "Fail"
+	// SeriesSum takes the sum of their values.
+	SeriesSum SeveralSeries = "Sum"
+	// SeriesMax takes the highest value.
+	SeriesMax SeveralSeries = "Max"
+	// SeriesWorst takes the value that is farthest out of the accepted range or, where none is, the nearest to its ends.
+	SeriesWorst SeveralSeries = "Worst"
+)
+
 // MetricPolicy says what a round of checks makes of answers that are no usable value.
 type MetricPolicy struct {
 	// NoData is for an answer without a value. Empty means Fail for templates and queries; a built-in check passes while
 	// neither version has had requests in this release, and fails when the canary gets none although the primary does, or
-	// does no longer.
+	// does no longer. Where the metrics server is not known to measure the application, it holds the release.
 	// +optional
 	NoData MetricAction `json:"noData,omitempty"`
 
@@ -185,6 +219,10 @@ type MetricPolicy struct {
 	// Unavailable is for a metric provider that gives no answer. Empty means Wait.
 	// +optional
 	Unavailable MetricAction `json:"unavailable,omitempty"`
+
+	// SeveralSeries is for a query of Prometheus that selects several series. Empty means Fail.
+	// +optional
+	SeveralSeries SeveralSeries `json:"severalSeries,omitempty"`
 }
 
 // CanaryMetric is one metric check: a built-in one by its name, a MetricTemplate, or a query.
@@ -213,7 +251,7 @@ type CanaryMetric struct {
 	// +optional
 	ThresholdRange *CanaryThresholdRange `json:"thresholdRange,omitempty"`
 
-	// Query is a Prometheus query.
+	// Query is a Prometheus query with the variables of a MetricTemplate's, such as {{ target }} and {{ interval }}.
 	//
 	// Deprecated: write a MetricTemplate and templateRef.
 	// +optional

@@ -12,8 +12,9 @@ const (
 	Finalizer = "finalizer.flagger.app"
 	// ConfigTrackingAnnotation set to "disabled" on a ConfigMap or Secret leaves it untracked.
 	ConfigTrackingAnnotation = "flagger.app/config-tracking"
-	// ConfigTrackingDisabled is the value of ConfigTrackingAnnotation that turns tracking off.
-	ConfigTrackingDisabled = "disabled"
+	// ConfigTrackingDisabled is how each value of ConfigTrackingAnnotation begins that turns tracking off: people write
+	// disable, disabled and disabled for some reason, and Flagger takes all of them.
+	ConfigTrackingDisabled = "disable"
 	// ConfigTrackingEnabled is the value of ConfigTrackingAnnotation that turns tracking on for a Secret of a type
 	// that is not tracked by itself, such as credentials for a registry.
 	ConfigTrackingEnabled = "enabled"
@@ -307,18 +308,21 @@ type CanaryService struct {
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 65535",message="port must be 1 to 65535"
 	Port int32 `json:"port"`
 
-	// PortName is the name of that port. Empty means http.
+	// PortName is the name of that port. Empty means http, or as it is in a Service that
+	// was there before.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
 	PortName string `json:"portName,omitempty"`
 
-	// TargetPort is the number or name of the container's port. Unset means port.
+	// TargetPort is the number or name of the container's port. Unset means port, or as it
+	// is in a Service that was there before.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 65535 : size(self) <= 15 && self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$')",message="targetPort must be 1 to 65535, or the name of a port, up to 15 letters in small, digits and -"
 	TargetPort intstr.IntOrString `json:"targetPort,omitempty,omitzero"`
 
-	// AppProtocol of the port, such as http, https, grpc or kubernetes.io/h2c.
+	// AppProtocol of the port, such as http, https, grpc or kubernetes.io/h2c. Empty means
+	// none, or as it is in a Service that was there before.
 	// +optional
 	// +kubebuilder:validation:MaxLength=317
 	// +kubebuilder:validation:Pattern=`^(([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`

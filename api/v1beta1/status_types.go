@@ -55,6 +55,9 @@ const (
 	ConditionCovered CanaryConditionType = "Covered"
 	// ConditionApplied names what could not be written and why; it is absent when everything could. The rest goes on.
 	ConditionApplied CanaryConditionType = "Applied"
+	// ConditionMeasured says whether the metrics server is known to measure the application that built-in checks are
+	// about; it is absent where there are none, and until they have been run in a release.
+	ConditionMeasured CanaryConditionType = "Measured"
 	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is
 	// absent when nobody did.
 	ConditionTargetScaledUp CanaryConditionType = "TargetScaledUp"
@@ -98,7 +101,8 @@ type CanaryStatus struct {
 	// +optional
 	ReleasedReplicas int32 `json:"releasedReplicas,omitempty"`
 
-	// PostRollout is when the release ended whose post-rollout hooks are still to be called; absent otherwise.
+	// PostRollout is when the release ended, or its promotion failed, whose post-rollout hooks are still to be called;
+	// absent otherwise.
 	// +optional
 	PostRollout *metav1.MicroTime `json:"postRollout,omitempty"`
 
@@ -328,6 +332,11 @@ type StepStatus struct {
 	// +optional
 	PreRolloutSince *metav1.MicroTime `json:"preRolloutSince,omitempty"`
 
+	// PreRolloutHook is the name of the one that failed since PreRolloutSince and stopped those after it; empty where all
+	// are called at once.
+	// +optional
+	PreRolloutHook string `json:"preRolloutHook,omitempty"`
+
 	// Lowered is in how many parts the traffic went back to the promoted primary so far.
 	// +optional
 	Lowered int32 `json:"lowered,omitempty"`
@@ -367,8 +376,12 @@ type GateStatus struct {
 	// Type of the hooks.
 	Type HookType `json:"type"`
 
-	// Since is when the gate was first found closed.
+	// Since is when the gate was first found closed, by the hook that Hook names where one is named.
 	Since metav1.MicroTime `json:"since"`
+
+	// Hook is the name of the one that holds it closed and stops those after it; empty where all are called at once.
+	// +optional
+	Hook string `json:"hook,omitempty"`
 
 	// Message says which hooks hold it closed, and what they answered first.
 	// +optional
@@ -425,7 +438,7 @@ type ActionStatus struct {
 
 // CheckVerdict is how a check went.
 //
-// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting
+// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting;Unmeasured;Skipped
 type CheckVerdict string
 
 // Verdicts of a check.
@@ -440,6 +453,11 @@ const (
 	CheckUnavailable CheckVerdict = "Unavailable"
 	// CheckWaiting: there was no usable value, and the check's policy is to wait for one.
 	CheckWaiting CheckVerdict = "Waiting"
+	// CheckUnmeasured: there was no value, and the metrics server is not known to measure the application, so that nobody
+	// can tell whether it has no requests.
+	CheckUnmeasured CheckVerdict = "Unmeasured"
+	// CheckSkipped: it was not asked, as a hook before it has failed.
+	CheckSkipped CheckVerdict = "Skipped"
 )
 
 // CheckStatus is the last result of one check.
@@ -450,6 +468,11 @@ type CheckStatus struct {
 	// Query that was asked.
 	// +optional
 	Query string `json:"query,omitempty"`
+
+	// Source names who counts the requests that a built-in check is about, such as istio or traefik: of those that may,
+	// one that the metrics server has.
+	// +optional
+	Source string `json:"source,omitempty"`
 
 	// Value that came back.
 	// +optional

@@ -53,6 +53,16 @@ func (w *CanaryWebhook) GetOnDeadline() DeadlineAction {
 	return w.OnDeadline
 }
 
+// Sequential reports whether the webhooks of one type are called one after the other. Those of type rollback never are:
+// one that gives no answer must not hide another's wish to roll back.
+func (a *CanaryAnalysis) Sequential(t HookType) bool {
+	return a.WebhookOrder != WebhooksParallel && t != RollbackHook
+}
+
+// Stops reports whether the hook stops those after it when it does not answer with success. One without which the release
+// goes on at its deadline does not.
+func (w *CanaryWebhook) Stops() bool { return w.GetOnDeadline() != DeadlineContinue }
+
 // positive reads a duration above 0 from the field of that name.
 func positive(field, value string) (time.Duration, error) {
 	d, err := time.ParseDuration(value)

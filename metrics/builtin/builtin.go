@@ -1,9 +1,9 @@
-// Package builtin has the queries of the checks that need no query in the spec.
+// Package builtin has the queries of the checks that need no query in the spec, and
+// knows who counts the requests that they are about.
 package builtin
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -17,43 +17,15 @@ import (
 type Vars struct {
 	// Name and Namespace are the Canary's.
 	Name, Namespace string
-	// Target is the name of the workload that is released, Kind its kind.
-	Target, Kind string
+	// Target is the name of the workload that is released, Primary that of its copy,
+	// Kind the kind of both.
+	Target, Primary, Kind string
 	// Service is the name of the apex Service.
 	Service string
+	// Ingress is the name of the Ingress by which requests come.
+	Ingress string
 	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
 	Interval string
-}
-
-// Names returns the names of all built-in metrics, sorted.
-func Names() []string {
-	names := map[string]bool{}
-	for _, queries := range table() {
-		for name := range queries {
-			names[name] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(names))
-}
-
-// Known reports whether any provider has a built-in metric of this name.
-func Known(name string) bool { return slices.Contains(Names(), name) }
-
-// Expr returns the query of a built-in metric for a mesh, named as in
-// spec.provider. The errors are *metrics.UnknownMetricError, and
-// *metrics.QueryError for an interval that Prometheus cannot read.
-func Expr(provider, metricName string, v Vars) (string, error) {
-	queries := table()[provider]
-	query, ok := queries[metricName]
-	if !ok {
-		return "", &metrics.UnknownMetricError{
-			Provider: provider, Metric: metricName, Known: slices.Sorted(maps.Keys(queries)),
-		}
-	}
-	if err := checkInterval(v.Interval); err != nil {
-		return "", err
-	}
-	return query(v), nil
 }
 
 // Version is one of the two that a release is about.
@@ -65,19 +37,88 @@ const (
 	Primary Version = "primary"
 )
 
-// Requests returns the query of how many requests a version had in the
-// interval; v.Target is the workload of that version. It gives 0 or no value
-// where there were none. The errors are those of [Expr]; an unknown metric says
-// that nobody counts the requests of this mesh.
-func Requests(provider string, of Version, v Vars) (string, error) {
-	counted, ok := requests()[provider]
-	if !ok {
-		return "", &metrics.UnknownMetricError{Provider: provider, Metric: "number of requests"}
+// workload is the name of the workload of a version.
+func (v Vars) workload(of Version) string {
+	if of == Primary {
+		return v.Primary
 	}
+	return v.Target
+}
+
+// service is the name of the Service of a version.
+func (v Vars) service(of Version) string { return v.Service + "-" + string(of) }
+
+// Names returns the names of all built-in metrics, sorted.
+func Names() []string {
+	return []string{v1beta1.MetricRequestDuration, v1beta1.MetricRequestSuccessRate}
+}
+
+// Known reports whether there is a built-in metric of this name.
+func Known(name string) bool { return slices.Contains(Names(), name) }
+
+// Expr returns the query of a built-in metric of the canary. The errors are
+// *metrics.UnknownMetricError, and *metrics.QueryError for an interval that Prometheus
+// cannot read and for names by which nobody can tell the pods of the two versions apart.
+func (s Source) Expr(metric string, v Vars) (string, error) {
+	if err := s.check(v); err != nil {
+		return "", err
+	}
+	switch {
+	case metric == v1beta1.MetricRequestSuccessRate:
+		return s.successRate(v), nil
+	case metric == v1beta1.MetricRequestDuration && s.buckets != "":
+		return s.duration(v), nil
+	case metric == v1beta1.MetricRequestDuration:
+		return "", &metrics.UnknownMetricError{Provider: s.Name, Metric: metric, Known: []string{v1beta1.MetricRequestSuccessRate}}
+	default:
+		return "", &metrics.UnknownMetricError{Provider: s.Name, Metric: metric, Known: Names()}
+	}
+}
+
+// Requests returns the query of how many requests a version had in the interval. It has
+// no value where no counter of them is known. The errors are those of [Source.Expr].
+func (s Source) Requests(of Version, v Vars) (string, error) {
+	if err := s.check(v); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("sum(%s)", s.all(of, v)), nil
+}
+
+// Scrapes returns the query of how often the server has scraped, in the interval, what
+// tells of the requests of a version, whether there were any or not. It has no value
+// where that is never scraped. The errors are those of [Source.Expr].
+func (s Source) Scrapes(of Version, v Vars) (string, error) {
+	if err := s.check(v); err != nil {
+		return "", err
+	}
+	return s.scrapes(of, v), nil
+}
+
+// Which returns the query of which of several sources has scraped series of the
+// application in the interval: the number of the first that has, from 1. It has no value
+// where none has. The error is a *metrics.QueryError.
+func Which(sources []Source, v Vars) (string, error) {
 	if err := checkInterval(v.Interval); err != nil {
 		return "", err
 	}
-	return counted(of, v), nil
+	var out string
+	for i, s := range sources {
+		if i > 0 {
+			out += " or "
+		}
+		out += fmt.Sprintf("0 * (%s or %s) + %d", s.scrapes(Primary, v), s.scrapes(Canary, v), i+1)
+	}
+	return out, nil
+}
+
+func (s Source) check(v Vars) error {
+	if err := checkInterval(v.Interval); err != nil {
+		return err
+	}
+	if s.refused == nil {
+		return nil
+	}
+	return s.refused(v)
 }
 
 // checkInterval keeps out what Prometheus can't read, and what would be more
@@ -87,32 +128,6 @@ func checkInterval(interval string) error {
 		return &metrics.QueryError{Message: "interval: " + err.Error()}
 	}
 	return nil
-}
-
-func table() map[string]map[string]func(Vars) string {
-	istio := map[string]func(Vars) string{
-		v1beta1.MetricRequestSuccessRate: istioSuccessRate,
-		v1beta1.MetricRequestDuration:    istioDuration,
-	}
-	return map[string]map[string]func(Vars) string{
-		v1beta1.ProviderConsul: {
-			v1beta1.MetricRequestSuccessRate: consulSuccessRate,
-			v1beta1.MetricRequestDuration:    consulDuration,
-		},
-		v1beta1.ProviderIstio: istio,
-		// As in Flagger: an application behind a Gateway is measured by Istio's proxies.
-		v1beta1.ProviderGatewayAPI:        istio,
-		v1beta1.ProviderGatewayAPIV1Beta1: istio,
-		v1beta1.ProviderGatewayAPIAny:     istio,
-		v1beta1.ProviderLinkerd: {
-			v1beta1.MetricRequestSuccessRate: linkerdSuccessRate,
-			v1beta1.MetricRequestDuration:    linkerdDuration,
-		},
-		v1beta1.ProviderKubernetes: {
-			v1beta1.MetricRequestSuccessRate: httpSuccessRate,
-			v1beta1.MetricRequestDuration:    httpDuration,
-		},
-	}
 }
 
 // matcher is one label matcher with an exact value.
@@ -125,3 +140,6 @@ func CheckInterval(interval string) error {
 	}
 	return nil
 }
+
+// pattern is one label matcher with a regular expression.
+func pattern(label, expression string) string { return label + "=~" + strconv.Quote(expression) }

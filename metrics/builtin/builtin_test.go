@@ -1,6 +1,8 @@
 package builtin
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -8,145 +10,254 @@ import (
 	"github.com/sluice-delivery/sluice/metrics"
 )
 
-func TestExpr(t *testing.T) {
-	const consulBase = `local_cluster=~"web|web-canary",envoy_cluster_name="local_app"`
-	const istioBase = `reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo"`
-	const linkerdBase = `direction="inbound",namespace="test",deployment="podinfo"`
-	const backend = `backend_namespace="test",backend_name="app-canary"`
-	const pods = `kubernetes_namespace="test",kubernetes_pod_name=~"pod\\.info-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)"`
-	for name, tc := range map[string]struct {
-		provider, metric string
-		vars             Vars
-		want             string
-		wantErr          func(error) bool
+// grew is what a counter is asked for.
+func grew(counter, matchers, interval string) string {
+	series := counter + "{" + matchers + "}"
+	return fmt.Sprintf("(last_over_time(%s[%s]) - last_over_time(%s[5m] offset %s)) >= 0 or last_over_time(%s[%s])", series, interval, series, interval, series, interval)
+}
+
+var podinfo = Vars{Namespace: "test", Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "app", Ingress: "web", Interval: "1m"}
+
+func (v Vars) with(change func(*Vars)) Vars {
+	change(&v)
+	return v
+}
+
+func TestSuccessRate(t *testing.T) {
+	// What each source counts of the canary, and of that what succeeded.
+	const pods = `podinfo-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}`
+	const grpcNames = "UNKNOWN|DEADLINE_EXCEEDED|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS"
+	for _, tc := range []struct {
+		source                    Source
+		counter, canary, good     string
+		lost                      string
+		buckets                   string
+		scale                     string
+		primary                   string
+		vars                      Vars
+		alivePrimary, aliveCanary string
 	}{
-		"success rate": {
-			provider: "istio", metric: "request-success-rate", vars: Vars{Namespace: "test", Target: "podinfo", Interval: "1m"},
-			want: `(sum(rate(istio_requests_total{` + istioBase + `,response_code!~"5..",grpc_response_status!~"2|4|12|13|14|15"}[1m]))` +
-				` or 0 * sum(rate(istio_requests_total{` + istioBase + `}[1m])))` +
-				` / sum(rate(istio_requests_total{` + istioBase + `}[1m])) * 100`,
+		{
+			source: istio, counter: "istio_requests_total", buckets: "istio_request_duration_milliseconds_bucket", vars: podinfo,
+			canary:  `reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo"`,
+			primary: `reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo-primary"`,
+			good:    `response_code!~"0|5..",grpc_response_status!~"2|4|12|13|14|15"`,
+			lost:    `reporter="source",destination_service_namespace="test",destination_service_name="app-%s",response_flags=~"(.+,)?(UH|UF|UO|UC)(,.+)?"`,
 		},
-		"duration": {
-			provider: "istio", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Interval: "1m30s"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{` + istioBase + `}[1m30s])))`,
+		{
+			source: istioClients, counter: "istio_requests_total", buckets: "istio_request_duration_milliseconds_bucket", vars: podinfo,
+			canary:  `reporter="source",destination_service_namespace="test",destination_service_name="app-canary"`,
+			primary: `reporter="source",destination_service_namespace="test",destination_service_name="app-primary"`,
+			good:    `response_code!~"0|5..",grpc_response_status!~"2|4|12|13|14|15"`,
 		},
-		"success rate in Consul": {
-			provider: "consul", metric: "request-success-rate", vars: Vars{Namespace: "test", Target: "podinfo", Service: "web", Interval: "1m"},
-			want: `(sum(rate(envoy_cluster_upstream_rq_xx{` + consulBase + `,envoy_response_code_class!="5"}[1m]))` +
-				` or 0 * sum(rate(envoy_cluster_upstream_rq_xx{` + consulBase + `}[1m])))` +
-				` / sum(rate(envoy_cluster_upstream_rq_xx{` + consulBase + `}[1m])) * 100`,
+		{
+			source: consul, counter: "envoy_cluster_upstream_rq_xx", buckets: "envoy_cluster_upstream_rq_time_bucket", vars: podinfo,
+			canary:       `local_cluster=~"app|app-canary",envoy_cluster_name="local_app"`,
+			primary:      `local_cluster="app-primary",envoy_cluster_name="local_app"`,
+			good:         `envoy_response_code_class!="5"`,
+			alivePrimary: `envoy_cluster_membership_total{local_cluster="app-primary",envoy_cluster_name="local_app"}`,
+			aliveCanary:  `envoy_cluster_membership_total{local_cluster=~"app|app-canary",envoy_cluster_name="local_app"}`,
 		},
-		"duration in Consul": {
-			provider: "consul", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Service: "web", Interval: "30s"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(envoy_cluster_upstream_rq_time_bucket{` + consulBase + `}[30s])))`,
+		{
+			source: linkerd, counter: "response_total", buckets: "response_latency_ms_bucket", vars: podinfo,
+			canary:       `direction="inbound",namespace="test",deployment="podinfo",route_name!="probe"`,
+			primary:      `direction="inbound",namespace="test",deployment="podinfo-primary",route_name!="probe"`,
+			good:         `classification!="failure"`,
+			alivePrimary: `response_total{direction="inbound",namespace="test",deployment="podinfo-primary"}`,
+			aliveCanary:  `response_total{direction="inbound",namespace="test",deployment="podinfo"}`,
 		},
-		"labels are escaped": {
-			provider: "istio", metric: "request-duration", vars: Vars{Namespace: `a"b`, Target: `c\d`, Interval: "1m"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{reporter=~"destination|waypoint",` +
-				`destination_workload_namespace="a\"b",destination_workload="c\\d"}[1m])))`,
+		{
+			source: linkerd, counter: "response_total", buckets: "response_latency_ms_bucket", vars: podinfo.with(func(v *Vars) { v.Kind = "StatefulSet" }),
+			canary:       `direction="inbound",namespace="test",statefulset="podinfo",route_name!="probe"`,
+			primary:      `direction="inbound",namespace="test",statefulset="podinfo-primary",route_name!="probe"`,
+			good:         `classification!="failure"`,
+			alivePrimary: `response_total{direction="inbound",namespace="test",statefulset="podinfo-primary"}`,
+			aliveCanary:  `response_total{direction="inbound",namespace="test",statefulset="podinfo"}`,
 		},
-		"behind a Gateway": {
-			provider: "gatewayapi:v1", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Interval: "1m"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{` + istioBase + `}[1m])))`,
+		{
+			source: linkerdHTTPRoutes, counter: "outbound_http_route_backend_response_statuses_total", vars: podinfo,
+			buckets: "outbound_http_route_backend_response_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `backend_namespace="test",backend_name="app-canary"`,
+			primary: `backend_namespace="test",backend_name="app-primary"`,
+			good:    `http_status!~"5..",error=""`,
 		},
-		"Linkerd, success rate": {
-			provider: "linkerd", metric: "request-success-rate", vars: Vars{Namespace: "test", Target: "podinfo", Kind: "Deployment", Service: "app", Interval: "1m"},
-			want: `(sum(rate(response_total{` + linkerdBase + `,classification!="failure"}[1m])) or 0 * sum(rate(response_total{` + linkerdBase + `}[1m]))) / sum(rate(response_total{` + linkerdBase + `}[1m])) * 100` +
-				` or (sum(rate(outbound_http_route_backend_response_statuses_total{` + backend + `,http_status!~"5..",error=""}[1m])) or 0 * sum(rate(outbound_http_route_backend_response_statuses_total{` + backend + `}[1m]))) / sum(rate(outbound_http_route_backend_response_statuses_total{` + backend + `}[1m])) * 100` +
-				` or (sum(rate(outbound_grpc_route_backend_response_statuses_total{` + backend + `,grpc_status!~"UNKNOWN|DEADLINE_EXCEEDED|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS",error=""}[1m])) or 0 * sum(rate(outbound_grpc_route_backend_response_statuses_total{` + backend + `}[1m]))) / sum(rate(outbound_grpc_route_backend_response_statuses_total{` + backend + `}[1m])) * 100`,
+		{
+			source: linkerdGRPCRoutes, counter: "outbound_grpc_route_backend_response_statuses_total", vars: podinfo,
+			buckets: "outbound_grpc_route_backend_response_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `backend_namespace="test",backend_name="app-canary"`,
+			primary: `backend_namespace="test",backend_name="app-primary"`,
+			good:    `grpc_status!~"` + grpcNames + `",error=""`,
 		},
-		"Linkerd, duration": {
-			provider: "linkerd", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Interval: "1m"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(response_latency_ms_bucket{` + linkerdBase + `}[1m])))`,
+		{
+			source: application, counter: "http_request_duration_seconds_count", vars: podinfo,
+			buckets: "http_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `kubernetes_namespace="test",kubernetes_pod_name=~"` + pods + `"`,
+			primary: `kubernetes_namespace="test",kubernetes_pod_name=~"` + strings.Replace(pods, "podinfo", "podinfo-primary", 1) + `"`,
+			good:    `status!~"5.*"`,
 		},
-		"Linkerd, StatefulSet": {
-			provider: "linkerd", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Kind: "StatefulSet", Interval: "1m"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(response_latency_ms_bucket{direction="inbound",namespace="test",statefulset="podinfo"}[1m])))`,
+		{
+			source: applicationPods, counter: "http_request_duration_seconds_count", vars: podinfo,
+			buckets: "http_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `namespace="test",pod=~"` + pods + `"`,
+			primary: `namespace="test",pod=~"` + strings.Replace(pods, "podinfo", "podinfo-primary", 1) + `"`,
+			good:    `status!~"5.*"`,
 		},
-		"Linkerd, DaemonSet": {
-			provider: "linkerd", metric: "request-duration", vars: Vars{Namespace: "test", Target: "podinfo", Kind: "DaemonSet", Interval: "1m"},
-			want: `histogram_quantile(0.99, sum by (le) (rate(response_latency_ms_bucket{direction="inbound",namespace="test",daemonset="podinfo"}[1m])))`,
+		{
+			source: traefik, counter: "traefik_service_requests_total", vars: podinfo,
+			buckets: "traefik_service_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `service=~"(.+-svc-)?test-app-canary-[0-9a-zA-Z-]+@kubernetes(gateway|crd)"`,
+			primary: `service=~"(.+-svc-)?test-app-primary-[0-9a-zA-Z-]+@kubernetes(gateway|crd)"`,
+			good:    `code!~"5.."`,
 		},
-		"no mesh, success rate": {
-			provider: "kubernetes", metric: "request-success-rate", vars: Vars{Namespace: "test", Target: "pod.info", Kind: "Deployment", Interval: "1m"},
-			want: `(sum(rate(http_request_duration_seconds_count{` + pods + `,status!~"5.*"}[1m])) or 0 * sum(rate(http_request_duration_seconds_count{` + pods + `}[1m]))) / sum(rate(http_request_duration_seconds_count{` + pods + `}[1m])) * 100`,
+		{
+			source: nginx, counter: "nginx_ingress_controller_requests", vars: podinfo,
+			buckets: "nginx_ingress_controller_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `namespace="test",ingress="web",canary=~"test-app-canary-.+"`,
+			primary: `namespace="test",ingress="web",canary=""`,
+			good:    `status!~"5.."`,
 		},
-		"no mesh, duration": {
-			provider: "kubernetes", metric: "request-duration", vars: Vars{Namespace: "test", Target: "db", Kind: "StatefulSet", Interval: "1m"},
-			want: `1000 * histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket{kubernetes_namespace="test",kubernetes_pod_name=~"db-[0-9]+"}[1m])))`,
+		{
+			source: nginxExported, counter: "nginx_ingress_controller_requests", vars: podinfo,
+			buckets: "nginx_ingress_controller_request_duration_seconds_bucket", scale: "1000 * ",
+			canary:  `exported_namespace="test",ingress="web",canary=~"test-app-canary-.+"`,
+			primary: `exported_namespace="test",ingress="web",canary=""`,
+			good:    `status!~"5.."`,
 		},
-		"no mesh, DaemonSet": {
-			provider: "kubernetes", metric: "request-duration", vars: Vars{Namespace: "test", Target: "agent", Kind: "DaemonSet", Interval: "1m"},
-			want: `1000 * histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket{kubernetes_namespace="test",kubernetes_pod_name=~"agent-[0-9a-z]{5}"}[1m])))`,
+		{
+			source: contour, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket",
+			vars:    podinfo.with(func(v *Vars) { v.Service = "a.b" }),
+			canary:  `envoy_cluster_name=~"test_a\\.b-canary_[0-9a-zA-Z-]+"`,
+			primary: `envoy_cluster_name=~"test_a\\.b-primary_[0-9a-zA-Z-]+"`,
+			good:    `envoy_response_code!~"5.."`,
 		},
-		"unknown metric":   {provider: "istio", metric: "latency", vars: Vars{Interval: "1m"}, wantErr: metrics.IsUnknownMetric},
-		"unknown provider": {provider: "nginx", metric: "request-duration", vars: Vars{Interval: "1m"}, wantErr: metrics.IsUnknownMetric},
-		"bad interval":     {provider: "istio", metric: "request-duration", vars: Vars{Interval: "1m]) or vector(0"}, wantErr: metrics.IsQueryError},
-		"empty interval":   {provider: "istio", metric: "request-duration", wantErr: metrics.IsQueryError},
-		"zero interval":    {provider: "istio", metric: "request-duration", vars: Vars{Interval: "0s"}, wantErr: metrics.IsQueryError},
+		{
+			source: envoyGateway, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket", vars: podinfo,
+			canary:  `envoy_cluster_name=~"service/test/app-canary/[0-9]+(/.+)?"`,
+			primary: `envoy_cluster_name=~"service/test/app-primary/[0-9]+(/.+)?"`,
+			good:    `envoy_response_code!~"5.."`,
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := Expr(tc.provider, tc.metric, tc.vars)
-			if tc.wantErr != nil {
-				if !tc.wantErr(err) {
-					t.Errorf("got %q, %v", got, err)
+		t.Run(tc.source.Name+"/"+tc.vars.Kind, func(t *testing.T) {
+			all := grew(tc.counter, tc.canary, "1m")
+			allOfPrimary := grew(tc.counter, tc.primary, "1m")
+			if tc.lost != "" {
+				all += " or " + grew(tc.counter, fmt.Sprintf(tc.lost, "canary"), "1m")
+				allOfPrimary += " or " + grew(tc.counter, fmt.Sprintf(tc.lost, "primary"), "1m")
+			}
+			scrapes := func(of, alive string) string {
+				out := "max(count_over_time(" + tc.counter + "{" + of + "}[1m]))"
+				if alive != "" {
+					out += " or max(count_over_time(" + alive + "[1m]))"
 				}
-				return
+				return out
 			}
-			if err != nil {
-				t.Fatal(err)
+			query := func(expr string, err error) string {
+				if err != nil {
+					t.Error(err)
+				}
+				return expr
 			}
-			if d := cmp.Diff(tc.want, got); d != "" {
-				t.Error(d)
+			for what, pair := range map[string][2]string{
+				"success rate":         {query(tc.source.Expr("request-success-rate", tc.vars)), "(sum(" + grew(tc.counter, tc.canary+","+tc.good, "1m") + ") or vector(0)) / sum(" + all + ") * 100"},
+				"duration":             {query(tc.source.Expr("request-duration", tc.vars)), tc.scale + "histogram_quantile(0.99, sum by (le) (" + grew(tc.buckets, tc.canary, "1m") + "))"},
+				"requests, canary":     {query(tc.source.Requests(Canary, tc.vars)), "sum(" + all + ")"},
+				"requests, primary":    {query(tc.source.Requests(Primary, tc.vars)), "sum(" + allOfPrimary + ")"},
+				"scrapes, primary":     {query(tc.source.Scrapes(Primary, tc.vars)), scrapes(tc.primary, tc.alivePrimary)},
+				"scrapes, canary":      {query(tc.source.Scrapes(Canary, tc.vars)), scrapes(tc.canary, tc.aliveCanary)},
+				"series, for a person": {tc.source.Series(Primary, tc.vars), tc.counter + "{" + tc.primary + "}"},
+			} {
+				if d := cmp.Diff(pair[1], pair[0]); d != "" {
+					t.Errorf("%s\n%s", what, d)
+				}
 			}
 		})
 	}
 }
 
-func TestRequests(t *testing.T) {
-	canary := Vars{Namespace: "test", Target: "podinfo", Service: "web", Interval: "1m"}
-	primary := Vars{Namespace: "test", Target: "podinfo-primary", Service: "web", Interval: "1m"}
+func TestRefusedQueries(t *testing.T) {
 	for name, tc := range map[string]struct {
-		provider string
-		of       Version
-		vars     Vars
-		want     string
+		source  Source
+		metric  string
+		vars    Vars
+		wantErr func(error) bool
 	}{
-		"istio": {"istio", Primary, primary, `sum(increase(istio_requests_total{reporter=~"destination|waypoint",destination_workload_namespace="test",destination_workload="podinfo-primary"}[1m]))`},
-		"linkerd": {
-			"linkerd", Primary, primary, `sum(increase(response_total{direction="inbound",namespace="test",deployment="podinfo-primary"}[1m]))` +
-				` or sum(increase(outbound_http_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-primary"}[1m]))` +
-				` or sum(increase(outbound_grpc_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-primary"}[1m]))`,
-		},
-		"linkerd, canary": {
-			"linkerd", Canary, canary, `sum(increase(response_total{direction="inbound",namespace="test",deployment="podinfo"}[1m]))` +
-				` or sum(increase(outbound_http_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-canary"}[1m]))` +
-				` or sum(increase(outbound_grpc_route_backend_response_statuses_total{backend_namespace="test",backend_name="web-canary"}[1m]))`,
-		},
-		"consul":         {"consul", Primary, primary, `sum(increase(envoy_cluster_upstream_rq_xx{local_cluster="web-primary",envoy_cluster_name="local_app"}[1m]))`},
-		"consul, canary": {"consul", Canary, canary, `sum(increase(envoy_cluster_upstream_rq_xx{local_cluster=~"web|web-canary",envoy_cluster_name="local_app"}[1m]))`},
-		"kubernetes": {
-			"kubernetes", Primary, primary,
-			`sum(increase(http_request_duration_seconds_count{kubernetes_namespace="test",kubernetes_pod_name=~"podinfo-primary-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)"}[1m]))`,
-		},
+		"unknown metric":              {istio, "latency", podinfo, metrics.IsUnknownMetric},
+		"bad interval":                {istio, "request-duration", podinfo.with(func(v *Vars) { v.Interval = "1m]) or vector(0" }), metrics.IsQueryError},
+		"empty interval":              {istio, "request-duration", podinfo.with(func(v *Vars) { v.Interval = "" }), metrics.IsQueryError},
+		"zero interval":               {istio, "request-duration", podinfo.with(func(v *Vars) { v.Interval = "0s" }), metrics.IsQueryError},
+		"pods of both named alike":    {application, "request-duration", podinfo.with(func(v *Vars) { v.Target = strings.Repeat("a", 55) }), metrics.IsQueryError},
+		"pods of a Service, by Istio": {istio, "request-duration", podinfo.with(func(v *Vars) { v.Kind = "Service" }), metrics.IsQueryError},
+		"pods of a Service":           {application, "request-duration", podinfo.with(func(v *Vars) { v.Kind = "Service" }), metrics.IsQueryError},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Requests(tc.provider, tc.of, tc.vars)
-			if d := cmp.Diff(tc.want, got); d != "" || err != nil {
-				t.Errorf("%v\n%s", err, d)
+			if got, err := tc.source.Expr(tc.metric, tc.vars); !tc.wantErr(err) {
+				t.Errorf("got %q, %v", got, err)
+			}
+			if tc.metric == "latency" {
+				return
+			}
+			if got, err := tc.source.Requests(Primary, tc.vars); !tc.wantErr(err) {
+				t.Errorf("requests: got %q, %v", got, err)
+			}
+			if got, err := tc.source.Scrapes(Primary, tc.vars); !tc.wantErr(err) {
+				t.Errorf("scrapes: got %q, %v", got, err)
 			}
 		})
 	}
-	for provider := range table() {
-		if _, err := Requests(provider, Primary, primary); err != nil {
-			t.Errorf("%s: %v", provider, err)
-		}
+	if got, err := Which([]Source{istio}, podinfo.with(func(v *Vars) { v.Interval = "1m]" })); !metrics.IsQueryError(err) {
+		t.Errorf("which: got %q, %v", got, err)
 	}
-	if _, err := Requests("nobody's", Canary, canary); !metrics.IsUnknownMetric(err) {
-		t.Errorf("unknown provider: %v", err)
+}
+
+func TestSources(t *testing.T) {
+	const gateway = "application istio istio-clients traefik traefik-exported contour envoy-gateway linkerd linkerd-http-routes linkerd-grpc-routes application-pods"
+	for name, tc := range map[string]struct{ provider, mesh, want string }{
+		"Istio":                          {"istio", "istio", "istio istio-clients"},
+		"Consul beside Linkerd":          {"consul", "linkerd", "consul"},
+		"Linkerd":                        {"linkerd", "istio", "linkerd linkerd-http-routes linkerd-grpc-routes"},
+		"a Gateway":                      {"gatewayapi:v1", "gatewayapi:v1", gateway},
+		"a Gateway, older routes":        {"gatewayapi:v1beta1", "istio", gateway},
+		"a Gateway, any":                 {"gatewayapi", "", gateway},
+		"a Gateway, measured by Linkerd": {"gatewayapi:v1", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes application istio istio-clients traefik traefik-exported contour envoy-gateway application-pods"},
+		"Traefik":                        {"traefik", "istio", "traefik traefik-exported istio istio-clients"},
+		"ingress-nginx":                  {"nginx", "nginx", "nginx nginx-exported"},
+		"no mesh":                        {"kubernetes", "kubernetes", "application application-pods"},
+		"no mesh, but Istio's proxies":   {"kubernetes", "istio", "application application-pods istio istio-clients"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sources, err := Sources(tc.provider, tc.mesh)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, s := range sources {
+				got = append(got, s.Name)
+				if s.Advice == "" {
+					t.Errorf("%s says not what to do", s.Name)
+				}
+			}
+			if d := cmp.Diff(tc.want, strings.Join(got, " ")); d != "" {
+				t.Error(d)
+			}
+		})
 	}
-	if _, err := Requests("istio", Canary, Vars{Interval: "1m]) or vector(0"}); !metrics.IsQueryError(err) {
-		t.Errorf("bad interval: %v", err)
+	if _, err := Sources("skipper", "istio"); !metrics.IsUnknownMetric(err) {
+		t.Errorf("an unknown provider: %v", err)
+	}
+}
+
+// A source that can't be asked about an application is passed over where others can.
+func TestUsable(t *testing.T) {
+	long := podinfo.with(func(v *Vars) { v.Target = strings.Repeat("a", 55) })
+	got, err := Usable([]Source{application, istio}, long)
+	if err != nil || len(got) != 1 || got[0].Name != "istio" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := Usable([]Source{application, applicationPods}, long); !metrics.IsQueryError(err) || !strings.Contains(err.Error(), "54 characters") {
+		t.Error(err)
+	}
+	if got, err := Usable([]Source{application, istio}, podinfo); err != nil || len(got) != 2 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

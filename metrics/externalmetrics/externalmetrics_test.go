@@ -89,18 +89,40 @@ func TestIdentity(t *testing.T) {
 	own := &rest.Config{Host: server.URL, BearerToken: "the operator's"}
 	elsewhere := &rest.Config{Host: "http://127.0.0.1:1", BearerToken: "the operator's"}
 	secret := map[string][]byte{"token": []byte("the user's")}
+	tls := httptest.NewTLSServer(server.Config.Handler)
+	t.Cleanup(tls.Close)
+	tlsHost := strings.TrimPrefix(tls.URL, "https://")
 	for name, tc := range map[string]struct {
-		config metrics.Config
-		want   string
+		config  metrics.Config
+		want    string
+		wantErr string // part of what is refused
 	}{
-		"in the cluster":               {metrics.Config{Kubernetes: own}, "Bearer the operator's"},
-		"in the cluster, with Secret":  {metrics.Config{Kubernetes: own, Secret: secret}, "Bearer the user's"},
-		"at an address":                {metrics.Config{Kubernetes: elsewhere, Address: server.URL}, ""},
-		"at an address, with Secret":   {metrics.Config{Kubernetes: elsewhere, Address: server.URL, Secret: secret}, "Bearer the user's"},
-		"at an address, by its prefix": {metrics.Config{Kubernetes: own, Address: server.URL}, ""},
+		"in the cluster":              {config: metrics.Config{Kubernetes: own}, want: "Bearer the operator's"},
+		"in the cluster, with Secret": {config: metrics.Config{Kubernetes: own, Secret: secret}, want: "Bearer the user's"},
+		"at an address": {
+			config:  metrics.Config{Kubernetes: elsewhere, Address: server.URL},
+			wantErr: "needs a Secret with the key token: the operator's own token is only for its own API server, for which the address is left out, and for -metrics-own-token-hosts",
+		},
+		"at an address, with Secret":        {config: metrics.Config{Kubernetes: elsewhere, Address: server.URL, Secret: secret}, want: "Bearer the user's"},
+		"at the own server's address":       {config: metrics.Config{Kubernetes: own, Address: server.URL}, want: "Bearer the operator's"},
+		"at the own server's, with a slash": {config: metrics.Config{Kubernetes: own, Address: server.URL + "/"}, want: "Bearer the operator's"},
+		"at a path of it":                   {config: metrics.Config{Kubernetes: own, Address: server.URL + "/proxy"}, wantErr: "needs a Secret"},
+		"at an address that begins so":      {config: metrics.Config{Kubernetes: own, Address: server.URL + ".example"}, wantErr: "needs a Secret"},
+		"at the name of every cluster's":    {config: metrics.Config{Kubernetes: own, Address: "https://kubernetes.default.svc"}, want: "Bearer the operator's"},
+		"at a host that may":                {config: metrics.Config{Kubernetes: elsewhere, Address: tls.URL, OwnTokenHosts: []string{"x", tlsHost}, InsecureSkipVerify: true}, want: "Bearer the operator's"},
+		"at a host that may, without TLS":   {config: metrics.Config{Kubernetes: elsewhere, Address: server.URL, OwnTokenHosts: []string{strings.TrimPrefix(server.URL, "http://")}}, wantErr: "needs a Secret"},
+		"at another host than may":          {config: metrics.Config{Kubernetes: elsewhere, Address: tls.URL, OwnTokenHosts: []string{"example.com"}}, wantErr: "needs a Secret"},
+		"outside of a cluster":              {config: metrics.Config{}, wantErr: "needs the URL of an API server"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			tc.config.Type = "externalmetrics"
 			p, err := New(tc.config)
+			if tc.wantErr != "" {
+				if !metrics.IsConfigError(err) || !strings.Contains(err.Error(), tc.wantErr) {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,8 +130,5 @@ func TestIdentity(t *testing.T) {
 				t.Errorf("asked as %q, %v", got, err)
 			}
 		})
-	}
-	if _, err := New(metrics.Config{Type: "externalmetrics"}); !metrics.IsConfigError(err) {
-		t.Errorf("without a cluster: error %v", err)
 	}
 }

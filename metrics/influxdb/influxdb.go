@@ -133,12 +133,24 @@ func (p *Provider) flux(ctx context.Context, q metrics.Query) (metrics.Sample, e
 		return metrics.Sample{}, p.refused(q, a.failure)
 	}
 	if err := httpjson.One(q, len(a.tables), `aggregate them, for example with group() |> sum()`); err != nil {
-		return metrics.Sample{}, err
+		return metrics.Sample{}, nothing(q, err)
 	}
 	for _, t := range a.tables {
 		return t.sample(q)
 	}
 	return metrics.Sample{}, metrics.ErrNoData
+}
+
+// counting is a query that counts or sums at its end, in Flux or InfluxQL: where there is
+// nothing InfluxDB has no row for it in place of a 0.
+var counting = regexp.MustCompile(`(?i)\|>\s*(count|sum)\s*\([^)]*\)\s*(\|>\s*(yield|group|map|rename|keep|drop|toFloat|toInt)\s*\(.*\)\s*)*$|^\s*select\s+(count|sum)\s*\(`)
+
+// nothing is the error of an answer without rows.
+func nothing(q metrics.Query, err error) error {
+	if metrics.IsNoData(err) && counting.MatchString(q.Expr) {
+		return metrics.ErrNothingCounted
+	}
+	return err
 }
 
 // influxQL is https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint.
@@ -158,7 +170,7 @@ func (p *Provider) influxQL(ctx context.Context, q metrics.Query) (metrics.Sampl
 	}
 	series := a.series()
 	if err := httpjson.One(q, len(series), "aggregate them, without GROUP BY of a tag"); err != nil {
-		return metrics.Sample{}, err
+		return metrics.Sample{}, nothing(q, err)
 	}
 	return series[0].sample(q)
 }

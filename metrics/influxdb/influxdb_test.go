@@ -2,7 +2,9 @@ package influxdb
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -206,5 +208,42 @@ func TestReads(t *testing.T) {
 		if got := reads(expr); got != want {
 			t.Errorf("%q reads: %t", expr, got)
 		}
+	}
+}
+
+// A query that counts or sums has no row where there is nothing.
+func TestNothingCounted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		query string
+		want  bool
+	}{
+		"Flux, count":                 {`from(bucket: "default") |> range(start: -2h) |> filter(fn: (r) => r._measurement == "requests") |> count() |> yield(name: "count")`, true},
+		"Flux, count of a column":     {"from(bucket: \"b\")\n  |> range(start: -1m)\n  |> group()\n  |> count(column: \"_value\")\n", true},
+		"Flux, sum":                   {`from(bucket: "b") |> range(start: -1m) |> sum()`, true},
+		"Flux, mean":                  {`from(bucket: "b") |> range(start: -1m) |> mean()`, false},
+		"Flux, mean of counts":        {`from(bucket: "b") |> range(start: -1m) |> count() |> mean()`, false},
+		"InfluxQL, count":             {`SELECT count("status") FROM "requests" WHERE time > now() - 2m`, true},
+		"InfluxQL, sum":               {`select SUM("errors") from "requests"`, true},
+		"InfluxQL, mean":              {`SELECT mean("duration") FROM "requests"`, false},
+		"InfluxQL, a column so named": {`SELECT last("count") FROM "requests"`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/query" {
+					_, _ = w.Write([]byte(`{"results":[{"statement_id":0}]}`))
+					return
+				}
+				w.Header().Set("Content-Type", "text/csv")
+				_, _ = w.Write([]byte("\r\n"))
+			}))
+			defer server.Close()
+			p, err := New(metrics.Config{Type: "influxdb", Address: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Query(t.Context(), metrics.Query{Expr: tc.query}); !metrics.IsNoData(err) || errors.Is(err, metrics.ErrNothingCounted) != tc.want {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -113,8 +113,7 @@ func sampleOf(q metrics.Query, value model.Value) (metrics.Sample, error) {
 		case len(v) == 0:
 			return metrics.Sample{}, metrics.ErrNoData
 		case len(v) > 1:
-			return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf(
-				"it selects %d series where one is needed: aggregate them, for example with sum()", len(v))}
+			return metrics.Sample{}, severalOf(q, v)
 		case v[0].Histogram != nil:
 			return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr,
 				Message: "it gives a histogram where a number is needed: use histogram_quantile() or the like"}
@@ -124,6 +123,21 @@ func sampleOf(q metrics.Query, value model.Value) (metrics.Sample, error) {
 		return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr,
 			Message: fmt.Sprintf("it gives a %s where an instant vector or a scalar is needed", value.Type())}
 	}
+}
+
+// severalOf is the error of a query that selects several series, with their values where
+// all have one.
+func severalOf(q metrics.Query, v model.Vector) error {
+	out := &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf(
+		"it selects %d series where one is needed: aggregate them, for example with sum(), or say by policy.severalSeries what is made of them", len(v))}
+	for _, series := range v {
+		if series.Histogram != nil {
+			out.Series = nil
+			break
+		}
+		out.Series = append(out.Series, float64(series.Value))
+	}
+	return out
 }
 
 // classify tells an error of the query (the server understood and refused it)

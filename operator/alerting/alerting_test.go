@@ -72,7 +72,7 @@ func TestEveryReasonHasARule(t *testing.T) {
 		t.Fatalf("only %d reasons found", len(known))
 	}
 	maps.Copy(known, reasonsOf(t, "../canary", "reason"))
-	for _, folder := range []string{"../autoscaling", "../world"} {
+	for _, folder := range []string{"../autoscaling", "../world", "../services", "../targets", "../primaries", "../configs", "../routes"} {
 		maps.Copy(known, reasonsOf(t, folder, "Reason"))
 	}
 	for name, reason := range known {

@@ -49,9 +49,11 @@ var rules = map[string]rule{
 	release.ReasonSuspended:  {title: "Suspended", severity: v1beta1.SeverityInfo},
 
 	release.ReasonCheckFailed:       {title: "Check failed", severity: v1beta1.SeverityWarn},
+	release.ReasonNotMeasured:       {title: "Not measured", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
 	release.ReasonChecksUnavailable: {title: "Checks unavailable", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
 	release.ReasonHookFailed:        {title: "Hook failed", severity: v1beta1.SeverityWarn},
 	release.ReasonAnalysisFailed:    {title: "Analysis failed", severity: v1beta1.SeverityError},
+	release.ReasonRouteRefused:      {title: "Route refused", severity: v1beta1.SeverityError},
 	release.ReasonDeadlineExceeded:  {title: "Deadline exceeded", severity: v1beta1.SeverityError},
 	release.ReasonGateDeadline:      {title: "Gate not opened", severity: v1beta1.SeverityError},
 	release.ReasonAborted:           {title: "Aborted", severity: v1beta1.SeverityWarn},
@@ -70,6 +72,7 @@ var rules = map[string]rule{
 	release.ReasonCovered:        quiet,
 	release.ReasonTargetScaledUp: {title: "Target scaled up", severity: v1beta1.SeverityWarn},
 	release.ReasonFieldsIgnored:  quiet,
+	release.ReasonMeasured:       quiet,
 	release.ReasonTerminating:    quiet,
 	release.ReasonLeftBehind:     {title: "Left behind by a deletion", severity: v1beta1.SeverityError},
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -61,7 +63,7 @@ func servedIndexes() []wake.Index {
 
 func newScaledObject() *unstructured.Unstructured {
 	so := &unstructured.Unstructured{}
-	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetGroupVersionKind(ScaledObjectKind)
 	return so
 }
 
@@ -85,13 +87,16 @@ type Share struct {
 	part  *Autoscalers
 	world *world.World
 
-	// users is the one that the Canary refers to, nil if there is none that
-	// scales the target.
+	// users is the one that the Canary refers to, nil if there is none of which the primary
+	// gets a copy.
 	users client.Object
-	// Primary is the present copy for the primary, or nil.
+	// elsewhere is true where users scales another workload than the target, which is then not
+	// to be paused.
+	elsewhere bool
+	// primary is the present copy for the primary, or nil.
 	primary client.Object
 	// scaled is the target as the autoscaler must name it.
-	scaled workload.Scaled
+	scaled Scaled
 	// former are copies for the primary that nothing asks for any more.
 	former []client.Object
 	// paused are ScaledObjects that were paused for the Canary and are not
@@ -108,6 +113,7 @@ var (
 // mistake where it can't be copied.
 func (a *Autoscalers) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: a, world: w}
+	w.Bounds = s
 	// First, so that a deletion gives back what was paused whatever is wrong.
 	if err := s.observeFormer(ctx); err != nil {
 		return s, err
@@ -118,10 +124,10 @@ func (a *Autoscalers) Observe(ctx context.Context, w *world.World) (*Share, erro
 func (s *Share) observeUsers(ctx context.Context) error {
 	c, target := s.world.Canary, s.world.TargetObject
 	ref := c.Spec.AutoscalerRef
-	if ref == nil || !scalable(c) {
+	if ref == nil {
 		return nil
 	}
-	users, err := workload.NewAutoscaler(ref)
+	users, err := NewAutoscaler(ref)
 	if err != nil {
 		return nil //nolint:nilerr // the spec's own mistake, which Invalid tells
 	}
@@ -130,42 +136,88 @@ func (s *Share) observeUsers(ctx context.Context) error {
 	} else if !found {
 		return world.Mistake(ReasonAutoscalerMissing, "spec.autoscalerRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, c.Namespace)
 	}
-	s.scaled = workload.Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
+	s.scaled = Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
 	if target != nil {
 		// A target without such a label is refused elsewhere.
 		if label, err := workload.SelectorLabel(target, s.world.PrimaryObject, s.part.Options); err == nil {
 			s.scaled.Label = label
 		}
 	}
+	return s.take(ctx, users)
+}
+
+// take has the share be about the user's autoscaler, where that can be copied for the primary.
+func (s *Share) take(ctx context.Context, users client.Object) error {
+	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
 	so, isScaledObject := users.(*unstructured.Unstructured)
-	if _, err := workload.PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options); err != nil {
-		if isScaledObject && so.GetAnnotations()[workload.PausedByAnnotation] == c.Name {
-			s.paused = append(s.paused, so) // it was the target's before somebody changed it
-		}
-		return world.Mistake(ReasonAutoscalerInvalid, "%v", err)
+	kind, name := ScaleTarget(users)
+	s.elsewhere = kind != s.scaled.Kind || name != s.scaled.Name
+	_, invalid := PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options)
+	if (s.elsewhere || invalid != nil) && isScaledObject && so.GetAnnotations()[PausedByAnnotation] == c.Name {
+		s.paused = append(s.paused, so) // it was the target's before somebody changed it
+	}
+	if invalid != nil {
+		return world.Mistake(ReasonAutoscalerInvalid, "%v", invalid)
+	}
+	if s.elsewhere && kind == s.scaled.Kind && name == c.PrimaryName() {
+		return s.passOver(ctx)
 	}
 	s.users = users
+	s.world.Target.ScalesToZero = isScaledObject && !s.elsewhere && ScalesToZero(users, nil)
+	s.world.Primary.ScalesToZero = ScalesToZero(users, ref.PrimaryScalerReplicas)
+	if s.elsewhere {
+		s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef: %s %s scales %s %s, not %s %s, which spec.targetRef names: %s gets a copy of it, and nothing scales the target",
+			ref.Kind, ref.Name, kind, name, s.scaled.Kind, s.scaled.Name, c.PrimaryName()))
+	}
 	if isScaledObject {
-		for _, name := range workload.UnknownTriggers(ref, so) {
+		for _, name := range UnknownTriggers(ref, so) {
 			s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
 		}
 	}
 	return s.observePrimary(ctx)
 }
 
-func (s *Share) observePrimary(ctx context.Context) error {
+// passOver leaves it to the user's autoscaler to scale the primary: of two that scale one
+// workload none acts.
+func (s *Share) passOver(ctx context.Context) error {
 	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
-	primary, err := workload.NewAutoscaler(ref)
-	if err != nil {
-		return fmt.Errorf("copy of the autoscaler: %w", err)
+	s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef has no effect: %s %s scales %s already, and nothing scales the target", ref.Kind, ref.Name, c.PrimaryName()))
+	copied, err := s.copy(ctx)
+	if copied != nil && s.world.Owner.Owns(copied) && copied.GetDeletionTimestamp().IsZero() {
+		s.former = append(s.former, copied)
 	}
-	found, err := s.part.read(ctx, c, workload.PrimaryAutoscalerName(ref.Name), primary)
-	if err != nil || !found {
+	return err
+}
+
+// copy reads the primary's copy of the autoscaler, nil where there is none.
+func (s *Share) copy(ctx context.Context) (client.Object, error) {
+	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
+	primary, err := NewAutoscaler(ref)
+	if err != nil {
+		return nil, fmt.Errorf("copy of the autoscaler: %w", err)
+	}
+	if found, err := s.part.read(ctx, c, PrimaryAutoscalerName(ref.Name), primary); err != nil || !found {
+		return nil, err
+	}
+	return primary, nil
+}
+
+// adoptable tells whether an autoscaler that somebody made is one of the primary. Any other
+// one is needed where it is.
+func (s *Share) adoptable(primary client.Object) bool {
+	kind, name := ScaleTarget(primary)
+	return s.world.Owner.Of(primary) == ownership.Users && kind == s.scaled.Kind && name == s.world.Canary.PrimaryName()
+}
+
+func (s *Share) observePrimary(ctx context.Context) error {
+	ref := s.world.Canary.Spec.AutoscalerRef
+	primary, err := s.copy(ctx)
+	if err != nil || primary == nil {
 		return err
 	}
 	// What serves goes on, and a deletion gives back what was taken: this is no
-	// Reason to take the Canary's other objects for somebody else's.
-	if !s.world.Owner.Owns(primary) {
+	// reason to take the Canary's other objects for somebody else's.
+	if !s.world.Owner.Owns(primary) && !s.adoptable(primary) {
 		return world.Mistake(world.ReasonConflict, "spec.autoscalerRef: %s %s is needed for the primary's autoscaler and was not made for this Canary; delete it or rename %s",
 			ref.Kind, primary.GetName(), ref.Name)
 	}
@@ -200,20 +252,20 @@ func (s *Share) observeFormer(ctx context.Context) error {
 		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	for i := range hpas.Items {
-		s.noteFormer(workload.KindHPA, &hpas.Items[i])
+		s.noteFormer(KindHPA, &hpas.Items[i])
 	}
 	if !s.part.scaledObjects.Load() {
 		return nil
 	}
 	var list unstructured.UnstructuredList
-	list.SetGroupVersionKind(workload.ScaledObjectKind)
+	list.SetGroupVersionKind(ScaledObjectKind)
 	if err := s.part.Client.List(ctx, &list, of...); err != nil {
 		return fmt.Errorf("list ScaledObjects: %w", err)
 	}
 	for i := range list.Items {
 		so := &list.Items[i]
-		s.noteFormer(workload.KindScaledObject, so)
-		if so.GetAnnotations()[workload.PausedByAnnotation] == c.Name && !refersTo(c, workload.KindScaledObject, so.GetName()) {
+		s.noteFormer(KindScaledObject, so)
+		if so.GetAnnotations()[PausedByAnnotation] == c.Name && !refersTo(c, KindScaledObject, so.GetName()) {
 			s.paused = append(s.paused, so)
 		}
 	}
@@ -223,22 +275,36 @@ func (s *Share) observeFormer(ctx context.Context) error {
 // noteFormer notes a copy that the Canary does not ask for any more.
 func (s *Share) noteFormer(kind string, one client.Object) {
 	c := s.world.Canary
-	name, isCopy := strings.CutSuffix(one.GetName(), workload.PrimaryAutoscalerName(""))
+	name, isCopy := strings.CutSuffix(one.GetName(), PrimaryAutoscalerName(""))
 	if s.world.Owner.Owns(one) && one.GetDeletionTimestamp().IsZero() && !(isCopy && refersTo(c, kind, name)) {
 		s.former = append(s.former, one)
 	}
 }
 
+// Named is the HorizontalPodAutoscaler that there is by the name of the copy that a Canary
+// asks for.
+func (a *Autoscalers) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Object, error) {
+	ref := c.Spec.AutoscalerRef
+	if ref == nil || ref.Kind != KindHPA {
+		return nil, nil
+	}
+	copied, err := kube.Get[autoscalingv2.HorizontalPodAutoscaler](ctx, a.Client, c.Namespace, PrimaryAutoscalerName(ref.Name))
+	if err != nil || copied == nil {
+		return nil, err
+	}
+	return []client.Object{copied}, nil
+}
+
 // Owned are all copies that were made for a Canary, of former references too. They are
 // the cache's own and must not be changed.
-func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
-	if err := a.Client.List(ctx, &hpas, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.Client.List(ctx, &hpas, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	var out []client.Object
 	for i := range hpas.Items {
-		if owner.Owns(&hpas.Items[i]) {
+		if w.Owner.Owns(&hpas.Items[i]) {
 			out = append(out, &hpas.Items[i])
 		}
 	}
@@ -246,12 +312,12 @@ func (a *Autoscalers) Owned(ctx context.Context, owner ownership.Owner, namespac
 		return out, nil
 	}
 	var list unstructured.UnstructuredList
-	list.SetGroupVersionKind(workload.ScaledObjectKind)
-	if err := a.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	list.SetGroupVersionKind(ScaledObjectKind)
+	if err := a.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list ScaledObjects: %w", err)
 	}
 	for i := range list.Items {
-		if owner.Owns(&list.Items[i]) {
+		if w.Owner.Owns(&list.Items[i]) {
 			out = append(out, &list.Items[i])
 		}
 	}
@@ -267,19 +333,24 @@ func refersTo(c *v1beta1.Canary, kind, name string) bool {
 // autoscaler is paused before its target goes to zero and resumed before it is woken.
 func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	for _, one := range s.former {
-		if err := s.part.Applier.Delete(ctx, one); err != nil {
-			return fmt.Errorf("delete a copy for the primary that is not asked for any more: %w", err)
+		if err := s.part.Remove(ctx, one); err != nil {
+			return fmt.Errorf("remove a copy for the primary that is not asked for any more: %w", err)
 		}
 	}
 	if err := s.applyPrimary(ctx, want); err != nil {
 		return err
 	}
-	if so, ok := s.users.(*unstructured.Unstructured); ok && want.TargetPaused {
-		if err := s.part.pause(ctx, s.world.Canary, so); err != nil {
+	return s.pauseOrResume(ctx, want.TargetPaused)
+}
+
+// pauseOrResume has the target's autoscaler leave it at so many pods, or act again where at is nil.
+func (s *Share) pauseOrResume(ctx context.Context, at *int32) error {
+	if so, ok := s.users.(*unstructured.Unstructured); ok && at != nil && !s.elsewhere {
+		if err := s.part.pause(ctx, s.world.Canary, so, *at); err != nil {
 			return err
 		}
 	}
-	return s.resumeAll(ctx, want.TargetPaused)
+	return s.resumeAll(ctx, at != nil)
 }
 
 // applyPrimary makes the primary's copy as soon as there is a
@@ -289,9 +360,14 @@ func (s *Share) applyPrimary(ctx context.Context, want release.Desired) error {
 	if s.users == nil || s.world.PrimaryObject == nil {
 		return nil
 	}
-	copied, err := workload.PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, want.PrimaryFloor, s.part.Options)
+	copied, err := PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, want.PrimaryFloor, s.part.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary's autoscaler: %w", err)
+	}
+	if s.primary != nil {
+		if err := AdoptAutoscaler(copied, s.primary, s.world.Owner); err != nil {
+			return fmt.Errorf("take over the primary's autoscaler: %w", err)
+		}
 	}
 	var opts []ssa.Option
 	if _, ok := copied.(*unstructured.Unstructured); ok {
@@ -309,6 +385,14 @@ func (s *Share) applyPrimary(ctx context.Context, want release.Desired) error {
 	return nil
 }
 
+// Remove takes a copy for a primary away: one that somebody made before becomes what it was.
+func (a *Autoscalers) Remove(ctx context.Context, copied client.Object) error {
+	if patch := GiveBackAutoscaler(copied, ssa.AppliedAnnotation); patch != nil {
+		return a.Applier.Merge(ctx, patch, copied)
+	}
+	return a.Applier.Delete(ctx, copied)
+}
+
 // PrimaryReplicas is how many pods the primary gets where n are asked for: no
 // fewer than floor and no more than its autoscaler allows, which would only
 // take them away again, but for those that it has.
@@ -317,26 +401,26 @@ func (s *Share) PrimaryReplicas(n, floor int32) (int32, error) {
 	if s.users == nil {
 		return n, nil
 	}
-	copied, err := workload.PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, floor, workload.Options{})
+	copied, err := PrimaryAutoscaler(s.world.Canary, s.scaled, s.users, floor, workload.Options{})
 	if err != nil {
 		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
-	upper, err := workload.MaxReplicas(copied)
+	upper, err := MaxReplicas(copied)
 	if err != nil {
 		return 0, fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
 	return min(n, max(upper, s.world.Primary.Replicas)), nil
 }
 
-// pause has KEDA leave the target at zero pods. The note of who did so is what
+// pause has KEDA leave the target at a number of pods. The note of who did so is what
 // resumes it when the Canary refers to it no longer.
-func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstructured.Unstructured) error {
+func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstructured.Unstructured, at int32) error {
 	intent := &unstructured.Unstructured{}
-	intent.SetGroupVersionKind(workload.ScaledObjectKind)
+	intent.SetGroupVersionKind(ScaledObjectKind)
 	intent.SetNamespace(so.GetNamespace())
 	intent.SetName(so.GetName())
 	intent.SetUID(so.GetUID()) // one that was deleted is not created again
-	intent.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0", workload.PausedByAnnotation: c.Name})
+	intent.SetAnnotations(map[string]string{PausedReplicasAnnotation: strconv.Itoa(int(at)), PausedByAnnotation: c.Name})
 	if err := a.Applier.ApplyPartial(ctx, intent, so); err != nil {
 		return fmt.Errorf("pause ScaledObject %s: %w", so.GetName(), err)
 	}
@@ -347,7 +431,7 @@ func (a *Autoscalers) pause(ctx context.Context, c *v1beta1.Canary, so *unstruct
 // paused, and in any case what the Canary refers to no longer.
 func (s *Share) resumeAll(ctx context.Context, stayPaused bool) error {
 	paused := s.paused
-	if so, ok := s.users.(*unstructured.Unstructured); ok && !stayPaused {
+	if so, ok := s.users.(*unstructured.Unstructured); ok && !stayPaused && !s.elsewhere {
 		paused = append(paused, so)
 	}
 	for _, so := range paused {
@@ -359,24 +443,26 @@ func (s *Share) resumeAll(ctx context.Context, stayPaused bool) error {
 }
 
 // GiveBack has the target's autoscaler act again before the target is woken for a
-// deletion. The primary's copy goes with the Canary.
+// deletion, or when that serves where it would take all pods from it before. The primary's copy goes
+// with the Canary.
 func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	if untouched := want.Finished && !want.Released; untouched {
 		return nil // nothing of the world was made for this Canary, nor paused
 	}
-	return s.resumeAll(ctx, false)
+	return s.pauseOrResume(ctx, want.TargetPaused)
 }
 
-// resume takes away that a ScaledObject is paused at zero, whoever did it:
+// resume takes away that a ScaledObject is paused for a Canary, or at zero, whoever did it:
 // Flagger does it too, and what must have pods can't be kept from it.
 func (a *Autoscalers) resume(ctx context.Context, so *unstructured.Unstructured) error {
 	annotations := so.GetAnnotations()
 	gone := map[string]any{}
-	if _, ok := annotations[workload.PausedByAnnotation]; ok {
-		gone[workload.PausedByAnnotation] = nil
+	_, noted := annotations[PausedByAnnotation]
+	if noted {
+		gone[PausedByAnnotation] = nil
 	}
-	if annotations[workload.PausedReplicasAnnotation] == "0" {
-		gone[workload.PausedReplicasAnnotation] = nil
+	if at, paused := annotations[PausedReplicasAnnotation]; paused && (noted || at == "0") {
+		gone[PausedReplicasAnnotation] = nil
 	}
 	if len(gone) == 0 {
 		return nil
@@ -397,6 +483,17 @@ func scalable(c *v1beta1.Canary) bool {
 	return c.Spec.TargetRef.Kind == "Deployment" || c.Spec.TargetRef.Kind == "StatefulSet"
 }
 
+// Served gives a Canary without the autoscaler where its target has no number of pods; ignored says
+// so. Otherwise it is the Canary itself. Flagger takes such a reference and nothing comes of it.
+func Served(c *v1beta1.Canary) (served *v1beta1.Canary, ignored []string) {
+	if c.Spec.AutoscalerRef == nil || scalable(c) {
+		return c, nil
+	}
+	served = c.DeepCopy()
+	served.Spec.AutoscalerRef = nil
+	return served, []string{"spec.autoscalerRef has no effect: a " + c.Spec.TargetRef.Kind + " has no number of pods that an autoscaler could set"}
+}
+
 // Invalid says what in spec.autoscalerRef can't be carried out, empty
 // if all can.
 func Invalid(c *v1beta1.Canary) string {
@@ -404,10 +501,7 @@ func Invalid(c *v1beta1.Canary) string {
 	if ref == nil {
 		return ""
 	}
-	if !scalable(c) {
-		return fmt.Sprintf("spec.autoscalerRef: a %s has no number of pods that an autoscaler could set", c.Spec.TargetRef.Kind)
-	}
-	if _, err := workload.NewAutoscaler(ref); err != nil {
+	if _, err := NewAutoscaler(ref); err != nil {
 		return "spec.autoscalerRef." + err.Error()
 	}
 	return ""
@@ -416,7 +510,7 @@ func Invalid(c *v1beta1.Canary) string {
 // HasQueriesForHPA tells whether there are queries that only a ScaledObject has.
 func HasQueriesForHPA(c *v1beta1.Canary) bool {
 	ref := c.Spec.AutoscalerRef
-	return ref != nil && ref.Kind == workload.KindHPA && len(ref.PrimaryScalerQueries) > 0
+	return ref != nil && ref.Kind == KindHPA && len(ref.PrimaryScalerQueries) > 0
 }
 
 // autoscalerNames are the values of autoscalerIndex for a Canary.
@@ -425,7 +519,7 @@ func autoscalerNames(o client.Object) []string {
 	if ref == nil {
 		return nil
 	}
-	return []string{ref.Name, workload.PrimaryAutoscalerName(ref.Name)}
+	return []string{ref.Name, PrimaryAutoscalerName(ref.Name)}
 }
 
 // madeFor are the values of madeForIndex for an autoscaler: names of Canaries as in
@@ -435,7 +529,7 @@ func madeFor(o client.Object) []string {
 	if key := ownership.Key(o); key != "" {
 		out = append(out, key)
 	}
-	if by := o.GetAnnotations()[workload.PausedByAnnotation]; by != "" {
+	if by := o.GetAnnotations()[PausedByAnnotation]; by != "" {
 		out = append(out, ownership.LabelValue(by))
 	}
 	return out
@@ -465,7 +559,7 @@ func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
 }
 
 func wantsKEDA(c *v1beta1.Canary) bool {
-	return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == workload.KindScaledObject
+	return c.Spec.AutoscalerRef != nil && c.Spec.AutoscalerRef.Kind == KindScaledObject
 }
 
 // edited passes what people change of autoscalers. Their status, which

@@ -41,8 +41,8 @@ func (a actionOf) generated() actionOf {
 	return a
 }
 
-// ask creates actions.
-func (s *scene) ask(actions ...actionOf) {
+// request creates actions.
+func (s *scene) request(actions ...actionOf) {
 	s.t.Helper()
 	for _, a := range actions {
 		if err := s.api.Create(s.t.Context(), a.DeepCopy()); err != nil {
@@ -83,7 +83,7 @@ func atFirstStep(t *testing.T) *scene {
 	if got := format(s.now().Status); got != "Progressing #" {
 		t.Fatalf("it is %s", got)
 	}
-	s.told()
+	s.sent()
 	return s
 }
 
@@ -95,52 +95,52 @@ func failed(t *testing.T) *scene {
 	s.release("podinfo:2")
 	s.phases()
 	s.provider.value(100)
-	s.told()
+	s.sent()
 	return s
 }
 
 func TestActions(t *testing.T) {
 	for name, tc := range map[string]struct {
-		scene  func(*testing.T) *scene
-		ask    v1beta1.ActionType
-		want   string // phase and weight then
-		phase  v1alpha1.CanaryActionPhase
-		says   string // the message of the action
-		event  string
-		paused bool
+		scene   func(*testing.T) *scene
+		request v1beta1.ActionType
+		want    string // phase and weight then
+		phase   v1alpha1.CanaryActionPhase
+		says    string // the message of the action
+		event   string
+		paused  bool
 	}{
 		"pause a step": {
-			scene: atFirstStep, ask: v1beta1.ActionPause, want: "Progressing #", paused: true, phase: v1alpha1.ActionDone,
+			scene: atFirstStep, request: v1beta1.ActionPause, want: "Progressing #", paused: true, phase: v1alpha1.ActionDone,
 			says: "Paused by alice (for a test)", event: "Normal Paused Paused by alice (for a test); the weight stays at 20%",
 		},
 		"pause between releases": {
-			scene: newInitialized, ask: v1beta1.ActionPause, want: "Initialized ", paused: true, phase: v1alpha1.ActionDone,
+			scene: newInitialized, request: v1beta1.ActionPause, want: "Initialized ", paused: true, phase: v1alpha1.ActionDone,
 			says: "Paused by alice (for a test)", event: "Normal Paused Paused by alice (for a test); the weight stays at 0%",
 		},
 		"resume what is not paused": {
-			scene: atFirstStep, ask: v1beta1.ActionResume, want: "Progressing #", phase: v1alpha1.ActionRefused,
+			scene: atFirstStep, request: v1beta1.ActionResume, want: "Progressing #", phase: v1alpha1.ActionRefused,
 			says: "it is not paused", event: "Warning ActionRefused Resume by alice (for a test) is refused: it is not paused",
 		},
 		"promote": {
-			scene: atFirstStep, ask: v1beta1.ActionPromote, want: "Succeeded ", phase: v1alpha1.ActionDone,
+			scene: atFirstStep, request: v1beta1.ActionPromote, want: "Succeeded ", phase: v1alpha1.ActionDone,
 			says: "Promoted early by alice (for a test)", event: "Normal Promoting Promoted early by alice (for a test)",
 		},
 		"abort": {
-			scene: atFirstStep, ask: v1beta1.ActionAbort, want: "Failed ", phase: v1alpha1.ActionDone,
+			scene: atFirstStep, request: v1beta1.ActionAbort, want: "Failed ", phase: v1alpha1.ActionDone,
 			says: "Aborted by alice (for a test)", event: "Warning Aborted Rolled back podinfo:2: aborted by alice (for a test)",
 		},
 		"abort without a release": {
-			scene: newInitialized, ask: v1beta1.ActionAbort, want: "Initialized ", phase: v1alpha1.ActionRefused,
+			scene: newInitialized, request: v1beta1.ActionAbort, want: "Initialized ", phase: v1alpha1.ActionRefused,
 			says: "there is no release under way", event: "Warning ActionRefused Abort by alice (for a test) is refused",
 		},
 		"retry": {
-			scene: failed, ask: v1beta1.ActionRetry, want: "Progressing #", phase: v1alpha1.ActionDone,
+			scene: failed, request: v1beta1.ActionRetry, want: "Progressing #", phase: v1alpha1.ActionDone,
 			says: "Tried again by alice (for a test)", event: "Normal Retried Tried again by alice (for a test)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tc.scene(t)
-			s.ask(newAction("x", tc.ask))
+			s.request(newAction("x", tc.request))
 			for range 5 {
 				result := s.settle()
 				if result.RequeueAfter == 0 || tc.want == format(s.now().Status) {
@@ -152,8 +152,8 @@ func TestActions(t *testing.T) {
 			if got := format(now.Status); got != tc.want || now.Status.Paused != tc.paused {
 				t.Errorf("it is %q, paused %t", got, now.Status.Paused)
 			}
-			if told := s.told(); !slices.ContainsFunc(told, func(e string) bool { return strings.HasPrefix(e, tc.event) }) {
-				t.Errorf("no event %q in %q", tc.event, told)
+			if sent := s.sent(); !slices.ContainsFunc(sent, func(e string) bool { return strings.HasPrefix(e, tc.event) }) {
+				t.Errorf("no event %q in %q", tc.event, sent)
 			}
 			a := s.actions()["x"]
 			if a.Status.Phase != tc.phase || a.Status.Message != tc.says || a.Status.Time == nil || a.Status.Revision != now.Status.LastAppliedSpec {
@@ -178,14 +178,14 @@ func TestWhoPaused(t *testing.T) {
 		st := s.now().Status
 		return st.GetCondition(v1beta1.ConditionReady).Message
 	}
-	s.ask(newAction("x", v1beta1.ActionPause))
+	s.request(newAction("x", v1beta1.ActionPause))
 	s.settle()
 	if got := says(); !strings.HasPrefix(got, "Paused by alice: nothing moves until it is resumed") {
 		t.Errorf("it says %q", got)
 	}
 	again := newAction("y", v1beta1.ActionPause)
 	again.Spec.RequestedBy = "bob"
-	s.ask(again)
+	s.request(again)
 	s.settle()
 	if got := says(); !strings.HasPrefix(got, "Paused: nothing moves") {
 		t.Errorf("it says %q", got)
@@ -200,7 +200,7 @@ func TestActionsInOrder(t *testing.T) {
 	other.Spec.Canary = "another"
 	elsewhere := newAction("elsewhere", v1beta1.ActionAbort)
 	elsewhere.Namespace = "elsewhere"
-	s.ask(
+	s.request(
 		newAction("a", v1beta1.ActionResume).after(time.Second), newAction("b", v1beta1.ActionPause),
 		newAction("c", v1beta1.ActionPause), newAction("d", v1beta1.ActionAbort).after(time.Minute), other, elsewhere,
 	)
@@ -212,7 +212,7 @@ func TestActionsInOrder(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	want := []string{"Normal Paused", "Warning ActionRefused", "Normal Resumed", "Warning Aborted"}
-	if diff := cmp.Diff(want, reasons(s.told())); diff != "" {
+	if diff := cmp.Diff(want, reasons(s.sent())); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
 }
@@ -221,7 +221,7 @@ func TestActionsInOrder(t *testing.T) {
 func TestActionsOfAnEarlierCanary(t *testing.T) {
 	s := atFirstStep(t)
 	age := -s.clock.Since(s.now().CreationTimestamp.Time) - time.Minute
-	s.ask(newAction("old", v1beta1.ActionAbort).after(age), newAction("new", v1beta1.ActionPause))
+	s.request(newAction("old", v1beta1.ActionAbort).after(age), newAction("new", v1beta1.ActionPause))
 	s.settle()
 	if diff := cmp.Diff(map[string]string{
 		"old": "Refused it is older than this Canary, so it was meant for an earlier one of this name",
@@ -232,7 +232,7 @@ func TestActionsOfAnEarlierCanary(t *testing.T) {
 	if a := s.actions()["old"]; a.Status.Time == nil || len(a.OwnerReferences) != 1 {
 		t.Errorf("the old action: %+v", a)
 	}
-	if diff := cmp.Diff([]string{"Normal Paused"}, reasons(s.told())); diff != "" {
+	if diff := cmp.Diff([]string{"Normal Paused"}, reasons(s.sent())); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
 }
@@ -242,25 +242,25 @@ func TestActionsOfAnEarlierCanary(t *testing.T) {
 func TestActionsAreTakenOnce(t *testing.T) {
 	t.Run("not marked yet", func(t *testing.T) {
 		s := atFirstStep(t)
-		s.ask(newAction("x", v1beta1.ActionPause))
+		s.request(newAction("x", v1beta1.ActionPause))
 		s.mustTurn() // the decision; the next turn would mark it
 		if got := s.outcomes()["x"]; got != "" || !s.now().Status.Paused {
 			t.Fatalf("the action is %q", got)
 		}
-		s.ask(newAction("y", v1beta1.ActionResume).after(time.Second))
+		s.request(newAction("y", v1beta1.ActionResume).after(time.Second))
 		s.restartProcess()
 		s.settle()
 		want := map[string]string{"x": "Done Paused by alice (for a test)", "y": "Done Resumed by alice (for a test)"}
 		if diff := cmp.Diff(want, s.outcomes()); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"Normal Paused", "Normal Resumed"}, reasons(s.told())); diff != "" {
+		if diff := cmp.Diff([]string{"Normal Paused", "Normal Resumed"}, reasons(s.sent())); diff != "" {
 			t.Errorf("events: -want +got\n%s", diff)
 		}
 	})
 	t.Run("a mark that fails", func(t *testing.T) {
 		s := atFirstStep(t)
-		s.ask(newAction("x", v1beta1.ActionPause), newAction("y", v1beta1.ActionResume).after(time.Second))
+		s.request(newAction("x", v1beta1.ActionPause), newAction("y", v1beta1.ActionResume).after(time.Second))
 		s.mustTurn()
 		s.patchError = errors.New("no answer")
 		if _, err := s.turn(); !errors.Is(err, s.patchError) {
@@ -277,7 +277,7 @@ func TestActionsAreTakenOnce(t *testing.T) {
 	})
 	t.Run("a failing mark holds up nothing", func(t *testing.T) {
 		s := atFirstStep(t)
-		s.ask(newAction("x", v1beta1.ActionResume))
+		s.request(newAction("x", v1beta1.ActionResume))
 		s.mustTurn()
 		s.patchError = errors.New("no answer")
 		s.release("podinfo:3")
@@ -290,10 +290,10 @@ func TestActionsAreTakenOnce(t *testing.T) {
 	})
 	t.Run("a cache that is behind", func(t *testing.T) {
 		s := atFirstStep(t)
-		s.ask(newAction("x", v1beta1.ActionPause))
+		s.request(newAction("x", v1beta1.ActionPause))
 		stale := s.actions()["x"]
 		s.settle()
-		s.ask(newAction("y", v1beta1.ActionResume).after(time.Second))
+		s.request(newAction("y", v1beta1.ActionResume).after(time.Second))
 		s.settle()
 		s.staleActions = []v1alpha1.CanaryAction{stale}
 		s.settle()
@@ -303,9 +303,9 @@ func TestActionsAreTakenOnce(t *testing.T) {
 	})
 	t.Run("a cache that does not show the last one", func(t *testing.T) {
 		s := atFirstStep(t)
-		s.ask(newAction("x", v1beta1.ActionPause))
+		s.request(newAction("x", v1beta1.ActionPause))
 		s.mustTurn()
-		s.ask(newAction("y", v1beta1.ActionResume).after(time.Second))
+		s.request(newAction("y", v1beta1.ActionResume).after(time.Second))
 		s.staleActions = []v1alpha1.CanaryAction{s.actions()["y"]}
 		s.settle()
 		s.staleActions = nil
@@ -316,14 +316,14 @@ func TestActionsAreTakenOnce(t *testing.T) {
 	})
 	t.Run("another of the same name", func(t *testing.T) {
 		s := atFirstStep(t)
-		s.ask(newAction("x", v1beta1.ActionPause))
+		s.request(newAction("x", v1beta1.ActionPause))
 		s.settle()
 		if err := s.api.Delete(t.Context(), newAction("x", v1beta1.ActionPause).CanaryAction); err != nil {
 			t.Fatal(err)
 		}
 		again := newAction("x", v1beta1.ActionAbort)
 		again.UID = "another"
-		s.ask(again)
+		s.request(again)
 		s.settle()
 		if got := s.now().Status.Phase; got != v1beta1.PhaseFailed {
 			t.Errorf("it is %s", got)
@@ -350,7 +350,7 @@ func TestActionsWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := atFirstStep(t)
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, false) })
-			s.ask(newAction("x", v1beta1.ActionPause))
+			s.request(newAction("x", v1beta1.ActionPause))
 			s.reconciler.Actions.Live = nil // there is nothing to ask the API server for yet
 			s.settle()
 			if got := s.outcomes()["x"]; got != "" {
@@ -367,7 +367,7 @@ func TestActionsWait(t *testing.T) {
 		t.Run(name+", aborted", func(t *testing.T) {
 			s := atFirstStep(t)
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(c, false) })
-			s.ask(newAction("x", v1beta1.ActionAbort))
+			s.request(newAction("x", v1beta1.ActionAbort))
 			s.settle()
 			if got, want := s.outcomes()["x"], "Done Aborted by alice (for a test)"; got != want {
 				t.Errorf("the action is %q, want %q", got, want)
@@ -390,7 +390,7 @@ func TestFinishedActionsAreRemoved(t *testing.T) {
 		named := newAction(fmt.Sprintf("named-%02d", i), v1beta1.ActionPause).after(at).phase(v1alpha1.ActionDone)
 		for _, a := range []actionOf{generated, named} {
 			status := a.Status
-			s.ask(a)
+			s.request(a)
 			o := s.actions()[a.Name]
 			o.Status = status
 			if err := s.api.Status().Update(t.Context(), &o); err != nil {

@@ -3,6 +3,7 @@ package canary
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -36,7 +38,7 @@ func TestUsersService(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").Canary, newTarget(), users)
 	for range 2 {
 		s.rollOut()
-		s.rest()
+		s.settleFully()
 		live := s.service("podinfo")
 		if live.Spec.Selector["app"] != "podinfo-primary" || len(live.OwnerReferences) > 0 {
 			t.Errorf("it leads to %v and is owned by %v", live.Spec.Selector, live.OwnerReferences)
@@ -45,7 +47,7 @@ func TestUsersService(t *testing.T) {
 			t.Errorf("its user's settings are %+v, labels %v", live.Spec, live.Labels)
 		}
 		s.delete()
-		s.rest()
+		s.settleFully()
 		live = s.service("podinfo")
 		if diff := cmp.Diff(users.Spec, live.Spec); diff != "" {
 			t.Errorf("after the deletion: -want +got\n%s", diff)
@@ -57,6 +59,54 @@ func TestUsersService(t *testing.T) {
 		if err := s.api.Create(t.Context(), again); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What an adopted Service says of its port counts as if the Canary said it: nothing is touched where
+// the mesh can't move that, and the router is told of the port.
+func TestProtocolOfUsersService(t *testing.T) {
+	for name, tc := range map[string]struct {
+		appProtocol string
+		can         providers.Capabilities
+		metric      string
+		want        string // the begin of Stalled, "" for none
+	}{
+		"requests":                        {appProtocol: "kubernetes.io/h2c", can: providers.Capabilities{Weighted: true}},
+		"connections":                     {appProtocol: "redis", can: providers.Capabilities{Weighted: true}, want: "Service podinfo: appProtocol of port 9898"},
+		"encrypted":                       {appProtocol: "https", can: providers.Capabilities{Weighted: true, TCP: true}, want: "Service podinfo: appProtocol of port 9898"},
+		"connections that can be moved":   {appProtocol: "redis", can: providers.Capabilities{Weighted: true, TCP: true}},
+		"connections counted as requests": {appProtocol: "redis", can: providers.Capabilities{Weighted: true, TCP: true}, metric: "request-success-rate", want: "spec.analysis.metrics[0].name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			users := usersService()
+			users.Spec.Ports[1].AppProtocol = &tc.appProtocol
+			s := newScene(t, newCanary("podinfo").with(func(s *v1beta1.CanarySpec) {
+				if tc.metric != "" {
+					s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: tc.metric}}
+				}
+			}).Canary, newTarget(), users)
+			s.router.Can = tc.can
+			s.rollOut()
+			s.settleFully()
+			stalled := s.now().Status.GetCondition(v1beta1.ConditionStalled)
+			if tc.want == "" {
+				if stalled != nil || s.service("podinfo").Spec.Selector["app"] != "podinfo-primary" {
+					t.Errorf("Stalled %+v, the Service leads to %v", stalled, s.service("podinfo").Spec.Selector)
+				}
+				for _, half := range []string{"podinfo-primary", "podinfo-canary"} {
+					if got := s.service(half).Spec.Ports[0]; got.Name != "web" || got.AppProtocol == nil || *got.AppProtocol != tc.appProtocol {
+						t.Errorf("port of %s: %+v", half, got)
+					}
+				}
+				return
+			}
+			if stalled == nil || stalled.Reason != ground.ReasonInvalidSpec || !strings.HasPrefix(stalled.Message, tc.want) {
+				t.Fatalf("Stalled %+v", stalled)
+			}
+			if diff := cmp.Diff(users.Spec, s.service("podinfo").Spec); diff != "" {
+				t.Errorf("the Service was touched: -was +is\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -119,11 +169,11 @@ func TestDeletionDoesNotHang(t *testing.T) {
 			if tc.never {
 				s.mustTurn()
 			} else {
-				s.rest()
+				s.settleFully()
 			}
 			tc.wrong(s)
 			s.delete()
-			s.rest()
+			s.settleFully()
 			if !s.gone() {
 				t.Fatalf("it is still there: %+v", s.now().Status)
 			}

@@ -20,11 +20,11 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
 )
 
 func registerScaledObjects(scheme *runtime.Scheme) {
-	kind := workload.ScaledObjectKind
+	kind := autoscaling.ScaledObjectKind
 	scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
 	scheme.AddKnownTypeWithName(kind.GroupVersion().WithKind(kind.Kind+"List"), &unstructured.UnstructuredList{})
 }
@@ -39,7 +39,7 @@ func newScaledObject(name string) *unstructured.Unstructured {
 			"type": "prometheus", "name": "requests", "metadata": map[string]any{"query": `rate(requests{app="podinfo"}[1m])`, "threshold": "5"},
 		}},
 	}}}
-	so.SetGroupVersionKind(workload.ScaledObjectKind)
+	so.SetGroupVersionKind(autoscaling.ScaledObjectKind)
 	so.SetNamespace("test")
 	so.SetName(name)
 	so.SetUID("uid-of-scaled-object")
@@ -73,11 +73,11 @@ func newScaled(t *testing.T, kind string, autoscaler client.Object) *scene {
 	s := newScene(t, newCanary("podinfo").with(refersTo(kind, autoscaler.GetName())).Canary, newTarget(), autoscaler)
 	s.serveKEDA()
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 		t.Fatalf("phase %s: %s", phase, s.condition(v1beta1.ConditionStalled))
 	}
-	s.told()
+	s.sent()
 	s.writes = nil
 	return s
 }
@@ -113,7 +113,7 @@ func (s *scene) exists(o client.Object, name string) bool {
 func (s *scene) pausedAt(name string) string {
 	s.t.Helper()
 	annotations := s.scaledObject(name).GetAnnotations()
-	return strings.TrimSpace(annotations[workload.PausedReplicasAnnotation] + " " + annotations[workload.PausedByAnnotation])
+	return strings.TrimSpace(annotations[autoscaling.PausedReplicasAnnotation] + " " + annotations[autoscaling.PausedByAnnotation])
 }
 
 func (s *scene) minReplicas(name string) int32 {
@@ -122,7 +122,7 @@ func (s *scene) minReplicas(name string) int32 {
 }
 
 func TestPrimaryGetsAnHPA(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	got := s.hpa("web-primary")
 	if got.Spec.ScaleTargetRef.Name != "podinfo-primary" || *got.Spec.MinReplicas != 1 || got.Spec.MaxReplicas != 4 {
 		t.Errorf("%+v", got.Spec)
@@ -134,7 +134,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 	// Between releases, and in the middle of one: an edit is no release, and the
 	// primary has it at once.
 	edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 9 })
-	s.rest()
+	s.settleFully()
 	if n := s.hpa("web-primary").Spec.MaxReplicas; n != 9 {
 		t.Errorf("maximum %d after an edit", n)
 	}
@@ -142,7 +142,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 		t.Errorf("phase %s", phase)
 	}
 	s.writes = nil
-	s.rest()
+	s.settleFully()
 	if len(s.writes) != 0 {
 		t.Errorf("writes at rest: %v", s.writes)
 	}
@@ -158,7 +158,7 @@ func TestPrimaryGetsAnHPA(t *testing.T) {
 // Pain 2: the primary's autoscaler must not take its pods away before the
 // traffic comes back.
 func TestFloorOfThePrimary(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	if n := s.minReplicas("web"); n != 1 {
 		t.Fatalf("minimum %d at rest", n)
 	}
@@ -186,7 +186,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 			s.wait(result)
 		}
 	}
-	s.rest()
+	s.settleFully()
 	look()
 	want := map[v1beta1.CanaryPhase][]int32{
 		v1beta1.PhaseProgressing: {2}, v1beta1.PhasePromoting: {3}, v1beta1.PhaseFinalising: {3}, v1beta1.PhaseSucceeded: {3, 1},
@@ -202,7 +202,7 @@ func TestFloorOfThePrimary(t *testing.T) {
 // What the primary's autoscaler does not allow is not asked for: it would only
 // be taken away again.
 func TestFloorStaysBelowTheMaximum(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	c := s.now()
 	edit(s, c, func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerReplicas = &v1beta1.ScalerReplicas{MaxReplicas: new(int32(3))}
@@ -233,7 +233,7 @@ func scaleTo(s *scene, name string, pods int32) {
 // Pain 12: paused while the target is at zero and at no other time, and the
 // primary's copy never.
 func TestScaledObjectIsPausedAndResumed(t *testing.T) {
-	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 	if got := s.pausedAt("web"); got != "0 podinfo" {
 		t.Errorf("Initialized: paused at %q", got)
 	}
@@ -245,8 +245,11 @@ func TestScaledObjectIsPausedAndResumed(t *testing.T) {
 			result := s.mustTurn()
 			phase, pods := s.now().Status.Phase, *s.deployment("podinfo").Spec.Replicas
 			want := ""
-			if pods == 0 {
+			switch {
+			case pods == 0:
 				want = "0 podinfo"
+			case phase == v1beta1.PhaseSucceeded || phase == v1beta1.PhaseFailed: // until nobody is on his way to them
+				want = fmt.Sprintf("%d podinfo", pods)
 			}
 			if got := s.pausedAt("web"); got != want {
 				t.Fatalf("%s with %d pods: paused at %q, want %q", phase, pods, got, want)
@@ -261,7 +264,7 @@ func TestScaledObjectIsPausedAndResumed(t *testing.T) {
 				s.wait(result)
 			}
 		}
-		s.rest()
+		s.settleFully()
 		if got := s.pausedAt("web"); got != "0 podinfo" {
 			t.Errorf("%s: paused at %q", s.now().Status.Phase, got)
 		}
@@ -290,7 +293,7 @@ func lastIndex(all []string, one string) int {
 func TestScaledObjectAfterACrash(t *testing.T) {
 	for _, kind := range []string{"Deployment", "ScaledObject"} {
 		t.Run("before a write of "+kind, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			s.applyError = func(k string) error {
 				if k == kind {
 					return apierrors.NewServiceUnavailable("down")
@@ -318,16 +321,16 @@ func TestScaledObjectAfterACrash(t *testing.T) {
 // Pain 12: what Flagger has copied with the annotation is resumed, and its
 // pause of the target is taken over.
 func TestScaledObjectsOfFlagger(t *testing.T) {
-	c := newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web"))
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindScaledObject, "web"))
 	users, primary := newScaledObject("web"), newScaledObject("web-primary")
-	paused := map[string]string{workload.PausedReplicasAnnotation: "0"}
+	paused := map[string]string{autoscaling.PausedReplicasAnnotation: "0"}
 	users.SetAnnotations(paused)
 	primary.SetAnnotations(paused)
 	primary.SetOwnerReferences([]metav1.OwnerReference{formerOwner(c.Canary)})
 	s := newScene(t, c.Canary, newTarget(), users, primary)
 	s.serveKEDA()
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if got := s.pausedAt("web-primary"); got != "" {
 		t.Errorf("the primary is paused at %q", got)
 	}
@@ -345,10 +348,10 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 		"as it is":             func(*v1beta1.CanarySpec) {},
 		"with another mistake": func(spec *v1beta1.CanarySpec) { spec.Provider = "nobody's" },
 		"without a reference":  func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
-		"with a wrong one":     refersTo(workload.KindScaledObject, "nothing"),
+		"with a wrong one":     refersTo(autoscaling.KindScaledObject, "nothing"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
 			s.delete()
 			s.mustTurn()
@@ -356,7 +359,7 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 			if got, pods := s.pausedAt("web"), *s.deployment("podinfo").Spec.Replicas; got != "" || pods != 2 {
 				t.Errorf("paused at %q with %d pods", got, pods)
 			}
-			s.rest()
+			s.settleFully()
 			if !s.gone() {
 				t.Error("it is still there")
 			}
@@ -367,13 +370,13 @@ func TestDeletionResumesTheScaledObject(t *testing.T) {
 // A Canary that takes nothing over resumes nothing.
 func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 	so := newScaledObject("web")
-	so.SetAnnotations(map[string]string{workload.PausedReplicasAnnotation: "0"})
-	s := newScene(t, newCanary("podinfo").with(refersTo(workload.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
+	so.SetAnnotations(map[string]string{autoscaling.PausedReplicasAnnotation: "0"})
+	s := newScene(t, newCanary("podinfo").with(refersTo(autoscaling.KindScaledObject, "web")).with(func(spec *v1beta1.CanarySpec) { spec.Suspend = true }).Canary, newTarget(), so)
 	s.serveKEDA()
 	s.rollOut()
 	s.settle()
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if got := s.pausedAt("web"); !s.gone() || got != "0" {
 		t.Errorf("gone: %t, paused at %q", s.gone(), got)
 	}
@@ -381,12 +384,12 @@ func TestDeletionOfCanaryThatNeverPaused(t *testing.T) {
 
 // The HPA of the user stays as it is, whatever happens.
 func TestUsersHPAIsNotTouched(t *testing.T) {
-	s := newScaled(t, workload.KindHPA, newHPA("web"))
+	s := newScaled(t, autoscaling.KindHPA, newHPA("web"))
 	before := s.hpa("web")
 	s.release("podinfo:2")
 	s.phases()
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff(before, s.hpa("web")); diff != "" || !s.gone() {
 		t.Errorf("-before +after\n%s", diff)
 	}
@@ -397,11 +400,11 @@ func TestUsersHPAIsNotTouched(t *testing.T) {
 func TestAnotherAutoscaler(t *testing.T) {
 	for name, change := range map[string]func(*v1beta1.CanarySpec){
 		"none":         func(spec *v1beta1.CanarySpec) { spec.AutoscalerRef = nil },
-		"another name": refersTo(workload.KindScaledObject, "other"),
-		"another kind": refersTo(workload.KindHPA, "web"),
+		"another name": refersTo(autoscaling.KindScaledObject, "other"),
+		"another kind": refersTo(autoscaling.KindHPA, "web"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+			s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 			other := newScaledObject("other")
 			for _, o := range []client.Object{other, newHPA("web")} {
 				if err := s.api.Create(t.Context(), o); err != nil {
@@ -409,7 +412,7 @@ func TestAnotherAutoscaler(t *testing.T) {
 				}
 			}
 			edit(s, s.now(), func(c *v1beta1.Canary) { change(&c.Spec) })
-			s.rest()
+			s.settleFully()
 			if s.exists(newScaledObject(""), "web-primary") {
 				t.Error("the old copy is still there")
 			}
@@ -417,7 +420,7 @@ func TestAnotherAutoscaler(t *testing.T) {
 				t.Errorf("it is left paused at %q", got)
 			}
 			ref := s.now().Spec.AutoscalerRef
-			if want := ref != nil && ref.Kind == workload.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
+			if want := ref != nil && ref.Kind == autoscaling.KindHPA; s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary") != want {
 				t.Errorf("copy of the HPA: want %t", want)
 			}
 			if want := ref != nil && ref.Name == "other"; s.exists(newScaledObject(""), "other-primary") != want {
@@ -428,8 +431,6 @@ func TestAnotherAutoscaler(t *testing.T) {
 }
 
 func TestAutoscalerMistakes(t *testing.T) {
-	elsewhere := newHPA("web")
-	elsewhere.Spec.ScaleTargetRef.Name = "other"
 	foreignCopy := newHPA("web-primary")
 	for name, tc := range map[string]struct {
 		ref     v1beta1.AutoscalerReference
@@ -443,13 +444,6 @@ func TestAutoscalerMistakes(t *testing.T) {
 			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, want: "True AutoscalerMissing",
 			parts: []string{"spec.autoscalerRef", "HorizontalPodAutoscaler web"},
 			mend:  func(s *scene) { s.create(newHPA("web")) },
-		},
-		"another workload's": {
-			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, objects: []client.Object{elsewhere}, want: "True AutoscalerInvalid",
-			parts: []string{"Deployment other", "Deployment podinfo"},
-			mend: func(s *scene) {
-				edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.ScaleTargetRef.Name = "podinfo" })
-			},
 		},
 		"the name of the copy is taken": {
 			ref: v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "web"}, objects: []client.Object{newHPA("web"), foreignCopy}, want: "True ObjectConflict",
@@ -511,7 +505,7 @@ func TestAutoscalerMistakes(t *testing.T) {
 				return
 			}
 			tc.mend(s)
-			s.rest()
+			s.settleFully()
 			if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 				t.Errorf("phase %s after it was mended: %s", phase, s.condition(v1beta1.ConditionStalled))
 			}
@@ -528,19 +522,213 @@ func (s *scene) create(o client.Object) {
 
 func withoutKEDA(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
 	if _, ok := into.(*unstructured.Unstructured); ok {
-		return &meta.NoKindMatchError{GroupKind: workload.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
+		return &meta.NoKindMatchError{GroupKind: autoscaling.ScaledObjectKind.GroupKind(), SearchedVersions: []string{"v1alpha1"}}
 	}
 	return c.Get(ctx, key, into, opts...)
 }
 
 func TestQueriesWithoutTrigger(t *testing.T) {
-	s := newScaled(t, workload.KindScaledObject, newScaledObject("web"))
+	s := newScaled(t, autoscaling.KindScaledObject, newScaledObject("web"))
 	edit(s, s.now(), func(c *v1beta1.Canary) {
 		c.Spec.AutoscalerRef.PrimaryScalerQueries = map[string]string{"requests": "up", "typo": "down"}
 	})
-	s.rest()
+	s.settleFully()
 	status := s.now().Status
 	if c := status.GetCondition(v1beta1.ConditionFieldsIgnored); c == nil || !strings.Contains(c.Message, "primaryScalerQueries.typo") || strings.Contains(c.Message, "requests") {
 		t.Errorf("FieldsIgnored is %+v", c)
+	}
+}
+
+func scaling(kind, name string) func(*autoscalingv2.HorizontalPodAutoscaler) {
+	return func(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+		hpa.Spec.ScaleTargetRef.Kind, hpa.Spec.ScaleTargetRef.Name = kind, name
+	}
+}
+
+// Flagger copies an autoscaler of another workload for the primary: its own reference repository has one. It is told.
+func TestAutoscalerOfAnotherWorkload(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind   string
+		scales func(*scene)
+		copied bool
+		says   []string
+	}{
+		"another Deployment": {
+			autoscaling.KindHPA, func(s *scene) { edit(s, s.hpa("web"), scaling("Deployment", "frontend")) }, true,
+			[]string{"scales Deployment frontend, not Deployment podinfo", "podinfo-primary gets a copy"},
+		},
+		"a StatefulSet": {
+			autoscaling.KindHPA, func(s *scene) { edit(s, s.hpa("web"), scaling("StatefulSet", "podinfo")) }, true, []string{"scales StatefulSet podinfo, not Deployment podinfo"},
+		},
+		"the primary itself": {
+			autoscaling.KindHPA, func(s *scene) { edit(s, s.hpa("web"), scaling("Deployment", "podinfo-primary")) }, false, []string{"scales podinfo-primary already"},
+		},
+		"another Deployment, by KEDA": {
+			autoscaling.KindScaledObject, func(s *scene) {
+				edit(s, s.scaledObject("web"), func(so *unstructured.Unstructured) {
+					if err := unstructured.SetNestedField(so.Object, "frontend", "spec", "scaleTargetRef", "name"); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}, true, []string{"scales Deployment frontend"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			autoscaler := client.Object(newHPA("web"))
+			if tc.kind == autoscaling.KindScaledObject {
+				autoscaler = newScaledObject("web")
+			}
+			s := newScaled(t, tc.kind, autoscaler)
+			tc.scales(s)
+			s.settleFully()
+			status := s.now().Status
+			ignored := status.GetCondition(v1beta1.ConditionFieldsIgnored)
+			for _, want := range tc.says {
+				if ignored == nil || !strings.Contains(ignored.Message, want) {
+					t.Errorf("FieldsIgnored is %+v, want %q in it", ignored, want)
+				}
+			}
+			if got := s.condition(v1beta1.ConditionStalled); strings.HasPrefix(got, "True") {
+				t.Errorf("Stalled is %s", got)
+			}
+			if tc.kind == autoscaling.KindScaledObject {
+				if got := s.pausedAt("web"); got != "" {
+					t.Errorf("somebody else's workload is paused at %s", got)
+				}
+				return
+			}
+			if got := s.exists(&autoscalingv2.HorizontalPodAutoscaler{}, "web-primary"); got != tc.copied {
+				t.Fatalf("the primary has a copy: %t", got)
+			}
+			if tc.copied {
+				if to := s.hpa("web-primary").Spec.ScaleTargetRef; to.Kind != "Deployment" || to.Name != "podinfo-primary" {
+					t.Errorf("the copy scales %+v", to)
+				}
+			}
+			s.release("podinfo:2")
+			s.phases()
+			if phase := s.now().Status.Phase; phase != v1beta1.PhaseSucceeded {
+				t.Errorf("a release ends %s", phase)
+			}
+		})
+	}
+}
+
+// A DaemonSet has no number of pods: Flagger takes the reference and nothing comes of it.
+func TestAutoscalerOfADaemonSet(t *testing.T) {
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindHPA, "web")).with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Kind = "DaemonSet" })
+	served, ignored := autoscaling.Served(c.Canary)
+	if served.Spec.AutoscalerRef != nil || len(ignored) != 1 || !strings.Contains(ignored[0], "spec.autoscalerRef has no effect: a DaemonSet") {
+		t.Errorf("%+v, %v", served.Spec.AutoscalerRef, ignored)
+	}
+	if c.Spec.AutoscalerRef == nil {
+		t.Error("the Canary itself was changed")
+	}
+	if invalid := autoscaling.Invalid(served); invalid != "" {
+		t.Errorf("refused: %s", invalid)
+	}
+}
+
+// A NAME-primary that the user made for the primary is taken over, as Flagger updates it, and stays as it was when the
+// Canary goes or names another one.
+func TestAutoscalerOfThePrimaryIsTakenOver(t *testing.T) {
+	own := newHPA("web-primary")
+	own.Labels = map[string]string{"team": "shop"}
+	own.Spec.ScaleTargetRef.Name, own.Spec.MinReplicas, own.Spec.MaxReplicas = "podinfo-primary", new(int32(2)), 20
+	own.Spec.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: new(int32(30))}}
+	before := own.DeepCopy()
+	for name, end := range map[string]func(*scene){
+		"the Canary goes":             func(s *scene) { s.delete() },
+		"no autoscaler is named more": func(s *scene) { edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.AutoscalerRef = nil }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, newCanary("podinfo").with(refersTo(autoscaling.KindHPA, "web")).Canary, newTarget(), newHPA("web"), own.DeepCopy())
+			s.rollOut()
+			s.phases()
+			if got := s.condition(v1beta1.ConditionStalled); strings.HasPrefix(got, "True") {
+				t.Fatalf("Stalled is %s", got)
+			}
+			if got := s.hpa("web-primary").Spec; *got.MinReplicas != 1 || got.MaxReplicas != 4 {
+				t.Errorf("it scales between %d and %d, as before", *got.MinReplicas, got.MaxReplicas)
+			}
+			s.restartProcess()
+			edit(s, s.hpa("web"), func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 9 })
+			s.phases()
+			if n := s.hpa("web-primary").Spec.MaxReplicas; n != 9 {
+				t.Errorf("maximum %d after an edit", n)
+			}
+			end(s)
+			s.phases()
+			got := s.hpa("web-primary")
+			if diff := cmp.Diff(before.Spec, got.Spec); diff != "" {
+				t.Errorf("spec (-before +after):\n%s", diff)
+			}
+			if diff := cmp.Diff(before.Labels, got.Labels); diff != "" {
+				t.Errorf("labels (-before +after):\n%s", diff)
+			}
+			if len(got.Annotations) > 0 {
+				t.Errorf("annotations %v are left", got.Annotations)
+			}
+		})
+	}
+}
+
+// KEDA's minReplicaCount: 0. While a release checks it the canary is not left without pods for want of work, the primary is
+// started first, and afterwards both may go to zero again.
+func TestScaleToZero(t *testing.T) {
+	so := newScaledObject("web")
+	if err := unstructured.SetNestedField(so.Object, int64(0), "spec", "minReplicaCount"); err != nil {
+		t.Fatal(err)
+	}
+	s := newScaled(t, autoscaling.KindScaledObject, so)
+	scaleTo(s, "podinfo-primary", 0) // as KEDA does
+	s.rollOut()
+	s.settleFully()
+	if phase, weight := s.now().Status.Phase, s.now().Status.CanaryWeight; phase != v1beta1.PhaseInitialized || weight != 0 {
+		t.Fatalf("with nothing to do: %s, %d%% for the canary", phase, weight)
+	}
+	if got := reasons(s.sent()); len(got) > 0 {
+		t.Errorf("with nothing to do it is told: %v", got)
+	}
+	s.release("podinfo:2")
+	for range 300 {
+		result := s.mustTurn()
+		status := s.now().Status
+		primary, target := s.deployment("podinfo-primary"), s.deployment("podinfo")
+		if status.CanaryWeight > 40 {
+			t.Fatalf("%s: %d%% for a canary that nobody has checked", status.Phase, status.CanaryWeight)
+		}
+		if status.CanaryWeight > 0 && primary.Status.AvailableReplicas == 0 {
+			t.Fatalf("%s: the canary gets requests, and the primary is not there", status.Phase)
+		}
+		switch status.Phase { //nolint:exhaustive // the others are short
+		case v1beta1.PhaseProgressing, v1beta1.PhasePromoting:
+			if got, want := s.pausedAt("web"), fmt.Sprintf("%d podinfo", max(*target.Spec.Replicas, 1)); got != want {
+				t.Fatalf("%s with %d pods: paused at %q", status.Phase, *target.Spec.Replicas, got)
+			}
+			lower, _, _ := unstructured.NestedInt64(s.scaledObject("web-primary").Object, "spec", "minReplicaCount")
+			if lower < 1 {
+				t.Fatalf("%s: the primary may go to zero", status.Phase)
+			}
+			if int64(*primary.Spec.Replicas) < lower {
+				scaleTo(s, "podinfo-primary", int32(lower)) // as KEDA does
+			}
+		}
+		if status.Phase == v1beta1.PhaseSucceeded && *target.Spec.Replicas == 0 && result.RequeueAfter == 0 {
+			break
+		}
+		if !s.awaitChecks() && !s.rollOut() && result.RequeueAfter > 0 {
+			s.wait(result)
+		}
+	}
+	s.settleFully()
+	if phase := s.now().Status.Phase; phase != v1beta1.PhaseSucceeded {
+		t.Errorf("it ends %s", phase)
+	}
+	if got := s.pausedAt("web"); got != "0 podinfo" {
+		t.Errorf("afterwards: paused at %q", got)
+	}
+	if lower, _, _ := unstructured.NestedInt64(s.scaledObject("web-primary").Object, "spec", "minReplicaCount"); lower != 0 {
+		t.Errorf("afterwards the primary keeps %d pods", lower)
 	}
 }

@@ -36,7 +36,12 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/memory"
+	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -67,7 +72,9 @@ type scene struct {
 	applyError  func(kind string) error // to server-side apply
 	cached      *v1beta1.Canary         // what the cache shows in place of the Canary
 	patchError  error                   // to patches of the status
-	writes      []string                // every write that was tried
+	// patchRefused answers patches of anything else.
+	patchRefused func(o client.Object) error
+	writes       []string // every write that was tried
 
 	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
 
@@ -105,7 +112,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
 		WithIndex(&policyv1.PodDisruptionBudget{}, coverage.ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
-	for _, x := range slices.Concat(indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
+	for _, x := range slices.Concat(wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}
 	s.api = b.Build()
@@ -121,7 +128,6 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 	})}
 	s.reconciler = &Reconciler{
 		Client:  watched,
-		Live:    s.api,
 		Applier: ssa.New(watched),
 		Router: func(name string) (providers.Router, error) {
 			if name != "fake" {
@@ -138,20 +144,26 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		Clock:     s.clock,
 		Options:   workload.Options{SelectorLabels: []string{"app"}},
 		Provider:  "fake",
-		Routes:    ssa.New(watched),
+
+		RouteApplier: ssa.New(watched),
 	}
 	s.wire()
 	return s
 }
 
-// wire gives the parts the clients that the Reconciler has.
+// wire has new parts, which know nothing, with the clients and settings that the Reconciler
+// has.
 func (s *scene) wire() {
 	r := s.reconciler
+	r.Targets = &targets.Targets{Client: r.Client, Applier: r.Applier}
+	r.Primaries = &primaries.Primaries{Client: r.Client, Applier: r.Applier, Options: r.Options, Workloads: r.Targets}
 	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
+	r.Services = &services.Services{Client: r.Client, Applier: r.Applier, Options: r.Options}
 	s.cover()
 	r.Configs = configs.New(configs.Config{Off: true})
-	r.Actions = &actions.Actions{Client: r.Client, Live: r.Live, Clock: r.Clock}
+	r.Actions = &actions.Actions{Client: r.Client, Live: s.api, Clock: r.Clock}
 	r.Actions.Served()
+	r.Routes = &routes.Routes{Client: r.Client, Provider: r.Provider}
 	if s.keda {
 		r.Autoscalers.ScaledObjectsServed()
 	}
@@ -162,7 +174,7 @@ func (s *scene) cover() {
 	r := s.reconciler
 	r.Coverage = &coverage.Keeper{
 		Reports: s.reports, Copies: s.copies, RootNamespace: "istio-system",
-		Client: r.Client, Reader: s.api, Applier: r.Applier, Options: r.Options, Workload: r.workload,
+		Client: r.Client, Reader: s.api, Applier: r.Applier, Options: r.Options, Workload: r.Targets.Read,
 	}
 }
 
@@ -173,7 +185,7 @@ func (s *scene) serveKEDA() {
 
 // restartProcess has another process go on, which knows nothing.
 func (s *scene) restartProcess() {
-	s.reconciler.memory, s.reconciler.turns = memory{}, wake.Turns{}
+	s.reconciler.failures, s.reconciler.turns = memory.Memory[trouble]{}, wake.Turns{}
 	s.wire()
 }
 
@@ -247,6 +259,11 @@ func (s *scene) bump(ctx context.Context, c client.Client, name string, before *
 
 func (s *scene) patch(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
 	s.writes = append(s.writes, "patch "+o.GetName())
+	if s.patchRefused != nil {
+		if err := s.patchRefused(o); err != nil {
+			return err
+		}
+	}
 	return c.Patch(ctx, o, patch, opts...)
 }
 
@@ -279,7 +296,8 @@ func (s *scene) turn() (ctrl.Result, error) {
 		return result, err
 	}
 	var failed []error
-	for _, f := range s.reconciler.memory.failures(c) {
+	last, _ := s.reconciler.failures.Get(c)
+	for _, f := range last.failures {
 		failed = append(failed, errors.New(f.Object+": "+f.Message))
 	}
 	return result, errors.Join(failed...)
@@ -521,8 +539,8 @@ func (s *scene) release(image string) {
 	edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
-// told drains the events: type, reason and message.
-func (s *scene) told() []string {
+// sent drains the events: type, reason and message.
+func (s *scene) sent() []string {
 	var out []string
 	for {
 		select {
@@ -535,9 +553,9 @@ func (s *scene) told() []string {
 }
 
 // reasons are the types and reasons of events.
-func reasons(told []string) []string {
-	out := make([]string, len(told))
-	for i, e := range told {
+func reasons(sent []string) []string {
+	out := make([]string, len(sent))
+	for i, e := range sent {
 		out[i] = strings.Join(strings.SplitN(e, " ", 3)[:2], " ")
 	}
 	return out

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
@@ -107,11 +108,11 @@ func secret(name, value string) *corev1.Secret {
 func color(value string) map[string]string { return map[string]string{"color": value} }
 
 // using has a Deployment's pods take their environment from configs.
-func using(d *appsv1.Deployment, refs ...workload.ConfigRef) *appsv1.Deployment {
+func using(d *appsv1.Deployment, refs ...configs.Ref) *appsv1.Deployment {
 	c := &d.Spec.Template.Spec.Containers[0]
 	for _, ref := range refs {
 		name := corev1.LocalObjectReference{Name: ref.Name}
-		if ref.Kind == workload.Secret {
+		if ref.Kind == configs.Secret {
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: name}})
 		} else {
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: name}})
@@ -121,8 +122,8 @@ func using(d *appsv1.Deployment, refs ...workload.ConfigRef) *appsv1.Deployment 
 }
 
 var (
-	appConfig = workload.ConfigRef{Kind: workload.ConfigMap, Name: "app"}
-	appSecret = workload.ConfigRef{Kind: workload.Secret, Name: "app"}
+	appConfig = configs.Ref{Kind: configs.ConfigMap, Name: "app"}
+	appSecret = configs.Ref{Kind: configs.Secret, Name: "app"}
 )
 
 // newTracking is a scene at rest whose target has a ConfigMap and a Secret,
@@ -132,20 +133,20 @@ func newTracking(t *testing.T, more ...client.Object) *configScene {
 	s := newConfigScene(t, append(more, newCanary("podinfo").Canary, using(newTarget(), appConfig, appSecret),
 		configMap("app", color("blue")), secret("app", "s1"))...)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	s.clear()
 	return s
 }
 
 func (s *configScene) clear() {
-	s.told()
+	s.sent()
 	s.scene.writes, s.writes, s.reads = nil, nil, nil
 }
 
-// rest settles the scene in phase Initialized or Succeeded.
-func (s *configScene) rest() {
+// settleFully settles the scene in phase Initialized or Succeeded.
+func (s *configScene) settleFully() {
 	s.t.Helper()
-	s.scene.rest()
+	s.scene.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized && phase != v1beta1.PhaseSucceeded {
 		s.t.Fatalf("phase %s", phase)
 	}
@@ -184,7 +185,7 @@ func (s *configScene) exists(name string, o client.Object) bool {
 func (s *configScene) primaryUses() []string {
 	s.t.Helper()
 	var out []string
-	for _, ref := range workload.References(&s.deployment("podinfo-primary").Spec.Template) {
+	for _, ref := range configs.References(&s.deployment("podinfo-primary").Spec.Template) {
 		out = append(out, ref.String())
 	}
 	return out
@@ -220,7 +221,7 @@ func TestConfigsAreCopied(t *testing.T) {
 		t.Errorf("the Secret's copy has %q", got)
 	}
 	tracked := *s.now().Status.TrackedConfigs
-	if len(tracked) != 2 || !workload.KnownConfigHash(tracked["configmap/app"]) || !workload.KnownConfigHash(tracked["secret/app"]) {
+	if len(tracked) != 2 || !configs.KnownHash(tracked["configmap/app"]) || !configs.KnownHash(tracked["secret/app"]) {
 		t.Errorf("trackedConfigs %v", tracked)
 	}
 	for _, uses := range s.deployment("podinfo").Spec.Template.Spec.Containers[0].EnvFrom {
@@ -247,7 +248,7 @@ func TestConfigChangeIsReleased(t *testing.T) {
 	if diff := cmp.Diff([]string{"get *v1.ConfigMap app"}, s.reads); diff != "" {
 		t.Errorf("reads: -want +got\n%s", diff)
 	}
-	s.rest()
+	s.settleFully()
 	if got := s.configMap("app-primary").Data["color"]; got != "green" {
 		t.Errorf("after the release the copy is %s", got)
 	}
@@ -255,7 +256,7 @@ func TestConfigChangeIsReleased(t *testing.T) {
 		t.Errorf("writes: -want +got\n%s", diff)
 	}
 	for i, value := range []string{"s2", "s3"} {
-		marked := s.deployment("podinfo-primary").Spec.Template.Annotations[workload.ConfigsAnnotation]
+		marked := s.deployment("podinfo-primary").Spec.Template.Annotations[configs.Annotation]
 		edit(s.scene, s.secret("app"), func(c *corev1.Secret) { c.Data["k"] = []byte(value) })
 		if got := s.released(); got != wholeRelease {
 			t.Errorf("rotation %d: %s", i, got)
@@ -263,7 +264,7 @@ func TestConfigChangeIsReleased(t *testing.T) {
 		if got := string(s.secret("app-primary").Data["k"]); got != value {
 			t.Errorf("rotation %d: the copy has %s", i, got)
 		}
-		if s.deployment("podinfo-primary").Spec.Template.Annotations[workload.ConfigsAnnotation] == marked {
+		if s.deployment("podinfo-primary").Spec.Template.Annotations[configs.Annotation] == marked {
 			t.Errorf("rotation %d: no pod of the primary is replaced", i)
 		}
 	}
@@ -332,7 +333,7 @@ func TestConfigNoise(t *testing.T) {
 			s := newTracking(t)
 			before := s.now()
 			change(s)
-			s.rest()
+			s.settleFully()
 			if diff := cmp.Diff(before.Status, s.now().Status); diff != "" {
 				t.Errorf("status: -was +is\n%s", diff)
 			}
@@ -345,16 +346,16 @@ func TestConfigNoise(t *testing.T) {
 
 // Pain 8: 44 references took minutes.
 func TestFiftyReferencesCostFewReads(t *testing.T) {
-	var refs []workload.ConfigRef
+	var refs []configs.Ref
 	objects := []client.Object{newCanary("podinfo").Canary}
 	for i := range 25 {
 		name := fmt.Sprintf("c%d", i)
-		refs = append(refs, workload.ConfigRef{Kind: workload.ConfigMap, Name: name}, workload.ConfigRef{Kind: workload.Secret, Name: name})
+		refs = append(refs, configs.Ref{Kind: configs.ConfigMap, Name: name}, configs.Ref{Kind: configs.Secret, Name: name})
 		objects = append(objects, configMap(name, color(name)), secret(name, name))
 	}
 	s := newConfigScene(t, append(objects, using(newTarget(), refs...))...)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"list *v1.ConfigMapList", "list *v1.SecretList"}, s.reads); diff != "" {
 		t.Errorf("reads at first: -want +got\n%s", diff)
 	}
@@ -369,10 +370,10 @@ func TestFiftyReferencesCostFewReads(t *testing.T) {
 	if diff := cmp.Diff([]string{"get *v1.Secret c7"}, s.reads); diff != "" {
 		t.Errorf("reads after a change: -want +got\n%s", diff)
 	}
-	s.rest()
+	s.settleFully()
 	s.clear()
 	s.restart()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"list *v1.ConfigMapList", "list *v1.SecretList"}, s.reads); diff != "" {
 		t.Errorf("reads after a restart: -want +got\n%s", diff)
 	}
@@ -388,10 +389,10 @@ func TestFewConfigsAmongManyAreReadOneByOne(t *testing.T) {
 		objects = append(objects, configMap(fmt.Sprintf("other%d", i), color("x")))
 	}
 	s := newConfigScene(t, append(objects, newCanary("podinfo").Canary,
-		using(newTarget(), workload.ConfigRef{Kind: workload.ConfigMap, Name: "other1"}, workload.ConfigRef{Kind: workload.ConfigMap, Name: "other2"},
-			workload.ConfigRef{Kind: workload.ConfigMap, Name: "other3"}, workload.ConfigRef{Kind: workload.ConfigMap, Name: "other4"}))...)
+		using(newTarget(), configs.Ref{Kind: configs.ConfigMap, Name: "other1"}, configs.Ref{Kind: configs.ConfigMap, Name: "other2"},
+			configs.Ref{Kind: configs.ConfigMap, Name: "other3"}, configs.Ref{Kind: configs.ConfigMap, Name: "other4"}))...)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if len(s.reads) != 4 || slices.ContainsFunc(s.reads, func(r string) bool { return !strings.HasPrefix(r, "get ") }) {
 		t.Errorf("reads %v", s.reads)
 	}
@@ -404,7 +405,7 @@ func TestConfigOptOut(t *testing.T) {
 	token.Type = corev1.SecretTypeServiceAccountToken
 	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, appSecret), untracked, token)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"configmap/app", "secret/app"}, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
@@ -477,7 +478,7 @@ func TestCopyStaysUntilThePrimaryIsReplaced(t *testing.T) {
 	if !s.exists("app-primary", &corev1.Secret{}) || !s.exists("app-primary", &corev1.ConfigMap{}) || len(s.primaryUses()) > 0 {
 		t.Errorf("phase %s, the primary uses %v, a copy is gone", s.now().Status.Phase, s.primaryUses())
 	}
-	s.rest()
+	s.settleFully()
 	if s.exists("app-primary", &corev1.Secret{}) {
 		t.Error("the copy is left")
 	}
@@ -488,7 +489,7 @@ func TestOptionalConfig(t *testing.T) {
 	target.Spec.Template.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Optional = new(true)
 	s := newConfigScene(t, newCanary("podinfo").Canary, target)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	// The primary must not get it, unseen, when it comes.
 	if diff := cmp.Diff([]string{"configmap/app-primary"}, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
@@ -517,7 +518,7 @@ func TestOptionalConfig(t *testing.T) {
 
 func TestMissingConfig(t *testing.T) {
 	s := newTracking(t)
-	edit(s.scene, using(s.deployment("podinfo"), workload.ConfigRef{Kind: workload.Secret, Name: "later"}), func(*appsv1.Deployment) {})
+	edit(s.scene, using(s.deployment("podinfo"), configs.Ref{Kind: configs.Secret, Name: "later"}), func(*appsv1.Deployment) {})
 	s.settle()
 	s.clock.SetTime(s.clock.Now().Add(time.Minute))
 	s.settle()
@@ -556,7 +557,7 @@ func TestMissingConfigAtTheStart(t *testing.T) {
 	if err := s.api.Create(t.Context(), configMap("app", color("blue"))); err != nil {
 		t.Fatal(err)
 	}
-	s.rest()
+	s.settleFully()
 }
 
 // A config that is replaced in mid-analysis by the same is what was analysed.
@@ -590,13 +591,13 @@ func TestMissingPullSecret(t *testing.T) {
 	target.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}}
 	s := newConfigScene(t, newCanary("podinfo").Canary, target)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	registry := secret("registry", "x")
 	registry.Type = corev1.SecretTypeDockerConfigJson
 	if err := s.api.Create(t.Context(), registry); err != nil {
 		t.Fatal(err)
 	}
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"secret/registry"}, s.primaryUses()); diff != "" || s.now().Status.TrackedConfigs != nil {
 		t.Errorf("tracked %v, the primary uses: -want +got\n%s", s.now().Status.TrackedConfigs, diff)
 	}
@@ -666,8 +667,14 @@ func TestConfigChangesWhilePromoted(t *testing.T) {
 		}
 	}
 	edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("untested") })
-	if s.reconciler.applyConfigs(t.Context(), w, release.Desired{}) || w.configTrouble != nil {
-		t.Errorf("the primary is promoted, %v", w.configTrouble)
+	want := release.Desired{PrimaryRevision: w.Target.Revision}
+	if err := w.configs.Apply(t.Context(), want); !errors.Is(err, configs.ErrChanged) {
+		t.Errorf("copies: error %v", err)
+	}
+	var a attempts
+	w.applyPrimary(t.Context(), want, &a)
+	if len(a.failures)+len(a.waits) != 0 || s.deployment("podinfo-primary").Annotations[workload.RevisionAnnotation] == w.Target.Revision {
+		t.Errorf("the primary is promoted, %+v", a)
 	}
 	if got := s.configMap("app-primary").Data["color"]; got != "blue" {
 		t.Errorf("the copy is %s", got)
@@ -689,7 +696,7 @@ func TestCopyIsHealed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newTracking(t)
 			change(s)
-			s.rest()
+			s.settleFully()
 			if diff := cmp.Diff(color("blue"), s.configMap("app-primary").Data); diff != "" || s.configMap("app-primary").BinaryData != nil {
 				t.Errorf("-want +got\n%s", diff)
 			}
@@ -719,10 +726,10 @@ func TestCopyThatCannotBeChanged(t *testing.T) {
 
 // A name that the target itself uses is not one for a copy.
 func TestTargetUsesTheNameOfACopy(t *testing.T) {
-	own := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
+	own := configs.Ref{Kind: configs.ConfigMap, Name: "app-primary"}
 	s := newConfigScene(t, newCanary("podinfo").Canary, using(newTarget(), appConfig, own), configMap("app", color("blue")), configMap("app-primary", color("red")))
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"configmap/app-podinfo-primary", "configmap/app-primary-primary"}, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
@@ -745,7 +752,7 @@ func TestSharedConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.restart()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff(want, s.primaryUses()); diff != "" {
 		t.Errorf("the primary uses: -want +got\n%s", diff)
 	}
@@ -837,7 +844,7 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			s.rollOut()
 			s.settle()
 			if st := s.now().Status; st.Phase != tc.wantPhase {
-				t.Fatalf("phase %s, %v", st.Phase, s.told())
+				t.Fatalf("phase %s, %v", st.Phase, s.sent())
 			}
 			same := cmp.Equal(primary.Spec.Template.Spec, s.deployment("podinfo-primary").Spec.Template.Spec)
 			if same != tc.wantUnchanged {
@@ -846,10 +853,10 @@ func TestFlaggersConfigsAreAdopted(t *testing.T) {
 			if tc.wantPhase != v1beta1.PhaseSucceeded {
 				return
 			}
-			if tracked := *s.now().Status.TrackedConfigs; !workload.KnownConfigHash(tracked["configmap/app"]) {
+			if tracked := *s.now().Status.TrackedConfigs; !configs.KnownHash(tracked["configmap/app"]) {
 				t.Errorf("trackedConfigs %v", tracked)
 			}
-			s.rest()
+			s.settleFully()
 			s.clear()
 			s.quiet()
 			if tc.gone {

@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -20,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -35,11 +32,17 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/memory"
+	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -48,8 +51,6 @@ import (
 type Reconciler struct {
 	// Client reads from the informer cache and writes to the API server.
 	Client client.Client
-	// Live reads from the API server, where a cache may be too far behind.
-	Live client.Reader
 	// Applier writes the objects that are made for a Canary.
 	Applier *ssa.Applier
 	// Router gives the router of a mesh provider by its name. An unknown name
@@ -82,24 +83,36 @@ type Reconciler struct {
 	Absence release.Absence
 	// Options are the settings for generated objects.
 	Options workload.Options
-	// Actions are what people ask of a release.
-	Actions *actions.Actions
-	// Autoscalers has the autoscalers of targets and primaries fit what is released.
-	Autoscalers *autoscaling.Autoscalers
-	// Coverage keeps primaries covered by what selects pods by label.
-	Coverage *coverage.Keeper
-	// Configs tracks ConfigMaps and Secrets.
-	Configs *configs.Tracker
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
-	// Mesh is the cluster that has the objects of the mesh.
-	Mesh cluster.Cluster
-	// Routes writes them.
-	Routes *ssa.Applier
 
-	memory memory
-	turns  wake.Turns
-	kinds  *kindWatches
+	// Actions are what people ask of a release.
+	Actions *actions.Actions
+	// Targets are the workloads that Canaries name.
+	Targets *targets.Targets
+	// Configs tracks ConfigMaps and Secrets.
+	Configs *configs.Tracker
+	// Primaries keeps the copies of targets that serve.
+	Primaries *primaries.Primaries
+	// Autoscalers has the autoscalers of targets and primaries fit what is released.
+	Autoscalers *autoscaling.Autoscalers
+	// Services keeps the Services of Canaries.
+	Services *services.Services
+	// Coverage keeps primaries covered by what selects pods by label.
+	Coverage *coverage.Keeper
+	// Routes has meshes divide the traffic.
+	Routes *routes.Routes
+	// RouteApplier writes the objects of the mesh.
+	RouteApplier *ssa.Applier
+
+	failures memory.Memory[trouble]
+	turns    wake.Turns
+}
+
+// trouble is what could not be applied in the last turn of a Canary.
+type trouble struct {
+	failures []release.Failure
+	times    int // how many turns in a row had some
 }
 
 // Checker runs rounds of checks and calls of hooks beside the reconciler:
@@ -125,14 +138,11 @@ const (
 	lastRetry  = 15 * time.Second
 )
 
-// serviceIndex is the index of EndpointSlices by their Service.
-const serviceIndex = "service"
-
 // SetUp registers the reconciler and its watches with a manager. workers is how
-// many Canaries are reconciled at once; meshes are the kinds by which routers move traffic.
-func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, meshes []providers.Watch) error {
+// many Canaries are reconciled at once.
+func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) error {
 	r.Canaries.Watched()
-	news := r.events()
+	news := &wake.Events{Canaries: r.Canaries, Turns: &r.turns, Applier: r.Applier, Routes: r.RouteApplier}
 	b := builder.ControllerManagedBy(mgr).
 		Named("canary").
 		WithOptions(controller.Options{
@@ -143,17 +153,13 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 		For(&v1beta1.Canary{}, builder.WithPredicates(wake.BeyondStatus())).
 		Watches(&v1beta1.Canary{}, news.OfStatus()).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.Siblings), builder.WithPredicates(wake.ComesOrGoes())).
-		Watches(&appsv1.Deployment{}, news.OfWorkloads()).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.ByName(wake.ApexIndex))).
-		Watches(&discoveryv1.EndpointSlice{}, news.OfEndpoints()).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(source.Channel(r.Signals.Events(), &handler.EnqueueRequestForObject{}))
-	r.Coverage.Workload = r.workload
-	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Signals: r.Signals}
-	if err := watches.Index(ctx, indexes()...); err != nil {
+	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Events: news, Signals: r.Signals}
+	if err := watches.Index(ctx, wake.Indexes()...); err != nil {
 		return err
 	}
-	for _, part := range []wake.Waker{r.Metrics, r.Configs, r.Autoscalers, r.Coverage, r.Actions} {
+	for _, part := range []wake.Waker{r.Targets, r.Services, r.Metrics, r.Configs, r.Autoscalers, r.Coverage, r.Actions, r.Routes} {
 		if err := part.SetUp(ctx, watches); err != nil {
 			return err
 		}
@@ -162,30 +168,14 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int, m
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)
 	}
-	r.kinds = r.newKindWatches(mgr, c)
-	for _, mesh := range meshes {
-		watches.WhenServed(wake.Meshes(r.Mesh, mesh, r.Provider, news.OfRoutes()))
-	}
 	return watches.Begin(c)
-}
-
-// events are the handlers of what wakes Canaries.
-func (r *Reconciler) events() *wake.Events {
-	return &wake.Events{Canaries: r.Canaries, Turns: &r.turns, Applier: r.Applier, Routes: r.Routes}
-}
-
-// indexes are those of the cache that no part has for itself.
-func indexes() []wake.Index {
-	return append(wake.Indexes(),
-		wake.Index{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf},
-	)
 }
 
 // Caches are the settings of the manager's cache for the kinds of which it must
 // not have everything.
 func Caches() map[client.Object]cache.ByObject {
 	out := configs.Caches()
-	out[&discoveryv1.EndpointSlice{}] = endpointsCache()
+	maps.Copy(out, services.Caches())
 	return out
 }
 
@@ -214,8 +204,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	last.Reached = world.reached
-	actionsErr := r.Actions.Observe(ctx, world.shared())
+	last.Reached = world.services.Reached()
+	actionsErr := r.Actions.Observe(ctx, world.World)
 	t := turn{}
 	if err := r.carryOut(ctx, world, &t); err != nil {
 		return later(err)
@@ -243,7 +233,7 @@ type turn struct {
 // done. What failed is tried again after a while that grows; what is due before that is
 // looked at in time.
 func (r *Reconciler) ended(ctx context.Context, w *world, t *turn) (result ctrl.Result, complete bool) {
-	times, mended := r.memory.failed(w.Canary, t.attempts.failures)
+	times, mended := r.failed(w.Canary, t.attempts.failures)
 	after := t.decision.RequeueAfter
 	sooner := func(d time.Duration) {
 		if after == 0 || d < after {
@@ -274,6 +264,20 @@ func (r *Reconciler) ended(ctx context.Context, w *world, t *turn) (result ctrl.
 	return next(t.wrote, after), false
 }
 
+// failed notes what could not be applied, nil where everything could. It returns how
+// often in a row that has been so, and whether it mends what failed before.
+func (r *Reconciler) failed(c *v1beta1.Canary, failures []release.Failure) (times int, mended bool) {
+	r.failures.Update(c, func(last *trouble) {
+		mended = len(failures) == 0 && len(last.failures) > 0
+		last.failures = failures
+		if last.times++; len(failures) == 0 {
+			last.times = 0
+		}
+		times = last.times
+	})
+	return times, mended
+}
+
 // runChecks begins what a decision calls for.
 func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d release.Decision) {
 	if d.RunChecks != nil {
@@ -287,7 +291,9 @@ func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d release
 // carryOut decides on an observation, writes the status and then does what is desired.
 func (r *Reconciler) carryOut(ctx context.Context, w *world, t *turn) (err error) {
 	t.decision = rollout.Decide(w.Observation)
-	w.recordConfigs(&t.decision)
+	if !t.decision.Desired.Hold {
+		w.configs.Record(&t.decision.Status)
+	}
 	if t.wrote, err = r.writeStatus(ctx, w.Canary, t.decision); err != nil {
 		return err
 	}
@@ -318,13 +324,12 @@ func (r *Reconciler) complete(w *world, d release.Decision) (after time.Duration
 	}
 	o := w.Observation
 	o.Now = r.Clock.Now()
-	if !w.settled(d.Desired) {
-		a, is := w.router.(providers.Acknowledger)
-		if !is || !a.Acknowledged() {
+	if !w.route.Settled(d.Desired) {
+		since, seen, acknowledged := w.route.Acknowledged(d.Status.CanaryWeight, o.Now)
+		if !acknowledged {
 			return 0, false
 		}
-		o.Route.InSync = true
-		o.Route.Since = r.memory.routeInSync(w.Canary, true, d.Status.CanaryWeight, o.Now)
+		o.Route.InSync, o.Route.Since, o.Route.Seen = true, since, seen
 	}
 	return rollout.Settled(o, d)
 }
@@ -340,7 +345,7 @@ func next(wrote bool, after time.Duration) ctrl.Result {
 
 // later is the end of a turn that could not write the status, so that it did nothing.
 func later(err error) (ctrl.Result, error) {
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, ground.ErrChanged) {
 		return next(true, 0), nil // the newer object is on its way
 	}
 	return ctrl.Result{}, err
@@ -348,10 +353,9 @@ func later(err error) (ctrl.Result, error) {
 
 // forget drops what is remembered of a Canary that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
-	r.memory.forget(key)
-	r.turns.Forget(key)
-	r.Coverage.Forget(key)
-	r.Checker.Forget(key)
-	r.Configs.Forget(key)
-	r.Telemetry.Forget(key)
+	for _, part := range []interface{ Forget(types.NamespacedName) }{
+		&r.failures, &r.turns, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Telemetry,
+	} {
+		part.Forget(key)
+	}
 }

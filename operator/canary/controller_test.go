@@ -24,17 +24,17 @@ func newInitialized(t *testing.T) *scene {
 	t.Helper()
 	s := newScene(t, newCanary("podinfo").Canary, newTarget())
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 		t.Fatalf("phase %s", phase)
 	}
-	s.told()
+	s.sent()
 	s.writes = nil
 	return s
 }
 
-// rest settles the scene and lets time pass until nothing is waited for.
-func (s *scene) rest() {
+// settleFully settles the scene and lets time pass until nothing is waited for.
+func (s *scene) settleFully() {
 	s.t.Helper()
 	for range 50 {
 		result := s.settle()
@@ -81,7 +81,7 @@ func TestGoodRollout(t *testing.T) {
 	if diff := cmp.Diff([]string{" ", "Initializing ", "Initialized "}, s.phases()); diff != "" {
 		t.Fatalf("initialization: -want +got\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"Normal Initializing", "Normal Initialized"}, reasons(s.told())); diff != "" {
+	if diff := cmp.Diff([]string{"Normal Initializing", "Normal Initialized"}, reasons(s.sent())); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
 	if got := s.service("podinfo").Spec.Selector["app"]; got != "podinfo-primary" {
@@ -99,7 +99,7 @@ func TestGoodRollout(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		"Normal NewRevision", "Normal WeightRaised", "Normal WeightRaised", "Normal Promoting", "Normal Promoted",
-	}, reasons(s.told())); diff != "" {
+	}, reasons(s.sent())); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
 	if diff := cmp.Diff([]providers.Traffic{
@@ -148,10 +148,10 @@ func TestBadRollout(t *testing.T) {
 	if n := *s.deployment("podinfo").Spec.Replicas; n != 0 {
 		t.Errorf("the target has %d pods", n)
 	}
-	told := s.told()
+	sent := s.sent()
 	if diff := cmp.Diff([]string{
 		"Normal NewRevision", "Normal WeightRaised", "Warning CheckFailed", "Warning AnalysisFailed",
-	}, reasons(told)); diff != "" {
+	}, reasons(sent)); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
 	// Pain 14: whoever looks must find the value and the limit.
@@ -159,7 +159,7 @@ func TestBadRollout(t *testing.T) {
 	if len(checks) != 1 || checks[0].Value != "50" || checks[0].Verdict != v1beta1.CheckFailed || checks[0].Query != "health" {
 		t.Errorf("checks in the status: %+v", checks)
 	}
-	if last := told[len(told)-1]; !strings.Contains(last, "50") || !strings.Contains(last, "99") {
+	if last := sent[len(sent)-1]; !strings.Contains(last, "50") || !strings.Contains(last, "99") {
 		t.Errorf("event %q", last)
 	}
 }
@@ -254,8 +254,8 @@ func TestConflictOfStatusMovesNothing(t *testing.T) {
 			if s.router.Writes() != routes {
 				t.Error("the route was moved")
 			}
-			if told := s.told(); len(told) != 0 {
-				t.Errorf("events: %v", told)
+			if sent := s.sent(); len(sent) != 0 {
+				t.Errorf("events: %v", sent)
 			}
 
 			s.statusError = nil
@@ -273,7 +273,7 @@ func TestStaleCacheMovesNothing(t *testing.T) {
 	s.cached = s.now()
 	s.mustTurn()
 	s.writes = nil
-	s.told()
+	s.sent()
 	routes := s.router.Writes()
 	s.clock.SetTime(s.clock.Now().Add(5 * time.Minute))
 	for range 3 {
@@ -281,7 +281,7 @@ func TestStaleCacheMovesNothing(t *testing.T) {
 			t.Errorf("it looks again after %s; nothing else sees to that", result.RequeueAfter)
 		}
 	}
-	if len(s.writes) != 0 || s.router.Writes() != routes || len(s.told()) != 0 {
+	if len(s.writes) != 0 || s.router.Writes() != routes || len(s.sent()) != 0 {
 		t.Errorf("writes %v, %d of routes", s.writes, s.router.Writes()-routes)
 	}
 
@@ -312,11 +312,11 @@ func TestApplyFailure(t *testing.T) {
 	if got := s.condition(v1beta1.ConditionStalled); got != "" {
 		t.Errorf("Stalled is %s, though it is tried again", got)
 	}
-	told := s.told()
-	if diff := cmp.Diff([]string{"Normal NewRevision", "Warning ApplyFailed"}, reasons(told)); diff != "" {
+	sent := s.sent()
+	if diff := cmp.Diff([]string{"Normal NewRevision", "Warning ApplyFailed"}, reasons(sent)); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
-	if last := told[len(told)-1]; !strings.Contains(last, denied.Error()) || !strings.Contains(last, "podinfo") {
+	if last := sent[len(sent)-1]; !strings.Contains(last, denied.Error()) || !strings.Contains(last, "podinfo") {
 		t.Errorf("event %q", last)
 	}
 	if applies := len(s.worldWrites()); applies != 4 {
@@ -354,7 +354,7 @@ func TestDriftIsHealed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newInitialized(t)
 			drift(s)
-			s.rest()
+			s.settleFully()
 			if last := s.router.Applied(); last[len(last)-1] != (providers.Traffic{Primary: 100}) {
 				t.Errorf("route %v", last)
 			}
@@ -386,11 +386,13 @@ func TestGoneCanaryIsForgotten(t *testing.T) {
 	if !s.gone() {
 		t.Fatal("it is still there")
 	}
-	if n := len(s.reconciler.memory.byID); n != 0 {
-		t.Errorf("%d Canaries in memory", n)
-	}
-	if n := s.reconciler.turns.Size(); n != 0 {
-		t.Errorf("the turns of %d Canaries are remembered", n)
+	for name, of := range map[string]interface{ Size() int }{
+		"failures": &s.reconciler.failures, "turns": &s.reconciler.turns,
+		"targets": s.reconciler.Targets, "Services": s.reconciler.Services, "routes": s.reconciler.Routes,
+	} {
+		if n := of.Size(); n != 0 {
+			t.Errorf("%s of %d Canaries are remembered", name, n)
+		}
 	}
 	if run, _ := s.checker.Results(canary); run != nil {
 		t.Errorf("the checker has %+v", run)

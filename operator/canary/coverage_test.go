@@ -70,15 +70,15 @@ func (s *scene) budget(name string) *policyv1.PodDisruptionBudget {
 func TestCoverageIsReported(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").Canary, newTarget(), newBudget("web", "podinfo")).covering(false)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if got, want := s.condition(v1beta1.ConditionCovered), "False NotCovered"; got != want {
 		t.Errorf("Covered is %s, want %s", got, want)
 	}
-	told := s.told()
-	if !slices.ContainsFunc(told, func(e string) bool {
+	sent := s.sent()
+	if !slices.ContainsFunc(sent, func(e string) bool {
 		return strings.HasPrefix(e, "Warning NotCovered ") && strings.HasSuffix(e, ": PodDisruptionBudget web (app=podinfo)")
 	}) {
-		t.Errorf("no event names the budget: %q", told)
+		t.Errorf("no event names the budget: %q", sent)
 	}
 	if diff := cmp.Diff([]string{"web podinfo 1"}, s.budgets()); diff != "" {
 		t.Errorf("budgets (-want +got)\n%s", diff)
@@ -87,16 +87,16 @@ func TestCoverageIsReported(t *testing.T) {
 	for range 5 {
 		s.mustTurn()
 	}
-	if len(s.writes) > 0 || len(s.told()) > 0 {
+	if len(s.writes) > 0 || len(s.sent()) > 0 {
 		t.Errorf("at rest it writes %v", s.writes)
 	}
 
 	edit(s, s.budget("web"), func(b *policyv1.PodDisruptionBudget) { b.Spec.Selector.MatchLabels = map[string]string{} })
-	s.rest()
+	s.settleFully()
 	if got, want := s.condition(v1beta1.ConditionCovered), "True Covered"; got != want {
 		t.Errorf("after the mending Covered is %s, want %s", got, want)
 	}
-	if diff := cmp.Diff([]string{"Normal Covered"}, reasons(s.told())); diff != "" {
+	if diff := cmp.Diff([]string{"Normal Covered"}, reasons(s.sent())); diff != "" {
 		t.Errorf("events (-want +got)\n%s", diff)
 	}
 }
@@ -104,7 +104,7 @@ func TestCoverageIsReported(t *testing.T) {
 func TestCoverageCopies(t *testing.T) {
 	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo")).covering(true)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"web podinfo 1", "web-primary podinfo-primary 1"}, s.budgets()); diff != "" {
 		t.Fatalf("budgets (-want +got)\n%s", diff)
 	}
@@ -128,26 +128,26 @@ func TestCoverageCopies(t *testing.T) {
 	}
 
 	edit(s, s.budget("web"), func(b *policyv1.PodDisruptionBudget) { b.Spec.MinAvailable = new(intstr.FromInt32(2)) })
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"web podinfo 2", "web-primary podinfo-primary 2"}, s.budgets()); diff != "" {
 		t.Errorf("after an edit of the original (-want +got)\n%s", diff)
 	}
 	edit(s, s.budget("web-primary"), func(b *policyv1.PodDisruptionBudget) { b.Spec.MinAvailable = new(intstr.FromInt32(9)) })
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"web podinfo 2", "web-primary podinfo-primary 2"}, s.budgets()); diff != "" {
 		t.Errorf("after an edit of the copy (-want +got)\n%s", diff)
 	}
 	edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.Coverage.Mode = v1beta1.CoverageReport })
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"web podinfo 2"}, s.budgets()); diff != "" {
 		t.Errorf("after the mode was set back (-want +got)\n%s", diff)
 	}
 	edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.Coverage.Mode = v1beta1.CoverageCopy })
-	s.rest()
+	s.settleFully()
 	if err := s.api.Delete(t.Context(), s.budget("web")); err != nil {
 		t.Fatal(err)
 	}
-	s.rest()
+	s.settleFully()
 	if got := s.budgets(); got != nil {
 		t.Errorf("after the original was deleted: %v", got)
 	}
@@ -160,7 +160,7 @@ func TestCoverageKeepsOthers(t *testing.T) {
 	foreign.Spec.MinAvailable = new(intstr.FromInt32(7))
 	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo"), foreign).covering(true)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if diff := cmp.Diff([]string{"web podinfo 1", "web-primary podinfo-primary 7"}, s.budgets()); diff != "" {
 		t.Errorf("budgets (-want +got)\n%s", diff)
 	}
@@ -226,7 +226,7 @@ func TestCoverageBeforeTraffic(t *testing.T) {
 		t.Errorf("traffic went to a primary of which it is not known what covers it: %v", got)
 	}
 	s.covering(true)
-	s.rest()
+	s.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
 		t.Fatalf("phase %s", phase)
 	}

@@ -17,31 +17,33 @@ import (
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
 func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired, a *attempts) {
-	if want.Routed && r.backends(ctx, w) {
-		if err := w.applyRoute(ctx, want); !providers.IsNotInstalled(err) {
+	if want.Routed && w.services.Backends(ctx) {
+		if err := w.route.Apply(ctx, want); !providers.IsNotInstalled(err) {
 			a.made("route", err)
 		}
 	}
 	a.made("autoscaler of "+w.targetTitle(), w.autoscaler.GiveBack(ctx, want))
-	if w.target != nil {
-		a.made(w.targetTitle(), r.scaleTarget(ctx, w.target, want.TargetReplicas))
-	}
-	if want.Released && !r.targetReached(ctx, w) {
+	a.made(w.targetTitle(), w.target.GiveBack(ctx, want))
+	if want.Released && !w.services.ReachesTarget(ctx) {
 		want.KeepPrimary, want.LeadToPrimary = true, true
 	}
 	if want.LeadToPrimary {
-		a.made("apex Service", r.leadToPrimary(ctx, w))
+		a.made("apex Service", w.services.LeadToPrimary(ctx))
 	}
 	if want.Released {
-		if !a.made("Services", r.giveBackServices(ctx, w, want)) {
-			want.KeepPrimary = true // clients are led to it still
+		switch given := a.made("Services", w.services.GiveBack(ctx, want)); {
+		case given && want.KeepRoute:
+		case given:
+			a.made("route", w.route.GiveBack(ctx, want))
+		default:
+			// Clients are led to it still, and without the route to it alone, whoever serves.
+			want.KeepPrimary = true
 		}
-		a.made("route", r.releaseRoute(ctx, w))
 	}
 	if !want.Finished {
 		return
 	}
-	if !a.made("what was made for the Canary", r.removeOwned(ctx, w, want)) && !r.longDeleted(w.Canary) {
+	if !a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)) && !r.longDeleted(w.Canary) {
 		return
 	}
 	before := w.Canary.DeepCopy()
@@ -58,17 +60,6 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 // what can't be removed.
 func (r *Reconciler) longDeleted(c *v1beta1.Canary) bool {
 	return r.Clock.Since(c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
-}
-
-// releaseRoute takes the route away. A mesh that is not there has none.
-func (r *Reconciler) releaseRoute(ctx context.Context, w *world) error {
-	if w.router == nil {
-		return nil
-	}
-	if err := w.router.Release(ctx, w.route()); err != nil && !providers.IsNotInstalled(err) {
-		return err
-	}
-	return nil
 }
 
 // ensureFinalizer gives a Canary the finalizer by which its deletion waits for

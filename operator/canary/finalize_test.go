@@ -51,7 +51,7 @@ func TestDeletion(t *testing.T) {
 	if !s.gone() {
 		t.Errorf("the Canary is still there: %v", s.now().Finalizers)
 	}
-	if diff := cmp.Diff([]string{"Normal Terminating"}, reasons(s.told())); diff != "" {
+	if diff := cmp.Diff([]string{"Normal Terminating"}, reasons(s.sent())); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
 	}
 }
@@ -90,8 +90,8 @@ func TestDeletionOfCanaryThatNeverBegan(t *testing.T) {
 			if n := *s.deployment("podinfo").Spec.Replicas; n != 2 {
 				t.Errorf("the target has %d pods", n)
 			}
-			if told := reasons(s.told()); slices.Contains(told, "Warning ApplyFailed") {
-				t.Errorf("events: %v", told)
+			if sent := reasons(s.sent()); slices.Contains(sent, "Warning ApplyFailed") {
+				t.Errorf("events: %v", sent)
 			}
 		})
 	}
@@ -119,7 +119,7 @@ func TestDeletionWithoutMesh(t *testing.T) {
 	s := newInitialized(t)
 	s.router.Fail(providers.ErrNotInstalled)
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if !s.gone() {
 		t.Error("it is still there")
 	}
@@ -135,7 +135,7 @@ func TestDeletionWithoutTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.delete()
-	s.rest()
+	s.settleFully()
 	if !s.gone() {
 		t.Error("it is still there")
 	}

@@ -1,14 +1,18 @@
 package canary
 
 import (
-	"fmt"
+	"context"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 )
 
 // reasonImmutable is for a field that names what the Canary is about.
@@ -36,11 +40,36 @@ func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *releas
 		{"spec.service.headless", strconv.FormatBool(is.Headless), strconv.FormatBool(c.Spec.Service.Headless)},
 	} {
 		if of.recorded != of.wanted {
-			return out, &release.Mistake{Reason: reasonImmutable, Message: fmt.Sprintf("%s: %q can't be changed to %q while the Canary lives; set it back, "+
-				"or delete the Canary, which gives the traffic to %s without losing any, and create it again", of.field, of.recorded, of.wanted, is.TargetName)}
+			return out, ground.AsMistake(immutable(of.field, of.recorded, of.wanted, is.TargetName))
 		}
 	}
 	return out, nil
+}
+
+// observeHeadless holds spec.service.headless, which can't be changed in a Service, to what the
+// Services have from when they are made. Identity has it from when the primary serves.
+func (r *Reconciler) observeHeadless(ctx context.Context, w *ground.World) error {
+	if w.Canary.Status.Identity != nil {
+		return nil
+	}
+	_, primary, _ := w.Canary.ServiceNames()
+	live, err := kube.Get[corev1.Service](ctx, r.Client, w.Canary.Namespace, primary)
+	if err != nil || live == nil || !ownership.For(w.Canary).Owns(live) {
+		return err
+	}
+	is, wanted := live.Spec.ClusterIP == corev1.ClusterIPNone, w.Canary.Spec.Service.Headless
+	if is == wanted {
+		return nil
+	}
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.Spec.Service.Headless = is
+	return immutable("spec.service.headless", strconv.FormatBool(is), strconv.FormatBool(wanted), w.Canary.Spec.TargetRef.Name)
+}
+
+// immutable refuses the change of a field that names what a Canary is about.
+func immutable(field, recorded, wanted, target string) error {
+	return ground.Mistake(reasonImmutable, "%s: %q can't be changed to %q while the Canary lives; set it back, "+
+		"or delete the Canary, which gives the traffic to %s without losing any, and create it again", field, recorded, wanted, target)
 }
 
 // identityOf names what a Canary is about by what there is. It is nil as long as the

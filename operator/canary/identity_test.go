@@ -24,17 +24,17 @@ func TestKindOfTargetChanges(t *testing.T) {
 			if err := s.api.Create(t.Context(), other.DeepCopyObject().(client.Object)); err != nil {
 				t.Fatal(err)
 			}
-			s.told()
+			s.sent()
 			writes := len(s.worldWrites())
 			s.setKind(name)
 			s.settle()
 			if got, want := s.condition(v1beta1.ConditionStalled), "True "+reasonImmutable; got != want {
 				t.Errorf("Stalled is %q, want %q", got, want)
 			}
-			told := strings.Join(s.told(), "\n")
+			sent := strings.Join(s.sent(), "\n")
 			for _, want := range []string{"spec.targetRef.kind", `"Deployment" can't be changed to "` + name + `"`} {
-				if !strings.Contains(told, want) {
-					t.Errorf("%q lacks %q", told, want)
+				if !strings.Contains(sent, want) {
+					t.Errorf("%q lacks %q", sent, want)
 				}
 			}
 			if extra := s.worldWrites()[writes:]; len(extra) > 0 {
@@ -72,9 +72,9 @@ func TestKindOfAnotherPrimary(t *testing.T) {
 			change(o)
 			s := newScene(t, newCanary("podinfo").Canary, newTarget(), o)
 			s.rollOut()
-			s.rest()
+			s.settleFully()
 			if got := s.now().Status.Phase; got != v1beta1.PhaseInitialized {
-				t.Errorf("it is %s: %v", got, s.told())
+				t.Errorf("it is %s: %v", got, s.sent())
 			}
 		})
 	}

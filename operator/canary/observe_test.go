@@ -12,6 +12,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/targets"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -43,12 +47,12 @@ func TestMistakes(t *testing.T) {
 		objects []client.Object
 		broken  func(*scene)
 		reason  string
-		told    []string // in the message
+		sent    []string // in the message
 		mend    func(*scene)
 	}{
 		"the target is missing": {
 			objects: []client.Object{newCanary("podinfo").Canary},
-			reason:  reasonTargetMissing, told: []string{"spec.targetRef", "Deployment podinfo", "namespace test"},
+			reason:  targets.ReasonTargetMissing, sent: []string{"spec.targetRef", "Deployment podinfo", "namespace test"},
 			mend: func(s *scene) {
 				if err := s.api.Create(s.t.Context(), newTarget()); err != nil {
 					s.t.Fatal(err)
@@ -57,7 +61,7 @@ func TestMistakes(t *testing.T) {
 		},
 		"the target has another Canary": {
 			objects: []client.Object{newCanary("podinfo").bornAfter(time.Minute).with(func(spec *v1beta1.CanarySpec) { spec.Service.Name = "own" }).Canary, newCanary("older").Canary, newTarget()},
-			reason:  reasonTargetShared, told: []string{"target Deployment/podinfo", "Canary older"},
+			reason:  reasonTargetShared, sent: []string{"target Deployment/podinfo", "Canary older"},
 			mend: remove(newCanary("older").Canary),
 		},
 		"the service has another Canary": {
@@ -65,7 +69,7 @@ func TestMistakes(t *testing.T) {
 				newCanary("podinfo").bornAfter(time.Minute).with(func(spec *v1beta1.CanarySpec) { spec.Service.Name = "shop" }).Canary,
 				newCanary("older").with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Name, spec.Service.Name = "other", "shop" }).Canary, newTarget(),
 			},
-			reason: reasonTargetShared, told: []string{"service shop", "Canary older"},
+			reason: reasonTargetShared, sent: []string{"service shop", "Canary older"},
 			mend: remove(newCanary("older").Canary),
 		},
 		"the primary would be the target of another Canary": {
@@ -73,40 +77,40 @@ func TestMistakes(t *testing.T) {
 				newCanary("podinfo").bornAfter(time.Minute).Canary,
 				newCanary("older").with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Name, spec.Service.Name = "podinfo-primary", "shop" }).Canary, newTarget(),
 			},
-			reason: reasonTargetShared, told: []string{"name podinfo-primary", "Canary older"},
+			reason: reasonTargetShared, sent: []string{"name podinfo-primary", "Canary older"},
 			mend: remove(newCanary("older").Canary),
 		},
 		"of the same age, the first by name has it": {
 			objects: []client.Object{newCanary("podinfo").Canary, newCanary("aaa").Canary, newTarget()},
-			reason:  reasonTargetShared, told: []string{"Canary aaa"},
+			reason:  reasonTargetShared, sent: []string{"Canary aaa"},
 			mend: remove(newCanary("aaa").Canary),
 		},
 		"unknown provider": {
 			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.Provider = "appmesh" }), newTarget()},
-			reason:  reasonUnknownProvider, told: []string{"spec.provider", `"appmesh"`, "known are fake"},
+			reason:  reasonUnknownProvider, sent: []string{"spec.provider", `"appmesh"`, "known are fake"},
 			mend: change(func(spec *v1beta1.CanarySpec) { spec.Provider = "" }),
 		},
 		"no selector label": {
 			objects: []client.Object{newCanary("podinfo").Canary, unlabelled},
-			reason:  reasonNoSelectorLabel, told: []string{"spec.targetRef", "Deployment/podinfo", "app"},
+			reason:  services.ReasonNoSelectorLabel, sent: []string{"spec.targetRef", "Deployment/podinfo", "app"},
 			mend: func(s *scene) {
 				edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Selector.MatchLabels["app"] = "podinfo" })
 			},
 		},
 		"the primary is another controller's": {
 			objects: []client.Object{newCanary("podinfo").Canary, newTarget(), &appsv1.Deployment{ObjectMeta: ownedBySomebody("podinfo-primary")}},
-			reason:  reasonConflict, told: []string{"Deployment podinfo-primary", "Shop theirs"},
+			reason:  ground.ReasonConflict, sent: []string{"Deployment podinfo-primary", "Shop theirs"},
 			mend: remove(&appsv1.Deployment{ObjectMeta: ownedBySomebody("podinfo-primary")}),
 		},
 		"a service is another controller's": {
 			objects: []client.Object{newCanary("podinfo").Canary, newTarget(), &corev1.Service{ObjectMeta: ownedBySomebody("podinfo-canary")}},
-			reason:  reasonConflict, told: []string{"Service podinfo-canary", "Shop theirs"},
+			reason:  ground.ReasonConflict, sent: []string{"Service podinfo-canary", "Shop theirs"},
 			mend: remove(&corev1.Service{ObjectMeta: ownedBySomebody("podinfo-canary")}),
 		},
 		"the mesh is not installed": {
 			objects: []client.Object{newCanary("podinfo").Canary, newTarget()},
 			broken:  func(s *scene) { s.router.Fail(providers.ErrNotInstalled) },
-			reason:  reasonMeshMissing, told: []string{"spec.provider", "not installed"},
+			reason:  routes.ReasonMeshMissing, sent: []string{"spec.provider", "not installed"},
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"the router refuses a value": {
@@ -114,7 +118,7 @@ func TestMistakes(t *testing.T) {
 			broken: func(s *scene) {
 				s.router.Fail(&providers.InvalidError{Field: "spec.service.timeout", Value: "x", Allowed: "a duration"})
 			},
-			reason: reasonInvalidSpec, told: []string{"spec.service.timeout", `"x"`, "a duration"},
+			reason: ground.ReasonInvalidSpec, sent: []string{"spec.service.timeout", `"x"`, "a duration"},
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"an object of the mesh is another's": {
@@ -122,12 +126,12 @@ func TestMistakes(t *testing.T) {
 			broken: func(s *scene) {
 				s.router.Fail(&providers.ConflictError{Kind: "VirtualService", Namespace: "test", Name: "podinfo", Owner: "Shop theirs"})
 			},
-			reason: reasonConflict, told: []string{"VirtualService test/podinfo", "Shop theirs"},
+			reason: ground.ReasonConflict, sent: []string{"VirtualService test/podinfo", "Shop theirs"},
 			mend: func(s *scene) { s.router.Fail(nil) },
 		},
 		"a field that is not served": {
 			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "serving.knative.dev/v1" }), newTarget()},
-			reason:  reasonInvalidSpec, told: []string{"spec.targetRef.apiVersion"},
+			reason:  ground.ReasonInvalidSpec, sent: []string{"spec.targetRef.apiVersion"},
 			mend: change(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "apps/v1" }),
 		},
 	} {
@@ -149,21 +153,21 @@ func TestMistakes(t *testing.T) {
 			if got, want := s.condition(v1beta1.ConditionReady), "False "+tc.reason; got != want {
 				t.Errorf("Ready is %q, want %q", got, want)
 			}
-			told := s.told()
-			if got := reasons(told); !slices.Equal(got, []string{"Warning " + tc.reason}) {
-				t.Fatalf("events: %v", told)
+			sent := s.sent()
+			if got := reasons(sent); !slices.Equal(got, []string{"Warning " + tc.reason}) {
+				t.Fatalf("events: %v", sent)
 			}
-			for _, want := range tc.told {
-				if !strings.Contains(told[0], want) {
-					t.Errorf("event %q lacks %q", told[0], want)
+			for _, want := range tc.sent {
+				if !strings.Contains(sent[0], want) {
+					t.Errorf("event %q lacks %q", sent[0], want)
 				}
 			}
 
 			tc.mend(s)
 			s.rollOut()
-			s.rest()
+			s.settleFully()
 			if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
-				t.Errorf("phase %s once it is mended: %v", phase, s.told())
+				t.Errorf("phase %s once it is mended: %v", phase, s.sent())
 			}
 			if got := s.condition(v1beta1.ConditionStalled); got != "" {
 				t.Errorf("Stalled is %s once it is mended", got)
@@ -176,9 +180,9 @@ func TestMistakes(t *testing.T) {
 func TestOlderCanaryGoesOn(t *testing.T) {
 	s := newScene(t, newCanary("older").Canary, newCanary("younger").bornAfter(time.Minute).Canary, newTarget())
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if phase := s.now().Status.Phase; phase != v1beta1.PhaseInitialized {
-		t.Errorf("phase %s: %v", phase, s.told())
+		t.Errorf("phase %s: %v", phase, s.sent())
 	}
 }
 
@@ -211,7 +215,7 @@ func TestServiceOfTheUserIsNotOwned(t *testing.T) {
 	}}
 	s := newScene(t, newCanary("podinfo").Canary, newTarget(), own)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	apex := s.service("podinfo")
 	if len(apex.OwnerReferences) != 0 {
 		t.Errorf("it would go with %v", apex.OwnerReferences)

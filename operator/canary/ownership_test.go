@@ -21,7 +21,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -30,7 +31,7 @@ import (
 // beside things of others.
 func newOwning(t *testing.T, change func(*v1beta1.CanarySpec)) *configScene {
 	t.Helper()
-	c := newCanary("podinfo").with(refersTo(workload.KindHPA, "web"))
+	c := newCanary("podinfo").with(refersTo(autoscaling.KindHPA, "web"))
 	if change != nil {
 		c = c.with(change)
 	}
@@ -40,7 +41,7 @@ func newOwning(t *testing.T, change func(*v1beta1.CanarySpec)) *configScene {
 		newHPA("web"), newBudget("web", "podinfo"), theirs, configMap("nobodys", color("red")))
 	s.covering(true)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	s.clear()
 	return s
 }
@@ -184,7 +185,7 @@ func TestObjectsAreClaimed(t *testing.T) {
 func (s *configScene) deleted() {
 	s.t.Helper()
 	s.delete()
-	s.scene.rest()
+	s.scene.settleFully()
 	if !s.gone() {
 		s.t.Fatalf("it is still there in phase %s", s.now().Status.Phase)
 	}
@@ -238,7 +239,7 @@ func TestDeletionKeepsWhatAloneCanServe(t *testing.T) {
 			s := newOwning(t, nil)
 			if tc.users {
 				edit(s.scene, s.service("podinfo"), func(o *corev1.Service) { unmark(o); o.Spec.Selector = map[string]string{"app": "podinfo"} })
-				s.rest()
+				s.settleFully()
 			}
 			if err := s.api.Delete(t.Context(), s.deployment("podinfo")); err != nil {
 				t.Fatal(err)
@@ -313,7 +314,7 @@ func TestEndOfDeletionIsRefused(t *testing.T) {
 				return
 			}
 			fails = nil
-			s.scene.rest()
+			s.scene.settleFully()
 			if !s.gone() || !slices.Equal(s.made(), []string{"Service podinfo"}) {
 				t.Errorf("in the end it is gone: %t, and there is %v", s.gone(), s.made())
 			}
@@ -344,13 +345,13 @@ func TestCanaryIsCreatedAgain(t *testing.T) {
 			}
 			var before []client.Object
 			s.each(func(_ string, o client.Object) { before = append(before, o) })
-			again := newCanary(name).with(refersTo(workload.KindHPA, "web"))
+			again := newCanary(name).with(refersTo(autoscaling.KindHPA, "web"))
 			again.UID = "another"
 			c := copying(again)
 			s.create(c)
 			s.canary = client.ObjectKeyFromObject(c)
 			s.rollOut()
-			s.rest()
+			s.settleFully()
 			if got := s.made(); !slices.Equal(got, allMade) {
 				t.Errorf("there is %v", got)
 			}
@@ -377,7 +378,7 @@ func TestRouteOfAnotherCanary(t *testing.T) {
 		want string // the condition Stalled
 	}{
 		"gone":   {of: "gone"},
-		"exists": {of: "other", want: "True " + reasonConflict},
+		"exists": {of: "other", want: "True " + ground.ReasonConflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			other := newCanary("other").with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.Name = "another" })

@@ -15,7 +15,7 @@ func TestPrimaryIsNotWrittenWhenItIsScaled(t *testing.T) {
 	for n := range int32(3) {
 		scaleTo(s, "podinfo-primary", 3+n)
 		s.rollOut()
-		s.rest()
+		s.settleFully()
 	}
 	if writes := s.worldWrites(); len(writes) > 0 {
 		t.Errorf("writes: %v", writes)
@@ -36,7 +36,7 @@ func TestPrimaryKeepsWhatWasScaledMeanwhile(t *testing.T) {
 		}
 		return nil
 	}
-	s.rest()
+	s.settleFully()
 	primary := s.deployment("podinfo-primary")
 	if !scaled || *primary.Spec.Replicas != 20 {
 		t.Errorf("the primary was scaled to 20 pods (%t) and has %d", scaled, *primary.Spec.Replicas)
@@ -51,11 +51,11 @@ func TestLostPrimaryComesBackAsItWas(t *testing.T) {
 	s := newInitialized(t)
 	scaleTo(s, "podinfo-primary", 10)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	s.remove(s.deployment("podinfo-primary"))
 	s.reconciler.Applier = ssa.New(s.reconciler.Client) // the fake server counts versions from 1 again
 	s.restartProcess()
-	s.rest()
+	s.settleFully()
 	if n := *s.deployment("podinfo-primary").Spec.Replicas; n != 10 {
 		t.Errorf("the primary has %d pods, it had 10", n)
 	}
@@ -67,14 +67,14 @@ func TestReleaseOfFewerPods(t *testing.T) {
 	target.Spec.Replicas = new(int32(6))
 	s := newScene(t, newCanary("podinfo").Canary, target)
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.Containers[0].Image, d.Spec.Replicas = "podinfo:2", new(int32(3))
 	})
 	s.phases()
-	s.rest()
+	s.settleFully()
 	if got := s.now().Status.Phase; got != v1beta1.PhaseSucceeded {
-		t.Fatalf("phase %s, events %q", got, s.told())
+		t.Fatalf("phase %s, events %q", got, s.sent())
 	}
 	if n := *s.deployment("podinfo-primary").Spec.Replicas; n != 3 {
 		t.Errorf("the primary has %d pods, the target asked for 3", n)

@@ -34,7 +34,7 @@ func TestMeshUnreachable(t *testing.T) {
 		t.Errorf("it wrote %v", s.writes)
 	}
 	s.router.Fail(nil)
-	s.rest()
+	s.settleFully()
 	if ready := s.now().Status.GetCondition(v1beta1.ConditionReady); ready.Status != corev1.ConditionTrue {
 		t.Errorf("ready %+v", ready)
 	}
@@ -59,7 +59,7 @@ func TestWaitsAreNoTrouble(t *testing.T) {
 		t.Errorf("ready %+v", ready)
 	}
 	s.router.Wait(nil)
-	s.rest()
+	s.settleFully()
 	if s.now().Status.Phase != v1beta1.PhaseInitialized {
 		t.Errorf("phase %s", s.now().Status.Phase)
 	}

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 
@@ -13,11 +12,8 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
 	"github.com/sluice-delivery/sluice/operator/release"
+	ground "github.com/sluice-delivery/sluice/operator/world"
 )
-
-// errConflict says that the Canary, or the target that was to lose its pods, was
-// changed since it was read. It has not moved, and the turn ends.
-var errConflict = errors.New("it was changed meanwhile")
 
 // writeStatus persists what was decided, before anything of it is done, and
 // tells people. It writes only what changed, under an optimistic lock: of two
@@ -37,7 +33,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 	if err := r.Client.Status().Update(ctx, written); err != nil {
 		r.turns.Failed(c)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return false, errConflict
+			return false, ground.ErrChanged
 		}
 		return false, fmt.Errorf("write status: %w", err)
 	}
@@ -45,7 +41,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 	r.turns.Wrote(c)
 	next := *c
 	next.Status = d.Status
-	r.Telemetry.Transition(&next, before.Phase)
+	r.Telemetry.Transition(&next, &before)
 	r.tell(ctx, &next, d.Events)
 	if r.Alerts != nil {
 		r.Alerts.Notify(ctx, &before, &next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)

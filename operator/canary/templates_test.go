@@ -23,7 +23,7 @@ import (
 func (s *scene) withSources() *sources.Sources {
 	answers := &sources.Sources{
 		Reader:  s.reconciler.Client,
-		Secrets: secrets.New(s.reconciler.Client, s.reconciler.Live, true),
+		Secrets: secrets.New(s.reconciler.Client, s.api, true),
 		New: func(c metrics.Config) (metrics.Provider, error) {
 			if c.Address == "" {
 				return nil, &metrics.ConfigError{Field: "address", Message: "a URL is needed"}
@@ -58,21 +58,21 @@ func TestTemplatesAreMended(t *testing.T) {
 		objects []client.Object
 		change  func(*v1beta1.CanarySpec)
 		reason  string
-		told    string
+		sent    string
 		mend    func(*scene) error
 	}{
 		"missing": {
-			reason: sources.ReasonTemplateMissing, told: "spec.analysis.metrics[0].templateRef: there is no MetricTemplate errors in the namespace test",
+			reason: sources.ReasonTemplateMissing, sent: "spec.analysis.metrics[0].templateRef: there is no MetricTemplate errors in the namespace test",
 			mend: func(s *scene) error { return s.api.Create(t.Context(), good.DeepCopy()) },
 		},
 		"a mistake in it": {
 			objects: []client.Object{newMetricTemplate("{{ .Target }}", "http://graphite")},
-			reason:  sources.ReasonTemplateInvalid, told: "write {{ target }}, without the dot",
+			reason:  sources.ReasonTemplateInvalid, sent: "write {{ target }}, without the dot",
 			mend: func(s *scene) error { return replace(t, s, good) },
 		},
 		"no address": {
 			objects: []client.Object{newMetricTemplate("q", "")},
-			reason:  sources.ReasonProviderInvalid, told: "spec.provider.address: a URL is needed",
+			reason:  sources.ReasonProviderInvalid, sent: "spec.provider.address: a URL is needed",
 			mend: func(s *scene) error { return replace(t, s, good) },
 		},
 		"credentials of a server of its own": {
@@ -81,7 +81,7 @@ func TestTemplatesAreMended(t *testing.T) {
 				s.MetricsServerSecretRef = &corev1.LocalObjectReference{Name: "prom"}
 				s.Analysis.Metrics[0] = v1beta1.CanaryMetric{Name: "q", Query: "q", ThresholdRange: &v1beta1.CanaryThresholdRange{}}
 			},
-			reason: sources.ReasonSecretMissing, told: "spec.metricsServerSecretRef: there is no Secret prom in the namespace test",
+			reason: sources.ReasonSecretMissing, sent: "spec.metricsServerSecretRef: there is no Secret prom in the namespace test",
 			mend: func(s *scene) error {
 				return s.api.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "prom"}})
 			},
@@ -96,7 +96,7 @@ func TestTemplatesAreMended(t *testing.T) {
 			s.withSources()
 			s.settle()
 			stalled := s.now().Status.GetCondition(v1beta1.ConditionStalled)
-			if stalled == nil || stalled.Reason != tc.reason || !strings.Contains(stalled.Message, tc.told) {
+			if stalled == nil || stalled.Reason != tc.reason || !strings.Contains(stalled.Message, tc.sent) {
 				t.Fatalf("stalled: %+v", stalled)
 			}
 			if err := tc.mend(s); err != nil {

@@ -52,7 +52,13 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
 		return fmt.Sprintf("spec.analysis.sessionAffinity.primaryCookieName: %q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName)
 	}
-	return invalidMetrics(a)
+	if message := invalidMetrics(a); message != "" {
+		return message
+	}
+	if err := providers.Uncounted(a, provider, c.Spec.Service.AppProtocol); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func invalidHooks(a *v1beta1.CanaryAnalysis) string {
@@ -73,12 +79,10 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 	for i, m := range a.Metrics {
 		field := fmt.Sprintf("spec.analysis.metrics[%d]", i)
 		switch {
-		case m.IsBuiltIn() && !builtin.Known(m.Name):
-			return fmt.Sprintf("%s.name: %q has no query and is not built in; built in are %s", field, m.Name, strings.Join(builtin.Names(), ", "))
 		case m.TemplateRef != nil && m.TemplateRef.Name == "":
 			return field + ".templateRef.name: a MetricTemplate is needed"
 		}
-		if m.IsBuiltIn() {
+		if m.IsBuiltIn() && builtin.Known(m.Name) {
 			if err := builtin.CheckInterval(m.GetInterval()); err != nil {
 				return field + ".interval: " + err.Error()
 			}
@@ -94,7 +98,7 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 // accepts them, so manifests have them.
 func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	a, s := c.GetAnalysis(), &c.Spec.Service
-	out := without([]effect{
+	out := []ignoredField{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
 		{autoscaling.HasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
 		{c.Spec.IngressRef != nil && !providers.ByIngress(router), "spec.ingressRef", "only provider nginx goes by an Ingress"},
@@ -102,22 +106,22 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
-	})
-	out = append(out, ignoredOfAnalysis(a)...)
-	out = append(out, bounded(a)...)
-	return append(out, providers.Ignored(router, c)...)
+	}
+	all := append(effectless(append(out, ignoredOfAnalysis(a)...)), bounded(a)...)
+	return append(all, providers.Ignored(router, c)...)
 }
 
-// effect is a field that has none where is, and why.
-type effect struct {
+// ignoredField is a field that has no effect where it is set so.
+type ignoredField struct {
 	is   bool
 	name string
 	why  string
 }
 
-func without(all []effect) []string {
+// effectless are the messages of those that are set.
+func effectless(fields []ignoredField) []string {
 	var out []string
-	for _, field := range all {
+	for _, field := range fields {
 		if field.is {
 			out = append(out, field.name+" has no effect: "+field.why)
 		}
@@ -125,10 +129,10 @@ func without(all []effect) []string {
 	return out
 }
 
-func ignoredOfAnalysis(a *v1beta1.CanaryAnalysis) []string {
+func ignoredOfAnalysis(a *v1beta1.CanaryAnalysis) []ignoredField {
 	strategy := a.Strategy()
 	iterates := strategy != v1beta1.StrategyWeighted
-	return without([]effect{
+	return []ignoredField{
 		{len(a.StepWeights) > 0 && a.StepWeight > 0, "spec.analysis.stepWeight", "stepWeights is set"},
 		{len(a.StepWeights) > 0 && a.MaxWeight > 0, "spec.analysis.maxWeight", "stepWeights is set"},
 		{iterates && a.StepWeight > 0, "spec.analysis.stepWeight", "iterations is set"},
@@ -139,7 +143,7 @@ func ignoredOfAnalysis(a *v1beta1.CanaryAnalysis) []string {
 		{strategy == v1beta1.StrategyABTesting && a.Mirror, "spec.analysis.mirror", "match is set"},
 		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
-	})
+	}
 }
 
 // bounded names the fields of an analysis that say more than is done.

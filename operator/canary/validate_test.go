@@ -56,12 +56,20 @@ func TestInvalid(t *testing.T) {
 			},
 			want: []string{"spec.analysis.metrics[0].warmUp", `"soon"`},
 		},
-		"metric that is not built in": {
-			change: func(s *v1beta1.CanarySpec) { s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "latency"}} },
-			want:   []string{"spec.analysis.metrics[0].name", `"latency"`, "request-duration, request-success-rate"},
+		"router without TCP": {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
+		"built-in metric of connections": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Service.AppProtocol, s.Analysis.Metrics = "mysql", []v1beta1.CanaryMetric{{Name: "q", Query: "q"}, {Name: "request-success-rate"}}
+			},
+			can:  providers.Capabilities{Weighted: true, TCP: true},
+			want: []string{"spec.analysis.metrics[1].name", `"request-success-rate"`, "mysql"},
 		},
-		"router without weights": {change: func(*v1beta1.CanarySpec) {}, can: providers.Capabilities{HeaderMatch: true}, want: []string{"spec.analysis.stepWeight"}},
-		"router without TCP":     {change: func(s *v1beta1.CanarySpec) { s.Service.AppProtocol = "tcp" }, want: []string{"spec.service.appProtocol", `router "istio"`}},
+		"query about connections": {
+			change: func(s *v1beta1.CanarySpec) {
+				s.Service.AppProtocol, s.Analysis.Metrics = "mysql", []v1beta1.CanaryMetric{{Name: "q", Query: "q"}}
+			},
+			can: providers.Capabilities{Weighted: true, TCP: true},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.can == (providers.Capabilities{}) {
@@ -125,12 +133,12 @@ func TestIgnored(t *testing.T) {
 func TestIgnoredFieldsAreTold(t *testing.T) {
 	s := newScene(t, newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) { spec.Analysis.StepWeight = 5 }).Canary, newTarget())
 	s.rollOut()
-	s.rest()
+	s.settleFully()
 	if got, want := s.condition(v1beta1.ConditionFieldsIgnored), "True FieldsIgnored"; got != want {
 		t.Errorf("FieldsIgnored is %q", got)
 	}
 	n := 0
-	for _, reason := range reasons(s.told()) {
+	for _, reason := range reasons(s.sent()) {
 		if reason == "Warning FieldsIgnored" {
 			n++
 		}
@@ -142,4 +150,32 @@ func TestIgnoredFieldsAreTold(t *testing.T) {
 
 func hook(h v1beta1.CanaryWebhook) func(*v1beta1.CanarySpec) {
 	return func(s *v1beta1.CanarySpec) { s.Analysis.Webhooks = []v1beta1.CanaryWebhook{h} }
+}
+
+// A manifest with weights on provider kubernetes is released, as with Flagger: in ten iterations, without a user on the
+// canary, and what has no effect is told.
+func TestWeightsWithoutMesh(t *testing.T) {
+	s := newScene(t, newCanary("podinfo").with(func(spec *v1beta1.CanarySpec) {
+		spec.Analysis.StepWeights, spec.Analysis.StepWeight, spec.Analysis.MaxWeight = nil, 10, 50
+	}).Canary, newTarget())
+	s.router.Can = providers.Capabilities{TCP: true}
+	s.rollOut()
+	s.phases()
+	s.release("podinfo:2")
+	s.phases()
+	if image := s.deployment("podinfo-primary").Spec.Template.Spec.Containers[0].Image; image != "podinfo:2" {
+		t.Fatalf("the primary runs %s, %s", image, s.condition(v1beta1.ConditionStalled))
+	}
+	for _, traffic := range s.router.Applied() {
+		if traffic != (providers.Traffic{Primary: 100}) {
+			t.Errorf("the router was asked for %+v", traffic)
+		}
+	}
+	if rounds := len(s.now().Status.History); rounds != 10 {
+		t.Errorf("%d rounds, want 10", rounds)
+	}
+	ignored := s.now().Status.GetCondition(v1beta1.ConditionFieldsIgnored)
+	if ignored == nil || !strings.Contains(ignored.Message, "spec.analysis.stepWeight has no effect") || !strings.Contains(ignored.Message, "10 iterations") {
+		t.Errorf("FieldsIgnored is %+v", ignored)
+	}
 }

@@ -221,35 +221,13 @@ func (k *Checker) stop(r *run) {
 	}
 }
 
-// run does everything at once, as far as there are places.
+// run does what an id names, and brings the Canary back.
 func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
-	var all []v1beta1.CanaryMetric
-	hooks := c.GetAnalysis().HooksOf(v1beta1.RolloutHook)
-	if id.Hooks == "" {
-		all = c.GetAnalysis().Metrics
-	} else {
-		hooks = c.GetAnalysis().HooksOf(id.Hooks)
+	began := k.Clock.Now()
+	results := k.results(ctx, c, id)
+	if ctx.Err() == nil && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
+		k.Telemetry.Round(c, k.Clock.Since(began))
 	}
-	results := make([]v1beta1.CheckStatus, len(all)+len(hooks))
-	var wg sync.WaitGroup
-	for i := range all {
-		wg.Go(func() {
-			k.queries.do(ctx, c.Namespace, k.Sources.Place(ctx, c, all[i]), func() { results[i] = k.check(ctx, c, i) })
-		})
-	}
-	for i := range hooks {
-		wg.Go(func() {
-			places := k.calls
-			if polled(id.Hooks) {
-				if k.pace.Wait(ctx) != nil {
-					return
-				}
-				places = k.polls
-			}
-			places.do(ctx, c.Namespace, host(hooks[i].URL), func() { results[len(all)+i] = k.call(ctx, c, hooks[i], id) })
-		})
-	}
-	wg.Wait()
 	fit(results)
 
 	k.mu.Lock()
@@ -290,6 +268,91 @@ func cutQuery(query string, limit int) string {
 		return query
 	}
 	return strings.ToValidUTF8(query[:limit-3], "") + "..."
+}
+
+// results are those of the metrics, where it is a round, and then those of the hooks.
+func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.CheckID) []v1beta1.CheckStatus {
+	a := c.GetAnalysis()
+	kind, queried := id.Hooks, 0
+	if kind == "" {
+		kind, queried = v1beta1.RolloutHook, len(a.Metrics)
+	}
+	hooks := a.HooksOf(kind)
+	results := make([]v1beta1.CheckStatus, queried+len(hooks))
+	metrics, answers := results[:queried], results[queried:]
+	if !a.Sequential(kind) {
+		var both sync.WaitGroup
+		both.Go(func() { k.queryAll(ctx, c, metrics) })
+		both.Go(func() { k.callAll(ctx, c, hooks, id, answers) })
+		both.Wait()
+		return results
+	}
+	if stopped := k.callInOrder(ctx, c, hooks, id, answers); stopped != "" {
+		for i := range metrics {
+			metrics[i] = k.skipped(a.Metrics[i].Name, stopped)
+			metrics[i].Window = a.Metrics[i].GetInterval()
+		}
+		return results
+	}
+	k.queryAll(ctx, c, metrics)
+	return results
+}
+
+// queryAll queries metrics at once, as far as there are places.
+func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1beta1.CheckStatus) {
+	var wg sync.WaitGroup
+	for i := range results {
+		wg.Go(func() {
+			place := k.Sources.Place(ctx, c, c.GetAnalysis().Metrics[i])
+			k.queries.do(ctx, c.Namespace, place, func() { results[i] = k.check(ctx, c, i) })
+		})
+	}
+	wg.Wait()
+}
+
+// callAll calls hooks at once, as far as there are places.
+func (k *Checker) callAll(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id release.CheckID, results []v1beta1.CheckStatus) {
+	var wg sync.WaitGroup
+	for i := range hooks {
+		wg.Go(func() { results[i] = k.place(ctx, c, hooks[i], id) })
+	}
+	wg.Wait()
+}
+
+// callInOrder calls one hook after the other, and none after one that stops the others.
+// It returns the name of that one, empty for none.
+func (k *Checker) callInOrder(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id release.CheckID, results []v1beta1.CheckStatus) (stopped string) {
+	for i := range hooks {
+		if stopped != "" {
+			results[i] = k.skipped(hooks[i].Name, stopped)
+			continue
+		}
+		results[i] = k.place(ctx, c, hooks[i], id)
+		if results[i].Verdict != v1beta1.CheckPassed && hooks[i].Stops() {
+			stopped = hooks[i].Name
+		}
+	}
+	return stopped
+}
+
+// skipped is the result of what was not asked, as a hook before it stopped it.
+func (k *Checker) skipped(name, stopped string) v1beta1.CheckStatus {
+	return v1beta1.CheckStatus{
+		Name: name, Verdict: v1beta1.CheckSkipped, Message: name + ": not asked, as hook " + stopped + " has failed", Time: metav1.NewMicroTime(k.Clock.Now()),
+	}
+}
+
+// place calls a hook as soon as there is a place for it.
+func (k *Checker) place(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (result v1beta1.CheckStatus) {
+	places := k.calls
+	if polled(id.Hooks) {
+		if k.pace.Wait(ctx) != nil {
+			return v1beta1.CheckStatus{}
+		}
+		places = k.polls
+	}
+	places.do(ctx, c.Namespace, host(hook.URL), func() { result = k.call(ctx, c, hook, id) })
+	return result
 }
 
 // polled tells whether hooks of a type are called until they answer otherwise.

@@ -30,6 +30,33 @@ type Hooks struct {
 	Secrets *secrets.Reader
 	// Clock tells the time of events.
 	Clock clock.PassiveClock
+	// Operators is told the events of Canaries that have no event hook of their own; nil where nobody is.
+	Operators *OperatorsHook
+}
+
+// OperatorsHook is an event hook of the operator's, for Canaries without one.
+type OperatorsHook struct {
+	// Hook says what is called.
+	Hook v1beta1.CanaryWebhook
+	// Secret gives what it is called with, in the keys of a hook's Secret; nil where nothing is.
+	Secret func() (map[string][]byte, error)
+	// Events is the queue of its calls.
+	Events *webhooks.Events
+}
+
+// call is one call of it.
+func (h *OperatorsHook) call(payload webhooks.Payload, key string) (webhooks.Call, error) {
+	var credentials webhooks.Credentials
+	if h.Secret != nil {
+		data, err := h.Secret()
+		if err != nil {
+			return webhooks.Call{}, err
+		}
+		if credentials, err = webhooks.ParseSecret(data); err != nil {
+			return webhooks.Call{}, err
+		}
+	}
+	return webhooks.NewCall(&h.Hook, payload, credentials, key)
 }
 
 // Call calls one hook of a release and gives its answer for people to read. The
@@ -112,18 +139,30 @@ func (h *Hooks) credentials(ctx context.Context, c *v1beta1.Canary, hook v1beta1
 	return webhooks.ParseSecret(data)
 }
 
-// Event queues the call of an event for the Canary's event hooks.
+// Event queues the call of an event for the Canary's event hooks, or for the operator's where it has none.
 func (h *Hooks) Event(ctx context.Context, c *v1beta1.Canary, kind, reason, message string) {
-	for _, hook := range c.GetAnalysis().HooksOf(v1beta1.EventHook) {
-		now := h.Clock.Now()
+	now := h.Clock.Now()
+	payload := func(hook *v1beta1.CanaryWebhook) (webhooks.Payload, string) {
 		key := webhooks.IdempotencyKey(string(c.UID), c.ResourceVersion, reason, strconv.FormatInt(now.UnixNano(), 10), hook.Name)
-		call, err := h.prepare(ctx, c, hook, webhooks.NewPayload(c, c.Status.Phase, &hook).Event(message, kind, now), key)
-		if err != nil {
-			if !errors.Is(err, context.Canceled) {
-				log.FromContext(ctx).Error(err, "An event hook is not called", "hook", hook.Name)
-			}
-			continue
+		return webhooks.NewPayload(c, c.Status.Phase, hook).Event(message, kind, now), key
+	}
+	enqueue := func(queue *webhooks.Events, hook string, call webhooks.Call, err error) {
+		switch {
+		case err == nil:
+			queue.Enqueue(call)
+		case !errors.Is(err, context.Canceled):
+			log.FromContext(ctx).Error(err, "An event hook is not called", "hook", hook)
 		}
-		h.Events.Enqueue(call)
+	}
+	own := c.GetAnalysis().HooksOf(v1beta1.EventHook)
+	for _, hook := range own {
+		payload, key := payload(&hook)
+		call, err := h.prepare(ctx, c, hook, payload, key)
+		enqueue(h.Events, hook.Name, call, err)
+	}
+	if len(own) == 0 && h.Operators != nil {
+		payload, key := payload(&h.Operators.Hook)
+		call, err := h.Operators.call(payload, key)
+		enqueue(h.Operators.Events, h.Operators.Hook.Name, call, err)
 	}
 }

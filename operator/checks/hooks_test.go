@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -120,5 +121,50 @@ func TestRefusedHooks(t *testing.T) {
 		if want == "" && got != "" || !strings.Contains(got, want) || want != "" && !strings.Contains(got, "spec.analysis.webhooks[0], gate") {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}
+	}
+}
+
+// The operator's own event webhook is told every event of every Canary that has no event hook, signed like any other.
+func TestOperatorsEventHook(t *testing.T) {
+	h, _, url, sent := newTestHooks(t, http.StatusOK)
+	queue := func() *webhooks.Events {
+		events := webhooks.NewEvents(h.Client, webhooks.EventsOptions{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- events.Start(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+		return events
+	}
+	h.Events = queue()
+	h.Operators = &OperatorsHook{
+		Hook:   v1beta1.CanaryWebhook{Type: v1beta1.EventHook, Name: "-event-webhook", URL: url + "/operators"},
+		Secret: func() (map[string][]byte, error) { return map[string][]byte{webhooks.HMACKey: []byte("key")}, nil },
+		Events: queue(),
+	}
+	for name, tc := range map[string]struct {
+		hooks  []v1beta1.CanaryWebhook
+		want   string
+		signed bool
+	}{
+		"a Canary without hooks":      {nil, "/operators", true},
+		"one with hooks of a release": {[]v1beta1.CanaryWebhook{{Type: v1beta1.RolloutHook, Name: "load", URL: url}}, "/operators", true},
+		"one with an event hook":      {[]v1beta1.CanaryWebhook{{Type: v1beta1.EventHook, Name: "own", URL: url + "/own"}}, "/own", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary("podinfo").with(func(s *v1beta1.CanarySpec) { s.Analysis.Webhooks = tc.hooks }).Canary
+			h.Event(t.Context(), c, "Normal", "Promoted", "it was promoted")
+			r := receive(t, sent)
+			if r.URL.Path != tc.want || (r.Header.Get("Sluice-Signature") != "") != tc.signed || r.Header.Get("Idempotency-Key") == "" {
+				t.Errorf("%s was told, with %v", r.URL.Path, r.Header)
+			}
+			if len(sent) > 0 {
+				t.Errorf("%s was told too", (<-sent).URL.Path)
+			}
+		})
 	}
 }

@@ -38,6 +38,8 @@ type Needs struct {
 	Sources Sources
 	// Reader reads Canaries from a cache that has the Indexes.
 	Reader client.Reader
+	// Strict refuses metrics that are never checked, which are only told of otherwise.
+	Strict bool
 }
 
 var (
@@ -53,16 +55,27 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 	if c.Spec.SkipAnalysis {
 		return nil
 	}
+	never := neverChecked(c.GetAnalysis())
+	w.Ignored = append(append(w.Ignored, never...), shadowed(c.GetAnalysis())...)
+	if n.Strict && len(never) > 0 {
+		return world.Mistake(world.ReasonInvalidSpec, "%s; the operator has -strict-metrics", never[0])
+	}
 	served := false
 	for i, metric := range c.GetAnalysis().Metrics {
 		var err error
 		var field string
 		switch {
+		case unknown(metric):
+			continue
 		case metric.TemplateRef != nil:
 			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
 			_, _, err = n.Sources.Template(ctx, c, metric)
-		case !served:
-			served = true
+		case metric.Query != "":
+			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
+			_, err = sources.Inline(c, metric)
+		}
+		if err == nil && metric.TemplateRef == nil && !served {
+			field, served = "", true
 			_, err = n.Sources.Server(ctx, c)
 		}
 		if problem := sources.AsProblem(err); problem != nil {

@@ -2,11 +2,16 @@ package checks
 
 import (
 	"context"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/sources"
 )
 
 // check queries one metric of an analysis and judges the answer.
@@ -15,7 +20,10 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	defer cancel()
 	all := c.GetAnalysis().Metrics
 	metric := all[index]
-	answer := k.query(ctx, c, metric)
+	if unknown(metric) {
+		return unchecked(metric, k.Clock.Now())
+	}
+	answer := k.query(ctx, c, index)
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
 	}
@@ -26,9 +34,27 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	return metrics.Evaluate(metric, answer)
 }
 
+// unknown is true for a metric that is never checked: it says neither by its name nor by a
+// template or a query what is to be asked.
+func unknown(metric v1beta1.CanaryMetric) bool {
+	return metric.IsBuiltIn() && !builtin.Known(metric.Name)
+}
+
+// unchecked is the result of such a metric.
+func unchecked(metric v1beta1.CanaryMetric, now time.Time) v1beta1.CheckStatus {
+	return v1beta1.CheckStatus{
+		Name: metric.Name, Window: metric.GetInterval(), Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(now),
+		Message: metric.Name + ": never checked, as it has neither templateRef nor query and is not built in",
+	}
+}
+
 // query queries a metric and whatever else its verdict depends on. All of it
 // shares one deadline.
-func (k *Checker) query(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) metrics.Answer {
+func (k *Checker) query(ctx context.Context, c *v1beta1.Canary, index int) metrics.Answer {
+	metric := c.GetAnalysis().Metrics[index]
+	if metric.IsBuiltIn() {
+		return k.queryBuiltIn(ctx, c, index)
+	}
 	var answer metrics.Answer
 	provider, query, err := k.expression(ctx, c, metric)
 	answer.Query = query
@@ -36,63 +62,156 @@ func (k *Checker) query(ctx context.Context, c *v1beta1.Canary, metric v1beta1.C
 		answer.Err = err
 		return answer
 	}
-	if metrics.AsksForCanary(metric) {
-		if answer.Canary, answer.Err = k.requests(ctx, provider, c, metric, builtin.Canary); answer.Err != nil {
-			return answer
-		}
-	}
 	answer.Sample, answer.Err = provider.Query(ctx, query)
-	if metrics.AsksForPrimary(metric, answer) {
-		primary, err := k.requests(ctx, provider, c, metric, builtin.Primary)
-		switch {
-		case metrics.IsUnknownMetric(err): // then nobody can tell
-		case err != nil:
-			answer.Err = err
-		default:
-			answer.Primary = primary
-		}
-	}
-	return answer
+	return metrics.Reduce(metric, answer)
 }
 
-// expression is that of a metric, and who answers it.
+// expression is that of a metric with a template or a query, and who answers it.
 func (k *Checker) expression(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error) {
 	if metric.TemplateRef != nil {
 		return k.Sources.Template(ctx, c, metric)
 	}
-	query := metrics.Query{Expr: metric.Query}
-	if metric.IsBuiltIn() {
-		expr, err := builtin.Expr(c.GetProvider(k.MeshProvider), metric.Name, vars(c, metric, c.Spec.TargetRef.Name))
-		if err != nil {
-			return nil, metrics.Query{}, err
-		}
-		query.Expr = expr
+	query, err := sources.Inline(c, metric)
+	if err != nil {
+		return nil, query, err
 	}
 	provider, err := k.Sources.Server(ctx, c)
 	return provider, query, err
 }
 
-// requests asks how many requests a version had in the metric's interval.
-func (k *Checker) requests(ctx context.Context, provider metrics.Provider, c *v1beta1.Canary, metric v1beta1.CanaryMetric, of builtin.Version) (*float64, error) {
-	name := c.Spec.TargetRef.Name
-	if of == builtin.Primary {
-		name = c.PrimaryName()
+// counting is a built-in metric while it is asked for.
+type counting struct {
+	server  metrics.Provider
+	metric  v1beta1.CanaryMetric
+	vars    builtin.Vars
+	sources []builtin.Source
+	answer  metrics.Answer
+}
+
+// queryBuiltIn asks for a built-in metric of who counts the application's requests: the
+// last time's source, else the likeliest. Only where that has no value the others are
+// looked at, and what a canary without requests means.
+func (k *Checker) queryBuiltIn(ctx context.Context, c *v1beta1.Canary, index int) metrics.Answer {
+	of, err := k.counting(ctx, c, index)
+	if err != nil {
+		of.answer.Err = err
+		return of.answer
 	}
-	expr, err := builtin.Requests(c.GetProvider(k.MeshProvider), of, vars(c, metric, name))
+	first := of.sources[0]
+	if before := rounds.Before(c.Status.Checks, c.GetAnalysis().Metrics, index); before != nil {
+		if i := slices.IndexFunc(of.sources, func(s builtin.Source) bool { return s.Name == before.Source }); i >= 0 {
+			first = of.sources[i]
+		}
+	}
+	source, advice := first, first.Advice
+	if of.ask(ctx, first); len(of.sources) > 1 && metrics.AsksForPrimary(of.metric, of.answer) {
+		which, err := of.which(ctx)
+		switch {
+		case err != nil:
+			of.answer.Err = err
+		case which == nil:
+			advice += builtin.Alternatives(of.sources, first)
+		case which.Name != first.Name:
+			source, advice = *which, which.Advice
+			of.ask(ctx, source)
+		}
+	}
+	if metrics.AsksForPrimary(of.metric, of.answer) {
+		if err := of.askForPrimary(ctx, source, advice); err != nil {
+			of.answer.Err = err
+		}
+	}
+	return of.answer
+}
+
+func (k *Checker) counting(ctx context.Context, c *v1beta1.Canary, index int) (*counting, error) {
+	metric := c.GetAnalysis().Metrics[index]
+	of := &counting{metric: metric, vars: vars(c, metric)}
+	all, err := builtin.Sources(c.GetProvider(k.MeshProvider), k.MeshProvider)
+	if err != nil {
+		return of, err
+	}
+	if of.sources, err = builtin.Usable(all, of.vars); err != nil {
+		return of, err
+	}
+	of.server, err = k.Sources.Server(ctx, c)
+	return of, err
+}
+
+// ask asks a source for the metric.
+func (of *counting) ask(ctx context.Context, source builtin.Source) {
+	of.answer = metrics.Answer{Source: source.Name}
+	expr, err := source.Expr(of.metric.Name, of.vars)
+	if of.answer.Query.Expr = expr; err != nil {
+		of.answer.Err = err
+		return
+	}
+	if metrics.AsksForCanary(of.metric) {
+		if of.answer.Canary, of.answer.Err = of.number(ctx)(source.Requests(builtin.Canary, of.vars)); of.answer.Err != nil {
+			return
+		}
+	}
+	of.answer.Sample, of.answer.Err = of.server.Query(ctx, of.answer.Query)
+}
+
+// which is the source that has series of the application, nil for none.
+func (of *counting) which(ctx context.Context) (*builtin.Source, error) {
+	number, err := of.number(ctx)(builtin.Which(of.sources, of.vars))
 	if err != nil {
 		return nil, err
 	}
-	sample, err := provider.Query(ctx, metrics.Query{Expr: expr})
-	if err != nil && !metrics.IsNoData(err) {
-		return nil, err
+	for i := range of.sources {
+		if *number == float64(i+1) {
+			return &of.sources[i], nil
+		}
 	}
-	if !(sample.Value > 0) { // nor is NaN a request
-		sample.Value = 0
-	}
-	return &sample.Value, nil
+	return nil, nil
 }
 
-func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric, name string) builtin.Vars {
+// askForPrimary asks how many requests the primary had in the metric's interval, and
+// whether what tells of them is scraped. advice says what to do where it is not.
+func (of *counting) askForPrimary(ctx context.Context, source builtin.Source, advice string) (err error) {
+	versions := []builtin.Version{builtin.Primary}
+	if source.NeedsCanary {
+		versions = append(versions, builtin.Canary)
+	}
+	for _, version := range versions {
+		times, err := of.number(ctx)(source.Scrapes(version, of.vars))
+		if err != nil {
+			return err
+		}
+		of.answer.Scraped = append(of.answer.Scraped, metrics.Scraped{Series: source.Series(version, of.vars), Times: *times, Advice: advice})
+	}
+	of.answer.Primary, err = of.number(ctx)(source.Requests(builtin.Primary, of.vars))
+	return err
+}
+
+// number is what a query gives, 0 where it has no value.
+func (of *counting) number(ctx context.Context) func(expr string, err error) (*float64, error) {
+	return func(expr string, err error) (*float64, error) {
+		if err != nil {
+			return nil, err
+		}
+		sample, err := of.server.Query(ctx, metrics.Query{Expr: expr})
+		if err != nil && !metrics.IsNoData(err) {
+			return nil, err
+		}
+		if !(sample.Value > 0) { // nor is NaN a request
+			sample.Value = 0
+		}
+		return &sample.Value, nil
+	}
+}
+
+func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric) builtin.Vars {
 	apex, _, _ := c.ServiceNames()
-	return builtin.Vars{Name: c.Name, Namespace: c.Namespace, Target: name, Kind: c.Spec.TargetRef.Kind, Service: apex, Interval: metric.GetInterval()}
+	ingress := apex
+	if ref := c.Spec.IngressRef; ref != nil {
+		ingress = ref.Name
+	}
+	return builtin.Vars{
+		Ingress: ingress,
+		Name:    c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Primary: c.PrimaryName(), Kind: c.Spec.TargetRef.Kind,
+		Service: apex, Interval: metric.GetInterval(),
+	}
 }

@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
-	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // contents knows what is in objects by their hashes, and reads of them what has changed.
@@ -53,9 +52,9 @@ func marksOf(o client.Object) *metav1.ObjectMeta {
 // look returns those of the configs that exist. It reads the contents of those
 // that are wanted and have changed since they were read, and leaves these
 // contents in the map.
-func (k *contents) look(ctx context.Context, namespace string, refs []workload.ConfigRef, contents map[workload.ConfigRef]client.Object,
-	wanted func(workload.ConfigRef, *metav1.PartialObjectMetadata) bool,
-) (map[workload.ConfigRef]existing, error) {
+func (k *contents) look(ctx context.Context, namespace string, refs []Ref, contents map[Ref]client.Object,
+	wanted func(Ref, *metav1.PartialObjectMetadata) bool,
+) (map[Ref]existing, error) {
 	out, unknown, err := k.known(ctx, namespace, refs, wanted)
 	if err != nil || len(unknown) == 0 {
 		return out, err
@@ -88,10 +87,10 @@ func (k *contents) look(ctx context.Context, namespace string, refs []workload.C
 }
 
 // known is look without reading.
-func (k *contents) known(ctx context.Context, namespace string, refs []workload.ConfigRef,
-	wanted func(workload.ConfigRef, *metav1.PartialObjectMetadata) bool,
-) (out map[workload.ConfigRef]existing, unknown []workload.ConfigRef, err error) {
-	out = make(map[workload.ConfigRef]existing, len(refs))
+func (k *contents) known(ctx context.Context, namespace string, refs []Ref,
+	wanted func(Ref, *metav1.PartialObjectMetadata) bool,
+) (out map[Ref]existing, unknown []Ref, err error) {
+	out = make(map[Ref]existing, len(refs))
 	for _, ref := range refs {
 		o := newMetadata(ref.Kind)
 		err := k.cached.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
@@ -105,8 +104,8 @@ func (k *contents) known(ctx context.Context, namespace string, refs []workload.
 		case !exists:
 		case ok:
 			out[ref] = fact.summary()
-		case workload.TrackingDisabled(o.Annotations) || !wanted(ref, o):
-			out[ref] = existing{marks: marksOf(o), uid: o.UID, version: o.ResourceVersion, shared: workload.TrackingDisabled(o.Annotations)}
+		case TrackingDisabled(o.Annotations) || !wanted(ref, o):
+			out[ref] = existing{marks: marksOf(o), uid: o.UID, version: o.ResourceVersion, shared: TrackingDisabled(o.Annotations)}
 		default:
 			unknown = append(unknown, ref)
 		}
@@ -119,12 +118,12 @@ func (f record) summary() existing {
 }
 
 // note remembers an object that was read or written.
-func (k *contents) note(ref workload.ConfigRef, o client.Object) (record, error) {
-	hash, data, err := workload.ConfigHash(o)
+func (k *contents) note(ref Ref, o client.Object) (record, error) {
+	hash, data, err := Hash(o)
 	if err != nil {
 		return record{}, err
 	}
-	fact := record{marks: marksOf(o), uid: o.GetUID(), version: o.GetResourceVersion(), shared: workload.Shared(o), hash: hash, data: data}
+	fact := record{marks: marksOf(o), uid: o.GetUID(), version: o.GetResourceVersion(), shared: Shared(o), hash: hash, data: data}
 	k.facts.put(objectKey{o.GetNamespace(), ref}, fact)
 	return fact, nil
 }
@@ -137,10 +136,10 @@ const (
 )
 
 // read returns the contents of those of the configs that exist.
-func (k *contents) read(ctx context.Context, namespace string, refs []workload.ConfigRef) (map[workload.ConfigRef]client.Object, error) {
-	out := map[workload.ConfigRef]client.Object{}
+func (k *contents) read(ctx context.Context, namespace string, refs []Ref) (map[Ref]client.Object, error) {
+	out := map[Ref]client.Object{}
 	for _, kind := range kinds {
-		var wanted []workload.ConfigRef
+		var wanted []Ref
 		for _, ref := range refs {
 			if ref.Kind == kind {
 				wanted = append(wanted, ref)
@@ -153,7 +152,7 @@ func (k *contents) read(ctx context.Context, namespace string, refs []workload.C
 	return out, nil
 }
 
-func (k *contents) readKind(ctx context.Context, namespace string, kind workload.ConfigKind, refs []workload.ConfigRef, into map[workload.ConfigRef]client.Object) error {
+func (k *contents) readKind(ctx context.Context, namespace string, kind Kind, refs []Ref, into map[Ref]client.Object) error {
 	if len(refs) >= listFrom {
 		all := newMetadataList(kind)
 		if err := k.cached.List(ctx, all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -179,14 +178,14 @@ func (k *contents) readKind(ctx context.Context, namespace string, kind workload
 
 // list reads all configs of a namespace at once. The hashes of the others are
 // remembered for a while: they are likely to be another Canary's.
-func (k *contents) list(ctx context.Context, namespace string, kind workload.ConfigKind, refs []workload.ConfigRef, into map[workload.ConfigRef]client.Object) error {
+func (k *contents) list(ctx context.Context, namespace string, kind Kind, refs []Ref, into map[Ref]client.Object) error {
 	k.facts.sweep(k.index.matters)
 	items, err := listObjects(ctx, k.live, namespace, kind)
 	if err != nil {
 		return fmt.Errorf("list %ss: %w", kind, err)
 	}
 	for _, o := range items {
-		ref := workload.ConfigRef{Kind: kind, Name: o.GetName()}
+		ref := Ref{Kind: kind, Name: o.GetName()}
 		if slices.Contains(refs, ref) {
 			into[ref] = o
 			continue
@@ -198,9 +197,9 @@ func (k *contents) list(ctx context.Context, namespace string, kind workload.Con
 	return nil
 }
 
-func listObjects(ctx context.Context, reader client.Reader, namespace string, kind workload.ConfigKind) ([]client.Object, error) {
+func listObjects(ctx context.Context, reader client.Reader, namespace string, kind Kind) ([]client.Object, error) {
 	var out []client.Object
-	if kind == workload.Secret {
+	if kind == Secret {
 		var list corev1.SecretList
 		if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 			return nil, err

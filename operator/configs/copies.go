@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -30,8 +31,8 @@ var ErrChanged = errors.New("changed since it was looked at")
 // Apply brings the primary's copies to what the objects of the target are. It comes
 // Before the primary itself: no pod is to be started whose configs are not there. With
 // ErrChanged the primary must be left as it is for now, which the next turn mends.
-func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
-	if len(s.list) == 0 {
+func (s *Share) Apply(ctx context.Context, want release.Desired) error {
+	if !s.world.Promotes(want) || len(s.list) == 0 {
 		return nil
 	}
 	copies, err := s.copies(ctx)
@@ -41,9 +42,9 @@ func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 	if err := s.readChanged(ctx, copies); err != nil {
 		return err
 	}
-	names := make(map[workload.ConfigRef]string, len(s.list))
+	names := make(map[Ref]string, len(s.list))
 	for _, one := range s.list {
-		if names[one.ConfigRef], err = s.apply(ctx, one, copies); err != nil {
+		if names[one.Ref], err = s.apply(ctx, one, copies); err != nil {
 			return err
 		}
 	}
@@ -55,26 +56,26 @@ func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 func (s *Share) GiveBack(context.Context, release.Desired) error { return nil }
 
 // copies are what there is under all names that copies may have.
-func (s *Share) copies(ctx context.Context) (map[workload.ConfigRef]existing, error) {
-	var refs []workload.ConfigRef
+func (s *Share) copies(ctx context.Context) (map[Ref]existing, error) {
+	var refs []Ref
 	for _, one := range s.list {
 		for _, name := range one.names {
-			refs = append(refs, workload.ConfigRef{Kind: one.Kind, Name: name})
+			refs = append(refs, Ref{Kind: one.Kind, Name: name})
 		}
 	}
-	return s.part.look(ctx, s.world.Canary.Namespace, refs, s.contents, func(_ workload.ConfigRef, live *metav1.PartialObjectMetadata) bool {
+	return s.part.look(ctx, s.world.Canary.Namespace, refs, s.contents, func(_ Ref, live *metav1.PartialObjectMetadata) bool {
 		return s.world.Owner.Owns(live)
 	})
 }
 
 // readChanged reads the contents that are to be copied, unless this turn has
 // read them already.
-func (s *Share) readChanged(ctx context.Context, copies map[workload.ConfigRef]existing) error {
-	var refs []workload.ConfigRef
+func (s *Share) readChanged(ctx context.Context, copies map[Ref]existing) error {
+	var refs []Ref
 	for _, one := range s.list {
 		_, now := own(s.world.Owner, one, copies)
-		if !one.gone && now.hash != one.hash && s.contents[one.ConfigRef] == nil {
-			refs = append(refs, one.ConfigRef)
+		if !one.gone && now.hash != one.hash && s.contents[one.Ref] == nil {
+			refs = append(refs, one.Ref)
 		}
 	}
 	read, err := s.part.read(ctx, s.world.Canary.Namespace, refs)
@@ -91,9 +92,9 @@ func (s *Share) readChanged(ctx context.Context, copies map[workload.ConfigRef]e
 }
 
 // own finds the copy of a config that a Canary has.
-func own(owner ownership.Owner, one tracked, copies map[workload.ConfigRef]existing) (name string, now existing) {
+func own(owner ownership.Owner, one tracked, copies map[Ref]existing) (name string, now existing) {
 	for _, name := range one.names {
-		if now, ok := copies[workload.ConfigRef{Kind: one.Kind, Name: name}]; ok && now.isOf(owner) {
+		if now, ok := copies[Ref{Kind: one.Kind, Name: name}]; ok && now.isOf(owner) {
 			return name, now
 		}
 	}
@@ -101,7 +102,7 @@ func own(owner ownership.Owner, one tracked, copies map[workload.ConfigRef]exist
 }
 
 // apply brings one copy to what its source is and returns its name.
-func (s *Share) apply(ctx context.Context, one tracked, copies map[workload.ConfigRef]existing) (string, error) {
+func (s *Share) apply(ctx context.Context, one tracked, copies map[Ref]existing) (string, error) {
 	name, now := own(s.world.Owner, one, copies)
 	switch {
 	case name != "" && now.hash == one.hash:
@@ -111,18 +112,18 @@ func (s *Share) apply(ctx context.Context, one tracked, copies map[workload.Conf
 	case one.gone:
 		return "", fmt.Errorf("the primary's copy of %s can't be made: %s", one.Title(), s.missingMessage())
 	}
-	source := s.contents[one.ConfigRef]
+	source := s.contents[one.Ref]
 	if source == nil {
 		return "", fmt.Errorf("%s: %w", one.Title(), ErrChanged)
 	}
-	if hash, _, err := workload.ConfigHash(source); err != nil || hash != one.hash {
+	if hash, _, err := Hash(source); err != nil || hash != one.hash {
 		return "", errors.Join(err, fmt.Errorf("%s: %w", one.Title(), ErrChanged))
 	}
 	if name != "" {
-		return name, s.updateCopy(ctx, source, workload.ConfigRef{Kind: one.Kind, Name: name}, now)
+		return name, s.updateCopy(ctx, source, Ref{Kind: one.Kind, Name: name}, now)
 	}
 	for _, name := range one.names {
-		ref := workload.ConfigRef{Kind: one.Kind, Name: name}
+		ref := Ref{Kind: one.Kind, Name: name}
 		if _, taken := copies[ref]; taken {
 			continue
 		}
@@ -135,12 +136,12 @@ func (s *Share) apply(ctx context.Context, one tracked, copies map[workload.Conf
 
 // withoutCopy has the primary go without an optional config, as the target
 // does: the name that its pods refer to exists as little as the source.
-func (s *Share) withoutCopy(ctx context.Context, one tracked, name string, now existing, copies map[workload.ConfigRef]existing) (string, error) {
+func (s *Share) withoutCopy(ctx context.Context, one tracked, name string, now existing, copies map[Ref]existing) (string, error) {
 	if name != "" {
-		return name, s.deleteCopy(ctx, workload.ConfigRef{Kind: one.Kind, Name: name}, now.uid)
+		return name, s.deleteCopy(ctx, Ref{Kind: one.Kind, Name: name}, now.uid)
 	}
 	for _, name := range one.names {
-		if _, taken := copies[workload.ConfigRef{Kind: one.Kind, Name: name}]; !taken {
+		if _, taken := copies[Ref{Kind: one.Kind, Name: name}]; !taken {
 			return name, nil
 		}
 	}
@@ -149,8 +150,8 @@ func (s *Share) withoutCopy(ctx context.Context, one tracked, name string, now e
 
 // createCopy makes a copy under a name that was seen to be free. It returns
 // false where somebody else has taken the name meanwhile.
-func (s *Share) createCopy(ctx context.Context, source client.Object, ref workload.ConfigRef) (made bool, err error) {
-	o, err := workload.ConfigCopy(s.world.Canary, source, ref.Name, s.part.Options)
+func (s *Share) createCopy(ctx context.Context, source client.Object, ref Ref) (made bool, err error) {
+	o, err := Copy(s.world.Canary, source, ref.Name, s.part.Options)
 	if err != nil {
 		return false, err
 	}
@@ -170,7 +171,7 @@ func (s *Share) createCopy(ctx context.Context, source client.Object, ref worklo
 
 // takenCopy looks at what has the name that a copy was to get: our own copy
 // that the cache does not show yet, or somebody else's object.
-func (s *Share) takenCopy(ctx context.Context, source client.Object, ref workload.ConfigRef) (ours bool, err error) {
+func (s *Share) takenCopy(ctx context.Context, source client.Object, ref Ref) (ours bool, err error) {
 	live := newObject(ref.Kind)
 	if err := s.part.Live.Get(ctx, client.ObjectKey{Namespace: s.world.Canary.Namespace, Name: ref.Name}, live); err != nil {
 		return false, fmt.Errorf("read %s: %w", ref.Title(), err)
@@ -179,7 +180,7 @@ func (s *Share) takenCopy(ctx context.Context, source client.Object, ref workloa
 	if err != nil || !ownership.For(s.world.Canary).Owns(live) {
 		return false, err
 	}
-	if hash, _, err := workload.ConfigHash(source); err != nil || hash == fact.hash {
+	if hash, _, err := Hash(source); err != nil || hash == fact.hash {
 		return true, err
 	}
 	return true, s.updateCopy(ctx, source, ref, fact.summary())
@@ -187,8 +188,8 @@ func (s *Share) takenCopy(ctx context.Context, source client.Object, ref workloa
 
 // updateCopy gives a copy the contents of its source, exactly: server-side
 // apply would leave keys in it that an earlier writer owns.
-func (s *Share) updateCopy(ctx context.Context, source client.Object, ref workload.ConfigRef, now existing) error {
-	patch, err := workload.ConfigPatch(source, string(now.uid), now.version)
+func (s *Share) updateCopy(ctx context.Context, source client.Object, ref Ref, now existing) error {
+	patch, err := Patch(source, string(now.uid), now.version)
 	if err != nil {
 		return err
 	}
@@ -218,7 +219,7 @@ func (s *Share) updateCopy(ctx context.Context, source client.Object, ref worklo
 	return err
 }
 
-func (s *Share) deleteCopy(ctx context.Context, ref workload.ConfigRef, uid types.UID) error {
+func (s *Share) deleteCopy(ctx context.Context, ref Ref, uid types.UID) error {
 	o := newMetadata(ref.Kind)
 	o.Namespace, o.Name, o.UID = s.world.Canary.Namespace, ref.Name, uid
 	if err := s.part.Applier.Delete(ctx, o); err != nil {
@@ -239,31 +240,31 @@ func (s *Share) Use(template *corev1.PodTemplateSpec, revision string) (version 
 		live = workload.Template(o)
 		version = strconv.FormatInt(o.GetGeneration(), 10)
 	}
-	*template = *workload.UseCopies(template, live, s.names, workload.ConfigsHash(s.hashes), s.world.Primary.Revision == revision)
-	if hash := template.Annotations[workload.ConfigsAnnotation]; hash != "" {
+	*template = *UseCopies(template, live, s.names, HashOfAll(s.hashes), s.world.Primary.Revision == revision)
+	if hash := template.Annotations[Annotation]; hash != "" {
 		version = hash // and not on the live one
 	}
 	return fmt.Sprintf("%s %v", version, s.names)
 }
 
-// Collect deletes copies that the primary, once it carries a revision, does not use any
-// more. It waits until no pod of an older primary is left.
-func (s *Share) Collect(ctx context.Context, revision string) error {
+// Collect deletes copies that the primary, once it carries the wanted revision, does not use
+// any more. It waits until no pod of an older primary is left.
+func (s *Share) Collect(ctx context.Context, want release.Desired) error {
 	w := s.world
-	if !s.tracked || w.PrimaryObject == nil || !w.Primary.Ready || w.Primary.Revision != revision {
+	if !w.Promotes(want) || !s.tracked || w.PrimaryObject == nil || !w.Primary.Ready || w.Primary.Revision != want.PrimaryRevision {
 		return nil
 	}
-	var used []workload.ConfigRef
-	for _, ref := range workload.References(workload.Template(w.PrimaryObject)) {
-		used = append(used, ref.ConfigRef)
+	var used []Ref
+	for _, ref := range References(workload.Template(w.PrimaryObject)) {
+		used = append(used, ref.Ref)
 	}
 	for source, name := range s.names {
-		used = append(used, workload.ConfigRef{Kind: source.Kind, Name: name})
+		used = append(used, Ref{Kind: source.Kind, Name: name})
 	}
-	all, err := s.part.Owned(ctx, w.Canary)
+	all, err := s.part.owned(ctx, w.Canary)
 	errs := []error{err}
 	for _, copied := range all {
-		ref := workload.ConfigRef{Kind: kindOf(copied), Name: copied.Name}
+		ref := Ref{Kind: kindOf(copied), Name: copied.Name}
 		if !slices.Contains(used, ref) {
 			errs = append(errs, s.deleteCopy(ctx, ref, copied.UID))
 		}
@@ -271,9 +272,19 @@ func (s *Share) Collect(ctx context.Context, revision string) error {
 	return errors.Join(errs...)
 }
 
-// Owned are all copies that were made for a Canary, or for Canaries that are gone and
+// Owned are all copies that were made for a Canary.
+func (t *Tracker) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
+	all, err := t.owned(ctx, w.Canary)
+	out := make([]client.Object, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out, err
+}
+
+// owned are all copies that were made for a Canary, or for Canaries that are gone and
 // whose names are given.
-func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) ([]*metav1.PartialObjectMetadata, error) {
+func (t *Tracker) owned(ctx context.Context, c *v1beta1.Canary, gone ...string) ([]*metav1.PartialObjectMetadata, error) {
 	if t.Off {
 		return nil, nil
 	}
@@ -302,12 +313,12 @@ func (t *Tracker) Owned(ctx context.Context, c *v1beta1.Canary, gone ...string) 
 
 // Claim gives the mark to copies that were made for the Canary by a version that did not
 // mark, or lost it, or that a Canary has left that is gone, and takes owner references away.
-func (s *Share) Claim(ctx context.Context, gone ...string) error {
+func (s *Share) Claim(ctx context.Context) error {
 	c, t := s.world.Canary, s.part
 	if len(s.list) == 0 {
 		return nil
 	}
-	all, err := t.Owned(ctx, c, gone...)
+	all, err := t.owned(ctx, c, s.world.Gone...)
 	errs := []error{err}
 	for _, copied := range all {
 		if metadata := ownership.For(c).Claim(copied); metadata != nil {
@@ -320,7 +331,7 @@ func (s *Share) Claim(ctx context.Context, gone ...string) error {
 // changeCopy writes metadata of a copy, which is there in the version that was read or
 // not at all.
 func (t *Tracker) changeCopy(ctx context.Context, now *metav1.PartialObjectMetadata, metadata map[string]any) error {
-	ref := workload.ConfigRef{Kind: kindOf(now), Name: now.Name}
+	ref := Ref{Kind: kindOf(now), Name: now.Name}
 	metadata["uid"], metadata["resourceVersion"] = now.UID, now.ResourceVersion
 	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
@@ -336,9 +347,9 @@ func (t *Tracker) changeCopy(ctx context.Context, now *metav1.PartialObjectMetad
 	return err
 }
 
-func kindOf(o *metav1.PartialObjectMetadata) workload.ConfigKind {
+func kindOf(o *metav1.PartialObjectMetadata) Kind {
 	if o.Kind == "Secret" {
-		return workload.Secret
+		return Secret
 	}
-	return workload.ConfigMap
+	return ConfigMap
 }

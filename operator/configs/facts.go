@@ -25,9 +25,9 @@ type record struct {
 	uid     types.UID
 	version string
 	marks   *metav1.ObjectMeta // see marksOf
-	shared  bool               // see workload.Shared
+	shared  bool               // see Shared
 	hash    string
-	data    string // see workload.ConfigHash
+	data    string // see Hash
 
 	at   time.Time // when it was read or written
 	seen bool      // the cache has shown this version or a newer one

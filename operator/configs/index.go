@@ -5,14 +5,12 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // objectKey names a ConfigMap or Secret of the cluster.
 type objectKey struct {
 	namespace string
-	workload.ConfigRef
+	Ref
 }
 
 // index finds the Canaries that a ConfigMap or Secret matters to. It is

@@ -23,29 +23,35 @@ type Share struct {
 	tracked bool
 	list    []tracked
 	// names are those of the primary's copies by what they are copies of, once they are there.
-	names map[workload.ConfigRef]string
+	names map[Ref]string
 	// hashes are as they go into status.trackedConfigs.
 	hashes map[string]string
 	// missing are configs without which no pod starts.
 	missing []string
 	// contents of what was read in this turn.
-	contents map[workload.ConfigRef]client.Object
+	contents map[Ref]client.Object
+	// unknown is true where they could not be read.
+	unknown bool
 }
 
 // tracked is a config of which the primary has a copy.
 type tracked struct {
-	workload.Reference
+	Reference
 	// gone is true when there is no such object now.
 	gone bool
-	// Hash and data are of its contents, see workload.ConfigHash.
+	// Hash and data are of its contents, see Hash.
 	hash, data string
 	// names are those that its copy may have, in order.
 	names []string
 }
 
+// ReasonUnreadable is for configs that could not be read. It goes away by itself where the
+// API server only could not answer.
+const ReasonUnreadable = "ConfigsUnreadable"
+
 // Record puts the hashes of what is released into the status.
 func (s *Share) Record(status *v1beta1.CanaryStatus) {
-	if !s.tracked || status.LastAppliedSpec != s.world.Target.Revision {
+	if s.unknown || !s.tracked || status.LastAppliedSpec != s.world.Target.Revision {
 		return
 	}
 	if status.TrackedConfigs = nil; len(s.hashes) > 0 {
@@ -54,16 +60,20 @@ func (s *Share) Record(status *v1beta1.CanaryStatus) {
 }
 
 // Observe finds what the target's pods read beside their template and makes it part of
-// the target's revision. A deletion does not depend on it.
+// the target's revision. A deletion does not depend on it. It is a mistake where they can't
+// be read: without them it is not known which revision the target is at.
 func (t *Tracker) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: t, world: w}
+	w.Copies = s
 	if t.Off || w.TargetObject == nil || workload.Template(w.TargetObject) == nil || !w.Canary.DeletionTimestamp.IsZero() {
 		return s, nil // a target of kind Service has no pods of its own
 	}
 	if err := s.observe(ctx, workload.Template(w.TargetObject)); err != nil {
-		return s, err
+		s.unknown = true
+		w.Target.Revision, w.Target.Ready, w.Target.Message = w.Canary.Status.LastAppliedSpec, false, err.Error()
+		return s, world.Mistake(ReasonUnreadable, "ConfigMaps and Secrets of %s: %v", w.Canary.Spec.TargetRef.Name, err)
 	}
-	w.Target.Revision = workload.TrackedRevision(w.Target.Revision, s.hashes)
+	w.Target.Revision = Revision(w.Target.Revision, s.hashes)
 	if len(s.missing) > 0 {
 		w.Target.Ready, w.Target.Message = false, s.missingMessage()
 	}
@@ -78,12 +88,12 @@ func (s *Share) missingMessage() string {
 // copies of them that the Canary has.
 func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) error {
 	c, t := s.world.Canary, s.part
-	references := workload.References(template)
-	used := make([]workload.ConfigRef, len(references))
+	references := References(template)
+	used := make([]Ref, len(references))
 	for i := range references {
-		used[i] = references[i].ConfigRef
+		used[i] = references[i].Ref
 	}
-	s.tracked, s.hashes, s.contents = true, map[string]string{}, map[workload.ConfigRef]client.Object{}
+	s.tracked, s.hashes, s.contents = true, map[string]string{}, map[Ref]client.Object{}
 	if len(references) == 0 {
 		t.Forget(client.ObjectKeyFromObject(c))
 		return nil
@@ -93,7 +103,7 @@ func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) e
 	for i, ref := range used {
 		for _, name := range copyNames(ref.Name, c.Spec.TargetRef.Name) {
 			// A name that the target itself uses is its user's.
-			if other := (workload.ConfigRef{Kind: ref.Kind, Name: name}); !slices.Contains(used, other) {
+			if other := (Ref{Kind: ref.Kind, Name: name}); !slices.Contains(used, other) {
 				names[i] = append(names[i], name)
 				all = append(all, other)
 			}
@@ -105,8 +115,8 @@ func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) e
 	}
 	t.facts.drop(t.index.set(client.ObjectKeyFromObject(c), keys))
 
-	seen, err := t.look(ctx, c.Namespace, all, s.contents, func(ref workload.ConfigRef, o *metav1.PartialObjectMetadata) bool {
-		return slices.Contains(used, ref) && !workload.TrackingDisabled(o.Annotations) || s.world.Owner.Owns(o)
+	seen, err := t.look(ctx, c.Namespace, all, s.contents, func(ref Ref, o *metav1.PartialObjectMetadata) bool {
+		return slices.Contains(used, ref) && !TrackingDisabled(o.Annotations) || s.world.Owner.Owns(o)
 	})
 	if err != nil {
 		return err
@@ -118,15 +128,15 @@ func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) e
 }
 
 // add decides whether and as what one config is tracked.
-func (s *Share) add(one tracked, seen map[workload.ConfigRef]existing) {
-	now, exists := seen[one.ConfigRef]
+func (s *Share) add(one tracked, seen map[Ref]existing) {
+	now, exists := seen[one.Ref]
 	switch {
 	case exists && now.shared, !exists && one.PullOnly:
 		return
 	case exists:
 		one.hash, one.data = now.hash, now.data
 	case one.Optional:
-		one.gone, one.hash = true, workload.AbsentConfig
+		one.gone, one.hash = true, Absent
 	default:
 		// Pods that run go on without it; only new ones can't start. So that is no
 		// other revision, and the config may just be replaced.
@@ -138,18 +148,18 @@ func (s *Share) add(one tracked, seen map[workload.ConfigRef]existing) {
 }
 
 // lastHash is that of a config that is missing, as far as it is known.
-func lastHash(c *v1beta1.Canary, owner ownership.Owner, one tracked, seen map[workload.ConfigRef]existing) string {
+func lastHash(c *v1beta1.Canary, owner ownership.Owner, one tracked, seen map[Ref]existing) string {
 	if tracked := c.Status.TrackedConfigs; tracked != nil {
-		if hash := (*tracked)[one.String()]; workload.KnownConfigHash(hash) {
+		if hash := (*tracked)[one.String()]; KnownHash(hash) {
 			return hash
 		}
 	}
 	for _, name := range one.names {
-		if copied := seen[workload.ConfigRef{Kind: one.Kind, Name: name}]; copied.isOf(owner) && copied.hash != "" {
+		if copied := seen[Ref{Kind: one.Kind, Name: name}]; copied.isOf(owner) && copied.hash != "" {
 			return copied.hash
 		}
 	}
-	return workload.MissingConfig
+	return Missing
 }
 
 // Sourced is the primary with references to copies that are like their sources
@@ -160,24 +170,24 @@ func (s *Share) Sourced(ctx context.Context, primary client.Object) (client.Obje
 	if _, ours := primary.GetAnnotations()[workload.RevisionAnnotation]; ours || len(s.list) == 0 {
 		return primary, nil
 	}
-	var copies []workload.ConfigRef
+	var copies []Ref
 	for _, one := range s.list {
 		for _, name := range one.names {
-			copies = append(copies, workload.ConfigRef{Kind: one.Kind, Name: name})
+			copies = append(copies, Ref{Kind: one.Kind, Name: name})
 		}
 	}
 	// Flagger lets the Canaries that use one config share its copy, so another
 	// Canary's will do.
-	seen, err := s.part.look(ctx, s.world.Canary.Namespace, copies, s.contents, func(_ workload.ConfigRef, copied *metav1.PartialObjectMetadata) bool {
+	seen, err := s.part.look(ctx, s.world.Canary.Namespace, copies, s.contents, func(_ Ref, copied *metav1.PartialObjectMetadata) bool {
 		return ownership.Key(copied) != ""
 	})
 	if err != nil {
 		return nil, err
 	}
-	sources := map[workload.ConfigRef]string{}
+	sources := map[Ref]string{}
 	for _, one := range s.list {
 		for _, name := range one.names {
-			copied := workload.ConfigRef{Kind: one.Kind, Name: name}
+			copied := Ref{Kind: one.Kind, Name: name}
 			now, exists := seen[copied]
 			if one.gone || exists && now.marks != nil && ownership.Key(now.marks) != "" && (now.hash == one.hash || now.hash == one.data) {
 				sources[copied] = one.Name
@@ -185,6 +195,6 @@ func (s *Share) Sourced(ctx context.Context, primary client.Object) (client.Obje
 		}
 	}
 	out := primary.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy of one
-	*workload.Template(out) = *workload.Rename(workload.Template(primary), sources)
+	*workload.Template(out) = *Rename(workload.Template(primary), sources)
 	return out, nil
 }

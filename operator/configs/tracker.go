@@ -30,7 +30,7 @@ import (
 const ownerIndex = "canary"
 
 // kinds are those that are tracked.
-var kinds = []workload.ConfigKind{workload.ConfigMap, workload.Secret}
+var kinds = []Kind{ConfigMap, Secret}
 
 // Tracker knows the contents of ConfigMaps and Secrets by their hashes.
 // What changed is learned from a watch of their metadata; contents are read
@@ -121,9 +121,9 @@ func strip(o any) (any, error) {
 }
 
 // users finds the Canaries that an object matters to.
-func (t *Tracker) users(kind workload.ConfigKind) handler.MapFunc {
+func (t *Tracker) users(kind Kind) handler.MapFunc {
 	return func(_ context.Context, o client.Object) []reconcile.Request {
-		canaries := t.index.canaries(objectKey{o.GetNamespace(), workload.ConfigRef{Kind: kind, Name: o.GetName()}})
+		canaries := t.index.canaries(objectKey{o.GetNamespace(), Ref{Kind: kind, Name: o.GetName()}})
 		out := make([]reconcile.Request, len(canaries))
 		for i := range canaries {
 			out[i].NamespacedName = canaries[i]
@@ -140,13 +140,13 @@ func owners(o client.Object) []string {
 	return nil
 }
 
-func newMetadata(kind workload.ConfigKind) *metav1.PartialObjectMetadata {
+func newMetadata(kind Kind) *metav1.PartialObjectMetadata {
 	o := &metav1.PartialObjectMetadata{}
 	o.SetGroupVersionKind(gvkOf(kind))
 	return o
 }
 
-func newMetadataList(kind workload.ConfigKind) *metav1.PartialObjectMetadataList {
+func newMetadataList(kind Kind) *metav1.PartialObjectMetadataList {
 	list := &metav1.PartialObjectMetadataList{}
 	gvk := gvkOf(kind)
 	gvk.Kind += "List"
@@ -154,8 +154,8 @@ func newMetadataList(kind workload.ConfigKind) *metav1.PartialObjectMetadataList
 	return list
 }
 
-func gvkOf(kind workload.ConfigKind) schema.GroupVersionKind {
-	if kind == workload.Secret {
+func gvkOf(kind Kind) schema.GroupVersionKind {
+	if kind == Secret {
 		return corev1.SchemeGroupVersion.WithKind("Secret")
 	}
 	return corev1.SchemeGroupVersion.WithKind("ConfigMap")
@@ -166,8 +166,8 @@ func (t *Tracker) Forget(canary types.NamespacedName) {
 	t.facts.drop(t.index.set(canary, nil))
 }
 
-func newObject(kind workload.ConfigKind) client.Object {
-	if kind == workload.Secret {
+func newObject(kind Kind) client.Object {
+	if kind == Secret {
 		return &corev1.Secret{}
 	}
 	return &corev1.ConfigMap{}

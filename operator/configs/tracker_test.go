@@ -23,14 +23,13 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
-	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 var (
 	start     = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	appConfig = workload.ConfigRef{Kind: workload.ConfigMap, Name: "app"}
+	appConfig = Ref{Kind: ConfigMap, Name: "app"}
 )
 
 // newTracker tracks configs on an API server that has these objects.
@@ -87,14 +86,14 @@ func observe(t *testing.T, tracker *Tracker, c *v1beta1.Canary, template *corev1
 }
 
 // users is how many Canaries an event of an object wakes.
-func (t *Tracker) usersOf(ctx context.Context, kind workload.ConfigKind, name string) int {
+func (t *Tracker) usersOf(ctx context.Context, kind Kind, name string) int {
 	return len(t.users(kind)(ctx, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}}))
 }
 
 // Pain 7: a resync of the cache wakes nobody, and neither does what nobody uses.
 func TestEvents(t *testing.T) {
 	tracker, c := newTracker(t, configMap("app", "blue")), newCanary("podinfo")
-	expect := func(want map[workload.ConfigRef]int) {
+	expect := func(want map[Ref]int) {
 		t.Helper()
 		for ref, n := range want {
 			if got := tracker.usersOf(t.Context(), ref.Kind, ref.Name); got != n {
@@ -102,18 +101,18 @@ func TestEvents(t *testing.T) {
 			}
 		}
 	}
-	theCopy := workload.ConfigRef{Kind: workload.ConfigMap, Name: "app-primary"}
+	theCopy := Ref{Kind: ConfigMap, Name: "app-primary"}
 	observe(t, tracker, c, using())
-	expect(map[workload.ConfigRef]int{
+	expect(map[Ref]int{
 		appConfig: 1, theCopy: 1,
-		{Kind: workload.ConfigMap, Name: "other"}: 0,
-		{Kind: workload.Secret, Name: "app"}:      0,
+		{Kind: ConfigMap, Name: "other"}: 0,
+		{Kind: Secret, Name: "app"}:      0,
 	})
 	observe(t, tracker, c, &corev1.PodTemplateSpec{})
-	expect(map[workload.ConfigRef]int{appConfig: 0, theCopy: 0})
+	expect(map[Ref]int{appConfig: 0, theCopy: 0})
 	observe(t, tracker, c, using())
 	tracker.Forget(client.ObjectKeyFromObject(c))
-	expect(map[workload.ConfigRef]int{appConfig: 0, theCopy: 0})
+	expect(map[Ref]int{appConfig: 0, theCopy: 0})
 	if left := len(tracker.facts.byKey) + len(tracker.index.byCanary); left != 0 {
 		t.Errorf("%d things are remembered for nobody", left)
 	}
@@ -196,7 +195,7 @@ func TestObserve(t *testing.T) {
 
 func TestIndex(t *testing.T) {
 	key := func(name string) objectKey {
-		return objectKey{"test", workload.ConfigRef{Kind: workload.ConfigMap, Name: name}}
+		return objectKey{"test", Ref{Kind: ConfigMap, Name: name}}
 	}
 	a, b := types.NamespacedName{Name: "a"}, types.NamespacedName{Name: "b"}
 	var x index
@@ -223,9 +222,9 @@ func TestIndex(t *testing.T) {
 	if dropped := x.set(b, nil); len(dropped) != 1 || len(x.byCanary)+len(x.byConfig) != 0 {
 		t.Errorf("dropped %v, left %v %v", dropped, x.byCanary, x.byConfig)
 	}
-	other := objectKey{"elsewhere", key("1").ConfigRef}
+	other := objectKey{"elsewhere", key("1").Ref}
 	x.set(a, []objectKey{other})
-	if x.matters(key("1")) || x.matters(objectKey{"elsewhere", workload.ConfigRef{Kind: workload.Secret, Name: "1"}}) {
+	if x.matters(key("1")) || x.matters(objectKey{"elsewhere", Ref{Kind: Secret, Name: "1"}}) {
 		t.Error("a config of another namespace or kind matters")
 	}
 }

@@ -37,6 +37,8 @@ type Subject struct {
 	ApexLabels map[string]string
 	// Services are the names of the three Services of the Canary.
 	Services []string
+	// Split is true where requests for the apex Service are sent to the two others.
+	Split bool
 	// RootNamespace is Istio's.
 	RootNamespace string
 }
@@ -86,6 +88,7 @@ func Assess(s Subject, objects []*unstructured.Unstructured) Assessment {
 			out.Gaps = append(out.Gaps, s.gap(k, o, names))
 		}
 		out.Gaps = append(out.Gaps, s.peerGaps(k, o)...)
+		out.Gaps = append(out.Gaps, s.attachedGaps(k, o, others, names)...)
 	}
 	slices.SortFunc(out.Gaps, func(a, b Gap) int { return cmp.Compare(a.What, b.What) })
 	out.Gaps = slices.CompactFunc(out.Gaps, func(a, b Gap) bool { return a.What == b.What && b.Copy == nil })
@@ -99,7 +102,7 @@ func Concerns(s Subject, o *unstructured.Unstructured) bool {
 	if !ok || k.isOwn(s, o) {
 		return false
 	}
-	if s.made(o) || len(s.peerGaps(k, o)) > 0 {
+	if s.made(o) || len(s.peerGaps(k, o)) > 0 || s.names(k, o, s.Services...) {
 		return true
 	}
 	return k.selectsIn(o, s.Namespace, s.RootNamespace) && (s.misses(k, o) || s.coversPrimary(k, k.selectorOf(o)))
@@ -148,17 +151,17 @@ func (s Subject) Leads(selector map[string]string) bool {
 	})
 }
 
-func (s Subject) coversTarget(k Kind, selector labels.Selector) bool {
+func (s Subject) coversTarget(k Kind, selector selector) bool {
 	from, _ := s.values(k)
 	return s.covers(k, selector, from)
 }
 
-func (s Subject) coversPrimary(k Kind, selector labels.Selector) bool {
+func (s Subject) coversPrimary(k Kind, selector selector) bool {
 	_, to := s.values(k)
 	return s.covers(k, selector, to)
 }
 
-func (s Subject) covers(k Kind, selector labels.Selector, value string) bool {
+func (s Subject) covers(k Kind, selector selector, value string) bool {
 	return slices.ContainsFunc(s.sets(k), func(set map[string]string) bool { return selector.Matches(s.labelled(set, value)) })
 }
 
@@ -192,7 +195,7 @@ func (s Subject) labelled(set map[string]string, value string) labels.Set {
 // madeGood tells whether another object does for the primary's pods what o
 // does for the target's.
 func (s Subject) madeGood(k Kind, o *unstructured.Unstructured, others []*unstructured.Unstructured) bool {
-	if k.byName {
+	if k.byName || len(k.selector) == 0 {
 		return false
 	}
 	var rest map[string]any
@@ -238,7 +241,7 @@ func (s Subject) peerGaps(k Kind, o *unstructured.Unstructured) []Gap {
 	if !k.peers {
 		return nil
 	}
-	rules := rulesOf(o)
+	rules := k.rulesOf(o)
 	var out []Gap
 	for _, r := range rules {
 		for _, p := range r.peers {

@@ -24,6 +24,7 @@ func subject() coverage.Subject {
 		Apex:       "podinfo-web",
 		ApexLabels: map[string]string{"app": "podinfo-web", "team": "shop"},
 		Services:   []string{"podinfo-web", "podinfo-web-primary", "podinfo-web-canary"},
+		Split:      true,
 
 		RootNamespace: "istio-system",
 	}
@@ -35,7 +36,9 @@ var versions = map[string]string{
 	"AuthorizationPolicy": "security.istio.io/v1", "PeerAuthentication": "security.istio.io/v1", "RequestAuthentication": "security.istio.io/v1",
 	"EnvoyFilter": "networking.istio.io/v1alpha3", "Sidecar": "networking.istio.io/v1", "Telemetry": "telemetry.istio.io/v1",
 	"Server": "policy.linkerd.io/v1beta3", "ServiceMonitor": "monitoring.coreos.com/v1", "PodMonitor": "monitoring.coreos.com/v1",
-	"ConfigMap": "v1",
+	"ConfigMap": "v1", "DestinationRule": "networking.istio.io/v1", "ServiceEntry": "networking.istio.io/v1", "ProxyConfig": "networking.istio.io/v1beta1",
+	"WasmPlugin": "extensions.istio.io/v1alpha1", "CiliumNetworkPolicy": "cilium.io/v2", "CalicoPolicy": "projectcalico.org/v3",
+	"BackendTLSPolicy": "gateway.networking.k8s.io/v1", "HealthCheckPolicy": "networking.gke.io/v1",
 }
 
 // object makes one from "Kind [namespace/]name" and its spec in YAML.
@@ -54,6 +57,9 @@ func object(t *testing.T, what, spec string) *unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": versions[kind], "kind": kind, "spec": fields}}
+	if kind == "CalicoPolicy" { // Calico calls it as Kubernetes does its own
+		u.SetKind("NetworkPolicy")
+	}
 	u.SetNamespace(namespace)
 	u.SetName(name)
 	return u
@@ -181,7 +187,7 @@ func TestAssess(t *testing.T) {
 		},
 		"authorization of everything":        {"AuthorizationPolicy web", "{action: DENY}", nil},
 		"authorization by an empty selector": {"AuthorizationPolicy web", "{selector: {}}", nil},
-		"authorization of a service":         {"AuthorizationPolicy web", "{targetRefs: [{kind: Service, group: '', name: podinfo-web}]}", nil},
+		"authorization of another service":   {"AuthorizationPolicy web", "{targetRefs: [{kind: Service, group: '', name: web}]}", nil},
 		"authorization in the root namespace": {
 			"AuthorizationPolicy istio-system/web", "{selector: {matchLabels: {app: podinfo}}}",
 			[]string{"AuthorizationPolicy istio-system/web (app=podinfo) | no copy: it is in another namespace"},

@@ -18,6 +18,19 @@ const suffix = "-primary"
 // copyOf is the intent for the copy of an object, or why there can be none.
 // names are those of the objects that are not copies of ours.
 func (s Subject) copyOf(k Kind, o *unstructured.Unstructured, names map[string]bool) (intent *unstructured.Unstructured, why string) {
+	if intent, why = s.blank(k, o, names); intent == nil {
+		return nil, why
+	}
+	from, to := s.values(k)
+	k.rewrite(intent, s.Label, from, to)
+	if selector := k.selectorOf(intent); !s.coversPrimary(k, selector) || s.coversTarget(k, selector) {
+		return nil, "its selector can't be turned to the primary"
+	}
+	return intent, ""
+}
+
+// blank is a copy of an object that still selects what that does, or why there can be none.
+func (s Subject) blank(k Kind, o *unstructured.Unstructured, names map[string]bool) (intent *unstructured.Unstructured, why string) {
 	switch {
 	case k.uncopied != "":
 		return nil, k.uncopied
@@ -42,30 +55,32 @@ func (s Subject) copyOf(k Kind, o *unstructured.Unstructured, names map[string]b
 	if names[nameOf(c)] {
 		return nil, c.GetName() + " is somebody else's and says something else"
 	}
-	from, to := s.values(k)
-	k.rewrite(c, s.Label, from, to)
-	if selector := k.selectorOf(c); !s.coversPrimary(k, selector) || s.coversTarget(k, selector) {
-		return nil, "its selector can't be turned to the primary"
-	}
 	return c, ""
 }
 
 // rewrite has the selector of a copy name to, and nobody else, where it named
 // from.
 func (k Kind) rewrite(c *unstructured.Unstructured, label, from, to string) {
+	if e, ok := k.selectorOf(c).(expression); ok {
+		_ = unstructured.SetNestedField(c.Object, e.turned(label, from, to).String(), k.selector...)
+		return
+	}
 	field, _, _ := unstructured.NestedMap(c.Object, k.selector...)
 	set := field
 	if !k.plain {
 		set, _ = field["matchLabels"].(map[string]any)
 	}
-	if set[label] == from {
-		set[label] = to
+	for key, value := range set {
+		if k.key(key) == label && value == from {
+			set[key] = to
+		}
 	}
 	expressions, _ := field["matchExpressions"].([]any)
 	for _, e := range expressions {
 		e, _ := e.(map[string]any)
 		values, _ := e["values"].([]any)
-		if !k.plain && e["key"] == label && e["operator"] == string(metav1.LabelSelectorOpIn) && slices.Contains(values, any(from)) {
+		key, _ := e["key"].(string)
+		if !k.plain && k.key(key) == label && e["operator"] == string(metav1.LabelSelectorOpIn) && slices.Contains(values, any(from)) {
 			e["values"] = []any{to}
 		}
 	}

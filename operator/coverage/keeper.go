@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/memory"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -44,7 +45,7 @@ type Keeper struct {
 
 	watched kindsWatched
 	changes changes
-	memory  memory
+	memory  memory.Memory[assessed]
 }
 
 // Share is what was found for a Canary in a turn.
@@ -118,7 +119,7 @@ func (k *Keeper) assess(ctx context.Context, w *world.World, label workload.Labe
 	}
 	state, complete := k.state(c.Namespace)
 	key := keyOfAssessment(c, of, label, apex, state)
-	if known, ok := k.memory.recall(c, key); ok && complete {
+	if known, ok := k.recall(c, key); ok && complete {
 		return known, nil
 	}
 	subject, err := k.subject(c, of)
@@ -134,7 +135,7 @@ func (k *Keeper) assess(ctx context.Context, w *world.World, label workload.Labe
 		return Assessment{}, err
 	}
 	found := Assess(subject, objects)
-	k.memory.remember(c, key, found)
+	k.memory.Set(c, assessed{key, found})
 	return found, nil
 }
 
@@ -193,7 +194,7 @@ func (s *Share) GiveBack(context.Context, release.Desired) error { return nil }
 
 // Owned are all copies that were made for a Canary. They are the cache's own and must
 // not be changed.
-func (k *Keeper) Owned(ctx context.Context, owner ownership.Owner, namespace string) ([]client.Object, error) {
+func (k *Keeper) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	if !k.Reports || !k.Copies {
 		return nil, nil
 	}
@@ -201,11 +202,11 @@ func (k *Keeper) Owned(ctx context.Context, owner ownership.Owner, namespace str
 	for _, kind := range k.watched.read() {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := k.Reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		if err := k.Reader.List(ctx, list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("list copies of %s: %w", kind.Kind, err)
 		}
 		for i := range list.Items {
-			if owner.Owns(&list.Items[i]) {
+			if w.Owner.Owns(&list.Items[i]) {
 				out = append(out, &list.Items[i])
 			}
 		}
@@ -231,6 +232,7 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 		Apex:          apex,
 		ApexLabels:    map[string]string{},
 		Services:      []string{apex, primaryService, canaryService},
+		Split:         c.GetProvider(k.Options.MeshProvider) != v1beta1.ProviderKubernetes,
 		RootNamespace: k.RootNamespace,
 	}
 	if of.PrimaryObject != nil {

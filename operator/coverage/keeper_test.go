@@ -181,12 +181,12 @@ func TestForget(t *testing.T) {
 	k, _ := newKeeper(t)
 	c := newCanary("podinfo", "podinfo")
 	key := assessedKey{generation: 1}
-	k.memory.remember(c, key, Assessment{})
-	if _, ok := k.memory.recall(c, key); !ok {
+	k.memory.Set(c, assessed{key: key})
+	if _, ok := k.recall(c, key); !ok {
 		t.Error("nothing is remembered")
 	}
 	k.Forget(client.ObjectKeyFromObject(c))
-	if _, ok := k.memory.recall(c, key); ok || len(k.memory.byKey) > 0 {
+	if _, ok := k.recall(c, key); ok || k.memory.Size() > 0 {
 		t.Error("it is still remembered")
 	}
 }

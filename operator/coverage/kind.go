@@ -7,6 +7,7 @@ package coverage
 
 import (
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,6 +31,16 @@ type Kind struct {
 	root       bool     // in Istio's root namespace it is for all namespaces
 	byName     bool     // it is known by its name, so that no other one stands in for it
 	uncopied   string   // why no copy is made, empty where one is
+	targets    string   // the field that names what it is for, where that can be a Service
+	prefixes   []string // that the keys of its labels may have
+	expression bool     // its selector is an expression of Calico's
+	instead    string   // a group whose kinds show the same objects, where it is served
+}
+
+// selector selects by labels.
+type selector interface {
+	Matches(labels.Labels) bool
+	String() string
 }
 
 // Kinds are all kinds that are looked at. Services are among them.
@@ -48,12 +59,41 @@ var kinds = []Kind{
 		GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "NetworkPolicy"}, Native: true,
 		selector: []string{"spec", "podSelector"}, unset: true, peers: true,
 	},
-	istio("security.istio.io", "AuthorizationPolicy", true, "selector", "matchLabels"),
+	attachable(istio("security.istio.io", "AuthorizationPolicy", true, "selector", "matchLabels")),
 	istio("security.istio.io", "PeerAuthentication", true, "selector", "matchLabels"),
-	istio("security.istio.io", "RequestAuthentication", true, "selector", "matchLabels"),
-	istio("networking.istio.io", "EnvoyFilter", true, "workloadSelector", "labels"),
+	attachable(istio("security.istio.io", "RequestAuthentication", true, "selector", "matchLabels")),
+	attachable(istio("networking.istio.io", "EnvoyFilter", true, "workloadSelector", "labels")),
 	istio("networking.istio.io", "Sidecar", false, "workloadSelector", "labels"),
-	istio("telemetry.istio.io", "Telemetry", false, "selector", "matchLabels"),
+	istio("networking.istio.io", "DestinationRule", false, "workloadSelector", "matchLabels"),
+	istio("networking.istio.io", "ProxyConfig", true, "selector", "matchLabels"),
+	{
+		GroupKind: schema.GroupKind{Group: "networking.istio.io", Kind: "ServiceEntry"},
+		selector:  []string{"spec", "workloadSelector", "labels"}, plain: true,
+		uncopied: "of two for the same hosts one would be passed over",
+	},
+	attachable(istio("telemetry.istio.io", "Telemetry", false, "selector", "matchLabels")),
+	attachable(istio("extensions.istio.io", "WasmPlugin", true, "selector", "matchLabels")),
+	{
+		GroupKind: schema.GroupKind{Group: "cilium.io", Kind: "CiliumNetworkPolicy"},
+		selector:  []string{"spec", "endpointSelector"}, peers: true, prefixes: []string{"k8s:", "any:"},
+	},
+	{
+		GroupKind: schema.GroupKind{Group: "projectcalico.org", Kind: "NetworkPolicy"},
+		selector:  []string{"spec", "selector"}, unset: true, peers: true, expression: true,
+	},
+	{
+		GroupKind: schema.GroupKind{Group: "crd.projectcalico.org", Kind: "NetworkPolicy"},
+		selector:  []string{"spec", "selector"}, unset: true, peers: true, expression: true,
+		uncopied: "Calico's API server is not there to be given one", instead: "projectcalico.org",
+	},
+	policy("gateway.networking.k8s.io", "BackendTLSPolicy", "targetRefs"),
+	policy("gateway.networking.x-k8s.io", "XBackendTrafficPolicy", "targetRefs"),
+	policy("gateway.nginx.org", "UpstreamSettingsPolicy", "targetRefs"),
+	policy("gateway.kgateway.dev", "BackendConfigPolicy", "targetRefs"),
+	policy("networking.gke.io", "GCPBackendPolicy", "targetRef"),
+	policy("networking.gke.io", "HealthCheckPolicy", "targetRef"),
+	policy("application-networking.k8s.aws", "TargetGroupPolicy", "targetRef"),
+	policy("gateway.k8s.aws", "TargetGroupConfiguration", "targetReference"),
 	{
 		GroupKind: schema.GroupKind{Group: "policy.linkerd.io", Kind: "Server"},
 		selector:  []string{"spec", "podSelector"},
@@ -77,6 +117,17 @@ func istio(group, kind string, root bool, selector ...string) Kind {
 	}
 }
 
+// attachable is a kind that may name what it is for in place of selecting it.
+func attachable(k Kind) Kind {
+	k.targets = "targetRefs"
+	return k
+}
+
+// policy is a kind that selects nothing, and names in a field what it is for.
+func policy(group, kind, targets string) Kind {
+	return Kind{GroupKind: schema.GroupKind{Group: group, Kind: kind}, targets: targets}
+}
+
 // kindOf finds the kind of an object, in whatever version it is.
 func kindOf(o *unstructured.Unstructured) (Kind, bool) {
 	gk := o.GroupVersionKind().GroupKind()
@@ -90,7 +141,18 @@ func kindOf(o *unstructured.Unstructured) (Kind, bool) {
 
 // selectorOf reads the selector of an object. One that can't be understood
 // selects nothing.
-func (k Kind) selectorOf(o *unstructured.Unstructured) labels.Selector {
+func (k Kind) selectorOf(o *unstructured.Unstructured) selector {
+	switch {
+	case len(k.selector) == 0:
+		return labels.Nothing()
+	case k.expression:
+		text, _, _ := unstructured.NestedString(o.Object, k.selector...)
+		e, err := parseExpression(text)
+		if err != nil {
+			return labels.Nothing()
+		}
+		return e
+	}
 	field, found, err := unstructured.NestedMap(o.Object, k.selector...)
 	switch {
 	case err != nil:
@@ -110,8 +172,39 @@ func (k Kind) selectorOf(o *unstructured.Unstructured) labels.Selector {
 		}
 		return labels.SelectorFromSet(set)
 	default:
-		return labelSelector(field)
+		return labelSelector(k.unprefixed(field))
 	}
+}
+
+// unprefixed is a label selector with the keys that pods have.
+func (k Kind) unprefixed(field map[string]any) map[string]any {
+	if len(k.prefixes) == 0 {
+		return field
+	}
+	field = runtime.DeepCopyJSON(field)
+	if set, ok := field["matchLabels"].(map[string]any); ok {
+		without := map[string]any{}
+		for key, value := range set {
+			without[k.key(key)] = value
+		}
+		field["matchLabels"] = without
+	}
+	expressions, _ := field["matchExpressions"].([]any)
+	for _, e := range expressions {
+		if e, ok := e.(map[string]any); ok {
+			name, _ := e["key"].(string)
+			e["key"] = k.key(name)
+		}
+	}
+	return field
+}
+
+// key is that of a label, without where it is from.
+func (k Kind) key(name string) string {
+	for _, prefix := range k.prefixes {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	return name
 }
 
 // attached tells whether a policy of Istio's is for what it names, such as the

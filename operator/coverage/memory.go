@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -18,7 +17,6 @@ import (
 // assessed is the assessment of a Canary's coverage in a state of all that it
 // is made from.
 type assessed struct {
-	uid types.UID // of the Canary
 	key assessedKey
 	Assessment
 }
@@ -101,35 +99,14 @@ func (k *Keeper) state(namespace string) (reachState, bool) {
 	return reachState{here: c.namespaces[namespace], everywhere: c.everywhere, kinds: kinds}, c.complete
 }
 
-// memory has the last assessment of each Canary. It is safe for concurrent use.
-type memory struct {
-	mu    sync.Mutex
-	byKey map[types.NamespacedName]assessed
-}
-
-// recall gives the last assessment, false if it is of another state.
-func (m *memory) recall(c *v1beta1.Canary, key assessedKey) (Assessment, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	last, ok := m.byKey[client.ObjectKeyFromObject(c)]
-	if !ok || last.uid != c.UID || !last.key.same(key) {
+// recall gives the last assessment of a Canary, false if it is of another state.
+func (k *Keeper) recall(c *v1beta1.Canary, key assessedKey) (Assessment, bool) {
+	last, ok := k.memory.Get(c)
+	if !ok || !last.key.same(key) {
 		return Assessment{}, false
 	}
 	return last.Assessment, true
 }
 
-func (m *memory) remember(c *v1beta1.Canary, key assessedKey, found Assessment) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byKey == nil {
-		m.byKey = map[types.NamespacedName]assessed{}
-	}
-	m.byKey[client.ObjectKeyFromObject(c)] = assessed{uid: c.UID, key: key, Assessment: found}
-}
-
 // Forget drops what is remembered of a Canary that is gone.
-func (k *Keeper) Forget(key types.NamespacedName) {
-	k.memory.mu.Lock()
-	defer k.memory.mu.Unlock()
-	delete(k.memory.byKey, key)
-}
+func (k *Keeper) Forget(key types.NamespacedName) { k.memory.Forget(key) }

@@ -28,7 +28,7 @@ func Reach(o *unstructured.Unstructured, root string) []string {
 	case k.namespaces:
 		out = append(out, monitored(o)...)
 	case k.peers:
-		for _, r := range rulesOf(o) {
+		for _, r := range k.rulesOf(o) {
 			for _, p := range r.peers {
 				out = append(out, p.reach()...)
 			}
@@ -66,30 +66,87 @@ type rule struct {
 
 // peer selects the pods at the other end of a rule.
 type peer struct {
-	pods       labels.Selector
+	pods       selector
 	text       string
 	namespaces *metav1.LabelSelector // nil: those of the policy's namespace
 }
 
-// rulesOf are the rules of a NetworkPolicy with those of their peers that
-// select pods.
-func rulesOf(o *unstructured.Unstructured) []rule {
+// rulesOf are the rules of a NetworkPolicy, Kubernetes' own or another's, with those of their
+// peers that select pods.
+func (k Kind) rulesOf(o *unstructured.Unstructured) []rule {
 	var out []rule
-	for _, at := range []struct{ rules, peers string }{{"ingress", "from"}, {"egress", "to"}} {
-		list, _, _ := unstructured.NestedSlice(o.Object, "spec", at.rules)
+	for _, direction := range []string{"ingress", "egress"} {
+		list, _, _ := unstructured.NestedSlice(o.Object, "spec", direction)
 		for _, e := range list {
 			fields, _ := e.(map[string]any)
-			r := rule{direction: at.rules, ports: fields["ports"]}
-			peers, _ := fields[at.peers].([]any)
-			for _, p := range peers {
-				if p, ok := peerOf(p); ok {
-					r.peers = append(r.peers, p)
-				}
+			switch {
+			case k.expression:
+				out = append(out, calicoRule(direction, fields))
+			case len(k.prefixes) > 0:
+				out = append(out, k.ciliumRule(direction, fields))
+			default:
+				out = append(out, networkRule(direction, fields))
 			}
-			out = append(out, r)
 		}
 	}
 	return out
+}
+
+func networkRule(direction string, fields map[string]any) rule {
+	r := rule{direction: direction, ports: fields["ports"]}
+	peers, _ := fields[map[string]string{"ingress": "from", "egress": "to"}[direction]].([]any)
+	for _, p := range peers {
+		if p, ok := peerOf(p); ok {
+			r.peers = append(r.peers, p)
+		}
+	}
+	return r
+}
+
+// ciliumNamespace is the label by which Cilium selects the namespace of a peer.
+const ciliumNamespace = "io.kubernetes.pod.namespace"
+
+func (k Kind) ciliumRule(direction string, fields map[string]any) rule {
+	r := rule{direction: direction, ports: fields["toPorts"]}
+	peers, _ := fields[map[string]string{"ingress": "fromEndpoints", "egress": "toEndpoints"}[direction]].([]any)
+	for _, p := range peers {
+		field, ok := p.(map[string]any)
+		if !ok {
+			continue
+		}
+		field = k.unprefixed(field)
+		found := peer{}
+		if set, ok := field["matchLabels"].(map[string]any); ok {
+			if namespace, ok := set[ciliumNamespace].(string); ok {
+				found.namespaces = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}
+				delete(set, ciliumNamespace)
+			}
+		}
+		found.pods = labelSelector(field)
+		found.text = found.pods.String()
+		r.peers = append(r.peers, found)
+	}
+	return r
+}
+
+func calicoRule(direction string, fields map[string]any) rule {
+	side := map[string]string{"ingress": "source", "egress": "destination"}[direction]
+	ports, _, _ := unstructured.NestedFieldNoCopy(fields, "destination", "ports")
+	r := rule{direction: direction, ports: []any{fields["action"], fields["protocol"], ports}}
+	text, _, _ := unstructured.NestedString(fields, side, "selector")
+	if text == "" {
+		return r
+	}
+	pods, err := parseExpression(text)
+	if err != nil {
+		return r
+	}
+	found := peer{pods: pods, text: pods.String()}
+	if namespaces, _, _ := unstructured.NestedString(fields, side, "namespaceSelector"); namespaces != "" {
+		found.namespaces = &metav1.LabelSelector{} // whatever is asked of it is taken as met
+	}
+	r.peers = append(r.peers, found)
+	return r
 }
 
 func peerOf(field any) (peer, bool) {

@@ -24,7 +24,7 @@ import (
 
 const (
 	// kindsPoll is how often it is looked whether another of the kinds that
-	// select pods is served. A look is one request.
+	// select pods is served. A look is one request, and one more for each that its group lacks.
 	kindsPoll = time.Minute
 	// syncTimeout is how long the first turn waits for these kinds. One that
 	// may not be read would never come.
@@ -203,6 +203,9 @@ func (s *eventSource) look(ctx context.Context) {
 	}
 	var missing []Kind
 	for _, k := range s.missing {
+		if k.instead != "" && is[k.instead] { // the group without a name is always served
+			continue
+		}
 		if !is[k.Group] || !s.watch(ctx, k) {
 			missing = append(missing, k)
 		}

@@ -54,6 +54,8 @@ type Reconciler[T Object] struct {
 	Name, Noun string
 	// Check says whether Canaries can use an object: nil, a *sources.Problem, or why that can't be told now.
 	Check func(context.Context, T) error
+	// Advice warns of what may go wrong with an object that can be used; empty for nothing. Nil warns of nothing.
+	Advice func(T) string
 	// Recorder sends events.
 	Recorder events.EventRecorder
 	// Clock tells the time.
@@ -118,7 +120,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	}
 	is := v1beta1.CanaryCondition{
 		Type: v1beta1.ConditionReady, Status: corev1.ConditionTrue, ObservedGeneration: t.GetGeneration(),
-		Reason: ReasonValid, Message: "Canaries can use this " + r.Noun,
+		Reason: ReasonValid, Message: r.usable() + r.advice(t),
 	}
 	if err := r.Check(ctx, t); err != nil {
 		problem := sources.AsProblem(err)
@@ -141,12 +143,22 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	return ctrl.Result{}, nil
 }
 
+// usable is the message of an object that Canaries can use.
+func (r *Reconciler[T]) usable() string { return "Canaries can use this " + r.Noun }
+
+func (r *Reconciler[T]) advice(o T) string {
+	if r.Advice == nil {
+		return ""
+	}
+	return r.Advice(o)
+}
+
 // tell sends an event where the answer is another one. That a new object is
 // good is no news.
 func (r *Reconciler[T]) tell(t T, was *v1beta1.CanaryCondition, is v1beta1.CanaryCondition) {
 	ready := is.Status == corev1.ConditionTrue
 	switch {
-	case was == nil && ready, was != nil && was.Status == is.Status && was.Message == is.Message:
+	case was == nil && ready && is.Message == r.usable(), was != nil && was.Status == is.Status && was.Message == is.Message:
 	case ready:
 		r.Recorder.Eventf(t, nil, corev1.EventTypeNormal, is.Reason, "Check", "%s", is.Message)
 	default:

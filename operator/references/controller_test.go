@@ -3,6 +3,7 @@ package references
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,45 @@ func TestReconcile(t *testing.T) {
 	}
 	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: "shop", Name: "gone"}}); err != nil {
 		t.Errorf("one that is gone: %v", err)
+	}
+}
+
+// A query of Prometheus that may select several series is told of when it is applied.
+func TestAdvice(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1beta1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		kind, query string
+		want        bool
+	}{
+		"aggregated":       {"prometheus", `sum(rate(errors{app="{{ target }}"}[{{ interval }}]))`, false},
+		"not aggregated":   {"prometheus", `rate(errors{app="{{ target }}"}[{{ interval }}])`, true},
+		"another provider": {"datadog", "avg:errors", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			template := newTemplate("m", "")
+			template.Spec.Provider.Type, template.Spec.Query = tc.kind, tc.query
+			api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(template).WithStatusSubresource(template).Build()
+			recorder := events.NewFakeRecorder(10)
+			r := &Reconciler[*v1beta1.MetricTemplate]{
+				New: func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} }, Noun: "template", Advice: SeveralSeries,
+				Client: api, Recorder: recorder, Clock: clocktesting.NewFakePassiveClock(time.Unix(1767225600, 0)),
+				Check: func(context.Context, *v1beta1.MetricTemplate) error { return nil },
+			}
+			key := client.ObjectKeyFromObject(template)
+			if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+				t.Fatal(err)
+			}
+			if err := api.Get(t.Context(), key, template); err != nil {
+				t.Fatal(err)
+			}
+			c := template.Status.GetCondition(v1beta1.ConditionReady)
+			if c.Status != corev1.ConditionTrue || strings.Contains(c.Message, "several series") != tc.want || (len(recorder.Events) > 0) != tc.want {
+				t.Errorf("%+v, and %d events", c, len(recorder.Events))
+			}
+		})
 	}
 }
 

@@ -22,6 +22,9 @@ type Observation struct {
 	Target Workload
 	// Primary is the copy of the target that serves between releases.
 	Primary Workload
+	// HasServices is true when the Service that leads to the primary is there and was made for
+	// the Canary. It is made after a status that says so was written.
+	HasServices bool
 	// Route is the traffic as the mesh has it.
 	Route Route
 	// Checks is the last finished run of the analysis' checks, or nil. It
@@ -106,6 +109,9 @@ type Workload struct {
 	// Interrupted is true for a primary that is without a pod for a moment when it
 	// gets the target's revision.
 	Interrupted bool
+	// ScalesToZero is true where its autoscaler leaves it without pods as long as it has
+	// nothing to do. That is no outage.
+	ScalesToZero bool
 	// Message says what Ready is waiting for.
 	Message string
 }
@@ -126,12 +132,21 @@ type Route struct {
 	InSync bool
 	// Detail says what InSync is waiting for, where the mesh tells; empty otherwise.
 	Detail string
+	// Refused says that the mesh will not do what it was asked for, so that it is no use to
+	// wait. Detail says why.
+	Refused bool
 	// Has is what the mesh does with requests, without sessions; nil where it has
 	// no route of the Canary's.
 	Has *Traffic
 	// Since is when this process first saw that it is in sync; zero while it does
 	// not know.
 	Since time.Time
+	// Seen is since when this process has seen it in sync; it may have been so before. What
+	// is to be sure that nobody is on his way any more counts from then.
+	Seen time.Time
+	// GivenBack is since when, on deletion, the Services were seen to lead where they did before;
+	// zero as long as they don't.
+	GivenBack time.Time
 	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
 	// and the canary is checked without users.
 	Fixed bool
@@ -223,9 +238,9 @@ type Desired struct {
 	// TargetReplicas is how many pods the target must have. Nil: it keeps what
 	// it has.
 	TargetReplicas *int32
-	// TargetPaused is true when the target's autoscaler must leave it at zero
-	// pods. False: it must not be kept from scaling.
-	TargetPaused bool
+	// TargetPaused is how many pods the target's autoscaler must leave it at. Nil: it must
+	// not be kept from scaling.
+	TargetPaused *int32
 	// PrimaryFloor is how many pods the primary must have at least, whatever its
 	// autoscaler thinks. Zero: no such bound.
 	PrimaryFloor int32
@@ -241,6 +256,9 @@ type Desired struct {
 	// Released is true when, on deletion, the apex service must lead to the
 	// target again and the mesh must have no route of ours.
 	Released bool
+	// KeepRoute is true when, on deletion, the mesh must not give up the route yet, as the apex
+	// service has led to nobody until now.
+	KeepRoute bool
 	// Finished is true when, on deletion, nothing is left to do.
 	Finished bool
 }

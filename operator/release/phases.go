@@ -1,6 +1,8 @@
 package release
 
 import (
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -28,4 +30,16 @@ func Idle(phase v1beta1.CanaryPhase) bool {
 	default:
 		return false
 	}
+}
+
+// PromotionFailed tells whether a promotion has not come to its end within the deadline. It goes on, as the canary
+// serves, and has failed for whoever waits for it: Flagger ends a release there.
+func PromotionFailed(st *v1beta1.CanaryStatus) bool {
+	c := st.GetCondition(v1beta1.ConditionStalled)
+	return c != nil && c.Status == corev1.ConditionTrue && FailsPromotion(st.Phase, c.Reason)
+}
+
+// FailsPromotion tells whether what stalls a phase is the failure of a promotion.
+func FailsPromotion(phase v1beta1.CanaryPhase, reason string) bool {
+	return (phase == v1beta1.PhasePromoting || phase == v1beta1.PhaseFinalising) && (reason == ReasonPromotionHalted || reason == ReasonDeadlineExceeded)
 }

@@ -119,3 +119,22 @@ func TestRememberTarget(t *testing.T) {
 		})
 	}
 }
+
+// A primary that turns out to serve before it has become what the target is by now keeps what it is,
+// and the target is a release: it must not be taken for what the status was about.
+func TestFirstPrimaryServesBeforeAnotherTarget(t *testing.T) {
+	s := newScene().phase(v1beta1.PhaseInitializing).targetAt(revB, 2)
+	s.Target.UID, s.Target.Generation = "u", 2
+	s.Canary.Status.LastAppliedSpec, s.Canary.Status.LastPromotedSpec = revB, ""
+	s.Canary.Status.AppliedTarget = &v1beta1.AppliedTarget{UID: "u", Generation: 2}
+	for range 5 {
+		d := rollout.Decide(s.Observation)
+		if d.Desired.PrimaryRevision == revB {
+			t.Fatalf("in %s the primary gets what nobody has judged", d.Status.Phase)
+		}
+		s.Canary.Status = d.Status
+	}
+	if st := s.Canary.Status; st.Phase != v1beta1.PhaseProgressing || st.LastAppliedSpec != revB || st.LastPromotedSpec != revA {
+		t.Errorf("%s of %q after %q", st.Phase, st.LastAppliedSpec, st.LastPromotedSpec)
+	}
+}

@@ -52,7 +52,7 @@ func Decide(o release.Observation) release.Decision {
 		describe(d)
 		rememberTarget(d)
 	}
-	keepTimes(o.Canary.Status.Conditions, d.st)
+	keepConditionTimes(d)
 	d.out.Status = *d.st
 	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
 	return d.out

@@ -243,7 +243,7 @@ func TestDecide(t *testing.T) {
 		},
 		"a primary that was deleted is made again and traffic stays": {
 			newScene().with(func(o *release.Observation) { o.Primary = release.Workload{} }),
-			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Replicas: -1, Events: []string{release.ReasonPrimaryMissing}},
+			outcome{Phase: v1beta1.PhaseInitializing, Step: -1, Primary: revA, Routed: true, Replicas: -1, Events: []string{release.ReasonPrimaryMissing}},
 		},
 		// Beginning
 		"a new revision begins an analysis": {newScene().targetAt(revB, 0), started},
@@ -466,13 +466,13 @@ func TestDecide(t *testing.T) {
 		},
 		"pain 3: the pods of a primary that restarts stay for the drain delay": {
 			newScene().promoting(100, time.Second).takeover().with(restarts).with(func(o *release.Observation) {
-				o.Route.Since = t0.Add(-time.Second)
+				o.Route.Seen = t0.Add(-time.Second)
 			}),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Requeue = 9 * time.Second }),
 		},
 		"pain 3: a primary that restarts gets the new revision after the drain delay": {
 			newScene().promoting(100, time.Minute).takeover().with(restarts).with(func(o *release.Observation) {
-				o.Route.Since = t0.Add(-10 * time.Second)
+				o.Route.Seen = t0.Add(-10 * time.Second)
 			}),
 			with(at(v1beta1.PhasePromoting, 100, 0), func(o *outcome) { o.Primary, o.Requeue = revB, deadline }),
 		},
@@ -688,7 +688,7 @@ func TestDecide(t *testing.T) {
 			with(at(v1beta1.PhaseSucceeded, 0, -1), func(o *outcome) { o.Primary, o.Requeue, o.Events = revB, drain, []string{release.ReasonPromoted} }),
 		},
 		"pain 3: the canary's pods go when the drain delay has passed": {
-			newScene().phase(v1beta1.PhaseFailed).targetAt(revA, 2).with(func(o *release.Observation) { o.Route.Since = t0.Add(-drain) }),
+			newScene().phase(v1beta1.PhaseFailed).targetAt(revA, 2).with(func(o *release.Observation) { o.Route.Seen = t0.Add(-drain) }),
 			with(at(v1beta1.PhaseFailed, 0, -1), func(o *outcome) { o.Replicas = 0 }),
 		},
 		// Deletion
@@ -701,7 +701,7 @@ func TestDecide(t *testing.T) {
 			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Requeue: 14 * time.Second},
 		},
 		"a deleted Canary stays for the drain delay": {
-			newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(func(o *release.Observation) { o.Route.Since = t0.Add(-4 * time.Second) }),
+			newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(func(o *release.Observation) { o.Route.Seen = t0.Add(-4 * time.Second) }),
 			outcome{Phase: v1beta1.PhaseTerminating, Step: 0, Replicas: -1, Released: true, Requeue: 6 * time.Second},
 		},
 		"a deleted Canary goes when the primary is drained": {
@@ -752,7 +752,7 @@ func TestConditions(t *testing.T) {
 		},
 		"halted": {
 			newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
-			"Promoted=Unknown/Promoting Ready=Unknown/Promoting Stalled=True/PromotionHalted",
+			"Promoted=False/PromotionHalted Ready=False/PromotionHalted Stalled=True/PromotionHalted",
 		},
 		"mistake": {
 			newScene().with(func(o *release.Observation) { o.Mistake = &release.Mistake{Reason: "TargetMissing"} }),

@@ -38,21 +38,30 @@ func describe(d *decider) {
 		}
 		d.st.RemoveCondition(v1beta1.ConditionReconciling)
 	default:
-		message := sentence(d.waiting)
-		d.set(v1beta1.ConditionPromoted, corev1.ConditionUnknown, phase, message)
-		d.set(v1beta1.ConditionReady, corev1.ConditionUnknown, phase, message)
-		if d.stalled != nil {
-			d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, d.stalled.Reason, d.stalled.Message)
-			d.st.RemoveCondition(v1beta1.ConditionReconciling)
-			break
-		}
-		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, phase, message)
-		d.st.RemoveCondition(v1beta1.ConditionStalled)
+		describeRunning(d)
 	}
 	describeIgnored(d)
 	describeCoverage(d)
 	describeScaledUp(d)
+	describeMeasured(d)
 	describeFailures(d, false)
+}
+
+// describeRunning says what a release waits for, or what has stalled it.
+func describeRunning(d *decider) {
+	status, reason, message := corev1.ConditionUnknown, string(d.st.Phase), sentence(d.waiting)
+	if d.stalled != nil && release.FailsPromotion(d.st.Phase, d.stalled.Reason) {
+		status, reason, message = corev1.ConditionFalse, d.stalled.Reason, d.stalled.Message
+	}
+	d.set(v1beta1.ConditionPromoted, status, reason, message)
+	d.set(v1beta1.ConditionReady, status, reason, message)
+	if d.stalled != nil {
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, d.stalled.Reason, d.stalled.Message)
+		d.st.RemoveCondition(v1beta1.ConditionReconciling)
+		return
+	}
+	d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, reason, message)
+	d.st.RemoveCondition(v1beta1.ConditionStalled)
 }
 
 // describeWithoutPrimary says, between releases, that the canary stands in for the primary or
@@ -121,32 +130,29 @@ func (d *decider) set(kind v1beta1.CanaryConditionType, status corev1.ConditionS
 	}, d.Now)
 }
 
+// keepConditionTimes gives conditions that are as they were the times that they had. In the
+// course of a decision one may be set twice, or be removed and set again, and a status in which
+// only times differ would be written at every turn.
+func keepConditionTimes(d *decider) {
+	for i := range d.st.Conditions {
+		is := &d.st.Conditions[i]
+		was := d.Canary.Status.GetCondition(is.Type)
+		if was == nil || was.Status != is.Status {
+			continue
+		}
+		same := *is
+		same.LastUpdateTime, same.LastTransitionTime = was.LastUpdateTime, was.LastTransitionTime
+		is.LastTransitionTime = was.LastTransitionTime
+		if same == *was {
+			is.LastUpdateTime = was.LastUpdateTime
+		}
+	}
+}
+
 // sentence begins with a capital letter.
 func sentence(s string) string {
 	if s == "" {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-// keepTimes gives conditions that say what they said before their times and their places again. A decision may set one
-// twice, and a status that differed by that alone would be written each turn.
-func keepTimes(before []v1beta1.CanaryCondition, st *v1beta1.CanaryStatus) {
-	place := map[v1beta1.CanaryConditionType]int{}
-	for i, was := range before {
-		place[was.Type] = i - len(before)
-		is := st.GetCondition(was.Type)
-		if is == nil {
-			continue
-		}
-		if is.Status == was.Status {
-			is.LastTransitionTime = was.LastTransitionTime
-		}
-		same := *is
-		same.LastUpdateTime = was.LastUpdateTime
-		if same == was {
-			*is = same
-		}
-	}
-	slices.SortStableFunc(st.Conditions, func(a, b v1beta1.CanaryCondition) int { return place[a.Type] - place[b.Type] })
 }

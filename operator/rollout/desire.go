@@ -15,8 +15,8 @@ func desire(d *decider) {
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
 		want.PrimaryRevision = d.st.LastAppliedSpec
-		// Once there is a route, who serves is decided as ever.
-		want.Routed = d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready
+		// Once there is a route, or was one, who serves is decided as ever.
+		want.Routed = d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready || d.st.LastPromotedSpec != "" && !d.Route.Fixed
 	case v1beta1.PhaseWaiting:
 		// The canary gets no pod before its gate is open; those that it has stay.
 	case v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion:
@@ -42,7 +42,12 @@ func desire(d *decider) {
 	}
 	want.PrimaryFloor = primaryFloor(d)
 	want.PrimaryReplicas = primaryReplicas(d)
-	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, *want)
+	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare(d))
+}
+
+// spare is true where nobody is led to the pods of the target, and nobody else gave it these.
+func spare(d *decider) bool {
+	return d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaledUp(d)
 }
 
 // mayTouchPrimary is true when the mesh shows the traffic for the promotion: in
@@ -62,7 +67,7 @@ func mayTouchPrimary(d *decider) bool {
 	case !serving.CanaryHasAll(d.st):
 		return false
 	}
-	drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())
+	drained := later(d.Route.Seen, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())
 	if d.Now.Before(drained) {
 		d.lookAgain(drained)
 		return false
@@ -114,7 +119,7 @@ func drainTarget(d *decider) {
 	if d.Target.Replicas == 0 || !routed || d.Primary.Available == 0 {
 		return
 	}
-	if drained := later(d.Route.Since, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
+	if drained := later(d.Route.Seen, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
 		d.lookAgain(drained)
 		return
 	}

@@ -11,7 +11,7 @@ import (
 func TestFewerPodsReleased(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseSucceeded).targetAt(revA, 3)
 	s.Primary.Replicas, s.Primary.Available = 6, 6
-	s.Route.Since = t0.Add(-time.Minute)
+	s.Route.Seen = t0.Add(-time.Minute)
 	d := rollout.Decide(s.Observation)
 	if d.Status.ReleasedReplicas != 3 || d.Desired.PrimaryReplicas != nil {
 		t.Fatalf("released %d, wanted %v", d.Status.ReleasedReplicas, d.Desired.PrimaryReplicas)
@@ -41,7 +41,7 @@ func TestFloorBesideIdlePods(t *testing.T) {
 
 func TestNothingIsDrainedThatMaySoonServe(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseSucceeded).targetAt(revA, 2).targetAvailable(0).primaryAvailable(0)
-	s.Route.Since = t0.Add(-time.Hour)
+	s.Route.Seen = t0.Add(-time.Hour)
 	if n := rollout.Decide(s.Observation).Desired.TargetReplicas; n != nil {
 		t.Errorf("the target is to have %d pods", *n)
 	}
@@ -50,7 +50,7 @@ func TestNothingIsDrainedThatMaySoonServe(t *testing.T) {
 func TestFewerPodsBesideAnAutoscaler(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseSucceeded).targetAt(revA, 3)
 	s.Primary.Replicas, s.Primary.Available = 6, 6
-	s.Route.Since = t0.Add(-time.Minute)
+	s.Route.Seen = t0.Add(-time.Minute)
 	s.Canary.Spec.AutoscalerRef = &v1beta1.AutoscalerReference{Kind: "HorizontalPodAutoscaler", Name: "podinfo"}
 	if n := rollout.Decide(s.Observation).Status.ReleasedReplicas; n != 0 {
 		t.Errorf("the primary is to have %d pods", n)

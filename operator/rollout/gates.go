@@ -64,6 +64,19 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 		d.st.Gate = nil
 		return open
 	}
+	return stop(d, kind, run, shut)
+}
+
+// stop keeps the release at a gate that hooks hold closed.
+func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []answer) opening {
+	holder := ""
+	if d.atGate(kind) {
+		holder = d.st.Gate.Hook
+	}
+	holder, anew := takesOver(d, kind, shut, holder)
+	if anew {
+		d.st.Gate = nil
+	}
 	if gateOverdue(d, kind, shut) {
 		return ended
 	}
@@ -72,8 +85,9 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 		message := strings.Join(answers(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
 		d.event(false, release.ReasonGateClosed, sentence(gateName(d, message)))
-		mute(d, hooks)
+		mute(d, hooksOf(shut))
 	}
+	d.st.Gate.Hook = holder
 	watchDeadlines(d, shut)
 	d.waiting = gateName(d, d.st.Gate.Message)
 	return closed
@@ -85,6 +99,14 @@ type answer struct {
 	result v1beta1.CheckStatus
 }
 
+func hooksOf(of []answer) []v1beta1.CanaryWebhook {
+	out := make([]v1beta1.CanaryWebhook, len(of))
+	for i, a := range of {
+		out[i] = a.hook
+	}
+	return out
+}
+
 func answers(of []answer) []string {
 	out := make([]string, len(of))
 	for i, a := range of {
@@ -93,13 +115,25 @@ func answers(of []answer) []string {
 	return out
 }
 
-// shut are the hooks that hold a gate closed. One whose deadline has passed no
-// longer does where its spec says so.
+// takesOver tells whether a hook that stops those after it holds the release since now,
+// where another one did before: its deadline begins now. Holder is the name to be
+// noted, which is empty where all hooks are called at once.
+func takesOver(d *decider, kind v1beta1.HookType, shut []answer, before string) (holder string, now bool) {
+	if !d.Canary.GetAnalysis().Sequential(kind) || len(shut) == 0 {
+		return "", false
+	}
+	last := shut[len(shut)-1].hook
+	return last.Name, last.Stops() && before != "" && before != last.Name
+}
+
+// shut are the hooks that hold a gate closed, but for those that were not asked. One whose
+// deadline has passed no longer does where its spec says so.
 func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *release.CheckRun) []answer {
 	var out []answer
 	for i, hook := range hooks {
 		goesOn := hook.GetOnDeadline() == v1beta1.DeadlineContinue && deadlinePassed(d, hook)
-		if run.Results[i].Verdict != v1beta1.CheckPassed && !goesOn {
+		verdict := run.Results[i].Verdict
+		if verdict != v1beta1.CheckPassed && verdict != v1beta1.CheckSkipped && !goesOn {
 			out = append(out, answer{hook, run.Results[i]})
 		}
 	}
@@ -243,6 +277,11 @@ func preRollout(d *decider) {
 	}
 	recordHooks(d, run.Results)
 	shut := shut(d, hooks, run)
+	holder, anew := takesOver(d, v1beta1.PreRolloutHook, shut, d.st.Step.PreRolloutHook)
+	if anew {
+		d.st.Step.PreRolloutSince = nil
+	}
+	d.st.Step.PreRolloutHook = holder
 	switch {
 	case len(shut) == 0:
 		raise(d, "The canary is ready")
@@ -325,7 +364,8 @@ func waitsToRaise(d *decider) bool {
 	return d.atGate(v1beta1.ConfirmTrafficIncreaseHook) || d.atGate(v1beta1.ConfirmPromotionHook)
 }
 
-// callPostRollout has the post-rollout hooks called once the release has ended.
+// callPostRollout has the post-rollout hooks called once the release has ended, or its
+// promotion has failed.
 func callPostRollout(d *decider) {
 	if len(d.hooks(v1beta1.PostRolloutHook)) > 0 {
 		d.st.PostRollout = microTime(d.Now)
@@ -350,6 +390,14 @@ func postRollout(d *decider) {
 	d.st.PostRollout = nil
 	if r := rounds.Judge(nil, nil, run.Results, 0); len(r.Failed)+len(r.Silent) > 0 {
 		d.event(true, release.ReasonHookFailed, "Post-rollout hook failed: "+strings.Join(append(r.Failed, r.Silent...), "; "))
+	}
+}
+
+// postRolloutOfFailed is postRollout for a promotion that has failed so far. Where it has not,
+// the end of the release is what the hooks are called for.
+func postRolloutOfFailed(d *decider) {
+	if release.PromotionFailed(&d.Canary.Status) {
+		postRollout(d)
 	}
 }
 
@@ -387,10 +435,15 @@ func (d *decider) checkID(kind v1beta1.HookType) release.CheckID {
 		id.Attempt = d.st.StartedAt.UnixMicro()
 	}
 	switch {
+	case kind == v1beta1.PostRolloutHook && d.st.PostRollout != nil:
+		id.Window = d.st.PostRollout.UnixMicro()
+	case kind == v1beta1.RollbackHook:
+		// Whoever asks for a rollback means the release, in whatever step the answer comes.
+	case kind != "" && d.atGate(kind) && d.st.Step != nil:
+		// Rounds go on while the gate is asked, and its answer may take longer than one of them.
+		id.Step, id.Window = d.st.Step.Index, d.st.Gate.Since.UnixMicro()
 	case d.st.Step != nil:
 		id.Step, id.Window, id.Round = d.st.Step.Index, d.st.Step.Since.UnixMicro(), d.st.Step.Checks
-	case d.st.PostRollout != nil:
-		id.Window = d.st.PostRollout.UnixMicro()
 	}
 	return id
 }

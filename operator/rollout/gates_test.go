@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,12 @@ func (s *scene) answered(kind v1beta1.HookType, ago time.Duration, verdicts ...v
 		id.Step, id.Window = step.Index, step.Since.UnixMicro()
 	} else if ended := s.Canary.Status.PostRollout; ended != nil {
 		id.Window = ended.UnixMicro()
+	}
+	if kind == v1beta1.RollbackHook {
+		id.Step, id.Window = 0, 0
+	}
+	if gate := s.Canary.Status.Gate; gate != nil && gate.Type == kind {
+		id.Window = gate.Since.UnixMicro()
 	}
 	run := &release.CheckRun{ID: id, At: t0.Add(-ago)}
 	for _, v := range verdicts {
@@ -352,6 +359,58 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// Hooks that take longer to answer than a round lasts are called once, their answer counts, and the
+// round before is recorded once.
+func TestSlowHooks(t *testing.T) {
+	const takes = 45 * time.Second
+	slow := func(h *v1beta1.CanaryWebhook) { h.Timeout = "60s" }
+	for name, tc := range map[string]struct {
+		kind   v1beta1.HookType
+		answer v1beta1.CheckVerdict
+		closed time.Duration // how long the gate has been closed already
+	}{
+		"the first answer of a gate":          {v1beta1.ConfirmPromotionHook, v1beta1.CheckPassed, 0},
+		"a later answer of a gate":            {v1beta1.ConfirmPromotionHook, v1beta1.CheckPassed, time.Minute},
+		"what a rollback hook says at a step": {v1beta1.RollbackHook, v1beta1.CheckFailed, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().rounds(3, 60, v1beta1.CheckPassed).hooked(tc.kind, slow)
+			if tc.closed > 0 {
+				s.waiting(tc.kind, tc.closed)
+			}
+			var calls []release.CheckID
+			recorded := 0
+			for at := time.Duration(0); at < 2*takes && s.Canary.Status.Phase != v1beta1.PhasePromoting; at += time.Second {
+				s.Now = t0.Add(at)
+				d := rollout.Decide(s.Observation)
+				if len(d.Status.History) > len(s.Canary.Status.History) {
+					recorded++
+				}
+				s.Canary.Status = d.Status
+				if d.RunChecks != nil {
+					s.Checks = &release.CheckRun{ID: *d.RunChecks, At: s.Now, Results: s.Checks.Results}
+				}
+				for _, id := range d.CallHooks {
+					if !slices.Contains(calls, id) {
+						calls = append(calls, id)
+					}
+				}
+				if at == takes {
+					s.Hooks = map[v1beta1.HookType]*release.CheckRun{tc.kind: {
+						ID: calls[0], At: s.Now, Results: []v1beta1.CheckStatus{{Name: string(tc.kind), Verdict: tc.answer}},
+					}}
+				}
+			}
+			if s.Canary.Status.Phase != v1beta1.PhasePromoting || len(calls) != 1 {
+				t.Errorf("%s after %d calls of other names", s.Canary.Status.Phase, len(calls)-1)
+			}
+			if most := 1 + int(takes/(10*time.Second)); recorded > most || tc.closed == 0 && recorded > 1 {
+				t.Errorf("%d rounds are recorded", recorded)
+			}
+		})
+	}
+}
+
 // The canary has no pod while a new revision waits to be let in, and an idle
 // one is not woken.
 func TestConfirmRolloutWakesNobody(t *testing.T) {
@@ -396,6 +455,107 @@ func TestMutedHooks(t *testing.T) {
 			d := rollout.Decide(tc.scene.Observation)
 			if len(d.Events) != 1 || d.Events[0].Muted != tc.want {
 				t.Errorf("events %+v, want muted %t", d.Events, tc.want)
+			}
+		})
+	}
+}
+
+// A promotion that does not get ready is a failed release for whoever waits for its end: the post-rollout hooks are called once
+// when it has failed, as with Flagger, and once more when it has succeeded after all.
+func TestFailedPromotionCallsPostRollout(t *testing.T) {
+	const post = v1beta1.PostRolloutHook
+	s := newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1).hooked(post)
+	called := func(d release.Decision) bool { return len(d.CallHooks) == 1 && d.CallHooks[0].Hooks == post }
+	d := rollout.Decide(s.Observation)
+	if d.Status.PostRollout == nil || d.Status.Phase != v1beta1.PhasePromoting {
+		t.Fatalf("%s, post-rollout %v", d.Status.Phase, d.Status.PostRollout)
+	}
+	s.Canary.Status = d.Status
+	d = rollout.Decide(s.Observation)
+	if !called(d) {
+		t.Fatalf("the hooks are not called: %+v", d.CallHooks)
+	}
+	s.Hooks = map[v1beta1.HookType]*release.CheckRun{post: {ID: d.CallHooks[0], At: t0, Results: []v1beta1.CheckStatus{{Name: string(post), Verdict: passed}}}}
+	failed := d.CallHooks[0]
+	for range 3 {
+		d = rollout.Decide(s.Observation)
+		if d.Status.PostRollout != nil || len(d.CallHooks) > 0 {
+			t.Fatalf("they are called again: %v, %+v", d.Status.PostRollout, d.CallHooks)
+		}
+		s.Canary.Status = d.Status
+	}
+
+	s.Now = t0.Add(time.Minute)
+	s.Primary.Available, s.Primary.Ready = 2, true
+	for range 5 {
+		d = rollout.Decide(s.Observation)
+		s.Canary.Status = d.Status
+		s.Route.Since = s.Now
+	}
+	if d.Status.Phase != v1beta1.PhaseSucceeded || !called(d) || d.CallHooks[0] == failed {
+		t.Errorf("%s, hooks called: %+v", d.Status.Phase, d.CallHooks)
+	}
+}
+
+// One gate after the other: the deadline of each begins when it comes to hold the release, and a closed one says which it
+// is. A gate that was not asked holds nothing.
+func TestGatesOneAfterTheOther(t *testing.T) {
+	const (
+		kind, skipped = v1beta1.ConfirmPromotionHook, v1beta1.CheckSkipped
+		pre           = v1beta1.PreRolloutHook
+	)
+	named := func(name, deadline string, then v1beta1.DeadlineAction) func(*v1beta1.CanaryWebhook) {
+		return func(h *v1beta1.CanaryWebhook) { h.Name, h.Deadline, h.OnDeadline = name, deadline, then }
+	}
+	heldBy := func(hook string) func(*release.Observation) {
+		return func(o *release.Observation) {
+			if gate := o.Canary.Status.Gate; gate != nil {
+				gate.Hook = hook
+			}
+			if step := o.Canary.Status.Step; step.PreRolloutSince != nil {
+				step.PreRolloutHook = hook
+			}
+		}
+	}
+	at := func(qa, boss v1beta1.CheckVerdict, held string) *scene {
+		return newScene().rounds(3, 60, passed).
+			hooked(kind, named("qa", "48h", "")).hooked(kind, named("boss", "1h", "")).
+			waiting(kind, 2*time.Hour).with(heldBy(held)).answered(kind, 0, qa, boss)
+	}
+	before := func(migrate, test v1beta1.CheckVerdict, held string) *scene {
+		return newScene().step(0, 0, 10*time.Second).
+			hooked(pre, named("migrate", "48h", "")).hooked(pre, named("test", "1h", "")).
+			waiting(pre, 2*time.Hour).with(heldBy(held)).answered(pre, 0, migrate, test)
+	}
+	for name, tc := range map[string]struct {
+		scene *scene
+		phase v1beta1.CanaryPhase
+		hook  string
+		since time.Duration
+	}{
+		"the first is closed":                        {at(failed, skipped, "qa"), v1beta1.PhaseWaitingPromotion, "qa", 2 * time.Hour},
+		"the first has opened, the second is closed": {at(passed, failed, "qa"), v1beta1.PhaseWaitingPromotion, "boss", 0},
+		"the second is closed for too long":          {at(passed, failed, "boss"), v1beta1.PhaseFailed, "", 0},
+		"closed by an older version":                 {at(failed, skipped, ""), v1beta1.PhaseWaitingPromotion, "qa", 2 * time.Hour},
+		"both are open":                              {at(passed, passed, "boss"), v1beta1.PhasePromoting, "", 0},
+		"pre-rollout: the first fails":               {before(failed, skipped, "migrate"), v1beta1.PhaseProgressing, "migrate", 2 * time.Hour},
+		"pre-rollout: the second fails by now":       {before(passed, failed, "migrate"), v1beta1.PhaseProgressing, "test", 0},
+		"pre-rollout: the second fails for too long": {before(passed, failed, "test"), v1beta1.PhaseFailed, "", 0},
+		"at once, all deadlines begin with the gate": {at(failed, failed, "").with(func(o *release.Observation) {
+			o.Canary.Spec.Analysis.WebhookOrder = v1beta1.WebhooksParallel
+		}), v1beta1.PhaseFailed, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := rollout.Decide(tc.scene.Observation).Status
+			hook, since := "", t0
+			if st.Step != nil && st.Step.PreRolloutSince != nil {
+				hook, since = st.Step.PreRolloutHook, st.Step.PreRolloutSince.Time
+			}
+			if st.Gate != nil {
+				hook, since = st.Gate.Hook, st.Gate.Since.Time
+			}
+			if st.Phase != tc.phase || hook != tc.hook || t0.Sub(since) != tc.since {
+				t.Errorf("%s, held by %q since %v; want %s, %q, %v", st.Phase, hook, t0.Sub(since), tc.phase, tc.hook, tc.since)
 			}
 		})
 	}

@@ -10,6 +10,10 @@ import (
 // can be mended by setting another. A primary that is there already, as after the
 // status was lost, is taken as it is: what the target is beyond that is a release.
 func initialize(d *decider) {
+	if servedBefore(d) {
+		begin(d, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone, and "+d.target()+" may be another revision than it ran, so that it is analysed before it is made the primary")
+		return
+	}
 	if d.st.LastAppliedSpec == "" {
 		d.event(false, release.ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
 		if d.Primary.Exists && d.Primary.Revision != "" {
@@ -33,7 +37,7 @@ func initialize(d *decider) {
 		if d.overdue() {
 			mend := ""
 			if first != d.Target.Revision {
-				mend = "; it was there before, so it is kept as it is: mend it, or delete it to have it made from " + d.target()
+				mend = "; it was there before, so it is kept as it is: mend it, or delete it to have " + d.target() + " in its place"
 			}
 			stall(d, release.ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message+mend)
 		}
@@ -48,6 +52,20 @@ func initialize(d *decider) {
 		d.st.LastPromotedSpec = first
 		d.event(false, release.ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
 	}
+}
+
+// servedBefore is true where a primary is gone that was initialized once, and nobody knows that
+// the target is what it ran: the status was lost, or the target is another revision. Everybody
+// is about to get the target, so somebody must find it good. Without a mesh the target can't
+// stand in meanwhile, and to serve is worth more.
+func servedBefore(d *decider) bool {
+	if d.Primary.Exists || d.Route.Fixed {
+		return false
+	}
+	if d.st.LastAppliedSpec == "" {
+		return d.HasServices
+	}
+	return d.st.LastPromotedSpec != "" && d.st.LastPromotedSpec != d.Target.Revision
 }
 
 // firstRevision is what the primary is to have before any release.
@@ -79,7 +97,8 @@ func stall(d *decider, reason, message string) {
 	}
 }
 
-// stalledFor says once what is wrong for longer than the deadline.
+// stalledFor says once what is wrong with a promotion for longer than the deadline, and has the
+// post-rollout hooks called: it has failed, for now.
 func stalledFor(d *decider, reason, what string) bool {
 	if !d.overdue() {
 		return false
@@ -89,6 +108,9 @@ func stalledFor(d *decider, reason, what string) bool {
 		why = d.st.Unwell.Reason
 	}
 	stall(d, reason, what+within(d)+": "+why)
+	if !release.PromotionFailed(&d.Canary.Status) {
+		callPostRollout(d)
+	}
 	return true
 }
 

@@ -95,6 +95,40 @@ func TestStatusLost(t *testing.T) {
 	}
 }
 
+// A primary that is gone is not made again from a revision that it may not have run, as long as
+// a mesh can have the target stand in.
+func TestStatusLostWithPrimary(t *testing.T) {
+	for name, tc := range map[string]struct {
+		promoted, applied string
+		services, fixed   bool
+		wantPhase         v1beta1.CanaryPhase
+		wantPrimary       string
+	}{
+		"the first time":                       {"", "", false, false, v1beta1.PhaseInitializing, revB},
+		"the status is lost":                   {"", "", true, false, v1beta1.PhaseProgressing, ""},
+		"the status is lost, without a mesh":   {"", "", true, true, v1beta1.PhaseInitializing, revB},
+		"the first primary is not there yet":   {"", revB, true, false, v1beta1.PhaseInitializing, revB},
+		"it is made again":                     {revB, revB, true, false, v1beta1.PhaseInitializing, revB},
+		"the target changes before it is made": {revA, revA, true, false, v1beta1.PhaseProgressing, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().targetAt(revB, 2)
+			s.Canary.Status = v1beta1.CanaryStatus{LastPromotedSpec: tc.promoted, LastAppliedSpec: tc.applied}
+			if tc.applied != "" {
+				s.Canary.Status.Phase = v1beta1.PhaseInitializing
+			}
+			s.Primary, s.HasServices, s.Route.Fixed = release.Workload{}, tc.services, tc.fixed
+			d := rollout.Decide(s.Observation)
+			if d.Status.Phase != tc.wantPhase || d.Desired.PrimaryRevision != tc.wantPrimary {
+				t.Errorf("%s, primary %q; want %s, %q", d.Status.Phase, d.Desired.PrimaryRevision, tc.wantPhase, tc.wantPrimary)
+			}
+			if d.Status.Phase == v1beta1.PhaseProgressing && d.Desired.Traffic.Canary != 100 {
+				t.Errorf("the canary has %d%% meanwhile", d.Desired.Traffic.Canary)
+			}
+		})
+	}
+}
+
 func TestInitializedWithAllTraffic(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseInitializing).targetAt(revA, 2)
 	s.Canary.Status.CanaryWeight = 100

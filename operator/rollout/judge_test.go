@@ -89,6 +89,8 @@ func TestJudge(t *testing.T) {
 		"all passed":                        {measuring(0, measured{metric: metric("a"), verdict: passed}, measured{metric: metric("b"), verdict: passed}), raised},
 		"one failed":                        {measuring(0, measured{metric: metric("a"), verdict: passed}, measured{metric: metric("b"), verdict: failed}), counts},
 		"one waits":                         {measuring(0, measured{metric: metric("a"), verdict: passed}, measured{metric: metric("b"), verdict: waits}), holds},
+		"one is not measured":               {measuring(0, measured{metric: metric("a"), verdict: passed}, measured{metric: metric("b"), verdict: v1beta1.CheckUnmeasured}), holds},
+		"a dry run is not measured":         {measuring(0, measured{metric: metric("a", dryRun), verdict: v1beta1.CheckUnmeasured}), raised},
 		"one failed, one waits":             {measuring(0, measured{metric: metric("a"), verdict: failed}, measured{metric: metric("b"), verdict: waits}), counts},
 		"an unknown verdict is a failure":   {measuring(0, measured{metric: metric("a"), verdict: "Perhaps"}), counts},
 		"a dry run fails":                   {measuring(0, measured{metric: metric("a", dryRun), verdict: failed}, measured{metric: metric("b"), verdict: passed}), raised},

@@ -25,7 +25,7 @@ func progress(d *decider) {
 	if !d.atGate(v1beta1.ConfirmPromotionHook) {
 		d.st.Phase = v1beta1.PhaseProgressing
 	}
-	if d.follow() || canaryLost(d) || tooManyFailed(d) || tooLate(d) || rollbackAsked(d) {
+	if setBack(d) {
 		return
 	}
 	d.waiting = stepName(d)
@@ -38,11 +38,17 @@ func progress(d *decider) {
 		d.blocked(due, unrouted(d))
 	case d.Canary.Spec.SkipAnalysis:
 		beginPromotion(d, "spec.skipAnalysis is true")
+	case d.st.Step.Index == 0 && awaitsStart(d):
 	case d.st.Step.Index == 0:
 		preRollout(d)
 	default:
 		analyse(d)
 	}
+}
+
+// setBack tells whether the analysis begins anew or has ended in a rollback.
+func setBack(d *decider) bool {
+	return d.follow() || canaryLost(d) || tooManyFailed(d) || refused(d) || tooLate(d) || rollbackAsked(d)
 }
 
 // canaryLost begins again at the first step when a canary that has traffic has no
@@ -73,6 +79,17 @@ func tooManyFailed(d *decider) bool {
 	}
 	rollBack(d, release.ReasonAnalysisFailed, fmt.Sprintf("%d checks have failed, and spec.analysis.threshold is %d by now",
 		d.st.FailedChecks, d.Canary.GetAnalysis().GetThreshold()))
+	return true
+}
+
+// refused rolls back a release whose step the mesh will not carry out: what it does with the
+// requests of such a route, an error for each of them perhaps, is not what was asked for. A
+// route by which nobody reaches the canary yet may still be taken, and is waited for.
+func refused(d *decider) bool {
+	if !d.Route.Refused || serving.Planned(d.st) == (serving.Split{}) {
+		return false
+	}
+	rollBack(d, release.ReasonRouteRefused, "the mesh refuses the route: "+d.Route.Detail)
 	return true
 }
 
@@ -119,14 +136,14 @@ func analyse(d *decider) {
 	id := d.checkID("")
 	run := d.Checks
 	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
-		run = &release.CheckRun{ID: id, At: d.Now}
+		run = &release.CheckRun{ID: id, At: due}
 	}
 	if run == nil || run.ID != id {
 		d.health.known = false // what was wrong with the checks may still be
 		d.out.RunChecks = &id
 		return
 	}
-	if d.Now.Sub(run.At) > max(d.interval(), maxRetry) || run.At.Before(d.Route.Since) {
+	if d.Now.Sub(run.At) > max(d.interval(), maxRetry)+d.askedFor(run) || run.At.Before(d.Route.Since) {
 		// It says nothing of now, as when a person has held the release meanwhile, or of
 		// this step, as when the mesh had another route meanwhile.
 		d.health.known = false
@@ -141,14 +158,14 @@ func analyse(d *decider) {
 	}
 	switch {
 	case len(r.Failed) > 0:
-		checkFailed(d, r)
+		checkFailed(d, run, r)
 	case len(r.Silent) > 0:
 		checksUnavailable(d, run, r)
 	case r.Warming, waitsToRaise(d):
-		record(d, r, v1beta1.CheckPassed, r.Noted)
+		record(d, run, r, v1beta1.CheckPassed, r.Noted)
 		checkOnceMore(d)
 	default:
-		record(d, r, v1beta1.CheckPassed, r.Noted)
+		record(d, run, r, v1beta1.CheckPassed, r.Noted)
 		raise(d, strings.Join(append([]string{"All checks passed"}, r.Noted...), "; "))
 	}
 }
@@ -165,8 +182,8 @@ func speaksAgainst(d *decider) bool {
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A
 // gate that the release waits at is asked again after the next round that passes.
-func checkFailed(d *decider, r *rounds.Round) {
-	record(d, r, v1beta1.CheckFailed, r.Failed)
+func checkFailed(d *decider, run *release.CheckRun, r *rounds.Round) {
+	record(d, run, r, v1beta1.CheckFailed, r.Failed)
 	leaveGate(d)
 	if r.AtLimit != "" {
 		d.st.FailedChecks++
@@ -200,15 +217,15 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 	d.unwell("the checks give no verdict: " + message)
 	d.health.record = true
 	if d.overdue() {
-		record(d, r, v1beta1.CheckUnavailable, r.Silent)
-		rollBack(d, release.ReasonChecksUnavailable, "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
+		record(d, run, r, v1beta1.CheckUnavailable, r.Silent)
+		rollBack(d, reasonOfSilence(r.Results), "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
 	leaveGate(d) // it is asked again after a round that passes
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
 	if !sameChecks(d.st.Checks, r.Results) {
 		d.st.Checks = r.Results
-		d.event(true, release.ReasonChecksUnavailable, "The checks give no verdict; nothing moves until they do: "+message)
+		d.event(true, reasonOfSilence(r.Results), "The checks give no verdict; nothing moves until they do: "+message)
 	}
 	next := run.At.Add(min(d.interval(), maxRetry))
 	if d.Now.Before(next) {

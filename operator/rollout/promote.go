@@ -74,6 +74,7 @@ func promote(d *decider) {
 	d.st.Phase = v1beta1.PhasePromoting
 	canaryLostInPromotion(d)
 	canaryShrunkInPromotion(d)
+	postRolloutOfFailed(d)
 	d.waiting = promotionName(d)
 	if d.st.Paused {
 		d.waiting = paused(d)
@@ -118,7 +119,8 @@ func canaryLostInPromotion(d *decider) {
 func canaryShrunkInPromotion(d *decider) {
 	need := d.Primary.Replicas
 	planned := serving.Planned(d.st)
-	if planned.Matched || planned.Weight < 100 || d.Primary.Interrupted || d.Target.Available*4 >= need*3 {
+	takenOver := d.st.Step.From == 100 // Flagger gave it all, with however many pods
+	if planned.Matched || planned.Weight < 100 || takenOver || d.Primary.Interrupted || d.Target.Available*4 >= need*3 {
 		return
 	}
 	keeps := max(100*d.Target.Available/need, 100-100*min(d.Primary.Available, need)/need)
@@ -204,6 +206,7 @@ func finalise(d *decider) {
 	if reactToRevision(d) {
 		return
 	}
+	postRolloutOfFailed(d)
 	d.waiting = "waiting for the mesh to lead to " + d.Canary.PrimaryName() + " alone"
 	since := d.st.LastTransitionTime.Time
 	switch {

@@ -120,6 +120,7 @@ func TestPromotionKeepsUsersServed(t *testing.T) {
 		"blue/green, one of the canary's ten pods is left": {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 1), v1beta1.PhasePromoting, 20},
 		"as well, and the primary has one of ten":          {newScene().promoting(100, time.Second).with(big(1)).targetAt(revB, 5), v1beta1.PhasePromoting, 90},
 		"blue/green, eight of ten are left":                {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 8), v1beta1.PhasePromoting, 100},
+		"one pod that Flagger gave all":                    {newScene().promoting(100, time.Second).with(big(8)).targetAt(revB, 1).with(func(o *release.Observation) { o.Canary.Status.Step.From = 100 }), v1beta1.PhasePromoting, 100},
 		"the primary will be without a pod for a moment":   {newScene().promoting(100, time.Second).with(big(10)).with(restarts).targetAt(revB, 1), v1beta1.PhasePromoting, 100},
 		"the canary is lost and back":                      {lostAndBack, v1beta1.PhasePromoting, 0},
 		"what stood in gives back part by part":            {standsIn, v1beta1.PhasePromoting, 70},

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 )
@@ -10,7 +11,39 @@ func primaryFloor(d *decider) int32 {
 	if !d.Primary.Exists {
 		primary = d.st.PrimaryReplicas
 	}
-	return scaling.PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
+	floor := scaling.PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
+	if d.Primary.ScalesToZero && (d.st.Phase == v1beta1.PhaseInitializing || d.st.Phase == v1beta1.PhaseProgressing) {
+		return max(floor, 1) // it is started before anything is compared with it, and there for a rollback
+	}
+	return floor
+}
+
+// scaledToZero is true for a primary that its autoscaler has left without pods, or that is started at the
+// beginning of a release: no pod of it is missing, and nobody stands in for it.
+func scaledToZero(d *decider) bool {
+	switch {
+	case !d.Primary.Exists || !d.Primary.ScalesToZero || d.Primary.Available > 0:
+		return false
+	case d.st.Phase == v1beta1.PhaseProgressing:
+		return d.st.Step == nil || d.st.Step.Index == 0
+	default:
+		return d.Primary.Replicas == 0 && (release.Idle(d.st.Phase) || d.st.Phase == v1beta1.PhaseWaiting)
+	}
+}
+
+// awaitsStart tells whether a release waits for a primary that had no pods. It does not for longer than
+// the deadline: the release may be what mends it.
+func awaitsStart(d *decider) bool {
+	if !scaledToZero(d) {
+		return false
+	}
+	why := d.Canary.PrimaryName() + " had no pods and is being started: " + d.Primary.Message
+	d.unwell(why)
+	if d.overdue() {
+		return false
+	}
+	d.blocked(stepDue(d), why)
+	return true
 }
 
 // primaryReplicas is the number of pods that the primary must be given, nil where it

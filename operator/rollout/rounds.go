@@ -39,16 +39,41 @@ func warm(d *decider) time.Duration {
 	return d.Now.Sub(d.st.Step.Since.Time)
 }
 
-// record notes the results of a round that has ended, and its verdict.
-func record(d *decider, r *rounds.Round, verdict v1beta1.CheckVerdict, messages []string) {
+// record notes the results of a round that has ended, and its verdict, once.
+func record(d *decider, run *release.CheckRun, r *rounds.Round, verdict v1beta1.CheckVerdict, messages []string) {
+	if d.recorded(run) {
+		return
+	}
 	d.st.Checks = r.Results
 	d.st.History = append(d.st.History, v1beta1.RoundStatus{
 		Step: d.st.Step.Index, Weight: d.st.CanaryWeight, Verdict: verdict,
-		Message: cut(strings.Join(messages, "; "), maxRoundMessage), Time: metav1.NewMicroTime(d.Now),
+		Message: cut(strings.Join(messages, "; "), maxRoundMessage), Time: metav1.NewMicroTime(run.At),
 	})
 	if n := len(d.st.History); n > maxHistory {
 		d.st.History = d.st.History[n-maxHistory:]
 	}
+}
+
+// recorded tells whether a round is the last that the status tells of. It still counts while
+// hooks are asked whether the release may go on.
+func (d *decider) recorded(run *release.CheckRun) bool {
+	n := len(d.st.History)
+	return n > 0 && d.st.History[n-1].Time.UnixMicro() == run.At.UnixMicro()
+}
+
+// askedFor is how long the answer of hooks that are asked after a round may take.
+func (d *decider) askedFor(run *release.CheckRun) time.Duration {
+	if !d.recorded(run) {
+		return 0
+	}
+	longest := time.Duration(0)
+	for _, kind := range []v1beta1.HookType{v1beta1.RollbackHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook} {
+		for _, hook := range d.hooks(kind) {
+			timeout, _ := hook.GetTimeout() // one that can't be parsed is a Mistake, so it does not come here
+			longest = max(longest, timeout)
+		}
+	}
+	return longest
 }
 
 // recordHooks notes the answers of hooks outside of rounds. What is known of

@@ -12,19 +12,25 @@ import (
 // serve writes into the status who serves now, and tells when that is not as planned.
 func serve(d *decider) {
 	was := serving.Current(d.st)
-	if d.st.LastPromotedSpec == "" && d.Route.Has == nil {
+	if d.st.LastPromotedSpec == "" && d.Route.Has == nil && !release.Running(d.st.Phase) {
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
 		return
 	}
 	is := serving.Situation{
 		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Canary: d.Target, Fixed: d.Route.Fixed,
-		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: d.st.Phase == v1beta1.PhasePromoting, Matches: len(d.Canary.GetAnalysis().Match) > 0,
+		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
+		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight
 	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.Matched, Mirror: is.Mirror, Reason: is.Reason}
 	if was.Reason != is.Reason {
 		describeServing(d, was, is)
 	}
+}
+
+// changing is true where the primary may be getting another revision.
+func changing(phase v1beta1.CanaryPhase) bool {
+	return phase == v1beta1.PhasePromoting || phase == "" || phase == v1beta1.PhaseInitializing
 }
 
 func describeServing(d *decider, was, is serving.Split) {

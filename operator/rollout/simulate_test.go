@@ -103,7 +103,7 @@ func (w *world) observe() release.Observation {
 	w.seen, w.seenAt = inSync, w.mesh
 	return release.Observation{
 		Now: w.now, Canary: w.canary.DeepCopy(), Target: w.target, Primary: w.primary,
-		Route: release.Route{InSync: inSync, Since: w.since, Fixed: w.fixed}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
+		Route: release.Route{InSync: inSync, Since: w.since, Seen: w.since, Fixed: w.fixed}, Checks: w.checks, Hooks: w.hooks, Actions: w.actions,
 	}
 }
 

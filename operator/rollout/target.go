@@ -12,6 +12,10 @@ import (
 // and annotations give it one after the other, and each would be a write.
 func rememberTarget(d *decider) {
 	of, known := d.Target, d.st.AppliedTarget
+	if is := d.st.LastAppliedSpec; is != of.Revision && is != d.Canary.Status.LastAppliedSpec {
+		d.st.AppliedTarget = nil // it is about a primary that serves already, and not about this target
+		return
+	}
 	if !of.Exists || of.UID == "" || d.st.LastAppliedSpec != of.Revision || adopt.SameTarget(d.Target, d.st) {
 		return
 	}

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -33,6 +34,7 @@ func terminate(d *decider) {
 	if want.Released {
 		d.st.CanaryWeight = 0
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
+		want.KeepRoute = keepRoute(d)
 		want.Finished = released(d)
 	} else {
 		serve(d)
@@ -40,6 +42,25 @@ func terminate(d *decider) {
 	want.Traffic = serving.TrafficOf(d.Canary, d.st)
 	stamp(d)
 	describeTermination(d)
+}
+
+// endpointsDelay is how long the endpoints of a Service may take to follow its selector.
+const endpointsDelay = 5 * time.Second
+
+// keepRoute is true where no pod of the primary serves, so that the route alone leads to somebody,
+// until the apex Service has had the time to find the target's pods.
+func keepRoute(d *decider) bool {
+	if d.Primary.Available > 0 || d.Route.Has == nil || d.Route.Has.Canary == 0 {
+		return false
+	}
+	given := d.Route.GivenBack
+	if due := given.Add(endpointsDelay); !given.IsZero() {
+		if !d.Now.Before(due) {
+			return false
+		}
+		d.lookAgain(due)
+	}
+	return true
 }
 
 // beginTermination leaves the release, if there is one, and counts from now on.
@@ -63,6 +84,8 @@ func targetCarriesAll(d *decider) bool {
 	case !d.Target.Exists:
 		want.KeepPrimary, want.LeadToPrimary = true, true
 		return true
+	case d.Primary.ScalesToZero && d.Primary.Replicas == 0:
+		return true // nothing serves, and the target's autoscaler starts it when there is something to do
 	}
 	need := max(d.Primary.Replicas, 1)
 	if d.Target.Replicas < need {
@@ -70,6 +93,9 @@ func targetCarriesAll(d *decider) bool {
 	}
 	if d.Target.Ready && d.Target.Available >= need {
 		return true
+	}
+	if d.Target.ScalesToZero {
+		want.TargetPaused = &need // it would be without pods again before it serves
 	}
 	deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline() + d.Now.Sub(d.st.Step.Since.Time) - d.elapsed(d.st.Step.Since.Time))
 	if d.Now.Before(deadline) {
@@ -108,7 +134,7 @@ func released(d *decider) bool {
 		return false
 	}
 	d.waiting = "waiting for requests that are on their way"
-	if drained := later(d.Route.Since, since).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
+	if drained := later(d.Route.Seen, since).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
 		d.lookAgain(drained)
 		return false
 	}

@@ -71,3 +71,34 @@ func TestDeletionInMidRelease(t *testing.T) {
 		t.Errorf("routed %t, %+v", d.Desired.Routed, d.Desired.Traffic)
 	}
 }
+
+// The route to a canary that stands in stays until the apex Service has found the target's pods.
+func TestRouteStaysUntilServicesLead(t *testing.T) {
+	standsIn := func(o *release.Observation) { o.Route.Has = &release.Traffic{Canary: 100} }
+	given := func(ago time.Duration) func(*release.Observation) {
+		return func(o *release.Observation) { o.Route.GivenBack = t0.Add(-ago) }
+	}
+	noPrimary := func(o *release.Observation) { o.Primary = release.Workload{} }
+	terminating := func() *scene {
+		return newScene().targetAt(revB, 2).step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).outOfSync().with(deleted).with(standsIn)
+	}
+	for name, tc := range map[string]struct {
+		scene *scene
+		want  bool
+	}{
+		"the primary serves":                {terminating(), false},
+		"it is gone":                        {terminating().with(noPrimary), true},
+		"it has no pod":                     {terminating().primaryAvailable(0), true},
+		"the Services were just given back": {terminating().with(noPrimary).with(given(time.Second)), true},
+		"the route leads to nobody": {
+			terminating().with(noPrimary).with(func(o *release.Observation) { o.Route.Has.Canary = 0 }), false,
+		},
+		"they were a while ago": {terminating().with(noPrimary).with(given(10 * time.Second)), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := rollout.Decide(tc.scene.Observation); d.Desired.KeepRoute != tc.want || d.Desired.Finished {
+				t.Errorf("it stays: %t, finished: %t", d.Desired.KeepRoute, d.Desired.Finished)
+			}
+		})
+	}
+}

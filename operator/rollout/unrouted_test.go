@@ -55,3 +55,35 @@ func TestRouteDetail(t *testing.T) {
 		})
 	}
 }
+
+// A step that the mesh refuses is taken back at once, whatever else holds the release.
+func TestRouteRefused(t *testing.T) {
+	refuses := func(s *scene) *scene {
+		return s.outOfSync().with(func(o *release.Observation) { o.Route.Detail, o.Route.Refused = "no such filter", true })
+	}
+	for name, tc := range map[string]struct {
+		scene *scene
+		want  v1beta1.CanaryPhase
+	}{
+		"a step":                 {refuses(newScene().step(1, 20, time.Second)), v1beta1.PhaseFailed},
+		"a step that is paused":  {refuses(newScene().step(1, 20, time.Second).with(func(o *release.Observation) { o.Canary.Status.Paused = true })), v1beta1.PhaseFailed},
+		"nobody is there yet":    {refuses(newScene().step(0, 0, time.Second)), v1beta1.PhaseProgressing},
+		"at rest":                {refuses(newScene()), newScene().Canary.Status.Phase},
+		"the mesh is only late":  {newScene().step(1, 20, time.Second).outOfSync(), v1beta1.PhaseProgressing},
+		"the promotion is under": {refuses(newScene().promoting(60, time.Second).primaryAt(revB)), v1beta1.PhasePromoting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.Observation)
+			if d.Status.Phase != tc.want {
+				t.Fatalf("phase %s, want %s", d.Status.Phase, tc.want)
+			}
+			if tc.want != v1beta1.PhaseFailed {
+				return
+			}
+			if d.Desired.Traffic.Canary != 0 || len(d.Events) != 1 || d.Events[0].Reason != release.ReasonRouteRefused ||
+				!strings.Contains(d.Events[0].Message, "the mesh refuses the route: no such filter") {
+				t.Errorf("traffic %+v, events %+v", d.Desired.Traffic, d.Events)
+			}
+		})
+	}
+}

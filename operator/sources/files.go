@@ -24,6 +24,8 @@ const maxFile = 1 << 20
 type Files struct {
 	// Directory of the files.
 	Directory string
+	// Keys are the names of the files that are read. Empty means those that a Prometheus may ask for.
+	Keys []string
 	// Clock tells when to look again.
 	Clock clock.PassiveClock
 
@@ -46,12 +48,16 @@ func (f *Files) Data() (map[string][]byte, error) {
 		return f.data, nil
 	}
 	data := map[string][]byte{}
-	for _, key := range keys() {
+	wanted := f.Keys
+	if len(wanted) == 0 {
+		wanted = keys()
+	}
+	for _, key := range wanted {
 		content, err := readFile(filepath.Join(f.Directory, key))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return nil, fmt.Errorf("credentials of the metrics server: %w", err)
+			return nil, fmt.Errorf("credentials: %w", err)
 		default:
 			data[key] = content
 		}

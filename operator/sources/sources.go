@@ -84,6 +84,8 @@ type Sources struct {
 	CloudIdentity []string
 	// Kubernetes reaches the API server, for the providers that ask it.
 	Kubernetes *rest.Config
+	// OwnTokenHosts are the hosts beside its own API server that may get the operator's token.
+	OwnTokenHosts []string
 	// Clock tells the time; nil is the real one.
 	Clock clock.PassiveClock
 
@@ -179,7 +181,7 @@ func (s *Sources) provider(c metrics.Config) (metrics.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metric provider: %w", err)
 	}
-	c.Clock, c.Kubernetes = s.Clock, s.Kubernetes
+	c.Clock, c.Kubernetes, c.OwnTokenHosts = s.Clock, s.Kubernetes, s.OwnTokenHosts
 	return s.providers.get(sha256.Sum256(content), func() (metrics.Provider, error) { return s.New(c) })
 }
 

@@ -55,6 +55,20 @@ func checkQuery(provider metrics.Provider, expr string) error {
 	return checker.Check(metrics.Query{Expr: expr})
 }
 
+// Inline renders the query that a metric has itself, with the variables of templates.
+// What somebody must mend is a [*Problem] of the field query.
+func Inline(c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Query, error) {
+	query, err := template.Parse(metric.Query)
+	if err != nil {
+		return metrics.Query{}, &Problem{ReasonTemplateInvalid, "query: " + err.Error()}
+	}
+	expr, err := query.Render(vars(c, metric))
+	if err != nil {
+		return metrics.Query{}, &Problem{ReasonTemplateInvalid, "query: " + err.Error()}
+	}
+	return metrics.Query{Expr: expr}, nil
+}
+
 // Check says whether Canaries can use a MetricTemplate: nil, a [*Problem], or
 // why that can't be told now. Nobody is asked but the API server, for the Secret.
 func (s *Sources) Check(ctx context.Context, t *v1beta1.MetricTemplate) error {

@@ -96,7 +96,7 @@ func (c canary) skipAnalysis() canary {
 // does in one turn.
 func (d *desk) moves(c canary, phase v1beta1.CanaryPhase) {
 	d.Observe(c.Canary)
-	before := c.Status.Phase
+	before := c.Status.DeepCopy()
 	d.Transition(c.phase(phase).Canary, before)
 	d.Observe(c.Canary)
 }

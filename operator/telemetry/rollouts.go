@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // Values of flagger_canary_status.
@@ -30,16 +31,17 @@ type Rollouts struct {
 	weight    *prometheus.GaugeVec
 	check     *prometheus.GaugeVec
 	duration  *prometheus.HistogramVec
+	releases  *prometheus.HistogramVec
 	successes *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	lost      *prometheus.CounterVec
 
 	mu   sync.Mutex
-	seen map[types.NamespacedName]*rollout
+	seen map[types.NamespacedName]*published
 }
 
-// rollout is what is remembered of a Canary to publish it.
-type rollout struct {
+// published is what is remembered of a Canary to publish it.
+type published struct {
 	target  string    // the label name of its series; empty while it has none
 	version string    // resource version that is published
 	began   time.Time // zero when another process saw the beginning
@@ -60,6 +62,11 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 		check:  gauge("canary_metric_analysis", "Last value of a check.", "name", "namespace", "metric"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "flagger", Name: "canary_duration_seconds",
+			Help:    "Time that a round of checks took.",
+			Buckets: prometheus.DefBuckets, // what dashboards and recording rules on Flagger have
+		}, []string{"name", "namespace"}),
+		releases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "sluice", Name: "release_duration_seconds",
 			Help:    "Time from a new revision to its promotion or rollback.",
 			Buckets: []float64{10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200},
 		}, []string{"name", "namespace"}),
@@ -67,17 +74,17 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 			Namespace: "flagger", Name: "canary_successes_total", Help: "Releases that were promoted.",
 		}, ended),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "flagger", Name: "canary_failures_total", Help: "Releases that were rolled back.",
+			Namespace: "flagger", Name: "canary_failures_total", Help: "Releases that were rolled back, or whose promotion failed.",
 		}, ended),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "sluice", Name: "event_hooks_lost_total",
 			Help: "Events that an event hook was not told: the queue was full, the hook failed, or the operator ended.",
 		}, []string{"reason"}),
-		seen: map[types.NamespacedName]*rollout{},
+		seen: map[types.NamespacedName]*published{},
 	}
 	info := gauge("info", "Version and mesh provider of the operator.", "version", "mesh_provider")
 	info.WithLabelValues(version, provider).Set(1)
-	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.successes, r.failures, r.lost, info)
+	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, info)
 	return r
 }
 
@@ -92,7 +99,7 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 	key := client.ObjectKeyFromObject(c)
 	known := r.seen[key]
 	if known == nil {
-		known = &rollout{}
+		known = &published{}
 		r.seen[key] = known
 		r.total.WithLabelValues(c.Namespace).Inc()
 	}
@@ -106,10 +113,10 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 	}
 	known.version, known.target = c.ResourceVersion, c.Spec.TargetRef.Name
 	status := statusSucceeded
-	switch c.Status.Phase { //nolint:exhaustive // Flagger counts every other phase as a success
-	case v1beta1.PhaseProgressing:
+	switch { // Flagger counts every other phase as a success
+	case c.Status.Phase == v1beta1.PhaseProgressing:
 		status = statusRunning
-	case v1beta1.PhaseFailed:
+	case c.Status.Phase == v1beta1.PhaseFailed, release.PromotionFailed(&c.Status):
 		status = statusFailed
 	}
 	r.status.WithLabelValues(known.target, c.Namespace).Set(float64(status))
@@ -118,9 +125,10 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 }
 
 // Transition counts the beginning and the end of a release. c has the status
-// that was just persisted, before is the phase that it had.
-func (r *Rollouts) Transition(c *v1beta1.Canary, before v1beta1.CanaryPhase) {
-	if c.Status.Phase == before {
+// that was just persisted, before is the one that it had.
+func (r *Rollouts) Transition(c *v1beta1.Canary, before *v1beta1.CanaryStatus) {
+	failed := release.PromotionFailed(&c.Status) && !release.PromotionFailed(before)
+	if c.Status.Phase == before.Phase && !failed {
 		return
 	}
 	r.mu.Lock()
@@ -129,25 +137,57 @@ func (r *Rollouts) Transition(c *v1beta1.Canary, before v1beta1.CanaryPhase) {
 	if known == nil {
 		return
 	}
-	target := c.Spec.TargetRef.Name
-	verdict := "completed"
-	if c.Spec.SkipAnalysis {
-		verdict = "skipped"
-	}
-	switch c.Status.Phase { //nolint:exhaustive // no other phase begins or ends a release
-	case v1beta1.PhaseProgressing:
+	target, strategy := c.Spec.TargetRef.Name, strategyLabel(c)
+	switch {
+	case failed:
+		r.failures.WithLabelValues(target, c.Namespace, strategy, analysisCompleted).Inc()
+		return
+	case c.Status.Phase == v1beta1.PhaseProgressing:
 		known.began = r.clock.Now()
 		return
-	case v1beta1.PhaseSucceeded:
-		r.successes.WithLabelValues(target, c.Namespace, "canary", verdict).Inc()
-	case v1beta1.PhaseFailed:
-		r.failures.WithLabelValues(target, c.Namespace, "canary", verdict).Inc()
+	case c.Status.Phase == v1beta1.PhaseSucceeded:
+		analysis := analysisCompleted
+		if c.Spec.SkipAnalysis {
+			analysis = analysisSkipped
+		}
+		r.successes.WithLabelValues(target, c.Namespace, strategy, analysis).Inc()
+	case c.Status.Phase == v1beta1.PhaseFailed:
+		r.failures.WithLabelValues(target, c.Namespace, strategy, analysisCompleted).Inc()
 	default:
 		return
 	}
 	if !known.began.IsZero() {
-		r.duration.WithLabelValues(target, c.Namespace).Observe(r.clock.Since(known.began).Seconds())
+		r.releases.WithLabelValues(target, c.Namespace).Observe(r.clock.Since(known.began).Seconds())
 		known.began = time.Time{}
+	}
+}
+
+// Values of the label analysis_status. A release that failed was analysed, as far as it came.
+const (
+	analysisCompleted = "completed"
+	analysisSkipped   = "skipped"
+)
+
+// strategyLabel is the value of the label deployment_strategy.
+func strategyLabel(c *v1beta1.Canary) string {
+	switch c.GetAnalysis().Strategy() {
+	case v1beta1.StrategyABTesting:
+		return "ab-testing"
+	case v1beta1.StrategyBlueGreen:
+		return "blue-green"
+	case v1beta1.StrategyWeighted:
+		return "canary"
+	default:
+		return "canary"
+	}
+}
+
+// Round publishes how long a round of checks took, that of a Canary that is not forgotten.
+func (r *Rollouts) Round(c *v1beta1.Canary, took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.seen[client.ObjectKeyFromObject(c)]; known != nil && known.target != "" {
+		r.duration.WithLabelValues(known.target, c.Namespace).Observe(took.Seconds())
 	}
 }
 
@@ -190,6 +230,7 @@ func (r *Rollouts) drop(target, namespace string) {
 	of := prometheus.Labels{"name": target, "namespace": namespace}
 	r.check.DeletePartialMatch(of)
 	r.duration.DeletePartialMatch(of)
+	r.releases.DeletePartialMatch(of)
 	r.successes.DeletePartialMatch(of)
 	r.failures.DeletePartialMatch(of)
 }

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // The names, labels and values below are what people's dashboards and alert
@@ -32,26 +34,92 @@ flagger_canary_weight{namespace="test",workload="podinfo-primary"} 80
 # TYPE flagger_info gauge
 flagger_info{mesh_provider="istio",version="1.2.3"} 1`)
 
+	d.Round(c.Canary, 1500*time.Millisecond)
 	d.clock.SetTime(d.clock.Now().Add(45 * time.Second))
 	d.moves(c, v1beta1.PhaseSucceeded)
 	d.want(t, `
 # TYPE flagger_canary_duration_seconds histogram
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="10"} 0
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="30"} 0
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="60"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="120"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="300"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="600"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="1200"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="1800"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="3600"} 1
-flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="7200"} 1
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.005"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.01"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.025"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.05"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.1"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.25"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="0.5"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="1"} 0
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="2.5"} 1
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="5"} 1
+flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="10"} 1
 flagger_canary_duration_seconds_bucket{name="podinfo",namespace="test",le="+Inf"} 1
-flagger_canary_duration_seconds_sum{name="podinfo",namespace="test"} 45
+flagger_canary_duration_seconds_sum{name="podinfo",namespace="test"} 1.5
 flagger_canary_duration_seconds_count{name="podinfo",namespace="test"} 1
 # TYPE flagger_canary_successes_total counter
-flagger_canary_successes_total{analysis_status="completed",deployment_strategy="canary",name="podinfo",namespace="test"} 1`,
-		"flagger_canary_duration_seconds", "flagger_canary_successes_total", "flagger_canary_failures_total")
+flagger_canary_successes_total{analysis_status="completed",deployment_strategy="canary",name="podinfo",namespace="test"} 1
+# TYPE sluice_release_duration_seconds histogram
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="10"} 0
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="30"} 0
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="60"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="120"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="300"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="600"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="1200"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="1800"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="3600"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="7200"} 1
+sluice_release_duration_seconds_bucket{name="podinfo",namespace="test",le="+Inf"} 1
+sluice_release_duration_seconds_sum{name="podinfo",namespace="test"} 45
+sluice_release_duration_seconds_count{name="podinfo",namespace="test"} 1`,
+		"flagger_canary_duration_seconds", "sluice_release_duration_seconds", "flagger_canary_successes_total", "flagger_canary_failures_total")
+}
+
+// Releases are told apart by their strategy, and how they ended, by the values that Flagger has for it.
+func TestStrategyLabels(t *testing.T) {
+	for strategy, analysis := range map[string]*v1beta1.CanaryAnalysis{
+		"canary":     {StepWeight: 10, Match: make([]v1beta1.RawObject, 1)},
+		"blue-green": {Iterations: 10},
+		"ab-testing": {Iterations: 10, Match: make([]v1beta1.RawObject, 1)},
+	} {
+		t.Run(strategy, func(t *testing.T) {
+			d := newDesk()
+			c := newCanary().skipAnalysis()
+			c.Spec.Analysis = analysis
+			for _, end := range []v1beta1.CanaryPhase{v1beta1.PhaseSucceeded, v1beta1.PhaseFailed} {
+				d.moves(c, v1beta1.PhaseProgressing)
+				d.moves(c, end)
+			}
+			d.want(t, fmt.Sprintf(`
+# TYPE flagger_canary_failures_total counter
+flagger_canary_failures_total{analysis_status="completed",deployment_strategy=%q,name="podinfo",namespace="test"} 1
+# TYPE flagger_canary_successes_total counter
+flagger_canary_successes_total{analysis_status="skipped",deployment_strategy=%q,name="podinfo",namespace="test"} 1`, strategy, strategy),
+				"flagger_canary_successes_total", "flagger_canary_failures_total")
+		})
+	}
+}
+
+// A promotion that fails goes on here. An alert rule on flagger_canary_status > 1 fires all the same, and the failure is counted
+// once.
+func TestFailedPromotion(t *testing.T) {
+	d := newDesk()
+	c := newCanary()
+	d.moves(c, v1beta1.PhaseProgressing)
+	d.moves(c, v1beta1.PhasePromoting)
+	for range 3 {
+		before := c.Status.DeepCopy()
+		c.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionStalled, Status: corev1.ConditionTrue, Reason: release.ReasonPromotionHalted}, d.clock.Now())
+		d.Transition(c.phase(v1beta1.PhasePromoting).Canary, before)
+		d.Observe(c.Canary)
+	}
+	d.want(t, `
+# TYPE flagger_canary_failures_total counter
+flagger_canary_failures_total{analysis_status="completed",deployment_strategy="canary",name="podinfo",namespace="test"} 1
+# TYPE flagger_canary_status gauge
+flagger_canary_status{name="podinfo",namespace="test"} 2`, "flagger_canary_status", "flagger_canary_failures_total")
+	c.Status.Conditions = nil
+	d.moves(c, v1beta1.PhaseSucceeded)
+	d.want(t, `
+# TYPE flagger_canary_status gauge
+flagger_canary_status{name="podinfo",namespace="test"} 1`, "flagger_canary_status")
 }
 
 func TestStatusOfPhases(t *testing.T) {
@@ -81,7 +149,7 @@ func TestEndsAreCounted(t *testing.T) {
 	const (
 		successes = "flagger_canary_successes_total"
 		failures  = "flagger_canary_failures_total"
-		duration  = "flagger_canary_duration_seconds"
+		duration  = "sluice_release_duration_seconds"
 	)
 	type phases = []v1beta1.CanaryPhase
 	for name, tc := range map[string]struct {
@@ -169,7 +237,8 @@ func TestForget(t *testing.T) {
 	d.wantNothingOf(t)
 
 	d.Check(c.Canary, metric, 1) // a check that was under way
-	d.Transition(c.phase(v1beta1.PhaseProgressing).Canary, v1beta1.PhaseFailed)
+	d.Round(c.Canary, time.Second)
+	d.Transition(c.phase(v1beta1.PhaseProgressing).Canary, &v1beta1.CanaryStatus{Phase: v1beta1.PhaseFailed})
 	d.Forget(client.ObjectKeyFromObject(c))
 	d.Forget(client.ObjectKey{Namespace: "test", Name: "never-seen"})
 	d.wantNothingOf(t)

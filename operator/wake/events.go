@@ -9,6 +9,7 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -207,15 +208,25 @@ func readyOf(o client.Object) int32 {
 }
 
 // OfRoutes wakes the Canaries of a mesh's object that changed, but not those
-// whose last turn wrote it as it is now and has nothing more to do about it.
-func (v *Events) OfRoutes() handler.EventHandler {
-	now := handler.EnqueueRequestsFromMapFunc(v.byRoute)
+// whose last turn wrote it as it is now and has nothing more to do about it. about gives the
+// Services that it is about whatever its name is; nil for none.
+func (v *Events) OfRoutes(about func(client.Object) []types.NamespacedName) handler.EventHandler {
+	byRoute := func(ctx context.Context, o client.Object) []reconcile.Request { return v.byRoute(ctx, o, about) }
+	now := handler.EnqueueRequestsFromMapFunc(byRoute)
 	return handler.Funcs{
 		CreateFunc:  now.Create,
 		DeleteFunc:  now.Delete,
 		GenericFunc: now.Generic,
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			for _, request := range v.byRoute(ctx, e.ObjectNew) {
+			concerned := byRoute(ctx, e.ObjectNew)
+			if about != nil { // also those that it was about
+				for _, request := range byRoute(ctx, e.ObjectOld) {
+					if !slices.Contains(concerned, request) {
+						concerned = append(concerned, request)
+					}
+				}
+			}
+			for _, request := range concerned {
 				v.Turns.updated(request.NamespacedName, update{
 					echoes: func(last Outcome) bool { return last.Complete && v.Routes.Knows(e.ObjectNew) },
 					wake:   func() { q.Add(request) },
@@ -227,10 +238,22 @@ func (v *Events) OfRoutes() handler.EventHandler {
 
 // byRoute finds the Canaries that a mesh's object is for, which has the name of a Service,
 // or is the Ingress that the spec names. A name that is qualified begins with that of the Service.
-func (v *Events) byRoute(ctx context.Context, o client.Object) []reconcile.Request {
+// about gives more Services.
+func (v *Events) byRoute(ctx context.Context, o client.Object, about func(client.Object) []types.NamespacedName) []reconcile.Request {
 	if _, ok := o.(*networkingv1.Ingress); ok {
 		return v.Canaries.Requests(ctx, IngressIndex, o.GetNamespace(), o.GetName())
 	}
 	name, _, _ := strings.Cut(o.GetName(), ".")
-	return v.Canaries.Requests(ctx, ApexIndex, o.GetNamespace(), name)
+	requests := v.Canaries.Requests(ctx, ApexIndex, o.GetNamespace(), name)
+	if about == nil {
+		return requests
+	}
+	for _, service := range about(o) {
+		for _, request := range v.Canaries.Requests(ctx, ApexIndex, service.Namespace, service.Name) {
+			if !slices.Contains(requests, request) {
+				requests = append(requests, request)
+			}
+		}
+	}
+	return requests
 }

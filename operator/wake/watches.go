@@ -28,10 +28,13 @@ type Watches struct {
 	Builder *builder.Builder
 	// Canaries finds those whom an event concerns.
 	Canaries *Canaries
+	// Events wake those for whom an event is news.
+	Events *Events
 	// Signals brings those who waited for a kind.
 	Signals *Signals
 
 	kinds []Kinds
+	built []func(controller.Controller)
 }
 
 // Index has the cache keep indexes.
@@ -47,9 +50,16 @@ func (w *Watches) Index(ctx context.Context, all ...Index) error {
 // WhenServed watches kinds as soon as they are served.
 func (w *Watches) WhenServed(kinds Kinds) { w.kinds = append(w.kinds, kinds) }
 
+// OnceBuilt has a function called with the controller before that runs, for watches that
+// begin later.
+func (w *Watches) OnceBuilt(call func(controller.Controller)) { w.built = append(w.built, call) }
+
 // Begin begins to look for the kinds that are watched when they are served, on behalf of
 // the controller that was built.
 func (w *Watches) Begin(c controller.Controller) error {
+	for _, call := range w.built {
+		call(c)
+	}
 	for _, kinds := range w.kinds {
 		if err := w.Manager.Add(&kindsWatch{Kinds: kinds, controller: c, canaries: w.Canaries, signals: w.Signals}); err != nil {
 			return fmt.Errorf("watch of kinds that may not be served: %w", err)

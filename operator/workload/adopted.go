@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -16,14 +15,20 @@ import (
 // what it was, as far as it is changed.
 const OriginalAnnotation = "sluice.dev/original"
 
+// fluxAnnotations have Flux leave an object as it is.
+var fluxAnnotations = []string{"kustomize.toolkit.fluxcd.io/reconcile", "helm.toolkit.fluxcd.io/driftDetection"}
+
 // kubectlAnnotation is where kubectl apply keeps what it applied.
 const kubectlAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
 // originalService is what OriginalAnnotation holds. A label or annotation that
 // was not there is nil.
 type originalService struct {
-	Selector            map[string]string    `json:"selector"`
+	Selector map[string]string `json:"selector"`
+	// Ports are its user's, followed as he changes them, and Applied those that were
+	// written over them last.
 	Ports               []corev1.ServicePort `json:"ports"`
+	Applied             []corev1.ServicePort `json:"applied,omitempty"`
 	TrafficDistribution *string              `json:"trafficDistribution,omitempty"`
 	Labels              map[string]*string   `json:"labels,omitempty"`
 	Annotations         map[string]*string   `json:"annotations,omitempty"`
@@ -52,38 +57,40 @@ func (s Services) Adopt(c *v1beta1.Canary, intent, live *corev1.Service) error {
 	intent.Spec.Type, intent.Spec.ClusterIP = "", ""
 	backend := intent.Labels[BackendLabel]
 	custom := s.custom(c, intent)
-	was := intent.Labels
+	ours := intent.Labels
 	intent.Labels, intent.Annotations = maps.Clone(custom.Labels), maps.Clone(custom.Annotations)
-	intent.Labels = keepIgnored(was, intent.Labels)
+	intent.Labels = keepIgnored(ours, intent.Labels)
 	if backend != "" {
 		intent.Labels = with(intent.Labels, BackendLabel, backend)
 	}
-	intent.Spec.Ports = adoptPorts(c, intent.Spec.Ports, live.Spec.Ports)
 	if intent == s.Apex {
-		for _, backend := range []*corev1.Service{s.Primary, s.Canary} {
-			backend.Spec.Ports = backendPorts(backend.Spec.Ports, intent.Spec.Ports, live.Spec.Ports)
+		// Flux would set its selector back at every interval, and take users to pods that are scaled to none.
+		for _, annotation := range fluxAnnotations {
+			intent.Annotations = with(intent.Annotations, annotation, "disabled")
 		}
 	}
-	before, err := s.before(intent, live)
+	was, err := s.originalOf(live)
 	if err != nil {
 		return err
 	}
-	raw, err := json.Marshal(before)
+	was.Ports = was.usersPorts(live.Spec.Ports)
+	intent.Spec.Ports = s.adoptPorts(c, intent, was)
+	was.Applied = intent.Spec.Ports
+	if intent == s.Apex {
+		for _, backend := range s.All() {
+			if backend == s.Apex {
+				continue
+			}
+			backend.Spec.Ports = backendPorts(backend.Spec.Ports, intent.Spec.Ports, was.Ports)
+		}
+	}
+	was.Labels, was.Annotations = Before(was.Labels, intent.Labels, live.Labels), Before(was.Annotations, intent.Annotations, live.Annotations)
+	raw, err := json.Marshal(was)
 	if err != nil {
 		return fmt.Errorf("encode what Service %s was: %w", live.Name, err)
 	}
 	intent.Annotations = with(intent.Annotations, OriginalAnnotation, string(raw))
 	return nil
-}
-
-// before is what a user's Service was before an intent for it.
-func (s Services) before(intent, live *corev1.Service) (originalService, error) {
-	was, err := s.originalOf(live)
-	if err != nil {
-		return was, err
-	}
-	was.Labels, was.Annotations = before(was.Labels, intent.Labels, live.Labels), before(was.Annotations, intent.Annotations, live.Annotations)
-	return was, nil
 }
 
 // custom are the labels and annotations that the Canary gives one of its Services.
@@ -105,9 +112,9 @@ func with(m map[string]string, key, value string) map[string]string {
 	return m
 }
 
-// before adds to what is known of the user's labels or annotations those that ours
-// are about to replace.
-func before(known map[string]*string, ours, live map[string]string) map[string]*string {
+// Before adds to what is known of the user's labels or annotations those that ours
+// are about to replace. One that was not there is nil.
+func Before(known map[string]*string, ours, live map[string]string) map[string]*string {
 	for k := range ours {
 		if _, ok := known[k]; ok {
 			continue
@@ -197,41 +204,17 @@ func (s Services) GiveBack(live *corev1.Service, mark string) map[string]any {
 		}
 	}
 	labels, annotations := map[string]*string{}, map[string]*string{OriginalAnnotation: nil, mark: nil}
+	for _, annotation := range fluxAnnotations {
+		if live.Annotations[annotation] == "disabled" { // else Flux would never look at it again
+			annotations[annotation] = nil
+		}
+	}
 	maps.Copy(labels, was.Labels)
 	maps.Copy(annotations, was.Annotations)
 	return map[string]any{
 		"metadata": map[string]any{"labels": labels, "annotations": annotations},
-		"spec":     map[string]any{"selector": replace(live.Spec.Selector, was.Selector), "ports": s.portsBefore(was.Ports, live), "trafficDistribution": was.TrafficDistribution},
+		"spec":     map[string]any{"selector": replace(live.Spec.Selector, was.Selector), "ports": was.usersPorts(live.Spec.Ports), "trafficDistribution": was.TrafficDistribution},
 	}
-}
-
-// portsBefore are those of live with what Sluice made of them undone, in the order
-// that they had.
-func (s Services) portsBefore(was []corev1.ServicePort, live *corev1.Service) []corev1.ServicePort {
-	at := slices.IndexFunc(s.All(), func(o *corev1.Service) bool { return o.Name == live.Name })
-	if at < 0 {
-		return was
-	}
-	ours := s.All()[at].Spec.Ports
-	has := func(ports []corev1.ServicePort, p corev1.ServicePort) int {
-		return slices.IndexFunc(ports, func(o corev1.ServicePort) bool { return o.Port == p.Port && protocol(o) == protocol(p) })
-	}
-	var out []corev1.ServicePort
-	for _, p := range was {
-		i := has(live.Spec.Ports, p)
-		switch {
-		case has(ours, p) >= 0:
-			out = append(out, p)
-		case i >= 0:
-			out = append(out, live.Spec.Ports[i])
-		}
-	}
-	for _, p := range live.Spec.Ports {
-		if has(was, p) < 0 && has(ours, p) < 0 {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // replace is the JSON merge patch that makes one map another.

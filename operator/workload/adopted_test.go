@@ -3,6 +3,7 @@ package workload_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,7 +85,10 @@ func TestAdoptService(t *testing.T) {
 				TypeMeta: got.TypeMeta,
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: "test", Name: "podinfo", Labels: tc.wantMeta,
-					Annotations: map[string]string{workload.OriginalAnnotation: got.Annotations[workload.OriginalAnnotation]},
+					Annotations: map[string]string{
+						workload.OriginalAnnotation:             got.Annotations[workload.OriginalAnnotation],
+						"kustomize.toolkit.fluxcd.io/reconcile": "disabled", "helm.toolkit.fluxcd.io/driftDetection": "disabled",
+					},
 				},
 				Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "podinfo-primary"}, Ports: tc.wantPorts},
 			}
@@ -105,6 +109,8 @@ func TestAdoptedPorts(t *testing.T) {
 		{Name: "dns", Port: 5353, TargetPort: intstr.FromInt32(5353), Protocol: corev1.ProtocolUDP},
 	}
 	main, admin, dns := users[0], users[1], users[2]
+	listed := corev1.ServicePort{Name: "http-9898", Port: 9898, TargetPort: intstr.FromInt32(9898), Protocol: corev1.ProtocolTCP}
+	unnamed := corev1.ServicePort{Port: 80, TargetPort: intstr.FromString("http"), Protocol: corev1.ProtocolTCP}
 	main.NodePort, admin.NodePort = 0, 0
 	for name, tc := range map[string]struct {
 		service     v1beta1.CanaryService
@@ -124,6 +130,24 @@ func TestAdoptedPorts(t *testing.T) {
 		"a port that is UDP": {
 			service: v1beta1.CanaryService{Port: 5353}, users: []corev1.ServicePort{dns},
 			wantApex: []corev1.ServicePort{dns}, wantBackend: []corev1.ServicePort{dns},
+		},
+		"the only one, without a name": {
+			service: v1beta1.CanaryService{Port: 80}, users: []corev1.ServicePort{unnamed},
+			wantApex: []corev1.ServicePort{unnamed}, wantBackend: []corev1.ServicePort{unnamed},
+		},
+		"the only one, without a name until the Canary gives it one": {
+			service: v1beta1.CanaryService{Port: 80, PortName: "web"}, users: []corev1.ServicePort{unnamed},
+			wantApex: []corev1.ServicePort{nameOf(unnamed, "web")}, wantBackend: []corev1.ServicePort{nameOf(unnamed, "web")},
+		},
+		"one without a name beside that of the Canary": {
+			service: v1beta1.CanaryService{Port: 8080}, users: []corev1.ServicePort{unnamed},
+			wantApex:    []corev1.ServicePort{{Name: "http", Port: 8080, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolTCP}, nameOf(unnamed, "port-80")},
+			wantBackend: []corev1.ServicePort{{Name: "http", Port: 8080, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolTCP}, nameOf(unnamed, "port-80")},
+		},
+		"one without a name beside those of containers": {
+			service: v1beta1.CanaryService{Port: 80, PortDiscovery: true}, users: []corev1.ServicePort{unnamed},
+			wantApex:    slices.Insert(discoveredBeside("port-80", 80, intstr.FromString("http"), "grpc", intstr.FromInt32(9999)), 1, listed),
+			wantBackend: slices.Insert(discoveredBeside("port-80", 80, intstr.FromString("http"), "grpc", intstr.FromInt32(9999)), 1, listed),
 		},
 		"a port that leads to another one than the container's own": {
 			service:     v1beta1.CanaryService{Port: 80, TargetPort: intstr.FromString("http"), PortDiscovery: true},
@@ -145,6 +169,31 @@ func TestAdoptedPorts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func nameOf(p corev1.ServicePort, name string) corev1.ServicePort {
+	p.Name = name
+	return p
+}
+
+// A half that somebody has made before speaks what clients of the apex Service speak, too.
+func TestAdoptedHalfSpeaksWhatTheApexDoes(t *testing.T) {
+	apex, half := usersService(), usersService()
+	apex.Spec.Ports = []corev1.ServicePort{{Name: "grpc", Port: 80, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolTCP}}
+	half.Name = "podinfo-canary"
+	half.Spec.Ports = []corev1.ServicePort{
+		{Name: "http", Port: 80, TargetPort: intstr.FromString("web"), Protocol: corev1.ProtocolTCP, AppProtocol: new("http")},
+		{Name: "grpc", Port: 81, TargetPort: intstr.FromInt32(81), Protocol: corev1.ProtocolTCP},
+	}
+	c := newCanary().service(func(s *v1beta1.CanaryService) { *s = v1beta1.CanaryService{Port: 80} })
+	services, _ := adopted(t, c, apex)
+	if err := services.Adopt(c.Canary, services.Canary, half); err != nil {
+		t.Fatal(err)
+	}
+	want := []corev1.ServicePort{{Name: "grpc-80", Port: 80, TargetPort: intstr.FromString("web"), Protocol: corev1.ProtocolTCP}}
+	if diff := cmp.Diff(want, services.Canary.Spec.Ports); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
@@ -195,6 +244,30 @@ func TestGiveBackService(t *testing.T) {
 		"a port that was not there": {
 			before: func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] },
 			want:   func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] },
+		},
+		"a port that the Canary names, too": {
+			during: func(s *corev1.Service) { s.Spec.Ports[1].NodePort = 30007 },
+			want:   func(s *corev1.Service) { s.Spec.Ports[1].NodePort = 30007 },
+		},
+		"that port, led elsewhere by its user": {
+			during: func(s *corev1.Service) { s.Spec.Ports[1].TargetPort = intstr.FromInt32(2) },
+			want:   func(s *corev1.Service) { s.Spec.Ports[1].TargetPort = intstr.FromInt32(2) },
+		},
+		"the only port has no name": {
+			before: func(s *corev1.Service) {
+				s.Spec.Ports = []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(1)}}
+			},
+			want: func(s *corev1.Service) {
+				s.Spec.Ports = []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(1)}}
+			},
+		},
+		"the only port is another one, without a name": {
+			before: func(s *corev1.Service) {
+				s.Spec.Ports = []corev1.ServicePort{{Port: 81, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(1)}}
+			},
+			want: func(s *corev1.Service) {
+				s.Spec.Ports = []corev1.ServicePort{{Port: 81, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(1)}}
+			},
 		},
 		"Flagger had taken it over": {before: flaggers, want: func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "podinfo"} }},
 		"Flagger had taken it over from kubectl": {
@@ -251,8 +324,45 @@ func TestGiveBackService(t *testing.T) {
 	}
 }
 
+// What a Canary names of an adopted port is its user's again when the Canary no longer names it, and what
+// containers list is gone when the Service is given back.
+func TestAdoptedPortsFollowTheCanary(t *testing.T) {
+	live := usersService()
+	want := live.DeepCopy().Spec.Ports
+	for _, of := range []v1beta1.CanaryService{
+		{Port: 80, TargetPort: intstr.FromInt32(9898), PortName: "mine", AppProtocol: "http"},
+		{Port: 80, TargetPort: intstr.FromInt32(9898), PortDiscovery: true},
+		{Port: 80, PortDiscovery: true},
+		{Port: 80},
+	} {
+		c := newCanary().service(func(s *v1beta1.CanaryService) { *s = of })
+		services := buildServices(t, c, newDeployment())
+		services.KeepPorts(c.Canary, []*corev1.Service{nil, nil, live})
+		if err := services.Adopt(c.Canary, services.Apex, live); err != nil {
+			t.Fatal(err)
+		}
+		applyTo(live, services.Apex)
+		back := live.DeepCopy()
+		merge(t, back, services.GiveBack(back, "mark"))
+		if diff := cmp.Diff(want, back.Spec.Ports); diff != "" {
+			t.Errorf("given back after %+v: -want +got\n%s", of, diff)
+		}
+	}
+	if diff := cmp.Diff(want[1], live.Spec.Ports[1]); diff != "" {
+		t.Errorf("the port that the Canary no longer names: -want +got\n%s", diff)
+	}
+}
+
 // applyTo does what server-side apply does with these fields.
 func applyTo(live, intent *corev1.Service) {
+	var users struct{ Ports, Applied []corev1.ServicePort }
+	_ = json.Unmarshal([]byte(live.Annotations[workload.OriginalAnnotation]), &users)
+	has := func(ports []corev1.ServicePort, p corev1.ServicePort) bool {
+		return slices.ContainsFunc(ports, func(o corev1.ServicePort) bool { return o.Port == p.Port && o.Protocol == p.Protocol })
+	}
+	live.Spec.Ports = slices.DeleteFunc(live.Spec.Ports, func(p corev1.ServicePort) bool {
+		return has(users.Applied, p) && !has(users.Ports, p) && !has(intent.Spec.Ports, p)
+	})
 	for k, v := range intent.Labels {
 		live.Labels[k] = v
 	}

@@ -68,16 +68,6 @@ func podsOf(o client.Object) pods {
 	}
 }
 
-// Replacing tells whether a workload may have pods of another than its present
-// revision. Nil has none.
-func Replacing(o client.Object) bool {
-	if o == nil || Kind(o) == KindService {
-		return false
-	}
-	p := podsOf(o)
-	return !p.observed || p.all > p.updated
-}
-
 // SamePods tells whether the controller of a workload says the same of its pods in
 // two states of it, whether or not it has acted on what was changed.
 func SamePods(a, b client.Object) bool {

@@ -1,14 +1,17 @@
 package workload
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
@@ -81,6 +84,9 @@ func discovered(main corev1.ServicePort, pod *corev1.PodSpec) []corev1.ServicePo
 	return out
 }
 
+// proxies are the names of the containers that meshes put beside those of a workload.
+var proxies = []string{"istio-proxy", "linkerd-proxy", "envoy"}
+
 // listeners are the containers of a pod that serve as long as it does, without the proxy
 // that a mesh has put beside them.
 func listeners(pod *corev1.PodSpec) []corev1.Container {
@@ -91,7 +97,7 @@ func listeners(pod *corev1.PodSpec) []corev1.Container {
 		}
 	}
 	return slices.DeleteFunc(out, func(c corev1.Container) bool {
-		return c.Name == "istio-proxy" || c.Name == "linkerd-proxy"
+		return slices.Contains(proxies, c.Name)
 	})
 }
 
@@ -107,26 +113,46 @@ func withPorts(ports, more []corev1.ServicePort) []corev1.ServicePort {
 		if portIn(out, p) != nil {
 			continue
 		}
-		number := strconv.Itoa(int(p.Port))
-		if named(out, p.Name) {
-			p.Name += "-" + number
-		}
-		if p.Name == "" || len(p.Name) > maxPortName || named(out, p.Name) {
-			p.Name = strings.ToLower(string(protocol(p))) + "-" + number
-		}
+		p.Name = freeName(p, out)
 		p.NodePort = 0 // it is the other Service's
 		out = append(out, p)
 	}
 	return out
 }
 
+// freeName is the name of a port beside others that all have names: its own as far as it is
+// free. It begins as its own does, as meshes read the protocol from there; a port without
+// a name gets one that says none.
+func freeName(p corev1.ServicePort, others []corev1.ServicePort) string {
+	name, number := p.Name, "-"+strconv.Itoa(int(p.Port))
+	if name == "" {
+		name = "port" + number
+	}
+	for _, suffix := range []string{"", number, number + "-" + strings.ToLower(string(protocol(p)))} {
+		free := name
+		if len(free)+len(suffix) > maxPortName {
+			free = free[:maxPortName-max(len(suffix), len(number))] + cmp.Or(suffix, number)
+		} else {
+			free += suffix
+		}
+		if !named(others, free) {
+			return free
+		}
+	}
+	return p.Name
+}
+
 // portIn is the same port of the same protocol among some, nil if it is not there.
 func portIn(ports []corev1.ServicePort, p corev1.ServicePort) *corev1.ServicePort {
-	i := slices.IndexFunc(ports, func(o corev1.ServicePort) bool { return o.Port == p.Port && protocol(o) == protocol(p) })
+	i := portAt(ports, p)
 	if i < 0 {
 		return nil
 	}
 	return &ports[i]
+}
+
+func portAt(ports []corev1.ServicePort, p corev1.ServicePort) int {
+	return slices.IndexFunc(ports, func(o corev1.ServicePort) bool { return o.Port == p.Port && protocol(o) == protocol(p) })
 }
 
 func named(ports []corev1.ServicePort, name string) bool {
@@ -140,30 +166,42 @@ func protocol(p corev1.ServicePort) corev1.Protocol {
 	return p.Protocol
 }
 
-// KeepPorts has the Services that lead to a primary whose pods are being replaced keep the
-// discovered ports that they have: the pods of before serve on them as long as they are there.
-// live are the Services as they are, in the order of All, nil for one that is not there.
+// KeepPorts has the Services keep the discovered ports that they have. What a container lists
+// as its ports only informs: it may listen on one that it no longer lists, and the pods of before
+// serve on theirs while they are replaced. live are the Services as they are, in the order of All,
+// nil for one that is not there. It comes before any of them is adopted.
 func (s Services) KeepPorts(canary *v1beta1.Canary, live []*corev1.Service) {
-	if !canary.Spec.Service.PortDiscovery {
+	if !canary.Spec.Service.PortDiscovery || s.Apex == nil {
 		return
 	}
+	owner := ownership.For(canary)
 	for i, intent := range s.All() {
-		if live[i] == nil || intent == s.Canary {
+		if live[i] == nil {
 			continue
 		}
 		has := live[i].Spec.Ports
-		if live[i].Annotations[OriginalAnnotation] != "" {
-			users, _ := s.originalOf(live[i]) // Adopt tells of one that can't be read
-			has = slices.DeleteFunc(slices.Clone(has), func(p corev1.ServicePort) bool { return portIn(users.Ports, p) != nil })
+		if !owner.Owns(live[i]) {
+			was, err := s.originalOf(live[i])
+			if err != nil { // Adopt tells of it
+				continue
+			}
+			users := was.usersPorts(has)
+			has = slices.DeleteFunc(slices.Clone(has), func(p corev1.ServicePort) bool { return portIn(users, p) != nil })
 		}
 		intent.Spec.Ports = withPorts(intent.Spec.Ports, has)
+	}
+	for _, half := range []*corev1.Service{s.Primary, s.Canary} {
+		half.Spec.Ports = withPorts(half.Spec.Ports, s.Apex.Spec.Ports)
 	}
 }
 
 // adoptPorts are our ports as they fit in with those of a user's Service: what the spec
-// does not name stays as it is there, and no name is there twice.
-func adoptPorts(canary *v1beta1.Canary, ours, users []corev1.ServicePort) []corev1.ServicePort {
-	spec := canary.Spec.Service
+// does not name stays as it is there, and no name is there twice. A port of the user's that has no
+// name, which only the single one of a Service may lack, gets one where it has others beside it; one
+// that was written over before is written as it was, as what its user had there is not his any more.
+func (s Services) adoptPorts(canary *v1beta1.Canary, intent *corev1.Service, was originalService) []corev1.ServicePort {
+	spec, users := canary.Spec.Service, was.Ports
+	ours := slices.Clone(intent.Spec.Ports)
 	for i := range ours {
 		p := &ours[i]
 		isMain := i == 0
@@ -172,30 +210,46 @@ func adoptPorts(canary *v1beta1.Canary, ours, users []corev1.ServicePort) []core
 			u = &users[at]
 			p.Protocol = u.Protocol
 		}
-		if u != nil {
-			adoptPort(p, u, isMain && spec.PortName != "", isMain && spec.TargetPort != (intstr.IntOrString{}))
+		if u == nil {
+			continue
 		}
-		for _, other := range users {
-			if other.Name == p.Name && (other.Port != p.Port || protocol(other) != protocol(*p)) {
-				p.Name += "-" + strconv.Itoa(int(p.Port))
-			}
+		if intent == s.Apex && (!isMain || spec.PortName == "") {
+			p.Name = u.Name
+		}
+		if u.TargetPort != (intstr.IntOrString{}) && (!isMain || spec.TargetPort == (intstr.IntOrString{})) {
+			p.TargetPort = u.TargetPort
+		}
+		if intent == s.Apex && p.AppProtocol == nil {
+			p.AppProtocol = u.AppProtocol
 		}
 	}
-	return ours
+	s.nameForMesh(&ours[0])
+	return was.nameApart(ours)
 }
 
-// adoptPort has one of our ports be what it is in the user's Service, apart from what the
-// Canary names.
-func adoptPort(p, users *corev1.ServicePort, named, targeted bool) {
-	if users.Name != "" && !named {
-		p.Name = users.Name
+// nameApart gives ports of ours names that they can have beside those of the user's which are not
+// ours, and those of the user's that have none a name.
+func (o originalService) nameApart(ours []corev1.ServicePort) []corev1.ServicePort {
+	users := o.Ports
+	others := slices.DeleteFunc(slices.Clone(users), func(u corev1.ServicePort) bool { return portIn(ours, u) != nil })
+	if len(ours)+len(others) == 1 {
+		return ours
 	}
-	if users.TargetPort != (intstr.IntOrString{}) && !targeted {
-		p.TargetPort = users.TargetPort
+	out := make([]corev1.ServicePort, 0, len(ours)+len(others))
+	for _, p := range ours {
+		p.Name = freeName(p, slices.Concat(out, others))
+		out = append(out, p)
 	}
-	if p.AppProtocol == nil {
-		p.AppProtocol = users.AppProtocol
+	for _, u := range others {
+		if u.Name == "" {
+			u.Name = freeName(u, slices.Concat(out, others))
+		} else if portIn(o.Applied, u) == nil {
+			continue
+		}
+		u.NodePort = 0
+		out = append(out, u)
 	}
+	return out
 }
 
 // backendPorts are the ports of a Service that the mesh sends the requests for the apex
@@ -203,4 +257,41 @@ func adoptPort(p, users *corev1.ServicePort, named, targeted bool) {
 // the Canary in each of them.
 func backendPorts(own, apex, users []corev1.ServicePort) []corev1.ServicePort {
 	return withPorts(withPorts(apex, users), own[1:])
+}
+
+// usersPorts are the ports of a Service that was taken over without what Sluice has made of
+// them, in the order that they had. What their user has changed since is as he changed it.
+func (o originalService) usersPorts(live []corev1.ServicePort) []corev1.ServicePort {
+	var out []corev1.ServicePort
+	for _, p := range live {
+		applied, was := portIn(o.Applied, p), portIn(o.Ports, p)
+		switch {
+		case applied == nil:
+		case was != nil:
+			p.Name = undone(p.Name, applied.Name, was.Name)
+			p.TargetPort = undone(p.TargetPort, applied.TargetPort, was.TargetPort)
+			if ptr.Equal(p.AppProtocol, applied.AppProtocol) {
+				p.AppProtocol = was.AppProtocol
+			}
+		case p.TargetPort == applied.TargetPort: // made by us
+			continue
+		}
+		out = append(out, p)
+	}
+	place := func(p corev1.ServicePort) int {
+		if i := portAt(o.Ports, p); i >= 0 {
+			return i
+		}
+		return len(o.Ports)
+	}
+	slices.SortStableFunc(out, func(a, b corev1.ServicePort) int { return place(a) - place(b) })
+	return out
+}
+
+// undone is what something was before it was applied, unless it has been changed since.
+func undone[T comparable](is, applied, was T) T {
+	if is == applied {
+		return was
+	}
+	return is
 }

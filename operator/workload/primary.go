@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
@@ -33,18 +32,11 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 	if err != nil {
 		return nil, err
 	}
-	meta := metav1.ObjectMeta{
-		Namespace:   canary.Namespace,
-		Name:        canary.PrimaryName(),
-		Labels:      included(target.GetLabels(), o.IncludeLabelPrefixes),
-		Annotations: included(target.GetAnnotations(), o.IncludeLabelPrefixes),
-	}
-	meta.Labels[managedByLabel] = managedBy
+	meta := CopyMeta(canary, target, canary.PrimaryName(), o)
 	meta.Annotations[RevisionAnnotation] = revision
 	if label.Key != "" {
 		meta.Labels[label.Key] = label.Primary
 	}
-	ownership.For(canary).Mark(&meta)
 	primary := copyOf(target, meta)
 	p := partsOf(primary)
 	if p.template != nil {
@@ -140,7 +132,7 @@ func turnKind(canary *v1beta1.Canary, primary, live client.Object) {
 // label name the primary.
 func renameInSelectors(spec *corev1.PodSpec, key, from, to string) {
 	for i := range spec.TopologySpreadConstraints {
-		renameInSelector(spec.TopologySpreadConstraints[i].LabelSelector, key, from, to)
+		RenameInSelector(spec.TopologySpreadConstraints[i].LabelSelector, key, from, to)
 	}
 	if spec.Affinity == nil {
 		return
@@ -161,11 +153,12 @@ func renameInSelectors(spec *corev1.PodSpec, key, from, to string) {
 		add(a.RequiredDuringSchedulingIgnoredDuringExecution, a.PreferredDuringSchedulingIgnoredDuringExecution)
 	}
 	for _, t := range terms {
-		renameInSelector(t.LabelSelector, key, from, to)
+		RenameInSelector(t.LabelSelector, key, from, to)
 	}
 }
 
-func renameInSelector(s *metav1.LabelSelector, key, from, to string) {
+// RenameInSelector has a selector name another value of a label.
+func RenameInSelector(s *metav1.LabelSelector, key, from, to string) {
 	if s == nil {
 		return
 	}

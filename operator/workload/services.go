@@ -20,6 +20,8 @@ type Services struct {
 	Apex *corev1.Service
 	// Primary and Canary are what the mesh divides the traffic between.
 	Primary, Canary *corev1.Service
+
+	linkerd bool // moves the traffic
 }
 
 // BackendLabel is on the Services that the mesh divides traffic between. Their
@@ -31,6 +33,14 @@ const BackendLabel = "sluice.dev/backend"
 func (s Services) All() []*corev1.Service {
 	all := []*corev1.Service{s.Primary, s.Canary, s.Apex}
 	return slices.DeleteFunc(all, func(s *corev1.Service) bool { return s == nil })
+}
+
+// MainPort is the Canary's port of the apex Service, as far as that is made or adopted.
+func (s Services) MainPort() corev1.ServicePort {
+	if s.Apex == nil || len(s.Apex.Spec.Ports) == 0 {
+		return corev1.ServicePort{}
+	}
+	return s.Apex.Spec.Ports[0]
 }
 
 // BuildServices gives the complete intent for the Services of a Canary. Those that lead to a
@@ -49,16 +59,14 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	toPrimary, toCanary := primaryPods(target, primary, label), targetPods(target, primary)
 	ofPrimary, ofCanary := backendsPorts(canary, target, primary)
 	spec := canary.Spec.Service
-	build := func(name string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
-		s := service(canary, name, selector, ports, custom)
-		// Its own name is what ServiceMonitors and dashboards look for.
-		s.Labels[label.Key] = name
-		return s
-	}
 	services := Services{
-		Apex:    build(apex, toPrimary, ofPrimary, spec.Apex),
-		Primary: build(primaryName, toPrimary, ofPrimary, spec.Primary),
-		Canary:  build(canaryName, toCanary, ofCanary, spec.Canary),
+		linkerd: o.inLinkerd(canary),
+		Apex:    service(canary, apex, label.Key, toPrimary, ofPrimary, spec.Apex),
+		Primary: service(canary, primaryName, label.Key, toPrimary, ofPrimary, spec.Primary),
+		Canary:  service(canary, canaryName, label.Key, toCanary, ofCanary, spec.Canary),
+	}
+	for _, s := range services.All() {
+		services.nameForMesh(&s.Spec.Ports[0])
 	}
 	o.ignoreInConsul(canary, services.Apex)
 	services.Primary.Labels[BackendLabel] = "primary"
@@ -66,7 +74,35 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	return services, nil
 }
 
-func service(canary *v1beta1.Canary, name string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
+// PrimaryServices gives the intent for the Services that lead to a living primary whose target
+// is gone. There is none for the one that leads to the target: nobody knows its pods. Of a
+// primary without pods of its own there is none at all.
+func PrimaryServices(canary *v1beta1.Canary, primary client.Object, o Options) Services {
+	if primary == nil || Selector(primary) == nil || Template(primary) == nil {
+		return Services{}
+	}
+	key := ""
+	if is := canary.Status.Identity; is != nil {
+		key = is.SelectorLabel
+	}
+	apex, name, _ := canary.ServiceNames()
+	selector, ports, spec := primaryPods(nil, primary, Label{}), ports(canary, primary), canary.Spec.Service
+	services := Services{
+		linkerd: o.inLinkerd(canary),
+		Apex:    service(canary, apex, key, selector, ports, spec.Apex),
+		Primary: service(canary, name, key, selector, ports, spec.Primary),
+	}
+	for _, s := range services.All() {
+		services.nameForMesh(&s.Spec.Ports[0])
+	}
+	o.ignoreInConsul(canary, services.Apex)
+	services.Primary.Labels[BackendLabel] = "primary"
+	return services
+}
+
+// service is the intent for one of the Services. label is the key of the label that tells its
+// pods from the others, empty where that is not known.
+func service(canary *v1beta1.Canary, name, label string, selector map[string]string, ports []corev1.ServicePort, custom *v1beta1.CustomMetadata) *corev1.Service {
 	s := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -86,6 +122,9 @@ func service(canary *v1beta1.Canary, name string, selector map[string]string, po
 		maps.Copy(s.Annotations, custom.Annotations)
 	}
 	s.Labels[managedByLabel] = managedBy
+	if label != "" {
+		s.Labels[label] = name // its own name is what ServiceMonitors and dashboards look for
+	}
 	ownership.For(canary).Mark(s)
 	if canary.Spec.Service.Headless {
 		s.Spec.ClusterIP = corev1.ClusterIPNone

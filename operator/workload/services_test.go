@@ -2,15 +2,18 @@ package workload_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -64,6 +67,29 @@ func TestServices(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The Services that lead to a living primary do not change when its target goes.
+func TestPrimaryServices(t *testing.T) {
+	c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = true })
+	target := newDeployment()
+	primary, err := workload.Primary(c.Canary, target.Deployment, nil, "s2-a", defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := workload.BuildServices(c.Canary, target.Deployment, primary, defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Status.Identity = &v1beta1.IdentityStatus{SelectorLabel: "app"}
+	got := workload.PrimaryServices(c.Canary, primary, defaults)
+	want.Canary = nil
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(workload.Services{})); diff != "" {
+		t.Errorf("-with the target +without\n%s", diff)
+	}
+	if all := workload.PrimaryServices(c.Canary, nil, defaults).All(); len(all) > 0 {
+		t.Errorf("without a primary there are %d", len(all))
 	}
 }
 
@@ -241,41 +267,78 @@ func portNumbers(s *corev1.Service) []int32 {
 	return out
 }
 
-// While the primary's pods are replaced those of before still listen where they did.
+// What containers list as their ports only informs, and clients may call one that is no longer
+// listed: a Service keeps what it has, and all of the three have it.
 func TestKeepPorts(t *testing.T) {
-	old := []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 9090, NodePort: 30001}}
+	owned := func(live *corev1.Service) { ownership.For(newCanary().Canary).Mark(live) }
 	for name, tc := range map[string]struct {
 		discovery bool
 		change    func(live *corev1.Service)
 		want      []int32
 	}{
-		"with discovery": {discovery: true, want: []int32{80, 9999, 7777, 5353, 9090}},
-		"without":        {want: []int32{80}},
-		"a port of the Service's user's": {discovery: true, want: []int32{80, 9999, 7777, 5353}, change: func(live *corev1.Service) {
-			live.Annotations = map[string]string{workload.OriginalAnnotation: `{"ports":[{"port":9090}]}`}
+		"with discovery":    {discovery: true, change: owned, want: []int32{80, 9999, 7777, 5353, 9090}},
+		"without":           {change: owned, want: []int32{80}},
+		"a user's Service":  {discovery: true, change: func(*corev1.Service) {}, want: []int32{80, 9999, 7777, 5353}},
+		"an unreadable one": {discovery: true, change: func(live *corev1.Service) { live.Annotations = map[string]string{workload.OriginalAnnotation: "{"} }, want: []int32{80, 9999, 7777, 5353}},
+		"what was discovered on a user's Service": {discovery: true, want: []int32{80, 9999, 7777, 5353, 9090}, change: func(live *corev1.Service) {
+			live.Annotations = map[string]string{workload.OriginalAnnotation: `{"ports":[{"name":"http","port":80}],"applied":[{"name":"http","port":80},{"name":"admin","port":9090}]}`}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = tc.discovery })
 			services := buildServices(t, c, newDeployment())
-			canaryHas := portNumbers(services.Canary)
 			live := make([]*corev1.Service, 3) // the last is the apex
-			live[2] = &corev1.Service{Spec: corev1.ServiceSpec{Ports: old}}
-			if tc.change != nil {
-				tc.change(live[2])
-			}
+			live[2] = &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 9090, NodePort: 30001}}}}
+			tc.change(live[2])
 			services.KeepPorts(c.Canary, live)
-			if diff := cmp.Diff(tc.want, portNumbers(services.Apex)); diff != "" {
-				t.Errorf("apex Service: -want +got\n%s", diff)
-			}
-			if diff := cmp.Diff(canaryHas, portNumbers(services.Canary)); diff != "" {
-				t.Errorf("canary Service: -want +got\n%s", diff)
-			}
-			for _, p := range services.Apex.Spec.Ports {
-				if p.NodePort != 0 {
-					t.Errorf("node port %d is asked for", p.NodePort)
+			for _, s := range services.All() {
+				if diff := cmp.Diff(tc.want, portNumbers(s)); diff != "" {
+					t.Errorf("%s: -want +got\n%s", s.Name, diff)
+				}
+				for _, p := range s.Spec.Ports {
+					if p.NodePort != 0 {
+						t.Errorf("%s: node port %d is asked for", s.Name, p.NodePort)
+					}
 				}
 			}
 		})
+	}
+}
+
+// No port of a Service has a name twice, none is too long, and each goes on to say the protocol that
+// it said.
+func TestNamesOfPorts(t *testing.T) {
+	long := "grpc-" + strings.Repeat("a", 58)
+	tcp := func(name string, port int32) corev1.ServicePort {
+		return corev1.ServicePort{Name: name, Port: port, Protocol: corev1.ProtocolTCP}
+	}
+	udp := func(name string, port int32) corev1.ServicePort {
+		return corev1.ServicePort{Name: name, Port: port, Protocol: corev1.ProtocolUDP}
+	}
+	users := []corev1.ServicePort{tcp("http", 80), tcp(long, 81), tcp("dns-53", 82), tcp("dns", 53), udp("", 54)}
+	target := newDeployment().with(func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: strings.Repeat("b", 63), Ports: []corev1.ContainerPort{
+			{ContainerPort: 7000}, {Name: "http", ContainerPort: 7001}, {Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP},
+		}}}
+	})
+	c := newCanary().service(func(s *v1beta1.CanaryService) {
+		*s = v1beta1.CanaryService{Port: 83, PortName: long, PortDiscovery: true}
+	})
+	services := buildServices(t, c, target)
+	live := usersService()
+	live.Spec.Ports = users
+	if err := services.Adopt(c.Canary, services.Apex, live); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int32{
+		long[:60] + "-83": 83, "http": 80, long: 81, "dns-53": 82, "dns": 53, "port-54": 54,
+		("tcp-" + strings.Repeat("b", 63))[:58] + "-7000": 7000, "http-7001": 7001, "dns-53-udp": 53,
+	}
+	got := map[string]int32{}
+	for _, p := range services.Primary.Spec.Ports {
+		got[p.Name] = p.Port
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }

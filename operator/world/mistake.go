@@ -5,6 +5,7 @@ package world
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sluice-delivery/sluice/operator/release"
 )
@@ -14,6 +15,46 @@ const (
 	ReasonInvalidSpec = "InvalidSpec"
 	ReasonConflict    = "ObjectConflict"
 )
+
+// ErrChanged says that an object that a write was decided for was changed since it was
+// read. It is as it was, and the newer one is on its way to the cache.
+var ErrChanged = errors.New("it was changed meanwhile")
+
+// ObjectError says that one object of a part could not be written.
+type ObjectError struct {
+	// Object is its kind and name.
+	Object string
+	// Err is why.
+	Err error
+}
+
+// ObjectErrors say what could not be written where one object stops no other.
+type ObjectErrors []ObjectError
+
+func (e ObjectErrors) Error() string {
+	all := make([]string, len(e))
+	for i := range e {
+		all[i] = e[i].Object + ": " + e[i].Err.Error()
+	}
+	return strings.Join(all, "\n")
+}
+
+// Unwrap gives the errors of all objects.
+func (e ObjectErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i := range e {
+		all[i] = e[i].Err
+	}
+	return all
+}
+
+// OrNil is nil where every object could be written.
+func (e ObjectErrors) OrNil() error {
+	if len(e) == 0 {
+		return nil
+	}
+	return e
+}
 
 // MistakeError says what the user must mend. It ends the observation of one part and
 // not the turn.

@@ -180,7 +180,7 @@ func TestPlan(t *testing.T) {
 			canary: canary(sticky), traffic: providers.Traffic{Primary: 100, Sessions: providers.Sessions{Ended: "a"}}, kinds: []string{splitter, router},
 			want: []string{
 				"service-splitter podinfo " + allToStart,
-				`service-router podinfo {"Routes":[{"Destination":{"ResponseHeaders":{"Add":{"set-cookie":"v=a; Max-Age=0; Path=/"}},"Service":"podinfo"},` +
+				`service-router podinfo {"Routes":[{"Destination":{"ResponseHeaders":{"Add":{"set-cookie":"v=a; Max-Age=-1; Path=/"}},"Service":"podinfo"},` +
 					`"Match":{"HTTP":{"Header":[{"Name":"cookie","Regex":"(.*;\\s*)?v=a\\s*(;.*)?"}]}}}]}`,
 			},
 		},

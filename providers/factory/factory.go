@@ -79,7 +79,7 @@ func table() map[string]func(Deps) providers.Router {
 		v1beta1.ProviderKubernetes: func(d Deps) providers.Router { return kubernetes.New(d.Client) },
 	}
 	for _, name := range gatewayAPINames() {
-		out[name] = func(d Deps) providers.Router { return gatewayapi.New(d.Client, d.Applier, name) }
+		out[name] = func(d Deps) providers.Router { return gatewayapi.New(d.Client, d.Live, d.Applier, name) }
 	}
 	return out
 }

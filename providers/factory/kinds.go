@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
 	"github.com/sluice-delivery/sluice/providers/traefik"
@@ -34,7 +35,7 @@ func AddToScheme(s *runtime.Scheme) error {
 func Watches() []providers.Watch {
 	routes := []client.Object{&gatewayv1.HTTPRoute{}, &gatewayv1beta1.HTTPRoute{}}
 	rpcs := []client.Object{&gatewayv1.GRPCRoute{}}
-	mesh := [][]client.Object{routes, rpcs}
+	var mesh [][]client.Object
 	for _, kind := range linkerd.Kinds() {
 		mesh = append(mesh, []client.Object{kind})
 	}
@@ -42,10 +43,13 @@ func Watches() []providers.Watch {
 		{
 			Providers: []string{v1beta1.ProviderIstio}, Always: true,
 			Kinds: [][]client.Object{{&istionetworking.VirtualService{}}, {&istionetworking.DestinationRule{}}},
-			Index: istio.Index,
+			Index: istio.Index, About: istio.About,
 		},
-		{Providers: gatewayAPINames(), Kinds: [][]client.Object{routes, rpcs}},
-		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh},
+		{
+			Providers: append(gatewayAPINames(), v1beta1.ProviderLinkerd),
+			Kinds:     [][]client.Object{routes, rpcs}, Index: gatewayapi.Index,
+		},
+		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh, Index: linkerd.Index},
 		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
 		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}

@@ -3,6 +3,8 @@
 package gatewayapi
 
 import (
+	"context"
+
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -12,17 +14,24 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
+// Index is for providers.Watch: it has routes found by what they are attached to.
+func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
+	return gateway.Index(ctx, indexer, kind)
+}
+
 // New returns the router for the parents in spec.service.gatewayRefs. name is what
-// users call it. It reads through c, an informer cache, and writes by a. The scheme
+// users call it. It reads through c, an informer cache, and writes by a; live reads
+// Gateways and their classes from the API server. The scheme
 // of c needs gateway.networking.k8s.io in versions v1 and v1beta1, of which the
 // router uses the newest that the cluster serves: the objects are the same.
-func New(c client.Client, a *ssa.Applier, name string) providers.Router {
+func New(c client.Client, live client.Reader, a *ssa.Applier, name string) providers.Router {
 	return gateway.New(c, a, gateway.Mesh{
 		Name:    name,
-		Can:     providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true},
+		Can:     providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TLS: true},
 		HTTP:    []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1()},
 		GRPC:    []gateway.Kind{gateway.GRPCRoute()},
 		Parents: parents,
+		Live:    live,
 		Ignored: map[string]string{
 			"gateways":      "the " + name + " provider goes by gatewayRefs",
 			"delegation":    "routes of the Gateway API are not delegated to",

@@ -53,7 +53,7 @@ func newWorld(t *testing.T, served []schema.GroupVersionKind, objs ...client.Obj
 				return c.Delete(ctx, obj, opts...)
 			},
 		}).Build()
-	w.router = gatewayapi.New(w.Client, ssa.New(w.Client), "gatewayapi:v1")
+	w.router = gatewayapi.New(w.Client, w.Client, ssa.New(w.Client), "gatewayapi:v1")
 	return w
 }
 

@@ -3,8 +3,8 @@ package istio
 import (
 	"fmt"
 	"slices"
-	"strings"
 
+	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,13 +15,12 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-const meshGateway = "mesh"
-
 // intent is one object as it must be.
 type intent struct {
 	object client.Object
 	edit   func(map[string]any)
 	routes bool // it depends on the traffic
+	absent bool // there must be none that we made
 }
 
 func (i intent) options() []ssa.Option {
@@ -32,11 +31,20 @@ func (i intent) options() []ssa.Option {
 // depends on, with whose the live object is and what the user has.
 func (i intent) keyed(route providers.Route, have belongings) []ssa.Option {
 	c := route.Canary
-	key := fmt.Sprintf("%s %d %t %q", c.UID, c.Generation, ownership.Marked(i.object), have.key())
+	key := fmt.Sprintf("%s %d %t %q %s", c.UID, c.Generation, ownership.Marked(i.object), have.key(), portsKey(route))
 	if i.routes {
 		key += fmt.Sprintf(" %#v", route.Traffic)
 	}
 	return append(i.options(), ssa.Keyed(key))
+}
+
+// portsKey is what a route depends on of the ports.
+func portsKey(route providers.Route) string {
+	key := fmt.Sprint(protocolOf(route), several(route))
+	for _, p := range route.Ports {
+		key += fmt.Sprint(" ", p.Port)
+	}
+	return key
 }
 
 // intentsOf returns the objects for route in the order in which to write them.
@@ -44,43 +52,92 @@ func intentsOf(route providers.Route, have belongings) ([]intent, error) {
 	_, primary, canary := route.Canary.ServiceNames()
 	var intents []intent
 	for _, host := range []string{primary, canary} {
-		rule, err := destinationRule(route.Canary, host, have.rule)
+		rule, err := destinationRule(route.Canary, host, have)
 		if err != nil {
 			return nil, err
 		}
-		intents = append(intents, intent{object: rule, edit: func(map[string]any) {}})
+		intents = append(intents, intent{object: rule, edit: spellOutRule, absent: rule.Spec.TrafficPolicy == nil})
 	}
-	vs, err := virtualService(route.Canary, route.Traffic, have.original)
+	services, err := virtualServices(route, have.original.base())
 	if err != nil {
 		return nil, err
 	}
-	return append(intents, vs), nil
+	if have.original != nil {
+		services[0].object.GetAnnotations()[originalAnnotation] = have.original.encoded
+	}
+	return append(intents, services...), nil
 }
 
-func virtualService(c *v1beta1.Canary, traffic providers.Traffic, users *original) (intent, error) {
-	if c.Spec.Service.Delegation && len(c.Spec.Service.Hosts)+len(c.Spec.Service.Gateways) > 0 {
-		return intent{}, &providers.InvalidError{
+// virtualServices are that of the apex Service's name, built on the user's if there is one, and
+// that for requests inside the mesh, which is absent unless the user's is for other hosts.
+func virtualServices(route providers.Route, users *original) ([]intent, error) {
+	c := route.Canary
+	delegation := c.Spec.Service.Delegation
+	if delegation && len(c.Spec.Service.Hosts)+len(c.Spec.Service.Gateways) > 0 {
+		return nil, &providers.InvalidError{
 			Field: "spec.service.delegation", Value: "true",
 			Allowed: "a VirtualService that is delegated to has no hosts and gateways: remove spec.service.hosts and spec.service.gateways",
 		}
 	}
+	if delegation && protocolOf(route) == speaksTCP {
+		return nil, &providers.InvalidError{Field: "spec.service.delegation", Value: "true", Allowed: "Istio delegates no connections, only HTTP"}
+	}
 	vs := &networkingv1.VirtualService{ObjectMeta: virtualServiceMeta(c)}
-	var err error
-	if isTCP(c) {
-		vs.Spec.Tcp, err = tcpRoutes(c, traffic, users)
-	} else {
-		vs.Spec.Http, err = httpRoutes(c, traffic, users)
-	}
-	if err != nil {
-		return intent{}, err
-	}
-	if !c.Spec.Service.Delegation {
+	if !delegation {
 		vs.Spec.Hosts, vs.Spec.Gateways = hostsOf(c, users), gatewaysOf(c, users)
 	}
-	if users != nil {
-		vs.Annotations[originalAnnotation] = users.encoded
+	all := []*networkingv1.VirtualService{vs}
+	mesh := &networkingv1.VirtualService{ObjectMeta: virtualServiceMeta(c)}
+	mesh.Name += meshSuffix
+	inside := needsMesh(route, users)
+	if inside {
+		mesh.Spec.Hosts, mesh.Spec.Gateways = []string{apexKey(c).Name}, []string{meshGateway}
+		all = append(all, mesh)
 	}
-	return intent{object: vs, edit: spellOut, routes: true}, nil
+	if err := fill(route, users, all); err != nil {
+		return nil, err
+	}
+	return []intent{
+		{object: vs, edit: spellOut, routes: true},
+		{object: mesh, edit: spellOut, routes: true, absent: !inside},
+	}, nil
+}
+
+// fill gives VirtualServices, the first of which is built on the user's, their routes.
+func fill(route providers.Route, users *original, all []*networkingv1.VirtualService) error {
+	requests, reached := false, false
+	for _, vs := range all {
+		b, err := newBuilder(route, users, vs.Spec.Gateways)
+		if err != nil {
+			return err
+		}
+		users = nil
+		if err := b.fill(&vs.Spec, protocolOf(route)); err != nil {
+			return err
+		}
+		requests = requests || len(vs.Spec.Http) > 0
+		reached = reached || b.reachesCanary(vs.Spec.Http)
+	}
+	if !requests {
+		return needsRequests(route.Canary, route.Traffic)
+	}
+	if route.Traffic.Matched && !reached {
+		return &providers.InvalidError{Field: "spec.analysis.match", Value: "", Allowed: "it must match some of the requests that the route is for"}
+	}
+	return nil
+}
+
+func (b *builder) fill(spec *networking.VirtualService, speaks protocol) (err error) {
+	connects := b.users != nil && (b.users.sharesTCP(b.canary) || b.users.sharesTLS(b.canary))
+	inside := slices.Contains(spec.Gateways, meshGateway) && !forOthers(b.canary, spec.Hosts)
+	spec.Tls = b.tlsRoutes()
+	if spec.Tcp, err = b.tcpRoutes(speaks == speaksTCP); err != nil {
+		return err
+	}
+	// A user's VirtualService by which a gateway leads connections to the application is not
+	// to serve requests as well.
+	spec.Http, err = b.httpRoutes(speaks == speaksHTTP && (!connects || inside))
+	return err
 }
 
 func virtualServiceMeta(c *v1beta1.Canary) metav1.ObjectMeta {
@@ -110,12 +167,13 @@ func spellOut(object map[string]any) {
 			spec[list] = []any{}
 		}
 	}
-	for _, protocol := range []string{"http", "tcp"} {
+	for _, protocol := range []string{"http", "tcp", "tls"} {
 		routes, _ := spec[protocol].([]any)
 		for _, r := range routes {
 			spellOutWeights(r)
 		}
 	}
+	numbers((&networking.VirtualService{}).ProtoReflect().Descriptor(), spec)
 }
 
 func spellOutWeights(route any) {
@@ -128,34 +186,19 @@ func spellOutWeights(route any) {
 	}
 }
 
-// hostsOf is what the spec lists, else the user, and the apex Service, unless it is
-// among them.
-func hostsOf(c *v1beta1.Canary, users *original) []string {
-	key := apexKey(c)
-	hosts := slices.Clone(c.Spec.Service.Hosts)
-	if len(hosts) == 0 && users != nil {
-		hosts = slices.Clone(users.hosts)
+// spellOutRule writes how to encrypt also where that is not at all, which is the zero value.
+func spellOutRule(object map[string]any) {
+	spec, _ := object["spec"].(map[string]any)
+	policy, _ := spec["trafficPolicy"].(map[string]any)
+	policies := []any{policy}
+	if ports, ok := policy["portLevelSettings"].([]any); ok {
+		policies = append(policies, ports...)
 	}
-	if slices.ContainsFunc(hosts, func(h string) bool { return h == "*" || isService(h, key.Name, key.Namespace) }) {
-		return hosts
+	for _, p := range policies {
+		p, _ := p.(map[string]any)
+		if tls, ok := p["tls"].(map[string]any); ok && tls["mode"] == nil {
+			tls["mode"] = networking.ClientTLSSettings_DISABLE.String()
+		}
 	}
-	return append(hosts, key.Name)
-}
-
-func gatewaysOf(c *v1beta1.Canary, users *original) []string {
-	switch {
-	case len(c.Spec.Service.Gateways) > 0:
-		return slices.Clone(c.Spec.Service.Gateways)
-	case users != nil && len(users.gateways) > 0:
-		return slices.Clone(users.gateways)
-	default:
-		return []string{meshGateway}
-	}
-}
-
-// isService reports whether host names the Service: as a short name, as
-// NAME.NAMESPACE, or fully.
-func isService(host, name, namespace string) bool {
-	qualified := name + "." + namespace
-	return host == name || host == qualified || host == qualified+".svc" || strings.HasPrefix(host, qualified+".svc.")
+	numbers((&networking.DestinationRule{}).ProtoReflect().Descriptor(), spec)
 }

@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
 
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -36,6 +34,9 @@ type saved struct {
 	Spec        map[string]any    `json:"spec"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Overwritten says that another operator had replaced all of it before us: it comes back, and
+	// nothing of it holds until then.
+	Overwritten bool `json:"overwritten,omitempty"`
 }
 
 // original is a user's VirtualService as it was.
@@ -46,12 +47,21 @@ type original struct {
 	hosts, gateways []string
 	http            []*networking.HTTPRoute
 	tcp             []*networking.TCPRoute
+	tls             []*networking.TLSRoute
+}
+
+// base is what of the user's holds while his VirtualService is taken over; nil for nothing.
+func (o *original) base() *original {
+	if o == nil || o.Overwritten {
+		return nil
+	}
+	return o
 }
 
 // belongings are what a user has and we build on.
 type belongings struct {
 	original *original                     // nil: the VirtualService is ours
-	rule     *networkingv1.DestinationRule // whose traffic policy is for the apex Service; nil: he has none
+	rule     *networkingv1.DestinationRule // whose traffic policy holds for the apex Service; nil: he has none
 }
 
 func (b belongings) key() (key string) {
@@ -69,10 +79,8 @@ type readOriginal func(ctx context.Context, live *networkingv1.VirtualService, c
 
 func (r *Router) belongings(ctx context.Context, route providers.Route, read readOriginal) (b belongings, err error) {
 	canary := route.Canary
-	if canary.Spec.Service.TrafficPolicy == nil {
-		if b.rule, err = r.usersRule(ctx, canary); err != nil {
-			return b, err
-		}
+	if b.rule, err = r.usersRule(ctx, canary); err != nil {
+		return b, err
 	}
 	vs := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(canary), vs)
@@ -151,37 +159,41 @@ func (o *original) decode(canary *v1beta1.Canary) error {
 	if err := json.Unmarshal(raw, spec); err != nil {
 		return &providers.InvalidError{Field: "VirtualService " + apexKey(canary).String() + ": spec", Value: shorten(string(raw)), Allowed: err.Error()}
 	}
-	o.hosts, o.gateways, o.http, o.tcp = spec.Hosts, spec.Gateways, spec.Http, spec.Tcp
+	o.hosts, o.gateways, o.http, o.tcp, o.tls = spec.Hosts, spec.Gateways, spec.Http, spec.Tcp, spec.Tls
 	return nil
 }
 
 // takenOver are the fields of the spec that we may write.
-var takenOver = []string{"hosts", "gateways", "http", "tcp"}
+var takenOver = []string{"hosts", "gateways", "http", "tcp", "tls"}
 
 // adopt makes the original of an object that we are about to take over.
 func adopt(u *unstructured.Unstructured, canary *v1beta1.Canary) (*original, error) {
 	now, _ := u.Object["spec"].(map[string]any)
 	spec := fieldsOf(now)
-	if !leadsToSides(spec, canary) {
-		return encode(u, spec, canary)
+	if !overwritten(spec, canary) {
+		o, err := encode(u, saved{Spec: spec}, canary)
+		if err != nil {
+			return nil, err
+		}
+		return o, o.mirrorsSubset(canary)
 	}
-	// Another operator has taken it over before us.
 	annotations := u.GetAnnotations()
 	for _, before := range []map[string]any{objectIn(annotations[flaggerAnnotation]), specIn(annotations[kubectlAnnotation])} {
-		if spec := fieldsOf(before); len(spec) > 0 && !leadsToSides(spec, canary) {
-			return encode(u, spec, canary)
+		if len(fieldsOf(before)) > 0 && !overwritten(before, canary) {
+			return encode(u, saved{Spec: before, Overwritten: true}, canary)
 		}
 	}
 	o, err := released(canary)
 	if err != nil {
 		return nil, err
 	}
-	return encode(u, o.Spec, canary)
+	return encode(u, saved{Spec: o.Spec, Overwritten: true}, canary)
 }
 
-func encode(u *unstructured.Unstructured, spec map[string]any, canary *v1beta1.Canary) (*original, error) {
+func encode(u *unstructured.Unstructured, s saved, canary *v1beta1.Canary) (*original, error) {
 	ours := virtualServiceMeta(canary)
-	o := &original{saved: saved{Spec: spec, Labels: replaced(u.GetLabels(), ours.Labels), Annotations: replaced(u.GetAnnotations(), ours.Annotations)}}
+	s.Labels, s.Annotations = replaced(u.GetLabels(), ours.Labels), replaced(u.GetAnnotations(), ours.Annotations)
+	o := &original{saved: s}
 	raw, err := json.Marshal(o.saved)
 	if err != nil {
 		return nil, fmt.Errorf("encode the original of VirtualService %s: %w", apexKey(canary), err)
@@ -217,20 +229,45 @@ func fieldsOf(spec map[string]any) map[string]any {
 	return out
 }
 
-// leadsToSides tells whether a spec leads to the primary's or the canary's Service.
-func leadsToSides(spec map[string]any, c *v1beta1.Canary) bool {
+// overwritten tells whether another operator has taken a VirtualService over: all that it has
+// leads to the primary's and the canary's Service. A user has a route to one of them
+// beside others.
+func overwritten(spec map[string]any, c *v1beta1.Canary) bool {
 	_, primary, canary := c.ServiceNames()
-	for _, protocol := range []string{"http", "tcp"} {
+	toPrimary := false
+	for _, protocol := range []string{"http", "tcp", "tls"} {
 		routes, _ := spec[protocol].([]any)
 		for _, r := range routes {
-			for _, host := range hostsIn(r) {
-				if isService(host, primary, c.Namespace) || isService(host, canary, c.Namespace) {
-					return true
+			hosts := hostsIn(r)
+			toPrimary = toPrimary || slices.ContainsFunc(hosts, func(h string) bool { return isService(h, primary, c.Namespace) })
+			if len(hosts) == 0 || slices.ContainsFunc(hosts, func(h string) bool {
+				return !isService(h, primary, c.Namespace) && !isService(h, canary, c.Namespace)
+			}) {
+				return false
+			}
+		}
+	}
+	return toPrimary
+}
+
+// mirrorsSubset refuses what would come to nothing: the apex Service leads to the primary's
+// pods alone, and a subset of it that got copies of requests has none any more.
+func (o *original) mirrorsSubset(c *v1beta1.Canary) error {
+	for i, http := range o.http {
+		copies := []*networking.Destination{http.GetMirror()}
+		for _, m := range http.GetMirrors() {
+			copies = append(copies, m.GetDestination())
+		}
+		for _, d := range copies {
+			if d.GetSubset() != "" && isApex(c, d) {
+				return &providers.InvalidError{
+					Field: fmt.Sprintf("VirtualService %s: http[%d].mirror.subset", apexKey(c), i), Value: d.GetSubset(),
+					Allowed: "a mirror to a Service of its own: " + d.GetHost() + " is to lead to the primary's pods alone, and the subset would have none",
 				}
 			}
 		}
 	}
-	return false
+	return nil
 }
 
 func hostsIn(route any) (hosts []string) {
@@ -264,7 +301,7 @@ func released(c *v1beta1.Canary) (*original, error) {
 	apex, _, _ := c.ServiceNames()
 	spec := &networking.VirtualService{}
 	destination := &networking.Destination{Host: apex}
-	if isTCP(c) {
+	if protocolOf(providers.Route{Canary: c}) == speaksTCP {
 		spec.Tcp = []*networking.TCPRoute{{Match: tcpMatch(c), Route: []*networking.RouteDestination{{Destination: destination, Weight: 100}}}}
 	} else {
 		http, err := httpRoute(c)
@@ -282,56 +319,4 @@ func released(c *v1beta1.Canary) (*original, error) {
 		return nil, fmt.Errorf("encode what VirtualService %s becomes: %w", apexKey(c), err)
 	}
 	return parse(`{"spec":`+string(raw)+`}`, c)
-}
-
-// hostIndex finds DestinationRules by the first label of their host, which is
-// the name of the Service if it is one.
-const hostIndex = "host"
-
-// Index is for providers.Watch: it has DestinationRules found by host. Without
-// that, routers look through all of a namespace.
-func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
-	if _, ok := kind.(*networkingv1.DestinationRule); !ok {
-		return nil
-	}
-	if err := indexer.IndexField(ctx, kind, hostIndex, hostsIndexed); err != nil {
-		return fmt.Errorf("index of DestinationRules: %w", err)
-	}
-	return nil
-}
-
-func hostsIndexed(o client.Object) []string {
-	name, _, _ := strings.Cut(o.(*networkingv1.DestinationRule).Spec.Host, ".")
-	return []string{name}
-}
-
-// usersRule is the user's DestinationRule whose traffic policy is for the apex
-// Service, the oldest if he has several, nil if he has none. It is the cache's own.
-func (r *Router) usersRule(ctx context.Context, canary *v1beta1.Canary) (*networkingv1.DestinationRule, error) {
-	apex := apexKey(canary)
-	rules := &networkingv1.DestinationRuleList{}
-	of := []client.ListOption{client.InNamespace(canary.Namespace), client.UnsafeDisableDeepCopy}
-	// What is indexed is more than what is looked for, and so is all there is.
-	err := r.client.List(ctx, rules, append(of, client.MatchingFields{hostIndex: apex.Name})...)
-	if err != nil && !meta.IsNoMatchError(err) {
-		err = r.client.List(ctx, rules, of...)
-	}
-	if err != nil {
-		return nil, explain(fmt.Errorf("list the DestinationRules of %s: %w", canary.Namespace, err))
-	}
-	var found *networkingv1.DestinationRule
-	for _, rule := range rules.Items {
-		applies := rule.Spec.TrafficPolicy != nil && rule.Spec.WorkloadSelector == nil && isService(rule.Spec.Host, apex.Name, apex.Namespace)
-		if applies && (found == nil || older(rule, found)) {
-			found = rule
-		}
-	}
-	return found, nil
-}
-
-func older(a, b *networkingv1.DestinationRule) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.Name < b.Name
 }

@@ -18,9 +18,9 @@ import (
 
 func TestAdopt(t *testing.T) {
 	const (
-		apexRoute = `{"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"}}],"timeout":"1s"}]}`
+		apexRoute = `{"exportTo":["."],"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"}}],"timeout":"1s"}]}`
 		theirs    = `{hosts: [podinfo], gateways: [mesh], http: [{route: [{destination: {host: podinfo-primary}, weight: 100}, {destination: {host: podinfo-canary}, weight: 0}]}]}`
-		released  = `{"spec":{"gateways":["mesh"],"hosts":["podinfo"],"http":[{"route":[{"destination":{"host":"podinfo"},"weight":100}]}]}}`
+		released  = `{"spec":{"gateways":["mesh"],"hosts":["podinfo"],"http":[{"route":[{"destination":{"host":"podinfo"},"weight":100}]}]},"overwritten":true}`
 	)
 	for name, tc := range map[string]struct {
 		spec        string
@@ -30,7 +30,7 @@ func TestAdopt(t *testing.T) {
 	}{
 		"all that we take over, as it is": {
 			spec: `{hosts: [a], gateways: [b], exportTo: ["."], tls: [], tcp: [], http: [{unknown: {to: us}, route: [{destination: {host: podinfo}, weight: 0}]}]}`,
-			want: `{"spec":{"gateways":["b"],"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"},"weight":0}],"unknown":{"to":"us"}}],"tcp":[]}}`,
+			want: `{"spec":{"gateways":["b"],"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"},"weight":0}],"unknown":{"to":"us"}}],"tcp":[],"tls":[]}}`,
 		},
 		"metadata that we replace": {
 			spec: `{}`, labels: map[string]string{"team": "x", "other": "y"},
@@ -39,11 +39,11 @@ func TestAdopt(t *testing.T) {
 		},
 		"Flagger's original": {
 			spec: theirs, annotations: map[string]string{flaggerAnnotation: apexRoute, kubectlAnnotation: "no JSON"},
-			want: `{"spec":{"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"}}],"timeout":"1s"}]}}`,
+			want: `{"spec":{"exportTo":["."],"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"}}],"timeout":"1s"}]},"overwritten":true}`,
 		},
 		"what kubectl applied before Flagger came": {
 			spec: theirs, annotations: map[string]string{kubectlAnnotation: `{"spec":` + apexRoute + `}`},
-			want: `{"spec":{"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"}}],"timeout":"1s"}]}}`,
+			want: `{"spec":{"exportTo":["."],"hosts":["a"],"http":[{"route":[{"destination":{"host":"podinfo"}}],"timeout":"1s"}]},"overwritten":true}`,
 		},
 		"Flagger's, already given back": {
 			spec: `{hosts: [now]}`, annotations: map[string]string{flaggerAnnotation: apexRoute},
@@ -131,7 +131,7 @@ func TestGiveBack(t *testing.T) {
 				t.Fatalf("the original is %q, was %q", now, saved)
 			}
 			sent := specOf(t, w.sent["VirtualService podinfo"])
-			want := map[bool][2]any{false: {[]any{"a", "podinfo"}, []any{"b"}}, true: {[]any{}, []any{}}}[delegation]
+			want := map[bool][2]any{false: {[]any{"a"}, []any{"b"}}, true: {[]any{}, []any{}}}[delegation]
 			if d := cmp.Diff(want, [2]any{sent["hosts"], sent["gateways"]}); d != "" {
 				t.Errorf("with delegation %v: %s", delegation, d)
 			}
@@ -146,7 +146,7 @@ func TestGiveBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := w.writes - writes; n != 3 { // with the two DestinationRules
+	if n := w.writes - writes; n != 2 { // with the VirtualService for the mesh
 		t.Errorf("released with %d writes", n)
 	}
 	after := w.virtualService(t)
@@ -239,5 +239,5 @@ func TestUsersTrafficPolicy(t *testing.T) {
 
 	says := canary(func(s *v1beta1.CanaryService) { s.TrafficPolicy = raw(`{"tls":{"mode":"DISABLE"}}`) })
 	says.Generation = 2
-	check(says, `{tls: {}}`)
+	check(says, `{tls: {mode: DISABLE}}`)
 }

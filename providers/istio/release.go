@@ -2,9 +2,10 @@ package istio
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -24,20 +25,30 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	_, primary, canary := route.Canary.ServiceNames()
 	for _, name := range []string{primary, canary} {
 		rule := &networkingv1.DestinationRule{}
-		found, err := r.get(ctx, client.ObjectKey{Namespace: route.Canary.Namespace, Name: name}, rule)
-		if err != nil {
+		rule.Namespace, rule.Name = route.Canary.Namespace, name
+		if err := r.removeOurs(ctx, route, rule); err != nil {
 			return err
-		}
-		if found && r.owner(route).Owns(rule) {
-			if err := r.remove(ctx, rule); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
+// removeOurs deletes the object of that name if we made it for this Canary.
+func (r *Router) removeOurs(ctx context.Context, route providers.Route, named client.Object) error {
+	live := emptyLike(named)
+	found, err := r.get(ctx, client.ObjectKeyFromObject(named), live)
+	if err != nil || !found || !r.owner(route).Owns(live) {
+		return err
+	}
+	return r.remove(ctx, live)
+}
+
 func (r *Router) releaseVirtualService(ctx context.Context, route providers.Route) error {
+	mesh := &networkingv1.VirtualService{}
+	mesh.Namespace, mesh.Name = route.Canary.Namespace, apexKey(route.Canary).Name+meshSuffix
+	if err := r.removeOurs(ctx, route, mesh); err != nil {
+		return err
+	}
 	live := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(route.Canary), live)
 	if err != nil || !found {
@@ -56,24 +67,39 @@ func (r *Router) releaseVirtualService(ctx context.Context, route providers.Rout
 	return nil
 }
 
-// restore writes the original. As it is all that we own then, what else we
-// had set goes.
+// restore writes the original, and takes away what else we have set, also where somebody
+// else has set the same, as the operator before us has.
 func (r *Router) restore(ctx context.Context, live *networkingv1.VirtualService, canary *v1beta1.Canary) error {
 	users, err := r.cachedOriginal(ctx, live, canary)
 	if err != nil {
 		return err
 	}
-	spec := users.Spec
-	if len(spec) == 0 {
-		spec = map[string]any{"hosts": []any{}} // a spec of which nothing is left is null, which the server refuses
+	spec := map[string]any{}
+	for _, field := range takenOver {
+		spec[field] = nil
 	}
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-	u.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("VirtualService"))
-	u.SetNamespace(live.Namespace)
-	u.SetName(live.Name)
-	u.SetLabels(users.Labels)
-	u.SetAnnotations(users.Annotations)
-	return explain(r.applier.ApplyPartial(ctx, u, live))
+	maps.Copy(spec, users.Spec)
+	if !slices.ContainsFunc(slices.Collect(maps.Values(users.Spec)), func(v any) bool { return v != nil }) {
+		spec["hosts"] = []any{} // a spec of which nothing is left is null, which the server refuses
+	}
+	ours := virtualServiceMeta(canary)
+	ours.Annotations[originalAnnotation], ours.Annotations[ssa.AppliedAnnotation] = "", ""
+	return explain(r.applier.Merge(ctx, map[string]any{
+		"spec":     spec,
+		"metadata": map[string]any{"labels": restored(ours.Labels, users.Labels), "annotations": restored(ours.Annotations, users.Annotations)},
+	}, live))
+}
+
+// restored are the user's pairs, and null for the others of ours.
+func restored(ours, users map[string]string) map[string]any {
+	out := map[string]any{}
+	for k := range ours {
+		out[k] = nil
+	}
+	for k, v := range users {
+		out[k] = v
+	}
+	return out
 }
 
 // remove deletes the very object that was read.

@@ -58,7 +58,7 @@ func New(c Config) *Router {
 
 // Capabilities implements providers.Router.
 func (*Router) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true, TLS: true}
 }
 
 // Acknowledged implements providers.Acknowledger: istiod tells nobody which route it
@@ -75,41 +75,41 @@ func (*Router) Ignores() map[string]string {
 }
 
 // Observe implements providers.Router. Traffic that is not in sync is what the
-// VirtualService says, without its sessions; InSync needs the DestinationRules too.
+// VirtualService says, without its sessions; InSync needs the DestinationRules too, and that no
+// other VirtualService has the host.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
 	vs := &networkingv1.VirtualService{}
 	found, err := r.get(ctx, apexKey(route.Canary), vs)
 	if err != nil {
 		return providers.State{}, err
 	}
-	state := providers.State{}
-	if found && r.owner(route).Of(vs) != ownership.Others {
-		state.Traffic, state.Exists = trafficOf(vs, route.Canary)
-	}
 	key := client.ObjectKeyFromObject(route.Canary)
-	if !route.Canary.DeletionTimestamp.IsZero() {
+	deleted := !route.Canary.DeletionTimestamp.IsZero()
+	now, observed := versions{}, false
+	if deleted {
 		r.settled.forget(key)
-		return state, nil
-	}
-	now, observed, err := r.versionsOf(ctx, route, vs)
-	if err != nil {
-		return state, err
-	}
-	if observed && r.settled.is(key, now) {
+	} else if now, observed, err = r.versionsOf(ctx, route, vs); observed && r.settled.is(key, now) {
 		return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
+	}
+	state := providers.State{}
+	if found {
+		state.Traffic, state.Exists = r.trafficOf(route, vs)
+	}
+	if deleted || err != nil {
+		return state, err
 	}
 	intents, have, err := r.plan(ctx, route, r.cachedOriginal)
 	if err != nil {
 		return state, err
 	}
 	for _, i := range intents {
-		same, err := r.applier.InSync(ctx, i.object, i.keyed(route, have)...)
-		if err != nil {
-			return state, explain(err)
+		same, err := r.inSync(ctx, route, i, have)
+		if err != nil || !same {
+			return state, err
 		}
-		if !same {
-			return state, nil
-		}
+	}
+	if state.Detail, err = r.rivals(ctx, route, intents, vs); err != nil || state.Detail != "" {
+		return state, err
 	}
 	if observed {
 		r.settled.remember(key, now)
@@ -125,11 +125,26 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 		return err
 	}
 	for _, i := range intents {
-		if err := r.applier.Apply(ctx, i.object, i.keyed(route, have)...); err != nil {
-			return explain(err)
+		if i.absent {
+			err = r.removeOurs(ctx, route, i.object)
+		} else {
+			err = explain(r.applier.Apply(ctx, i.object, i.keyed(route, have)...))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (r *Router) inSync(ctx context.Context, route providers.Route, i intent, have belongings) (bool, error) {
+	if i.absent {
+		live := emptyLike(i.object)
+		found, err := r.get(ctx, client.ObjectKeyFromObject(i.object), live)
+		return !found || !r.owner(route).Owns(live), err
+	}
+	same, err := r.applier.InSync(ctx, i.object, i.keyed(route, have)...)
+	return same, explain(err)
 }
 
 // plan returns what the mesh must hold for route, and what of the user's it is made with.
@@ -144,11 +159,17 @@ func (r *Router) plan(ctx context.Context, route providers.Route, read readOrigi
 	if err != nil {
 		return nil, belongings{}, err
 	}
+	if err := supported(route, have.original.base()); err != nil {
+		return nil, belongings{}, err
+	}
 	intents, err := intentsOf(route, have)
 	if err != nil {
 		return nil, belongings{}, err
 	}
 	for _, i := range intents {
+		if i.absent {
+			continue
+		}
 		if err := r.claim(ctx, i.object, r.owner(route)); err != nil {
 			return nil, belongings{}, err
 		}

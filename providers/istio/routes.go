@@ -15,52 +15,63 @@ import (
 
 // builder makes the routes of one VirtualService.
 type builder struct {
-	canary  *v1beta1.Canary
-	traffic providers.Traffic
-	users   *original // nil: there is none
-	matched matches   // spec.analysis.match
-	cookies affinity.Cookies
+	canary   *v1beta1.Canary
+	traffic  providers.Traffic
+	users    *original // nil: there is none
+	gateways []string  // that it is for; nil where a VirtualService that delegates to it says it
+	several  bool      // ports that the Services have
+	matched  matches   // spec.analysis.match
+	cookies  affinity.Cookies
 }
 
-// template is a route to the apex Service, to be shared out.
+func newBuilder(route providers.Route, users *original, gateways []string) (*builder, error) {
+	c := route.Canary
+	b := &builder{canary: c, traffic: route.Traffic, users: users, gateways: gateways, several: several(route)}
+	var err error
+	// Also while no release runs: a mistake is told before one needs the match.
+	if route.Traffic.Matched || c.GetAnalysis().Strategy() == v1beta1.StrategyABTesting {
+		if b.matched, err = analysisMatch(c, gateways); err != nil {
+			return nil, err
+		}
+	}
+	b.cookies, err = affinity.New(c, route.Traffic.Sessions)
+	return b, err
+}
+
+// template is a route, of which what leads to the apex Service is to be shared out.
 type template struct {
 	*networking.HTTPRoute // without destinations
 
-	headers *networking.Headers      // of the destination
-	port    *networking.PortSelector // of the destination
+	parts []part
+	users bool // it is a user's
+}
+
+// part is a destination of a template.
+type part struct {
+	weight int32
+	// elsewhere is one of the user's that leads to another service, and stays as it is; nil for
+	// the apex Service. Then the others are the destination's.
+	elsewhere *networking.HTTPRouteDestination
+	headers   *networking.Headers
+	port      *networking.PortSelector
 }
 
 // httpRoutes returns the routes that share out the traffic. Routes of the
 // user's that lead elsewhere stay where they are among them; each of his to
-// the apex Service is shared out, and what the spec does not set holds as he has it.
-func httpRoutes(c *v1beta1.Canary, traffic providers.Traffic, users *original) ([]*networking.HTTPRoute, error) {
-	b := &builder{canary: c, traffic: traffic, users: users}
-	var err error
-	// Also while no release runs: a mistake is told before one needs the match.
-	if traffic.Matched || c.GetAnalysis().Strategy() == v1beta1.StrategyABTesting {
-		if b.matched, err = analysisMatch(c, routeGateways(c, users)); err != nil {
-			return nil, err
-		}
-	}
-	if b.cookies, err = affinity.New(c, traffic.Sessions); err != nil {
+// the apex Service is shared out, and what the spec does not set holds as he has it. There are
+// none where nothing is shared out: add says whether there has to be one.
+func (b *builder) httpRoutes(add bool) ([]*networking.HTTPRoute, error) {
+	spec, err := httpRoute(b.canary)
+	switch {
+	case err != nil:
 		return nil, err
+	case b.users == nil && !add:
+		return nil, nil
+	case b.users == nil:
+		return b.expand(ownTemplate(spec))
+	default:
+		return b.among(b.users.http, spec, add)
 	}
-	spec, err := httpRoute(c)
-	if err != nil {
-		return nil, err
-	}
-	out, err := b.all(spec)
-	if err == nil && traffic.Matched && !b.reachesCanary(out) {
-		return nil, &providers.InvalidError{Field: "spec.analysis.match", Value: "", Allowed: "it must match some of the requests that the route is for"}
-	}
-	return out, err
-}
-
-func (b *builder) all(spec *networking.HTTPRoute) ([]*networking.HTTPRoute, error) {
-	if b.users == nil {
-		return b.expand(template{HTTPRoute: spec})
-	}
-	return b.among(b.users.http, spec)
 }
 
 func (b *builder) reachesCanary(routes []*networking.HTTPRoute) bool {
@@ -86,10 +97,10 @@ func analysisMatch(c *v1beta1.Canary, gateways []string) (out matches, err error
 
 // among puts our routes in the places of those of the user's that lead to the
 // apex Service, else after his.
-func (b *builder) among(users []*networking.HTTPRoute, spec *networking.HTTPRoute) ([]*networking.HTTPRoute, error) {
-	templates, last, err := b.templates(users, spec)
-	if err != nil {
-		return nil, err
+func (b *builder) among(users []*networking.HTTPRoute, spec *networking.HTTPRoute, add bool) ([]*networking.HTTPRoute, error) {
+	templates, last := b.templates(users, spec)
+	if last < 0 && !add {
+		return nil, nil
 	}
 	var out []*networking.HTTPRoute
 	reached := false
@@ -112,38 +123,33 @@ func (b *builder) among(users []*networking.HTTPRoute, spec *networking.HTTPRout
 	if last >= 0 {
 		return out, nil
 	}
-	routes, err := b.expand(template{HTTPRoute: spec})
+	routes, err := b.expand(ownTemplate(spec))
 	return append(out, routes...), err
+}
+
+func ownTemplate(spec *networking.HTTPRoute) template {
+	return template{HTTPRoute: spec, parts: []part{{weight: 1}}}
 }
 
 // templates returns what to share out instead of the user's routes, by their
 // place, and the last of them. A match in the spec takes the place of all of his.
-func (b *builder) templates(users []*networking.HTTPRoute, spec *networking.HTTPRoute) (out map[int]template, last int, err error) {
+func (b *builder) templates(users []*networking.HTTPRoute, spec *networking.HTTPRoute) (out map[int]template, last int) {
 	out, last = map[int]template{}, -1
 	for i, route := range users {
-		if !b.isOurs(route) {
-			continue
+		if b.isOurs(route) {
+			last = i
+			out[i] = b.merge(route, spec)
 		}
-		if slices.ContainsFunc(route.GetRoute(), func(d *networking.HTTPRouteDestination) bool { return !b.leadsToUs(d.GetDestination()) }) {
-			return nil, -1, b.mixed("http", i)
-		}
-		last = i
-		out[i] = b.merge(route, spec)
 	}
 	if last >= 0 && len(spec.Match) > 0 {
 		out = map[int]template{last: out[last]}
 	}
-	return out, last, nil
+	return out, last
 }
 
 func (b *builder) unreachable(protocol string, i int) error {
 	apex, _, _ := b.canary.ServiceNames()
 	return b.conflict(fmt.Sprintf("%s[%d]", protocol, i), "takes everything before any of it reaches "+apex, "give it a match, or make it lead to "+apex)
-}
-
-func (b *builder) mixed(protocol string, i int) error {
-	apex, _, _ := b.canary.ServiceNames()
-	return b.conflict(fmt.Sprintf("%s[%d].route", protocol, i), "shares traffic between "+apex+" and another service", "lead to "+apex+" alone in this route")
 }
 
 func (b *builder) conflict(field, value, allowed string) error {
@@ -154,19 +160,19 @@ func (b *builder) isOurs(route *networking.HTTPRoute) bool {
 	return slices.ContainsFunc(route.GetRoute(), func(d *networking.HTTPRouteDestination) bool { return b.leadsToUs(d.GetDestination()) })
 }
 
-func (b *builder) leadsToUs(d *networking.Destination) bool { return leadsTo(b.canary, d.GetHost()) }
+// leadsToUs tells whether a user's destination is the apex Service. One that names the
+// primary's or the canary's Service means just that one.
+func (b *builder) leadsToUs(d *networking.Destination) bool { return isApex(b.canary, d) }
 
-func leadsTo(c *v1beta1.Canary, host string) bool {
-	apex, primary, canary := c.ServiceNames()
-	return slices.ContainsFunc([]string{apex, primary, canary}, func(s string) bool { return isService(host, s, c.Namespace) })
+func isApex(c *v1beta1.Canary, d *networking.Destination) bool {
+	apex, _, _ := c.ServiceNames()
+	return isService(d.GetHost(), apex, c.Namespace)
 }
 
 // merge returns the user's route with what the spec sets.
 func (b *builder) merge(users, spec *networking.HTTPRoute) template {
-	t := template{HTTPRoute: proto.CloneOf(users)}
-	first := t.Route[0]
-	t.headers, t.Route = first.Headers, nil
-	t.port = b.portOf(first.GetDestination())
+	t := template{HTTPRoute: proto.CloneOf(users), users: true, parts: b.parts(users.Route)}
+	t.Route = nil
 	if len(spec.Match) > 0 {
 		t.Match = spec.Match
 	}
@@ -176,6 +182,29 @@ func (b *builder) merge(users, spec *networking.HTTPRoute) template {
 	return t
 }
 
+// parts are the user's destinations. Those to the apex Service that differ in nothing but a
+// subset, of which there are none any more, are one.
+func (b *builder) parts(users []*networking.HTTPRouteDestination) (out []part) {
+	for _, d := range users {
+		p := part{weight: d.Weight, headers: d.Headers, port: d.GetDestination().GetPort()}
+		if !b.leadsToUs(d.GetDestination()) {
+			p.elsewhere = d
+		}
+		same := slices.IndexFunc(out, func(q part) bool {
+			return p.elsewhere == nil && q.elsewhere == nil && proto.Equal(p.port, q.port) && proto.Equal(p.headers, q.headers)
+		})
+		if same < 0 {
+			out = append(out, p)
+		} else {
+			out[same].weight += p.weight
+		}
+	}
+	if len(out) == 1 {
+		out[0].weight = 1
+	}
+	return out
+}
+
 func set[T any](spec, users *T) *T {
 	if spec != nil {
 		return spec
@@ -183,17 +212,70 @@ func set[T any](spec, users *T) *T {
 	return users
 }
 
-// portOf is the user's port, if the primary's and the canary's Services have it.
-func (b *builder) portOf(d *networking.Destination) *networking.PortSelector {
-	s, p := b.canary.Spec.Service, d.GetPort()
-	if p != nil && (s.PortDiscovery || int64(p.GetNumber()) == int64(s.Port)) {
-		return p
+// expand turns a template into routes.
+func (b *builder) expand(t template) (out []*networking.HTTPRoute, err error) {
+	for _, t := range b.withPorts(t) {
+		routes, err := b.divided(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, routes...)
 	}
-	return nil
+	return out, nil
 }
 
-// expand turns a template into routes.
-func (b *builder) expand(t template) ([]*networking.HTTPRoute, error) {
+// withPorts has the template for gateways lead to the Canary's port, where Istio can't know it,
+// and that for sidecars to the port that a request is for. A route of the user's has the
+// ports of the apex Service to choose from, as it had before.
+func (b *builder) withPorts(t template) []template {
+	if !b.namesPort(t.users) || !slices.ContainsFunc(t.parts, part.withoutPort) {
+		return []template{t}
+	}
+	outside, isOutside, inside, isInside := byPort(t.Match, b.gatewaysOrAll())
+	var out []template
+	if isOutside {
+		named := slices.Clone(t.parts)
+		for i := range named {
+			if named[i].withoutPort() {
+				named[i].port = b.mainPort()
+			}
+		}
+		out = append(out, template{HTTPRoute: withMatch(t.HTTPRoute, outside), parts: named, users: t.users})
+	}
+	if isInside {
+		out = append(out, template{HTTPRoute: withMatch(t.HTTPRoute, inside), parts: t.parts, users: t.users})
+	}
+	return out
+}
+
+func (p part) withoutPort() bool { return p.elsewhere == nil && p.port == nil }
+
+// namesPort tells whether a destination without a port needs one for a gateway's requests.
+func (b *builder) namesPort(users bool) bool {
+	return b.several && (!users || b.canary.Spec.Service.PortDiscovery)
+}
+
+// gatewaysOrAll are the gateways of the VirtualService. One that is delegated to does not know
+// them, and goes by gateways, whose requests need a port.
+func (b *builder) gatewaysOrAll() []string {
+	if len(b.gateways) == 0 {
+		return []string{"any"}
+	}
+	return b.gateways
+}
+
+func (b *builder) mainPort() *networking.PortSelector {
+	return &networking.PortSelector{Number: uint32(b.canary.Spec.Service.Port)} //nolint:gosec // 1 to 65535 by the schema
+}
+
+func withMatch(route *networking.HTTPRoute, match matches) *networking.HTTPRoute {
+	out := proto.CloneOf(route)
+	out.Match = match
+	return out
+}
+
+// divided is one template, shared out.
+func (b *builder) divided(t template) ([]*networking.HTTPRoute, error) {
 	if !b.traffic.Matched {
 		return b.shared(t)
 	}
@@ -204,8 +286,7 @@ func (b *builder) expand(t template) ([]*networking.HTTPRoute, error) {
 	var out []*networking.HTTPRoute
 	if possible {
 		narrowed := t
-		narrowed.HTTPRoute = proto.CloneOf(t.HTTPRoute)
-		narrowed.Match = match
+		narrowed.HTTPRoute = withMatch(t.HTTPRoute, match)
 		if out, err = b.shared(narrowed); err != nil {
 			return nil, err
 		}
@@ -260,36 +341,38 @@ func (b *builder) route(t template, cookie *networking.StringMatch, shares ...sh
 	if cookie != nil {
 		out.Match = withHeader(out.Match, cookieHeader, cookie)
 	}
-	for _, s := range shares {
-		out.Route = append(out.Route, b.destination(t, s))
-		if s.service == toPrimary && s.weight > 0 {
-			b.mirror(out, t)
-		}
+	for _, p := range t.parts {
+		out.Route = append(out.Route, b.destinations(p, shares)...)
+	}
+	if slices.ContainsFunc(shares, func(s share) bool { return s.service == toPrimary && s.weight > 0 }) {
+		b.mirror(out, t)
 	}
 	return out
 }
 
-func (b *builder) destination(t template, s share) *networking.HTTPRouteDestination {
-	return &networking.HTTPRouteDestination{
-		Destination: b.to(s.service, t.port), Weight: s.weight, Headers: withCookie(t.headers, s.cookie),
+// destinations shares out a part of a route. What leads elsewhere keeps its weight in relation.
+func (b *builder) destinations(p part, shares []share) (out []*networking.HTTPRouteDestination) {
+	all := int32(0)
+	for _, s := range shares {
+		all += s.weight
+		out = append(out, &networking.HTTPRouteDestination{
+			Destination: b.to(s.service, p.port), Weight: p.weight * s.weight, Headers: withCookie(p.headers, s.cookie),
+		})
 	}
+	if p.elsewhere == nil {
+		return out
+	}
+	stays := proto.CloneOf(p.elsewhere)
+	stays.Weight = p.weight * all
+	return []*networking.HTTPRouteDestination{stays}
 }
 
-// to names the port where the user did, else only where Istio cannot know it:
-// the Service has several, and the request comes through a gateway.
 func (b *builder) to(service side, port *networking.PortSelector) *networking.Destination {
 	_, primaryName, canaryName := b.canary.ServiceNames()
-	d := &networking.Destination{Host: primaryName, Port: port}
 	if service == toCanary {
-		d.Host = canaryName
+		return &networking.Destination{Host: canaryName, Port: port}
 	}
-	s := b.canary.Spec.Service
-	gateways := gatewaysOf(b.canary, b.users)
-	viaGateway := s.Delegation || gateways[0] != meshGateway
-	if port == nil && s.PortDiscovery && viaGateway {
-		d.Port = &networking.PortSelector{Number: uint32(s.Port)} //nolint:gosec // 1 to 65535 by the schema
-	}
-	return d
+	return &networking.Destination{Host: primaryName, Port: port}
 }
 
 // mirror has the canary get copies of the route's requests. Copies that the user
@@ -298,16 +381,25 @@ func (b *builder) mirror(route *networking.HTTPRoute, t template) {
 	if b.traffic.Mirror == 0 {
 		return
 	}
-	to, percentage := b.to(toCanary, t.port), &networking.Percent{Value: float64(b.traffic.Mirror)}
+	first := t.parts[slices.IndexFunc(t.parts, func(p part) bool { return p.elsewhere == nil })]
+	to, percentage := b.to(toCanary, first.port), &networking.Percent{Value: float64(b.traffic.Mirror)}
 	if route.Mirror == nil && len(route.Mirrors) == 0 {
 		route.Mirror, route.MirrorPercentage = to, percentage
 		return
 	}
 	if users := route.Mirror; users != nil {
-		route.Mirrors = append(route.Mirrors, &networking.HTTPMirrorPolicy{Destination: users, Percentage: route.MirrorPercentage})
+		route.Mirrors = append(route.Mirrors, &networking.HTTPMirrorPolicy{Destination: users, Percentage: mirrored(route)})
 		route.Mirror, route.MirrorPercentage, route.MirrorPercent = nil, nil, nil //nolint:staticcheck // the deprecated field is the user's
 	}
 	route.Mirrors = append(route.Mirrors, &networking.HTTPMirrorPolicy{Destination: to, Percentage: percentage})
+}
+
+// mirrored is the share of the requests that the user's mirror gets; nil for all.
+func mirrored(route *networking.HTTPRoute) *networking.Percent {
+	if p := route.MirrorPercent; p != nil && route.MirrorPercentage == nil { //nolint:staticcheck // the deprecated field is in effect
+		return &networking.Percent{Value: float64(p.GetValue())}
+	}
+	return route.MirrorPercentage
 }
 
 // withHeader narrows ms to requests with the header.

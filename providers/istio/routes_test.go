@@ -29,11 +29,11 @@ func written(t *testing.T, route providers.Route, users, protocol string) ([]any
 			t.Fatal(err)
 		}
 	}
-	i, err := virtualService(route.Canary, route.Traffic, o)
+	i, err := virtualServices(route, o.base())
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(i.object)
+	b, err := json.Marshal(i[0].object)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,8 +169,9 @@ func TestRoutes(t *testing.T) {
 				{match: [{uri: {prefix: /old}}], directResponse: {status: 410}},
 				{fault: {abort: {httpStatus: 500, percentage: {value: 1}}}, headers: {request: {set: {x-a: "1"}}}, corsPolicy: {allowMethods: [GET]},
 				 rewrite: {authority: a}, timeout: 5s, route: [
-					{destination: {host: podinfo-primary}, weight: 90, headers: {response: {add: {x-v: "1"}}}},
-					{destination: {host: podinfo-canary}, weight: 10, headers: {response: {add: {x-v: "1"}}}}]},
+					{destination: {host: podinfo-primary}, weight: 7200, headers: {response: {add: {x-v: "1"}}}},
+					{destination: {host: podinfo-canary}, weight: 800, headers: {response: {add: {x-v: "1"}}}},
+					{destination: {host: podinfo-primary}, weight: 1800}, {destination: {host: podinfo-canary}, weight: 200}]},
 				{route: [{destination: {host: fallback}, weight: 0}]}]`,
 		},
 		"a match in the spec takes the place of the user's": {
@@ -237,7 +238,7 @@ func readBack(t *testing.T, c *v1beta1.Canary, want providers.Traffic, routes []
 	if want.Primary == 0 {
 		want.Mirror = 0
 	}
-	if got, ok := trafficOf(vs, c); !ok || got != want {
+	if got, ok := readTraffic(&vs.Spec, nil, c); !ok || got != want {
 		t.Errorf("read back %+v, want %+v", got, want)
 	}
 }
@@ -291,10 +292,6 @@ func TestRouteMistakes(t *testing.T) {
 		"unreachable": {
 			traffic: providers.Traffic{Primary: 100}, users: `{http: [{match: [{uri: {prefix: /}}], route: [{destination: {host: other}}]}]}`,
 			want: "http[0]",
-		},
-		"mixed": {
-			traffic: providers.Traffic{Primary: 100}, users: `{http: [{route: [{destination: {host: podinfo}, weight: 50}, {destination: {host: other}, weight: 50}]}]}`,
-			want: "http[0].route",
 		},
 		"tcp and mirror": {
 			change:  func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "tcp" },

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	networking "istio.io/api/networking/v1"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/affinity"
@@ -29,11 +31,11 @@ func sticky(change ...func(*v1beta1.SessionAffinity)) *v1beta1.Canary {
 
 func routesOf(t *testing.T, c *v1beta1.Canary, traffic providers.Traffic) []*networking.HTTPRoute {
 	t.Helper()
-	routes, err := httpRoutes(c, traffic, nil)
+	intents, err := virtualServices(providers.Route{Canary: c, Traffic: traffic}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return routes
+	return intents[0].object.(*networkingv1.VirtualService).Spec.Http
 }
 
 // primaryValue is the value of the cookie that marks users of the primary.
@@ -64,7 +66,7 @@ func TestSessionRoutes(t *testing.T) {
 	spell := func(s string) string { return strings.ReplaceAll(s, "cecb2a34", tag) }
 	inCanary := marks + `"sluice=c1; Max-Age=86400; Path=/"}}}`
 	inPrimary := spell(marks + `"sluice-primary=s3.cecb2a34; Max-Age=86400; Path=/"}}}`)
-	drop := marks + `"sluice=c0; Max-Age=0; Path=/"}}}`
+	drop := marks + `"sluice=c0; Max-Age=-1; Path=/"}}}`
 	grown := providers.Sessions{Canary: "c1", Primary: "s3", Raised: 10}
 	for name, tc := range map[string]struct {
 		traffic providers.Traffic
@@ -252,7 +254,7 @@ func (w *walk) request(t *testing.T, routes []*networking.HTTPRoute, jar map[str
 			t.Fatal(err)
 		}
 		jar[set.Name] = set.Value
-		if set.MaxAge < 0 { // Go's form of Max-Age=0
+		if set.MaxAge < 0 {
 			delete(jar, set.Name)
 		}
 	}

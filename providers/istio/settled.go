@@ -24,8 +24,10 @@ type versions struct {
 	uid        types.UID
 	generation int64
 	traffic    providers.Traffic
+	ports      string    // what of the ports it depends on
 	policy     string    // the user's traffic policy that holds, "" for none
-	objects    [3]string // resource versions, "" for one that is missing
+	hosts      string    // other VirtualServices for the same hosts
+	objects    [4]string // resource versions, "" for one that is missing
 }
 
 func (s *settled) is(key types.NamespacedName, v versions) bool {
@@ -54,29 +56,34 @@ func (s *settled) forget(key types.NamespacedName) {
 // cache is older than a write of ours.
 func (r *Router) versionsOf(ctx context.Context, route providers.Route, vs *networkingv1.VirtualService) (versions, bool, error) {
 	c := route.Canary
-	v := versions{uid: c.UID, generation: c.Generation, traffic: route.Traffic}
+	v := versions{uid: c.UID, generation: c.Generation, traffic: route.Traffic, ports: portsKey(route)}
 	v.objects[0] = vs.ResourceVersion
-	if c.Spec.Service.TrafficPolicy == nil {
-		rule, err := r.usersRule(ctx, c)
-		if err != nil {
-			return versions{}, false, err
-		}
-		if rule != nil {
-			v.policy = string(rule.UID) + " " + rule.ResourceVersion
-		}
+	rule, err := r.usersRule(ctx, c)
+	if err != nil {
+		return versions{}, false, err
+	}
+	if rule != nil {
+		v.policy = string(rule.UID) + " " + rule.ResourceVersion
+	}
+	if v.hosts, err = r.sharing(ctx, c, vs); err != nil {
+		return versions{}, false, err
 	}
 	observed := r.applier.Observed(vs)
-	_, primary, canary := c.ServiceNames()
-	for i, name := range []string{primary, canary} {
-		rule := &networkingv1.DestinationRule{}
-		found, err := r.get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, rule)
+	apex, primary, canary := c.ServiceNames()
+	for i, o := range []client.Object{named(&networkingv1.DestinationRule{}, primary), named(&networkingv1.DestinationRule{}, canary), named(&networkingv1.VirtualService{}, apex+meshSuffix)} {
+		found, err := r.get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: o.GetName()}, o)
 		if err != nil {
 			return versions{}, false, err
 		}
 		if found {
-			v.objects[1+i] = rule.ResourceVersion
-			observed = observed && r.applier.Observed(rule)
+			v.objects[1+i] = o.GetResourceVersion()
+			observed = observed && r.applier.Observed(o)
 		}
 	}
 	return v, observed, nil
+}
+
+func named(o client.Object, name string) client.Object {
+	o.SetName(name)
+	return o
 }

@@ -18,7 +18,7 @@ func TestSettledRouteIsLookedAtAgain(t *testing.T) {
 	var frozen *networkingv1.VirtualService // what the cache shows, if it is behind
 	behind := interceptor.NewClient(w.Client.(client.WithWatch), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			if vs, ok := o.(*networkingv1.VirtualService); ok && frozen != nil {
+			if vs, ok := o.(*networkingv1.VirtualService); ok && frozen != nil && key == client.ObjectKeyFromObject(frozen) {
 				frozen.DeepCopyInto(vs)
 				return nil
 			}
@@ -26,7 +26,7 @@ func TestSettledRouteIsLookedAtAgain(t *testing.T) {
 		},
 	})
 	router := New(Config{Client: behind, Applier: ssa.New(behind)})
-	c := canary()
+	c := canary(withPolicy)
 	apply := func(weight int32) {
 		t.Helper()
 		if err := router.Apply(t.Context(), route(c, weight)); err != nil {

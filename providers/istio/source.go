@@ -6,7 +6,6 @@ import (
 
 	networking "istio.io/api/networking/v1"
 
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -41,15 +40,6 @@ func sourced(i int, m *networking.HTTPMatchRequest, gateways []string) error {
 	}
 	m.Gateways = nil
 	return nil
-}
-
-// routeGateways are those that a route is for, nil where a VirtualService that
-// delegates says it.
-func routeGateways(c *v1beta1.Canary, users *original) []string {
-	if c.Spec.Service.Delegation {
-		return nil
-	}
-	return gatewaysOf(c, users)
 }
 
 // intersectSource narrows what m, a copy of a, says about where a request comes

@@ -6,8 +6,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
@@ -42,21 +40,6 @@ func httpRoute(c *v1beta1.Canary) (*networking.HTTPRoute, error) {
 		return nil, err
 	}
 	return route, nil
-}
-
-// destinationRule has the spec's policy, or that of the user's rule for the apex
-// Service, for the same namespaces.
-func destinationRule(c *v1beta1.Canary, host string, users *networkingv1.DestinationRule) (*networkingv1.DestinationRule, error) {
-	policy, err := decodeIfSet[networking.TrafficPolicy]("trafficPolicy", c.Spec.Service.TrafficPolicy)
-	if err != nil {
-		return nil, err
-	}
-	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: host, Namespace: c.Namespace}}
-	rule.Spec.Host, rule.Spec.TrafficPolicy = host, policy
-	if policy == nil && users != nil {
-		rule.Spec.TrafficPolicy, rule.Spec.ExportTo = users.Spec.TrafficPolicy, users.Spec.ExportTo
-	}
-	return rule, nil
 }
 
 func timeoutOf(s string) (*durationpb.Duration, error) {

@@ -1,34 +1,79 @@
 package istio
 
 import (
+	"encoding/json"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // trafficOf reads what the mesh does with the requests of this Canary. It is false
-// when no route leads to the primary or the canary: then the object is a user's, not
-// adopted yet or given back. Sessions are not read: the cookies say nothing about shares.
-func trafficOf(vs *networkingv1.VirtualService, c *v1beta1.Canary) (providers.Traffic, bool) {
-	var routes []read
-	for _, http := range vs.Spec.Http {
-		r := readHTTP(http, c)
-		if r.toPrimary || r.toCanary {
-			routes = append(routes, r)
+// when the object is not for it: another's, or a user's that is not adopted yet or was given
+// back, whatever routes it has to the primary or the canary.
+func (r *Router) trafficOf(route providers.Route, vs *networkingv1.VirtualService) (providers.Traffic, bool) {
+	c := route.Canary
+	var users *original
+	switch r.owner(route).Of(vs) {
+	case ownership.Others:
+		return providers.Traffic{}, false
+	case ownership.Users:
+		if vs.Annotations[ssa.AppliedAnnotation] == "" && !takenOverBefore(vs, c) {
+			return providers.Traffic{}, false
+		}
+		if o, err := parse(vs.Annotations[originalAnnotation], c); err == nil {
+			users = o.base()
+		}
+	case ownership.Ours:
+	}
+	return readTraffic(&vs.Spec, users, c)
+}
+
+// takenOverBefore tells whether another operator leads the traffic by a user's object.
+func takenOverBefore(vs *networkingv1.VirtualService, c *v1beta1.Canary) bool {
+	o := map[string]any{}
+	raw, err := json.Marshal(&vs.Spec)
+	return err == nil && json.Unmarshal(raw, &o) == nil && overwritten(o, c)
+}
+
+// readTraffic reads the shares of a spec, in which routes of the user's, to one of the two
+// Services perhaps, say nothing of them. Sessions are not read: the cookies say nothing about
+// shares. Requests count before connections.
+func readTraffic(spec *networking.VirtualService, users *original, c *v1beta1.Canary) (providers.Traffic, bool) {
+	var requests, connections []read
+	for _, http := range spec.Http {
+		if users != nil && slices.ContainsFunc(users.http, func(u *networking.HTTPRoute) bool { return proto.Equal(u, http) }) {
+			continue
+		}
+		if r := readHTTP(http, c); r.toPrimary || r.toCanary {
+			requests = append(requests, r)
 		}
 	}
-	for _, tcp := range vs.Spec.Tcp {
+	connect := func(route []*networking.RouteDestination) {
 		r := read{}
-		for _, d := range tcp.GetRoute() {
-			r.add(d.GetDestination().GetHost(), d.GetWeight(), len(tcp.GetRoute()) == 1, c)
+		for _, d := range route {
+			r.add(d.GetDestination().GetHost(), d.GetWeight(), len(route) == 1, c)
 		}
 		if r.toPrimary || r.toCanary {
-			routes = append(routes, r)
+			connections = append(connections, r)
 		}
 	}
-	return summarize(routes)
+	for _, tcp := range spec.Tcp {
+		connect(tcp.GetRoute())
+	}
+	for _, tls := range spec.Tls {
+		connect(tls.GetRoute())
+	}
+	if len(requests) > 0 {
+		return summarize(requests)
+	}
+	return summarize(connections)
 }
 
 // summarize returns what the last route that leads to the canary does, because

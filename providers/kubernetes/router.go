@@ -26,8 +26,11 @@ var _ providers.Router = (*Router)(nil)
 // New returns a router that reads Services through an informer cache.
 func New(reader client.Reader) *Router { return &Router{reader: reader} }
 
-// Capabilities implements providers.Router: Services share out nothing.
-func (*Router) Capabilities() providers.Capabilities { return providers.Capabilities{} }
+// Capabilities implements providers.Router: Services share out nothing, and lead whatever is
+// spoken to one side.
+func (*Router) Capabilities() providers.Capabilities {
+	return providers.Capabilities{TCP: true, TLS: true}
+}
 
 // Ignores implements providers.Ignorer.
 func (*Router) Ignores() map[string]string {

@@ -9,17 +9,14 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/internal/gateway"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
-// Annotations of routes. Source: https://linkerd.io/2/reference/retries/ and
-// https://linkerd.io/2/reference/timeouts/
+// Annotations of routes. Source: https://linkerd.io/2/reference/retries/
 const (
-	retryHTTP      = "retry.linkerd.io/http"
-	retryGRPC      = "retry.linkerd.io/grpc"
-	retryLimit     = "retry.linkerd.io/limit"
-	retryTimeout   = "retry.linkerd.io/timeout"
-	requestTimeout = "timeout.linkerd.io/request"
+	retryHTTP    = "retry.linkerd.io/http"
+	retryLimit   = "retry.linkerd.io/limit"
+	retryTimeout = "retry.linkerd.io/timeout"
 )
 
 // retries are Istio's HTTPRetry.
@@ -31,85 +28,58 @@ type retries struct {
 
 var statusCode = regexp.MustCompile("^[1-5][0-9][0-9]$")
 
-// grpcStatuses are those that Linkerd retries, by Istio's names, which are the same.
+// grpcStatuses are those by which Linkerd retries where a GRPCRoute says so, by Istio's names.
 var grpcStatuses = []string{"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
 
-// annotations tell Linkerd of retries, and of what routes of a kind can't say.
-func annotations(k gateway.Kind, c *v1beta1.Canary) (map[string]string, error) {
-	s := &c.Spec.Service
-	out := map[string]string{}
-	if untimed(k) && s.Timeout != "" {
-		d, err := gateway.Duration(s.Timeout)
-		if err != nil {
-			return nil, &providers.InvalidError{Field: "spec.service.timeout", Value: s.Timeout, Allowed: err.Error()}
-		}
-		out[requestTimeout] = string(d)
-	}
-	return out, retryAnnotations(k, s, out)
-}
-
-func retryAnnotations(k gateway.Kind, s *v1beta1.CanaryService, out map[string]string) error {
+// annotations tell Linkerd of retries, which routes can't say.
+func annotations(c *v1beta1.Canary) (map[string]string, error) {
 	const field = "spec.service.retries"
-	r := retries{}
+	r, s := retries{}, &c.Spec.Service
 	if s.Retries == nil {
-		return nil
+		return nil, nil //nolint:nilnil // there are none
 	}
 	if err := json.Unmarshal(s.Retries.Raw, &r); err != nil {
-		return &providers.InvalidError{Field: field, Value: string(s.Retries.Raw), Allowed: err.Error()}
+		return nil, &providers.InvalidError{Field: field, Value: string(s.Retries.Raw), Allowed: err.Error()}
 	}
 	if r.Attempts <= 0 {
-		return nil // no retries, which is what Linkerd does by itself
+		return nil, nil //nolint:nilnil // no retries, which is what Linkerd does by itself
 	}
-	http, grpc, err := conditions(r.RetryOn)
-	if err != nil {
-		return err
+	codes, err := conditions(r.RetryOn)
+	if err != nil || codes == "" {
+		return nil, err // those by a status of gRPC are not for routes for HTTP
 	}
-	switch {
-	case isGRPC(k) && grpc != "":
-		out[retryGRPC] = grpc
-	case !isGRPC(k) && http != "":
-		out[retryHTTP] = http
-	default:
-		return nil // none that this kind of route can have
-	}
-	out[retryLimit] = strconv.Itoa(int(r.Attempts))
+	out := map[string]string{retryHTTP: codes, retryLimit: strconv.Itoa(int(r.Attempts))}
 	if r.PerTryTimeout == "" {
-		return nil
+		return out, nil
 	}
-	d, err := gateway.Duration(r.PerTryTimeout)
+	d, err := rules.Duration(r.PerTryTimeout)
 	if err != nil {
-		return &providers.InvalidError{Field: field + ".perTryTimeout", Value: r.PerTryTimeout, Allowed: err.Error()}
+		return nil, &providers.InvalidError{Field: field + ".perTryTimeout", Value: r.PerTryTimeout, Allowed: err.Error()}
 	}
 	out[retryTimeout] = string(d)
-	return nil
+	return out, nil
 }
 
-// conditions sorts Istio's conditions of a retry by protocol. Without any they are
-// those that say that a server was not there.
-func conditions(retryOn string) (http, grpc string, err error) {
+// conditions are those of Istio's that are HTTP statuses. Without any they are those that say
+// that a server was not there.
+func conditions(retryOn string) (string, error) {
 	if retryOn == "" {
-		return "gateway-error", "unavailable", nil
+		return "gateway-error", nil
 	}
-	var codes, statuses []string
+	var codes []string
 	for c := range strings.SplitSeq(retryOn, ",") {
 		c = strings.TrimSpace(c)
 		switch {
 		case c == "5xx" || c == "gateway-error" || statusCode.MatchString(c):
 			codes = append(codes, c)
 		case c == "retriable-status-codes" || c == "": // the codes themselves follow
-		case slices.Contains(grpcStatuses, c):
-			statuses = append(statuses, c)
+		case slices.Contains(grpcStatuses, c): // accepted, as manifests for gRPC have them
 		default:
-			return "", "", &providers.InvalidError{
+			return "", &providers.InvalidError{
 				Field: "spec.service.retries.retryOn", Value: retryOn,
-				Allowed: "Linkerd retries 5xx, gateway-error, status codes, and gRPC's " + strings.Join(grpcStatuses, ", "),
+				Allowed: "Linkerd retries 5xx, gateway-error and status codes; gRPC's " + strings.Join(grpcStatuses, ", ") + " are accepted without effect",
 			}
 		}
 	}
-	return strings.Join(codes, ","), strings.Join(statuses, ","), nil
+	return strings.Join(codes, ","), nil
 }
-
-func isGRPC(k gateway.Kind) bool { return k.GVK.Kind == "GRPCRoute" }
-
-// untimed tells whether a kind of route has no timeouts.
-func untimed(k gateway.Kind) bool { return isGRPC(k) }

@@ -5,6 +5,7 @@ package linkerd
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -46,8 +47,9 @@ func New(c client.Client, a *ssa.Applier) *Router {
 				"delegation":    "Linkerd has no delegation",
 				"trafficPolicy": "Linkerd has none",
 			},
+			HTTPOnly:    true,
+			Attached:    attached,
 			Check:       check,
-			Untimed:     untimed,
 			Annotations: annotations,
 		}),
 		profiles: &profiles{client: c, applier: a},
@@ -170,16 +172,28 @@ func (r *Router) servesProfiles() (bool, error) {
 	}
 }
 
-// parents are those that the user's route or the spec has, and the apex Service.
-func parents(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.ParentReference, error) {
+// ofApex is a reference to the apex Service as a parent.
+func ofApex(c *v1beta1.Canary) gatewayv1.ParentReference {
 	apex, _, _ := c.ServiceNames()
-	service := gatewayv1.ParentReference{
+	return gatewayv1.ParentReference{
 		Group: new(gatewayv1.Group("")), Kind: new(gatewayv1.Kind("Service")), Name: gatewayv1.ObjectName(apex), Port: new(c.Spec.Service.Port),
 	}
+}
+
+// attached tells whether a user's route is for requests to the apex Service. One for a Gateway
+// has hostnames and rules that are for what comes in there, and meshed clients have others.
+func attached(c *v1beta1.Canary, users []gatewayv1.ParentReference) bool {
+	service := ofApex(c)
+	return slices.ContainsFunc(users, func(p gatewayv1.ParentReference) bool { return gateway.SameParent(p, service, c.Namespace) })
+}
+
+// parents are those that the user's route or the spec has, and the apex Service.
+func parents(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.ParentReference, error) {
+	service := ofApex(c)
 	if len(c.Spec.Service.GatewayRefs) > 0 {
 		users = gateway.Parents(c.Spec.Service.GatewayRefs)
 	}
-	if slices.ContainsFunc(users, func(p gatewayv1.ParentReference) bool { return gateway.SameParent(p, service, c.Namespace) }) {
+	if attached(c, users) {
 		return users, nil
 	}
 	return append(slices.Clone(users), service), nil
@@ -197,6 +211,10 @@ func check(k gateway.Kind, route providers.Route) error {
 		{s.CorsPolicy != nil, "spec.service.corsPolicy", "Linkerd has no cross-origin policy"},
 		{len(s.Mirror) > 0, "spec.service.mirror", "Linkerd cannot mirror requests"},
 		{
+			k.GVK.Group == policyVersion.Group && setsAnswers(s.Headers),
+			"spec.service.headers.response", "Linkerd's own HTTPRoute would set them in requests and not in answers: install the Gateway API",
+		},
+		{
 			k.GVK.Group == policyVersion.Group && route.Canary.GetAnalysis().SessionAffinity != nil,
 			"spec.analysis.sessionAffinity", "Linkerd's own HTTPRoute sets no headers in answers: install the Gateway API",
 		},
@@ -206,4 +224,13 @@ func check(k gateway.Kind, route providers.Route) error {
 		}
 	}
 	return nil
+}
+
+// setsAnswers tells whether headers of answers are to be changed. What can't be read is refused
+// elsewhere.
+func setsAnswers(headers *v1beta1.RawObject) bool {
+	read := struct {
+		Response map[string]any `json:"response"`
+	}{}
+	return headers != nil && json.Unmarshal(headers.Raw, &read) == nil && len(read.Response) > 0
 }

@@ -232,7 +232,7 @@ func TestChoice(t *testing.T) {
 		"routes":                  {served: []schema.GroupVersionKind{httpRoute, oldRoute, ownRoute, profileKind}, want: &gatewayv1.HTTPRoute{}, wantKey: key},
 		"old routes":              {served: []schema.GroupVersionKind{oldRoute, ownRoute, profileKind}, want: &gatewayv1beta1.HTTPRoute{}, wantKey: key},
 		"Linkerd's routes":        {served: []schema.GroupVersionKind{ownRoute, profileKind}, want: &policyRoute{}, wantKey: key},
-		"gRPC":                    {served: []schema.GroupVersionKind{httpRoute, grpcRoute}, protocol: "grpc", want: &gatewayv1.GRPCRoute{}, wantKey: key},
+		"gRPC":                    {served: []schema.GroupVersionKind{httpRoute, grpcRoute}, protocol: "grpc", want: &gatewayv1.HTTPRoute{}, wantKey: key},
 		"profiles":                {served: []schema.GroupVersionKind{profileKind}, want: &ServiceProfile{}, wantKey: profileKey},
 		"a profile before routes": {served: []schema.GroupVersionKind{httpRoute, profileKind}, profile: true, want: &ServiceProfile{}, wantKey: profileKey},
 	} {
@@ -272,7 +272,6 @@ func TestRouteWritten(t *testing.T) {
 		wantParents     []string // kinds and names
 		wantTimeout     string
 		wantAnnotations map[string]string
-		grpc            bool
 	}{
 		"plain":         {wantParents: []string{"Service/podinfo"}},
 		"a Gateway too": {change: func(s *v1beta1.CanaryService) { s.GatewayRefs = []v1beta1.ParentReference{{Name: "public"}} }, wantParents: []string{"Gateway/public", "Service/podinfo"}},
@@ -289,9 +288,11 @@ func TestRouteWritten(t *testing.T) {
 		},
 		"no retries": {change: func(s *v1beta1.CanaryService) { s.Retries = raw(`{"attempts":0}`) }, wantParents: []string{"Service/podinfo"}},
 		"gRPC": {
-			grpc: true, change: func(s *v1beta1.CanaryService) { s.Timeout, s.Retries = "1m30s", raw(`{"attempts":2}`) },
-			wantParents:     []string{"Service/podinfo"},
-			wantAnnotations: map[string]string{"timeout.linkerd.io/request": "1m30s", "retry.linkerd.io/grpc": "unavailable", "retry.linkerd.io/limit": "2"},
+			change: func(s *v1beta1.CanaryService) {
+				s.AppProtocol, s.Timeout, s.Retries = "grpc", "1m30s", raw(`{"attempts":2}`)
+			},
+			wantParents: []string{"Service/podinfo"}, wantTimeout: "1m30s",
+			wantAnnotations: map[string]string{"retry.linkerd.io/http": "gateway-error", "retry.linkerd.io/limit": "2"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -299,9 +300,6 @@ func TestRouteWritten(t *testing.T) {
 			c := canary(func(c *v1beta1.Canary) {
 				if tc.change != nil {
 					tc.change(&c.Spec.Service)
-				}
-				if tc.grpc {
-					c.Spec.Service.AppProtocol = "grpc"
 				}
 			})
 			if err := w.router.Apply(t.Context(), route(c, 10)); err != nil {
@@ -311,17 +309,11 @@ func TestRouteWritten(t *testing.T) {
 			var meta metav1.ObjectMeta
 			var timeout string
 			var hosts int
-			if tc.grpc {
-				r := &gatewayv1.GRPCRoute{}
-				w.read(t, key, r)
-				spec, meta, hosts = r.Spec.CommonRouteSpec, r.ObjectMeta, len(r.Spec.Hostnames)
-			} else {
-				r := &gatewayv1.HTTPRoute{}
-				w.read(t, key, r)
-				spec, meta, hosts = r.Spec.CommonRouteSpec, r.ObjectMeta, len(r.Spec.Hostnames)
-				if r.Spec.Rules[0].Timeouts != nil {
-					timeout = string(*r.Spec.Rules[0].Timeouts.Request)
-				}
+			r := &gatewayv1.HTTPRoute{}
+			w.read(t, key, r)
+			spec, meta, hosts = r.Spec.CommonRouteSpec, r.ObjectMeta, len(r.Spec.Hostnames)
+			if r.Spec.Rules[0].Timeouts != nil {
+				timeout = string(*r.Spec.Rules[0].Timeouts.Request)
 			}
 			var parents []string
 			for _, p := range spec.ParentRefs {

@@ -1,6 +1,8 @@
 package linkerd
 
 import (
+	"context"
+
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -105,6 +107,9 @@ func (r *policyRoute) DeepCopyObject() runtime.Object {
 	return &policyRoute{TypeMeta: r.TypeMeta, ObjectMeta: *r.ObjectMeta.DeepCopy(), Spec: *r.Spec.DeepCopy(), Status: *r.Status.DeepCopy()}
 }
 
+// Parents implements gateway.Parented.
+func (r *policyRoute) Parents() []gatewayv1.ParentReference { return r.Spec.ParentRefs }
+
 // DeepCopyObject implements runtime.Object.
 func (l *policyRoutes) DeepCopyObject() runtime.Object {
 	out := &policyRoutes{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy()}
@@ -117,8 +122,9 @@ func (l *policyRoutes) DeepCopyObject() runtime.Object {
 // policyKind is Linkerd's own HTTPRoute.
 func policyKind() gateway.Kind {
 	return gateway.Kind{
-		GVK: policyVersion.WithKind("HTTPRoute"),
-		New: func() client.Object { return &policyRoute{} },
+		GVK:     policyVersion.WithKind("HTTPRoute"),
+		New:     func() client.Object { return &policyRoute{} },
+		NewList: func() client.ObjectList { return &policyRoutes{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &policyRoute{ObjectMeta: meta, Spec: spec}, nil
 		},
@@ -127,6 +133,11 @@ func policyKind() gateway.Kind {
 			return r.Spec, r.Status.Parents
 		},
 	}
+}
+
+// Index is for providers.Watch: it has routes found by what they are attached to.
+func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
+	return gateway.Index(ctx, indexer, kind)
 }
 
 // Kinds are those by which this package moves traffic, an empty object of each.

@@ -44,7 +44,7 @@ func New(reader client.Reader, a *ssa.Applier, prefix string) *Router {
 
 // Capabilities implements providers.Router. Of requests that match a share can't be taken.
 func (*Router) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, TLS: true}
 }
 
 // Acknowledged implements providers.Acknowledger: an Ingress does not say whether its

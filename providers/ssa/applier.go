@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,7 +50,9 @@ type options struct {
 func ProtoJSON(o *options) { o.proto = true }
 
 // Edited has edit change the JSON form of desired, to say what its Go type
-// cannot: an explicit 0 or empty list. It must be a pure function of its argument.
+// cannot: an explicit 0 or empty list, a number that protobuf writes as a string. The live
+// object is compared in the same form, which its Go type does not have either. edit must be a
+// pure function of its argument, and the same for what it has made.
 func Edited(edit func(object map[string]any)) Option {
 	return func(o *options) { o.edit = edit }
 }
@@ -131,7 +134,8 @@ func (a *Applier) InSync(ctx context.Context, desired client.Object, opts ...Opt
 
 // ApplyPartial applies u, a few fields of an object that is not ours, without
 // leaving the annotation. It sends when u is not contained in live, the object
-// as the cache has it; u gets the UID of live, so that an object deleted
+// as the cache has it, or live still has the annotation, and with it fields that Apply
+// has set and u lacks; u gets the UID of live, so that an object deleted
 // meanwhile is not created again (the error is then a conflict). Use either
 // Apply or ApplyPartial on one object, never both: each removes what the other owns.
 // Of the options those count that say how to compare.
@@ -160,7 +164,9 @@ func (a *Applier) ApplyPartial(ctx context.Context, u *unstructured.Unstructured
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", key, err)
 	}
-	if o.contains(withoutType(u.Object), actual) {
+	// What Apply has written has fields of ours that u lacks, and they are to go.
+	applied := live.GetAnnotations()[AppliedAnnotation] != ""
+	if !applied && o.contains(withoutType(u.Object), actual) {
 		a.memory.verified(key, fingerprint, live.GetResourceVersion())
 		return nil
 	}
@@ -274,6 +280,10 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	actual, err := toMap(live)
 	if err != nil {
 		return unknown, err
+	}
+	if o.edit != nil {
+		actual = runtime.DeepCopyJSON(actual) // that of an unstructured object is the cache's own
+		o.edit(actual)
 	}
 	if !o.contains(withoutType(p.intent.compared), actual) {
 		return differs, nil

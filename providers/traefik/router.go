@@ -31,7 +31,9 @@ func New(reader client.Reader, a *ssa.Applier) *Router { return &Router{reader: 
 
 // Capabilities implements providers.Router: a TraefikService shares out all requests alike. By
 // what is in them requests are told apart in IngressRoutes, which are the user's.
-func (*Router) Capabilities() providers.Capabilities { return providers.Capabilities{Weighted: true} }
+func (*Router) Capabilities() providers.Capabilities {
+	return providers.Capabilities{Weighted: true, TLS: true}
+}
 
 // Acknowledged implements providers.Acknowledger: a TraefikService does not say whether Traefik
 // has taken it.
@@ -71,7 +73,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{Exists: true, Traffic: trafficOf(c, live)}
-	if !c.DeletionTimestamp.IsZero() || refuse(route.Traffic) != nil {
+	if !c.DeletionTimestamp.IsZero() || !served(route.Traffic) {
 		return state, nil // the spec asks for no such traffic, so Traefik can't have it
 	}
 	state.InSync, err = r.applier.InSync(ctx, desired(route), ssa.ProtoJSON)
@@ -125,6 +127,9 @@ func refuseUsers(c *v1beta1.Canary, live *TraefikService, whose ownership.Owners
 	}
 	return providers.Conflict("TraefikService", live)
 }
+
+// served tells whether a TraefikService can do all of the traffic.
+func served(t providers.Traffic) bool { return refuse(t) == nil }
 
 // refuse says what of the traffic a TraefikService that shares requests out can't do.
 func refuse(t providers.Traffic) error {

@@ -17,7 +17,7 @@ func AddToScheme(s *runtime.Scheme) error {
 
 // TraefikService is what of Traefik's kind we read and write: an abstraction that IngressRoutes
 // lead to. Source: https://doc.traefik.io/traefik/reference/routing-configuration/kubernetes/crd/http/traefikservice/
-type TraefikService struct {
+type TraefikService struct { //nolint:revive // that is the name of the kind
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -51,7 +51,7 @@ type Service struct {
 }
 
 // TraefikServiceList is a list of TraefikServices.
-type TraefikServiceList struct {
+type TraefikServiceList struct { //nolint:revive // that is the name of the kind
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 

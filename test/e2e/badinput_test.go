@@ -53,14 +53,12 @@ func TestBadInput(t *testing.T) {
 			mend:   func(a *app) { a.edit(func(c *v1beta1.Canary) { c.Spec.Provider = "istio" }) },
 			served: true,
 		},
-		"unknown-metric": {
+		"not-served": {
 			deploy: (*app).deploy,
-			canary: func(c *v1beta1.Canary) {
-				c.Spec.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "request-succes-rate"}}
-			},
+			canary: func(c *v1beta1.Canary) { c.Spec.TargetRef.APIVersion = "serving.knative.dev/v1" },
 			reason: "InvalidSpec",
-			parts:  []string{`spec.analysis.metrics[0].name: "request-succes-rate" has no query and is not built in`, "request-success-rate"},
-			mend:   func(a *app) { a.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = nil }) },
+			parts:  []string{"spec.targetRef.apiVersion: Knative is not served"},
+			mend:   func(a *app) { a.edit(func(c *v1beta1.Canary) { c.Spec.TargetRef.APIVersion = "apps/v1" }) },
 			served: true,
 		},
 	} {

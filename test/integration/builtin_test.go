@@ -140,8 +140,12 @@ func TestBuiltInQueries(t *testing.T) {
 		for name, c := range cases {
 			t.Run(mesh+"/"+name, func(t *testing.T) {
 				for metric, want := range map[string]float64{v1beta1.MetricRequestSuccessRate: c.wantRate, v1beta1.MetricRequestDuration: c.wantDuration} {
-					expr, err := builtin.Expr(mesh, metric, builtin.Vars{
-						Name: "podinfo", Namespace: name, Target: "podinfo", Kind: "Deployment", Service: name, Interval: "1m",
+					sources, err := builtin.Sources(mesh, mesh)
+					if err != nil {
+						t.Fatal(err)
+					}
+					expr, err := sources[0].Expr(metric, builtin.Vars{
+						Name: "podinfo", Namespace: name, Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: name, Interval: "1m",
 					})
 					if err != nil {
 						t.Fatal(err)

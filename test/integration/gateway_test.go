@@ -24,7 +24,7 @@ func publicGateway() []v1beta1.ParentReference {
 func testGatewayNotInstalled(t *testing.T, e *environment) {
 	c, _ := e.counting()
 	for name, router := range map[string]providers.Router{
-		"gatewayapi": gatewayapi.New(c, ssa.New(c), "gatewayapi"), "linkerd": linkerd.New(c, ssa.New(c)),
+		"gatewayapi": gatewayapi.New(c, c, ssa.New(c), "gatewayapi"), "linkerd": linkerd.New(c, ssa.New(c)),
 	} {
 		r := route(e.canary(t, v1beta1.CanaryService{GatewayRefs: publicGateway()}), 0)
 		if _, err := router.Observe(t.Context(), r); !providers.IsNotInstalled(err) {
@@ -95,7 +95,7 @@ func testGatewayAPI(t *testing.T, e *environment) {
 				c, writes := e.counting()
 				canary := e.canary(t, v1beta1.CanaryService{GatewayRefs: publicGateway(), AppProtocol: protocol})
 				world := routertest.World{
-					Router: gatewayapi.New(c, ssa.New(c), "gatewayapi:v1"), Canary: canary, Deadline: limit,
+					Router: gatewayapi.New(c, c, ssa.New(c), "gatewayapi:v1"), Canary: canary, Deadline: limit,
 					Writes: func() int { return int(writes.Load()) },
 					Mesh:   func(t *testing.T) { e.accept(t, canary.Namespace) },
 				}
@@ -109,7 +109,6 @@ func testGatewayAPI(t *testing.T, e *environment) {
 		})
 	}
 	t.Run("every field survives the server", func(t *testing.T) { testGatewayFields(t, e) })
-	t.Run("what the server refuses", func(t *testing.T) { testGatewayRefused(t, e) })
 }
 
 // testGatewayFields has everything that the spec can say stored and read back: nothing
@@ -128,10 +127,10 @@ func testGatewayFields(t *testing.T, e *environment) {
 	r := route(canary, 10)
 	r.Traffic.Mirror = 30
 	r.Traffic.Sessions = providers.Sessions{Canary: "c1", Primary: "s1", Raised: 10}
-	settleWith(t, e, gatewayapi.New(c, ssa.New(c), "gatewayapi"), r)
+	settleWith(t, e, gatewayapi.New(c, c, ssa.New(c), "gatewayapi"), r)
 	before := writes.Load()
 	// A new operator has no memory, and compares what is there.
-	settleWith(t, e, gatewayapi.New(c, ssa.New(c), "gatewayapi"), r)
+	settleWith(t, e, gatewayapi.New(c, c, ssa.New(c), "gatewayapi"), r)
 	if n := writes.Load() - before; n != 0 {
 		t.Errorf("a new router wrote %d times", n)
 	}
@@ -143,19 +142,6 @@ func testGatewayFields(t *testing.T, e *environment) {
 	last := live.Spec.Rules[3]
 	if d := cmp.Diff("1m30s 500ms", string(*last.Timeouts.Request)+" "+string(*last.Timeouts.BackendRequest)); d != "" {
 		t.Error(d)
-	}
-}
-
-// testGatewayRefused has what only the server knows told as a mistake.
-func testGatewayRefused(t *testing.T, e *environment) {
-	c, _ := e.counting()
-	canary := e.canary(t, v1beta1.CanaryService{
-		GatewayRefs: publicGateway(), Rewrite: new(raw(`{"uri":"/v2"}`)),
-		Match: []v1beta1.RawObject{raw(`{"uri":{"prefix":"/a"}}`), raw(`{"uri":{"prefix":"/b"}}`)},
-	})
-	err := gatewayapi.New(c, ssa.New(c), "gatewayapi").Apply(t.Context(), route(canary, 10))
-	if !providers.IsInvalid(err) {
-		t.Errorf("a rewrite of two prefixes: %v", err)
 	}
 }
 
@@ -179,7 +165,10 @@ func testLinkerdRoutes(t *testing.T, e *environment) {
 			Mesh:   func(t *testing.T) { e.accept(t, canary.Namespace) },
 			Drift:  func(t *testing.T, traffic providers.Traffic) { e.driftHTTP(t, canary.Namespace, traffic) },
 		}
-		return world.With(routertest.Object{Client: e.live, Users: usersRoute(canary.Namespace), Seen: e.cachedAs})
+		users := usersRoute(canary.Namespace)
+		users.Spec.Hostnames = nil
+		users.Spec.ParentRefs = []gatewayv1.ParentReference{{Group: new(gatewayv1.Group("")), Kind: new(gatewayv1.Kind("Service")), Name: app, Port: new(canary.Spec.Service.Port)}}
+		return world.With(routertest.Object{Client: e.live, Users: users, Seen: e.cachedAs})
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -96,7 +95,7 @@ func testIstioFields(t *testing.T, e *environment) {
 		Retries:       new(raw(`{"attempts":0}`)),
 		Headers:       new(raw(`{"request":{"add":{"x-a":"1"}}}`)),
 		CorsPolicy:    new(raw(`{"allowOrigins":[{"exact":"https://example.com"}],"allowCredentials":false,"maxAge":"24h"}`)),
-		TrafficPolicy: new(raw(`{"tls":{"mode":"DISABLE"},"connectionPool":{"http":{"http1MaxPendingRequests":0,"maxRetries":3},"tcp":{"connectTimeout":"30ms"}}}`)),
+		TrafficPolicy: new(raw(`{"tls":{"mode":"DISABLE"},"loadBalancer":{"consistentHash":{"useSourceIp":true,"minimumRingSize":1024}},"connectionPool":{"http":{"http1MaxPendingRequests":0,"maxRetries":3},"tcp":{"connectTimeout":"30ms"}}}`)),
 	})
 	settle(t, e.istio(c), route(canary, 10))
 	before := writes.Load()
@@ -116,7 +115,8 @@ func testIstioFields(t *testing.T, e *environment) {
 	if d := cmp.Diff(want, e.spec(t, "VirtualService", canary.Namespace, app)); d != "" {
 		t.Errorf("VirtualService (-want +got)\n%s", d)
 	}
-	want = object(t, `{"host":"podinfo-canary","trafficPolicy":{"tls":{},
+	want = object(t, `{"host":"podinfo-canary","trafficPolicy":{"tls":{"mode":"DISABLE"},
+		"loadBalancer":{"consistentHash":{"useSourceIp":true,"minimumRingSize":1024}},
 		"connectionPool":{"http":{"maxRetries":3},"tcp":{"connectTimeout":"0.030s"}}}}`)
 	if d := cmp.Diff(want, e.spec(t, "DestinationRule", canary.Namespace, app+"-canary")); d != "" {
 		t.Errorf("DestinationRule (-want +got)\n%s", d)
@@ -140,7 +140,22 @@ func testIstioAdoption(t *testing.T, e *environment) {
 		want        string // of the spec's beginning while it is taken over
 		wantBack    string // spec, empty for what it was
 	}{
-		"plain":      {spec: everything, want: `{"hosts":["old.example.com","podinfo"],"gateways":["old"],"exportTo":["."]}`},
+		"plain": {spec: everything, want: `{"hosts":["old.example.com"],"gateways":["old"],"exportTo":["."]}`},
+		"connections": {
+			spec: `{"hosts":["podinfo"],"tcp":[{"route":[{"destination":{"host":"podinfo"}}]}]}`,
+			want: `{"hosts":["podinfo"],"gateways":["mesh"]}`,
+		},
+		"SNI": {
+			spec: `{"hosts":["podinfo"],"tls":[{"match":[{"port":9443,"sniHosts":["podinfo"]}],"route":[{"destination":{"host":"podinfo"}}]}]}`,
+			want: `{"hosts":["podinfo"],"gateways":["mesh"]}`,
+		},
+		"a route to the canary": {
+			spec: `{"hosts":["podinfo","shop.example.com"],"gateways":["mesh","infra/public"],"http":[
+				{"match":[{"uri":{"prefix":"/billing"}}],"route":[{"destination":{"host":"billing"}}]},
+				{"match":[{"headers":{"x-tester":{"exact":"yes"}}}],"route":[{"destination":{"host":"podinfo-canary"}}]},
+				{"timeout":"3s","route":[{"destination":{"host":"podinfo"}}]}]}`,
+			want: `{"hosts":["podinfo","shop.example.com"],"gateways":["mesh","infra/public"]}`,
+		},
 		"delegation": {service: v1beta1.CanaryService{Delegation: true}, spec: everything, want: `{"hosts":[],"gateways":[],"exportTo":["."]}`},
 		"delegate of the user's": {
 			service: v1beta1.CanaryService{Delegation: true},
@@ -149,8 +164,7 @@ func testIstioAdoption(t *testing.T, e *environment) {
 		"empty": {spec: `{}`, want: `{"hosts":["podinfo"],"gateways":["mesh"]}`, wantBack: `{"hosts":[]}`},
 		"Flagger's": {
 			spec: taken, annotations: map[string]string{"flagger.kubernetes.io/original-configuration": everything},
-			want:     `{"hosts":["old.example.com","podinfo"],"gateways":["old"]}`,
-			wantBack: strings.Replace(everything, `"exportTo":["."],`, "", 1),
+			want: `{"hosts":["podinfo"],"gateways":["mesh"]}`, wantBack: everything,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +186,9 @@ func testIstioAdoption(t *testing.T, e *environment) {
 			for _, weight := range []int32{0, 10, 100} {
 				settle(t, router, route(canary, weight))
 				got := e.spec(t, "VirtualService", canary.Namespace, app)
-				delete(got, "http")
+				for _, routes := range []string{"http", "tcp", "tls"} {
+					delete(got, routes)
+				}
 				if d := cmp.Diff(object(t, tc.want), got); d != "" {
 					t.Errorf("(-want +got)\n%s", d)
 				}

@@ -24,6 +24,7 @@ import (
 func TestOnClusterWithIstiod(t *testing.T) {
 	e := setUp(t, cluster.Options{Progress: os.Stderr, Istio: true})
 	t.Run("istio tells sidecars", func(t *testing.T) { testSidecar(t, e) })
+	t.Run("a user's objects", func(t *testing.T) { testIstiodUsers(t, e) })
 }
 
 func testSidecar(t *testing.T, e *environment) {

@@ -3,8 +3,10 @@ package integration
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +25,7 @@ func testWorkloads(t *testing.T, e *environment) {
 	t.Run("defaults of the server are no revision", func(t *testing.T) { testRevisions(t, e) })
 	t.Run("a primary settles", func(t *testing.T) { testPrimaries(t, e) })
 	t.Run("a DaemonSet sleeps and wakes", func(t *testing.T) { testSleep(t, e) })
+	t.Run("a Service is taken over and given back", func(t *testing.T) { testAdoptedPorts(t, e) })
 }
 
 // everything is a pod with fields that the server completes in every way that
@@ -190,5 +193,87 @@ func testSleep(t *testing.T, e *environment) {
 	anew.SetUID("another")
 	if err := applier.Merge(t.Context(), map[string]any{"spec": workload.Scale(target, 0)}, anew); !apierrors.IsInvalid(err) {
 		t.Errorf("merge into an object that was made anew: %v", err)
+	}
+}
+
+// testAdoptedPorts takes Services over that a person wrote, changes what the Canary says of their ports, and gives
+// them back: the server accepts each state, and in the end it has what was written.
+func testAdoptedPorts(t *testing.T, e *environment) {
+	number, named := intstr.FromInt32, intstr.FromString
+	for name, tc := range map[string]struct {
+		users    []corev1.ServicePort
+		canaries []v1beta1.CanaryService // one after the other
+	}{
+		"a single port without a name": {
+			users:    []corev1.ServicePort{{Port: 80, TargetPort: named("http")}},
+			canaries: []v1beta1.CanaryService{{Port: 80}, {Port: 80, TargetPort: number(1), PortName: "web"}, {Port: 80}},
+		},
+		"a single port without a name, and another one of the Canary": {
+			users:    []corev1.ServicePort{{Port: 80, TargetPort: number(9898)}},
+			canaries: []v1beta1.CanaryService{{Port: 9898}, {Port: 9898, PortDiscovery: true}, {Port: 80, PortDiscovery: true}},
+		},
+		"all that ports may say": {
+			users: []corev1.ServicePort{
+				{Name: "admin", Port: 9797, TargetPort: named("admin"), AppProtocol: new("http")},
+				{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}, {Name: "dns-tcp", Port: 53},
+				{Name: "grpc", Port: 9999, TargetPort: number(9999), AppProtocol: new("kubernetes.io/h2c")},
+			},
+			canaries: []v1beta1.CanaryService{{Port: 9999, AppProtocol: "grpc"}, {Port: 9999, PortDiscovery: true}, {Port: 53}, {Port: 7000, PortName: "grpc"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := e.namespace(t)
+			target := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: app}, Spec: appsv1.DeploymentSpec{
+				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}},
+				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
+					Name: app, Image: app, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 9898}, {Name: "grpc", ContainerPort: 9999}, {ContainerPort: 7000}},
+				}}}},
+			}}
+			live := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: app}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": app}, Ports: tc.users}}
+			e.create(t, live)
+			want := live.DeepCopy()
+			applier := ssa.New(e.cached)
+			var services workload.Services
+			for _, service := range tc.canaries {
+				c := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: app, UID: "c1"}, Spec: v1beta1.CanarySpec{
+					TargetRef: v1beta1.TargetReference{Kind: workload.KindDeployment, Name: app}, Service: service,
+				}}
+				var err error
+				if services, err = workload.BuildServices(c, target, nil, workload.Options{SelectorLabels: []string{"app"}}); err != nil {
+					t.Fatal(err)
+				}
+				services.KeepPorts(c, []*corev1.Service{nil, nil, live})
+				if err := services.Adopt(c, services.Apex, live); err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range services.All() {
+					if err := applier.Apply(t.Context(), s); err != nil {
+						t.Errorf("%s with %+v: %v", s.Name, service, err)
+					}
+				}
+				e.read(t, ns, app, live)
+				e.cachedAs(t, live)
+				for _, half := range []*corev1.Service{services.Primary, services.Canary} {
+					wantSamePorts(t, live, half)
+				}
+			}
+			if err := applier.Merge(t.Context(), services.GiveBack(live, ssa.AppliedAnnotation), live); err != nil {
+				t.Fatal(err)
+			}
+			e.read(t, ns, app, live)
+			if d := cmp.Diff(want.Spec, live.Spec); d != "" || len(live.Annotations) > 0 {
+				t.Errorf("given back (-was +is)\n%s\nannotations %v", d, live.Annotations)
+			}
+		})
+	}
+}
+
+// wantSamePorts has an objection for each port of a Service that another one has not, as it has it.
+func wantSamePorts(t *testing.T, apex, half *corev1.Service) {
+	t.Helper()
+	for _, p := range apex.Spec.Ports {
+		if !slices.ContainsFunc(half.Spec.Ports, func(h corev1.ServicePort) bool { return cmp.Equal(p, h) }) {
+			t.Errorf("%s has the port %+v, and %s has only %+v", apex.Name, p, half.Name, half.Spec.Ports)
+		}
 	}
 }

@@ -81,7 +81,9 @@ var doings = map[string]func(*world, *rand.Rand){
 	"scale the primary": func(w *world, r *rand.Rand) {
 		w.scaledByHand = true
 		w.oracle.robbed()
-		edit(w.store, "Deployment", "podinfo-primary", func(d *appsv1.Deployment) { d.Spec.Replicas = new(r.Int32N(w.plan.Pods + 1)) })
+		n := r.Int32N(w.plan.Pods + 1)
+		w.fewest = min(w.fewest, max(n, 1)) // a primary that is lost is given as many again
+		edit(w.store, "Deployment", "podinfo-primary", func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	},
 	"scale the target": func(w *world, r *rand.Rand) {
 		n := r.Int32N(w.plan.Pods + 2)
@@ -91,20 +93,31 @@ var doings = map[string]func(*world, *rand.Rand){
 		w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	},
 	"another number in Git": func(w *world, r *rand.Rand) {
-		w.git.replicas = 1 + r.Int32N(2*w.plan.Pods)
+		w.inGit(1 + r.Int32N(2*w.plan.Pods))
 		w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = new(w.git.replicas) })
 	},
 	"scale the target to one": func(w *world, _ *rand.Rand) { w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) }) },
 	"half as many in Git": func(w *world, _ *rand.Rand) {
-		w.git.replicas = max(w.plan.Pods/2, 1)
+		w.inGit(max(w.plan.Pods/2, 1))
 		w.release(fmt.Sprintf("good-%d", w.turns+1))
 		w.edit(func(d *appsv1.Deployment) { d.Spec.Replicas = new(w.git.replicas) })
 	},
 	"one of the canary's pods is not ready": func(w *world, _ *rand.Rand) { w.crashAllBut(1, false) },
 	"all pods of the canary crash":          func(w *world, _ *rand.Rand) { w.crashAllBut(0, false) },
+	"no pod of the primary is left":         func(w *world, _ *rand.Rand) { w.crashAllBut(0, true) },
 	"one pod of the primary is left":        func(w *world, _ *rand.Rand) { w.crashAllBut(1, true) },
-	"release a limping one":                 func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("limping-%d", w.turns+1)) },
-	"writes of Services are refused":        func(w *world, _ *rand.Rand) { w.refusals["Service"] = time.Now().Add(10 * time.Minute) },
+	"release a broken one":                  func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("broken-%d", w.turns+1)) },
+	"delete the primary's Service": func(w *world, _ *rand.Rand) {
+		w.oracle.robbed()
+		_ = w.remove(id{"Service", "podinfo-primary"}, metav1.DeletePropagationBackground) // it may be gone
+	},
+	"leave the target's pods to nobody": func(w *world, _ *rand.Rand) {
+		w.oracle.robbed()
+		w.git.target = nil
+		_ = w.remove(id{"Deployment", "podinfo"}, metav1.DeletePropagationOrphan) // it may be gone
+	},
+	"release a limping one":          func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("limping-%d", w.turns+1)) },
+	"writes of Services are refused": func(w *world, _ *rand.Rand) { w.refusals["Service"] = time.Now().Add(10 * time.Minute) },
 	"writes of autoscalers are refused": func(w *world, _ *rand.Rand) {
 		w.refusals["HorizontalPodAutoscaler"] = time.Now().Add(10 * time.Minute)
 	},
@@ -313,6 +326,12 @@ func propagation(r *rand.Rand) metav1.DeletionPropagation {
 	return metav1.DeletionPropagation(pick(r, "Foreground", "Background", "Background", "Orphan"))
 }
 
+// inGit has Git ask for a number of pods, whether or not there is a target at present.
+func (w *world) inGit(replicas int32) {
+	w.git.replicas = replicas
+	w.fewest = min(w.fewest, replicas)
+}
+
 // oneByOne tells whether a change of the pods may leave a Deployment without any for a moment.
 func (w *world) oneByOne(d *appsv1.Deployment) bool { return interrupted(d) }
 
@@ -466,7 +485,11 @@ func (w *world) repair() {
 		}
 	})
 	if w.oracle.initialized && w.deployment("podinfo-primary") == nil {
-		w.release(w.oracle.primaryImage) // as the Canary asks people to do
+		image := w.oracle.primaryImage // as the Canary asks people to do
+		if strings.Contains(image, "bad") {
+			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand
+		}
+		w.release(image)
 	}
 	spec := newCanary(w.plan).Spec
 	edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Spec = spec })

@@ -21,8 +21,12 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
 	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -65,8 +69,9 @@ func (w *world) start(offset time.Duration) {
 	none := kubernetes.New(through)
 	applier := ssa.New(through)
 	options := workload.Options{SelectorLabels: []string{"app"}, MeshProvider: "one"}
+	workloads := &targets.Targets{Client: through, Applier: applier}
 	p.reconciler = &canary.Reconciler{
-		Client: through, Live: direct, Applier: applier, Routes: ssa.New(through),
+		Client: through, Applier: applier, RouteApplier: ssa.New(through),
 		Router: func(name string) (providers.Router, error) {
 			if m := w.meshes[name]; m != nil {
 				return bound{m, p, w}, nil
@@ -79,6 +84,10 @@ func (w *world) start(offset time.Duration) {
 		Checker: p.checker, Metrics: &checks.Needs{Sources: asked{w}, Reader: through},
 		Canaries: wake.NewCanaries(through), Signals: wake.NewSignals(),
 		Recorder: recorder{w}, Telemetry: numbers, Clock: clock, Options: options, Provider: "one",
+		Targets:     workloads,
+		Primaries:   &primaries.Primaries{Client: through, Applier: applier, Options: options, Workloads: workloads},
+		Services:    &services.Services{Client: through, Applier: applier, Options: options},
+		Routes:      &routes.Routes{Client: through, Provider: "one"},
 		Actions:     &actions.Actions{Client: through, Live: direct, Clock: clock},
 		Autoscalers: &autoscaling.Autoscalers{Client: through, Applier: applier, Options: options},
 		Configs:     configs.New(configs.Config{Off: true}),

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -30,12 +31,16 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
+	target       *appsv1.Deployment   // as it was last
+	primaryGone  bool                 // it was deleted, and is not there again
 	releases     map[string]*released // by image
 	specs        []dated              // of the Canary
+	written      []time.Time          // when the Canary was written of late
+	status       v1beta1.CanaryStatus
 
 	carried  map[string][]sample // how many pods served, by Service, of late
 	bad      time.Duration       // for how long users get a bad canary that could have been judged
-	calls    map[string]bool     // hooks that have answered with success
+	calls    map[string]*process // whom hooks have answered with success
 	deleted  time.Time           // when the Canary was
 	deleting time.Duration       // for how long the operator has been able to let it go
 	had      int                 // pods that served when it was deleted
@@ -71,7 +76,7 @@ type sample struct {
 
 func newOracle(w *world) *oracle {
 	return &oracle{
-		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]bool{},
+		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]*process{},
 	}
 }
 
@@ -104,7 +109,21 @@ func (o *oracle) impaired() bool {
 		}
 	}
 	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"]) ||
-		!o.deleted.IsZero() && now.Before(w.refusals["Service"])
+		!o.deleted.IsZero() && o.lacksService() || // whoever deletes the Canary and a Service wants to be rid of both
+		now.Before(w.refusals["Route"].Add(retry)) || (!o.deleted.IsZero() || o.lacksService()) && now.Before(w.refusals["Service"].Add(retry))
+}
+
+// retry is within what time the operator tries again what was refused for long.
+const retry = 15 * time.Second
+
+// lacksService tells whether one of the Services that requests go through is gone. Only a write can bring it back.
+func (o *oracle) lacksService() bool {
+	c := o.w.canary()
+	if c == nil {
+		return false
+	}
+	apex, primary, canary := c.ServiceNames()
+	return slices.ContainsFunc([]string{apex, primary, canary}, func(name string) bool { return o.w.objects[id{"Service", name}] == nil })
 }
 
 // pass lets the excuse run.
@@ -164,7 +183,7 @@ func (o *oracle) window() time.Duration {
 	return longest
 }
 
-// most and least are how many pods have served of late behind a Service; least is for the primary's, as steady says.
+// most and least are how many pods have served of late behind a Service; least counts those that steady does.
 func (o *oracle) most(service string) int {
 	n := o.pods(service)
 	for _, s := range o.carried[service] {
@@ -192,17 +211,21 @@ func (o *oracle) staying(service string) int {
 	return n
 }
 
-// steady is how many of the primary's pods are not about to end and belong to a Deployment: nobody replaces others.
-func (o *oracle) steady(primary string) int {
+// steady is how many of a Service's pods are not about to end and belong to a Deployment: nobody replaces others.
+func (o *oracle) steady(service string) int {
 	c := o.w.canary()
 	if c == nil {
-		return o.staying(primary)
+		return o.staying(service)
 	}
-	d := o.w.deployment(c.PrimaryName())
+	name := c.PrimaryName()
+	if _, _, canary := c.ServiceNames(); service == canary {
+		name = c.Spec.TargetRef.Name
+	}
+	d := o.w.deployment(name)
 	if d == nil {
 		return 0
 	}
-	return min(o.staying(primary), int(d.Status.AvailableReplicas))
+	return min(o.staying(service), int(d.Status.AvailableReplicas))
 }
 
 // pods is how many pods answer behind a Service.
@@ -251,7 +274,10 @@ func (o *oracle) probe() {
 			if r == nil || !r.acting {
 				continue
 			}
-			routed = true
+			routed = o.served[apex] || o.w.objects[id{"Service", apex}] != nil // nobody finds a name without its Service
+			if !routed {
+				continue
+			}
 			if share := float64(r.effective.Canary); share > 0 && o.pods(r.canary) == 0 {
 				note(share, "mesh %s sends %.0f%% of the requests to %s, and nobody is there", name, share, r.canary)
 			}
@@ -302,8 +328,10 @@ func (o *oracle) changed(of id) {
 			}
 			o.primaryHash = hashOf(&now.Spec.Template)
 			o.primaryHas(image)
+			o.primaryGone = false
 			return
 		}
+		o.target = now
 		if r := o.releases[image]; r == nil || o.targetImage() != image {
 			o.releases[image] = &released{since: time.Now()}
 			o.setTarget(image)
@@ -311,6 +339,10 @@ func (o *oracle) changed(of id) {
 	case *v1beta1.Canary:
 		o.canaryIs(now)
 	case nil:
+		if of == (id{"Deployment", "podinfo-primary"}) {
+			o.primaryGone = true
+			o.forgotten()
+		}
 		if of.kind == "Canary" {
 			o.gone = true
 			o.left = o.excuse > 0 // nobody is there any more to make up for what was just taken
@@ -344,7 +376,17 @@ func (o *oracle) setTarget(image string) {
 	}
 }
 
+// tooOften is how many writes of a Canary in a minute are a circle. A release that goes on takes a few for each step.
+const tooOften = 60
+
 func (o *oracle) canaryIs(c *v1beta1.Canary) {
+	o.w.traceStatus(&o.status, &c.Status)
+	o.status = *c.Status.DeepCopy()
+	o.forgotten()
+	o.written = append(slices.DeleteFunc(o.written, func(at time.Time) bool { return time.Since(at) > time.Minute }), time.Now())
+	if len(o.written) > tooOften {
+		o.fail("the Canary is written %d times in a minute, in phase %s: %s", len(o.written), c.Status.Phase, describe(c))
+	}
 	if n := len(o.specs); n == 0 || fmt.Sprintf("%+v", o.specs[n-1].spec) != fmt.Sprintf("%+v", c.Spec) {
 		o.specs = append(o.specs, dated{time.Now(), *c.Spec.DeepCopy()})
 		if n > 0 {
@@ -366,6 +408,13 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 		if t, _ := o.w.effective(apex); t.Canary == 100 && !t.Matched {
 			o.had = o.staying(canary)
 		}
+	}
+}
+
+// forgotten notes that nobody knows any more how many pods there were: the primary and the status are both gone.
+func (o *oracle) forgotten() {
+	if c := o.w.canary(); o.primaryGone && c != nil && c.Status.PrimaryReplicas == 0 {
+		o.w.fewest = 1
 	}
 }
 
@@ -398,6 +447,9 @@ func (o *oracle) primaryHas(image string) {
 	}
 	if o.lostStatus && (strings.Contains(before, "limping") || strings.Contains(before, "broken")) {
 		return // nobody knows any more that the primary was ever whole, and it never will be
+	}
+	if c := o.w.canary(); o.lostStatus && o.primaryGone && c != nil && c.Spec.Provider == v1beta1.ProviderKubernetes {
+		return // nobody serves, nobody can stand in, and nobody knows what the primary was: the target is all that there is
 	}
 	o.w.trace("the primary gets %s", image)
 	if problem := o.unjudged(r); problem != "" {
@@ -451,12 +503,19 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	}
 	key := fmt.Sprint(c.UID, hook.GetType(), hook.Name, began, id)
 	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
+		// A promotion that fails and ends well after all has two ends, and one that is suspended
+		// and goes on may fail once more.
 		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
+		if release.PromotionFailed(&c.Status) {
+			key += id
+		}
 	}
-	if o.calls[key] {
+	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status
+	// is not: a status that has it asks for another round, or for no more calls.
+	if before := o.calls[key]; before != nil && before == o.w.operator {
 		o.fail("hook %s is called again after it has answered: %s", hook.Name, key)
 	}
-	o.calls[key] = true
+	o.calls[key] = o.w.operator
 }
 
 // plans are the specs that the operator may go by.
@@ -512,7 +571,12 @@ func (o *oracle) jump(primary string, before, after providers.Traffic) {
 	if standIn := o.least(primary) < max(1, (o.most(primary)+1)/2) || o.least(primary) == 0; standIn {
 		return
 	}
-	if d := o.w.deployment("podinfo"); to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil && interrupted(d) {
+	if d := o.target; to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil && interrupted(d) {
+		return
+	}
+	// A promotion that halts takes what is left of the primary out of the way where that is far from enough for its share.
+	if d := o.w.deployment(c.PrimaryName()); to == 100 && c.Status.Phase == v1beta1.PhasePromoting && d != nil &&
+		float64(o.least(primary)) < float64(*d.Spec.Replicas)*float64(100-from)/100*3/4 {
 		return
 	}
 	for _, spec := range o.plans() {
@@ -563,12 +627,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 		return // what is bad is worse than what is small
 	}
 	enough := float64(o.most(service)) >= need(to)/2
-	has := o.staying(other)
-	if c := o.w.canary(); c != nil {
-		if _, primary, _ := c.ServiceNames(); other == primary {
-			has = o.least(other)
-		}
-	}
+	has := o.least(other)
 	kept := float64(has) >= need(100-from)/2 && has > 0
 	before := float64(o.most(service)) >= need(from)/2 // or it was too small for what it had
 	if !enough && kept && before {
@@ -614,8 +673,8 @@ func (o *oracle) bounded() {
 	}
 }
 
-// told finds a world that stands still without saying why.
-func (o *oracle) told() {
+// explained finds a world that stands still without saying why.
+func (o *oracle) explained() {
 	c := o.w.canary()
 	if c == nil || o.settled() {
 		return
@@ -628,7 +687,7 @@ func (o *oracle) told() {
 // atEnd is how a world must be that was left alone for long, with everything mended.
 func (o *oracle) atEnd() {
 	w, c := o.w, o.w.canary()
-	o.told()
+	o.explained()
 	if c == nil {
 		if !o.deleted.IsZero() {
 			o.afterDeletion()
@@ -662,6 +721,11 @@ func (o *oracle) afterDeletion() {
 		return // he wanted to be rid of it
 	}
 	o.had = min(o.had, int(o.w.fewest))
+	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(d.Spec.Template.Spec.Containers[0].Image, "never") {
+		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out.
+		_, unavailable := bounds(d)
+		o.had = min(o.had, int(*d.Spec.Replicas)-unavailable)
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.served)) {
 		if o.pods(name) < o.had && !o.w.plan.HPA {
 			routed := 0

@@ -58,6 +58,15 @@ func TestNamed(t *testing.T) {
 		{"status lost", plan{Acts: []act{begin, at("end", "release a bad one"), after(time.Second, "lose the status")}}, "", 0},
 		{"status lost with one pod of the primary", plan{Acts: []act{begin, at("end", "one pod of the primary is left"), and("release a bad one"), and("lose the status")}}, "", 0},
 		{"an edit of image and replicas at once", plan{Acts: []act{begin, at("end", "release and scale to zero")}}, "", 0},
+		{"Service deleted, the target is gone", plan{Acts: []act{at("Initialized", "delete the target with its pods"), after(15*time.Second, "delete the primary's Service")}}, "", 2},
+		{"primary deleted and status lost", plan{Acts: []act{bad, and("delete the primary with its pods"), and("lose the status")}}, "", 2},
+		{"Canary deleted, Services refused, no primary", plan{Acts: []act{bad, and("delete the primary with its pods"), at("Failed", "writes of Services are refused"), and("delete the Canary in the foreground")}}, "", 0},
+		{"headless while the primary is made", plan{Acts: []act{{When: "Initializing", After: time.Second, What: "edit: headless"}}}, "Initialized", 2},
+		{"halted promotion, the target's pods orphaned", plan{Strategy: "recreate", Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 70 * time.Second, What: "leave the target's pods to nobody"}}}, "", 0},
+		{"status lost in a promotion with all traffic at the canary", plan{Strategy: "recreate", CacheLag: 2 * time.Second, Acts: []act{begin, {When: "Promoting", After: 11 * time.Second, What: "lose the status"}}}, "", 2},
+		{"primary and Canary deleted", plan{Acts: []act{bad, at("weight", "delete the primary with its pods"), after(10*time.Second, "delete the Canary in the foreground")}}, "", 0},
+		{"mesh back after the status was lost without a pod of the primary", plan{Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 10 * time.Second, What: "the mesh is gone for long"}, and("lose the status"), and("one pod of the primary is left"), after(30*time.Second, "no pod of the primary is left")}}, "", 0},
+		{"Services refused for long at rest", plan{Acts: []act{at("Initialized", "writes of Services are refused"), {What: "edit: port", Rand: 1}}}, "", 2},
 		{"fewer pods in Git", plan{Pods: 6, Acts: []act{begin, at("end", "half as many in Git")}}, "Succeeded", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -30,6 +30,7 @@ var (
 	samplesFlag = flag.Int("simulation.samples", 0, "with -simulation.all: how many failures of a kind are shrunk")
 	withoutFlag = flag.String("simulation.without", "", "a regular expression of what the adversary does not do")
 	logFlag     = flag.Bool("simulation.log", false, "print what happens in the named worlds, whatever comes of them")
+	statusFlag  = flag.Bool("simulation.status", false, "print what each write of the status changes")
 	goOnFlag    = flag.Bool("simulation.all", false, "go on after a failure, and list all by kind without shrinking them")
 )
 
@@ -170,7 +171,7 @@ func (w *world) run() {
 	if !w.quiet(next, 8*time.Minute) {
 		return
 	}
-	w.oracle.told()
+	w.oracle.explained()
 	w.repair()
 	if !w.quiet(next, 20*time.Minute) {
 		return

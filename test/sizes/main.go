@@ -32,8 +32,10 @@ var allowed = limits{
 	lines:   2500, // of a package, without its tests
 	length:  60,   // of a function
 	exceptions: map[string]int{
-		"operator/canary.Reconciler": 56,
-		"operator/workload":          2900,
+		"operator/rollout":        2720,
+		"providers/istio":         2900,
+		"providers/istio.Router":  25,
+		"providers/istio.builder": 27,
 	},
 }
 

@@ -15,9 +15,49 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What values of Flagger's chart may ask for, as its own affinity does. */}}
+{{- define "flagger.name" -}}{{ include "sluice.name" . }}{{- end -}}
+{{- define "flagger.fullname" -}}{{ include "sluice.fullname" . }}{{- end -}}
+
+{{/* true for values of Flagger's chart that name its image: that is no image of this operator. */}}
+{{- define "sluice.flaggersImage" -}}
+{{- if or (hasSuffix "fluxcd/flagger" .Values.image.repository) (hasSuffix "weaveworks/flagger" .Values.image.repository) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "sluice.image" -}}
+{{- if include "sluice.flaggersImage" . -}}
+ghcr.io/sluice-delivery/sluice:{{ .Chart.AppVersion }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The Prometheus that answers the built-in checks. */}}
+{{- define "sluice.metricsServer" -}}
+{{- if .Values.prometheus.install -}}
+http://{{ include "sluice.prometheus" . }}.{{ .Release.Namespace }}:9090
+{{- else -}}
+{{ .Values.metricsServer }}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.prometheus" -}}
+{{ include "sluice.fullname" . | trunc 52 | trimSuffix "-" }}-prometheus
+{{- end -}}
+
+{{- define "sluice.prometheusSelector" -}}
+app.kubernetes.io/name: {{ include "sluice.name" . }}-prometheus
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{/* Name of the policies about actions, which are in no namespace. */}}
 {{- define "sluice.actionPolicy" -}}
 {{ include "sluice.fullname" . }}-actions{{ with .Values.namespace }}.{{ . }}{{ end }}
+{{- end -}}
+
+{{/* Name of the policies that warn, which are in no namespace. */}}
+{{- define "sluice.warningPolicy" -}}
+{{ include "sluice.fullname" . }}{{ with .Values.namespace }}.{{ . }}{{ end }}-warnings
 {{- end -}}
 
 {{- define "sluice.serviceAccountName" -}}
@@ -108,6 +148,10 @@ rules:
   - apiGroups: [gateway.networking.k8s.io]
     resources: [httproutes, grpcroutes]
     verbs: [get, list, watch, create, patch, delete]
+  # What a Gateway can do with routes. A class belongs to no namespace.
+  - apiGroups: [gateway.networking.k8s.io]
+    resources: [gateways, gatewayclasses]
+    verbs: [get]
   - apiGroups: [policy.linkerd.io]
     resources: [httproutes]
     verbs: [get, list, watch, create, patch, delete]
@@ -147,13 +191,50 @@ rules:
   resources: [authorizationpolicies, peerauthentications, requestauthentications]
   verbs: {{ $verbs }}
 - apiGroups: [networking.istio.io]
-  resources: [envoyfilters, sidecars]
+  resources: [destinationrules, envoyfilters, proxyconfigs, sidecars]
+  verbs: {{ $verbs }}
+- apiGroups: [networking.istio.io]
+  resources: [serviceentries]
+  verbs: [get, list, watch]
+- apiGroups: [extensions.istio.io]
+  resources: [wasmplugins]
   verbs: {{ $verbs }}
 - apiGroups: [telemetry.istio.io]
   resources: [telemetries]
   verbs: {{ $verbs }}
 - apiGroups: [policy.linkerd.io]
   resources: [servers]
+  verbs: [get, list, watch]
+- apiGroups: [cilium.io]
+  resources: [ciliumnetworkpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [projectcalico.org]
+  resources: [networkpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [crd.projectcalico.org]
+  resources: [networkpolicies]
+  verbs: [get, list, watch]
+# Policies for Services, of the Gateway API and of its implementations.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [backendtlspolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [gateway.networking.x-k8s.io]
+  resources: [xbackendtrafficpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [gateway.nginx.org]
+  resources: [upstreamsettingspolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [gateway.kgateway.dev]
+  resources: [backendconfigpolicies]
+  verbs: {{ $verbs }}
+- apiGroups: [networking.gke.io]
+  resources: [gcpbackendpolicies, healthcheckpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [application-networking.k8s.aws]
+  resources: [targetgrouppolicies]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.k8s.aws]
+  resources: [targetgroupconfigurations]
   verbs: [get, list, watch]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors, podmonitors]

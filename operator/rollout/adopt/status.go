@@ -15,7 +15,11 @@ import (
 // traffic stays where it is and the release goes on from there. From then on the
 // status says all of it.
 func Status(o *release.Observation, st *v1beta1.CanaryStatus) {
-	if st.Traffic != nil || st.LastAppliedSpec == "" {
+	if st.Traffic != nil {
+		return
+	}
+	if st.LastAppliedSpec == "" {
+		adoptRoute(o, st)
 		return
 	}
 	if flaggers(st) && release.Running(st.Phase) && st.Phase != v1beta1.PhaseFinalising && o.Route.Has != nil {
@@ -25,6 +29,20 @@ func Status(o *release.Observation, st *v1beta1.CanaryStatus) {
 		adoptStep(o, st)
 	}
 	adoptGate(st)
+}
+
+// adoptRoute begins from what the mesh has where the status was lost: who serves is decided from
+// that, and a canary that has everything may have it because the primary is about to be without a pod.
+func adoptRoute(o *release.Observation, st *v1beta1.CanaryStatus) {
+	has := o.Route.Has
+	if has == nil || has.Canary == 0 {
+		return
+	}
+	st.CanaryWeight = has.Canary
+	st.Traffic = &v1beta1.TrafficStatus{Matched: has.Matched, Reason: v1beta1.TrafficPlanned}
+	if has.Canary == 100 && !has.Matched {
+		st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
+	}
 }
 
 // adoptStep completes the step of an older version, which did not say what it plans.

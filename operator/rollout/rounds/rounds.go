@@ -51,7 +51,7 @@ func Judge(metrics []v1beta1.CanaryMetric, before, results []v1beta1.CheckStatus
 // take adds a result that decides.
 func (r *Round) take(of *v1beta1.CheckStatus) {
 	switch {
-	case of.Verdict == v1beta1.CheckUnavailable || of.Verdict == v1beta1.CheckWaiting:
+	case undecided(of.Verdict):
 		r.Silent = append(r.Silent, of.Message)
 	case against(of.Verdict):
 		message := of.Message
@@ -64,11 +64,23 @@ func (r *Round) take(of *v1beta1.CheckStatus) {
 	}
 }
 
+// undecided tells whether a verdict is neither for a release nor against it.
+func undecided(verdict v1beta1.CheckVerdict) bool {
+	switch verdict {
+	case v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured:
+		return true
+	case v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckSkipped:
+		return false
+	default:
+		return false
+	}
+}
+
 // against tells whether a verdict is against the release. One that is not known
 // can't be for it.
 func against(verdict v1beta1.CheckVerdict) bool {
 	switch verdict {
-	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting:
+	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured, v1beta1.CheckSkipped:
 		return false
 	case v1beta1.CheckFailed, v1beta1.CheckNoData:
 		return true

@@ -6,18 +6,43 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 )
 
-// PauseTarget tells whether the target's autoscaler must leave it at zero pods:
-// only between releases and before one is let in, and only while the target has no pods or is to lose
-// them now. Whatever else is the case it may scale, so that no phase in which
-// the target serves, or is to serve, is spent with a paused autoscaler.
-func PauseTarget(phase v1beta1.CanaryPhase, target release.Workload, want release.Desired) bool {
-	if !release.Idle(phase) && phase != v1beta1.PhaseWaiting {
-		return false
+// PauseTarget is how many pods the target's autoscaler must leave it at, nil where it may scale.
+//
+// Between releases it is what the target has until its pods are removed, and zero from then on;
+// spare is true where nobody is led to those that it has. Whatever serves, or is to serve, may scale,
+// but for a target that its autoscaler would take all pods from while a release checks it: that follows the
+// primary.
+func PauseTarget(phase v1beta1.CanaryPhase, target, primary release.Workload, want release.Desired, spare bool) *int32 {
+	switch {
+	case !target.Exists && want.TargetReplicas == nil:
+		return nil
+	case release.Idle(phase), phase == v1beta1.PhaseWaiting:
+		return pauseIdle(phase, target, want, spare)
+	case !target.ScalesToZero:
+		return nil
+	case release.Analysing(phase), phase == v1beta1.PhasePromoting:
+		n := max(target.Replicas, primary.Replicas, 1)
+		if want.TargetReplicas != nil {
+			n = max(n, *want.TargetReplicas)
+		}
+		return &n
+	case phase == v1beta1.PhaseFinalising:
+		return &target.Replicas
+	default:
+		return nil
 	}
-	if want.TargetReplicas != nil {
-		return *want.TargetReplicas == 0
+}
+
+// pauseIdle is PauseTarget between releases, and before one is let in.
+func pauseIdle(phase v1beta1.CanaryPhase, target release.Workload, want release.Desired, spare bool) *int32 {
+	switch {
+	case want.TargetReplicas != nil && *want.TargetReplicas == 0, target.Replicas == 0 && want.TargetReplicas == nil:
+		return new(int32)
+	case want.TargetReplicas == nil && release.Idle(phase) && spare:
+		return &target.Replicas
+	default:
+		return nil
 	}
-	return target.Exists && target.Replicas == 0
 }
 
 // PrimaryFloor is how many pods the primary must have at least in a phase, 0

@@ -9,31 +9,81 @@ import (
 )
 
 // Pain 12: a paused autoscaler must not be left behind in any phase in which
-// the target serves or is to serve.
+// the target serves or is to serve. Between releases it is paused from their end on, as with Flagger: at the pods that the
+// target has, and at zero when those are removed.
 func TestPauseTarget(t *testing.T) {
-	resting := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true, v1beta1.PhaseWaiting: true}
+	between := map[v1beta1.CanaryPhase]bool{v1beta1.PhaseInitialized: true, v1beta1.PhaseSucceeded: true, v1beta1.PhaseFailed: true}
+	never := int32(-1)
 	for _, phase := range allPhases {
 		for name, tc := range map[string]struct {
-			exists     bool
-			replicas   int32
-			want       *int32 // TargetReplicas
-			wantAtRest bool
+			exists           bool
+			replicas         int32
+			want             *int32 // TargetReplicas
+			serves           bool
+			between, atAGate int32
 		}{
-			"it serves or is being drained": {exists: true, replicas: 2},
-			"it is to lose its pods":        {exists: true, replicas: 2, want: new(int32(0)), wantAtRest: true},
-			"it has none":                   {exists: true, replicas: 0, wantAtRest: true},
-			"it is woken":                   {exists: true, replicas: 0, want: new(int32(3))},
-			"there is no target":            {},
+			"it is being drained":           {exists: true, replicas: 2, between: 2, atAGate: never},
+			"it serves":                     {exists: true, replicas: 2, serves: true, between: never, atAGate: never},
+			"it is to lose its pods":        {exists: true, replicas: 2, want: new(int32(0))},
+			"it has none":                   {exists: true, replicas: 0},
+			"it has none and nobody serves": {exists: true, replicas: 0, serves: true},
+			"it is woken":                   {exists: true, replicas: 0, want: new(int32(3)), between: never, atAGate: never},
+			"there is no target":            {between: never, atAGate: never},
 		} {
 			t.Run(string(phase)+"/"+name, func(t *testing.T) {
 				target := release.Workload{Exists: tc.exists, Replicas: tc.replicas}
-				got := scaling.PauseTarget(phase, target, release.Desired{TargetReplicas: tc.want})
-				if want := tc.wantAtRest && resting[phase]; got != want {
-					t.Errorf("paused: %t, want %t", got, want)
+				got := scaling.PauseTarget(phase, target, release.Workload{Exists: true, Replicas: 4}, release.Desired{TargetReplicas: tc.want}, !tc.serves)
+				want := never
+				switch {
+				case between[phase]:
+					want = tc.between
+				case phase == v1beta1.PhaseWaiting:
+					want = tc.atAGate
+				}
+				if at := valueOr(got, never); at != want {
+					t.Errorf("paused at %d, want %d", at, want)
 				}
 			})
 		}
 	}
+}
+
+// A target that its autoscaler would take all pods from while it is checked, as it has nothing to do, has as many as the
+// primary meanwhile.
+func TestTargetThatScalesToZeroFollowsThePrimary(t *testing.T) {
+	never := int32(-1)
+	for name, tc := range map[string]struct {
+		target, primary int32
+		want            *int32 // TargetReplicas
+		release         int32  // until the promotion has ended
+		finalising      int32
+	}{
+		"as many":                  {target: 2, primary: 2, release: 2, finalising: 2},
+		"the primary has grown":    {target: 2, primary: 5, release: 5, finalising: 2},
+		"the canary has more":      {target: 4, primary: 2, release: 4, finalising: 4},
+		"both have none":           {want: new(int32(1)), release: 1},
+		"it has none and is woken": {primary: 3, want: new(int32(3)), release: 3},
+	} {
+		for phase, at := range map[v1beta1.CanaryPhase]int32{
+			v1beta1.PhaseProgressing: tc.release, v1beta1.PhaseWaitingPromotion: tc.release, v1beta1.PhasePromoting: tc.release,
+			v1beta1.PhaseFinalising: tc.finalising, v1beta1.PhaseTerminating: never, v1beta1.PhaseInitializing: never,
+		} {
+			t.Run(name+"/"+string(phase), func(t *testing.T) {
+				target := release.Workload{Exists: true, Replicas: tc.target, ScalesToZero: true}
+				got := scaling.PauseTarget(phase, target, release.Workload{Exists: true, Replicas: tc.primary}, release.Desired{TargetReplicas: tc.want}, false)
+				if got := valueOr(got, never); got != at {
+					t.Errorf("paused at %d, want %d", got, at)
+				}
+			})
+		}
+	}
+}
+
+func valueOr(n *int32, missing int32) int32 {
+	if n == nil {
+		return missing
+	}
+	return *n
 }
 
 var allPhases = []v1beta1.CanaryPhase{

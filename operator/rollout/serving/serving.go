@@ -34,6 +34,8 @@ type Situation struct {
 	// Changing is true while the primary gets another revision: pods of which it has
 	// enough may be about to go.
 	Changing bool
+	// ScaledToZero is true for a primary that has no pods as it has nothing to do.
+	ScaledToZero bool
 	// Matches is true when the spec says which requests match.
 	Matches bool
 }
@@ -44,6 +46,7 @@ type Situation struct {
 //
 //   - A side without pods that can be reached gets nothing while the other has some.
 //   - While neither has any, nothing moves.
+//   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
 //   - The primary gets no more than its pods can carry, as long as it needs not take
 //     from a canary that was found bad.
@@ -60,11 +63,11 @@ func (s Situation) Effective() Split {
 		return s.unchanged()
 	case s.Canary.Available == 0:
 		return Split{Reason: v1beta1.TrafficCanaryUnavailable}
-	case s.Primary.Available == 0:
+	case s.Primary.Available == 0 && !s.ScaledToZero:
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
-	case s.Condemned:
+	case s.ScaledToZero, s.Condemned:
 		return planned
-	case s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready):
+	case s.stillStandsIn():
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
 	case !enough(s.Primary):
 		return s.withinPrimary(planned)
@@ -73,9 +76,15 @@ func (s Situation) Effective() Split {
 	}
 }
 
-// nobody is true where neither side can serve, or nothing is known of who could.
+// stillStandsIn is true where the canary stood in for a primary that is not well again.
+func (s Situation) stillStandsIn() bool {
+	return s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready)
+}
+
+// nobody is true where neither side is known to serve. Pods may do so all the same that a deleted
+// target has left.
 func (s Situation) nobody() bool {
-	return s.Canary.Available == 0 && s.Primary.Available == 0 && (s.Canary.Exists || !s.Primary.Exists)
+	return s.Canary.Available == 0 && s.Primary.Available == 0
 }
 
 // unchanged is what the mesh has, of which nothing better is known.

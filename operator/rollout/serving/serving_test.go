@@ -32,9 +32,10 @@ func TestEffective(t *testing.T) {
 		"the canary has no pod": {
 			Situation{Planned: at(20), Before: at(20), Primary: pods(well, 10), Canary: pods(gone, 2)}, Split{Reason: noCanary},
 		},
-		"nor has it a share":       {Situation{Before: at(0), Primary: pods(well, 10), Canary: pods(gone, 2)}, at(0)},
-		"the canary is deleted":    {Situation{Planned: at(50), Before: at(50), Primary: pods(well, 10)}, Split{Reason: noCanary}},
-		"so is the primary's pods": {Situation{Planned: at(50), Before: at(50), Primary: pods(gone, 10)}, Split{Reason: noCanary}},
+		"nor has it a share":    {Situation{Before: at(0), Primary: pods(well, 10), Canary: pods(gone, 2)}, at(0)},
+		"the canary is deleted": {Situation{Planned: at(50), Before: at(50), Primary: pods(well, 10)}, Split{Reason: noCanary}},
+		// Pods that a target has left may still serve.
+		"so are the primary's pods": {Situation{Planned: at(50), Before: at(50), Primary: pods(gone, 10)}, at(50)},
 		"the primary has no pod": {
 			Situation{Planned: at(20), Before: at(20), Primary: pods(gone, 10), Canary: pods(2, 2)}, Split{Weight: 100, Reason: noPrimary},
 		},

@@ -100,7 +100,7 @@ func (k Cookies) MarkPrimary() string {
 }
 
 // Drop is the value of a Set-Cookie header by which a browser forgets an earlier release.
-func (k Cookies) Drop() string { return k.set(k.affinity.CookieName, k.Sessions.Ended, 0) }
+func (k Cookies) Drop() string { return k.set(k.affinity.CookieName, k.Sessions.Ended, -1) }
 
 // primaryValue ends in what tells this release from others, of whose cookies
 // browsers may still have some.

@@ -12,6 +12,7 @@ import (
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 )
 
 // Kind is a kind of route in one version of its API.
@@ -26,6 +27,8 @@ type Kind struct {
 	// Read returns the spec and what controllers say of an object that New has made. Of
 	// a kind that is not for HTTP only the backends of each rule are read.
 	Read func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus)
+	// NewList returns an empty list of such objects.
+	NewList func() client.ObjectList
 	// Lossy is true when Read does not give all that Make takes, so that an object of
 	// a user's can't be taken over.
 	Lossy bool
@@ -34,8 +37,9 @@ type Kind struct {
 // HTTPRoute is the Gateway API's HTTPRoute.
 func HTTPRoute() Kind {
 	return Kind{
-		GVK: schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
-		New: func() client.Object { return &gatewayv1.HTTPRoute{} },
+		GVK:     schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
+		New:     func() client.Object { return &gatewayv1.HTTPRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1.HTTPRouteList{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: spec}, nil
 		},
@@ -50,8 +54,9 @@ func HTTPRoute() Kind {
 // older than 1.0.
 func HTTPRouteV1Beta1() Kind {
 	return Kind{
-		GVK: schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
-		New: func() client.Object { return &gatewayv1beta1.HTTPRoute{} },
+		GVK:     schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
+		New:     func() client.Object { return &gatewayv1beta1.HTTPRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1beta1.HTTPRouteList{} },
 		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
 			return &gatewayv1beta1.HTTPRoute{ObjectMeta: meta, Spec: spec}, nil
 		},
@@ -62,6 +67,27 @@ func HTTPRouteV1Beta1() Kind {
 	}
 }
 
+// GRPCRoute is the Gateway API's GRPCRoute.
+func GRPCRoute() Kind {
+	return Kind{
+		GVK:     schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GRPCRoute"),
+		New:     func() client.Object { return &gatewayv1.GRPCRoute{} },
+		NewList: func() client.ObjectList { return &gatewayv1.GRPCRouteList{} },
+		Make: func(meta metav1.ObjectMeta, spec gatewayv1.HTTPRouteSpec) (client.Object, error) {
+			r, err := rules.MakeGRPC(meta, spec)
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
+		},
+		Read: func(o client.Object) (gatewayv1.HTTPRouteSpec, []gatewayv1.RouteParentStatus) {
+			r := o.(*gatewayv1.GRPCRoute) //nolint:forcetypeassert // New has made it
+			return rules.ReadGRPC(r.Spec), r.Status.Parents
+		},
+		Lossy: true,
+	}
+}
+
 // kinds finds out which of several versions the cluster serves, and remembers it.
 type kinds struct {
 	mapper  func() meta.RESTMapper
@@ -69,6 +95,7 @@ type kinds struct {
 
 	mu    sync.Mutex
 	found *Kind
+	all   []*Kind // the first of each kind; nil as long as none was looked for
 }
 
 // served returns the first kind that the cluster serves. Without any the error is
@@ -99,9 +126,37 @@ func (k *kinds) served() (*Kind, error) {
 	return nil, fmt.Errorf("%w: this cluster serves no %s", providers.ErrNotInstalled, names)
 }
 
+// each returns the first of each kind, whatever its version, that the cluster serves. It is
+// looked for once: to ask for what is not served is a request each time.
+func (k *kinds) each() (out []*Kind, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all != nil {
+		return k.all, nil
+	}
+	seen := map[schema.GroupKind]bool{}
+	for i, choice := range k.choices {
+		gk := choice.GVK.GroupKind()
+		if seen[gk] {
+			continue
+		}
+		_, err := k.mapper().RESTMapping(gk, choice.GVK.Version)
+		switch {
+		case err == nil:
+			seen[gk], out = true, append(out, &k.choices[i])
+		case !meta.IsNoMatchError(err):
+			return nil, fmt.Errorf("look for %s: %w", choice.GVK, err)
+		}
+	}
+	if len(out) > 0 {
+		k.all = out
+	}
+	return out, nil
+}
+
 // forget has the next call look again, as when a kind was removed from the cluster.
 func (k *kinds) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.found = nil
+	k.found, k.all = nil, nil
 }

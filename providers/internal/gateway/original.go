@@ -10,6 +10,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -34,6 +35,14 @@ type original struct {
 
 	encoded string                  // as in the annotation
 	spec    gatewayv1.HTTPRouteSpec // what our Go types know of it
+}
+
+// specOf is what our Go types know of a route, nil where there was none.
+func (o *original) specOf() *gatewayv1.HTTPRouteSpec {
+	if o == nil {
+		return nil
+	}
+	return &o.spec
 }
 
 // takenOver are the fields of the spec that we may write.
@@ -71,7 +80,7 @@ func originalOf(k *Kind, live client.Object, c *v1beta1.Canary, ours map[string]
 		return nil, fmt.Errorf("encode the original of %s %s: %w", k.GVK.Kind, apexKey(c), err)
 	}
 	if len(raw) > originalLimit {
-		return nil, invalid(fmt.Sprintf("%s %s", k.GVK.Kind, apexKey(c)), fmt.Sprintf("%d bytes", len(raw)),
+		return nil, rules.Invalid(fmt.Sprintf("%s %s", k.GVK.Kind, apexKey(c)), fmt.Sprintf("%d bytes", len(raw)),
 			fmt.Sprintf("it is kept in an annotation while it is taken over, which may have %d bytes", originalLimit))
 	}
 	return parse(k, string(raw), c)
@@ -81,14 +90,14 @@ func parse(k *Kind, encoded string, c *v1beta1.Canary) (*original, error) {
 	o := &original{encoded: encoded}
 	field := fmt.Sprintf("%s %s: metadata.annotations[%s]", k.GVK.Kind, apexKey(c), originalAnnotation)
 	if err := utiljson.Unmarshal([]byte(encoded), &o.saved); err != nil {
-		return nil, invalid(field, encoded, "what the operator has written there; if it is lost, remove the annotation: "+err.Error())
+		return nil, rules.Invalid(field, encoded, "what the operator has written there; if it is lost, remove the annotation: "+err.Error())
 	}
 	raw, err := json.Marshal(o.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("encode the original of %s %s: %w", k.GVK.Kind, apexKey(c), err)
 	}
 	if err := json.Unmarshal(raw, &o.spec); err != nil {
-		return nil, invalid(field, encoded, err.Error())
+		return nil, rules.Invalid(field, encoded, err.Error())
 	}
 	return o, nil
 }
@@ -96,15 +105,11 @@ func parse(k *Kind, encoded string, c *v1beta1.Canary) (*original, error) {
 // released is the original of an object of which none is known: it leads to the apex
 // Service as the spec says.
 func released(k *Kind, c *v1beta1.Canary) (*original, error) {
-	t, err := fromSpec(c)
+	rule, err := rules.ToApex(c)
 	if err != nil {
 		return nil, err
 	}
-	apex, _, _ := c.ServiceNames()
-	backend := gatewayv1.HTTPBackendRef{}
-	backend.BackendObjectReference = spelledOut(gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(apex), Port: &t.port})
-	t.BackendRefs = []gatewayv1.HTTPBackendRef{backend}
-	raw, err := json.Marshal(gatewayv1.HTTPRouteSpec{Rules: []gatewayv1.HTTPRouteRule{t.HTTPRouteRule}})
+	raw, err := json.Marshal(gatewayv1.HTTPRouteSpec{Rules: []gatewayv1.HTTPRouteRule{rule}})
 	if err != nil {
 		return nil, fmt.Errorf("encode what %s %s becomes: %w", k.GVK.Kind, apexKey(c), err)
 	}
@@ -113,7 +118,7 @@ func released(k *Kind, c *v1beta1.Canary) (*original, error) {
 
 // leadsToSides tells whether a route leads to the primary's or the canary's Service.
 func leadsToSides(spec gatewayv1.HTTPRouteSpec, c *v1beta1.Canary) bool {
-	_, found := trafficOf(spec.Rules, c)
+	_, found := rules.TrafficOf(spec.Rules, c)
 	return found
 }
 

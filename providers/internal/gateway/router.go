@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -26,6 +27,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -42,6 +44,15 @@ type Mesh struct {
 	GRPC []Kind
 	// Ignored are fields of spec.service that the mesh does not act on, with the reasons.
 	Ignored map[string]string
+	// HTTPOnly has gRPC go by routes for HTTP too, as the mesh takes no others where the ports of
+	// a Service say what they speak. Those for gRPC that were made once are removed.
+	HTTPOnly bool
+	// Attached tells whether a user's route with these parents is for the requests that the
+	// mesh moves; nil for always. Where it is not, it stays as it is, and ours is beside it,
+	// with the suffix .mesh.
+	Attached func(c *v1beta1.Canary, users []gatewayv1.ParentReference) bool
+	// Live reads what is not cached: Gateways and their classes; nil where neither matters.
+	Live client.Reader
 	// Parents are what the route is attached to. users are those that a user's route has
 	// already. The error is a *providers.InvalidError where there are none.
 	Parents func(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.ParentReference, error)
@@ -49,11 +60,8 @@ type Mesh struct {
 	Hostnames bool
 	// Check refuses a spec, and traffic, that this kind can't express; nil for nothing.
 	Check func(k Kind, route providers.Route) error
-	// Untimed tells whether rules of this kind go without the timeouts of the spec, which
-	// the mesh is told by Annotations; nil for none.
-	Untimed func(k Kind) bool
 	// Annotations are those by which the mesh is told more than routes can say; nil for none.
-	Annotations func(k Kind, c *v1beta1.Canary) (map[string]string, error)
+	Annotations func(c *v1beta1.Canary) (map[string]string, error)
 }
 
 // Router is the providers.Router for one mesh.
@@ -63,6 +71,8 @@ type Router struct {
 	mesh    Mesh
 	http    *kinds
 	grpc    *kinds
+	classes classes
+	rivalry rivalry
 }
 
 var _ providers.Router = (*Router)(nil)
@@ -71,9 +81,10 @@ var _ providers.Router = (*Router)(nil)
 // a. The scheme of c needs the kinds of the mesh.
 func New(c client.Client, a *ssa.Applier, mesh Mesh) *Router {
 	mapper := func() meta.RESTMapper { return c.RESTMapper() }
+	http, grpc := &kinds{mapper: mapper, choices: mesh.HTTP}, &kinds{mapper: mapper, choices: mesh.GRPC}
 	return &Router{
-		client: c, applier: a, mesh: mesh,
-		http: &kinds{mapper: mapper, choices: mesh.HTTP}, grpc: &kinds{mapper: mapper, choices: mesh.GRPC},
+		client: c, applier: a, mesh: mesh, http: http, grpc: grpc,
+		classes: classes{live: mesh.Live, router: mesh.Name}, rivalry: rivalry{client: c, http: http, grpc: grpc, httpOnly: mesh.HTTPOnly},
 	}
 }
 
@@ -115,11 +126,15 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	case !same:
 		return state, nil
 	case has.other.isOurs(route.Owner()):
-		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, apexKey(route.Canary))
+		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, has.other.key)
+		return state, nil
+	case want.outdone != "":
+		state.Detail = want.outdone
 		return state, nil
 	}
 	_, status := has.kind.Read(has.live)
-	if state.Detail = unaccepted(route.Canary, status, want.parents, has.live.GetGeneration()); state.Detail != "" {
+	if said := verdictOf(route.Canary, status, want.parents, has.live.GetGeneration()); said != (verdict{}) {
+		state.Detail, state.Refused = said.against, said.final
 		return state, nil
 	}
 	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
@@ -138,6 +153,9 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 	if err := r.applier.Apply(ctx, want.object, want.options()...); err != nil {
 		return r.explain(err)
 	}
+	if err := r.giveBack(ctx, has.beside, route); err != nil {
+		return err
+	}
 	return r.removeOurs(ctx, has.other, route.Owner())
 }
 
@@ -154,15 +172,24 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	if err := r.removeOurs(ctx, has.found, route.Owner()); err != nil {
 		return err
 	}
-	if has.live == nil || route.Owner().Of(has.live) != ownership.Users || has.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
-		return nil // ours, somebody else's, never adopted, or given back
+	if err := r.giveBack(ctx, has.beside, route); err != nil {
+		return err
 	}
-	return r.restore(ctx, has, route.Canary)
+	return r.giveBack(ctx, has.found, route)
 }
 
-// found is a live object, nil where there is none, and its kind.
+// giveBack restores a user's object that was taken over, and leaves any other as it is.
+func (r *Router) giveBack(ctx context.Context, f found, route providers.Route) error {
+	if f.live == nil || route.Owner().Of(f.live) != ownership.Users || f.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
+		return nil // ours, somebody else's, never adopted, or given back
+	}
+	return r.restore(ctx, f, route.Canary)
+}
+
+// found is a live object, nil where there is none, its kind and its name.
 type found struct {
 	kind *Kind
+	key  client.ObjectKey
 	live client.Object
 }
 
@@ -176,6 +203,8 @@ type present struct {
 	found
 
 	other found
+	// beside is a user's route of the name that ours would have, which is for other requests.
+	beside found
 }
 
 // look reads what there is. A service that speaks gRPC has a GRPCRoute where those are
@@ -186,8 +215,8 @@ func (r *Router) look(ctx context.Context, route providers.Route) (present, erro
 	if err != nil {
 		return present{}, err
 	}
-	out := present{found: found{kind: http}}
-	if out.live, err = r.get(ctx, http, c); err != nil {
+	out := present{}
+	if err := r.lookAside(ctx, route, http, &out); err != nil {
 		return present{}, err
 	}
 	grpc, err := r.grpc.served()
@@ -197,29 +226,72 @@ func (r *Router) look(ctx context.Context, route providers.Route) (present, erro
 	if err != nil {
 		return present{}, err
 	}
-	other, err := r.get(ctx, grpc, c)
-	if err != nil {
+	if out.other, err = r.get(ctx, grpc, apexKey(c)); err != nil {
 		return present{}, err
 	}
-	out.other = found{grpc, other}
 	has := out.live != nil && owner.Of(out.live) != ownership.Others
-	if isGRPC(c) && (!has || out.other.isOurs(owner)) {
+	if isGRPC(c) && !r.mesh.HTTPOnly && (!has || out.other.isOurs(owner)) {
 		out.found, out.other = out.other, out.found
 	}
 	return out, nil
 }
 
+// besideSuffix is that of the name of our route where its user needs that of the apex Service
+// for another one.
+const besideSuffix = ".mesh"
+
+// lookAside finds the route, which has the name of the apex Service, or one beside it: where
+// that is a user's route for requests that are not ours to move.
+func (r *Router) lookAside(ctx context.Context, route providers.Route, k *Kind, out *present) (err error) {
+	c := route.Canary
+	if out.found, err = r.get(ctx, k, apexKey(c)); err != nil || r.mesh.Attached == nil {
+		return err
+	}
+	key := apexKey(c)
+	key.Name += besideSuffix
+	ours, err := r.get(ctx, k, key)
+	if err != nil {
+		return err
+	}
+	if !ours.isOurs(route.Owner()) {
+		if out.live == nil || route.Owner().Of(out.live) != ownership.Users {
+			return nil
+		}
+		if attached, err := r.attached(out.found, c); attached || err != nil {
+			return err
+		}
+	}
+	out.found, out.beside = ours, out.found
+	return nil
+}
+
+// attached tells whether a user's route is, or was before it was taken over, for the requests
+// that the mesh moves.
+func (r *Router) attached(f found, c *v1beta1.Canary) (bool, error) {
+	spec, _ := f.kind.Read(f.live)
+	if encoded := f.live.GetAnnotations()[originalAnnotation]; encoded != "" {
+		before, err := parse(f.kind, encoded, c)
+		if err != nil {
+			return false, err
+		}
+		spec = before.spec
+	}
+	return r.mesh.Attached(c, spec.ParentRefs), nil
+}
+
 // get reads from the cache, nil where there is no such object.
-func (r *Router) get(ctx context.Context, k *Kind, c *v1beta1.Canary) (client.Object, error) {
+func (r *Router) get(ctx context.Context, k *Kind, key client.ObjectKey) (found, error) {
+	out := found{kind: k, key: key}
 	o := k.New()
-	err := r.client.Get(ctx, apexKey(c), o)
+	err := r.client.Get(ctx, key, o)
 	switch {
 	case err == nil:
-		return o, nil
+		out.live = o
+		return out, nil
 	case apierrors.IsNotFound(err):
-		return nil, nil //nolint:nilnil // there is none
+		return out, nil
 	default:
-		return nil, r.explain(fmt.Errorf("read %s %s: %w", k.GVK.Kind, apexKey(c), err))
+		return out, r.explain(fmt.Errorf("read %s %s: %w", k.GVK.Kind, key, err))
 	}
 }
 
@@ -230,7 +302,7 @@ func (p present) state(route providers.Route) providers.State {
 			continue
 		}
 		spec, _ := f.kind.Read(f.live)
-		if traffic, exists := trafficOf(spec.Rules, route.Canary); exists {
+		if traffic, exists := rules.TrafficOf(spec.Rules, route.Canary); exists {
 			return providers.State{Exists: true, Traffic: traffic}
 		}
 	}
@@ -242,9 +314,17 @@ type wanted struct {
 	object  client.Object
 	parents []gatewayv1.ParentReference
 	key     string
+	edit    func(map[string]any) // adds what our Go types do not know, nil for nothing
+	outdone string               // names a route that takes the requests which this one is for
 }
 
-func (w wanted) options() []ssa.Option { return []ssa.Option{ssa.ProtoJSON, ssa.Keyed(w.key)} }
+func (w wanted) options() []ssa.Option {
+	out := []ssa.Option{ssa.ProtoJSON, ssa.Keyed(w.key)}
+	if w.edit != nil {
+		out = append(out, ssa.Edited(w.edit))
+	}
+	return out
+}
 
 // plan returns the route that expresses what is asked for.
 func (r *Router) plan(ctx context.Context, route providers.Route, has present) (wanted, error) {
@@ -252,7 +332,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if err := r.check(route, has); err != nil {
 		return wanted{}, err
 	}
-	m, err := r.metadata(*has.kind, c)
+	m, err := r.metadata(has.found, c)
 	if err != nil {
 		return wanted{}, err
 	}
@@ -266,7 +346,11 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if before != nil {
 		m.Annotations[originalAnnotation] = before.encoded
 	}
-	spec, err := r.spec(route, *has.kind, before)
+	spec, planned, err := r.spec(route, before)
+	if err != nil {
+		return wanted{}, err
+	}
+	outdone, err := r.beside(ctx, route, has, before, spec)
 	if err != nil {
 		return wanted{}, err
 	}
@@ -278,7 +362,48 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if before != nil {
 		key += " " + before.encoded
 	}
-	return wanted{object: object, parents: spec.ParentRefs, key: key}, nil
+	return wanted{object: object, parents: spec.ParentRefs, key: key, edit: unknownFields(before, planned), outdone: outdone}, nil
+}
+
+// beside looks at what else decides over the requests that the route is for: other routes, of
+// which it returns one that takes them all, and what the Gateways can do. What the release
+// will need is asked for before it begins.
+func (r *Router) beside(ctx context.Context, route providers.Route, has present, before *original, spec gatewayv1.HTTPRouteSpec) (outdone string, err error) {
+	c := route.Canary
+	if err := r.classes.check(ctx, c, spec.ParentRefs); err != nil {
+		return "", err
+	}
+	planned, err := rules.Plan(c, narrowest(c, route.Traffic), before.specOf())
+	if err != nil {
+		return "", err
+	}
+	ours := attachedRoute{key: has.key, parents: spec.ParentRefs, hostnames: spec.Hostnames, rules: planned}
+	if has.live != nil {
+		ours.created = has.live.GetCreationTimestamp()
+	}
+	rivals, err := r.rivalry.of(ctx, route, has, spec.ParentRefs)
+	err = r.explain(err)
+	if err != nil {
+		return "", err
+	}
+	if err := ours.trespasses(rivals); err != nil {
+		return "", err
+	}
+	return ours.outdone(rivals), nil
+}
+
+// narrowest is the traffic of a release at which the rules of its route have the most
+// conditions.
+func narrowest(c *v1beta1.Canary, now providers.Traffic) providers.Traffic {
+	a := c.GetAnalysis()
+	switch {
+	case len(a.Match) > 0:
+		return providers.Traffic{Canary: 100, Matched: true}
+	case a.SessionAffinity != nil && a.Strategy() == v1beta1.StrategyWeighted:
+		return providers.Traffic{Primary: 50, Canary: 50, Sessions: providers.Sessions{Canary: "canary", Primary: "primary", Raised: 50}}
+	default:
+		return now
+	}
 }
 
 // check refuses what is asked of a mesh that can't do it.
@@ -293,26 +418,22 @@ func (r *Router) check(route providers.Route, has present) error {
 }
 
 // spec is that of the route; before is what a user had there, or nil.
-func (r *Router) spec(route providers.Route, kind Kind, before *original) (spec gatewayv1.HTTPRouteSpec, err error) {
+func (r *Router) spec(route providers.Route, before *original) (spec gatewayv1.HTTPRouteSpec, planned []rules.Planned, err error) {
 	c := route.Canary
 	if before != nil {
 		spec.ParentRefs, spec.Hostnames = before.spec.ParentRefs, before.spec.Hostnames
 	}
 	if spec.ParentRefs, err = r.mesh.Parents(c, spec.ParentRefs); err != nil {
-		return spec, err
+		return spec, nil, err
 	}
 	if r.mesh.Hostnames && len(c.Spec.Service.Hosts) > 0 {
-		spec.Hostnames = stringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
+		spec.Hostnames = rules.StringsAs[gatewayv1.Hostname](c.Spec.Service.Hosts)
 	}
-	if spec.Rules, err = rulesOf(c, route.Traffic, before); err != nil {
-		return spec, err
+	if planned, err = rules.Plan(c, route.Traffic, before.specOf()); err != nil {
+		return spec, nil, err
 	}
-	if r.mesh.Untimed != nil && r.mesh.Untimed(kind) {
-		for i := range spec.Rules {
-			spec.Rules[i].Timeouts = nil
-		}
-	}
-	return spec, nil
+	spec.Rules = rules.Written(planned)
+	return spec, planned, nil
 }
 
 // claim says whose the live object is, and what it was when it is a user's.
@@ -326,14 +447,14 @@ func (r *Router) claim(ctx context.Context, f found, route providers.Route, anno
 	case ownership.Ours:
 	case ownership.Users:
 		if f.kind.Lossy {
-			return owner, nil, invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, apexKey(c)), "",
+			return owner, nil, rules.Invalid(fmt.Sprintf("%s %s", f.kind.GVK.Kind, f.key), "",
 				"it was not made for a Canary, and is not taken over; rename or delete it")
 		}
 		before, err := originalOf(f.kind, f.live, c, annotations, func() (*unstructured.Unstructured, error) {
 			u := &unstructured.Unstructured{}
 			u.SetGroupVersionKind(f.kind.GVK)
-			if err := r.client.Get(ctx, apexKey(c), u); err != nil {
-				return nil, r.explain(fmt.Errorf("read %s %s: %w", f.kind.GVK.Kind, apexKey(c), err))
+			if err := r.client.Get(ctx, f.key, u); err != nil {
+				return nil, r.explain(fmt.Errorf("read %s %s: %w", f.kind.GVK.Kind, f.key, err))
 			}
 			return u, nil
 		})
@@ -344,9 +465,8 @@ func (r *Router) claim(ctx context.Context, f found, route providers.Route, anno
 	return owner, nil, nil
 }
 
-func (r *Router) metadata(k Kind, c *v1beta1.Canary) (metav1.ObjectMeta, error) {
-	key := apexKey(c)
-	m := metav1.ObjectMeta{Name: key.Name, Namespace: key.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
+func (r *Router) metadata(f found, c *v1beta1.Canary) (metav1.ObjectMeta, error) {
+	m := metav1.ObjectMeta{Name: f.key.Name, Namespace: f.key.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
 	if apex := c.Spec.Service.Apex; apex != nil {
 		maps.Copy(m.Labels, apex.Labels)
 		maps.Copy(m.Annotations, apex.Annotations)
@@ -358,14 +478,14 @@ func (r *Router) metadata(k Kind, c *v1beta1.Canary) (metav1.ObjectMeta, error) 
 	if r.mesh.Annotations == nil {
 		return m, nil
 	}
-	more, err := r.mesh.Annotations(k, c)
+	more, err := r.mesh.Annotations(c)
 	maps.Copy(m.Annotations, more)
 	return m, err
 }
 
 // restore writes the original. As it is all that we own then, what else we
 // had set goes.
-func (r *Router) restore(ctx context.Context, has present, c *v1beta1.Canary) error {
+func (r *Router) restore(ctx context.Context, has found, c *v1beta1.Canary) error {
 	before, err := originalOf(has.kind, has.live, c, nil, nil)
 	if err != nil {
 		return err
@@ -391,6 +511,9 @@ func (r *Router) removeOurs(ctx context.Context, f found, owner ownership.Owner)
 	return r.explain(r.applier.Delete(ctx, f.live))
 }
 
+// isGRPC tells whether the service says that it speaks gRPC and nothing else.
+func isGRPC(c *v1beta1.Canary) bool { return strings.EqualFold(c.Spec.Service.AppProtocol, "grpc") }
+
 func apexKey(c *v1beta1.Canary) client.ObjectKey {
 	apex, _, _ := c.ServiceNames()
 	return client.ObjectKey{Namespace: c.Namespace, Name: apex}
@@ -405,7 +528,7 @@ func (r *Router) explain(err error) error {
 		r.grpc.forget()
 		return fmt.Errorf("%w: %w", providers.ErrNotInstalled, err)
 	case apierrors.IsInvalid(err):
-		return fmt.Errorf("%w: %w", invalid("the route", "", "what the API server's schema of it allows"), err)
+		return fmt.Errorf("%w: %w", rules.Invalid("the route", "", "what the API server's schema of it allows"), err)
 	default:
 		return err
 	}

@@ -3,7 +3,8 @@
 // for routes and endpoints and obeys them, as a sidecar would. What it really
 // saw is published as Istio's and as Linkerd's metrics at /metrics and as JSON at /report.
 //
-// "meshclient routes" prints what a sidecar would be told instead.
+// "meshclient routes", "clusters" and "listeners" print what a sidecar or a gateway would be
+// told instead.
 package main
 
 import (
@@ -44,12 +45,14 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "routes" {
-		if err := printRoutes(context.Background(), os.Args[2:], os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "meshclient:", err)
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		if command, ok := commands[os.Args[1]]; ok {
+			if err := command(context.Background(), os.Args[2:], os.Stdout); err != nil {
+				fmt.Fprintln(os.Stderr, "meshclient:", err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	var o options
 	flag.StringVar(&o.target, "target", "", "service to call, HOST:PORT, as in podinfo.test.svc.cluster.local:9999")

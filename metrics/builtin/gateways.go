@@ -1,0 +1,78 @@
+package builtin
+
+import "regexp"
+
+// traefik is what Traefik counts of the Services that its routes and TraefikServices lead
+// to. It names them by namespace, name and port, in newer versions after the route that has them.
+var traefik = traefikBy("traefik", "service")
+
+// traefikExported is the same where Prometheus has a label service of its own, as a
+// ServiceMonitor makes it.
+var traefikExported = traefikBy("traefik-exported", "exported_service")
+
+func traefikBy(name, label string) Source {
+	return Source{
+		Name:    name,
+		Advice:  "does Prometheus scrape Traefik, and does Traefik count by Service (metrics.prometheus.addServicesLabels)?",
+		counter: "traefik_service_requests_total",
+		buckets: "traefik_service_request_duration_seconds_bucket",
+		scale:   1000,
+		success: `code!~"5.."`,
+		version: func(of Version, v Vars) string {
+			return pattern(label, "(.+-svc-)?"+regexp.QuoteMeta(v.Namespace+"-"+v.service(of))+"-[0-9a-zA-Z-]+@kubernetes(gateway|crd)")
+		},
+	}
+}
+
+// contour is what Contour's Envoy counts of each Service and port.
+var contour = Source{
+	Name:    "contour",
+	Advice:  "does Prometheus scrape Contour's Envoy?",
+	counter: "envoy_cluster_upstream_rq",
+	buckets: "envoy_cluster_upstream_rq_time_bucket",
+	scale:   1,
+	success: `envoy_response_code!~"5.."`,
+	version: func(of Version, v Vars) string {
+		return pattern("envoy_cluster_name", regexp.QuoteMeta(v.Namespace+"_"+v.service(of))+"_[0-9a-zA-Z-]+")
+	},
+}
+
+// envoyGateway is what Envoy Gateway counts of each Service, where it has a cluster for
+// each (mergeBackends); otherwise it counts both versions as one.
+var envoyGateway = Source{
+	Name:    "envoy-gateway",
+	Advice:  "does Prometheus scrape Envoy Gateway's proxies, and does their EnvoyProxy have mergeBackends, without which both versions are counted as one?",
+	counter: "envoy_cluster_upstream_rq",
+	buckets: "envoy_cluster_upstream_rq_time_bucket",
+	scale:   1,
+	success: `envoy_response_code!~"5.."`,
+	version: func(of Version, v Vars) string {
+		return pattern("envoy_cluster_name", "service/"+regexp.QuoteMeta(v.Namespace+"/"+v.service(of))+"/[0-9]+(/.+)?")
+	},
+}
+
+// nginx is what ingress-nginx counts of the user's Ingress: requests that a canary Ingress
+// took have its upstream, of namespace, Service and port, in the label canary.
+var nginx = nginxBy("nginx", "namespace")
+
+// nginxExported is the same where Prometheus has a label namespace of its own, as a
+// ServiceMonitor makes it.
+var nginxExported = nginxBy("nginx-exported", "exported_namespace")
+
+func nginxBy(name, namespace string) Source {
+	return Source{
+		Name:    name,
+		Advice:  "does Prometheus scrape ingress-nginx (controller.metrics.enabled), and do requests come by the Ingress of spec.ingressRef and a host that it names?",
+		counter: "nginx_ingress_controller_requests",
+		buckets: "nginx_ingress_controller_request_duration_seconds_bucket",
+		scale:   1000,
+		success: `status!~"5.."`,
+		version: func(of Version, v Vars) string {
+			out := matcher(namespace, v.Namespace) + "," + matcher("ingress", v.Ingress) + ","
+			if of == Primary {
+				return out + matcher("canary", "")
+			}
+			return out + pattern("canary", regexp.QuoteMeta(v.Namespace+"-"+v.service(Canary))+"-.+")
+		},
+	}
+}

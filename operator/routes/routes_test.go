@@ -1,0 +1,57 @@
+package routes
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/world"
+)
+
+var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func newCanary() *v1beta1.Canary {
+	return &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: "uid-of-podinfo"}}
+}
+
+func TestRouteInSync(t *testing.T) {
+	type look struct {
+		inSync bool
+		weight int32
+	}
+	for name, tc := range map[string]struct {
+		looks []look // one each second from start on
+		want  int    // the look since which it is known, -1: not known
+		shown int    // the look since which it was shown, -1: it is not
+	}{
+		"so at the first look":          {looks: []look{{true, 20}}, want: -1, shown: 0},
+		"so since before":               {looks: []look{{true, 20}, {true, 20}}, want: -1, shown: 0},
+		"not so":                        {looks: []look{{false, 20}}, want: -1, shown: -1},
+		"comes":                         {looks: []look{{false, 20}, {true, 20}}, want: 1, shown: 1},
+		"stays":                         {looks: []look{{false, 20}, {true, 20}, {true, 20}, {true, 20}}, want: 1, shown: 1},
+		"goes":                          {looks: []look{{false, 20}, {true, 20}, {false, 20}}, want: -1, shown: -1},
+		"comes back":                    {looks: []look{{true, 20}, {false, 20}, {true, 20}}, want: 2, shown: 2},
+		"another weight is another one": {looks: []look{{true, 20}, {true, 40}}, want: 1, shown: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			routes := &Routes{}
+			route := &Share{part: routes, world: world.New(release.Observation{Canary: newCanary()})}
+			var got, shown time.Time
+			for i, l := range tc.looks {
+				got, shown = route.note(l.inSync, l.weight, start.Add(time.Duration(i)*time.Second))
+			}
+			at := func(look int) time.Time {
+				if look < 0 {
+					return time.Time{}
+				}
+				return start.Add(time.Duration(look) * time.Second)
+			}
+			if !got.Equal(at(tc.want)) || !shown.Equal(at(tc.shown)) {
+				t.Errorf("since %v, shown since %v; want %v and %v", got, shown, at(tc.want), at(tc.shown))
+			}
+		})
+	}
+}

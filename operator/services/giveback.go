@@ -1,0 +1,110 @@
+package services
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// givenBack tells whether, on deletion, users' Services are what they
+// were and the apex Service that was made for the Canary leads to the target. One
+// that is gone holds up nothing, nor does a target that is gone.
+func (s *Share) givenBack(ctx context.Context) (bool, error) {
+	if s.onlyPrimary() {
+		return true, nil
+	}
+	all, err := s.live(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, live := range all {
+		ours := s.world.Owner.Owns(live)
+		if ours && s.isApex(live) || !ours && !s.intents.GivenBack(live) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// onlyPrimary tells whether nothing but the primary can serve, so that what leads to it
+// has to stay.
+func (s *Share) onlyPrimary() bool {
+	return s.world.PrimaryObject != nil && (s.world.TargetObject == nil || s.world.Target.Available == 0 && s.world.Primary.Available > 0)
+}
+
+// isApex tells whether an object is the apex Service, as far as one can be let go of.
+func (s *Share) isApex(live *corev1.Service) bool {
+	return s.intents.Apex != nil && live.Name == s.intents.Apex.Name
+}
+
+// GiveBack has the apex Service lead to the target again. What a user made
+// becomes what it was; what was made for the Canary is let go of, as clients depend
+// on it by now.
+func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
+	if want.LeadToPrimary {
+		return nil
+	}
+	all, err := s.live(ctx)
+	if err != nil {
+		return err
+	}
+	for _, live := range all {
+		ours := s.world.Owner.Owns(live)
+		switch {
+		case ours && s.isApex(live):
+			if err := s.part.Applier.Merge(ctx, s.intents.LetGo(live), live); err != nil {
+				return fmt.Errorf("let go of Service %s: %w", live.Name, err)
+			}
+		case !ours && !s.intents.GivenBack(live):
+			if err := s.part.Applier.Merge(ctx, s.intents.GiveBack(live, ssa.AppliedAnnotation), live); err != nil {
+				return fmt.Errorf("give Service %s back: %w", live.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// LeadToPrimary has the apex Service lead to the primary again where it leads to a target
+// already that can't serve after all.
+func (s *Share) LeadToPrimary(ctx context.Context) error {
+	selector := workload.Selector(s.world.PrimaryObject)
+	if selector == nil {
+		return nil
+	}
+	apex, _, _ := s.world.Canary.ServiceNames()
+	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, apex)
+	if err != nil || live == nil || maps.Equal(live.Spec.Selector, selector.MatchLabels) {
+		return err
+	}
+	patch := map[string]any{}
+	for key := range live.Spec.Selector {
+		patch[key] = nil
+	}
+	for key, value := range selector.MatchLabels {
+		patch[key] = value
+	}
+	return s.part.Applier.Merge(ctx, map[string]any{"spec": map[string]any{"selector": patch}}, live)
+}
+
+// ReachesTarget tells whether the apex Service, as it is given back, finds the target's
+// pods. One that its user made may select labels that a target which was made anew lacks.
+func (s *Share) ReachesTarget(ctx context.Context) bool {
+	template := workload.Template(s.world.TargetObject)
+	if template == nil || s.intents.Apex == nil {
+		return true
+	}
+	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, s.intents.Apex.Name)
+	if err != nil || live == nil || s.world.Owner.Owns(live) {
+		return true
+	}
+	selector := s.intents.SelectorBefore(live)
+	return len(selector) == 0 || labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels))
+}

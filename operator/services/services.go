@@ -1,0 +1,379 @@
+// Package services keeps the Services of Canaries: the apex, which people call, and those of
+// primary and canary, which the mesh divides the traffic between.
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/memory"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/spec"
+	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// ReasonNoSelectorLabel is for a target whose pods no label tells from the primary's.
+const ReasonNoSelectorLabel = "NoSelectorLabel"
+
+// serviceIndex is the index of EndpointSlices by their Service.
+const serviceIndex = "service"
+
+// Indexes are those of the cache for endpoints.
+func Indexes() []wake.Index {
+	return []wake.Index{{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf}}
+}
+
+// Caches are the settings of a cache for the kinds of which it must not have everything.
+func Caches() map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{&discoveryv1.EndpointSlice{}: endpointsCache()}
+}
+
+// Services keeps the Services of Canaries. It is safe for concurrent use.
+type Services struct {
+	// Client reads from a cache that has the Indexes.
+	Client client.Reader
+	// Applier writes Services.
+	Applier *ssa.Applier
+	// Options are the settings for generated objects.
+	Options workload.Options
+
+	memory memory.Memory[*known]
+}
+
+// Share is what the Services of a Canary are to be in a turn.
+type Share struct {
+	part  *Services
+	world *world.World
+
+	intents workload.Services
+	// known is what was known of them before this turn, nil if something has changed since.
+	known *known
+	// refused is true where some of them could not be written the last time, and do for
+	// traffic as they are: they are still to be written.
+	refused bool
+	reached bool // all available pods have endpoints
+}
+
+var (
+	_ world.Part[*Share] = (*Services)(nil)
+	_ wake.Waker         = (*Services)(nil)
+)
+
+// SetUp wakes the Canaries of Services, and of endpoints, that changed.
+func (p *Services) SetUp(ctx context.Context, w *wake.Watches) error {
+	w.Builder.
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex))).
+		Watches(&discoveryv1.EndpointSlice{}, w.Events.OfEndpoints())
+	return w.Index(ctx, Indexes()...)
+}
+
+// Forget drops what is known of a Canary that is gone.
+func (p *Services) Forget(key types.NamespacedName) { p.memory.Forget(key) }
+
+// Size is how many Canaries something is known of.
+func (p *Services) Size() int { return p.memory.Size() }
+
+// Observe builds the Services that are wanted, looks whose those are that are there and
+// whether they are what they must be, and looks at target and primary through their
+// endpoints. Services that can't be the Canary's are a mistake.
+func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) {
+	s := &Share{part: p, world: w}
+	mistake := s.observe(ctx)
+	if mistake != nil && world.AsMistake(mistake) == nil {
+		return s, mistake
+	}
+	w.Port = s.intents.MainPort()
+	if s.intents.Canary != nil {
+		w.Ports = s.intents.Canary.Spec.Ports
+	}
+	if err := s.observeEndpoints(ctx); err != nil {
+		return s, err
+	}
+	if deleted := !w.Canary.DeletionTimestamp.IsZero(); deleted || len(s.intents.All()) > 0 {
+		var err error
+		if w.ServicesInSync, err = s.inSync(ctx); err != nil {
+			return s, err
+		}
+	}
+	return s, mistake
+}
+
+// observe builds the Services that are wanted, and looks whose those are
+// that are there. Nothing of it is done again while nothing changes.
+func (s *Share) observe(ctx context.Context) error {
+	p, w := s.part, s.world
+	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), originOf(w)
+	if w.TargetObject == nil && (deleted || w.PrimaryObject == nil) {
+		return nil
+	}
+	if last, ok := p.memory.Get(w.Canary); ok && last.madeFrom.same(from) && !deleted {
+		live, err := p.existing(ctx, last.intents)
+		if err != nil {
+			return err
+		}
+		if versionsOf(live) == last.live {
+			s.intents, s.known = last.intents, last
+			w.HasServices = hasServices(w, live)
+			return nil
+		}
+	}
+	intents, err := p.build(w)
+	if err != nil {
+		return err
+	}
+	if message := spec.InvalidServices(w.Canary, w.TargetObject, intents); message != "" && !deleted {
+		return world.Mistake(world.ReasonInvalidSpec, "%s", message)
+	}
+	if deleted {
+		s.intents = intents // whatever is wrong with one of them, the others are given back
+	}
+	live, err := p.existing(ctx, intents)
+	if err != nil {
+		return err
+	}
+	intents.KeepPorts(w.Canary, live)
+	if err := p.mayHave(w, intents, live); err != nil {
+		return err
+	}
+	w.HasServices = hasServices(w, live)
+	s.intents = intents
+	if !deleted {
+		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: intents})
+	}
+	return nil
+}
+
+// hasServices tells whether the Service that leads to the primary, the first of all, is there
+// and was made for the Canary.
+func hasServices(w *world.World, live []*corev1.Service) bool {
+	return len(live) > 0 && live[0] != nil && w.Owner.Owns(live[0])
+}
+
+// build gives the intents for the Services, by what there is to lead to.
+func (p *Services) build(w *world.World) (workload.Services, error) {
+	if w.TargetObject == nil {
+		return workload.PrimaryServices(w.Canary, w.PrimaryObject, p.Options), nil
+	}
+	intents, err := workload.BuildServices(w.Canary, w.TargetObject, w.PrimaryObject, p.Options)
+	if err != nil {
+		return intents, world.Mistake(ReasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	return intents, nil
+}
+
+// mayHave refuses Services that are there and can't be the Canary's.
+func (p *Services) mayHave(w *world.World, intents workload.Services, live []*corev1.Service) error {
+	c := w.Canary
+	for i, s := range slices.Backward(intents.All()) { // what the apex Service has the others need
+		if live[i] == nil {
+			continue
+		}
+		if err := w.Conflict(live[i], workload.KindService); err != nil {
+			return err
+		}
+		if w.Owner.Owns(live[i]) || !c.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if !spec.MayAdopt(intents, live[i], w.TargetObject, w.PrimaryObject, p.Options) {
+			return world.Foreign(world.ReasonConflict, "spec.service.name: the Service %s leads elsewhere than to the target, by the selector %q; choose another name, or have its owner set its annotation %s to \"true\"",
+				live[i].Name, labels.FormatLabels(live[i].Spec.Selector), spec.AdoptableAnnotation)
+		}
+		if err := adopt(c, intents, s, live[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt has the intent for a Service keep what a user, whose Service it is, has
+// set.
+func adopt(c *v1beta1.Canary, all workload.Services, intent, live *corev1.Service) error {
+	err := all.Adopt(c, intent, live)
+	var unsupported *workload.UnsupportedServiceError
+	if errors.As(err, &unsupported) {
+		return world.Mistake(world.ReasonConflict, "%v", unsupported)
+	}
+	return err
+}
+
+// existing reads the Services that there are intents for, nil for one that
+// is not there.
+func (p *Services) existing(ctx context.Context, intents workload.Services) ([]*corev1.Service, error) {
+	all := intents.All()
+	out := make([]*corev1.Service, len(all))
+	for i, s := range all {
+		var err error
+		if out[i], err = kube.Get[corev1.Service](ctx, p.Client, s.Namespace, s.Name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// live reads the Services by the names that the Canary has for them,
+// without those that are not there or are another controller's.
+func (s *Share) live(ctx context.Context) ([]*corev1.Service, error) {
+	all, err := s.part.named(ctx, s.world.Canary)
+	return slices.DeleteFunc(all, func(live *corev1.Service) bool { return s.world.Conflict(live, workload.KindService) != nil }), err
+}
+
+// named reads the Services by the names that a Canary has for them, without
+// those that are not there.
+func (p *Services) named(ctx context.Context, c *v1beta1.Canary) ([]*corev1.Service, error) {
+	apex, primary, canary := c.ServiceNames()
+	var out []*corev1.Service
+	for _, name := range []string{apex, primary, canary} {
+		live, err := kube.Get[corev1.Service](ctx, p.Client, c.Namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		if live != nil {
+			out = append(out, live)
+		}
+	}
+	return out, nil
+}
+
+// inSync tells whether the Services are as they must be.
+func (s *Share) inSync(ctx context.Context) (bool, error) {
+	if !s.world.Canary.DeletionTimestamp.IsZero() {
+		return s.givenBack(ctx)
+	}
+	if s.known != nil && s.known.inSync {
+		return true, nil
+	}
+	for _, intent := range s.intents.All() {
+		same, err := s.part.Applier.InSync(ctx, intent, serviceKey(intent))
+		if err != nil {
+			return false, err
+		}
+		if same {
+			continue
+		}
+		if !s.leads(ctx, intent) {
+			return false, nil
+		}
+		s.refused = true
+	}
+	if s.known != nil && !s.refused {
+		now := *s.known
+		now.inSync = true
+		s.known = &now
+		s.part.memory.Set(s.world.Canary, s.known)
+	}
+	return true, nil
+}
+
+// leads tells whether a Service whose write was refused the last time does for traffic
+// what it must: nothing waits for a label.
+func (s *Share) leads(ctx context.Context, intent *corev1.Service) bool {
+	refused := slices.ContainsFunc(s.world.Failures, func(f release.Failure) bool { return f.Object == title(intent) })
+	if !refused {
+		return false
+	}
+	live, err := kube.Get[corev1.Service](ctx, s.part.Client, intent.Namespace, intent.Name)
+	return err == nil && live != nil && workload.LeadsLike(live, intent)
+}
+
+// Refused tells whether some Services do for traffic as they are, though they could not be
+// written.
+func (s *Share) Refused() bool { return s.refused }
+
+// Reached tells whether all available pods were seen to have endpoints.
+func (s *Share) Reached() bool { return s.reached }
+
+// Backends tells whether the Services that a route divides traffic between are there.
+func (s *Share) Backends(ctx context.Context) bool {
+	c := s.world.Canary
+	_, primary, canary := c.ServiceNames()
+	for _, name := range []string{primary, canary} {
+		if live, err := kube.Get[corev1.Service](ctx, s.part.Client, c.Namespace, name); err != nil || live == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Apply writes the Services that the mesh divides traffic between. One that is refused
+// stops no other; the error names each.
+func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
+	var failed world.ObjectErrors
+	for _, intent := range s.intents.All() {
+		if intent == s.intents.Apex {
+			continue
+		}
+		if err := s.apply(ctx, intent); err != nil {
+			failed = append(failed, world.ObjectError{Object: title(intent), Err: err})
+		}
+	}
+	return failed.OrNil()
+}
+
+// ApplyApex writes the Service that people call, after what it leads to.
+func (s *Share) ApplyApex(ctx context.Context) error {
+	if s.intents.Apex == nil {
+		return nil
+	}
+	if err := s.apply(ctx, s.intents.Apex); err != nil {
+		return world.ObjectErrors{{Object: title(s.intents.Apex), Err: err}}
+	}
+	return nil
+}
+
+func (s *Share) apply(ctx context.Context, intent *corev1.Service) error {
+	return s.part.Applier.Apply(ctx, intent, serviceKey(intent))
+}
+
+// title names a Service where people are told what could not be written.
+func title(s *corev1.Service) string { return workload.KindService + " " + s.Name }
+
+// serviceKey stands for the intent for a Service. To write it as JSON at every
+// turn would cost more.
+func serviceKey(s *corev1.Service) ssa.Option {
+	raw, _ := s.Marshal() // it has room for all of it, so that nothing can fail
+	return ssa.Keyed("Service " + string(raw))
+}
+
+// Named are the Services that there are by the names that a Canary has for them.
+func (p *Services) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Object, error) {
+	all, err := p.named(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]client.Object, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out, nil
+}
+
+// Owned are all Services that were made for a Canary, primaries of that kind too. They are
+// the cache's own and must not be changed.
+func (p *Services) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
+	var all corev1.ServiceList
+	if err := p.Client.List(ctx, &all, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Services: %w", err)
+	}
+	var out []client.Object
+	for i := range all.Items {
+		if w.Owner.Owns(&all.Items[i]) {
+			out = append(out, &all.Items[i])
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,192 @@
+package gatewayapi_test
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/routertest"
+)
+
+// other is a route of another name that was made at a time, in seconds.
+func other(t *testing.T, namespace string, created int64, spec string) *gatewayv1.HTTPRoute {
+	t.Helper()
+	r := users(t, spec)
+	r.Namespace, r.Name, r.CreationTimestamp = namespace, "other", metav1.Unix(created, 0)
+	return r
+}
+
+// ours is the route of the Canary, made at second 5.
+func ours(t *testing.T) *gatewayv1.HTTPRoute {
+	t.Helper()
+	w := newWorld(t, all())
+	w.apply(t, route(canary(), 0))
+	r := w.httpRoute(t)
+	r.ResourceVersion, r.CreationTimestamp, r.ManagedFields = "", metav1.Unix(5, 0), nil
+	return r
+}
+
+// TestCompetingRoute has a route of another name for the same requests be seen: of two rules
+// that fit alike a Gateway takes that of the older route.
+func TestCompetingRoute(t *testing.T) {
+	const (
+		public = `parentRefs: [{name: public, namespace: infra}]
+`
+		all1 = `rules: [{matches: [{path: {type: PathPrefix, value: /}}], backendRefs: [{name: podinfo, port: 9898}]}]`
+	)
+	for name, tc := range map[string]struct {
+		namespace string
+		created   int64
+		spec      string
+		refused   bool
+		wins      bool
+	}{
+		"older":                   {created: 1, spec: public + all1, wins: true},
+		"older, elsewhere":        {namespace: "a", created: 1, spec: public + all1, wins: true},
+		"as old, a name before":   {namespace: "a", created: 5, spec: public + all1, wins: true},
+		"as old, a name after":    {namespace: "z", created: 5, spec: public + all1},
+		"younger":                 {created: 9, spec: public + all1},
+		"that is not accepted":    {created: 1, spec: public + all1, refused: true},
+		"of another Gateway":      {created: 1, spec: "parentRefs: [{name: private, namespace: infra}]\n" + all1},
+		"of another namespace's":  {created: 1, spec: "parentRefs: [{name: public, namespace: edge}]\n" + all1},
+		"for another host":        {created: 1, spec: public + "hostnames: [other.example.com]\n" + all1},
+		"for some requests":       {created: 1, spec: public + `rules: [{matches: [{path: {type: PathPrefix, value: /api}}], backendRefs: [{name: podinfo, port: 9898}]}]`},
+		"without a match":         {created: 1, spec: public + `rules: [{backendRefs: [{name: podinfo, port: 9898}]}]`, wins: true},
+		"for some, and then rest": {created: 1, spec: public + `rules: [{matches: [{method: GET}, {path: {type: PathPrefix, value: /}}], backendRefs: [{name: podinfo, port: 9898}]}]`, wins: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			namespace := tc.namespace
+			if namespace == "" {
+				namespace = "test"
+			}
+			rival := other(t, namespace, tc.created, tc.spec)
+			if tc.refused {
+				rival.Status.Parents = routertest.AcceptedBy(rival.Spec.ParentRefs, 0)
+				rival.Status.Parents[0].Conditions[0].Status = metav1.ConditionFalse
+			}
+			w := newWorld(t, all(), rival, ours(t))
+			r := route(canary(), 100)
+			w.apply(t, r)
+			w.accept(t)
+			state := w.observe(t, r)
+			if state.InSync == tc.wins || tc.wins && !strings.Contains(state.Detail, "HTTPRoute "+namespace+"/other is for the same requests") {
+				t.Errorf("observed %+v", state)
+			}
+		})
+	}
+}
+
+// TestRouteOfAnotherTeam is for requests that a release must not take, as rules for A/B testing
+// and sessions have more conditions.
+func TestRouteOfAnotherTeam(t *testing.T) {
+	const tenant = `
+parentRefs: [{name: public, namespace: infra}]
+rules: [{matches: [{path: {type: PathPrefix, value: /}, headers: [{name: x-tenant, value: acme}]}], backendRefs: [{name: tenant, port: 80}]}]
+`
+	for name, tc := range map[string]struct {
+		analysis v1beta1.CanaryAnalysis
+		spec     string
+		refused  bool
+	}{
+		"weights":           {analysis: v1beta1.CanaryAnalysis{StepWeight: 10}, spec: tenant},
+		"one header":        {analysis: v1beta1.CanaryAnalysis{Iterations: 1, Match: []v1beta1.RawObject{*raw(`{"headers":{"x-a":{"exact":"1"}}}`)}}, spec: tenant},
+		"two headers":       {analysis: v1beta1.CanaryAnalysis{Iterations: 1, Match: []v1beta1.RawObject{*raw(`{"headers":{"x-a":{"exact":"1"},"x-b":{"exact":"1"}}}`)}}, spec: tenant, refused: true},
+		"a path":            {analysis: v1beta1.CanaryAnalysis{Iterations: 1, Match: []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/beta"}}`)}}, spec: tenant, refused: true},
+		"others' requests":  {analysis: v1beta1.CanaryAnalysis{Iterations: 1, Match: []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/beta"},"headers":{"x-tenant":{"exact":"b"}}}`)}}, spec: tenant},
+		"a cookie":          {analysis: v1beta1.CanaryAnalysis{StepWeight: 10, SessionAffinity: &v1beta1.SessionAffinity{CookieName: "v"}}, spec: tenant},
+		"a cookie, younger": {analysis: v1beta1.CanaryAnalysis{StepWeight: 10, SessionAffinity: &v1beta1.SessionAffinity{CookieName: "v"}}, spec: tenant + "#", refused: true},
+		"another host": {
+			analysis: v1beta1.CanaryAnalysis{Iterations: 1, Match: []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/beta"}}`)}},
+			spec:     "hostnames: [tenant.example.com]" + tenant,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			created := int64(1)
+			if strings.HasSuffix(tc.spec, "#") {
+				created = 9
+			}
+			w := newWorld(t, all(), other(t, "team", created, tc.spec), ours(t))
+			c := canary()
+			c.Spec.Analysis = &tc.analysis
+			// It is told before a release begins.
+			err := w.router.Apply(t.Context(), route(c, 0))
+			if tc.refused != providers.IsInvalid(err) || tc.refused && !strings.Contains(err.Error(), "HTTPRoute team/other") || !tc.refused && err != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// class serves a Gateway and its class, as the API server has them.
+func class(features ...any) []client.Object {
+	gateway := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"gatewayClassName": "some"}}}
+	gateway.SetNamespace("infra")
+	gateway.SetName("public")
+	of := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"supportedFeatures": features}}}
+	of.SetName("some")
+	for kind, o := range map[string]*unstructured.Unstructured{"Gateway": gateway, "GatewayClass": of} {
+		o.SetGroupVersionKind(schema.GroupVersion(gatewayv1.GroupVersion).WithKind(kind))
+	}
+	return []client.Object{gateway, of}
+}
+
+// TestBackendFilters asks the class of a Gateway before cookies are set by the backend: one that
+// can't do so answers each request of a new user with an error.
+func TestBackendFilters(t *testing.T) {
+	named := func(name string) any { return map[string]any{"name": name} }
+	for name, tc := range map[string]struct {
+		objects  []client.Object
+		sessions bool
+		refused  bool
+	}{
+		"no Gateway":                {sessions: true},
+		"a class that says nothing": {objects: class(), sessions: true},
+		"one that has them":         {objects: class(named("HTTPRouteBackendRequestHeaderModification")), sessions: true},
+		"as it was once said":       {objects: class("HTTPRouteBackendRequestHeaderModification"), sessions: true},
+		"one without":               {objects: class(named("HTTPRouteResponseHeaderModification")), sessions: true, refused: true},
+		"not needed":                {objects: class(named("HTTPRouteResponseHeaderModification"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kinds := append(all(), schema.GroupVersion(gatewayv1.GroupVersion).WithKind("Gateway"), schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GatewayClass"))
+			w := newWorld(t, kinds, tc.objects...)
+			c := canary()
+			if tc.sessions {
+				c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "v"}
+			}
+			err := w.router.Apply(t.Context(), route(c, 0))
+			if tc.refused != providers.IsUnsupported(err) || tc.refused && !strings.Contains(err.Error(), "GatewayClass some of Gateway infra/public") || !tc.refused && err != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestRefusalIsFinal has a route that its controller refuses be no use to wait for.
+func TestRefusalIsFinal(t *testing.T) {
+	w := newWorld(t, all())
+	r := route(canary(), 10)
+	w.apply(t, r)
+	live := w.httpRoute(t)
+	live.Generation = 3
+	if err := w.Update(t.Context(), live); err != nil {
+		t.Fatal(err)
+	}
+	for generation, refused := range map[int64]bool{2: false, 3: true} {
+		live = w.httpRoute(t)
+		live.Status.Parents = routertest.AcceptedBy(live.Spec.ParentRefs, generation)
+		live.Status.Parents[0].Conditions[1].Status = metav1.ConditionFalse
+		if err := w.Status().Update(t.Context(), live); err != nil {
+			t.Fatal(err)
+		}
+		if state := w.observe(t, r); state.InSync || state.Refused != refused {
+			t.Errorf("refused in generation %d of 3: observed %+v", generation, state)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package rules
+
+import (
+	"slices"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+)
+
+// TrafficOf reads what the mesh does with the requests of this Canary. It is false
+// when no rule leads to the primary or the canary: then the object is a user's, not
+// adopted yet or given back. Sessions are not read: the cookies say nothing about shares.
+func TrafficOf(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary) (providers.Traffic, bool) {
+	var ours []read
+	for _, rule := range rules {
+		if r := readRule(rule, c); r.toPrimary || r.toCanary {
+			ours = append(ours, r)
+		}
+	}
+	if len(ours) == 0 {
+		return providers.Traffic{}, false
+	}
+	// Rules for cookies come before the one for all. With another after the last
+	// that leads to the canary, the shares are only of the requests that it matches.
+	last := len(ours) - 1
+	for i := last; i >= 0; i-- {
+		if ours[i].toCanary {
+			t := ours[i].traffic()
+			t.Matched = i < last
+			return t, true
+		}
+	}
+	return ours[last].traffic(), true
+}
+
+// read is what one rule does.
+type read struct {
+	toPrimary, toCanary    bool
+	primary, canary, total int64
+	mirror                 int32
+}
+
+func readRule(rule gatewayv1.HTTPRouteRule, c *v1beta1.Canary) read {
+	_, primary, canary := c.ServiceNames()
+	r := read{}
+	for _, backend := range rule.BackendRefs {
+		weight := int64(1) // as the Gateway API has it
+		if backend.Weight != nil {
+			weight = int64(*backend.Weight)
+		}
+		r.total += weight
+		switch {
+		case isService(backend.BackendObjectReference, c, primary):
+			r.toPrimary, r.primary = true, r.primary+weight
+		case isService(backend.BackendObjectReference, c, canary):
+			r.toCanary, r.canary = true, r.canary+weight
+		}
+	}
+	for _, filter := range rule.Filters {
+		if m := filter.RequestMirror; m != nil && isService(m.BackendRef, c, canary) {
+			r.mirror = mirrored(m)
+		}
+	}
+	return r
+}
+
+func mirrored(m *gatewayv1.HTTPRequestMirrorFilter) int32 {
+	switch {
+	case m.Percent != nil:
+		return *m.Percent
+	case m.Fraction != nil:
+		of := int32(100)
+		if m.Fraction.Denominator != nil && *m.Fraction.Denominator > 0 {
+			of = *m.Fraction.Denominator
+		}
+		return int32(int64(m.Fraction.Numerator) * 100 / int64(of)) //nolint:gosec // at most 100 by the schema
+	default:
+		return 100
+	}
+}
+
+// traffic turns weights, which are in relation to their sum, into percent.
+// Whatever does not go to the canary counts as the primary's.
+func (r *read) traffic() providers.Traffic {
+	t := providers.Traffic{Primary: 100, Mirror: r.mirror}
+	if r.total > 0 {
+		t.Canary = int32((r.canary*100 + r.total/2) / r.total) //nolint:gosec // 0 to 100
+		t.Primary = 100 - t.Canary
+	}
+	return t
+}
+
+func leadsToUs(c *v1beta1.Canary, ref gatewayv1.BackendObjectReference) bool {
+	apex, primary, canary := c.ServiceNames()
+	return slices.ContainsFunc([]string{apex, primary, canary}, func(name string) bool { return isService(ref, c, name) })
+}
+
+// isService tells whether ref is the Service of that name in the Canary's namespace.
+func isService(ref gatewayv1.BackendObjectReference, c *v1beta1.Canary, name string) bool {
+	return string(ref.Name) == name &&
+		(ref.Kind == nil || *ref.Kind == "Service") && (ref.Group == nil || IsCore(*ref.Group)) &&
+		(ref.Namespace == nil || string(*ref.Namespace) == c.Namespace)
+}
+
+// IsCore tells whether a group is Kubernetes' own, which some spell out.
+func IsCore(g gatewayv1.Group) bool { return g == "" || g == "core" }
