@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -94,8 +93,7 @@ func describeIgnored(d *decider) {
 }
 
 // describeFailures says which parts of the desired state could not be applied.
-// They are tried again, and nothing else waits for them; one that the API server
-// takes for invalid stays so until somebody changes something.
+// They are tried again and nothing waits for them, but what is invalid stays so.
 func describeFailures(d *decider, held bool) {
 	if len(d.Failures) == 0 {
 		d.st.RemoveCondition(v1beta1.ConditionApplied)
@@ -114,7 +112,7 @@ func describeFailures(d *decider, held bool) {
 		return // what holds it, or why it was rolled back, is the greater news
 	}
 	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, release.ReasonApplyFailed, message)
-	if slices.ContainsFunc(d.Failures, func(f release.Failure) bool { return f.Invalid }) {
+	if release.AnyInvalid(d.Failures) {
 		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, release.ReasonApplyFailed, message)
 		d.st.RemoveCondition(v1beta1.ConditionReconciling)
 		return

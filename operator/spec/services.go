@@ -39,12 +39,21 @@ func MayAdopt(s workload.Services, live *corev1.Service, target, primary client.
 			return true
 		}
 	}
-	label, err := workload.SelectorLabel(target, primary, o)
-	return err == nil && slices.Contains([]string{label.Target, label.Primary}, live.Spec.Selector[label.Key])
+	if target != nil {
+		label, err := workload.SelectorLabel(target, primary, o)
+		return err == nil && slices.Contains([]string{label.Target, label.Primary}, live.Spec.Selector[label.Key])
+	}
+	template := workload.Template(primary)
+	for key, value := range live.Spec.Selector { // the pods of the target that is gone had these labels
+		if template != nil && template.Labels[key] == workload.PrimaryLabelValue(value) {
+			return true
+		}
+	}
+	return false
 }
 
-// InvalidServices says what in the intents for Services no API server takes, as a mistake in the Canary, or "". It is known before anything is
-// written.
+// InvalidServices says what in the intents for Services no API server takes, as a mistake in the Canary, or "". It is
+// known before anything is written.
 func InvalidServices(canary *v1beta1.Canary, target client.Object, s workload.Services) string {
 	if of, ok := target.(*corev1.Service); ok {
 		return missingPort(canary, of)
