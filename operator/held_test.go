@@ -35,18 +35,23 @@ var heldIncidents = []incident{
 			s.awaitCondition(v1beta1.ConditionStalled, corev1.ConditionTrue, "HorizontalPodAutoscaler", app)
 		})
 	}},
+	{"suspended and the canary crashes", func(s *site) {
+		testHeld(s, nil, func() {
+			s.edit(func(c *v1beta1.Canary) { c.Spec.Suspend = true })
+			s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionFalse, "Suspended")
+		})
+	}},
+}
+
+// heldAlone is done to the whole cluster: an operator that begins just when a kind goes would
+// wait for its objects.
+var heldAlone = []incident{
 	{"CRD of the autoscaler deleted and the canary crashes", func(s *site) {
 		testHeld(s, (*site).withScaledObject, func() {
 			if _, err := s.cluster.Kubectl(s.t.Context(), "delete", "crd", "scaledobjects.keda.sh"); err != nil {
 				s.t.Fatal(err)
 			}
 			s.awaitCondition(v1beta1.ConditionStalled, corev1.ConditionTrue, "ScaledObject")
-		})
-	}},
-	{"suspended and the canary crashes", func(s *site) {
-		testHeld(s, nil, func() {
-			s.edit(func(c *v1beta1.Canary) { c.Spec.Suspend = true })
-			s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionFalse, "Suspended")
 		})
 	}},
 }

@@ -51,6 +51,9 @@ func incidents() []incident {
 // What becomes of users' requests is read from the mesh's route and from who answers.
 func testIncidents(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	r := keepRecords(t, api)
+	for i, x := range heldAlone {
+		t.Run(x.name, func(t *testing.T) { x.run(newSite(t, c, r, fmt.Sprintf("alone-%d", i))) })
+	}
 	for i, x := range incidents() {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
