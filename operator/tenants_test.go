@@ -198,7 +198,6 @@ var mistakes = []hostile{
 	{name: "interval of Graphite in a built-in check", spec: metric("{name: request-duration, interval: 1min}"), want: "InvalidSpec", says: "metrics[0].interval"},
 	{name: "interval with a fraction in a built-in check", spec: metric("{name: request-duration, interval: 1.5m}"), want: "InvalidSpec", says: "metrics[0].interval"},
 	{name: "unit twice in a built-in check", spec: metric("{name: request-duration, interval: 1m1m}"), want: "InvalidSpec", says: "metrics[0].interval"},
-	{name: "weights without a mesh", spec: "analysis: {iterations: null, stepWeight: 10}", want: "InvalidSpec", says: "spec.analysis.stepWeight"},
 	{name: "retries that are none", spec: istio("{retries: {attempts: -5, perTryTimeout: never}}"), want: "InvalidSpec", says: "spec.service.retries"},
 	{name: "regex that is none", spec: istio(`{match: [{headers: {cookie: {regex: "((("}}}]}`), want: "InvalidSpec", says: `spec.service.match[0].headers["cookie"].regex`},
 	{name: "regex of 60 KB", spec: istio("{match: [{uri: {regex: '" + strings.Repeat("(a?){1000}", 6000) + "'}}]}"), want: "InvalidSpec", says: "allowed: 1024"},
@@ -227,6 +226,7 @@ var templates = []hostile{
 
 // harmless is odd, and what Flagger runs.
 var harmless = []hostile{
+	{name: "weights without a mesh", spec: "analysis: {iterations: null, stepWeight: 10}", want: works},
 	{name: "empty names", spec: "service: {name: '', portName: '', appProtocol: ''}", want: works},
 	{name: "long port name", spec: "service: {portName: of-more-than-fifteen-letters}", want: works},
 	{name: "interval with a unit twice", spec: "analysis: {interval: 1h1h}", want: works},

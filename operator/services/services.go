@@ -136,9 +136,6 @@ func (s *Share) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if message := spec.InvalidServices(w.Canary, w.TargetObject, intents); message != "" && !deleted {
-		return world.Mistake(world.ReasonInvalidSpec, "%s", message)
-	}
 	if deleted {
 		s.intents = intents // whatever is wrong with one of them, the others are given back
 	}
@@ -172,6 +169,10 @@ func (p *Services) build(w *world.World) (workload.Services, error) {
 	intents, err := workload.BuildServices(w.Canary, w.TargetObject, w.PrimaryObject, p.Options)
 	if err != nil {
 		return intents, world.Mistake(ReasonNoSelectorLabel, "spec.targetRef: %v", err)
+	}
+	message := spec.InvalidServices(w.Canary, w.TargetObject, intents)
+	if message != "" && w.Canary.DeletionTimestamp.IsZero() { // else what can be given back is
+		return intents, world.Mistake(world.ReasonInvalidSpec, "%s", message)
 	}
 	return intents, nil
 }
