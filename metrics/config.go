@@ -1,8 +1,12 @@
 package metrics
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"slices"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -38,6 +42,49 @@ type Config struct {
 	// OwnTokenHosts are the hosts, with their ports where those are not 443, beside the
 	// cluster's own API server that may get the operator's own token.
 	OwnTokenHosts []string
+	// Guard says where requests may go, as the address is written by users. Nil allows every address.
+	Guard Guard
+	// Namespaces are those that may be named in a query for objects of the cluster, which the operator asks for with
+	// rights of its own. Nil allows all of them.
+	Namespaces []string
+	// NoOwnIdentity refuses requests that the operator signs with the identity that its cloud gives to it.
+	NoOwnIdentity bool
+}
+
+// Guard says where requests may go.
+type Guard interface {
+	// CheckURL says why a URL may not be asked, as far as that can be told without looking for its host.
+	CheckURL(raw string) error
+	// DialContext connects to addresses that are allowed.
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// CheckURL asks the guard of a URL. The error is a [*ConfigError] of the address.
+func (c Config) CheckURL(raw string) error {
+	if c.Guard == nil {
+		return nil
+	}
+	if err := c.Guard.CheckURL(raw); err != nil {
+		return &ConfigError{Field: "address", Message: err.Error()}
+	}
+	return nil
+}
+
+// MayName tells whether a query may be for an object of a namespace.
+func (c Config) MayName(namespace string) bool {
+	return c.Namespaces == nil || slices.Contains(c.Namespaces, namespace)
+}
+
+// Dial is how connections are made: through the guard, or as usual without one.
+func (c Config) Dial(timeout time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
+	if c.Guard == nil {
+		return (&net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return c.Guard.DialContext(ctx, network, address)
+	}
 }
 
 // ConfigError says that a provider cannot be made from its [Config]. It stays

@@ -42,3 +42,10 @@ type Provider interface {
 	// when ctx ends.
 	Query(ctx context.Context, q Query) (Sample, error)
 }
+
+// Checker is a Provider that can tell what is wrong with a query without asking anybody, so that it is known
+// before a release needs it.
+type Checker interface {
+	// Check returns a [*QueryError], or nil.
+	Check(q Query) error
+}

@@ -120,7 +120,7 @@ func (s *actionStage) account(name string) client.Client {
 // operate starts an operator, after another has ended.
 func (s *actionStage) operate() {
 	s.t.Helper()
-	o, err := parseFlags([]string{"-port", "0", "-namespace", s.namespace}, io.Discard)
+	o, err := parseFlags([]string{"-port", "0", "-namespace", s.namespace, "-allowed-addresses", loopback}, io.Discard)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -10,11 +11,12 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
-	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/references"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
-	"github.com/sluice-delivery/sluice/webhooks"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 	alertfactory "github.com/sluice-delivery/sluice/webhooks/alerts/factory"
 )
@@ -61,16 +63,11 @@ func (o alertOptions) global() []alerting.Global {
 }
 
 // newAlerts makes what tells people in chats; its queue runs with the manager.
-func newAlerts(mgr ctrl.Manager, o options, registry prometheus.Registerer, recorder events.EventRecorder) (*alerting.Alerts, error) {
-	// The hosts of -hooks-allowed-hosts are those of hooks; the addresses that are refused are refused to alerts too.
-	guard, err := webhooks.NewGuard(nil, o.hooks.addresses)
-	if err != nil {
-		return nil, fmt.Errorf("alerts: %w", err)
-	}
-	kit := alerts.Kit{Transport: guard.Transport, Threads: alerts.NewThreads(), Clock: clock.RealClock{}}
-	out := &alerting.Alerts{
+func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, registry prometheus.Registerer, recorder events.EventRecorder, queues *telemetry.Queues) (*alerting.Alerts, error) {
+	kit := alerts.Kit{Transport: out.alerts.Transport, CheckURL: out.alerts.CheckURL, Threads: alerts.NewThreads(), Clock: clock.RealClock{}}
+	told := &alerting.Alerts{
 		Reader:           mgr.GetClient(),
-		Secret:           secrets.New(mgr.GetClient(), mgr.GetAPIReader()).Data,
+		Secret:           out.secrets.Data,
 		New:              func(r alerts.Receiver) (alerts.Sender, error) { return alertfactory.New(r, kit) },
 		Recorder:         recorder,
 		Clock:            clock.RealClock{},
@@ -79,15 +76,24 @@ func newAlerts(mgr ctrl.Manager, o options, registry prometheus.Registerer, reco
 		Links:            o.alerts.links,
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 	}
-	for _, g := range out.Global {
-		if _, err := out.New(g.Receiver); err != nil { // what can't be sent at all is better known now
+	for _, g := range told.Global {
+		if _, err := told.New(g.Receiver); err != nil { // what can't be sent at all is better known now
 			return nil, fmt.Errorf("alerts to %s: %w", g.Name, err)
 		}
+	}
+	providers := &references.Reconciler[*v1beta1.AlertProvider]{
+		New:  func() *v1beta1.AlertProvider { return &v1beta1.AlertProvider{} },
+		List: func() client.ObjectList { return &v1beta1.AlertProviderList{} },
+		Name: "alertprovider", Noun: "provider",
+		Client: mgr.GetClient(), Check: told.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues,
+	}
+	if err := providers.SetUp(ctx, mgr); err != nil {
+		return nil, err
 	}
 	queue := alerts.NewDispatcher(alerts.Limits{}, clock.RealClock{}, telemetry.NewAlerts(registry))
 	if err := mgr.Add(queue); err != nil {
 		return nil, fmt.Errorf("queue of alerts: %w", err)
 	}
-	out.Queue = queue
-	return out, nil
+	told.Queue = queue
+	return told, nil
 }

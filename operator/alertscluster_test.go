@@ -72,7 +72,7 @@ func testAlerts(t *testing.T, c *cluster.Cluster, api client.Client) {
 		{Name: "gone", Severity: v1beta1.SeverityInfo, ProviderRef: v1beta1.CrossNamespaceObjectReference{Name: "gone"}},
 	}
 	s.create(canary)
-	operate(t, c, "-namespace", s.namespace, "-hooks-allowed-addresses", "127.0.0.1", "-cluster-name", "eu-1", "-alert-link", "dash=https://g.example.com/{{ .Name }}")
+	operate(t, c, "-namespace", s.namespace, "-cluster-name", "eu-1", "-alert-link", "dash=https://g.example.com/{{ .Name }}")
 	s.awaitPhase(v1beta1.PhaseInitialized)
 	if err := api.Patch(t.Context(), (&trial{namespace: s.namespace}).deployment(newImage), client.RawPatch("application/json-patch+json",
 		[]byte(`[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "`+newImage+`"}]`))); err != nil {

@@ -97,7 +97,7 @@ type stage struct {
 // operate runs an operator until the test ends and returns its writes.
 func operate(t *testing.T, c *cluster.Cluster, args ...string) *fuse {
 	t.Helper()
-	o, err := parseFlags(append([]string{"-port", "0"}, args...), io.Discard)
+	o, err := parseFlags(append([]string{"-port", "0", "-allowed-addresses", loopback}, args...), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,8 @@ import (
 	"github.com/sluice-delivery/sluice/webhooks"
 )
 
-// hookOptions are what the command line says about hooks.
+// hookOptions are what the command line says about hooks, beside where they may go.
 type hookOptions struct {
-	hosts, addresses     []string
 	proxyFromEnvironment bool
 	// eventURL is told the events of Canaries without event hooks of their own.
 	eventURL string
@@ -28,8 +27,6 @@ type hookOptions struct {
 }
 
 func (o *hookOptions) register(f *flag.FlagSet) {
-	f.Var((*list)(&o.hosts), "hooks-allowed-hosts", "hosts, comma separated, that hooks may call, such as tester.test or *.hooks.example.com; all without it")
-	f.Var((*list)(&o.addresses), "hooks-allowed-addresses", "addresses or CIDRs, comma separated, that hooks may call although they are link-local, loopback or of cloud metadata")
 	f.BoolVar(&o.proxyFromEnvironment, "hooks-proxy-from-environment", false, "call hooks through the proxies of $HTTP_PROXY, $HTTPS_PROXY and $NO_PROXY; then the proxy, and not the operator, sees which address a host is at")
 	f.StringVar(&o.eventURL, "event-webhook", "", "URL that is told each event of the Canaries that have no event hook; $EVENT_WEBHOOK_URL wins over it")
 	f.StringVar(&o.eventSecretDirectory, "event-webhook-secret-dir", "", "directory with what -event-webhook is told with, a file for each of hmac-key, authorization, ca.crt, tls.crt and tls.key; it is read again when they change")

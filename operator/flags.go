@@ -38,6 +38,7 @@ type options struct {
 	istioRootNamespace  string
 	configTracking      bool
 	hooks               hookOptions
+	outbound            outboundOptions
 	alerts              alertOptions
 	consul              factory.Consul
 	objects             workload.Options
@@ -70,6 +71,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
+	o.outbound.register(f)
 	o.hooks.register(f)
 	o.alerts.register(f)
 	consulFlags(f, &o.consul)
@@ -93,7 +95,8 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	case len(o.objects.SelectorLabels) == 0:
 		return o, fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	return o, nil
+	err := o.outbound.settle(o.alerts.noCrossNamespaceRefs)
+	return o, err
 }
 
 // level is how much is logged. Flagger calls a level warning that Go calls warn.

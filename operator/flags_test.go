@@ -28,7 +28,8 @@ func TestParseFlags(t *testing.T) {
 		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
 		coverage: "report", istioRootNamespace: "istio-system",
-		objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
+		objects:  workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
+		outbound: outboundOptions{cloudIdentity: []string{"*"}, unmarkedSecretsAllowed: true},
 	}
 	for name, tc := range map[string]struct {
 		args []string
@@ -61,6 +62,26 @@ func TestParseFlags(t *testing.T) {
 				}
 			},
 		},
+		"namespaces are kept apart": {args: []string{"-no-cross-namespace-refs"}, want: func(o *options) {
+			o.alerts.noCrossNamespaceRefs = true
+			o.outbound = outboundOptions{}
+		}},
+		"namespaces are kept apart, with exceptions": {
+			args: []string{"-no-cross-namespace-refs", "-unmarked-secrets=allow", "-cloud-identity-namespaces=a,b"},
+			want: func(o *options) {
+				o.alerts.noCrossNamespaceRefs = true
+				o.outbound = outboundOptions{cloudIdentity: []string{"a", "b"}, unmarkedSecrets: "allow", unmarkedSecretsAllowed: true}
+			},
+		},
+		"where requests may go": {
+			args: []string{"-allowed-addresses=127.0.0.1", "-hooks-allowed-hosts=h", "-metrics-allowed-hosts=m", "-alerts-allowed-hosts=a", "-unmarked-secrets=refuse"},
+			want: func(o *options) {
+				o.outbound = outboundOptions{
+					addresses: []string{"127.0.0.1"}, hookHosts: []string{"h"}, metricsHosts: []string{"m"}, alertHosts: []string{"a"},
+					cloudIdentity: []string{"*"}, unmarkedSecrets: "refuse",
+				}
+			},
+		},
 		"no server": {args: []string{"-port=0"}, want: func(o *options) { o.port = 0 }},
 		"the rest": {
 			args: []string{
@@ -77,8 +98,9 @@ func TestParseFlags(t *testing.T) {
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
 				o.configTracking, o.ingressPrefix = false, "i"
 				o.master, o.logEncoding, o.version = "https://api", "console", true
+				o.outbound.hookHosts, o.outbound.addresses = []string{"a", "b"}, []string{"127.0.0.1"}
 				o.hooks = hookOptions{
-					hosts: []string{"a", "b"}, addresses: []string{"127.0.0.1"}, proxyFromEnvironment: true, eventURL: "http://e", eventSecretDirectory: "/e",
+					proxyFromEnvironment: true, eventURL: "http://e", eventSecretDirectory: "/e",
 				}
 			},
 		},
@@ -90,7 +112,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{}, alertOptions{}, hookOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -110,6 +132,7 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"no checks":            {[]string{"-checks-concurrency=0"}, "-checks-concurrency: 0"},
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
 		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of none, report, copy`},
+		"unmarked Secrets":     {[]string{"-unmarked-secrets=no"}, `-unmarked-secrets: "no" is neither allow nor refuse`},
 		"unknown encoding":     {[]string{"-zap-encoding=xml"}, `-zap-encoding: "xml" is none of json, console`},
 		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
 	} {

@@ -9,10 +9,11 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	metricfactory "github.com/sluice-delivery/sluice/metrics/factory"
-	"github.com/sluice-delivery/sluice/operator/metrictemplate"
-	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/references"
 	"github.com/sluice-delivery/sluice/operator/sources"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
@@ -45,7 +46,7 @@ func (o *metricOptions) address() string {
 }
 
 // newSources makes what answers metrics, and tells of each MetricTemplate whether it can.
-func newSources(ctx context.Context, mgr ctrl.Manager, o options, recorder events.EventRecorder, queues *telemetry.Queues) (*sources.Sources, error) {
+func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, recorder events.EventRecorder, queues *telemetry.Queues) (*sources.Sources, error) {
 	own := sources.Operator{Address: o.metrics.server, InsecureSkipVerify: o.metrics.insecureSkipVerify}
 	if directory := o.metrics.secretDirectory; directory != "" {
 		own.Secret = (&sources.Files{Directory: directory, Clock: clock.RealClock{}}).Data
@@ -55,16 +56,23 @@ func newSources(ctx context.Context, mgr ctrl.Manager, o options, recorder event
 	}
 	out := &sources.Sources{
 		Reader:           mgr.GetClient(),
-		Secrets:          secrets.New(mgr.GetClient(), mgr.GetAPIReader()),
+		Secrets:          to.secrets,
 		New:              metricfactory.New,
 		Operator:         own,
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 		Namespace:        o.namespace,
+		Guard:            to.metrics,
+		CloudIdentity:    o.outbound.cloudIdentity,
 		Kubernetes:       mgr.GetConfig(),
 		OwnTokenHosts:    o.metrics.ownTokenHosts,
 		Clock:            clock.RealClock{},
 	}
-	templates := &metrictemplate.Reconciler{Client: mgr.GetClient(), Check: out.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues}
+	templates := &references.Reconciler[*v1beta1.MetricTemplate]{
+		New:  func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} },
+		List: func() client.ObjectList { return &v1beta1.MetricTemplateList{} },
+		Name: "metrictemplate", Noun: "template", Advice: references.SeveralSeries,
+		Client: mgr.GetClient(), Check: out.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues,
+	}
 	if err := templates.SetUp(ctx, mgr); err != nil {
 		return nil, err
 	}

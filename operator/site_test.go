@@ -31,6 +31,10 @@ import (
 // sitesAtOnce is how many sites there are at the same time. They mostly wait.
 const sitesAtOnce = "14"
 
+// loopback are the addresses of the servers that tests run in their own process: operators do not call them without
+// being told to.
+const loopback = "127.0.0.0/8,::1"
+
 // incident is something that happens to a cluster, or that people do to it, while an
 // application with a Canary serves.
 type incident struct {
@@ -108,7 +112,7 @@ func (s *site) operate(args ...string) { s.operateWith(nil, args...) }
 // operateWith starts one whose client is wrapped.
 func (s *site) operateWith(wrap func(client.WithWatch) client.Client, args ...string) {
 	s.t.Helper()
-	o, err := parseFlags(append([]string{"-port", "0", "-namespace", s.namespace, "-coverage", "none", "-threadiness", "1"}, args...), io.Discard)
+	o, err := parseFlags(append([]string{"-port", "0", "-allowed-addresses", loopback, "-namespace", s.namespace, "-coverage", "none", "-threadiness", "1"}, args...), io.Discard)
 	if err != nil {
 		s.t.Fatal(err)
 	}

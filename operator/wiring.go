@@ -35,7 +35,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/routes"
-	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/services"
 	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
@@ -113,12 +112,16 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 // newReconciler makes the reconciler of Canaries and its parts.
 func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, recorder events.EventRecorder, o options, registry prometheus.Registerer) (*canary.Reconciler, error) {
 	rollouts := telemetry.NewRollouts(registry, clock.RealClock{}, version, o.meshProvider)
-	hooks, err := newHooks(mgr, o, rollouts)
+	to, err := newOutbound(ctx, mgr, o)
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := newHooks(mgr, o, to, rollouts)
 	if err != nil {
 		return nil, err
 	}
 	queues := telemetry.NewQueues(registry)
-	answers, err := newSources(ctx, mgr, o, recorder, queues)
+	answers, err := newSources(ctx, mgr, o, to, recorder, queues)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Clock:        clock.RealClock{},
 		Telemetry:    rollouts,
 	})
-	alerts, err := newAlerts(mgr, o, registry, recorder)
+	alerts, err := newAlerts(ctx, mgr, o, to, registry, recorder, queues)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +158,8 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Options:   o.objects,
 		Provider:  o.meshProvider,
 
-		RouteApplier: deps.Applier,
+		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+		RouteApplier:     deps.Applier,
 	}
 	addParts(r, mgr, mesh, o)
 	return r, nil
@@ -178,13 +182,9 @@ func addParts(r *canary.Reconciler, mgr ctrl.Manager, mesh cluster.Cluster, o op
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.
-func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
-	guard, err := webhooks.NewGuard(o.hooks.hosts, o.hooks.addresses)
-	if err != nil {
-		return nil, fmt.Errorf("hooks: %w", err)
-	}
+func newHooks(mgr ctrl.Manager, o options, to *outbound, rollouts *telemetry.Rollouts) (*checks.Hooks, error) {
 	options := o.hooks.proxy()
-	options.Clock, options.Guard, options.UserAgent = clock.RealClock{}, guard, userAgent()
+	options.Clock, options.Guard, options.UserAgent = clock.RealClock{}, to.hooks, userAgent()
 	calls := webhooks.NewClient(options)
 	events := webhooks.NewEvents(calls, webhooks.EventsOptions{Lost: rollouts.EventLost})
 	if err := mgr.Add(events); err != nil {
@@ -195,8 +195,7 @@ func newHooks(mgr ctrl.Manager, o options, rollouts *telemetry.Rollouts) (*check
 		return nil, err
 	}
 	return &checks.Hooks{
-		Guard: guard, Client: calls, Events: events, Operators: operators,
-		Secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader()), Clock: clock.RealClock{},
+		Guard: to.hooks, Client: calls, Events: events, Operators: operators, Secrets: to.secrets, Clock: clock.RealClock{},
 	}, nil
 }
 

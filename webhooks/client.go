@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -56,7 +55,7 @@ func NewClient(o Options) *Client {
 	return &Client{
 		clock: o.Clock, guard: guard, userAgent: o.UserAgent, random: rand.Float64,
 		transports: &transports{
-			dialer:  &net.Dialer{Timeout: 10 * time.Second, ControlContext: guard.control},
+			dialer:  guard.dialer(),
 			proxy:   o.Proxy,
 			entries: map[transportKey]*http.Transport{},
 		},

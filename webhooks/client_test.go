@@ -639,7 +639,7 @@ func TestRebinding(t *testing.T) {
 	if KindOf(err) != KindRefusedAddress || calls.Load() != 1 {
 		t.Errorf("error is %v of kind %q after %d calls, want %q after 1", err, KindOf(err), calls.Load(), KindRefusedAddress)
 	}
-	if want := "gate.test: is at 127.0.0.1, a loopback address, which hooks may not call"; err != nil && err.Error() != want {
+	if want := "gate.test: is at 127.0.0.1, a loopback address, which may not be called"; err != nil && err.Error() != want {
 		t.Errorf("error is %q, want %q", err, want)
 	}
 }

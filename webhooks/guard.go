@@ -6,13 +6,15 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
-// refused are the addresses that hooks may not call: those that lead into the operator's own pod and node, to all
+// refused are the addresses that are not called for users: those that lead into the operator's own pod and node, to all
 // hosts at once, and to the services from which clouds hand out a node's credentials. Private addresses are not among
-// them: hooks are mostly Services of the cluster.
+// them: hooks and metrics servers are mostly Services of the cluster.
 var refused = []struct {
 	prefix netip.Prefix
 	why    string
@@ -33,20 +35,45 @@ var refused = []struct {
 	{netip.MustParsePrefix("224.0.0.0/4"), "a multicast address"},
 	{netip.MustParsePrefix("ff00::/8"), "a multicast address"},
 	{netip.MustParsePrefix("255.255.255.255/32"), "the broadcast address"},
+	{netip.MustParsePrefix("2001::/32"), "an address of a Teredo tunnel"}, // which leads to an IPv4 address
 }
 
-// Guard says which hosts and addresses hooks may call. Users write the URLs of hooks, and the operator reaches more
-// than they do. The zero value allows every host, and no address of those that are refused by default.
+// names are hosts that have a refused address wherever they have one. The dialer would see it too, but not before the
+// first call, and not through a proxy.
+var names = map[string]netip.Addr{
+	"localhost":                    netip.MustParseAddr("127.0.0.1"),
+	"ip6-localhost":                netip.MustParseAddr("::1"),
+	"metadata":                     netip.MustParseAddr("169.254.169.254"),
+	"metadata.google.internal":     netip.MustParseAddr("169.254.169.254"),
+	"metadata.goog":                netip.MustParseAddr("169.254.169.254"),
+	"instance-data":                netip.MustParseAddr("169.254.169.254"),
+	"instance-data.ec2.internal":   netip.MustParseAddr("169.254.169.254"),
+	"metadata.tencentyun.com":      netip.MustParseAddr("169.254.169.254"),
+	"metadata.platformequinix.com": netip.MustParseAddr("169.254.169.254"),
+}
+
+// Guard says which hosts and addresses may be called for users: they write the URLs of hooks, alerts and metrics servers,
+// and the operator reaches more than they do. The zero value allows every host, and no address of those that are
+// refused by default.
 type Guard struct {
 	hosts   []string
 	allowed []netip.Prefix
+	private []Endpoint
+}
+
+// Endpoint is one that is never called for users, whatever addresses are allowed.
+type Endpoint struct {
+	// Addr is where it is.
+	Addr netip.AddrPort
+	// What it is, as "the API server".
+	What string
 }
 
 // NewGuard returns the guard that allows these hosts, and these addresses although they are refused by default. A host
 // is a name or an address, or *.suffix for all names below the suffix; no hosts mean every host. An address is one
-// address or a CIDR. The error names the entry that is neither.
-func NewGuard(hosts, addresses []string) (*Guard, error) {
-	g := &Guard{}
+// address or a CIDR. private are endpoints that no list allows. The error names the entry that is neither.
+func NewGuard(hosts, addresses []string, private ...Endpoint) (*Guard, error) {
+	g := &Guard{private: private}
 	for _, h := range hosts {
 		pattern := normalHost(h)
 		if name := strings.TrimPrefix(pattern, "*."); name == "" || strings.ContainsAny(name, "*/@ ") {
@@ -78,7 +105,7 @@ func normalHost(h string) string {
 	return strings.TrimSuffix(strings.ToLower(strings.Trim(h, "[]")), ".")
 }
 
-// CheckURL returns an error of KindRefusedURL or KindRefusedAddress if hooks may not call the URL, as far as that can
+// CheckURL returns an error of KindRefusedURL or KindRefusedAddress if the URL may not be called, as far as that can
 // be told without asking for the host's address.
 func (g *Guard) CheckURL(raw string) error {
 	u, err := parseURL(raw)
@@ -91,24 +118,64 @@ func (g *Guard) CheckURL(raw string) error {
 func (g *Guard) checkURL(u *url.URL) error {
 	host := normalHost(u.Hostname())
 	if !g.allowsHost(host) {
-		return &Error{Kind: KindRefusedURL, Host: u.Hostname(), Reason: "is not among the hosts that hooks may call"}
+		return &Error{Kind: KindRefusedURL, Host: u.Hostname(), Reason: "is not among the hosts that may be called"}
 	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		if err := g.checkAddr(addr); err != nil {
-			return refusal(u.Hostname(), err)
+	if why := misspelt(host); why != "" {
+		return &Error{Kind: KindRefusedURL, Host: clean(u.Hostname(), maxText), Reason: why}
+	}
+	if host == "kubernetes.default" || strings.HasPrefix(host, "kubernetes.default.svc") {
+		return &Error{Kind: KindRefusedAddress, Host: u.Hostname(), Reason: "is the API server, which may not be called"}
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		named, known := names[host]
+		if !known && strings.HasSuffix(host, ".localhost") {
+			named, known = names["localhost"], true
 		}
+		if !known {
+			return nil
+		}
+		addr = named
+	}
+	number, _ := strconv.ParseUint(port(u), 10, 16)
+	if err := g.checkAddr(netip.AddrPortFrom(addr, uint16(number))); err != nil {
+		return refusal(u.Hostname(), err)
 	}
 	return nil
 }
 
-func (g *Guard) allowsHost(host string) bool {
-	for _, pattern := range g.hosts {
+// misspelt says why a host is not written in the one way in which everybody on the way reads it alike, empty if it is.
+// Some resolvers and proxies read 2130706433, 0x7f.1 and 127.1 as 127.0.0.1, others look for a name.
+func misspelt(host string) string {
+	for _, r := range host {
+		if r > '~' || r <= ' ' {
+			return "must be written in ASCII, a name in other scripts as xn--..."
+		}
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if _, err := strconv.ParseUint(last, 0, 64); err == nil || strings.Trim(last, "0123456789") == "" {
+		return "must be a name, or an address that is written like 192.0.2.1"
+	}
+	return ""
+}
+
+func (g *Guard) allowsHost(host string) bool { return len(g.hosts) == 0 || MatchesHost(g.hosts, host) }
+
+// MatchesHost tells whether one of these patterns is for the host: the host itself, *.suffix for all names below
+// the suffix, or * for every host.
+func MatchesHost(patterns []string, host string) bool {
+	host = normalHost(host)
+	for _, pattern := range patterns {
+		pattern = normalHost(pattern)
 		suffix, wild := strings.CutPrefix(pattern, "*")
-		if host == pattern || wild && len(host) > len(suffix) && strings.HasSuffix(host, suffix) {
+		if host == pattern || pattern == "*" || wild && strings.HasPrefix(suffix, ".") && len(host) > len(suffix) && strings.HasSuffix(host, suffix) {
 			return true
 		}
 	}
-	return len(g.hosts) == 0
+	return false
 }
 
 // refusedError says why an address may not be called. The dialer hands it through.
@@ -119,16 +186,22 @@ type refusedError struct {
 
 // Error implements error.
 func (e *refusedError) Error() string {
-	return fmt.Sprintf("is at %s, %s, which hooks may not call", e.addr, e.why)
+	return fmt.Sprintf("is at %s, %s, which may not be called", e.addr, e.why)
 }
 
 func refusal(host string, cause error) *Error {
 	return &Error{Kind: KindRefusedAddress, Host: host, Reason: cause.Error(), Err: cause}
 }
 
-// checkAddr returns a refusedError if hooks may not call the address, in whatever form it is written.
-func (g *Guard) checkAddr(addr netip.Addr) error {
-	addr = addr.Unmap().WithZone("")
+// checkAddr returns a refusedError if the address may not be called, in whatever form it is written.
+func (g *Guard) checkAddr(to netip.AddrPort) error {
+	addr := to.Addr().Unmap().WithZone("")
+	for _, p := range g.private {
+		if p.Addr == netip.AddrPortFrom(addr, to.Port()) {
+			return &refusedError{addr, p.What}
+		}
+	}
+	inner := embedded(addr)
 	for _, p := range g.allowed {
 		if p.Contains(addr) {
 			return nil
@@ -139,45 +212,71 @@ func (g *Guard) checkAddr(addr netip.Addr) error {
 			return &refusedError{addr, r.why}
 		}
 	}
-	if inner, ok := embedded(addr); ok {
-		return g.checkAddr(inner)
+	for _, i := range inner {
+		if err := g.checkAddr(netip.AddrPortFrom(i, to.Port())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// embedded returns the IPv4 address to which a gateway on the way may turn an IPv6 address: NAT64 (RFC 6052, 8215),
-// 6to4 (RFC 3056), and IPv4-compatible addresses (RFC 4291).
-func embedded(addr netip.Addr) (netip.Addr, bool) {
+// form is a way to write an IPv4 address into an IPv6 address.
+type form struct {
+	prefix netip.Prefix
+	bytes  [4]int // where its bytes are
+}
+
+// forms are those that gateways on the way turn into the IPv4 address: NAT64 (RFC 6052, and RFC 8215 with each length
+// of prefix that fits), stateless translation (RFC 2765), 6to4 (RFC 3056), and IPv4-compatible addresses (RFC 4291).
+var forms = []form{
+	{netip.MustParsePrefix("64:ff9b::/96"), [4]int{12, 13, 14, 15}},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{12, 13, 14, 15}},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{9, 10, 11, 12}},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{7, 9, 10, 11}},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{6, 7, 9, 10}},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), [4]int{12, 13, 14, 15}},
+	{netip.MustParsePrefix("2002::/16"), [4]int{2, 3, 4, 5}},
+	{netip.MustParsePrefix("::/96"), [4]int{12, 13, 14, 15}},
+}
+
+// embedded returns the IPv4 addresses to which an IPv6 address may lead.
+func embedded(addr netip.Addr) []netip.Addr {
 	if !addr.Is6() {
-		return netip.Addr{}, false
+		return nil
 	}
 	b := addr.As16()
-	for _, form := range []struct {
-		prefix netip.Prefix
-		at     int
-	}{
-		{netip.MustParsePrefix("64:ff9b::/96"), 12},
-		{netip.MustParsePrefix("64:ff9b:1::/48"), 12},
-		{netip.MustParsePrefix("2002::/16"), 2},
-		{netip.MustParsePrefix("::/96"), 12},
-	} {
-		if form.prefix.Contains(addr) {
-			return netip.AddrFrom4([4]byte(b[form.at : form.at+4])), true
+	v4 := func(at [4]int) netip.Addr { return netip.AddrFrom4([4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]}) }
+	var out []netip.Addr
+	for _, f := range forms {
+		if f.prefix.Contains(addr) {
+			v := v4(f.bytes)
+			if f.prefix.Bits() == 48 && v.As4()[0] == 0 {
+				continue // with another length of the prefix these are its zeros
+			}
+			out = append(out, v)
 		}
 	}
-	return netip.Addr{}, false
+	if isatap := b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe; isatap { // RFC 5214
+		out = append(out, v4([4]int{12, 13, 14, 15}))
+	}
+	return out
 }
 
 // control is for net.Dialer: it sees the address that is about to be connected to, so that no answer of a name server,
 // however it changes, leads past the guard.
 func (g *Guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
-	host, _, err := net.SplitHostPort(address)
+	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("address of a connection: %w", err)
 	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return fmt.Errorf("address of a connection: %w", err)
-	}
-	return g.checkAddr(addr)
+	return g.checkAddr(to)
+}
+
+// DialContext connects to an address that the guard allows.
+func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return g.dialer().DialContext(ctx, network, address)
+}
+
+func (g *Guard) dialer() *net.Dialer {
+	return &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: g.control}
 }

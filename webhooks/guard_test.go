@@ -26,6 +26,12 @@ func TestGuardAddresses(t *testing.T) {
 		"metadata, compatible":           {addr: "::169.254.169.254", want: "a cloud's metadata service"},
 		"metadata, NAT64":                {addr: "64:ff9b::a9fe:a9fe", want: "a cloud's metadata service"},
 		"metadata, local NAT64":          {addr: "64:ff9b:1::a9fe:a9fe", want: "a cloud's metadata service"},
+		"metadata, local NAT64 of /48":   {addr: "64:ff9b:1:a9fe:a9:fe00::", want: "a link-local address"}, // with another length it is 169.254.0.0
+		"public, local NAT64":            {addr: "64:ff9b:1::5db8:d822"},
+		"loopback, translated":           {addr: "::ffff:0:7f00:1", want: "a loopback address"},
+		"metadata, ISATAP":               {addr: "2001:db8::200:5efe:a9fe:a9fe", want: "a cloud's metadata service"},
+		"Teredo":                         {addr: "2001::1", want: "an address of a Teredo tunnel"},
+		"the API server, mapped":         {addr: "::ffff:10.0.0.9", allowed: []string{"10.0.0.0/8"}, want: "the API server"},
 		"metadata, 6to4":                 {addr: "2002:a9fe:a9fe::1", want: "a cloud's metadata service"},
 		"metadata of AWS":                {addr: "fd00:ec2::254", want: "a cloud's metadata service"},
 		"pod identity of AWS":            {addr: "fd00:ec2::23", want: "a cloud's metadata service"},
@@ -54,12 +60,12 @@ func TestGuardAddresses(t *testing.T) {
 		"all of IPv4 is nothing of IPv6": {addr: "::1", allowed: []string{"0.0.0.0/0"}, want: "a loopback address"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g, err := NewGuard(nil, tc.allowed)
+			g, err := NewGuard(nil, tc.allowed, Endpoint{netip.MustParseAddrPort("10.0.0.9:80"), "the API server"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := ""
-			if refused, ok := errors.AsType[*refusedError](g.checkAddr(netip.MustParseAddr(tc.addr))); ok {
+			if refused, ok := errors.AsType[*refusedError](g.checkAddr(netip.AddrPortFrom(netip.MustParseAddr(tc.addr), 80))); ok {
 				got = refused.why
 			}
 			if got != tc.want {
@@ -77,9 +83,9 @@ func TestGuardSeesThroughForms(t *testing.T) {
 		nat64 := netip.MustParseAddr("64:ff9b::").As16()
 		copy(nat64[12:], bytes[:])
 		g := &Guard{}
-		want := g.checkAddr(v4) == nil
+		want := g.checkAddr(netip.AddrPortFrom(v4, 80)) == nil
 		for _, form := range []netip.Addr{netip.AddrFrom16(v4.As16()), netip.AddrFrom16(nat64)} {
-			if got := g.checkAddr(form) == nil; got != want {
+			if got := g.checkAddr(netip.AddrPortFrom(form, 80)) == nil; got != want {
 				t.Fatalf("%s is allowed: %v, %s: %v", v4, want, form, got)
 			}
 		}
@@ -107,6 +113,17 @@ func TestGuardURLs(t *testing.T) {
 		"refused address":             {url: "http://169.254.169.254/latest/meta-data/", want: KindRefusedAddress},
 		"refused mapped address":      {url: "http://[::ffff:a9fe:a9fe]/", want: KindRefusedAddress},
 		"refused address with a zone": {url: "http://[fe80::1%25eth0]/", want: KindRefusedAddress},
+		"a name of the loopback":      {url: "http://localhost:8080/", want: KindRefusedAddress},
+		"a name below localhost":      {url: "http://a.localhost./", want: KindRefusedAddress},
+		"a name of metadata":          {url: "http://Metadata.Google.Internal/", want: KindRefusedAddress},
+		"the API server":              {url: "https://kubernetes.default.svc.cluster.local/", want: KindRefusedAddress},
+		"a number":                    {url: "http://2130706433/", want: KindRefusedURL},
+		"zero":                        {url: "http://0/", want: KindRefusedURL},
+		"short":                       {url: "http://127.1/", want: KindRefusedURL},
+		"hexadecimal":                 {url: "http://0x7f.0.0.0x1/", want: KindRefusedURL},
+		"octal":                       {url: "http://0177.0.0.1/", want: KindRefusedURL},
+		"digits of another script":    {url: "http://１２７.0.0.1/", want: KindRefusedURL},
+		"a name that ends in letters": {url: "http://10.a/"},
 		"no scheme":                   {url: "gates.example.com/", want: KindRefusedURL},
 		"other scheme":                {url: "file:///etc/passwd", want: KindRefusedURL},
 		"no host":                     {url: "http:///x", want: KindRefusedURL},

@@ -2,7 +2,6 @@ package webhooks
 
 import (
 	"crypto/tls"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -18,7 +17,7 @@ func (g *Guard) Transport(proxy *url.URL) http.RoundTripper {
 			}
 			return http.ProxyFromEnvironment(r)
 		},
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, ControlContext: g.control}).DialContext,
+		DialContext:            g.DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		ForceAttemptHTTP2:      true,

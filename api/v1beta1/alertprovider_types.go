@@ -11,6 +11,8 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=alertproviders,singular=alertprovider,scope=Namespaced,categories=all
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type AlertProvider struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -19,7 +21,7 @@ type AlertProvider struct {
 	// +required
 	Spec AlertProviderSpec `json:"spec"`
 
-	// Status is kept for other tools.
+	// Status says in the condition Ready whether Canaries can use the provider.
 	// +optional
 	Status ObjectStatus `json:"status,omitzero"`
 }
@@ -36,7 +38,7 @@ type AlertProviderList struct {
 
 // AlertProviderSpec says where alerts go.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.address) || has(self.secretRef)",message="one of address and secretRef must be set"
+// +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0) || has(self.secretRef)",message="one of address and secretRef must be set"
 type AlertProviderSpec struct {
 	// Type of the receiver; webhook is any HTTP endpoint.
 	// +required
@@ -45,22 +47,38 @@ type AlertProviderSpec struct {
 
 	// Channel to write to.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Channel string `json:"channel,omitempty"`
 
 	// Username to write as.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Username string `json:"username,omitempty"`
 
 	// Address is the URL to send to.
 	// +optional
+	// +kubebuilder:validation:MaxLength=4096
 	Address string `json:"address,omitempty"`
 
 	// Proxy is the URL of an HTTP proxy to send through.
 	// +optional
+	// +kubebuilder:validation:MaxLength=2048
 	Proxy string `json:"proxy,omitempty"`
 
 	// SecretRef names a Secret in the provider's namespace with the address (key address), a token (key token) or, for
 	// type webhook, the key that messages are signed with (key hmac-key). They come before what is set here.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="secretRef must have a name"
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+}
+
+// GetStatus returns where the provider's condition is.
+func (p *AlertProvider) GetStatus() *ObjectStatus { return &p.Status }
+
+// GetSecretName returns the name of the Secret with the provider's address or token, empty for none.
+func (p *AlertProvider) GetSecretName() string {
+	if p.Spec.SecretRef == nil {
+		return ""
+	}
+	return p.Spec.SecretRef.Name
 }

@@ -10,10 +10,10 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || (has(self.stepWeight) && self.stepWeight > 0) || (has(self.stepWeights) && size(self.stepWeights) > 0)",message="one of stepWeight, stepWeights and iterations must be set and above 0"
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || !has(self.stepWeights) || self.stepWeights.all(w, self.stepWeights.exists_one(v, v == w)) && self.stepWeights.isSorted()",message="stepWeights must grow from each step to the next"
 type CanaryAnalysis struct {
-	// Interval is the time between two rounds of checks, such as 30s or 1m.
+	// Interval is the time between two rounds of checks, such as 30s or 1m. Less than 1s counts as 1s.
 	// +required
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')",message="interval must be a duration above 0 such as 30s, 1m or 1m30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('100ms')",message="interval must be a duration above 0 such as 30s, 1m or 1m30s, and 100ms at the least"
 	Interval string `json:"interval"`
 
 	// Iterations is how many rounds of checks A/B testing and blue/green take before promotion.
@@ -90,6 +90,7 @@ type CanaryAnalysis struct {
 
 	// Match says which requests go to the canary in A/B testing: Istio's HTTPMatchRequest.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Match []RawObject `json:"match,omitempty"`
 
 	// SessionAffinity keeps a user who was sent to the canary there.
@@ -115,16 +116,20 @@ type SessionAffinity struct {
 	// +required
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="cookieName must not be empty"
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-!#$%&'*+.^_|~0-9A-Za-z]*$`
 	CookieName string `json:"cookieName"`
 
 	// PrimaryCookieName is the name of the cookie that marks users of the primary. Empty means cookieName with -primary
 	// appended.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-!#$%&'*+.^_|~0-9A-Za-z]*$`
 	PrimaryCookieName string `json:"primaryCookieName,omitempty"`
 
 	// Domain attribute of the cookie.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9.]*$`
 	Domain string `json:"domain,omitempty"`
 
 	// HTTPOnly keeps the cookie from scripts.
@@ -143,6 +148,8 @@ type SessionAffinity struct {
 
 	// Path attribute of the cookie. Empty means /.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[!-:<-~]*$`
 	Path string `json:"path,omitempty"`
 
 	// SameSite attribute of the cookie.
@@ -224,12 +231,14 @@ type MetricPolicy struct {
 type CanaryMetric struct {
 	// Name of the check. Without templateRef and query it names a built-in check.
 	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
 	// Interval is the time span that the query looks back, as the metric provider writes it, such as 1m. Empty means 1m.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?))+$') && !self.matches('^[0.]+[a-z]+$')",message="interval must be a duration above 0 such as 30s, 1m or 1m30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,9}([.][0-9]+)?(ms|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?))+$') && !self.matches('^[0.]+[a-z]+$')",message="interval must be a duration above 0 such as 30s, 1m or 1m30s"
 	Interval string `json:"interval,omitempty"`
 
 	// Threshold is the lowest accepted request-success-rate, or the highest accepted value of any other check.
@@ -246,6 +255,7 @@ type CanaryMetric struct {
 	//
 	// Deprecated: write a MetricTemplate and templateRef.
 	// +optional
+	// +kubebuilder:validation:MaxLength=65536
 	Query string `json:"query,omitempty"`
 
 	// TemplateRef names a MetricTemplate.
@@ -254,6 +264,8 @@ type CanaryMetric struct {
 
 	// TemplateVariables are values for the template's query.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=100
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 253 && size(self[k]) <= 4096)",message="templateVariables must have names up to 253 and values up to 4096 characters"
 	TemplateVariables map[string]string `json:"templateVariables,omitempty"`
 
 	// Policy says what is made of answers that are no usable value.
@@ -268,7 +280,7 @@ type CanaryMetric struct {
 	// for so long. Empty means 0.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="warmUp must be a duration such as 30s, 1m or 1m30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('168h')",message="warmUp must be a duration such as 30s, 1m or 1m30s, and 168h at the most"
 	WarmUp string `json:"warmUp,omitempty"`
 
 	// FailureLimit is how many rounds may end with this metric failed before the release is rolled back, whatever
@@ -311,6 +323,7 @@ const (
 type CanaryAlert struct {
 	// Name of the alert.
 	// +required
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
 	// Severity from which on alerts are sent. Empty means info: all of them.
@@ -369,6 +382,7 @@ type CanaryWebhook struct {
 
 	// Name of the hook.
 	// +required
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
 	// URL to which the payload is posted.
@@ -398,7 +412,10 @@ type CanaryWebhook struct {
 
 	// Metadata is sent with the payload.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=100
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 253 && size(self[k]) <= 16384)",message="metadata must have names up to 253 and values up to 16384 characters"
 	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Headers are sent with each call. Host, Content-Length, Content-Type, our own and those of the connection are not
 	// for them; what is secret belongs into secretRef.
 	// +optional

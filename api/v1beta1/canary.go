@@ -74,8 +74,11 @@ func (c *Canary) GetCoverageMode() CoverageMode {
 	return c.Spec.Coverage.Mode
 }
 
-// GetInterval returns the time between two rounds of checks, DefaultInterval if there is none. The error says
-// that interval is not a duration above 0.
+// MinInterval is the shortest time between two rounds of checks: each is written and told of.
+const MinInterval = time.Second
+
+// GetInterval returns the time between two rounds of checks, DefaultInterval if there is none, and MinInterval at the
+// least. The error says that interval is not a duration above 0.
 func (a *CanaryAnalysis) GetInterval() (time.Duration, error) {
 	if a.Interval == "" {
 		return DefaultInterval, nil
@@ -87,7 +90,7 @@ func (a *CanaryAnalysis) GetInterval() (time.Duration, error) {
 	if d <= 0 {
 		return 0, fmt.Errorf("interval: %q is not above 0", a.Interval)
 	}
-	return d, nil
+	return max(d, MinInterval), nil
 }
 
 // GetInterval returns the time span that the check looks back, as it goes into the query. It is a duration in the
@@ -210,9 +213,10 @@ func (s *CanaryStatus) GetCondition(t CanaryConditionType) *CanaryCondition {
 
 // SetCondition puts the condition in place of the one of the same type, or appends it, and says whether anything
 // changed. It sets both times itself: lastUpdateTime to now if anything changed, lastTransitionTime to now only if
-// the status did.
+// the status did. The message is made one line of 4096 bytes at the most.
 func (s *CanaryStatus) SetCondition(c CanaryCondition, now time.Time) bool {
 	t := metav1.NewTime(now)
+	c.Message = OneLine(c.Message, maxMessage)
 	old := s.GetCondition(c.Type)
 	if old == nil {
 		c.LastUpdateTime, c.LastTransitionTime = t, t

@@ -86,6 +86,7 @@ type CanarySpec struct {
 	// MetricsServer is the URL of the Prometheus that the built-in checks and inline queries of this Canary ask.
 	// Empty means the operator's -metrics-server.
 	// +optional
+	// +kubebuilder:validation:MaxLength=2048
 	MetricsServer string `json:"metricsServer,omitempty"`
 
 	// MetricsServerSecretRef names a Secret in the Canary's namespace with what that Prometheus asks for. Its keys, all
@@ -109,10 +110,12 @@ type CanarySpec struct {
 
 	// IngressRef is the Ingress that leads to the apex Service; needed by provider nginx, of no effect with others.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$')",message="ingressRef.name must be the name of an object: small letters, digits, - and ."
 	IngressRef *LocalObjectReference `json:"ingressRef,omitempty"`
 
 	// RouteRef is a route of APISIX, which is not served.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$')",message="routeRef.name must be the name of an object: small letters, digits, - and ."
 	RouteRef *LocalObjectReference `json:"routeRef,omitempty"`
 
 	// UpstreamRef is an upstream of Gloo, which is not served.
@@ -190,6 +193,7 @@ type CoverageSpec struct {
 type TargetReference struct {
 	// APIVersion of the workload, such as apps/v1.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	APIVersion string `json:"apiVersion,omitempty"`
 
 	// Kind of the workload.
@@ -209,6 +213,7 @@ type TargetReference struct {
 type AutoscalerReference struct {
 	// APIVersion of the autoscaler, such as autoscaling/v2 or keda.sh/v1alpha1.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	APIVersion string `json:"apiVersion,omitempty"`
 
 	// Kind of the autoscaler.
@@ -225,6 +230,8 @@ type AutoscalerReference struct {
 
 	// PrimaryScalerQueries are the queries of the primary's ScaledObject, by the name of the trigger.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=100
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 16384)",message="queries must be up to 16384 characters"
 	PrimaryScalerQueries map[string]string `json:"primaryScalerQueries,omitempty"`
 
 	// PrimaryScalerReplicas are the primary autoscaler's bounds where they differ from the target's.
@@ -251,14 +258,17 @@ type ScalerReplicas struct {
 type LocalObjectReference struct {
 	// APIVersion of the object.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	APIVersion string `json:"apiVersion,omitempty"`
 
 	// Kind of the object.
 	// +optional
+	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind,omitempty"`
 
 	// Name of the object.
 	// +required
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 }
 
@@ -266,18 +276,22 @@ type LocalObjectReference struct {
 type CrossNamespaceObjectReference struct {
 	// APIVersion of the object.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	APIVersion string `json:"apiVersion,omitempty"`
 
 	// Kind of the object.
 	// +optional
+	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind,omitempty"`
 
 	// Name of the object.
 	// +required
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
 	// Namespace of the object. Empty means the Canary's.
 	// +optional
+	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
 }
 
@@ -286,6 +300,7 @@ type CanaryService struct {
 	// Name of the apex Service; with -primary and -canary appended, of the other two. Empty means the target's name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
 	Name string `json:"name,omitempty"`
 
 	// Port of the Services, 1 to 65535.
@@ -296,16 +311,21 @@ type CanaryService struct {
 	// PortName is the name of that port. Empty means http, or as it is in a Service that
 	// was there before.
 	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
 	PortName string `json:"portName,omitempty"`
 
 	// TargetPort is the number or name of the container's port. Unset means port, or as it
 	// is in a Service that was there before.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 65535 : size(self) <= 15 && self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$')",message="targetPort must be 1 to 65535, or the name of a port, up to 15 letters in small, digits and -"
 	TargetPort intstr.IntOrString `json:"targetPort,omitempty,omitzero"`
 
 	// AppProtocol of the port, such as http, https, grpc or kubernetes.io/h2c. Empty means
 	// none, or as it is in a Service that was there before.
 	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^(([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
 	AppProtocol string `json:"appProtocol,omitempty"`
 
 	// PortDiscovery adds the other ports of the target's containers to the Services.
@@ -335,6 +355,9 @@ type CanaryService struct {
 
 	// Gateways of the VirtualService (Istio). Empty means mesh.
 	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=507
+	// +kubebuilder:validation:items:Pattern=`^[-a-z0-9.]+(/[-a-z0-9.]+)?$`
 	Gateways []string `json:"gateways,omitempty"`
 
 	// GatewayRefs are the parents of the HTTPRoute (Gateway API, Linkerd).
@@ -344,6 +367,9 @@ type CanaryService struct {
 
 	// Hosts of the VirtualService or HTTPRoute. The apex Service is always among them.
 	// +optional
+	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[-A-Za-z0-9*._:/]+$`
 	Hosts []string `json:"hosts,omitempty"`
 
 	// Delegation makes a VirtualService without hosts and gateways, to be delegated to by another one (Istio).
@@ -356,6 +382,7 @@ type CanaryService struct {
 
 	// Match says which requests the route is for: Istio's HTTPMatchRequest. Empty means all.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Match []RawObject `json:"match,omitempty"`
 
 	// Rewrite of the URI or authority: Istio's HTTPRewrite.
@@ -376,6 +403,7 @@ type CanaryService struct {
 
 	// Mirror sends copies of all requests elsewhere: Gateway API's HTTPRequestMirrorFilter.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Mirror []RawObject `json:"mirror,omitempty"`
 
 	// MeshName is the mesh of App Mesh, which is not served.
@@ -384,6 +412,7 @@ type CanaryService struct {
 
 	// Backends are backends of App Mesh, which is not served.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Backends []string `json:"backends,omitempty"`
 
 	// Apex has labels and annotations for the apex Service and the route.
@@ -447,10 +476,12 @@ type ParentReference struct {
 type CustomMetadata struct {
 	// Labels to put on the object.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=256
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// Annotations to put on the object.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=256
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -458,9 +489,11 @@ type CustomMetadata struct {
 type UnmanagedMetadata struct {
 	// Labels are keys of labels.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Labels []string `json:"labels,omitempty"`
 
 	// Annotations are keys of annotations.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Annotations []string `json:"annotations,omitempty"`
 }

@@ -45,6 +45,7 @@ type MetricTemplateSpec struct {
 	// Query with template variables: {{ name }}, {{ namespace }}, {{ target }}, {{ service }}, {{ ingress }},
 	// {{ route }}, {{ interval }} and {{ variables.NAME }}.
 	// +required
+	// +kubebuilder:validation:MaxLength=65536
 	Query string `json:"query"`
 }
 
@@ -57,18 +58,22 @@ type MetricTemplateProvider struct {
 
 	// Address is the URL of the provider.
 	// +optional
+	// +kubebuilder:validation:MaxLength=2048
 	Address string `json:"address,omitempty"`
 
 	// Headers to send with each request.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=32
 	Headers map[string][]string `json:"headers,omitempty"`
 
 	// SecretRef names the Secret with the credentials, in the template's namespace.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="secretRef must have a name"
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
 
 	// Region of the provider.
 	// +optional
+	// +kubebuilder:validation:MaxLength=63
 	Region string `json:"region,omitempty"`
 
 	// InsecureSkipVerify accepts any certificate of the provider.
@@ -77,6 +82,7 @@ type MetricTemplateProvider struct {
 
 	// JSONPath picks the number in the answer, for the type web: {.data.rate}. The whole answer without it.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	JSONPath string `json:"jsonPath,omitempty"`
 }
 
@@ -87,4 +93,15 @@ type ObjectStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []CanaryCondition `json:"conditions,omitempty"`
+}
+
+// GetStatus returns where the template's condition is.
+func (t *MetricTemplate) GetStatus() *ObjectStatus { return &t.Status }
+
+// GetSecretName returns the name of the Secret with the template's credentials, empty for none.
+func (t *MetricTemplate) GetSecretName() string {
+	if t.Spec.Provider.SecretRef == nil {
+		return ""
+	}
+	return t.Spec.Provider.SecretRef.Name
 }

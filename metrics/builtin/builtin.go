@@ -124,14 +124,22 @@ func (s Source) check(v Vars) error {
 // checkInterval keeps out what Prometheus can't read, and what would be more
 // than an interval.
 func checkInterval(interval string) error {
-	if d, err := model.ParseDuration(interval); err != nil || d <= 0 {
-		return &metrics.QueryError{Message: fmt.Sprintf("interval %q: a duration above 0 is needed, such as 30s, 1m or 1m30s", interval)}
+	if err := CheckInterval(interval); err != nil {
+		return &metrics.QueryError{Message: "interval: " + err.Error()}
 	}
 	return nil
 }
 
 // matcher is one label matcher with an exact value.
 func matcher(label, value string) string { return label + "=" + strconv.Quote(value) }
+
+// CheckInterval says why Prometheus, in whose language the built-in checks are, can't read a time span.
+func CheckInterval(interval string) error {
+	if d, err := model.ParseDuration(interval); err != nil || d <= 0 {
+		return fmt.Errorf("%q is no time span of Prometheus; allowed: whole numbers above 0 with w, d, h, m, s or ms, in this order, such as 90s, 1m or 1h30m", interval)
+	}
+	return nil
+}
 
 // pattern is one label matcher with a regular expression.
 func pattern(label, expression string) string { return label + "=~" + strconv.Quote(expression) }

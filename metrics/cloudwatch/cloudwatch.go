@@ -61,8 +61,10 @@ func New(c metrics.Config) (metrics.Provider, error) {
 			return nil, err
 		}
 	}
-	if !own && !amazons(c.Address) {
-		return nil, &metrics.ConfigError{Field: "address", Message: "not an address of AWS (https, amazonaws.com or api.aws): the Secret needs the key " + accessKey + " for another one"}
+	if !own {
+		if err := ownIdentity(c); err != nil {
+			return nil, err
+		}
 	}
 	details, err := httpjson.New(c, httpjson.Options{DefaultAddress: "https://monitoring." + c.Region + ".amazonaws.com"})
 	if err != nil {
@@ -71,23 +73,34 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	return &Provider{config: c, clock: c.Time(), details: details}, nil
 }
 
+// ownIdentity says why the operator may not sign requests with its own identity.
+func ownIdentity(c metrics.Config) error {
+	switch {
+	case c.NoOwnIdentity:
+		return &metrics.ConfigError{Field: "secret", Message: "the Secret needs the keys " + accessKey + " and " + secretKey + ": the operator's -cloud-identity-namespaces does not lend its own identity to this namespace"}
+	case !amazons(c.Address, c.Region):
+		return &metrics.ConfigError{Field: "address", Message: "not the address of CloudWatch in " + c.Region + ", like https://monitoring." + c.Region + ".amazonaws.com: the Secret needs the key " + accessKey + " for another one"}
+	}
+	return nil
+}
+
 // region is what a name of a region looks like: it becomes part of a host name.
 var region = regexp.MustCompile(`^[a-z0-9-]+$`)
 
-func amazons(address string) bool {
+// endpoint is a host that serves CloudWatch's metrics in a region, directly or by an endpoint of a private network:
+// others below amazonaws.com are customers' own.
+var endpoint = regexp.MustCompile(`^(vpce-[a-z0-9-]+\.)?monitoring(-fips)?\.([a-z0-9-]+)(\.vpce)?\.(amazonaws\.com|amazonaws\.com\.cn|api\.aws)$`)
+
+func amazons(address, region string) bool {
 	if address == "" {
 		return true
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" {
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" && u.Port() != "443" {
 		return false
 	}
-	for _, domain := range []string{".amazonaws.com", ".amazonaws.com.cn", ".api.aws"} {
-		if strings.HasSuffix(u.Hostname(), domain) {
-			return true
-		}
-	}
-	return false
+	parts := endpoint.FindStringSubmatch(u.Hostname())
+	return parts != nil && parts[3] == region
 }
 
 // connect returns the client. The operator's own identity is looked up when it
@@ -136,9 +149,9 @@ func (p *Provider) identity(ctx context.Context) (aws.CredentialsProvider, error
 // and gives the newest value of the one that returns data, in the last ten
 // intervals up to the last full minute.
 func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	var queries []types.MetricDataQuery
-	if err := json.Unmarshal([]byte(q.Expr), &queries); err != nil || len(queries) == 0 {
-		return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr, Message: "it is not a JSON list of MetricDataQueries"}
+	queries, err := parse(q)
+	if err != nil {
+		return metrics.Sample{}, err
 	}
 	timeout := q.Timeout
 	if timeout <= 0 {
@@ -164,6 +177,20 @@ func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, 
 		return metrics.Sample{}, err
 	}
 	return p.sampleOf(out.MetricDataResults[0])
+}
+
+// Check implements metrics.Checker.
+func (p *Provider) Check(q metrics.Query) error {
+	_, err := parse(q)
+	return err
+}
+
+func parse(q metrics.Query) ([]types.MetricDataQuery, error) {
+	var queries []types.MetricDataQuery
+	if err := json.Unmarshal([]byte(q.Expr), &queries); err != nil || len(queries) == 0 {
+		return nil, &metrics.QueryError{Expr: q.Expr, Message: "it is not a JSON list of MetricDataQueries"}
+	}
+	return queries, nil
 }
 
 func (p *Provider) sampleOf(r types.MetricDataResult) (metrics.Sample, error) {

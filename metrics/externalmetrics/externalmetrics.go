@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,7 +21,10 @@ import (
 )
 
 // Provider is a metrics.Provider over the external metrics API.
-type Provider struct{ client *httpjson.Client }
+type Provider struct {
+	client *httpjson.Client
+	config metrics.Config
+}
 
 var _ metrics.Provider = (*Provider)(nil)
 
@@ -32,7 +36,7 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Provider{client: client}, nil
+	return &Provider{client, c}, nil
 }
 
 // answer is https://kubernetes.io/docs/reference/external-api/external-metrics.v1beta1/.
@@ -45,7 +49,7 @@ type answer struct {
 // Query reads q.Expr as NAMESPACE/METRIC?labelSelector=SELECTOR, of which only
 // the metric is needed; the namespace is default if it has none.
 func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	path, selector, err := parse(q)
+	path, selector, err := p.parse(q)
 	if err != nil {
 		return metrics.Sample{}, err
 	}
@@ -65,7 +69,13 @@ func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, 
 
 const format = "it is not like NAMESPACE/METRIC?labelSelector=SELECTOR"
 
-func parse(q metrics.Query) (path, selector string, err error) {
+// Check implements metrics.Checker.
+func (p *Provider) Check(q metrics.Query) error {
+	_, _, err := p.parse(q)
+	return err
+}
+
+func (p *Provider) parse(q metrics.Query) (path, selector string, err error) {
 	name, parameters, _ := strings.Cut(strings.TrimSpace(q.Expr), "?")
 	namespace, metric, ok := strings.Cut(name, "/")
 	if !ok {
@@ -81,6 +91,12 @@ func parse(q metrics.Query) (path, selector string, err error) {
 	parsed, parseErr := labels.Parse(values.Get("labelSelector"))
 	if parseErr != nil {
 		return "", "", &metrics.QueryError{Expr: q.Expr, Message: format + ": " + parseErr.Error()}
+	}
+	if err := httpjson.CheckNames(p.config, q, namespace, ""); err != nil {
+		return "", "", err
+	}
+	if metric == "." || metric == ".." || strings.ContainsAny(metric, `\%`) { // adapters have names in capitals and with underscores
+		return "", "", &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("%q is no name of a metric", metric)}
 	}
 	path = "/apis/external.metrics.k8s.io/v1beta1/namespaces/" + url.PathEscape(namespace) + "/" + url.PathEscape(metric)
 	return path, parsed.String(), nil

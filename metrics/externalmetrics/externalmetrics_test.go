@@ -63,11 +63,14 @@ func TestQueryFormat(t *testing.T) {
 		"odd name":       {"shop/s0-kafka:x y", "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/s0-kafka:x%20y", ""},
 		"empty":          {"", "", ""},
 		"no metric":      {"shop/", "", ""},
+		"up":             {"shop/..", "", ""},
+		"up, escaped":    {"shop/%2e%2e", "", ""},
+		"other API":      {"..%2fpods/x", "", ""},
 		"too many parts": {"a/b/c", "", ""},
 		"bad selector":   {"queue?labelSelector=a%3D%3D%3Db", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path, selector, err := parse(metrics.Query{Expr: tc.query})
+			path, selector, err := (&Provider{}).parse(metrics.Query{Expr: tc.query})
 			if path != tc.wantPath || selector != tc.wantSelector || (err != nil) != (tc.wantPath == "") || err != nil && !metrics.IsQueryError(err) {
 				t.Errorf("got %q %q %v", path, selector, err)
 			}

@@ -51,6 +51,9 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	if !ok {
 		return nil, &metrics.ConfigError{Field: "type", Message: fmt.Sprintf("unknown metric provider %q: known are %s", c.Type, strings.Join(Names(), ", "))}
 	}
+	if c.JSONPath != "" && c.Type != "web" {
+		return nil, &metrics.ConfigError{Field: "jsonPath", Message: "it is for the type web: a " + c.Type + " provider has one form of answer"}
+	}
 	return construct(c)
 }
 

@@ -50,11 +50,12 @@ func New(c metrics.Config, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	headers := http.Header{}
-	for k, values := range c.Headers {
-		for _, v := range values {
-			headers.Add(k, v)
-		}
+	if err := c.CheckURL(address); err != nil {
+		return nil, err
+	}
+	headers, err := Headers(c)
+	if err != nil {
+		return nil, err
 	}
 	if user := base.User; user != nil {
 		password, _ := user.Password()
@@ -72,6 +73,27 @@ func New(c metrics.Config, o Options) (*Client, error) {
 		name:    base.Scheme + "://" + base.Host,
 	}, nil
 }
+
+// Headers are those of the configuration. One that no request can have is a [*metrics.ConfigError].
+func Headers(c metrics.Config) (http.Header, error) {
+	out := http.Header{}
+	for name, values := range c.Headers {
+		for _, v := range values {
+			if name == "" || strings.ContainsFunc(name, notInName) || strings.ContainsFunc(v, isControl) {
+				return nil, &metrics.ConfigError{Field: "headers", Message: fmt.Sprintf("%q is no header: a name has letters, digits and - and the like, and a value no line breaks and control characters", name)}
+			}
+			out.Add(name, v)
+		}
+	}
+	return out, nil
+}
+
+// notInName tells of a character that no name of a header has (RFC 9110, 5.6.2).
+func notInName(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+}
+
+func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // ParseAddress parses the base URL of a provider's API. Its errors are
 // [*metrics.ConfigError] and do not repeat the address, which may hold a password.
@@ -216,8 +238,8 @@ func (c *Client) unreadable(ctx context.Context, q metrics.Query, contentType st
 	switch {
 	case errors.Is(err, metrics.ErrNoData), metrics.IsQueryError(err), metrics.IsUnavailable(err):
 		return err
-	case errors.Is(err, errTooLarge):
-		return &metrics.QueryError{Expr: q.Expr, Message: errTooLarge.Error() + ": aggregate the series"}
+	case errors.Is(err, ErrTooLarge):
+		return &metrics.QueryError{Expr: q.Expr, Message: ErrTooLarge.Error() + ": aggregate the series"}
 	case ctx.Err() != nil:
 		return c.Unavailable(ctx, q, err)
 	}

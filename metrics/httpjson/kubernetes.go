@@ -5,7 +5,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-delivery/sluice/metrics"
@@ -40,6 +42,7 @@ func NewKubernetes(c metrics.Config) (*Client, error) {
 // ofCluster is the API server of c.Kubernetes, asked with its identity or, where there is
 // one, with that of the Secret.
 func ofCluster(c metrics.Config, auth map[string]string) (*Client, error) {
+	c.Guard = nil // it is the operator's own server
 	config := rest.CopyConfig(c.Kubernetes)
 	if auth != nil {
 		config = rest.AnonymousClientConfig(c.Kubernetes)
@@ -65,7 +68,7 @@ func withOwnToken(c metrics.Config) (*Client, error) {
 	if c.Transport == nil {
 		transport, err := rest.TransportFor(&rest.Config{
 			Host: c.Address, BearerToken: c.Kubernetes.BearerToken, BearerTokenFile: c.Kubernetes.BearerTokenFile,
-			TLSClientConfig: rest.TLSClientConfig{Insecure: c.InsecureSkipVerify},
+			TLSClientConfig: rest.TLSClientConfig{Insecure: c.InsecureSkipVerify}, Dial: c.Dial(5 * time.Second),
 		})
 		if err != nil {
 			return nil, err
@@ -105,4 +108,18 @@ func hostOf(address string) string {
 		return "that it has"
 	}
 	return u.Host
+}
+
+// CheckNames says why a query may not be for the object of this name in this namespace: what is no name would become
+// another path of the API server, and what is elsewhere is not for who writes the query. An empty name is not looked at.
+func CheckNames(c metrics.Config, q metrics.Query, namespace, name string) error {
+	switch {
+	case len(validation.IsDNS1123Label(namespace)) > 0:
+		return &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("%q is no name of a namespace", namespace)}
+	case name != "" && len(validation.IsDNS1123Subdomain(name)) > 0:
+		return &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("%q is no name of an object", name)}
+	case !c.MayName(namespace):
+		return &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("it is for the namespace %s; allowed: %s", namespace, strings.Join(c.Namespaces, ", "))}
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -16,24 +15,50 @@ import (
 // hurt the operator.
 const maxResponse = 1 << 20
 
-// One pool of connections for all providers: a provider is made anew whenever
-// its template or its Secret changes, and would leave its connections behind.
-var (
-	verifying = sync.OnceValue(func() http.RoundTripper { return newTransport(false) })
-	trusting  = sync.OnceValue(func() http.RoundTripper { return newTransport(true) })
-)
+// maxParts is how many values an answer in JSON may have, about: each takes a
+// hundred bytes of memory, and 1 MiB of empty objects has 350,000 of them.
+const maxParts = 40_000
 
-func newTransport(insecure bool) *http.Transport {
+// pool is what connections have in common that providers may share.
+type pool struct {
+	guard    metrics.Guard
+	insecure bool
+}
+
+// pools keep the connections of all providers: a provider is made anew whenever
+// its template or its Secret changes, and would leave its connections behind.
+var pools = struct {
+	sync.Mutex
+
+	known map[pool]http.RoundTripper
+}{known: map[pool]http.RoundTripper{}}
+
+// Shared is the transport that all providers with the same guard use who trust the same certificates.
+func Shared(c metrics.Config) http.RoundTripper {
+	key := pool{c.Guard, c.InsecureSkipVerify}
+	pools.Lock()
+	defer pools.Unlock()
+	t, ok := pools.known[key]
+	if !ok {
+		t = Transport(c, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.InsecureSkipVerify})
+		pools.known[key] = t
+	}
+	return t
+}
+
+// Transport is a transport that reaches only what the guard allows.
+func Transport(c metrics.Config, config *tls.Config) http.RoundTripper {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure},
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   32,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ExpectContinueTimeout: time.Second,
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            c.Dial(5 * time.Second),
+		TLSClientConfig:        config,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           128,
+		MaxIdleConnsPerHost:    128, // one server has the checks of all Canaries
+		IdleConnTimeout:        90 * time.Second,
+		TLSHandshakeTimeout:    5 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
 	}
 }
 
@@ -41,18 +66,17 @@ func newTransport(insecure bool) *http.Transport {
 // follows no redirect: the keys that go in headers are for one host.
 func HTTPClient(c metrics.Config) *http.Client {
 	next := c.Transport
-	switch {
-	case next != nil:
-	case c.InsecureSkipVerify:
-		next = trusting()
-	default:
-		next = verifying()
+	if next == nil {
+		next = Shared(c)
 	}
 	return &http.Client{
-		Transport:     bounded{next},
+		Transport:     Bounded(next),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
+
+// Bounded has answers fail that are larger than a number can need.
+func Bounded(next http.RoundTripper) http.RoundTripper { return bounded{next} }
 
 type bounded struct{ next http.RoundTripper }
 
@@ -62,17 +86,18 @@ func (t bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxResponse}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxResponse, parts: maxParts}
 	return resp, nil
 }
 
-var errTooLarge = fmt.Errorf("the answer is larger than %d bytes", maxResponse)
+// ErrTooLarge says that an answer was not read to its end.
+var ErrTooLarge = fmt.Errorf("the answer is larger than %d bytes, or has more than %d parts", maxResponse, maxParts)
 
-// boundedBody fails instead of reading more than left bytes.
+// boundedBody fails instead of reading more than left bytes, or text with more brackets and commas than parts.
 type boundedBody struct {
 	io.ReadCloser
 
-	left int64
+	left, parts int
 }
 
 // Read implements io.Reader.
@@ -82,12 +107,18 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		if n, err := b.ReadCloser.Read(make([]byte, 1)); n == 0 && err != nil {
 			return 0, err
 		}
-		return 0, errTooLarge
+		return 0, ErrTooLarge
 	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
+	p = p[:min(len(p), b.left)]
 	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
+	b.left -= n
+	for _, c := range p[:n] {
+		if c == '{' || c == '[' || c == ',' {
+			b.parts--
+		}
+	}
+	if b.parts < 0 {
+		return 0, ErrTooLarge
+	}
 	return n, err
 }

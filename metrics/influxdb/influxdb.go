@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/metrics/httpjson"
@@ -77,11 +78,28 @@ func authorization(c metrics.Config) (map[string]string, error) {
 
 // Query gives the newest value of the one series that q.Expr selects.
 func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	if err := p.Check(q); err != nil {
+		return metrics.Sample{}, err
+	}
 	if isFlux(q.Expr) {
 		return p.flux(ctx, q)
 	}
 	return p.influxQL(ctx, q)
 }
+
+// Check implements metrics.Checker. What does not only read is refused.
+func (p *Provider) Check(q metrics.Query) error {
+	switch {
+	case isFlux(q.Expr) && writes.MatchString(q.Expr):
+		return &metrics.QueryError{Expr: q.Expr, Message: "it must only read: to() and requests to other servers are not allowed"}
+	case !isFlux(q.Expr) && !reads(q.Expr):
+		return &metrics.QueryError{Expr: q.Expr, Message: "it must be one SELECT without INTO, which only reads"}
+	}
+	return nil
+}
+
+// writes finds the functions of Flux that write, or call others.
+var writes = regexp.MustCompile(`\bto\s*\(|"(experimental/)?http("|/)|"(influxdata/influxdb/)?(slack|pagerduty)"|"experimental/(mqtt|bigtable)"|"(sql|socket|kafka)"`)
 
 // isFlux tells Flux from InfluxQL: it pipes what it reads through functions.
 func isFlux(expr string) bool {
@@ -137,11 +155,8 @@ func nothing(q metrics.Query, err error) error {
 
 // influxQL is https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint.
 // It is asked by GET, of which servers of version 1 only warn that a statement
-// changes something, and carry it out: what does not only read is refused here.
+// changes something, and carry it out.
 func (p *Provider) influxQL(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	if !reads(q.Expr) {
-		return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr, Message: "it must be one SELECT without INTO, which only reads"}
-	}
 	parameters := url.Values{"q": {strings.TrimSpace(q.Expr)}, "epoch": {"ns"}}
 	if p.database != "" {
 		parameters.Set("db", p.database)
@@ -163,8 +178,9 @@ func (p *Provider) influxQL(ctx context.Context, q metrics.Query) (metrics.Sampl
 // reads tells whether InfluxQL is a single statement that changes nothing. A
 // query with one of the words in a text is taken for one that changes something.
 func reads(expr string) bool {
-	words := strings.Fields(strings.ToLower(strings.TrimSuffix(strings.TrimSpace(expr), ";")))
-	return len(words) > 0 && words[0] == "select" && !slices.Contains(words, "into") && !strings.Contains(strings.Join(words, " "), ";")
+	expr = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(expr), ";"))
+	words := strings.FieldsFunc(expr, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	return strings.HasPrefix(expr, "select") && words[0] == "select" && !slices.Contains(words, "into") && !strings.Contains(expr, ";")
 }
 
 func (p *Provider) refused(q metrics.Query, message string) error {

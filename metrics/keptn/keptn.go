@@ -27,7 +27,10 @@ const (
 )
 
 // Provider is a metrics.Provider over the objects of Keptn.
-type Provider struct{ client *httpjson.Client }
+type Provider struct {
+	client *httpjson.Client
+	config metrics.Config
+}
 
 var _ metrics.Provider = (*Provider)(nil)
 
@@ -39,7 +42,7 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Provider{client: client}, nil
+	return &Provider{client, c}, nil
 }
 
 // Query reads q.Expr as keptnmetric/NAMESPACE/NAME, or as
@@ -47,7 +50,7 @@ func New(c metrics.Config) (metrics.Provider, error) {
 // (1m without one) and arguments may be missing. The value of an Analysis is 1
 // if it passed and 0 if it did not.
 func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	t, err := parse(q)
+	t, err := p.parse(q)
 	if err != nil {
 		return metrics.Sample{}, err
 	}
@@ -132,6 +135,20 @@ type target struct {
 }
 
 const format = "it is not like keptnmetric/NAMESPACE/NAME or analysis/NAMESPACE/DEFINITION/DURATION/KEY=VALUE;KEY=VALUE"
+
+// Check implements metrics.Checker.
+func (p *Provider) Check(q metrics.Query) error {
+	_, err := p.parse(q)
+	return err
+}
+
+func (p *Provider) parse(q metrics.Query) (target, error) {
+	t, err := parse(q)
+	if err != nil {
+		return target{}, err
+	}
+	return t, httpjson.CheckNames(p.config, q, t.namespace, t.name)
+}
 
 func parse(q metrics.Query) (target, error) {
 	wrong := &metrics.QueryError{Expr: q.Expr, Message: format}

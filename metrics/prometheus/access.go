@@ -4,14 +4,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/httpjson"
 )
 
 // Keys of a Secret.
@@ -46,27 +44,13 @@ func authorize(c metrics.Config) (map[string]string, error) {
 }
 
 // headersOf are the headers of each request.
-func headersOf(c metrics.Config, authorization map[string]string) http.Header {
-	out := http.Header{}
-	for name, values := range c.Headers {
-		for _, v := range values {
-			out.Add(name, v)
-		}
-	}
+func headersOf(c metrics.Config, authorization map[string]string) (http.Header, error) {
+	out, err := httpjson.Headers(c)
 	for name, v := range authorization {
 		out.Set(name, v)
 	}
-	return out
+	return out, err
 }
-
-// One pool of connections for all that have no certificates of their own: a
-// provider is made anew whenever its template or its Secret changes.
-var (
-	verifying = sync.OnceValue(func() http.RoundTripper { return newTransport(&tls.Config{MinVersion: tls.VersionTLS12}) })
-	trusting  = sync.OnceValue(func() http.RoundTripper {
-		return newTransport(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})
-	})
-)
 
 // transportOf carries requests with the certificates that c has.
 func transportOf(c metrics.Config) (http.RoundTripper, error) {
@@ -77,11 +61,9 @@ func transportOf(c metrics.Config) (http.RoundTripper, error) {
 	case c.Transport != nil:
 		return c.Transport, nil
 	case config.RootCAs != nil || len(config.Certificates) > 0:
-		return newTransport(config), nil
-	case c.InsecureSkipVerify:
-		return trusting(), nil
-	default:
-		return verifying(), nil
+		return httpjson.Transport(c, config), nil
+	default: // one pool of connections for all that have no certificates of their own
+		return httpjson.Shared(c), nil
 	}
 }
 
@@ -103,20 +85,6 @@ func tlsOf(c metrics.Config) (*tls.Config, error) {
 	}
 	config.Certificates = []tls.Certificate{pair}
 	return config, nil
-}
-
-func newTransport(config *tls.Config) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       config,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   128, // one server has the checks of all Canaries
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ExpectContinueTimeout: time.Second,
-	}
 }
 
 // decoratedTransport adds the headers, and those parameters of the address that

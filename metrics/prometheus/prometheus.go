@@ -61,11 +61,15 @@ func New(c metrics.Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	decorated := &decoratedTransport{next: transport, headers: headersOf(c, authorization), parameters: address.Query()}
+	headers, err := headersOf(c, authorization)
+	if err != nil {
+		return nil, err
+	}
+	decorated := &decoratedTransport{next: transport, headers: headers, parameters: address.Query()}
 	client, err := api.NewClient(api.Config{
 		Address: address.String(),
 		Client: &http.Client{
-			Transport: &boundedTransport{next: decorated, limit: maxResponse},
+			Transport: &statusTransport{next: httpjson.Bounded(decorated)},
 			// What is sent is for this server, not for one that it names.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			// The context of a query ends earlier; this is for the sake of a caller without one.
@@ -161,8 +165,8 @@ func (p *Provider) classify(q metrics.Query, timeout time.Duration, err error) e
 }
 
 func refusal(err error) (message string, ok bool) {
-	if errors.Is(err, errTooLarge) {
-		return errTooLarge.Error() + ": aggregate the series, for example with sum()", true
+	if errors.Is(err, httpjson.ErrTooLarge) {
+		return httpjson.ErrTooLarge.Error() + ": aggregate the series, for example with sum()", true
 	}
 	var status *statusError
 	if errors.As(err, &status) && status.aboutQuery() {

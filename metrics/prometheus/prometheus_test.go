@@ -74,8 +74,9 @@ func TestQuery(t *testing.T) {
 		"forbidden":        {handler: answer(403, ""), wantErr: metrics.IsUnavailable, wantMessage: "403"},
 		"a redirect":       {handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, wantErr: metrics.IsUnavailable, wantMessage: "it redirects (302)"},
 		"not Prometheus":   {handler: answer(200, `<html>`), wantErr: metrics.IsUnavailable},
-		"enormous answer":  {handler: answer(200, strings.Repeat("x", maxResponse+1)), wantErr: metrics.IsQueryError, wantMessage: "larger than"},
-		"enormous failure": {handler: answer(500, strings.Repeat("x", maxResponse+1)), wantErr: metrics.IsUnavailable},
+		"many parts":       {handler: answer(200, strings.Repeat("{},", 50_000)), wantErr: metrics.IsQueryError, wantMessage: "more than 40000 parts"},
+		"enormous answer":  {handler: answer(200, strings.Repeat("x", 1<<20+1)), wantErr: metrics.IsQueryError, wantMessage: "larger than"},
+		"enormous failure": {handler: answer(500, strings.Repeat("x", 1<<20+1)), wantErr: metrics.IsUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := provider(t, tc.handler, "").Query(t.Context(), metrics.Query{Expr: "up"})

@@ -9,31 +9,21 @@ import (
 	"github.com/sluice-delivery/sluice/metrics"
 )
 
-const (
-	// maxResponse is far more than one number needs and far less than a query
-	// that selects a whole server would send.
-	maxResponse = 1 << 20
-	// maxDetail is how much of an error page is worth repeating.
-	maxDetail = 200
-)
+// maxDetail is how much of an error page is worth repeating.
+const maxDetail = 200
 
-// boundedTransport limits the size of answers, and turns those statuses into
-// errors that the API's client reports without their number. 400 and 422 carry
-// Prometheus's own explanation and are left to that client, as are the three
-// that make it try GET.
-type boundedTransport struct {
-	next  http.RoundTripper
-	limit int64
-}
+// statusTransport turns those statuses into errors that the API's client
+// reports without their number. 400 and 422 carry Prometheus's own explanation
+// and are left to that client, as are the three that make it try GET.
+type statusTransport struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
-func (t *boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *statusTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	if passed(req.Method, resp.StatusCode) {
-		resp.Body = &boundedBody{ReadCloser: resp.Body, left: t.limit}
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
@@ -86,26 +76,4 @@ func (e *statusError) sort(redact func(string) string) error {
 // status (a wrong path, missing credentials, overload) is no answer to it.
 func (e *statusError) aboutQuery() bool {
 	return e.status == http.StatusRequestEntityTooLarge || e.status == http.StatusRequestURITooLong
-}
-
-var errTooLarge = fmt.Errorf("the answer is larger than %d bytes", maxResponse)
-
-// boundedBody fails instead of reading more than left bytes.
-type boundedBody struct {
-	io.ReadCloser
-
-	left int64
-}
-
-// Read implements io.Reader.
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errTooLarge
-	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	return n, err
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/sluice-delivery/sluice/metrics"
@@ -46,8 +47,11 @@ func New(c metrics.Config) (metrics.Provider, error) {
 			p.project = parsed.project
 		}
 	} else {
+		if c.NoOwnIdentity {
+			return nil, &metrics.ConfigError{Field: "secret." + serviceAccountKey, Message: "it is needed: the operator's -cloud-identity-namespaces does not lend its own identity to this namespace"}
+		}
 		if !googles(c.Address) {
-			return nil, &metrics.ConfigError{Field: "address", Message: "not an address of Google (https, googleapis.com): the Secret needs the key " + serviceAccountKey + " for another one"}
+			return nil, &metrics.ConfigError{Field: "address", Message: "not an address of Google Monitoring (https, monitoring.googleapis.com): the Secret needs the key " + serviceAccountKey + " for another one"}
 		}
 		p.tokens = &ambient{}
 	}
@@ -60,12 +64,15 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	return p, nil
 }
 
+// endpoint is a host that serves Cloud Monitoring, in a region, everywhere, or in a private network.
+var endpoint = regexp.MustCompile(`^monitoring(\.[a-z0-9-]+\.rep|\.mtls|-[a-z0-9-]+\.p)?\.googleapis\.com$`)
+
 func googles(address string) bool {
 	if address == "" {
 		return true
 	}
 	u, err := url.Parse(address)
-	return err == nil && u.Scheme == "https" && (u.Hostname() == "googleapis.com" || strings.HasSuffix(u.Hostname(), ".googleapis.com"))
+	return err == nil && u.Scheme == "https" && u.User == nil && (u.Port() == "" || u.Port() == "443") && endpoint.MatchString(u.Hostname())
 }
 
 func (p *Provider) client(token string) (*httpjson.Client, error) {

@@ -136,6 +136,8 @@ func TestConfiguration(t *testing.T) {
 		"private endpoint":           {metrics.Config{Secret: secret("project", "shop"), Address: "https://monitoring-x.p.googleapis.com"}, "shop", ""},
 		"own identity elsewhere":     {metrics.Config{Secret: secret("project", "shop"), Address: "https://evil.test"}, "", "address"},
 		"own identity, similar name": {metrics.Config{Secret: secret("project", "shop"), Address: "https://evilgoogleapis.com"}, "", "address"},
+		"own identity, other API":    {metrics.Config{Secret: secret("project", "shop"), Address: "https://storage.googleapis.com"}, "", "address"},
+		"own identity is not lent":   {metrics.Config{Secret: secret("project", "shop"), NoOwnIdentity: true}, "", "secret.serviceAccountKey"},
 		"own identity, not TLS":      {metrics.Config{Secret: secret("project", "shop"), Address: "http://monitoring.googleapis.com"}, "", "address"},
 		"key elsewhere":              {metrics.Config{Secret: secret("project", "shop", "serviceAccountKey", string(account)), Address: "http://emulator:8080"}, "shop", ""},
 		"project of the key":         {metrics.Config{Secret: secret("serviceAccountKey", string(account))}, "project-of-the-key", ""},

@@ -64,7 +64,7 @@ func (w *walker) node(n parse.Node, inside bool) {
 		w.branch(&n.BranchNode, inside, true)
 	case *parse.RangeNode:
 		// A query has to end: over the variables, and not each over each.
-		if inside || n.Pipe == nil || !strings.HasSuffix(strings.TrimSpace(n.Pipe.String()), "variables") || len(n.Pipe.Cmds) != 1 {
+		if inside || !overVariables(n.Pipe) {
 			w.mistake("{{ range %s }}: only {{ range variables }} is for queries", n.Pipe)
 			return
 		}
@@ -72,6 +72,15 @@ func (w *walker) node(n parse.Node, inside bool) {
 	case *parse.TemplateNode:
 		w.mistake("{{ template }} is not for queries")
 	}
+}
+
+// overVariables tells of a pipe that it is {{ variables }} and nothing else, whatever it is assigned to.
+func overVariables(p *parse.PipeNode) bool {
+	if p == nil || len(p.Cmds) != 1 || len(p.Cmds[0].Args) != 1 {
+		return false
+	}
+	of, ok := p.Cmds[0].Args[0].(*parse.IdentifierNode)
+	return ok && of.Ident == "variables"
 }
 
 func (w *walker) branch(n *parse.BranchNode, inside, within bool) {
@@ -154,8 +163,10 @@ func (w *walker) dotted(fields []string) {
 
 // syntax is what text/template says without its name for the text.
 func syntax(err error) string {
-	if errors.Is(err, errTooLong) {
-		return errTooLong.Error()
+	for _, known := range []error{errTooLong, errMade} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
 	}
 	var failed texttemplate.ExecError
 	if errors.As(err, &failed) {

@@ -45,7 +45,8 @@ type Vars struct {
 	Variables map[string]string
 }
 
-func (v Vars) functions() texttemplate.FuncMap {
+// values are the functions that give the variables.
+func (v Vars) values() texttemplate.FuncMap {
 	text := func(s string) func() string { return func() string { return s } }
 	return texttemplate.FuncMap{
 		"name": text(v.Name), "namespace": text(v.Namespace), "target": text(v.Target), "service": text(v.Service),
@@ -54,8 +55,15 @@ func (v Vars) functions() texttemplate.FuncMap {
 	}
 }
 
+// functions are all that one rendering has, of the language itself too where it makes texts.
+func (v Vars) functions() texttemplate.FuncMap {
+	out := (&budget{left: maxMade}).functions()
+	maps.Copy(out, v.values())
+	return out
+}
+
 // Names are the variables of templates, sorted.
-func Names() []string { return slices.Sorted(maps.Keys(Vars{}.functions())) }
+func Names() []string { return slices.Sorted(maps.Keys(Vars{}.values())) }
 
 // Template is a query with variables. It may be used by many at once.
 type Template struct {
@@ -107,24 +115,24 @@ func (t *Template) Render(v Vars) (string, error) {
 	return out.String(), nil
 }
 
-// Check renders the template once with made-up values, so that what can never
-// work is known before a release needs it.
-func (t *Template) Check() error {
+// Check renders the template once with made-up values for a Canary of a namespace, so that what can never
+// work is known before a release needs it, and gives the query.
+func (t *Template) Check(namespace string) (string, error) {
 	values := map[string]string{}
 	for _, name := range t.variables {
 		values[name] = "value"
 	}
 	query, err := t.Render(Vars{
-		Name: "podinfo", Namespace: "test", Target: "podinfo", Service: "podinfo", Ingress: "podinfo", Route: "podinfo",
+		Name: "podinfo", Namespace: namespace, Target: "podinfo", Service: "podinfo", Ingress: "podinfo", Route: "podinfo",
 		Interval: "1m", Variables: values,
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if strings.TrimSpace(query) == "" {
-		return &Error{"the query is empty"}
+		return "", &Error{"the query is empty"}
 	}
-	return nil
+	return query, nil
 }
 
 var errTooLong = fmt.Errorf("the query is longer than %d bytes", maxQuery)

@@ -55,8 +55,15 @@ func TestRender(t *testing.T) {
 		"a definition":               {query: `{{ define "x" }}{{ end }}up`, wantError: "{{ define }} and {{ block }} are not for queries"},
 		"a loop for ever":            {query: "{{ range 1000000000000 }}{{ end }}", wantError: "only {{ range variables }} is for queries"},
 		"loops in loops":             {query: "{{ range variables }}{{ range variables }}{{ end }}{{ end }}", wantError: "only {{ range variables }}"},
-		"too long":                   {query: `{{ printf "%70000d" 1 }}`, wantError: "longer than 65536 bytes"},
-		"wrong use of a function":    {query: "{{ name 1 }}", wantError: "wrong number of args"},
+		"a loop for ever, hidden":    {query: "{{ range or 9000000000000000000 variables }}{{ end }}", wantError: "only {{ range variables }} is for queries"},
+		"too long":                   {query: `{{ printf "%900d" 1 }}` + strings.Repeat("x", 65000), wantError: "longer than 65536 bytes"},
+		"a wide text":                {query: `{{ len (printf "%1000000d" 1) }}`, wantError: "3 digits at most"},
+		"a precise text":             {query: `{{ printf "%.1000000f" 1.0 }}`, wantError: "3 digits at most"},
+		"a width from elsewhere":     {query: `{{ printf "%[1]*d" 1000000 }}`, wantError: "3 digits at most"},
+		"a text that doubles": {
+			query: `{{ $x := "0123456789" }}` + strings.Repeat("{{ $x = print $x $x }}", 40) + "{{ len $x }}", wantError: "more than 262144 bytes",
+		},
+		"wrong use of a function": {query: "{{ name 1 }}", wantError: "wrong number of args"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			parsed, err := Parse(tc.query)
@@ -94,7 +101,7 @@ func TestCheck(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := parsed.Check(); tc.wantError == "" && err != nil || tc.wantError != "" && (!Is(err) || !strings.Contains(err.Error(), tc.wantError)) {
+			if _, err := parsed.Check("test"); tc.wantError == "" && err != nil || tc.wantError != "" && (!Is(err) || !strings.Contains(err.Error(), tc.wantError)) {
 				t.Errorf("error %v", err)
 			}
 			if d := cmp.Diff(tc.wantVariables, parsed.Variables()); d != "" && len(tc.wantVariables) > 0 {

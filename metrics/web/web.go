@@ -37,6 +37,10 @@ func New(c metrics.Config) (metrics.Provider, error) {
 	if err := jsonpath.New("").Parse(p.path); err != nil {
 		return nil, &metrics.ConfigError{Field: "jsonPath", Message: "not a JSONPath like {.data.value}: " + err.Error()}
 	}
+	if strings.Count(p.path, "..") > 1 {
+		// Each takes all below all that the one before has found.
+		return nil, &metrics.ConfigError{Field: "jsonPath", Message: "it may have .. once"}
+	}
 	if c.Address == "" {
 		// A query has variables of the Canary in it, so it must not be what
 		// decides where credentials go.
@@ -50,7 +54,8 @@ func New(c metrics.Config) (metrics.Provider, error) {
 		return nil, err
 	}
 	p.base = base
-	return p, nil
+	_, err = httpjson.New(c, httpjson.Options{}) // what can never be asked is better known now
+	return p, err
 }
 
 // normalize accepts the common ways to write a path: {.a.b}, .a.b, a.b and $.a.b.
@@ -73,6 +78,9 @@ func normalize(path string) string {
 // there, and null, are no data.
 func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
 	target, err := p.resolve(q)
+	if err == nil {
+		err = p.Check(q)
+	}
 	if err != nil {
 		return metrics.Sample{}, err
 	}
@@ -91,6 +99,18 @@ func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, 
 		return readErr
 	})
 	return sample, err
+}
+
+// Check implements metrics.Checker.
+func (p *Provider) Check(q metrics.Query) error {
+	target, err := p.resolve(q)
+	if err != nil {
+		return err
+	}
+	if err := p.config.CheckURL(target.String()); err != nil {
+		return &metrics.QueryError{Expr: q.Expr, Message: err.Error()}
+	}
+	return nil
 }
 
 // resolve makes the URL to ask. It is on the host of the address, if there is

@@ -88,7 +88,7 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 	if next != nil && err == nil {
 		w.Actions = []release.Action{{
 			Name: requestName(next), Type: next.Spec.Action,
-			By: next.Spec.RequestedBy, Reason: next.Spec.Reason, Revision: next.Spec.Revision,
+			By: quoted(next.Spec.RequestedBy), Reason: quoted(next.Spec.Reason), Revision: next.Spec.Revision,
 		}}
 	}
 	return errors.Join(removeErr, err)
@@ -278,4 +278,10 @@ func comes() predicate.Predicate {
 		UpdateFunc: func(event.UpdateEvent) bool { return false },
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
+}
+
+// quoted makes text of a request fit to stand in a message of ours: in one line, and without the brackets by which it
+// could end what it stands in and go on as something else.
+func quoted(s string) string {
+	return strings.NewReplacer("(", "[", ")", "]").Replace(v1beta1.OneLine(s, 512))
 }

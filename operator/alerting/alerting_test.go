@@ -2,7 +2,6 @@ package alerting
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
@@ -237,19 +237,27 @@ func bench(t *testing.T) (*Alerts, *sink, *events.FakeRecorder) {
 		Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 			provider("test", "team", func(p *v1beta1.AlertProviderSpec) { p.Channel, p.Username, p.Proxy = "c", "u", "http://proxy" }),
 			provider("test", "token", func(p *v1beta1.AlertProviderSpec) { p.SecretRef = ref("token") }),
+			provider("test", "elsewhere", func(p *v1beta1.AlertProviderSpec) { p.Address, p.SecretRef = "https://evil.test/", ref("token") }),
+			provider("test", "seen", func(p *v1beta1.AlertProviderSpec) {
+				p.Address, p.Proxy, p.SecretRef = "http://example.com/x", "http://evil.test", ref("token")
+			}),
+			provider("test", "unseen", func(p *v1beta1.AlertProviderSpec) { p.Proxy, p.SecretRef = "http://evil.test", ref("token") }),
 			provider("test", "no-secret", func(p *v1beta1.AlertProviderSpec) { p.SecretRef = ref("gone") }),
 			provider("test", "empty-secret", func(p *v1beta1.AlertProviderSpec) { p.Address, p.SecretRef = "", ref("empty") }),
 			provider("test", "bad", func(p *v1beta1.AlertProviderSpec) { p.Type = "bad" }),
 			provider("ops", "oncall", func(p *v1beta1.AlertProviderSpec) { p.SecretRef = ref("oncall") }),
 		).Build(),
-		Secret: func(_ context.Context, namespace, name string) (map[string][]byte, error) {
+		Secret: func(_ context.Context, namespace, name string, use secrets.Use) (map[string][]byte, error) {
+			if use.Host == "evil.test" {
+				return nil, &secrets.RefusedError{Namespace: namespace, Secret: name, Why: "may not be sent to " + use.Host}
+			}
 			data, ok := map[string]map[string][]byte{
 				"ops/oncall": {"address": []byte("https://hooks.example.com/secret\n"), "hmac-key": []byte("k\n")},
 				"test/token": {"token": []byte(" xoxb-1\n")},
 				"test/empty": {},
 			}[namespace+"/"+name]
 			if !ok {
-				return nil, errors.New("there is no such Secret")
+				return nil, secrets.ErrNotFound
 			}
 			return data, nil
 		},
@@ -301,11 +309,14 @@ func TestNotify(t *testing.T) {
 			own: []v1beta1.CanaryAlert{alert("oncall", "ops", ""), alert("team", "test", "")}, change: func(a *Alerts) { a.NoCrossNamespace = true },
 			event: start, want: []string{"test/team: New revision [app:1 -> app:2]"}, wantEvent: "references to other namespaces are off",
 		},
-		"a missing provider is told":        {own: []v1beta1.CanaryAlert{alert("gone", "", "")}, event: start, wantEvent: `Warning AlertNotSent Alert "New revision" was not sent to test/gone: AlertProvider test/gone: there is none`},
-		"a missing secret is told":          {own: []v1beta1.CanaryAlert{alert("no-secret", "", "")}, event: start, wantEvent: "no such Secret"},
-		"a secret with nothing in it":       {own: []v1beta1.CanaryAlert{alert("empty-secret", "", "")}, event: start, wantEvent: "neither address nor token"},
-		"a provider that can't be used":     {own: []v1beta1.CanaryAlert{alert("bad", "", "")}, event: start, wantEvent: `unknown type "bad"`},
-		"nobody but the Canary asks for it": {own: []v1beta1.CanaryAlert{alert("team", "", v1beta1.SeverityError)}, event: start},
+		"a missing provider is told":         {own: []v1beta1.CanaryAlert{alert("gone", "", "")}, event: start, wantEvent: `Warning AlertNotSent Alert "New revision" was not sent to test/gone: AlertProvider test/gone: there is none`},
+		"a secret that is not for the host":  {own: []v1beta1.CanaryAlert{alert("elsewhere", "", "")}, event: start, wantEvent: "the Secret token in the namespace test may not be sent to evil.test"},
+		"a secret that the proxy could read": {own: []v1beta1.CanaryAlert{alert("seen", "", "")}, event: start, wantEvent: "may not be sent to evil.test"},
+		"a proxy of what is encrypted":       {own: []v1beta1.CanaryAlert{alert("unseen", "", "")}, event: start, want: []string{"test/unseen: New revision [app:1 -> app:2]"}},
+		"a missing secret is told":           {own: []v1beta1.CanaryAlert{alert("no-secret", "", "")}, event: start, wantEvent: "there is no Secret gone in the namespace test"},
+		"a secret with nothing in it":        {own: []v1beta1.CanaryAlert{alert("empty-secret", "", "")}, event: start, wantEvent: "neither address nor token"},
+		"a provider that can't be used":      {own: []v1beta1.CanaryAlert{alert("bad", "", "")}, event: start, wantEvent: `unknown type "bad"`},
+		"nobody but the Canary asks for it":  {own: []v1beta1.CanaryAlert{alert("team", "", v1beta1.SeverityError)}, event: start},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, s, recorder := bench(t)

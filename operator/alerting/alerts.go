@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -17,6 +18,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/sources"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
@@ -43,7 +46,7 @@ type Alerts struct {
 	// Reader reads AlertProviders from the informer cache.
 	Reader client.Reader
 	// Secret gives the content of a Secret.
-	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
+	Secret func(ctx context.Context, namespace, name string, use secrets.Use) (map[string][]byte, error)
 	// New gives the Sender of a receiver. Its error, like those of the Sender, holds nothing that is secret.
 	New func(alerts.Receiver) (alerts.Sender, error)
 	// Recorder sends the event that an alert could not be sent; nil leaves it to the log.
@@ -134,7 +137,7 @@ func (a *Alerts) open(ctx context.Context, of alerts.Destination, foreign bool) 
 	}
 	receiver, err := a.receiver(ctx, provider)
 	if err != nil {
-		return nil, err
+		return nil, alertProblem(of, err)
 	}
 	sender, err := a.New(receiver)
 	if err != nil {
@@ -144,25 +147,77 @@ func (a *Alerts) open(ctx context.Context, of alerts.Destination, foreign bool) 
 	return sender, nil
 }
 
+// alertProblem makes an error of which another try would not get rid of what only a person can mend.
+func alertProblem(of alerts.Destination, err error) error {
+	if p := sources.AsProblem(err); p != nil && p.Reason != sources.ReasonSecretMissing { // which may come any moment
+		return alerts.Permanent("AlertProvider "+of.String(), err)
+	}
+	return fmt.Errorf("AlertProvider %s: %w", of, err)
+}
+
+// Check says whether Canaries can use an AlertProvider: nil, a [*sources.Problem], or why that can't be told now. Nothing
+// is sent.
+func (a *Alerts) Check(ctx context.Context, p *v1beta1.AlertProvider) error {
+	receiver, err := a.receiver(ctx, p)
+	if err != nil {
+		return err
+	}
+	if _, err := a.New(receiver); err != nil {
+		return &sources.Problem{Reason: sources.ReasonProviderInvalid, Message: "spec: " + err.Error()}
+	}
+	return nil
+}
+
 // receiver is an AlertProvider with what its Secret says, which comes first.
 func (a *Alerts) receiver(ctx context.Context, p *v1beta1.AlertProvider) (alerts.Receiver, error) {
 	r := alerts.Receiver{Type: p.Spec.Type, Address: p.Spec.Address, Channel: p.Spec.Channel, Username: p.Spec.Username, Proxy: p.Spec.Proxy}
 	if p.Spec.SecretRef == nil {
 		return r, nil
 	}
-	data, err := a.Secret(ctx, p.Namespace, p.Spec.SecretRef.Name)
+	data, err := a.secret(ctx, p, "")
 	if err != nil {
-		return r, fmt.Errorf("AlertProvider %s/%s: spec.secretRef: %w", p.Namespace, p.Name, err)
+		return r, err
 	}
 	if address, ok := data[keyAddress]; ok {
 		r.Address = trimmed(address)
 	}
 	r.Token, r.Key = trimmed(data[keyToken]), data[keyHMAC]
 	if r.Address == "" && r.Token == "" {
-		return r, alerts.Permanent(fmt.Sprintf("AlertProvider %s/%s", p.Namespace, p.Name),
-			fmt.Errorf("secret %s has neither %s nor %s, and spec.address is not set", p.Spec.SecretRef.Name, keyAddress, keyToken))
+		return r, &sources.Problem{Reason: sources.ReasonProviderInvalid, Message: fmt.Sprintf(
+			"spec.secretRef: the Secret %s has neither %s nor %s, and spec.address is not set", p.Spec.SecretRef.Name, keyAddress, keyToken)}
 	}
-	return r, nil
+	return r, a.consented(ctx, p, r)
+}
+
+// consented asks the Secret whether it may go where the AlertProvider, and not the Secret itself, leads it: to the address,
+// and to a proxy, which reads what is not encrypted.
+func (a *Alerts) consented(ctx context.Context, p *v1beta1.AlertProvider, r alerts.Receiver) error {
+	for address, sees := range map[string]bool{
+		p.Spec.Address: p.Spec.Address == r.Address,
+		p.Spec.Proxy:   !strings.HasPrefix(strings.ToLower(r.Address), "https://"),
+	} {
+		u, err := url.Parse(address)
+		if !sees || err != nil || u.Hostname() == "" {
+			continue
+		}
+		if _, err := a.secret(ctx, p, u.Hostname()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Alerts) secret(ctx context.Context, p *v1beta1.AlertProvider, host string) (map[string][]byte, error) {
+	name := p.Spec.SecretRef.Name
+	data, err := a.Secret(ctx, p.Namespace, name, secrets.Use{Purpose: secrets.Alerts, Host: host})
+	refused := secrets.AsRefused(err)
+	switch {
+	case errors.Is(err, secrets.ErrNotFound):
+		return nil, &sources.Problem{Reason: sources.ReasonSecretMissing, Message: fmt.Sprintf("spec.secretRef: there is no Secret %s in the namespace %s", name, p.Namespace)}
+	case refused != nil:
+		return nil, &sources.Problem{Reason: sources.ReasonSecretRefused, Message: "spec.secretRef: " + refused.Error()}
+	}
+	return data, err
 }
 
 // trimmed is a value without the line break that an editor leaves at its end.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
@@ -41,7 +42,7 @@ func (a *attempts) made(object string, err error) bool {
 	case providers.WaitOf(err) != nil, errors.Is(err, ground.ErrChanged):
 		a.waits = append(a.waits, err)
 	default:
-		a.failures = append(a.failures, release.Failure{Object: object, Message: err.Error()})
+		a.failures = append(a.failures, release.Failure{Object: object, Message: err.Error(), Invalid: apierrors.IsInvalid(err)})
 		a.errs = append(a.errs, fmt.Errorf("%s: %w", object, err))
 	}
 	return false

@@ -60,6 +60,8 @@ type Reconciler struct {
 	Checker Checker
 	// Metrics is what the metrics of an analysis need.
 	Metrics *checks.Needs
+	// NoCrossNamespace refuses references to objects of other namespaces.
+	NoCrossNamespace bool
 	// Hooks calls the hooks that want events; nil calls none.
 	Hooks *checks.Hooks
 	// Canaries finds the Canaries that refer to a name.

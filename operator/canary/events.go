@@ -2,7 +2,6 @@ package canary
 
 import (
 	"context"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -29,12 +28,6 @@ func (r *Reconciler) tell(ctx context.Context, c *v1beta1.Canary, events []relea
 // maxNote is how many bytes of a note the API server accepts.
 const maxNote = 1024
 
-// note is a message cut to what an event can hold: a longer one would not be
-// told at all.
-func note(message string) string {
-	if len(message) <= maxNote {
-		return message
-	}
-	const more = "..."
-	return strings.ToValidUTF8(message[:maxNote-len(more)], "") + more
-}
+// note is a message as an event can hold it: a longer one would not be told at all, and one with line breaks could pass
+// for two.
+func note(message string) string { return v1beta1.OneLine(message, maxNote) }

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	ground "github.com/sluice-delivery/sluice/operator/world"
@@ -114,9 +115,12 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *ground.World) error {
 	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
 		return ground.Mistake(ground.ReasonInvalidSpec, "%s", message)
 	}
+	if err := spec.Apart(w.Canary, provider, r.NoCrossNamespace); err != nil {
+		return err
+	}
 	if r.Hooks != nil {
-		if message := r.Hooks.Refused(w.Canary); message != "" {
-			return ground.Mistake(ground.ReasonInvalidSpec, "%s", message)
+		if err := r.Hooks.Check(ctx, w.Canary); err != nil {
+			return err
 		}
 	}
 	return r.observeSiblings(ctx, w)

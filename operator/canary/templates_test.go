@@ -23,7 +23,7 @@ import (
 func (s *scene) withSources() *sources.Sources {
 	answers := &sources.Sources{
 		Reader:  s.reconciler.Client,
-		Secrets: secrets.New(s.reconciler.Client, s.api),
+		Secrets: secrets.New(s.reconciler.Client, s.api, true),
 		New: func(c metrics.Config) (metrics.Provider, error) {
 			if c.Address == "" {
 				return nil, &metrics.ConfigError{Field: "address", Message: "a URL is needed"}

@@ -3,9 +3,12 @@ package canary
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
@@ -43,6 +46,12 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) str
 	if message := invalidHooks(a); message != "" {
 		return message
 	}
+	if message := spec.InvalidRequests(c, provider); message != "" {
+		return message
+	}
+	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
+		return fmt.Sprintf("spec.analysis.sessionAffinity.primaryCookieName: %q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName)
+	}
 	if message := invalidMetrics(a); message != "" {
 		return message
 	}
@@ -73,6 +82,11 @@ func invalidMetrics(a *v1beta1.CanaryAnalysis) string {
 		case m.TemplateRef != nil && m.TemplateRef.Name == "":
 			return field + ".templateRef.name: a MetricTemplate is needed"
 		}
+		if m.IsBuiltIn() && builtin.Known(m.Name) {
+			if err := builtin.CheckInterval(m.GetInterval()); err != nil {
+				return field + ".interval: " + err.Error()
+			}
+		}
 		if _, err := m.GetWarmUp(); err != nil {
 			return field + "." + err.Error()
 		}
@@ -93,7 +107,8 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},
 	}
-	return append(effectless(append(out, ignoredOfAnalysis(a)...)), providers.Ignored(router, c)...)
+	all := append(effectless(append(out, ignoredOfAnalysis(a)...)), bounded(a)...)
+	return append(all, providers.Ignored(router, c)...)
 }
 
 // ignoredField is a field that has no effect where it is set so.
@@ -129,4 +144,22 @@ func ignoredOfAnalysis(a *v1beta1.CanaryAnalysis) []ignoredField {
 		{strategy == v1beta1.StrategyABTesting && a.StepWeightPromotion > 0, "spec.analysis.stepWeightPromotion", "match is set"},
 		{a.MirrorWeight > 0 && !a.Mirror, "spec.analysis.mirrorWeight", "mirror is not set"},
 	}
+}
+
+// bounded names the fields of an analysis that say more than is done.
+func bounded(a *v1beta1.CanaryAnalysis) []string {
+	var out []string
+	if d, err := time.ParseDuration(a.Interval); err == nil && d < v1beta1.MinInterval {
+		out = append(out, fmt.Sprintf("spec.analysis.interval counts as %s, which is the least", v1beta1.MinInterval))
+	}
+	for i := range a.Webhooks {
+		hook, field := &a.Webhooks[i], fmt.Sprintf("spec.analysis.webhooks[%d]", i)
+		if d, err := time.ParseDuration(hook.Timeout); err == nil && d > v1beta1.MaxHookTimeout {
+			out = append(out, fmt.Sprintf("%s.timeout counts as %s, which is the most", field, v1beta1.MaxHookTimeout))
+		}
+		if hook.Retries > v1beta1.MaxHookRetries {
+			out = append(out, fmt.Sprintf("%s.retries counts as %d, which is the most", field, v1beta1.MaxHookRetries))
+		}
+	}
+	return out
 }

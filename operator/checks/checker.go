@@ -4,6 +4,7 @@ package checks
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -227,6 +228,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	if ctx.Err() == nil && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
 		k.Telemetry.Round(c, k.Clock.Since(began))
 	}
+	fit(results)
 
 	k.mu.Lock()
 	if ctx.Err() != nil { // called off: what is remembered now is another run
@@ -244,6 +246,28 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	}
 	k.mu.Unlock()
 	k.finished <- event.GenericEvent{Object: c}
+}
+
+// resultsSize is how many bytes the texts of all results of a run may have, about. They go into the status of the Canary,
+// and an object that is too large is not stored at all: its release would stand still for good.
+const resultsSize = 128 << 10
+
+// fit cuts texts that came from elsewhere to the size that each has in a status, and makes each one line.
+func fit(results []v1beta1.CheckStatus) {
+	share := min(resultsSize/(2*max(len(results), 1)), 2048)
+	for i := range results {
+		r := &results[i]
+		r.Query, r.Message = cutQuery(r.Query, share), v1beta1.OneLine(r.Message, share)
+		r.Value = v1beta1.OneLine(r.Value, 256)
+	}
+}
+
+// cutQuery keeps the lines of a query.
+func cutQuery(query string, limit int) string {
+	if len(query) <= limit {
+		return query
+	}
+	return strings.ToValidUTF8(query[:limit-3], "") + "..."
 }
 
 // results are those of the metrics, where it is a round, and then those of the hooks.
@@ -280,7 +304,7 @@ func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1b
 	for i := range results {
 		wg.Go(func() {
 			place := k.Sources.Place(ctx, c, c.GetAnalysis().Metrics[i])
-			k.queries.do(ctx, place, func() { results[i] = k.check(ctx, c, i) })
+			k.queries.do(ctx, c.Namespace, place, func() { results[i] = k.check(ctx, c, i) })
 		})
 	}
 	wg.Wait()
@@ -327,7 +351,7 @@ func (k *Checker) place(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Can
 		}
 		places = k.polls
 	}
-	places.do(ctx, host(hook.URL), func() { result = k.call(ctx, c, hook, id) })
+	places.do(ctx, c.Namespace, host(hook.URL), func() { result = k.call(ctx, c, hook, id) })
 	return result
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 
 	"k8s.io/utils/clock"
@@ -12,6 +13,8 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/sources"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
 
@@ -75,15 +78,28 @@ func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Canary
 	return statusOf(answer), nil
 }
 
-// Refused says which hook of a Canary may not be called, empty if all may. What
+// Check says what of a Canary's hooks can't be called or can't have its Secret, as a mistake of its user. What
 // is only known from the address that a name leads to is found at the call.
-func (h *Hooks) Refused(c *v1beta1.Canary) string {
+func (h *Hooks) Check(ctx context.Context, c *v1beta1.Canary) error {
 	for i, hook := range c.GetAnalysis().Webhooks {
+		field := fmt.Sprintf("spec.analysis.webhooks[%d], %s", i, hook.Name)
 		if err := h.Guard.CheckURL(hook.URL); err != nil {
-			return fmt.Sprintf("spec.analysis.webhooks[%d], %s: url: %v; the operator's -hooks-allowed-hosts and -hooks-allowed-addresses say what may be called", i, hook.Name, err)
+			return world.Mistake(world.ReasonInvalidSpec, "%s: url: %v; the operator's -hooks-allowed-hosts and -allowed-addresses say what may be called", field, err)
+		}
+		_, err := h.credentials(ctx, c, hook)
+		refused := secrets.AsRefused(err)
+		switch {
+		case refused != nil:
+			return world.Mistake(sources.ReasonSecretRefused, "%s: secretRef: %v", field, refused)
+		case errors.Is(err, secrets.ErrNotFound):
+			return world.Mistake(sources.ReasonSecretMissing, "%s: secretRef: there is no Secret %s in the namespace %s", field, hook.SecretRef.Name, c.Namespace)
+		case webhooks.IsMistake(err):
+			return world.Mistake(world.ReasonInvalidSpec, "%s: secretRef: Secret %s: %v", field, hook.SecretRef.Name, err)
+		case err != nil: // it is tried again when the hook is called
+			log.FromContext(ctx).V(1).Info("The Secret of a hook can't be looked at", "hook", hook.Name, "problem", err.Error())
 		}
 	}
-	return ""
+	return nil
 }
 
 func statusOf(a webhooks.Answer) string {
@@ -100,17 +116,27 @@ func callKey(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) 
 }
 
 func (h *Hooks) prepare(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, payload webhooks.Payload, key string) (webhooks.Call, error) {
-	var credentials webhooks.Credentials
-	if ref := hook.SecretRef; ref != nil {
-		data, err := h.Secrets.Data(ctx, c.Namespace, ref.Name)
-		if err != nil {
-			return webhooks.Call{}, err
-		}
-		if credentials, err = webhooks.ParseSecret(data); err != nil {
-			return webhooks.Call{}, err
-		}
+	credentials, err := h.credentials(ctx, c, hook)
+	if err != nil {
+		return webhooks.Call{}, err
 	}
 	return webhooks.NewCall(&hook, payload, credentials, key)
+}
+
+// credentials are those of a hook, for the host of its URL.
+func (h *Hooks) credentials(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook) (webhooks.Credentials, error) {
+	if hook.SecretRef == nil {
+		return webhooks.Credentials{}, nil
+	}
+	use := secrets.Use{Purpose: secrets.Hooks}
+	if u, err := url.Parse(hook.URL); err == nil {
+		use.Host = u.Hostname()
+	}
+	data, err := h.Secrets.Data(ctx, c.Namespace, hook.SecretRef.Name, use)
+	if err != nil {
+		return webhooks.Credentials{}, err
+	}
+	return webhooks.ParseSecret(data)
 }
 
 // Event queues the call of an event for the Canary's event hooks, or for the operator's where it has none.

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/webhooks"
 )
 
@@ -45,7 +46,7 @@ func newTestHooks(t *testing.T, status int) (*Hooks, *clocktesting.FakePassiveCl
 	now := clocktesting.NewFakePassiveClock(time.Unix(1e9, 0))
 	return &Hooks{
 		Client:  webhooks.NewClient(webhooks.Options{Clock: clock.RealClock{}, Guard: guard}),
-		Secrets: secrets.New(api, api), Clock: now,
+		Secrets: secrets.New(api, api, true), Clock: now,
 	}, now, server.URL, sent
 }
 
@@ -107,12 +108,16 @@ func TestRefusedHooks(t *testing.T) {
 	h := &Hooks{Guard: guard}
 	for url, want := range map[string]string{
 		"http://tester.test/gate":     "",
-		"http://elsewhere.example":    "is not among the hosts that hooks may call",
+		"http://elsewhere.example":    "is not among the hosts that may be called",
 		"http://169.254.169.254/meta": "a cloud's metadata service",
 	} {
-		got := h.Refused(newCanary("podinfo").with(func(s *v1beta1.CanarySpec) {
+		err := h.Check(t.Context(), newCanary("podinfo").with(func(s *v1beta1.CanarySpec) {
 			s.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Name: "gate", URL: url}}
 		}).Canary)
+		got := ""
+		if mistake := world.AsMistake(err); mistake != nil {
+			got = mistake.Message
+		}
 		if want == "" && got != "" || !strings.Contains(got, want) || want != "" && !strings.Contains(got, "spec.analysis.webhooks[0], gate") {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}

@@ -20,15 +20,15 @@ import (
 
 // Indexes of Canaries by what their metrics need.
 const (
-	templateIndex      = "metric-template"
-	metricsSecretIndex = "metrics-secret"
+	templateIndex = "metric-template"
+	secretIndex   = "check-secret"
 )
 
 // Indexes are those of the cache for what metrics need.
 func Indexes() []wake.Index {
 	return []wake.Index{
 		{Of: &v1beta1.Canary{}, Name: templateIndex, Values: templateNames},
-		{Of: &v1beta1.Canary{}, Name: metricsSecretIndex, Values: metricsSecretNames},
+		{Of: &v1beta1.Canary{}, Name: secretIndex, Values: secretNames},
 	}
 }
 
@@ -91,7 +91,7 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 // SetUp brings back the Canaries whose MetricTemplates or credentials change.
 func (n *Needs) SetUp(ctx context.Context, w *wake.Watches) error {
 	w.Builder.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(n.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
-	w.Builder.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(metricsSecretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	w.Builder.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(secretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 	return w.Index(ctx, Indexes()...)
 }
 
@@ -123,10 +123,17 @@ func templateNames(o client.Object) []string {
 	return out
 }
 
-// metricsSecretNames are the values of metricsSecretIndex for a Canary.
-func metricsSecretNames(o client.Object) []string {
-	if ref := o.(*v1beta1.Canary).Spec.MetricsServerSecretRef; ref != nil {
-		return []string{ref.Name}
+// secretNames are the values of secretIndex for a Canary.
+func secretNames(o client.Object) []string {
+	c := o.(*v1beta1.Canary)
+	var out []string
+	if ref := c.Spec.MetricsServerSecretRef; ref != nil {
+		out = append(out, ref.Name)
 	}
-	return nil
+	for _, hook := range c.GetAnalysis().Webhooks {
+		if hook.SecretRef != nil {
+			out = append(out, hook.SecretRef.Name)
+		}
+	}
+	return out
 }

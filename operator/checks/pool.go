@@ -7,34 +7,41 @@ import (
 )
 
 // pool bounds how much is under way at once, and how much of that with one
-// server: one that does not answer must leave places for the others.
+// server and for one namespace: one that does not answer, or one whose Canaries ask
+// for much, must leave places for the others.
 type pool struct {
 	places chan struct{}
 	share  int
 
 	mu      sync.Mutex
-	servers map[string]*server
+	sharers map[sharer]*share
 }
 
-// server counts who waits for, or has, a place of one server.
-type server struct {
+// sharer is who has no more than a share of the places: a server, or a namespace.
+type sharer struct{ server, namespace string }
+
+// share counts who waits for, or has, a place of one sharer.
+type share struct {
 	places chan struct{}
 	users  int
 }
 
-// newPool gives a pool of so many places, at least 1, of which one server gets
-// half, at least 1.
+// newPool gives a pool of so many places, at least 1, of which one server, and
+// one namespace, gets half, at least 1.
 func newPool(places int) *pool {
 	places = max(places, 1)
-	return &pool{places: make(chan struct{}, places), share: max(places/2, 1), servers: map[string]*server{}}
+	return &pool{places: make(chan struct{}, places), share: max(places/2, 1), sharers: map[sharer]*share{}}
 }
 
-// do runs f when there is a place, or nothing when ctx ends before.
-func (p *pool) do(ctx context.Context, name string, f func()) {
-	s := p.enter(name)
-	defer p.leave(name, s)
+// do runs f, for a namespace and with a server, when there is a place, or nothing
+// when ctx ends before.
+func (p *pool) do(ctx context.Context, namespace, server string, f func()) {
+	of, with := sharer{namespace: namespace}, sharer{server: server}
+	ours, theirs := p.enter(of), p.enter(with)
+	defer p.leave(of, ours)
+	defer p.leave(with, theirs)
 	// First the server's place: who waits for that must not hold one of all.
-	for _, places := range []chan struct{}{s.places, p.places} {
+	for _, places := range []chan struct{}{theirs.places, ours.places, p.places} {
 		select {
 		case places <- struct{}{}:
 			defer func() { <-places }()
@@ -42,29 +49,29 @@ func (p *pool) do(ctx context.Context, name string, f func()) {
 			return
 		}
 	}
-	if ctx.Err() == nil { // both may have been ready
+	if ctx.Err() == nil { // all may have been ready
 		f()
 	}
 }
 
-func (p *pool) enter(name string) *server {
+func (p *pool) enter(of sharer) *share {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.servers[name]
+	s := p.sharers[of]
 	if s == nil {
-		s = &server{places: make(chan struct{}, p.share)}
-		p.servers[name] = s
+		s = &share{places: make(chan struct{}, p.share)}
+		p.sharers[of] = s
 	}
 	s.users++
 	return s
 }
 
-// leave forgets a server that nobody uses.
-func (p *pool) leave(name string, s *server) {
+// leave forgets a sharer that has nothing under way.
+func (p *pool) leave(of sharer, s *share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.users--; s.users == 0 {
-		delete(p.servers, name)
+		delete(p.sharers, of)
 	}
 }
 

@@ -14,14 +14,14 @@ func TestOneServerLeavesPlaces(t *testing.T) {
 	began := make(chan struct{}, 8)
 	for range 8 {
 		hanging.Go(func() {
-			p.do(ctx, "slow", func() { began <- struct{}{}; <-ctx.Done() })
+			p.do(ctx, "a", "slow", func() { began <- struct{}{}; <-ctx.Done() })
 		})
 	}
 	<-began
 	<-began
 	for range 4 {
 		ran := false
-		p.do(t.Context(), "quick", func() { ran = true })
+		p.do(t.Context(), "b", "quick", func() { ran = true })
 		if !ran {
 			t.Error("the quick server got no place")
 		}
@@ -33,8 +33,8 @@ func TestOneServerLeavesPlaces(t *testing.T) {
 	}
 	cancel()
 	hanging.Wait()
-	if len(p.servers) != 0 {
-		t.Errorf("%d servers are remembered that nobody uses", len(p.servers))
+	if len(p.sharers) != 0 {
+		t.Errorf("%d servers are remembered that nobody uses", len(p.sharers))
 	}
-	p.do(ctx, "late", func() { t.Error("something ran after its context had ended") })
+	p.do(ctx, "a", "late", func() { t.Error("something ran after its context had ended") })
 }

@@ -158,12 +158,6 @@ func visitVolume(v *corev1.Volume, visit visitor) {
 
 func is(b *bool) bool { return b != nil && *b }
 
-// CopyNames are the names that a copy of a config can have, the preferred one
-// first. The second is for a config of which another Canary has a copy.
-func CopyNames(source, target string) []string {
-	return []string{source + "-primary", source + "-" + target + "-primary"}
-}
-
 // TrackingDisabled tells whether the annotations of a ConfigMap or Secret leave
 // it untracked.
 func TrackingDisabled(annotations map[string]string) bool {

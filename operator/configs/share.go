@@ -101,7 +101,7 @@ func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) e
 	all := slices.Clone(used)
 	names := make([][]string, len(used))
 	for i, ref := range used {
-		for _, name := range CopyNames(ref.Name, c.Spec.TargetRef.Name) {
+		for _, name := range copyNames(ref.Name, c.Spec.TargetRef.Name) {
 			// A name that the target itself uses is its user's.
 			if other := (Ref{Kind: ref.Kind, Name: name}); !slices.Contains(used, other) {
 				names[i] = append(names[i], name)

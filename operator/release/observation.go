@@ -3,6 +3,7 @@
 package release
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -75,6 +76,13 @@ type Failure struct {
 	Object string
 	// Message says why it was not.
 	Message string
+	// Invalid is true for what the API server will never take as it is.
+	Invalid bool
+}
+
+// AnyInvalid tells whether a person has to change something before all can be applied.
+func AnyInvalid(all []Failure) bool {
+	return slices.ContainsFunc(all, func(f Failure) bool { return f.Invalid })
 }
 
 // Absence is a time in which no operator was there. Both ends are zero where

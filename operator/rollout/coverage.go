@@ -39,7 +39,7 @@ func describeCoverage(d *decider) {
 			listed(d.Coverage.Uncovered, coverageLength)
 	}
 	was := d.st.GetCondition(v1beta1.ConditionCovered)
-	isNews := was != nil && was.Message != message || was == nil && len(d.Coverage.Uncovered)+len(d.Coverage.Copied) > 0
+	isNews := was != nil && !was.Says(message) || was == nil && len(d.Coverage.Uncovered)+len(d.Coverage.Copied) > 0
 	if isNews {
 		d.event(status == corev1.ConditionFalse, reason, message)
 	}

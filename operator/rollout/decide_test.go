@@ -770,6 +770,12 @@ func TestConditions(t *testing.T) {
 			}),
 			"Applied=False/ApplyFailed Promoted=True/Initialized Ready=False/ApplyFailed Reconciling=True/ApplyFailed",
 		},
+		"trouble that stays": {
+			newScene().with(func(o *release.Observation) {
+				o.Failures = []release.Failure{{Object: "Service podinfo", Message: "spec.ports: duplicate", Invalid: true}}
+			}),
+			"Applied=False/ApplyFailed Promoted=True/Initialized Ready=False/ApplyFailed Stalled=True/ApplyFailed",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -794,7 +800,13 @@ func TestDecideSettles(t *testing.T) {
 		"promoting":             newScene().promoting(60, time.Second).primaryAt(revB).primaryAvailable(1),
 		"halted":                newScene().promoting(60, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(1),
 		"mistake":               newScene().with(func(o *release.Observation) { o.Mistake = &release.Mistake{Reason: "TargetMissing"} }),
-		"failed":                newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0),
+		"mistake of two lines": newScene().with(func(o *release.Observation) {
+			o.Mistake = &release.Mistake{Reason: "UnknownProvider", Message: "a\nb" + strings.Repeat("c", 5000)}
+		}),
+		"trouble of two lines": newScene().with(func(o *release.Observation) {
+			o.Failures = []release.Failure{{Object: "Service podinfo", Message: "a\nb\u202e"}}
+		}),
+		"failed": newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := rollout.Decide(s.Observation)

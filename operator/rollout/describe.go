@@ -86,14 +86,14 @@ func describeIgnored(d *decider) {
 		return
 	}
 	message := strings.Join(d.Ignored, "; ")
-	if was := d.st.GetCondition(v1beta1.ConditionFieldsIgnored); was == nil || was.Message != message {
+	if was := d.st.GetCondition(v1beta1.ConditionFieldsIgnored); !was.Says(message) {
 		d.event(true, release.ReasonFieldsIgnored, message)
 	}
 	d.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, release.ReasonFieldsIgnored, message)
 }
 
 // describeFailures says which parts of the desired state could not be applied.
-// They are tried again, so the rollout is not stalled, and nothing else waits for them.
+// They are tried again and nothing waits for them, but what is invalid stays so.
 func describeFailures(d *decider, held bool) {
 	if len(d.Failures) == 0 {
 		d.st.RemoveCondition(v1beta1.ConditionApplied)
@@ -104,7 +104,7 @@ func describeFailures(d *decider, held bool) {
 		parts[i] = f.Object + ": " + f.Message
 	}
 	message := listed(parts, failuresLength)
-	if was := d.Canary.Status.GetCondition(v1beta1.ConditionApplied); was == nil || was.Message != message {
+	if was := d.Canary.Status.GetCondition(v1beta1.ConditionApplied); !was.Says(message) {
 		d.event(true, release.ReasonApplyFailed, message)
 	}
 	d.set(v1beta1.ConditionApplied, corev1.ConditionFalse, release.ReasonApplyFailed, message)
@@ -112,6 +112,11 @@ func describeFailures(d *decider, held bool) {
 		return // what holds it, or why it was rolled back, is the greater news
 	}
 	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, release.ReasonApplyFailed, message)
+	if release.AnyInvalid(d.Failures) {
+		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, release.ReasonApplyFailed, message)
+		d.st.RemoveCondition(v1beta1.ConditionReconciling)
+		return
+	}
 	if c := d.st.GetCondition(v1beta1.ConditionStalled); c == nil {
 		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, release.ReasonApplyFailed, message)
 	}

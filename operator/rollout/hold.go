@@ -80,7 +80,7 @@ func holdDesired(d *decider) {
 // describeHold says why the rollout does not get on.
 func describeHold(d *decider, h *hold) {
 	was := d.st.GetCondition(v1beta1.ConditionReady)
-	if was == nil || was.Reason != h.reason || was.Message != h.message {
+	if !was.Says(h.message) || was.Reason != h.reason {
 		d.event(h.warning, h.reason, h.message)
 	}
 	if d.st.Phase == "" {

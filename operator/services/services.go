@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/memory"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -142,7 +144,7 @@ func (s *Share) observe(ctx context.Context) error {
 		return err
 	}
 	intents.KeepPorts(w.Canary, live)
-	if err := mayHave(w, intents, live); err != nil {
+	if err := p.mayHave(w, intents, live); err != nil {
 		return err
 	}
 	w.HasServices = hasServices(w, live)
@@ -168,11 +170,15 @@ func (p *Services) build(w *world.World) (workload.Services, error) {
 	if err != nil {
 		return intents, world.Mistake(ReasonNoSelectorLabel, "spec.targetRef: %v", err)
 	}
+	message := spec.InvalidServices(w.Canary, w.TargetObject, intents)
+	if message != "" && w.Canary.DeletionTimestamp.IsZero() { // else what can be given back is
+		return intents, world.Mistake(world.ReasonInvalidSpec, "%s", message)
+	}
 	return intents, nil
 }
 
 // mayHave refuses Services that are there and can't be the Canary's.
-func mayHave(w *world.World, intents workload.Services, live []*corev1.Service) error {
+func (p *Services) mayHave(w *world.World, intents workload.Services, live []*corev1.Service) error {
 	c := w.Canary
 	for i, s := range slices.Backward(intents.All()) { // what the apex Service has the others need
 		if live[i] == nil {
@@ -183,6 +189,10 @@ func mayHave(w *world.World, intents workload.Services, live []*corev1.Service) 
 		}
 		if w.Owner.Owns(live[i]) || !c.DeletionTimestamp.IsZero() {
 			continue
+		}
+		if !spec.MayAdopt(intents, live[i], w.TargetObject, w.PrimaryObject, p.Options) {
+			return world.Foreign(world.ReasonConflict, "spec.service.name: the Service %s leads elsewhere than to the target, by the selector %q; choose another name, or have its owner set its annotation %s to \"true\"",
+				live[i].Name, labels.FormatLabels(live[i].Spec.Selector), spec.AdoptableAnnotation)
 		}
 		if err := adopt(c, intents, s, live[i]); err != nil {
 			return err

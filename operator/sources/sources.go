@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"k8s.io/client-go/rest"
@@ -19,6 +20,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/operator/secrets"
+	"github.com/sluice-delivery/sluice/webhooks"
 )
 
 // Problem is what only a person can mend: in a Canary, in a MetricTemplate or in
@@ -39,6 +41,7 @@ const (
 	ReasonTemplateInvalid = "TemplateInvalid"
 	ReasonCrossNamespace  = "CrossNamespaceRef"
 	ReasonSecretMissing   = "SecretMissing"
+	ReasonSecretRefused   = "SecretRefused"
 	ReasonProviderInvalid = "ProviderInvalid"
 )
 
@@ -75,6 +78,10 @@ type Sources struct {
 	NoCrossNamespace bool
 	// Namespace is the only one that can be read; empty for all.
 	Namespace string
+	// Guard says which servers may be asked for users.
+	Guard *webhooks.Guard
+	// CloudIdentity are the namespaces for which the identity may be used that a cloud gives to the operator; * is all.
+	CloudIdentity []string
 	// Kubernetes reaches the API server, for the providers that ask it.
 	Kubernetes *rest.Config
 	// OwnTokenHosts are the hosts beside its own API server that may get the operator's token.
@@ -94,10 +101,12 @@ func (s *Sources) Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provid
 	own := c.Spec.MetricsServer == "" || c.Spec.MetricsServer == s.Operator.Address
 	if own {
 		config.Address, config.InsecureSkipVerify = s.Operator.Address, s.Operator.InsecureSkipVerify
+	} else {
+		config.Guard = s.guard()
 	}
 	switch ref := c.Spec.MetricsServerSecretRef; {
 	case ref != nil:
-		data, err := s.secret(ctx, "spec.metricsServerSecretRef", c.Namespace, ref.Name)
+		data, err := s.secret(ctx, "spec.metricsServerSecretRef", c.Namespace, ref.Name, config.Address)
 		if err != nil {
 			return nil, err
 		}
@@ -134,12 +143,28 @@ func (s *Sources) Place(ctx context.Context, c *v1beta1.Canary, metric v1beta1.C
 	return t.Spec.Provider.Type + " " + t.Spec.Provider.Address
 }
 
-// secret reads credentials; a Secret that is not there is a Problem of the
-// field that names it.
-func (s *Sources) secret(ctx context.Context, field, namespace, name string) (map[string][]byte, error) {
-	data, err := s.Secrets.Data(ctx, namespace, name)
-	if errors.Is(err, secrets.ErrNotFound) {
+// guard is nil for none.
+func (s *Sources) guard() metrics.Guard {
+	if s.Guard == nil {
+		return nil
+	}
+	return s.Guard
+}
+
+// secret reads credentials for the server at an address, empty for the provider's own public one. A Secret that is not
+// there, or not for it, is a Problem of the field that names it.
+func (s *Sources) secret(ctx context.Context, field, namespace, name, address string) (map[string][]byte, error) {
+	use := secrets.Use{Purpose: secrets.Metrics}
+	if u, err := url.Parse(address); err == nil {
+		use.Host = u.Hostname()
+	}
+	data, err := s.Secrets.Data(ctx, namespace, name, use)
+	refused := secrets.AsRefused(err)
+	switch {
+	case errors.Is(err, secrets.ErrNotFound):
 		return nil, &Problem{ReasonSecretMissing, fmt.Sprintf("%s: there is no Secret %s in the namespace %s", field, name, namespace)}
+	case refused != nil:
+		return nil, &Problem{ReasonSecretRefused, field + ": " + refused.Error()}
 	}
 	return data, err
 }
@@ -149,9 +174,10 @@ func (s *Sources) provider(c metrics.Config) (metrics.Provider, error) {
 	content, err := json.Marshal(struct {
 		Type, Address, Region, JSONPath string
 		Headers                         http.Header
-		Insecure                        bool
+		Insecure, Guarded, NoIdentity   bool
 		Secret                          map[string][]byte
-	}{c.Type, c.Address, c.Region, c.JSONPath, c.Headers, c.InsecureSkipVerify, c.Secret})
+		Namespaces                      []string
+	}{c.Type, c.Address, c.Region, c.JSONPath, c.Headers, c.InsecureSkipVerify, c.Guard != nil, c.NoOwnIdentity, c.Secret, c.Namespaces})
 	if err != nil {
 		return nil, fmt.Errorf("metric provider: %w", err)
 	}

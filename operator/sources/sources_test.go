@@ -44,7 +44,7 @@ func newSources(t *testing.T, objects ...client.Object) (*Sources, client.WithWa
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
 	return &Sources{
 		Reader:  api,
-		Secrets: secrets.New(api, api),
+		Secrets: secrets.New(api, api, true),
 		New: func(c metrics.Config) (metrics.Provider, error) {
 			switch {
 			case c.Address == "nonsense":

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,7 +29,7 @@ func (s *Sources) Template(ctx context.Context, c *v1beta1.Canary, metric v1beta
 	if err != nil {
 		return nil, metrics.Query{}, err
 	}
-	provider, query, err := s.check(ctx, t)
+	provider, query, err := s.check(ctx, t, c.Namespace)
 	if err != nil {
 		if p := AsProblem(err); p != nil {
 			return nil, metrics.Query{}, &Problem{p.Reason, "templateRef: MetricTemplate " + t.Namespace + "/" + t.Name + ": " + p.Message}
@@ -36,10 +37,22 @@ func (s *Sources) Template(ctx context.Context, c *v1beta1.Canary, metric v1beta
 		return nil, metrics.Query{}, err
 	}
 	expr, err := query.Render(vars(c, metric))
+	if err == nil {
+		err = checkQuery(provider, expr)
+	}
 	if err != nil {
 		return nil, metrics.Query{}, &Problem{ReasonTemplateInvalid, "templateRef: MetricTemplate " + t.Namespace + "/" + t.Name + ": " + err.Error()}
 	}
 	return provider, metrics.Query{Expr: expr}, nil
+}
+
+// checkQuery asks a provider that can tell what is wrong with a query before anybody is asked.
+func checkQuery(provider metrics.Provider, expr string) error {
+	checker, ok := provider.(metrics.Checker)
+	if !ok {
+		return nil
+	}
+	return checker.Check(metrics.Query{Expr: expr})
 }
 
 // Inline renders the query that a metric has itself, with the variables of templates.
@@ -59,17 +72,22 @@ func Inline(c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Query, erro
 // Check says whether Canaries can use a MetricTemplate: nil, a [*Problem], or
 // why that can't be told now. Nobody is asked but the API server, for the Secret.
 func (s *Sources) Check(ctx context.Context, t *v1beta1.MetricTemplate) error {
-	_, query, err := s.check(ctx, t)
+	provider, query, err := s.check(ctx, t, t.Namespace)
 	if err != nil {
 		return err
 	}
-	if err := query.Check(); err != nil {
+	expr, err := query.Check(t.Namespace)
+	if err == nil && len(query.Variables()) == 0 { // else it depends on them
+		err = checkQuery(provider, expr)
+	}
+	if err != nil {
 		return &Problem{ReasonTemplateInvalid, "spec.query: " + err.Error()}
 	}
 	return nil
 }
 
-func (s *Sources) check(ctx context.Context, t *v1beta1.MetricTemplate) (metrics.Provider, *template.Template, error) {
+// check makes what a template describes, for Canaries of a namespace.
+func (s *Sources) check(ctx context.Context, t *v1beta1.MetricTemplate, namespace string) (metrics.Provider, *template.Template, error) {
 	query, err := s.parse(t.Spec.Query)
 	if err != nil {
 		return nil, nil, &Problem{ReasonTemplateInvalid, "spec.query: " + err.Error()}
@@ -77,7 +95,10 @@ func (s *Sources) check(ctx context.Context, t *v1beta1.MetricTemplate) (metrics
 	spec := t.Spec.Provider
 	config := metrics.Config{
 		Type: spec.Type, Address: spec.Address, Region: spec.Region, JSONPath: spec.JSONPath,
-		Headers: http.Header{}, InsecureSkipVerify: spec.InsecureSkipVerify,
+		Headers: http.Header{}, InsecureSkipVerify: spec.InsecureSkipVerify, Guard: s.guard(),
+		// The operator asks for objects of the cluster with rights of its own.
+		Namespaces:    slices.Compact(slices.Sorted(slices.Values([]string{namespace, t.Namespace}))),
+		NoOwnIdentity: !slices.Contains(s.CloudIdentity, "*") && !slices.Contains(s.CloudIdentity, t.Namespace),
 	}
 	for name, values := range spec.Headers {
 		for _, v := range values {
@@ -85,7 +106,7 @@ func (s *Sources) check(ctx context.Context, t *v1beta1.MetricTemplate) (metrics
 		}
 	}
 	if ref := spec.SecretRef; ref != nil {
-		if config.Secret, err = s.secret(ctx, "spec.provider.secretRef", t.Namespace, ref.Name); err != nil {
+		if config.Secret, err = s.secret(ctx, "spec.provider.secretRef", t.Namespace, ref.Name, spec.Address); err != nil {
 			return nil, nil, err
 		}
 	}

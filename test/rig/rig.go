@@ -117,7 +117,8 @@ func (r *Rig) StartOperator(ctx context.Context, kubeconfig string, args ...stri
 	if kubeconfig == "" {
 		kubeconfig = r.Kubeconfig()
 	}
-	argv := append([]string{binary, "-kubeconfig", kubeconfig, "-port", operatorPort, "-metrics-server", r.PrometheusURL()}, args...)
+	argv := append([]string{binary, "-kubeconfig", kubeconfig, "-port", operatorPort, "-metrics-server", r.PrometheusURL(),
+		"-allowed-addresses", "127.0.0.0/8,::1"}, args...) // where the servers of the cluster and of tests are
 	operator, err := r.StartProgram("sluice", nil, argv...)
 	if err != nil {
 		return nil, err

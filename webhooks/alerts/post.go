@@ -43,6 +43,9 @@ func NewPoster(r Receiver, kit Kit) (*Poster, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, Permanent(r.Type, errors.New("address: allowed: https://HOST/PATH or http://"))
 	}
+	if err := kit.check("address", r.Type, r.Address); err != nil {
+		return nil, err
+	}
 	client, err := kit.Client(r)
 	if err != nil {
 		return nil, err
@@ -63,6 +66,9 @@ func (k Kit) Client(r Receiver) (*http.Client, error) {
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, Permanent(r.Type, errors.New("proxy: allowed: http://HOST:PORT or https://"))
 		}
+		if err := k.check("proxy", r.Type, r.Proxy); err != nil {
+			return nil, err
+		}
 		proxy = u
 	}
 	transport := k.Transport
@@ -70,10 +76,38 @@ func (k Kit) Client(r Receiver) (*http.Client, error) {
 		transport = plainTransport
 	}
 	return &http.Client{
-		Transport:     transport(proxy),
+		Transport:     bounded{transport(proxy)},
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
+}
+
+// check asks whether requests may go to a URL. The error names its host and nothing else of it.
+func (k Kit) check(field, kind, raw string) error {
+	if k.CheckURL == nil {
+		return nil
+	}
+	if err := k.CheckURL(raw); err != nil {
+		return Permanent(kind, fmt.Errorf("%s: %w", field, err))
+	}
+	return nil
+}
+
+// bounded has answers end after maxAnswer bytes, as they come out of what they are packed in: nobody sends more to who
+// has written to a chat.
+type bounded struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(response.Body, maxAnswer), response.Body}
+	return response, nil
 }
 
 // plainTransport keeps no connections: alerts are rare, and receivers come and go.

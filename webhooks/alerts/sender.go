@@ -41,6 +41,8 @@ type Kit struct {
 	// Transport gives what carries the requests, through a proxy where one is given. It decides where requests may go.
 	// Nil means a transport that can go anywhere.
 	Transport func(proxy *url.URL) http.RoundTripper
+	// CheckURL says why a receiver or a proxy may not be at a URL. Nil allows every one.
+	CheckURL func(raw string) error
 	// Threads remembers the conversation of each release. Nil has every Sender remember its own.
 	Threads *Threads
 	// Clock tells the time of signatures. Nil means the real one.

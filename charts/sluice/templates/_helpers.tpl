@@ -102,7 +102,7 @@ rules:
     resources: [alertproviders, metrictemplates]
     verbs: [get, list, watch]
   - apiGroups: [flagger.app]
-    resources: [canaries/status, metrictemplates/status]
+    resources: [canaries/status, metrictemplates/status, alertproviders/status]
     verbs: [update, patch]
   - apiGroups: [sluice.dev]
     resources: [canaryactions]

@@ -24,6 +24,9 @@ const (
 	exitUsage  = 2
 )
 
+// maxAtOnce is how many requests a load generator makes at once at the most: each takes memory before the first is made.
+const maxAtOnce = 1000
+
 // Program is a load generator: it makes requests until it is done or ctx ends, reports to stdout, and returns an error
 // where it could not begin. Files are read from dataDir only.
 type Program func(ctx context.Context, args []string, dataDir string, stdout, stderr io.Writer) error

@@ -154,6 +154,7 @@ func TestHeyRefuses(t *testing.T) {
 		"options after it":     {args: []string{"http://a/", "-n", "1"}, want: "one URL is needed"},
 		"fewer than workers":   {args: []string{"-n", "1", "http://a/"}, want: "-n: 1 is less than -c (50)"},
 		"no workers":           {args: []string{"-z", "1s", "-c", "0", "http://a/"}, want: "-c: 0"},
+		"a billion workers":    {args: []string{"-z", "1s", "-c", "1000000000", "http://a/"}, want: "-c: 1000000000 is not 1 to 1000"},
 		"not HTTP":             {args: []string{"file:///etc/passwd"}, want: "not the URL of an HTTP server"},
 		"header without colon": {args: []string{"-H", "a b", "http://a/"}, want: "-H"},
 		"no password":          {args: []string{"-a", "user", "http://a/"}, want: "-a"},

@@ -96,6 +96,9 @@ func parseGhz(args []string, stderr io.Writer) (*ghzOptions, error) {
 	if len(servers) != 1 {
 		return nil, usagef("one server (host:port) is needed, not %d", len(servers))
 	}
+	if o.C > maxAtOnce || o.CEnd > maxAtOnce || o.Connections > maxAtOnce {
+		return nil, usagef("-c, --concurrency-end and --connections: %d is the most", maxAtOnce)
+	}
 	o.Host = servers[0]
 	return o, nil
 }

@@ -87,8 +87,8 @@ func parseHey(args []string, stderr io.Writer) (*heyOptions, error) {
 	}
 	o.target = f.Arg(0)
 	switch {
-	case o.C < 1:
-		return nil, usagef("-c: %d is not 1 or more", o.C)
+	case o.C < 1 || o.C > maxAtOnce:
+		return nil, usagef("-c: %d is not 1 to %d", o.C, maxAtOnce)
 	case o.duration > 0:
 		o.N = math.MaxInt32
 	case o.N < o.C:

@@ -52,6 +52,9 @@ func timeoutOf(s string) (*durationpb.Duration, error) {
 	if err != nil || d < 0 {
 		return nil, &providers.InvalidError{Field: "spec.service.timeout", Value: s, Allowed: "a duration such as 500ms, 15s or 1m30s"}
 	}
+	if d == 0 {
+		return nil, nil //nolint:nilnil // for Istio a request without a timeout may take for ever, and 0s is no duration
+	}
 	return durationpb.New(d), nil
 }
 

@@ -1,4 +1,4 @@
-package metrictemplate
+package references
 
 import (
 	"context"
@@ -40,7 +40,8 @@ func TestReconcile(t *testing.T) {
 	writes := 0
 	recorder := events.NewFakeRecorder(10)
 	var answer error
-	r := &Reconciler{
+	r := &Reconciler[*v1beta1.MetricTemplate]{
+		New: func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} }, Noun: "template",
 		Client: interceptor.NewClient(api, interceptor.Funcs{
 			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 				writes++
@@ -113,7 +114,8 @@ func TestAdvice(t *testing.T) {
 			template.Spec.Provider.Type, template.Spec.Query = tc.kind, tc.query
 			api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(template).WithStatusSubresource(template).Build()
 			recorder := events.NewFakeRecorder(10)
-			r := &Reconciler{
+			r := &Reconciler[*v1beta1.MetricTemplate]{
+				New: func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} }, Noun: "template", Advice: SeveralSeries,
 				Client: api, Recorder: recorder, Clock: clocktesting.NewFakePassiveClock(time.Unix(1767225600, 0)),
 				Check: func(context.Context, *v1beta1.MetricTemplate) error { return nil },
 			}
@@ -141,7 +143,7 @@ func TestUsersOfASecret(t *testing.T) {
 	elsewhere.Namespace = "other"
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(newTemplate("a", "key"), newTemplate("b", "lock"), elsewhere, newTemplate("d", "")).
 		WithIndex(&v1beta1.MetricTemplate{}, secretIndex, secretNames).Build()
-	r := &Reconciler{Client: api}
+	r := &Reconciler[*v1beta1.MetricTemplate]{Client: api, List: func() client.ObjectList { return &v1beta1.MetricTemplateList{} }}
 	secret := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "key"}}
 	var got []string
 	for _, req := range r.users(t.Context(), secret) {

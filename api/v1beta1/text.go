@@ -1,0 +1,44 @@
+package v1beta1
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxMessage is how many bytes the message of a condition may have.
+const maxMessage = 4096
+
+// Says tells whether the condition has a message, as far as conditions hold it. No condition says nothing.
+func (c *CanaryCondition) Says(message string) bool {
+	return c != nil && c.Message == OneLine(message, maxMessage)
+}
+
+// OneLine makes text that was written elsewhere fit to be shown: in one line, without control characters and marks that
+// change the direction of writing, by which it could pass for something else, and cut after limit bytes.
+func OneLine(s string, limit int) string {
+	if len(s) <= limit && strings.IndexFunc(s, unfit) < 0 {
+		return s
+	}
+	shown := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r) || unicode.IsControl(r):
+			return ' '
+		case unfit(r):
+			return -1
+		}
+		return r
+	}, s)
+	if len(shown) <= limit {
+		return shown
+	}
+	const more = "..."
+	end := max(limit-len(more), 0)
+	for end > 0 && !utf8.RuneStart(shown[end]) {
+		end--
+	}
+	return shown[:end] + more
+}
+
+// unfit tells of a character that is not shown as itself.
+func unfit(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r) }
