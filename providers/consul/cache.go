@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,7 @@ type watched struct {
 	kinds map[string]*kindState
 	// pending are our writes that the watches have not shown yet.
 	pending map[key]pending
+	lets    lets
 }
 
 // kindState is what is known of a kind. entries is never changed, only replaced.
@@ -158,6 +160,11 @@ func (c *cache) store(ctx context.Context, in scope, kind string, list entries, 
 			keys = append(keys, k)
 		}
 	}
+	if kind == api.ServiceIntentions && len(keys) > 0 {
+		before := w.lets
+		w.lets = letsOf(list)
+		keys = append(keys, concerned(keys, before, w.lets)...)
+	}
 	for k, p := range w.pending {
 		if k.kind == kind && list[k].index != p.was {
 			delete(w.pending, k)
@@ -172,6 +179,16 @@ func (c *cache) store(ctx context.Context, in scope, kind string, list entries, 
 	case !mended && len(keys) > 0:
 		c.changed(in, keys)
 	}
+}
+
+// concerned are keys for the services that intentions let in before they changed, or let in now.
+func concerned(changed []key, before, now lets) (out []key) {
+	for _, k := range changed {
+		for _, source := range slices.Concat(before.in[k.name], now.in[k.name]) {
+			out = append(out, key{k.kind, source})
+		}
+	}
+	return out
 }
 
 // err is why not all is known, nil if it is.
@@ -189,6 +206,8 @@ type view struct {
 	entries
 	// settled says that all our writes have come back.
 	settled bool
+	// uncovered are intentions that let in the service, and not its released pods, in words.
+	uncovered string
 }
 
 // view returns what is known of the entries that concern a Canary. While it is not
@@ -203,7 +222,7 @@ func (c *cache) view(n names) (view, error) {
 		}
 		return view{}, err
 	}
-	out := view{entries: entries{}, settled: true}
+	out := view{entries: entries{}, settled: true, uncovered: w.lets.uncovered(n)}
 	keys := append(n.all(), key{api.ServiceResolver, n.apex}, key{api.ServiceIntentions, n.apex}, proxyDefaults)
 	if w.kinds[api.ServiceSplitter].entries[key{api.ServiceSplitter, n.apex}].meta[canaryMeta] == "" {
 		maps.Copy(out.entries, w.kinds[api.ServiceIntentions].entries)

@@ -60,8 +60,15 @@ type backend interface {
 	remove(ctx context.Context, in scope, k key, index uint64) (bool, error)
 	// chain is the compiled discovery chain of a service.
 	chain(ctx context.Context, in scope, service string) (*api.CompiledDiscoveryChain, error)
-	// healthy tells whether the mesh has an instance of a service that passes its checks.
-	healthy(ctx context.Context, in scope, service string) (bool, error)
+	// instances are those of a service in the mesh, healthy or not.
+	instances(ctx context.Context, in scope, service string) ([]instance, error)
+	// manual are the addresses that stand for a service whatever instances it has, as far as
+	// Consul itself holds them.
+	manual(ctx context.Context, in scope, service string) ([]string, error)
+	// assign has an address stand for a service whatever instances that has.
+	assign(ctx context.Context, in scope, a address) error
+	// unassign takes away what is registered for the address of a service.
+	unassign(ctx context.Context, in scope, service string) error
 }
 
 // server is a real Consul.
@@ -265,11 +272,10 @@ func (s *server) chain(ctx context.Context, in scope, service string) (*api.Comp
 	return out.Chain, nil
 }
 
-func (s *server) healthy(ctx context.Context, in scope, service string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestLimit)
-	defer cancel()
-	instances, _, err := s.api.Health().Connect(service, "", true, s.query(ctx, in))
-	return len(instances) > 0, explain(ctx, err)
+// isNotFound tells a Consul that does not have what was asked for.
+func isNotFound(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
 }
 
 // explain marks errors that mean that nothing is known, and drops URLs, which may

@@ -119,7 +119,7 @@ func TestRequestsSayWhere(t *testing.T) {
 	must(t, err)
 	removed, err := s.remove(t.Context(), in, key{splitter, "a"}, 8)
 	must(t, err)
-	_, err = s.healthy(t.Context(), in, "a")
+	_, err = s.instances(t.Context(), in, "a")
 	must(t, err)
 	if !done || !removed {
 		t.Error(done, removed)
