@@ -16,7 +16,7 @@ import (
 // Of each pod that it registers, consul-k8s tells Consul the cluster IP of the Service that selects
 // the pod. Transparent proxies take requests for that address for requests for the pod's service. As
 // the pods of a Canary's services come and go, and the apex Service leads to pods of another
-// service than its name says, the addresses are told by the router.
+// service than its name says, the router says what the addresses stand for.
 
 // address says that the address of a Kubernetes Service stands for a service in Consul.
 type address struct{ service, ip string }
@@ -49,13 +49,13 @@ func (r *Router) healthy(ctx context.Context, in scope, service string) (bool, e
 }
 
 // addressed tells whether transparent proxies know what the addresses stand for, or there are no such
-// proxies. Consul is asked once for each state of the entries.
+// proxies. It looks into Consul once for each state of the entries.
 func (r *Router) addressed(ctx context.Context, route providers.Route, n names, have entries) (bool, error) {
 	wanted := addressesOf(route, n)
 	state := fmt.Sprint(stateOf(have), wanted)
-	told := false
-	r.canaries.remember(route.Canary, func(k *known) { told = k.addressed == state })
-	if told || len(wanted) == 0 {
+	done := false
+	r.canaries.remember(route.Canary, func(k *known) { done = k.addressed == state })
+	if done || len(wanted) == 0 {
 		return true, nil
 	}
 	transparent, sure, err := r.transparent(ctx, n)
@@ -102,8 +102,8 @@ func (r *Router) stands(ctx context.Context, in scope, a address) (bool, error) 
 	return slices.ContainsFunc(all, func(i instance) bool { return i.holds == a.ip }), err
 }
 
-// tellAddresses has transparent proxies know what the addresses stand for.
-func (r *Router) tellAddresses(ctx context.Context, route providers.Route, n names, have entries) error {
+// assignAddresses has transparent proxies know what the addresses stand for.
+func (r *Router) assignAddresses(ctx context.Context, route providers.Route, n names, have entries) error {
 	done, err := r.addressed(ctx, route, n, have)
 	if err != nil || done {
 		return err
@@ -117,8 +117,8 @@ func (r *Router) tellAddresses(ctx context.Context, route providers.Route, n nam
 	return nil
 }
 
-// forgetAddresses takes back what tells of the addresses.
-func (r *Router) forgetAddresses(ctx context.Context, n names) error {
+// unassignAddresses takes back what tells of the addresses.
+func (r *Router) unassignAddresses(ctx context.Context, n names) error {
 	for _, service := range []string{n.apex, n.canary} {
 		all, err := r.cache.backend.instances(ctx, n.scope, service)
 		if err != nil {

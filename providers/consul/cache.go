@@ -149,17 +149,7 @@ func (c *cache) store(ctx context.Context, in scope, kind string, list entries, 
 	mended := state.err != nil
 	was := state.entries
 	state.entries, state.index, state.err = list, index, nil
-	var keys []key
-	for k, e := range list {
-		if was[k].index != e.index {
-			keys = append(keys, k)
-		}
-	}
-	for k := range was {
-		if list[k].index == 0 {
-			keys = append(keys, k)
-		}
-	}
+	keys := differing(was, list)
 	if kind == api.ServiceIntentions && len(keys) > 0 {
 		before := w.lets
 		w.lets = letsOf(list)
@@ -179,6 +169,21 @@ func (c *cache) store(ctx context.Context, in scope, kind string, list entries, 
 	case !mended && len(keys) > 0:
 		c.changed(in, keys)
 	}
+}
+
+// differing are the keys of the entries that came, changed or went.
+func differing(was, is entries) (out []key) {
+	for k, e := range is {
+		if was[k].index != e.index {
+			out = append(out, k)
+		}
+	}
+	for k := range was {
+		if is[k].index == 0 {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // concerned are keys for the services that intentions let in before they changed, or let in now.

@@ -60,6 +60,11 @@ type backend interface {
 	remove(ctx context.Context, in scope, k key, index uint64) (bool, error)
 	// chain is the compiled discovery chain of a service.
 	chain(ctx context.Context, in scope, service string) (*api.CompiledDiscoveryChain, error)
+	catalog
+}
+
+// catalog is who and what stands for services.
+type catalog interface {
 	// instances are those of a service in the mesh, healthy or not.
 	instances(ctx context.Context, in scope, service string) ([]instance, error)
 	// manual are the addresses that stand for a service whatever instances it has, as far as

@@ -124,7 +124,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if err != nil || !shown {
 		return state, err
 	}
-	if told, err := r.addressed(ctx, route, n, v.entries); err != nil || !told {
+	if known, err := r.addressed(ctx, route, n, v.entries); err != nil || !known {
 		state.Detail = "the cluster IPs of the Services are not known to transparent proxies yet"
 		return state, err
 	}
@@ -242,7 +242,7 @@ func (r *Router) apply(ctx context.Context, route providers.Route) (bool, error)
 		return true, err
 	}
 	if p.done(v.entries) {
-		return true, r.tellAddresses(ctx, route, n, v.entries)
+		return true, r.assignAddresses(ctx, route, n, v.entries)
 	}
 	if current, warm, err := r.warm(ctx, route.Canary, n, p, v.entries); err != nil || !warm {
 		return current, err
@@ -254,7 +254,7 @@ func (r *Router) apply(ctx context.Context, route providers.Route) (bool, error)
 		return current, err
 	}
 	// The apex Service leads elsewhere only once this has returned without an error.
-	return true, r.tellAddresses(ctx, route, n, v.entries)
+	return true, r.assignAddresses(ctx, route, n, v.entries)
 }
 
 // warm tells whether proxies know of the primary. It has them told where the service
@@ -397,7 +397,7 @@ func (r *Router) release(ctx context.Context, route providers.Route) (bool, erro
 	if err := r.replaced(ctx, route.Canary, n, v.entries); err != nil {
 		return true, err
 	}
-	if err := r.forgetAddresses(ctx, n); err != nil {
+	if err := r.unassignAddresses(ctx, n); err != nil {
 		return true, err
 	}
 	keys := n.all()
