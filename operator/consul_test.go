@@ -40,6 +40,9 @@ const (
 	consulNamespace = "consul-app"
 	connectService  = "consul.hashicorp.com/connect-service"
 	serviceIgnore   = "consul.hashicorp.com/service-ignore"
+	// consistent has a server that was started again answer once it has all that it had before. Without it
+	// one answers from its log while it still reads that, with the weights of an earlier release.
+	consistent = "consistent"
 )
 
 // testConsul takes an application in a Consul mesh with ACLs and TLS through its life with a
@@ -377,7 +380,7 @@ func (m *consulMesh) addresses(ctx context.Context, name string) ([]string, erro
 				TaggedAddresses map[string]struct{ Address string }
 			}
 		}
-		if err := m.Call(ctx, http.MethodGet, "/v1/health/connect/"+service, nil, &instances); err != nil {
+		if err := m.Call(ctx, http.MethodGet, "/v1/health/connect/"+service+"?"+consistent, nil, &instances); err != nil {
 			return nil, err
 		}
 		for _, i := range instances {
@@ -461,7 +464,7 @@ func (m *consulMesh) look(ctx context.Context, serving chan struct{}) {
 		m.mu.Unlock()
 		for name, w := range weights {
 			var there []any
-			if w == 0 || m.Call(ctx, http.MethodGet, "/v1/health/connect/"+name+"?passing", nil, &there) != nil || len(there) > 0 {
+			if w == 0 || m.Call(ctx, http.MethodGet, "/v1/health/connect/"+name+"?passing&"+consistent, nil, &there) != nil || len(there) > 0 {
 				continue
 			}
 			if !began {
@@ -517,7 +520,7 @@ func (m *consulMesh) chainOf(ctx context.Context, service string) (map[string]in
 			Targets map[string]struct{ Service string }
 		}
 	}
-	if err := m.Call(ctx, http.MethodGet, "/v1/discovery-chain/"+service, nil, &out); err != nil {
+	if err := m.Call(ctx, http.MethodGet, "/v1/discovery-chain/"+service+"?"+consistent, nil, &out); err != nil {
 		return nil, err
 	}
 	c := out.Chain
