@@ -215,7 +215,9 @@ func filesState(names ...string) string {
 }
 
 func (s *server) query(ctx context.Context, in scope) *api.QueryOptions {
-	q := &api.QueryOptions{Datacenter: s.datacenter, Partition: in.partition, Namespace: in.namespace}
+	// A server that was just started answers other queries while it still reads its log, with entries as they
+	// once were. A deletion must not take that for a Consul without any of ours.
+	q := &api.QueryOptions{Datacenter: s.datacenter, Partition: in.partition, Namespace: in.namespace, RequireConsistent: true}
 	return q.WithContext(ctx)
 }
 
@@ -311,7 +313,7 @@ func explain(ctx context.Context, err error) error {
 // transient tells a server that has no leader from one that refuses what is asked,
 // which both have one status.
 func transient(body string) bool {
-	for _, sign := range []string{"No cluster leader", "leadership lost", "rpc error", "raft", "ACL not found", "Permission denied", "No path to datacenter", "connection"} {
+	for _, sign := range []string{"No cluster leader", "leadership lost", "Not ready to serve consistent reads", "rpc error", "raft", "ACL not found", "Permission denied", "No path to datacenter", "connection"} {
 		if strings.Contains(body, sign) {
 			return true
 		}
