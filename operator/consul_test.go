@@ -33,12 +33,16 @@ import (
 const consulRights = `
 service_prefix "" { policy = "write" intentions = "write" }
 node_prefix "" { policy = "read" }
+node "sluice" { policy = "write" }
 `
 
 const (
 	consulNamespace = "consul-app"
 	connectService  = "consul.hashicorp.com/connect-service"
 	serviceIgnore   = "consul.hashicorp.com/service-ignore"
+	// consistent has a server that was started again answer once it has all that it had before. Without it
+	// one answers from its log while it still reads that, with the weights of an earlier release.
+	consistent = "consistent"
 )
 
 // testConsul takes an application in a Consul mesh with ACLs and TLS through its life with a
@@ -65,18 +69,23 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 		"-consul-ca-file", server.CAFile, "-consul-cert-file", server.CertFile, "-consul-key-file", server.KeyFile)
 	m.deploy()
 	m.watch()
+	m.noTableOfAddresses()
 
 	before := m.entries()
 	m.create(m.canary())
 	m.await("the adoption", v1beta1.PhaseInitialized)
-	if _, ok := m.service(app).Labels[serviceIgnore]; !ok {
-		t.Error("the apex Service registers the primary's pods a second time")
+	for _, name := range []string{app, app + "-canary"} {
+		if _, ok := m.service(name).Labels[serviceIgnore]; !ok {
+			t.Errorf("Service %s registers pods a second time, and its address with them", name)
+		}
 	}
 	for _, half := range []string{app + "-primary", app + "-canary"} {
 		if d := cmp.Diff(m.entry("service-intentions", app)["Sources"], m.entry("service-intentions", half)["Sources"]); d != "" {
 			t.Errorf("%s is guarded in another way (-%s +%s)\n%s", half, app, half, d)
 		}
 	}
+
+	m.reported()
 
 	m.forget()
 	m.release("6.0.1")
@@ -92,6 +101,7 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 	m.bad.Store(false)
 	m.release("6.0.3")
 	m.awaitStatus("weight in the mesh", func(s v1beta1.CanaryStatus) error { return m.at(20, s) })
+	m.canarysOwnName()
 	m.outage()
 	m.await("the release that Consul was down in", v1beta1.PhaseSucceeded)
 	m.expect("a release that Consul was down in", 0, 20, 40, 60, 0)
@@ -258,30 +268,66 @@ func (m *consulMesh) watch() {
 	}
 }
 
-// register has an instance of a service in Consul exactly while a pod of it is ready. Services name
-// their pods' service unless the pods' annotation does, and those with a label do not.
+// register plays the endpoints controller of consul-k8s. When the endpoints of a Service change, or what it is
+// labelled, each of its pods is registered with its proxy, for the service that the pod's annotation names, and
+// with the Service's address; what was registered for it before and is not there any more is taken away.
+// Which of two Services registered a pod last is who it counts for.
 func (m *consulMesh) register(ctx context.Context) {
-	is := map[string]bool{}
+	seen, by := map[string]string{}, map[string]string{} // states of Services, and who registered what
 	_ = rig.Await(ctx, "the end", 24*time.Hour, func(ctx context.Context) error {
-		want, err := m.registrations(ctx)
+		all, err := m.registrations(ctx)
 		if err != nil || m.down.Load() {
 			return errors.Join(err, errors.New("later"))
 		}
-		for name := range want {
-			if !is[name] && m.Register(ctx, name) == nil {
-				is[name] = true
+		for name := range seen {
+			if _, there := all[name]; !there {
+				all[name] = nil
 			}
 		}
-		for name := range is {
-			if !want[name] && m.Deregister(ctx, name) == nil {
-				delete(is, name)
+		for name, pods := range all {
+			state := fmt.Sprint(pods)
+			if seen[name] != state && m.reconcile(ctx, name, pods, by) == nil {
+				seen[name] = state
 			}
 		}
 		return errors.New("goes on")
 	})
 }
 
-func (m *consulMesh) registrations(ctx context.Context) (map[string]bool, error) {
+// registration is a pod as one Service has it registered.
+type registration struct {
+	pod, service, address, clusterIP string
+	ready                            bool
+}
+
+// reconcile has the pods of a Service in Consul, and no others that were registered for it.
+func (m *consulMesh) reconcile(ctx context.Context, name string, pods []registration, by map[string]string) error {
+	var errs []error
+	is := map[string]bool{}
+	for _, p := range pods {
+		id := p.pod + "-" + p.service
+		is[id] = true
+		errs = append(errs, m.RegisterPod(ctx, cluster.ConsulPod{
+			ID: id, Service: p.service, Address: p.address, ClusterIP: p.clusterIP, Ready: p.ready, Meta: map[string]string{"k8s-service-name": name},
+		}))
+		by[id] = name
+	}
+	for id, of := range by {
+		if of == name && !is[id] {
+			err := m.DeregisterPod(ctx, id)
+			if errs = append(errs, err); err == nil {
+				delete(by, id)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// registrations are those that each Service asks for, none for one that is labelled so. As in consul-k8s, the
+// label is that of the endpoints: Kubernetes writes it there together with the pods that are selected from then
+// on. A label read from the Service at another moment would have pods registered for a Service that has them
+// ignored already, and then taken away from the Service that they belong to.
+func (m *consulMesh) registrations(ctx context.Context) (map[string][]registration, error) {
 	var services corev1.ServiceList
 	var slices discoveryv1.EndpointSliceList
 	var pods corev1.PodList
@@ -294,26 +340,111 @@ func (m *consulMesh) registrations(ctx context.Context) (map[string]bool, error)
 	for _, pod := range pods.Items {
 		named[pod.Name] = pod.Annotations[connectService]
 	}
-	ignored := map[string]bool{}
+	out := map[string][]registration{}
 	for _, s := range services.Items {
-		ignored[s.Name] = s.Labels[serviceIgnore] == "true"
-	}
-	out := map[string]bool{}
-	for _, slice := range slices.Items {
-		service := slice.Labels[discoveryv1.LabelServiceName]
-		is, exists := ignored[service]
-		for _, e := range slice.Endpoints {
-			if !exists || is || e.TargetRef == nil || e.Conditions.Ready == nil || !*e.Conditions.Ready {
+		out[s.Name] = nil
+		for _, slice := range slices.Items {
+			if slice.Labels[discoveryv1.LabelServiceName] != s.Name || slice.Labels[serviceIgnore] == "true" {
 				continue
 			}
-			name := service
-			if of := named[e.TargetRef.Name]; of != "" {
-				name = of
+			for _, e := range slice.Endpoints {
+				if e.TargetRef == nil {
+					continue
+				}
+				of, exists := named[e.TargetRef.Name]
+				if !exists {
+					continue
+				}
+				if of == "" {
+					of = s.Name
+				}
+				ready := e.Conditions.Ready != nil && *e.Conditions.Ready
+				out[s.Name] = append(out[s.Name], registration{pod: e.TargetRef.Name, service: of, address: e.Addresses[0], clusterIP: s.Spec.ClusterIP, ready: ready})
 			}
-			out[name] = true
 		}
 	}
 	return out, nil
+}
+
+// addresses are the services that the address of a Kubernetes Service stands for to a transparent proxy of this
+// Consul: those that have an instance with that address. Only one may.
+func (m *consulMesh) addresses(ctx context.Context, name string) ([]string, error) {
+	var s corev1.Service
+	if err := m.api.Get(ctx, client.ObjectKey{Namespace: consulNamespace, Name: name}, &s); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, service := range []string{app, app + "-primary", app + "-canary"} {
+		var instances []struct {
+			Service struct {
+				TaggedAddresses map[string]struct{ Address string }
+			}
+		}
+		if err := m.Call(ctx, http.MethodGet, "/v1/health/connect/"+service+"?"+consistent, nil, &instances); err != nil {
+			return nil, err
+		}
+		for _, i := range instances {
+			if i.Service.TaggedAddresses["virtual"].Address == s.Spec.ClusterIP {
+				out = append(out, service)
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+// noTableOfAddresses makes sure of why addresses are looked for at instances: this Consul has no table of virtual
+// IPs that can be written, which is the other way.
+func (m *consulMesh) noTableOfAddresses() {
+	m.t.Helper()
+	err := m.Call(m.t.Context(), http.MethodPut, "/v1/internal/service-virtual-ip", map[string]any{"Service": app, "ManualVIPs": []string{"10.0.0.1"}}, nil)
+	if err == nil || !strings.Contains(err.Error(), "404") {
+		m.t.Fatalf("Consul has a table of virtual IPs, which is to be looked at too: %v", err)
+	}
+}
+
+// canarysOwnName leads to the canary alone, whatever the weights are.
+func (m *consulMesh) canarysOwnName() {
+	m.t.Helper()
+	ctx := m.t.Context()
+	for name, want := range map[string]string{app: app, app + "-primary": app + "-primary", app + "-canary": app + "-canary"} {
+		if got, err := m.addresses(ctx, name); err != nil || !slices.Equal(got, []string{want}) {
+			m.t.Errorf("the address of Service %s stands for %v, %v", name, got, err)
+		}
+	}
+	weights, err := m.chainOf(ctx, app+"-canary")
+	if d := cmp.Diff(map[string]int32{app: 100}, weights); err != nil || d != "" { // whose instances are the target's pods
+		m.t.Errorf("requests to %s-canary (-want +got), %v\n%s", app, err, d)
+	}
+}
+
+// reported is that released pods, which have another name, would not be let in somewhere.
+func (m *consulMesh) reported() {
+	m.t.Helper()
+	let := func(sources ...string) {
+		var all []any
+		for _, s := range sources {
+			all = append(all, map[string]any{"Name": s, "Action": "allow"})
+		}
+		m.put(map[string]any{"Kind": "service-intentions", "Name": "database", "Sources": all})
+	}
+	let(app)
+	m.awaitStatus("the condition that tells of an intention for the old name alone", func(s v1beta1.CanaryStatus) error {
+		if covered := s.GetCondition(v1beta1.ConditionCovered); covered == nil || covered.Status != corev1.ConditionFalse || !strings.Contains(covered.Message, "database") || !strings.Contains(covered.Message, app+"-primary") {
+			return fmt.Errorf("covered: %+v", covered)
+		}
+		return nil
+	})
+	let(app, app+"-primary")
+	m.awaitStatus("the end of it", func(s v1beta1.CanaryStatus) error {
+		if covered := s.GetCondition(v1beta1.ConditionCovered); covered == nil || covered.Status != corev1.ConditionTrue {
+			return fmt.Errorf("covered: %+v", covered)
+		}
+		return nil
+	})
+	if err := m.Call(m.t.Context(), http.MethodDelete, "/v1/config/service-intentions/database", nil, nil); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // look notes the weights of the canary, and requests that are led where nobody is. Proxies learn a
@@ -333,7 +464,7 @@ func (m *consulMesh) look(ctx context.Context, serving chan struct{}) {
 		m.mu.Unlock()
 		for name, w := range weights {
 			var there []any
-			if w == 0 || m.Call(ctx, http.MethodGet, "/v1/health/connect/"+name+"?passing", nil, &there) != nil || len(there) > 0 {
+			if w == 0 || m.Call(ctx, http.MethodGet, "/v1/health/connect/"+name+"?passing&"+consistent, nil, &there) != nil || len(there) > 0 {
 				continue
 			}
 			if !began {
@@ -349,6 +480,20 @@ func (m *consulMesh) look(ctx context.Context, serving chan struct{}) {
 			}
 			return errors.New("nobody there")
 		}
+		if stands, err := m.addresses(ctx, app); err == nil && !slices.Equal(stands, []string{app}) {
+			if !began {
+				return errors.New("not yet")
+			}
+			if nobody.IsZero() {
+				nobody = time.Now()
+			}
+			if time.Since(nobody) > time.Second {
+				m.mu.Lock()
+				m.wrong = append(m.wrong, fmt.Sprintf("requests to the cluster IP of %s are taken for %v", app, stands))
+				m.mu.Unlock()
+			}
+			return errors.New("not in the mesh")
+		}
 		nobody = time.Time{}
 		if !began {
 			began = true
@@ -359,7 +504,9 @@ func (m *consulMesh) look(ctx context.Context, serving chan struct{}) {
 }
 
 // chain is who gets how many of a hundred requests, by Consul's own compilation.
-func (m *consulMesh) chain(ctx context.Context) (map[string]int32, error) {
+func (m *consulMesh) chain(ctx context.Context) (map[string]int32, error) { return m.chainOf(ctx, app) }
+
+func (m *consulMesh) chainOf(ctx context.Context, service string) (map[string]int32, error) {
 	var out struct {
 		Chain struct {
 			StartNode string
@@ -373,7 +520,7 @@ func (m *consulMesh) chain(ctx context.Context) (map[string]int32, error) {
 			Targets map[string]struct{ Service string }
 		}
 	}
-	if err := m.Call(ctx, http.MethodGet, "/v1/discovery-chain/"+app, nil, &out); err != nil {
+	if err := m.Call(ctx, http.MethodGet, "/v1/discovery-chain/"+service+"?"+consistent, nil, &out); err != nil {
 		return nil, err
 	}
 	c := out.Chain

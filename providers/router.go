@@ -80,7 +80,12 @@ type Route struct {
 	// find there: what the Canary leaves open is that of a Service which was there before it. It is
 	// zero where that is not known.
 	Port corev1.ServicePort
+	// ClusterIPs are the addresses of the Services that clients call by their names.
+	ClusterIPs ClusterIPs
 }
+
+// ClusterIPs are the addresses of Services, each empty where it is not known, or "None".
+type ClusterIPs struct{ Apex, Canary string }
 
 // Owner is the Canary as the owner of objects in its own cluster.
 func (r Route) Owner() ownership.Owner { return ownership.For(r.Canary, r.Gone...) }
@@ -99,6 +104,9 @@ type State struct {
 	// Refused says that the mesh has looked at what Apply wrote last and will not do it, so
 	// that it is no use to wait. Detail says why.
 	Refused bool
+	// Uncovered is what in the mesh names the application and does not hold for its released
+	// pods, which have another name there, with the reason; empty for nothing. Nothing waits for it.
+	Uncovered string
 }
 
 // Router moves the traffic of Canaries through one mesh. It is called for many

@@ -22,6 +22,8 @@ const (
 const (
 	primarySuffix = "-primary"
 	canarySuffix  = "-canary"
+
+	registrationSuffix = "-consul"
 )
 
 // ServiceNames returns the names of the three Services: the one clients call, the primary's and the canary's.
@@ -31,6 +33,13 @@ func (c *Canary) ServiceNames() (apex, primary, canary string) {
 		apex = c.Spec.TargetRef.Name
 	}
 	return apex, apex + primarySuffix, apex + canarySuffix
+}
+
+// RegistrationName returns the name of the Service for which consul-k8s registers the target's pods
+// while there is a Canary.
+func (c *Canary) RegistrationName() string {
+	apex, _, _ := c.ServiceNames()
+	return apex + registrationSuffix
 }
 
 // PrimaryName returns the name of the primary workload.

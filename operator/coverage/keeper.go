@@ -235,6 +235,9 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 		Split:         c.GetProvider(k.Options.MeshProvider) != v1beta1.ProviderKubernetes,
 		RootNamespace: k.RootNamespace,
 	}
+	if c.GetProvider(k.Options.MeshProvider) == v1beta1.ProviderConsul {
+		s.Services = append(s.Services, c.RegistrationName())
+	}
 	if of.PrimaryObject != nil {
 		s.Pods = append(s.Pods, workload.Template(of.PrimaryObject).Labels)
 	}

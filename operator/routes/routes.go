@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -96,6 +97,9 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 			w.Route.Since, w.Route.Seen = s.note(false, w.Canary.Status.CanaryWeight, w.Now)
 			return s, nil
 		}
+	}
+	if w.Coverage != nil && state.Uncovered != "" {
+		w.Coverage.Uncovered = append(slices.Clip(w.Coverage.Uncovered), state.Uncovered) // the slice is another part's
 	}
 	if state.Exists {
 		has := state.Traffic
@@ -256,7 +260,7 @@ func (s *Share) present() providers.Route {
 // of tells a router what the decision core asks for.
 func (s *Share) of(t release.Traffic) providers.Route {
 	w := s.world
-	route := providers.Route{Canary: w.Canary, Gone: w.Gone, Ports: w.Ports, Port: w.Port, Traffic: providers.Traffic{
+	route := providers.Route{Canary: w.Canary, Gone: w.Gone, Ports: w.Ports, Port: w.Port, ClusterIPs: w.ClusterIPs, Traffic: providers.Traffic{
 		Primary: 100 - t.Canary, Canary: t.Canary, Matched: t.Matched, Mirror: t.Mirror, Sessions: providers.Sessions(t.Sessions),
 	}}
 	for _, o := range []client.Object{w.TargetObject, w.PrimaryObject} {

@@ -1,6 +1,8 @@
 package routes
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/world"
+	"github.com/sluice-delivery/sluice/providers"
 )
 
 var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -53,5 +56,45 @@ func TestRouteInSync(t *testing.T) {
 				t.Errorf("since %v, shown since %v; want %v and %v", got, shown, at(tc.want), at(tc.shown))
 			}
 		})
+	}
+}
+
+// router is one that notes the route that it was given last.
+type router struct {
+	providers.Router
+	state providers.State
+	last  providers.Route
+}
+
+func (*router) Capabilities() providers.Capabilities { return providers.Capabilities{Weighted: true} }
+
+func (r *router) Observe(_ context.Context, route providers.Route) (providers.State, error) {
+	r.last = route
+	return r.state, nil
+}
+
+// TestWhatTheMeshSays: what the mesh says is not covered stands beside what selects pods by label, and a router gets
+// the addresses of the Services. What another part remembers is not changed by it.
+func TestWhatTheMeshSays(t *testing.T) {
+	mesh := &router{state: providers.State{Uncovered: "an intention"}}
+	remembered := append(make([]string, 0, 8), "a NetworkPolicy")
+	w := world.New(release.Observation{Canary: newCanary(), Coverage: &release.Coverage{Uncovered: remembered}})
+	w.Router, w.ClusterIPs = mesh, providers.ClusterIPs{Apex: "10.96.0.7", Canary: "10.96.0.8"}
+	if _, err := (&Routes{}).Observe(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a NetworkPolicy", "an intention"}; !slices.Equal(w.Coverage.Uncovered, want) {
+		t.Errorf("uncovered is %v, want %v", w.Coverage.Uncovered, want)
+	}
+	if beyond := remembered[:2][1]; beyond != "" {
+		t.Errorf("%q was written into what another part remembers", beyond)
+	}
+	if mesh.last.ClusterIPs != w.ClusterIPs {
+		t.Errorf("the router got %+v", mesh.last.ClusterIPs)
+	}
+
+	w.Coverage = nil // it is not looked at
+	if _, err := (&Routes{}).Observe(t.Context(), w); err != nil || w.Coverage != nil {
+		t.Errorf("where coverage is not looked at: %+v, %v", w.Coverage, err)
 	}
 }

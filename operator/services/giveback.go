@@ -56,6 +56,10 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	if err != nil {
 		return err
 	}
+	// What is registered for that goes with it, and the apex Service has the pods registered after that.
+	if err := s.removeRegistration(ctx); err != nil {
+		return err
+	}
 	for _, live := range all {
 		ours := s.world.Owner.Owns(live)
 		switch {
@@ -68,6 +72,21 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 				return fmt.Errorf("give Service %s back: %w", live.Name, err)
 			}
 		}
+	}
+	return nil
+}
+
+// removeRegistration deletes the Service for which consul-k8s has registered the target's pods.
+func (s *Share) removeRegistration(ctx context.Context) error {
+	if s.intents.Registration == nil {
+		return nil
+	}
+	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, s.intents.Registration.Name)
+	if err != nil || live == nil || !s.world.Owner.Owns(live) || !live.DeletionTimestamp.IsZero() {
+		return err
+	}
+	if err := s.part.Applier.Delete(ctx, live); err != nil {
+		return fmt.Errorf("delete Service %s: %w", live.Name, err)
 	}
 	return nil
 }

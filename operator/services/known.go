@@ -15,7 +15,7 @@ import (
 // that they are made from.
 type known struct {
 	madeFrom origin
-	live     [3]string // versions of those that are there, in the order of the intents
+	live     [4]string // versions of those that are there, in the order of the intents
 	intents  workload.Services
 	inSync   bool // in this state they were found to be what is there
 }
@@ -59,8 +59,8 @@ func (s stateOf) same(other stateOf) bool {
 }
 
 // versionsOf are those of Services, "" for one that is not there.
-func versionsOf(live []*corev1.Service) [3]string {
-	var out [3]string
+func versionsOf(live []*corev1.Service) [4]string {
+	var out [4]string
 	for i, s := range live {
 		if s != nil {
 			out[i] = string(s.UID) + "@" + s.ResourceVersion

@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
+	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -128,7 +129,7 @@ func (s *Share) observe(ctx context.Context) error {
 		}
 		if versionsOf(live) == last.live {
 			s.intents, s.known = last.intents, last
-			w.HasServices = hasServices(w, live)
+			w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(last.intents, live)
 			return nil
 		}
 	}
@@ -147,7 +148,7 @@ func (s *Share) observe(ctx context.Context) error {
 	if err := p.mayHave(w, intents, live); err != nil {
 		return err
 	}
-	w.HasServices = hasServices(w, live)
+	w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(intents, live)
 	s.intents = intents
 	if !deleted {
 		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: intents})
@@ -159,6 +160,20 @@ func (s *Share) observe(ctx context.Context) error {
 // and was made for the Canary.
 func hasServices(w *world.World, live []*corev1.Service) bool {
 	return len(live) > 0 && live[0] != nil && w.Owner.Owns(live[0])
+}
+
+// clusterIPs are the addresses of the Services that people call by their names.
+func clusterIPs(intents workload.Services, live []*corev1.Service) (out providers.ClusterIPs) {
+	for i, s := range intents.All() {
+		switch {
+		case live[i] == nil:
+		case s == intents.Apex:
+			out.Apex = live[i].Spec.ClusterIP
+		case s == intents.Canary:
+			out.Canary = live[i].Spec.ClusterIP
+		}
+	}
+	return out
 }
 
 // build gives the intents for the Services, by what there is to lead to.
@@ -189,6 +204,9 @@ func (p *Services) mayHave(w *world.World, intents workload.Services, live []*co
 		}
 		if w.Owner.Owns(live[i]) || !c.DeletionTimestamp.IsZero() {
 			continue
+		}
+		if s == intents.Registration {
+			return world.Foreign(world.ReasonConflict, "Service %s is not Sluice's, which needs that name to have consul-k8s register the target's pods; delete it or choose another spec.service.name", s.Name)
 		}
 		if !spec.MayAdopt(intents, live[i], w.TargetObject, w.PrimaryObject, p.Options) {
 			return world.Foreign(world.ReasonConflict, "spec.service.name: the Service %s leads elsewhere than to the target, by the selector %q; choose another name, or have its owner set its annotation %s to \"true\"",
@@ -315,7 +333,7 @@ func (s *Share) Backends(ctx context.Context) bool {
 func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 	var failed world.ObjectErrors
 	for _, intent := range s.intents.All() {
-		if intent == s.intents.Apex {
+		if intent == s.intents.Apex || intent == s.intents.Registration {
 			continue
 		}
 		if err := s.apply(ctx, intent); err != nil {
@@ -325,13 +343,16 @@ func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 	return failed.OrNil()
 }
 
-// ApplyApex writes the Service that people call, after what it leads to.
+// ApplyApex writes the Service that people call, after what it leads to, and then the one
+// for which consul-k8s registers the target's pods, which the apex Service registers before.
 func (s *Share) ApplyApex(ctx context.Context) error {
-	if s.intents.Apex == nil {
-		return nil
-	}
-	if err := s.apply(ctx, s.intents.Apex); err != nil {
-		return world.ObjectErrors{{Object: title(s.intents.Apex), Err: err}}
+	for _, intent := range []*corev1.Service{s.intents.Apex, s.intents.Registration} {
+		if intent == nil {
+			continue
+		}
+		if err := s.apply(ctx, intent); err != nil {
+			return world.ObjectErrors{{Object: title(intent), Err: err}}
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package workload
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -44,6 +45,26 @@ func (o Options) ignoreInConsul(canary *v1beta1.Canary, apex *corev1.Service) {
 	if o.inConsul(canary) {
 		apex.Labels[consulIgnoreLabel] = "true"
 	}
+}
+
+// registerInConsul has consul-k8s register each pod once, for the Service whose address stands for the
+// pod's service, and none where there is no such Service.
+//
+// The apex Service leads to pods of another service than its name says. Pods of the target that
+// are instances of the apex service are not to be found by the canary Service, whose address would
+// then stand for the apex service; nor has any other Service an address that does. So they are
+// registered for one that has no address.
+func (s *Services) registerInConsul(canary *v1beta1.Canary, target client.Object, o Options) {
+	if !o.inConsul(canary) {
+		return
+	}
+	o.ignoreInConsul(canary, s.Apex)
+	if template := Template(target); template == nil || template.Annotations[consulServiceAnnotation] != s.Apex.Name {
+		return
+	}
+	s.Canary.Labels[consulIgnoreLabel] = "true"
+	s.Registration = service(canary, canary.RegistrationName(), "", s.Canary.Spec.Selector, s.Canary.Spec.Ports, nil)
+	s.Registration.Spec.ClusterIP = corev1.ClusterIPNone
 }
 
 // keepIgnored carries that label over to the intent for a Service that somebody made.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -51,6 +52,41 @@ func TestPrimaryInConsul(t *testing.T) {
 			}
 			if target.Spec.Template.Annotations[connectService] != tc.annotations[connectService] {
 				t.Error("the target was changed")
+			}
+		})
+	}
+}
+
+// TestRegistrationInConsul: pods that are instances of the apex service are registered for a Service without an
+// address, and for no other, as the address of each would stand for the apex service.
+func TestRegistrationInConsul(t *testing.T) {
+	for name, tc := range map[string]struct {
+		provider, service string
+		want              map[string]bool // of the Services, whether consul-k8s ignores it
+	}{
+		"instances of the apex service": {provider: "consul", service: "podinfo", want: map[string]bool{
+			"podinfo": true, "podinfo-primary": false, "podinfo-canary": true, "podinfo-consul": false,
+		}},
+		"registered for the canary Service": {provider: "consul", want: map[string]bool{"podinfo": true, "podinfo-primary": false, "podinfo-canary": false}},
+		"another mesh":                      {provider: "istio", service: "podinfo", want: map[string]bool{"podinfo": false, "podinfo-primary": false, "podinfo-canary": false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary()
+			c.Spec.Provider = tc.provider
+			target := newDeployment()
+			if tc.service != "" {
+				target.Spec.Template.Annotations[connectService] = tc.service
+			}
+			services := buildServices(t, c, target)
+			got := map[string]bool{}
+			for _, s := range services.All() {
+				got[s.Name] = s.Labels[serviceIgnore] == "true"
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+			if r := services.Registration; r != nil && (r.Spec.ClusterIP != corev1.ClusterIPNone || !maps.Equal(r.Spec.Selector, services.Canary.Spec.Selector) || len(r.Spec.Ports) == 0) {
+				t.Errorf("the Service without an address is %+v", r.Spec)
 			}
 		})
 	}

@@ -20,6 +20,9 @@ type Services struct {
 	Apex *corev1.Service
 	// Primary and Canary are what the mesh divides the traffic between.
 	Primary, Canary *corev1.Service
+	// Registration is for consul-k8s alone, nil in any other mesh. It is headless, so that no address
+	// comes with what is registered for it.
+	Registration *corev1.Service
 
 	linkerd bool // moves the traffic
 }
@@ -28,10 +31,10 @@ type Services struct {
 // EndpointSlices carry it too, by which the operator watches no others.
 const BackendLabel = "sluice.dev/backend"
 
-// All are those Services that there are, the apex last: it comes after what it
-// leads to.
+// All are those Services that there are, the apex after what it leads to, and what registers
+// the target's pods anew after the apex, which has them registered before.
 func (s Services) All() []*corev1.Service {
-	all := []*corev1.Service{s.Primary, s.Canary, s.Apex}
+	all := []*corev1.Service{s.Primary, s.Canary, s.Apex, s.Registration}
 	return slices.DeleteFunc(all, func(s *corev1.Service) bool { return s == nil })
 }
 
@@ -68,7 +71,7 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 	for _, s := range services.All() {
 		services.nameForMesh(&s.Spec.Ports[0])
 	}
-	o.ignoreInConsul(canary, services.Apex)
+	services.registerInConsul(canary, target, o)
 	services.Primary.Labels[BackendLabel] = "primary"
 	services.Canary.Labels[BackendLabel] = "canary"
 	return services, nil

@@ -34,6 +34,9 @@ type World struct {
 	// Port is the Canary's port of the apex Service, as far as that is made or adopted; zero
 	// until it is known.
 	Port corev1.ServicePort
+	// ClusterIPs are the addresses of the Services that people call by their names, each empty
+	// until it is known.
+	ClusterIPs providers.ClusterIPs
 	// ServicesInSync says that the Services are as they must be.
 	ServicesInSync bool
 	// Copies are those of what the target's pods read, for the primary's. They are nil

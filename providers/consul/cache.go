@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,7 @@ type watched struct {
 	kinds map[string]*kindState
 	// pending are our writes that the watches have not shown yet.
 	pending map[key]pending
+	lets    lets
 }
 
 // kindState is what is known of a kind. entries is never changed, only replaced.
@@ -147,16 +149,11 @@ func (c *cache) store(ctx context.Context, in scope, kind string, list entries, 
 	mended := state.err != nil
 	was := state.entries
 	state.entries, state.index, state.err = list, index, nil
-	var keys []key
-	for k, e := range list {
-		if was[k].index != e.index {
-			keys = append(keys, k)
-		}
-	}
-	for k := range was {
-		if list[k].index == 0 {
-			keys = append(keys, k)
-		}
+	keys := differing(was, list)
+	if kind == api.ServiceIntentions && len(keys) > 0 {
+		before := w.lets
+		w.lets = letsOf(list)
+		keys = append(keys, concerned(keys, before, w.lets)...)
 	}
 	for k, p := range w.pending {
 		if k.kind == kind && list[k].index != p.was {
@@ -174,6 +171,31 @@ func (c *cache) store(ctx context.Context, in scope, kind string, list entries, 
 	}
 }
 
+// differing are the keys of the entries that came, changed or went.
+func differing(was, is entries) (out []key) {
+	for k, e := range is {
+		if was[k].index != e.index {
+			out = append(out, k)
+		}
+	}
+	for k := range was {
+		if is[k].index == 0 {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// concerned are keys for the services that intentions let in before they changed, or let in now.
+func concerned(changed []key, before, now lets) (out []key) {
+	for _, k := range changed {
+		for _, source := range slices.Concat(before.in[k.name], now.in[k.name]) {
+			out = append(out, key{k.kind, source})
+		}
+	}
+	return out
+}
+
 // err is why not all is known, nil if it is.
 func (w *watched) err() error {
 	for _, kind := range kinds {
@@ -189,6 +211,8 @@ type view struct {
 	entries
 	// settled says that all our writes have come back.
 	settled bool
+	// uncovered are intentions that let in the service, and not its released pods, in words.
+	uncovered string
 }
 
 // view returns what is known of the entries that concern a Canary. While it is not
@@ -203,7 +227,7 @@ func (c *cache) view(n names) (view, error) {
 		}
 		return view{}, err
 	}
-	out := view{entries: entries{}, settled: true}
+	out := view{entries: entries{}, settled: true, uncovered: w.lets.uncovered(n)}
 	keys := append(n.all(), key{api.ServiceResolver, n.apex}, key{api.ServiceIntentions, n.apex}, proxyDefaults)
 	if w.kinds[api.ServiceSplitter].entries[key{api.ServiceSplitter, n.apex}].meta[canaryMeta] == "" {
 		maps.Copy(out.entries, w.kinds[api.ServiceIntentions].entries)

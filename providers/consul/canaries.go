@@ -35,6 +35,9 @@ type known struct {
 	// confirmed is the state of the entries whose discovery chain was seen to do what
 	// they say.
 	confirmed string
+	// addressed is the state of the entries, and the addresses, that were seen to be told to
+	// transparent proxies.
+	addressed string
 	// waiting is since when a half has no instance, and leaving since when it is
 	// being released.
 	waiting, leaving time.Time

@@ -60,8 +60,20 @@ type backend interface {
 	remove(ctx context.Context, in scope, k key, index uint64) (bool, error)
 	// chain is the compiled discovery chain of a service.
 	chain(ctx context.Context, in scope, service string) (*api.CompiledDiscoveryChain, error)
-	// healthy tells whether the mesh has an instance of a service that passes its checks.
-	healthy(ctx context.Context, in scope, service string) (bool, error)
+	catalog
+}
+
+// catalog is who and what stands for services.
+type catalog interface {
+	// instances are those of a service in the mesh, healthy or not.
+	instances(ctx context.Context, in scope, service string) ([]instance, error)
+	// manual are the addresses that stand for a service whatever instances it has, as far as
+	// Consul itself holds them.
+	manual(ctx context.Context, in scope, service string) ([]string, error)
+	// assign has an address stand for a service whatever instances that has.
+	assign(ctx context.Context, in scope, a address) error
+	// unassign takes away what is registered for the address of a service.
+	unassign(ctx context.Context, in scope, service string) error
 }
 
 // server is a real Consul.
@@ -203,7 +215,9 @@ func filesState(names ...string) string {
 }
 
 func (s *server) query(ctx context.Context, in scope) *api.QueryOptions {
-	q := &api.QueryOptions{Datacenter: s.datacenter, Partition: in.partition, Namespace: in.namespace}
+	// A server that was just started answers other queries while it still reads its log, with entries as they
+	// once were. A deletion must not take that for a Consul without any of ours.
+	q := &api.QueryOptions{Datacenter: s.datacenter, Partition: in.partition, Namespace: in.namespace, RequireConsistent: true}
 	return q.WithContext(ctx)
 }
 
@@ -265,11 +279,10 @@ func (s *server) chain(ctx context.Context, in scope, service string) (*api.Comp
 	return out.Chain, nil
 }
 
-func (s *server) healthy(ctx context.Context, in scope, service string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestLimit)
-	defer cancel()
-	instances, _, err := s.api.Health().Connect(service, "", true, s.query(ctx, in))
-	return len(instances) > 0, explain(ctx, err)
+// isNotFound tells a Consul that does not have what was asked for.
+func isNotFound(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
 }
 
 // explain marks errors that mean that nothing is known, and drops URLs, which may
@@ -300,7 +313,7 @@ func explain(ctx context.Context, err error) error {
 // transient tells a server that has no leader from one that refuses what is asked,
 // which both have one status.
 func transient(body string) bool {
-	for _, sign := range []string{"No cluster leader", "leadership lost", "rpc error", "raft", "ACL not found", "Permission denied", "No path to datacenter", "connection"} {
+	for _, sign := range []string{"No cluster leader", "leadership lost", "Not ready to serve consistent reads", "rpc error", "raft", "ACL not found", "Permission denied", "No path to datacenter", "connection"} {
 		if strings.Contains(body, sign) {
 			return true
 		}

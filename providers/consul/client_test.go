@@ -78,6 +78,7 @@ func TestAnswersAreToldApart(t *testing.T) {
 		"too many":    {429, "slow down", true, "429"},
 		"unavailable": {503, "", true, "503"},
 		"no leader":   {500, "No cluster leader", true, "No cluster leader"},
+		"just begun":  {500, "Not ready to serve consistent reads", true, "Not ready"},
 		"invalid":     {500, `discovery chain "x" uses inconsistent protocols`, false, "inconsistent protocols"},
 		"bad request": {400, "Request decoding failed", false, "400"},
 	} {
@@ -102,6 +103,9 @@ func TestRequestsSayWhere(t *testing.T) {
 	var got []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
+		if _, consistent := q["consistent"]; consistent != (r.Method == http.MethodGet) {
+			t.Errorf("%s %s: consistent is %t", r.Method, r.URL, consistent)
+		}
 		got = append(got, fmt.Sprintf("%s %s partition=%s ns=%s dc=%s cas=%s", r.Method, r.URL.Path, q.Get("partition"), q.Get("ns"), q.Get("dc"), q.Get("cas")))
 		if r.Method == http.MethodGet {
 			fmt.Fprint(w, "[]")
@@ -119,7 +123,7 @@ func TestRequestsSayWhere(t *testing.T) {
 	must(t, err)
 	removed, err := s.remove(t.Context(), in, key{splitter, "a"}, 8)
 	must(t, err)
-	_, err = s.healthy(t.Context(), in, "a")
+	_, err = s.instances(t.Context(), in, "a")
 	must(t, err)
 	if !done || !removed {
 		t.Error(done, removed)

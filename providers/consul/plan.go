@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/consul/api"
 
@@ -228,32 +227,15 @@ func (p *planner) reaches() error {
 	if p.at(api.ServiceSplitter, p.names.apex).isOurs(p.canary) {
 		return nil // the route is not taken back because of a new intention
 	}
-	others := []string{p.names.primary}
-	if !p.names.aliased {
-		others = append(others, p.names.canary)
+	guards := entries{}
+	for k, e := range p.have {
+		if k.kind == api.ServiceIntentions {
+			guards[k] = e
+		}
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(p.have), func(a, b key) int { return strings.Compare(a.name, b.name) }) {
-		if k.kind != api.ServiceIntentions || k.name == p.names.apex {
-			continue
-		}
-		of := api.ServiceIntentionsConfigEntry{}
-		if err := p.have[k].into(&of); err != nil {
-			return err
-		}
-		lets := func(name string) bool {
-			return slices.ContainsFunc(of.Sources, func(s *api.SourceIntention) bool {
-				return s.Name == name && s.Peer == "" && s.Action != api.IntentionActionDeny
-			})
-		}
-		if !lets(p.names.apex) || lets("*") {
-			continue
-		}
-		for _, name := range others {
-			if !lets(name) {
-				return consulspec.Invalid(fmt.Sprintf("Consul's %s %s: Sources", k.kind, k.name), p.names.apex,
-					fmt.Sprintf("it must have %s as well: released pods call %s by that name", name, k.name))
-			}
-		}
+	for _, of := range letsOf(guards).shutOut(p.names) {
+		return consulspec.Invalid(fmt.Sprintf("Consul's %s %s: Sources", api.ServiceIntentions, of[0]), p.names.apex,
+			fmt.Sprintf("it must have %s as well: released pods call %s by that name", of[1], of[0]))
 	}
 	return nil
 }

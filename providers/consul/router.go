@@ -112,7 +112,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if !route.Canary.DeletionTimestamp.IsZero() {
 		return r.left(route.Canary, n, v)
 	}
-	state := providers.State{}
+	state := providers.State{Uncovered: v.uncovered}
 	if state.Traffic, state.Exists, err = trafficOf(route.Canary, n, v.entries); err != nil {
 		return state, err
 	}
@@ -124,7 +124,11 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if err != nil || !shown {
 		return state, err
 	}
-	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
+	if known, err := r.addressed(ctx, route, n, v.entries); err != nil || !known {
+		state.Detail = "the cluster IPs of the Services are not known to transparent proxies yet"
+		return state, err
+	}
+	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true, Uncovered: v.uncovered}, nil
 }
 
 // left is the state of a Canary that is deleted: whether anything of ours is there.
@@ -234,8 +238,11 @@ func (r *Router) apply(ctx context.Context, route providers.Route) (bool, error)
 		return false, err
 	}
 	p, err := r.plan(route, n, v.entries)
-	if err != nil || p.done(v.entries) {
+	if err != nil {
 		return true, err
+	}
+	if p.done(v.entries) {
+		return true, r.assignAddresses(ctx, route, n, v.entries)
 	}
 	if current, warm, err := r.warm(ctx, route.Canary, n, p, v.entries); err != nil || !warm {
 		return current, err
@@ -243,7 +250,11 @@ func (r *Router) apply(ctx context.Context, route providers.Route) (bool, error)
 	if err := r.instances(ctx, route.Canary, n, p, v.entries); err != nil {
 		return true, err
 	}
-	return r.write(ctx, route.Canary, n, p, v.entries)
+	if current, err := r.write(ctx, route.Canary, n, p, v.entries); err != nil || !current {
+		return current, err
+	}
+	// The apex Service leads elsewhere only once this has returned without an error.
+	return true, r.assignAddresses(ctx, route, n, v.entries)
 }
 
 // warm tells whether proxies know of the primary. It has them told where the service
@@ -260,7 +271,7 @@ func (r *Router) warm(ctx context.Context, c *v1beta1.Canary, n names, p plan, h
 	case live.isOurs(c): // somebody has edited it
 		return true, true, nil
 	default:
-		serves, err := r.cache.backend.healthy(ctx, n.scope, n.apex)
+		serves, err := r.healthy(ctx, n.scope, n.apex)
 		if err != nil || !serves {
 			return true, err == nil, err
 		}
@@ -306,7 +317,7 @@ func (r *Router) instances(ctx context.Context, c *v1beta1.Canary, n names, p pl
 		if !half.gets {
 			continue
 		}
-		there, err := r.cache.backend.healthy(ctx, n.scope, half.name)
+		there, err := r.healthy(ctx, n.scope, half.name)
 		if err != nil {
 			return err
 		}
@@ -386,6 +397,9 @@ func (r *Router) release(ctx context.Context, route providers.Route) (bool, erro
 	if err := r.replaced(ctx, route.Canary, n, v.entries); err != nil {
 		return true, err
 	}
+	if err := r.unassignAddresses(ctx, n); err != nil {
+		return true, err
+	}
 	keys := n.all()
 	slices.Reverse(keys)
 	for _, k := range keys {
@@ -410,7 +424,9 @@ func (r *Router) replaced(ctx context.Context, c *v1beta1.Canary, n names, have 
 		}
 		since = k.leaving
 	})
-	there, err := r.cache.backend.healthy(ctx, n.scope, n.apex)
+	all, err := r.cache.backend.instances(ctx, n.scope, n.apex)
+	// What is registered for a Service that goes with the Canary, goes with it.
+	there := slices.ContainsFunc(all, func(i instance) bool { return i.healthy && i.service != c.RegistrationName() })
 	if err != nil || there || now.Sub(since) >= farewell {
 		return err
 	}

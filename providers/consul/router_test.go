@@ -24,22 +24,31 @@ import (
 // memory is Consul without a server: entries in memory, and a discovery chain that
 // says what the entries say.
 type memory struct {
-	mu        sync.Mutex
-	has       entries
-	index     uint64
-	changed   chan struct{} // closed at the next change
-	down      error
-	instances map[string]bool
-	writes    []string
-	reads     int // without those that wait for changes
+	mu      sync.Mutex
+	has     entries
+	index   uint64
+	changed chan struct{} // closed at the next change
+	down    error
+	serving map[string]bool
+	writes  []string
+	reads   int // without those that wait for changes
+	// transparent says that instances have transparent proxies, and registeredFor is the
+	// Kubernetes Service that they are registered for.
+	transparent   bool
+	registeredFor string
+	// assigned are addresses in Consul's own table, held those of instances for a Consul that
+	// is too old to have one.
+	assigned, held map[string]string
+	old            bool
+	refuses        error // of assign
 	// before is called before a write, without the lock.
 	before func(key)
 }
 
 func newMemory(instances ...string) *memory {
-	m := &memory{has: entries{}, index: 1, changed: make(chan struct{}), instances: map[string]bool{}}
+	m := &memory{has: entries{}, index: 1, changed: make(chan struct{}), serving: map[string]bool{}, held: map[string]string{}, assigned: map[string]string{}}
 	for _, name := range instances {
-		m.instances[name] = true
+		m.serving[name] = true
 	}
 	return m
 }
@@ -140,10 +149,47 @@ func (m *memory) chain(_ context.Context, _ scope, service string) (*api.Compile
 	return out, m.down
 }
 
-func (m *memory) healthy(_ context.Context, _ scope, service string) (bool, error) {
+func (m *memory) instances(_ context.Context, _ scope, service string) (out []instance, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.instances[service], m.down
+	m.reads++
+	if m.serving[service] {
+		out = append(out, instance{healthy: true, transparent: m.transparent, service: m.registeredFor})
+	}
+	if ip := m.held[service]; ip != "" {
+		out = append(out, instance{holds: ip})
+	}
+	return out, m.down
+}
+
+func (m *memory) manual(_ context.Context, _ scope, service string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reads++
+	return []string{m.assigned[service]}, m.down
+}
+
+func (m *memory) assign(_ context.Context, _ scope, a address) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refuses != nil {
+		return m.refuses
+	}
+	into := m.assigned
+	if m.old {
+		into = m.held
+	}
+	into[a.service] = a.ip
+	m.writes = append(m.writes, "assign "+a.ip+" "+a.service)
+	return m.down
+}
+
+func (m *memory) unassign(_ context.Context, _ scope, service string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.held, service)
+	m.writes = append(m.writes, "unassign "+service)
+	return m.down
 }
 
 func (m *memory) written() []string {
@@ -298,7 +344,7 @@ func TestNobodyIsSentWhereNobodyIs(t *testing.T) {
 				t.Fatalf("without a primary: %v", w)
 			}
 			diff(t, 0, len(b.m.written()))
-			b.m.set(func() { b.m.instances["podinfo-primary"] = true })
+			b.m.set(func() { b.m.serving["podinfo-primary"] = true })
 			must(t, b.Apply(t.Context(), route))
 			b.inSync(t, route)
 
@@ -310,11 +356,11 @@ func TestNobodyIsSentWhereNobodyIs(t *testing.T) {
 			if err := b.Apply(t.Context(), route); err == nil || providers.WaitOf(err) != nil {
 				t.Errorf("a long time later: %v", err)
 			}
-			b.m.set(func() { b.m.instances[tc.instance] = true })
+			b.m.set(func() { b.m.serving[tc.instance] = true })
 			must(t, b.Apply(t.Context(), route))
 
 			// Whoever has traffic keeps it, and the way back is open.
-			b.m.set(func() { b.m.instances = map[string]bool{} })
+			b.m.set(func() { b.m.serving = map[string]bool{} })
 			b.settle(t, route)
 			route.Traffic = weights(0)
 			must(t, b.Apply(t.Context(), route))
@@ -399,7 +445,7 @@ func TestIdleCanariesCostNothing(t *testing.T) {
 	var routes []providers.Route
 	for i := range 20 {
 		name := fmt.Sprintf("app%d", i)
-		b.m.instances[name+"-primary"] = true
+		b.m.serving[name+"-primary"] = true
 		routes = append(routes, providers.Route{Canary: canary(func(c *v1beta1.Canary) { c.Name, c.Spec.TargetRef.Name = name, name }), Traffic: weights(0)})
 	}
 	for _, route := range routes {

@@ -148,6 +148,56 @@ func (c *Consul) Deregister(ctx context.Context, service string) error {
 	return c.Call(ctx, http.MethodPut, "/v1/agent/service/deregister/"+service, nil, nil)
 }
 
+// ConsulPod is a pod in the mesh as consul-k8s registers it.
+type ConsulPod struct {
+	// ID is of this instance of Service.
+	ID, Service string
+	// Address is the pod's, and ClusterIP that of the Kubernetes Service for which it is
+	// registered, which may be "None".
+	Address, ClusterIP string
+	Ready              bool
+	Meta               map[string]string
+}
+
+const (
+	podNode     = "pods-virtual" // consul-k8s makes nodes of its own up
+	proxySuffix = "-sidecar-proxy"
+)
+
+// RegisterPod registers a pod and its transparent proxy, or what has become of them.
+func (c *Consul) RegisterPod(ctx context.Context, p ConsulPod) error {
+	status := map[bool]string{true: "passing", false: "critical"}[p.Ready]
+	addresses := map[string]any{}
+	if net.ParseIP(p.ClusterIP) != nil {
+		addresses["virtual"] = map[string]any{"Address": p.ClusterIP, "Port": 80}
+	}
+	service := map[string]any{"ID": p.ID, "Service": p.Service, "Address": p.Address, "Port": 80, "Meta": p.Meta, "TaggedAddresses": addresses}
+	proxy := map[string]any{
+		"Kind": "connect-proxy", "ID": p.ID + proxySuffix, "Service": p.Service + proxySuffix, "Address": p.Address, "Port": 20000, "Meta": p.Meta,
+		"TaggedAddresses": addresses,
+		"Proxy":           map[string]any{"DestinationServiceName": p.Service, "DestinationServiceID": p.ID, "Mode": "transparent"},
+	}
+	for _, of := range []map[string]any{service, proxy} {
+		if err := c.Call(ctx, http.MethodPut, "/v1/catalog/register", map[string]any{
+			"Node": podNode, "Address": "127.0.0.1", "SkipNodeUpdate": true, "Service": of,
+			"Check": map[string]any{"CheckID": of["ID"], "Name": "Kubernetes Readiness Check", "Status": status, "ServiceID": of["ID"]},
+		}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeregisterPod removes a pod and its proxy.
+func (c *Consul) DeregisterPod(ctx context.Context, id string) error {
+	for _, of := range []string{id + proxySuffix, id} {
+		if err := c.Call(ctx, http.MethodPut, "/v1/catalog/deregister", map[string]any{"Node": podNode, "ServiceID": of}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // NewToken makes a token that may do what the rules, in Consul's language for
 // policies, say. name is new.
 func (c *Consul) NewToken(ctx context.Context, name, rules string) (string, error) {
