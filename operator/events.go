@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	eventsv1client "k8s.io/client-go/kubernetes/typed/events/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
+	recording "k8s.io/client-go/tools/record"
 )
 
 // Events tell people; they must not hold up what moves traffic. When hundreds
@@ -17,19 +19,48 @@ const (
 	eventsBurst     = 10
 )
 
+const (
+	// eventSource is the component that events come from: Flagger's, as event exporters choose by it.
+	eventSource = "flagger"
+	// eventController is who reports them.
+	eventController = "sluice"
+)
+
+// Events of one Canary are told apart as long as they are fewer than these: a release of a hundred steps has some
+// hundreds, and each of them says something else.
+const (
+	eventsOfOneCanary   = 1000
+	moreOfThemPerSecond = 1
+)
+
 // newRecorder sends events until ctx ends.
 func newRecorder(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (events.EventRecorder, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = eventsPerSecond, eventsBurst
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	client, err := eventsv1client.NewForConfig(config)
+	client, err := corev1client.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of events: %w", err)
 	}
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client})
-	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
-		return nil, fmt.Errorf("events: %w", err)
-	}
-	return broadcaster.NewRecorder(scheme, "sluice"), nil
+	return recorderTo(ctx, &corev1client.EventSinkImpl{Interface: client.Events("")}, scheme), nil
+}
+
+// recorderTo sends events of core/v1, as Flagger's are: those of events.k8s.io have no source, no count and no
+// times of the first and the last, which exporters and kubectl's older versions go by.
+func recorderTo(ctx context.Context, sink recording.EventSink, scheme *runtime.Scheme) events.EventRecorder {
+	broadcaster := recording.NewBroadcaster(recording.WithContext(ctx), recording.WithCorrelatorOptions(recording.CorrelatorOptions{
+		BurstSize: eventsOfOneCanary, QPS: moreOfThemPerSecond, MaxEvents: eventsOfOneCanary,
+	}))
+	broadcaster.StartRecordingToSink(reporting{sink})
+	return recording.NewEventRecorderAdapter(broadcaster.NewRecorder(scheme, corev1.EventSource{Component: eventSource}))
+}
+
+// reporting says who reports events, whatever component they come from.
+type reporting struct{ recording.EventSink }
+
+// Create implements recording.EventSink.
+func (r reporting) Create(e *corev1.Event) (*corev1.Event, error) {
+	e.ReportingController = eventController
+	return r.EventSink.Create(e)
 }
