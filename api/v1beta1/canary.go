@@ -45,6 +45,9 @@ func (c *Canary) RegistrationName() string {
 // PrimaryName returns the name of the primary workload.
 func (c *Canary) PrimaryName() string { return c.Spec.TargetRef.Name + primarySuffix }
 
+// TargetName returns kind and name of the workload that the Canary releases, as in Deployment/podinfo.
+func (c *Canary) TargetName() string { return c.Spec.TargetRef.Kind + "/" + c.Spec.TargetRef.Name }
+
 // GetAnalysis returns spec.analysis, else the deprecated spec.canaryAnalysis, else an empty one; never nil.
 func (c *Canary) GetAnalysis() *CanaryAnalysis {
 	switch {

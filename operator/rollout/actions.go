@@ -102,7 +102,7 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		if d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
 			return "the last release has not failed", false
 		}
-		begin(d, release.ReasonRetried, "Tried again"+by(a)+": "+d.target())
+		begin(d, release.ReasonRetried, "Tried again"+by(a)+": "+d.Canary.TargetName())
 		return "", true
 	default:
 		return "there is no such action", false
@@ -128,7 +128,7 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 
 func notAborted(d *decider) string {
 	if d.st.Phase == v1beta1.PhasePromoting || d.st.Phase == v1beta1.PhaseFinalising {
-		return d.Canary.PrimaryName() + " is getting the new revision already; set " + d.target() + " back to release the old one"
+		return d.Canary.PrimaryName() + " is getting the new revision already; set " + d.Canary.TargetName() + " back to release the old one"
 	}
 	return "there is no release under way"
 }
@@ -148,7 +148,7 @@ func retry(d *decider) bool {
 	if value == "" || d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
 		return false
 	}
-	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.target())
+	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.Canary.TargetName())
 	return true
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
+	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
@@ -49,10 +50,10 @@ func Decide(o release.Observation) release.Decision {
 			advance(d)
 		}
 		conclude(d)
-		describe(d)
+		d.describe()
 		rememberTarget(d)
 	}
-	keepConditionTimes(d)
+	conditions.KeepTimes(&d.Canary.Status, d.st)
 	d.out.Status = *d.st
 	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
 	return d.out
@@ -111,6 +112,10 @@ func recordFacts(d *decider) {
 
 func (d *decider) event(warning bool, reason, message string) {
 	d.out.Events = append(d.out.Events, release.Event{Warning: warning, Reason: reason, Message: message})
+}
+
+func (d *decider) describe() {
+	d.out.Events = append(d.out.Events, conditions.Write(&d.Observation, d.st, d.waiting, d.stalled)...)
 }
 
 // stamp notes the time of a transition.
@@ -231,9 +236,4 @@ func (d *decider) stepBegan() time.Time { return later(d.st.Step.Since.Time, d.R
 
 func (d *decider) primaryCarries(revision string) bool {
 	return d.Primary.Exists && d.Primary.Revision == revision
-}
-
-func (d *decider) target() string {
-	ref := d.Canary.Spec.TargetRef
-	return ref.Kind + "/" + ref.Name
 }

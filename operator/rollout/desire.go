@@ -47,7 +47,7 @@ func desire(d *decider) {
 
 // spare is true where nobody is led to the pods of the target, and nobody else gave it these.
 func spare(d *decider) bool {
-	return d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaledUp(d)
+	return d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaling.ScaledUp(d.st, &d.Target)
 }
 
 // mayTouchPrimary is true when the mesh shows the traffic for the promotion: in
@@ -111,7 +111,7 @@ func wakeTarget(d *decider) {
 // so once a release: who gives the target pods after that has them in Git, and
 // would do so again and again.
 func drainTarget(d *decider) {
-	if scaledUp(d) {
+	if scaling.ScaledUp(d.st, &d.Target) {
 		return
 	}
 	// The decision on who serves is made by now: both what the mesh has and what it is asked for count.

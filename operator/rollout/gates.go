@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 const (
@@ -58,7 +59,7 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 	shut := shut(d, hooks, run)
 	if len(shut) == 0 {
 		if d.atGate(kind) {
-			d.event(false, release.ReasonGateOpened, sentence(string(kind))+" gate is open")
+			d.event(false, release.ReasonGateOpened, text.Sentence(string(kind))+" gate is open")
 			mute(d, hooks)
 		}
 		d.st.Gate = nil
@@ -84,7 +85,7 @@ func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []answe
 	if !d.atGate(kind) {
 		message := strings.Join(answers(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
-		d.event(false, release.ReasonGateClosed, sentence(gateName(d, message)))
+		d.event(false, release.ReasonGateClosed, text.Sentence(gateName(d, message)))
 		mute(d, hooksOf(shut))
 	}
 	d.st.Gate.Hook = holder

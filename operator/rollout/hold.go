@@ -1,32 +1,21 @@
 package rollout
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 )
 
-// hold is why a rollout does not get on. It holds the plan and never who serves.
-type hold struct {
-	reason, message string
-	// mistake is true where a person must mend something; the deadline runs for it.
-	mistake bool
-	// warning has it told as one.
-	warning bool
-	// passing is true where it ends by itself.
-	passing bool
-}
-
-func holdOf(o *release.Observation) *hold {
+func holdOf(o *release.Observation) *conditions.Hold {
 	switch {
 	case o.Mistake != nil:
-		return &hold{reason: o.Mistake.Reason, message: o.Mistake.Message, mistake: true, warning: true}
+		return &conditions.Hold{Reason: o.Mistake.Reason, Message: o.Mistake.Message, Mistake: true, Warning: true}
 	case o.Outage != "":
-		return &hold{reason: release.ReasonMeshUnreachable, message: o.Outage, warning: true, passing: true}
+		return &conditions.Hold{Reason: release.ReasonMeshUnreachable, Message: o.Outage, Warning: true, Passing: true}
 	case o.Canary.Spec.Suspend:
-		return &hold{reason: release.ReasonSuspended, message: "spec.suspend is true: nothing moves until it is false, but traffic away from pods that are gone"}
+		return &conditions.Hold{Reason: release.ReasonSuspended, Message: "spec.suspend is true: nothing moves until it is false, but traffic away from pods that are gone"}
 	default:
 		return nil
 	}
@@ -40,9 +29,9 @@ func untouchable(d *decider) bool {
 
 // keepSafe is what goes on while a rollout is held: a release is rolled back for
 // whatever it would be rolled back for otherwise, but for what can't be checked.
-func keepSafe(d *decider, h *hold) {
-	d.waiting = h.message
-	if !h.mistake {
+func keepSafe(d *decider, h *conditions.Hold) {
+	d.waiting = h.Message
+	if !h.Mistake {
 		d.well() // no deadline runs while a person holds it, or while nobody could do anything
 	}
 	if d.st.Phase == v1beta1.PhasePromoting {
@@ -57,13 +46,13 @@ func keepSafe(d *decider, h *hold) {
 		revert(d)
 		return
 	}
-	if abortAsked(d) || canaryLost(d) || rollbackAsked(d) || !h.mistake {
+	if abortAsked(d) || canaryLost(d) || rollbackAsked(d) || !h.Mistake {
 		return
 	}
-	d.unwell(h.message)
+	d.unwell(h.Message)
 	d.health.record = true
 	if d.overdue() {
-		rollBack(d, release.ReasonDeadlineExceeded, "nothing was analysed for "+d.Canary.GetProgressDeadline().String()+": "+h.message)
+		rollBack(d, release.ReasonDeadlineExceeded, "nothing was analysed for "+d.Canary.GetProgressDeadline().String()+": "+h.Message)
 	}
 }
 
@@ -78,32 +67,13 @@ func holdDesired(d *decider) {
 }
 
 // describeHold says why the rollout does not get on.
-func describeHold(d *decider, h *hold) {
-	was := d.st.GetCondition(v1beta1.ConditionReady)
-	if !was.Says(h.message) || was.Reason != h.reason {
-		d.event(h.warning, h.reason, h.message)
-	}
+func describeHold(d *decider, h *conditions.Hold) {
 	if d.st.Phase == "" {
 		d.st.Phase = v1beta1.PhaseInitializing
 		d.st.LastTransitionTime = metav1.NewTime(d.Now)
 	}
-	if d.st.GetCondition(v1beta1.ConditionPromoted) == nil {
-		d.set(v1beta1.ConditionPromoted, corev1.ConditionUnknown, h.reason, h.message)
-	}
-	if d.st.Phase == v1beta1.PhaseFailed && d.Canary.Status.Phase != v1beta1.PhaseFailed {
-		d.set(v1beta1.ConditionPromoted, corev1.ConditionFalse, string(d.st.Phase), d.waiting)
-	}
-	d.set(v1beta1.ConditionReady, corev1.ConditionFalse, h.reason, h.message)
-	if h.mistake {
-		d.set(v1beta1.ConditionStalled, corev1.ConditionTrue, h.reason, h.message)
-	} else {
-		d.st.RemoveCondition(v1beta1.ConditionStalled)
-	}
-	if h.passing {
-		d.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, h.reason, h.message)
+	if h.Passing {
 		d.lookAgain(d.Now.Add(patience)) // what watches the mesh may have gone as well
-	} else {
-		d.st.RemoveCondition(v1beta1.ConditionReconciling)
 	}
-	describeFailures(d, true)
+	d.out.Events = append(d.out.Events, conditions.WriteHeld(&d.Observation, d.st, d.waiting, *h)...)
 }

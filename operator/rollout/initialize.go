@@ -3,6 +3,7 @@ package rollout
 import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 // initialize waits for the first primary and for the mesh to lead to it. Until
@@ -11,11 +12,11 @@ import (
 // status was lost, is taken as it is: what the target is beyond that is a release.
 func initialize(d *decider) {
 	if servedBefore(d) {
-		begin(d, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone, and "+d.target()+" may be another revision than it ran, so that it is analysed before it is made the primary")
+		begin(d, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone, and "+d.Canary.TargetName()+" may be another revision than it ran, so that it is analysed before it is made the primary")
 		return
 	}
 	if d.st.LastAppliedSpec == "" {
-		d.event(false, release.ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.target()+" ("+d.Target.Images+")")
+		d.event(false, release.ReasonInitializing, "Creating "+d.Canary.PrimaryName()+" as a copy of "+d.Canary.TargetName()+" ("+d.Target.Images+")")
 		if d.Primary.Exists && d.Primary.Revision != "" {
 			d.st.LastPromotedSpec = d.Primary.Revision
 		}
@@ -30,14 +31,14 @@ func initialize(d *decider) {
 	}
 	switch {
 	case !d.primaryCarries(first):
-		d.blocked(since, "it is not yet a copy of "+d.target())
+		d.blocked(since, "it is not yet a copy of "+d.Canary.TargetName())
 	case !d.Primary.Ready:
 		d.blocked(since, d.Primary.Message)
 		d.unwell(d.Primary.Message)
 		if d.overdue() {
 			mend := ""
 			if first != d.Target.Revision {
-				mend = "; it was there before, so it is kept as it is: mend it, or delete it to have " + d.target() + " in its place"
+				mend = "; it was there before, so it is kept as it is: mend it, or delete it to have " + d.Canary.TargetName() + " in its place"
 			}
 			stall(d, release.ReasonDeadlineExceeded, d.Canary.PrimaryName()+" did not become ready"+within(d)+": "+d.Primary.Message+mend)
 		}
@@ -121,7 +122,7 @@ func reactToRevision(d *decider) bool {
 	switch {
 	case !d.Primary.Exists && d.Target.Revision == d.st.LastPromotedSpec:
 		// It is made again from the target, which is what it was made from before.
-		d.event(true, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.target())
+		d.event(true, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone; creating it again from "+d.Canary.TargetName())
 		d.st.Step, d.st.Gate = nil, nil
 		d.st.Phase, d.st.LastAppliedSpec = v1beta1.PhaseInitializing, d.Target.Revision
 		initialize(d)
@@ -136,7 +137,7 @@ func reactToRevision(d *decider) bool {
 		if release.Running(d.st.Phase) {
 			verb = "Analysis starts anew: another revision of "
 		}
-		begin(d, release.ReasonNewRevision, verb+d.target())
+		begin(d, release.ReasonNewRevision, verb+d.Canary.TargetName())
 		return true
 	}
 }
@@ -145,7 +146,7 @@ func reactToRevision(d *decider) bool {
 // there is nothing to analyse.
 func revert(d *decider) {
 	if release.Running(d.st.Phase) || d.st.Phase == v1beta1.PhaseFailed {
-		d.event(false, release.ReasonReverted, d.target()+" was set back to the revision that "+d.Canary.PrimaryName()+" runs ("+d.Target.Images+"); no analysis is needed")
+		d.event(false, release.ReasonReverted, d.Canary.TargetName()+" was set back to the revision that "+d.Canary.PrimaryName()+" runs ("+d.Target.Images+"); no analysis is needed")
 	}
 	d.st.LastAppliedSpec = d.Target.Revision
 	d.st.LastPromotedSpec = d.Target.Revision
@@ -160,8 +161,8 @@ func primaryLost(d *decider) bool {
 		return false
 	}
 	postRollout(d)
-	d.waiting = d.Canary.PrimaryName() + " is gone, and " + d.target() + " is not the revision that it ran; set " + d.target() +
+	d.waiting = d.Canary.PrimaryName() + " is gone, and " + d.Canary.TargetName() + " is not the revision that it ran; set " + d.Canary.TargetName() +
 		" back to a revision that was released, or release another one"
-	stall(d, release.ReasonPrimaryMissing, sentence(d.waiting))
+	stall(d, release.ReasonPrimaryMissing, text.Sentence(d.waiting))
 	return true
 }

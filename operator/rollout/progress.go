@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 // maxRetry bounds how long unavailable checks wait before they are run again.
@@ -65,7 +66,7 @@ func canaryLost(d *decider) bool {
 		rollBack(d, release.ReasonAnalysisFailed, failures(d, why))
 		return true
 	}
-	d.event(true, release.ReasonCanaryUnavailable, sentence(failures(d, why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
+	d.event(true, release.ReasonCanaryUnavailable, text.Sentence(failures(d, why))+"; "+d.Canary.PrimaryName()+" takes all traffic until it is back")
 	leaveGate(d)
 	enterStep(d, 0)
 	d.waiting = stepName(d)
@@ -205,7 +206,7 @@ func countFailure(d *decider, failed []string) bool {
 		rollBack(d, release.ReasonAnalysisFailed, failures(d, why))
 		return false
 	}
-	d.event(true, release.ReasonCheckFailed, sentence(failures(d, why))+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
+	d.event(true, release.ReasonCheckFailed, text.Sentence(failures(d, why))+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
 	return true
 }
 

@@ -15,7 +15,7 @@ import (
 // blue/green all users go to the canary first, and so they do where the primary
 // can't serve while it changes: then the canary must have the pods for them.
 func beginPromotion(d *decider, because string) {
-	what := "copying " + d.target() + " (" + d.Target.Images + ") to " + d.Canary.PrimaryName()
+	what := "copying " + d.Canary.TargetName() + " (" + d.Target.Images + ") to " + d.Canary.PrimaryName()
 	all := false
 	switch {
 	case d.Target.Available == 0 || d.Route.Fixed:

@@ -11,7 +11,7 @@ func primaryFloor(d *decider) int32 {
 	if !d.Primary.Exists {
 		primary = d.st.PrimaryReplicas
 	}
-	floor := scaling.PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaledUp(d))
+	floor := scaling.PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaling.ScaledUp(d.st, &d.Target))
 	if d.Primary.ScalesToZero && (d.st.Phase == v1beta1.PhaseInitializing || d.st.Phase == v1beta1.PhaseProgressing) {
 		return max(floor, 1) // it is started before anything is compared with it, and there for a rollback
 	}
@@ -56,7 +56,7 @@ func primaryReplicas(d *decider) *int32 {
 		return new(d.st.PrimaryReplicas)
 	case d.st.ReleasedReplicas == 0 || !release.Idle(d.st.Phase):
 		return nil
-	case d.Target.Replicas == 0 && d.Target.Available == 0, scaledUp(d):
+	case d.Target.Replicas == 0 && d.Target.Available == 0, scaling.ScaledUp(d.st, &d.Target):
 		return new(d.st.ReleasedReplicas)
 	default:
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 const (
@@ -47,7 +48,7 @@ func record(d *decider, run *release.CheckRun, r *rounds.Round, verdict v1beta1.
 	d.st.Checks = r.Results
 	d.st.History = append(d.st.History, v1beta1.RoundStatus{
 		Step: d.st.Step.Index, Weight: d.st.CanaryWeight, Verdict: verdict,
-		Message: cut(strings.Join(messages, "; "), maxRoundMessage), Time: metav1.NewMicroTime(run.At),
+		Message: text.Cut(strings.Join(messages, "; "), maxRoundMessage), Time: metav1.NewMicroTime(run.At),
 	})
 	if n := len(d.st.History); n > maxHistory {
 		d.st.History = d.st.History[n-maxHistory:]
@@ -88,11 +89,10 @@ func recordHooks(d *decider, results []v1beta1.CheckStatus) {
 	d.st.Checks = known
 }
 
-// cut shortens a text to so many bytes.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
+// reasonOfSilence is why checks give no verdict.
+func reasonOfSilence(checks []v1beta1.CheckStatus) string {
+	if len(rounds.Unmeasured(checks)) > 0 {
+		return release.ReasonNotMeasured
 	}
-	const more = "..."
-	return strings.ToValidUTF8(s[:most-len(more)], "") + more
+	return release.ReasonChecksUnavailable
 }

@@ -25,7 +25,7 @@ func terminate(d *decider) {
 	}
 	adopt.Status(&d.Observation, d.st)
 	beginTermination(d)
-	d.waiting = "waiting for " + d.target() + " to serve again"
+	d.waiting = "waiting for " + d.Canary.TargetName() + " to serve again"
 	if d.Primary.Exists && d.Primary.Replicas > 0 {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
@@ -68,7 +68,7 @@ func beginTermination(d *decider) {
 	if d.st.Phase == v1beta1.PhaseTerminating && d.st.Step != nil {
 		return
 	}
-	d.event(false, release.ReasonTerminating, "Giving traffic back to "+d.target()+" before what was made for this Canary is deleted")
+	d.event(false, release.ReasonTerminating, "Giving traffic back to "+d.Canary.TargetName()+" before what was made for this Canary is deleted")
 	enterStep(d, 0)
 	d.st.Phase, d.st.Gate, d.st.PostRollout, d.st.Unwell = v1beta1.PhaseTerminating, nil, nil, nil
 }
@@ -156,7 +156,7 @@ func unreleased(d *decider) string {
 
 func describeTermination(d *decider) {
 	if d.out.Desired.KeepPrimary && d.out.Desired.LeadToPrimary {
-		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.target()+" can't serve")
+		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.Canary.TargetName()+" can't serve")
 	}
-	describe(d)
+	d.describe()
 }

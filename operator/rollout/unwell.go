@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 // health is what a decision has found out of what the deadline runs for.
@@ -102,5 +103,5 @@ func microTime(t time.Time) *metav1.MicroTime { return &metav1.MicroTime{Time: t
 
 // newUnwell begins the deadline.
 func newUnwell(now time.Time, reason string) *v1beta1.UnwellStatus {
-	return &v1beta1.UnwellStatus{Since: metav1.NewMicroTime(now), Reason: cut(reason, maxRoundMessage)}
+	return &v1beta1.UnwellStatus{Since: metav1.NewMicroTime(now), Reason: text.Cut(reason, maxRoundMessage)}
 }

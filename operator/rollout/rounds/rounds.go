@@ -126,3 +126,15 @@ func Before(checks []v1beta1.CheckStatus, metrics []v1beta1.CanaryMetric, index 
 	}
 	return nil
 }
+
+// Unmeasured are the messages of the checks that decide and whose application is not known
+// to be measured.
+func Unmeasured(checks []v1beta1.CheckStatus) []string {
+	var out []string
+	for _, c := range checks {
+		if c.Verdict == v1beta1.CheckUnmeasured && !c.DryRun {
+			out = append(out, c.Message)
+		}
+	}
+	return out
+}

@@ -73,3 +73,13 @@ func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target int32, idle bool) i
 		return 0
 	}
 }
+
+// ScaledUp is true when somebody else gave the idle target pods after their
+// removal had been asked for. The removal is one change of the target, and the
+// record of it is written first: one change more was not ours.
+func ScaledUp(st *v1beta1.CanaryStatus, target *release.Workload) bool {
+	if !release.Idle(st.Phase) || st.DrainedGeneration == 0 || target.Replicas == 0 {
+		return false
+	}
+	return target.Generation >= st.DrainedGeneration+2
+}

@@ -1,0 +1,52 @@
+package conditions
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+)
+
+// Hold is why a rollout does not get on. It holds the plan and never who serves.
+type Hold struct {
+	// Reason and Message say it in the conditions.
+	Reason, Message string
+	// Mistake is true where a person must mend something; the deadline runs for it.
+	Mistake bool
+	// Warning has it told as one.
+	Warning bool
+	// Passing is true where it ends by itself.
+	Passing bool
+}
+
+// WriteHeld is Write for a rollout that is held. Where the release has been rolled back all the
+// same, why is the reason of that.
+func WriteHeld(o *release.Observation, st *v1beta1.CanaryStatus, why string, h Hold) []release.Event {
+	w := &writer{Observation: o, st: st, waiting: why}
+	w.held(h)
+	return w.events
+}
+
+func (w *writer) held(h Hold) {
+	if was := w.st.GetCondition(v1beta1.ConditionReady); !was.Says(h.Message) || was.Reason != h.Reason {
+		w.event(h.Warning, h.Reason, h.Message)
+	}
+	if w.st.GetCondition(v1beta1.ConditionPromoted) == nil {
+		w.set(v1beta1.ConditionPromoted, corev1.ConditionUnknown, h.Reason, h.Message)
+	}
+	if w.st.Phase == v1beta1.PhaseFailed && w.Canary.Status.Phase != v1beta1.PhaseFailed {
+		w.set(v1beta1.ConditionPromoted, corev1.ConditionFalse, string(w.st.Phase), w.waiting)
+	}
+	w.set(v1beta1.ConditionReady, corev1.ConditionFalse, h.Reason, h.Message)
+	if h.Mistake {
+		w.set(v1beta1.ConditionStalled, corev1.ConditionTrue, h.Reason, h.Message)
+	} else {
+		w.st.RemoveCondition(v1beta1.ConditionStalled)
+	}
+	if h.Passing {
+		w.set(v1beta1.ConditionReconciling, corev1.ConditionTrue, h.Reason, h.Message)
+	} else {
+		w.st.RemoveCondition(v1beta1.ConditionReconciling)
+	}
+	w.failures(true)
+}

@@ -1,0 +1,43 @@
+// Package text forms what a rollout says in conditions and events, within their bounds.
+package text
+
+import (
+	"fmt"
+	"strings"
+)
+
+// nameLength bounds one name of a list, in bytes.
+const nameLength = 400
+
+// Sentence begins with a capital letter.
+func Sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// Cut shortens a text to so many bytes, which are more than three.
+func Cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	const more = "..."
+	return strings.ToValidUTF8(s[:most-len(more)], "") + more
+}
+
+// List joins names, as many as fit in so many bytes and one at least.
+func List(names []string, length int) string {
+	out := strings.Builder{}
+	for i, name := range names {
+		if i > 0 && out.Len()+len(name) > length {
+			fmt.Fprintf(&out, ", and %d more", len(names)-i)
+			break
+		}
+		if i > 0 {
+			out.WriteString(", ")
+		}
+		out.WriteString(Cut(name, nameLength))
+	}
+	return out.String()
+}
