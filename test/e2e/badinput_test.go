@@ -157,6 +157,9 @@ func redeployWithApp(a *app) {
 	again.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
 	again.Spec.Template.Labels = labels
 	a.must(a.API.Create(a.t.Context(), again))
+	service := get[corev1.Service](a, rig.Name)
+	service.Spec.Selector = labels
+	a.must(a.API.Update(a.t.Context(), service))
 }
 
 // TestPrometheusUnreachable has a release that can't be watched. It does not
