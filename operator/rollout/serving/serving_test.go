@@ -70,6 +70,10 @@ func TestEffective(t *testing.T) {
 			Situation{Before: Split{Weight: 100, Matched: true, Reason: planned}, Primary: pods(1, 10), Canary: pods(10, 10), Matches: true},
 			Split{Weight: 100, Matched: true, Reason: tooSmall},
 		},
+		"from all requests to those that match": {
+			Situation{Planned: Split{Weight: 20, Matched: true, Reason: planned}, Before: at(50), Primary: pods(1, 10), Canary: pods(10, 10), Matches: true},
+			Split{Weight: 20, Matched: true, Reason: planned},
+		},
 		"nobody matches any more": {
 			Situation{Planned: Split{Weight: 100, Matched: true}, Before: Split{Weight: 100, Matched: true, Reason: planned}, Primary: pods(1, 10), Canary: pods(10, 10)},
 			at(0),
