@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,184 +18,12 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/consultest"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/entries"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/services"
 )
 
-// memory is Consul without a server: entries in memory, and a discovery chain that
-// says what the entries say.
-type memory struct {
-	mu      sync.Mutex
-	has     entries
-	index   uint64
-	changed chan struct{} // closed at the next change
-	down    error
-	serving map[string]bool
-	writes  []string
-	reads   int // without those that wait for changes
-	// transparent says that instances have transparent proxies, and registeredFor is the
-	// Kubernetes Service that they are registered for.
-	transparent   bool
-	registeredFor string
-	// assigned are addresses in Consul's own table, held those of instances for a Consul that
-	// is too old to have one.
-	assigned, held map[string]string
-	old            bool
-	refuses        error // of assign
-	// before is called before a write, without the lock.
-	before func(key)
-}
-
-func newMemory(instances ...string) *memory {
-	m := &memory{has: entries{}, index: 1, changed: make(chan struct{}), serving: map[string]bool{}, held: map[string]string{}, assigned: map[string]string{}}
-	for _, name := range instances {
-		m.serving[name] = true
-	}
-	return m
-}
-
-func (m *memory) list(ctx context.Context, _ scope, kind string, after uint64) (entries, uint64, error) {
-	for {
-		m.mu.Lock()
-		if after == 0 {
-			m.reads++
-		}
-		// As in Consul, the index of a kind grows by a removal too. It is that of what is
-		// answered: with a later one, the change between would never be told.
-		changed, down, index := m.changed, m.down, m.index
-		out := entries{}
-		for k, e := range m.has {
-			if k.kind == kind {
-				out[k] = e
-			}
-		}
-		m.mu.Unlock()
-		if down != nil {
-			return nil, 0, down
-		}
-		if index > after {
-			return out, index, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, 0, ctx.Err()
-		}
-	}
-}
-
-func (m *memory) set(change func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	change()
-	m.index++
-	close(m.changed)
-	m.changed = make(chan struct{})
-}
-
-func (m *memory) put(_ context.Context, _ scope, e entry, index uint64) (done bool, err error) {
-	if m.before != nil {
-		m.before(e.key)
-	}
-	m.set(func() {
-		if err = m.down; err != nil || m.has[e.key].index != index {
-			return
-		}
-		done = true
-		e.meta = maps.Clone(e.meta)
-		e.index = m.index + 1
-		m.has[e.key] = e
-		m.writes = append(m.writes, "put "+e.kind+" "+e.name)
-	})
-	return done, err
-}
-
-func (m *memory) remove(_ context.Context, _ scope, k key, index uint64) (done bool, err error) {
-	m.set(func() {
-		if err = m.down; err != nil || m.has[k].index != index {
-			return
-		}
-		done = true
-		delete(m.has, k)
-		m.writes = append(m.writes, "remove "+k.kind+" "+k.name)
-	})
-	return done, err
-}
-
-func (m *memory) chain(_ context.Context, _ scope, service string) (*api.CompiledDiscoveryChain, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.reads++
-	out := &api.CompiledDiscoveryChain{Nodes: map[string]*api.DiscoveryGraphNode{}, Targets: map[string]*api.DiscoveryTarget{}, StartNode: service}
-	for k, e := range m.has {
-		of := api.ServiceSplitterConfigEntry{}
-		if k.kind != splitter || e.into(&of) != nil {
-			continue
-		}
-		node := &api.DiscoveryGraphNode{Type: api.DiscoveryGraphNodeTypeSplitter, Name: k.name + ".default.default"}
-		for _, s := range of.Splits {
-			node.Splits = append(node.Splits, &api.DiscoverySplit{Weight: s.Weight, NextNode: "to " + s.Service})
-			out.Nodes["to "+s.Service] = &api.DiscoveryGraphNode{Resolver: &api.DiscoveryResolver{Target: s.Service}}
-			to := api.ServiceResolverConfigEntry{}
-			if err := m.has[key{resolver, s.Service}].into(&to); err != nil {
-				return nil, err
-			}
-			out.Targets[s.Service] = &api.DiscoveryTarget{Service: s.Service}
-			if to.Redirect != nil {
-				out.Targets[s.Service].Service = to.Redirect.Service
-			}
-		}
-		out.Nodes[k.name] = node
-	}
-	return out, m.down
-}
-
-func (m *memory) instances(_ context.Context, _ scope, service string) (out []instance, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.reads++
-	if m.serving[service] {
-		out = append(out, instance{healthy: true, transparent: m.transparent, service: m.registeredFor})
-	}
-	if ip := m.held[service]; ip != "" {
-		out = append(out, instance{holds: ip})
-	}
-	return out, m.down
-}
-
-func (m *memory) manual(_ context.Context, _ scope, service string) ([]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.reads++
-	return []string{m.assigned[service]}, m.down
-}
-
-func (m *memory) assign(_ context.Context, _ scope, a address) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.refuses != nil {
-		return m.refuses
-	}
-	into := m.assigned
-	if m.old {
-		into = m.held
-	}
-	into[a.service] = a.ip
-	m.writes = append(m.writes, "assign "+a.ip+" "+a.service)
-	return m.down
-}
-
-func (m *memory) unassign(_ context.Context, _ scope, service string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.held, service)
-	m.writes = append(m.writes, "unassign "+service)
-	return m.down
-}
-
-func (m *memory) written() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.writes)
-}
+const allToStart = `{"Splits":[{"Service":"podinfo-primary","Weight":100},{"Service":"podinfo-canary"}]}`
 
 // bench is a router at work on a memory.
 type bench struct {
@@ -209,7 +36,7 @@ type bench struct {
 func start(t *testing.T, m *memory) *bench {
 	t.Helper()
 	clk := clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
-	b := &bench{Router: newRouter(m, nil, scope{}, clk), m: m, clock: clk, events: make(chan event.GenericEvent, 1000)}
+	b := &bench{Router: newRouter(m, nil, entries.Scope{}, clk), m: m, clock: clk, events: make(chan event.GenericEvent, 1000)}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -245,8 +72,8 @@ func (b *bench) settle(t *testing.T, route providers.Route) providers.State {
 	state, err := providers.State{}, error(nil)
 	eventually(t, "everything is read", func() bool {
 		state, err = b.Observe(t.Context(), route)
-		v, _ := b.cache.view(namesOf(route.Canary, route.PodAnnotations, scope{}))
-		return err == nil && v.settled
+		v, _ := b.cache.View(services.Of(route.Canary, route.PodAnnotations, entries.Scope{}))
+		return err == nil && v.Settled
 	})
 	return state
 }
@@ -259,13 +86,6 @@ func (b *bench) inSync(t *testing.T, route providers.Route) {
 	})
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func deleted(c *v1beta1.Canary) *v1beta1.Canary {
 	c = c.DeepCopy()
 	c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
@@ -276,23 +96,23 @@ func deleted(c *v1beta1.Canary) *v1beta1.Canary {
 func TestOrderOfWrites(t *testing.T) {
 	b := start(t, newMemory("podinfo-primary", "podinfo-canary"))
 	b.m.set(func() {
-		maps.Copy(b.m.has, having(t, intentions+` podinfo {"Sources":[{"Name":"web","Action":"allow"}]}`))
+		maps.Copy(b.m.has, consultest.Having(t, api.ServiceIntentions+` podinfo {"Sources":[{"Name":"web","Action":"allow"}]}`))
 		b.m.index = 10
 	})
-	c := canary(sticky)
-	route := providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 80, Canary: 20, Sessions: step}}
+	c := consultest.Canary(consultest.Sticky)
+	route := providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 80, Canary: 20, Sessions: consultest.Step}}
 	b.settle(t, route)
-	must(t, b.Apply(t.Context(), route))
+	consultest.Must(t, b.Apply(t.Context(), route))
 	up := []string{
 		"put service-defaults podinfo", "put service-defaults podinfo-primary", "put service-defaults podinfo-canary", "put service-defaults podinfo-split",
 		"put service-intentions podinfo-primary", "put service-intentions podinfo-canary",
 		"put service-resolver podinfo-primary", "put service-resolver podinfo-canary",
 		"put service-splitter podinfo-split", "put service-splitter podinfo", "put service-router podinfo",
 	}
-	diff(t, up, b.m.written())
+	consultest.Diff(t, up, b.m.written())
 	route.Canary = deleted(c)
-	must(t, b.Release(t.Context(), route))
-	diff(t, []string{
+	consultest.Must(t, b.Release(t.Context(), route))
+	consultest.Diff(t, []string{
 		"remove service-router podinfo", "remove service-splitter podinfo", "remove service-splitter podinfo-split",
 		"remove service-resolver podinfo-canary", "remove service-intentions podinfo-canary",
 		"remove service-resolver podinfo-primary", "remove service-intentions podinfo-primary",
@@ -304,29 +124,31 @@ func TestOrderOfWrites(t *testing.T) {
 // have yet answers 503 for as long as 15 s (Consul's own traps).
 func TestProxiesHearOfThePrimaryFirst(t *testing.T) {
 	b := start(t, newMemory("podinfo", "podinfo-primary"))
-	route := providers.Route{Canary: canary(), Traffic: weights(0), PodAnnotations: aliased}
+	route := providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0), PodAnnotations: consultest.Aliased()}
 	b.settle(t, route)
-	splits := func() string { return string(canonical(b.m.has[key{splitter, "podinfo"}].body)) }
+	splits := func() string {
+		return string(entries.Canonical(b.m.has[entries.Key{Kind: api.ServiceSplitter, Name: "podinfo"}].Body))
+	}
 	for _, after := range []time.Duration{0, 15 * time.Second} {
 		b.clock.Step(after)
 		b.settle(t, route)
 		if w := providers.WaitOf(b.Apply(t.Context(), route)); w == nil || w.After <= 0 || w.After > warmUp-after {
 			t.Fatalf("after %s: %+v", after, w)
 		}
-		diff(t, `{"Splits":[{"Service":"podinfo","Weight":100},{"Service":"podinfo-primary"},{"Service":"podinfo-canary"}]}`, splits())
+		consultest.Diff(t, `{"Splits":[{"Service":"podinfo","Weight":100},{"Service":"podinfo-primary"},{"Service":"podinfo-canary"}]}`, splits())
 		state := b.settle(t, route)
-		if state.InSync || !state.Exists || state.Traffic != weights(0) {
+		if state.InSync || !state.Exists || state.Traffic != consultest.Weights(0) {
 			t.Errorf("observed %+v", state)
 		}
 	}
 	before := len(b.m.written())
 	b.clock.Step(6 * time.Second)
-	must(t, b.Apply(t.Context(), route))
-	diff(t, allToStart, splits())
-	diff(t, 1, len(b.m.written())-before)
+	consultest.Must(t, b.Apply(t.Context(), route))
+	consultest.Diff(t, allToStart, splits())
+	consultest.Diff(t, 1, len(b.m.written())-before)
 }
 
-// TestNobodyIsSentWhereNobodyIs: a splitter does not look whether there are instances
+// TestNobodyIsSentWhereNobodyIs: a api.ServiceSplitter does not look whether there are instances
 // (Consul's own traps).
 func TestNobodyIsSentWhereNobodyIs(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -334,36 +156,36 @@ func TestNobodyIsSentWhereNobodyIs(t *testing.T) {
 		instance string
 	}{
 		"a service of its own": {instance: "podinfo-canary"},
-		"alias":                {pods: aliased, instance: "podinfo"},
+		"alias":                {pods: consultest.Aliased(), instance: "podinfo"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, newMemory())
-			route := providers.Route{Canary: canary(), Traffic: weights(0), PodAnnotations: tc.pods}
+			route := providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0), PodAnnotations: tc.pods}
 			b.settle(t, route)
 			if w := providers.WaitOf(b.Apply(t.Context(), route)); w == nil || !strings.Contains(w.For, "podinfo-primary") {
 				t.Fatalf("without a primary: %v", w)
 			}
-			diff(t, 0, len(b.m.written()))
+			consultest.Diff(t, 0, len(b.m.written()))
 			b.m.set(func() { b.m.serving["podinfo-primary"] = true })
-			must(t, b.Apply(t.Context(), route))
+			consultest.Must(t, b.Apply(t.Context(), route))
 			b.inSync(t, route)
 
-			route.Traffic = weights(10)
+			route.Traffic = consultest.Weights(10)
 			if w := providers.WaitOf(b.Apply(t.Context(), route)); w == nil || !strings.Contains(w.For, tc.instance+" ") {
 				t.Fatalf("without a canary: %v", w)
 			}
-			b.clock.Step(registration)
+			b.clock.Step(15 * time.Second)
 			if err := b.Apply(t.Context(), route); err == nil || providers.WaitOf(err) != nil {
 				t.Errorf("a long time later: %v", err)
 			}
 			b.m.set(func() { b.m.serving[tc.instance] = true })
-			must(t, b.Apply(t.Context(), route))
+			consultest.Must(t, b.Apply(t.Context(), route))
 
 			// Whoever has traffic keeps it, and the way back is open.
 			b.m.set(func() { b.m.serving = map[string]bool{} })
 			b.settle(t, route)
-			route.Traffic = weights(0)
-			must(t, b.Apply(t.Context(), route))
+			route.Traffic = consultest.Weights(0)
+			consultest.Must(t, b.Apply(t.Context(), route))
 		})
 	}
 }
@@ -372,34 +194,34 @@ func TestNobodyIsSentWhereNobodyIs(t *testing.T) {
 // ours is there in the end.
 func TestSomebodyElseWrites(t *testing.T) {
 	b := start(t, newMemory("podinfo-primary"))
-	route := providers.Route{Canary: canary(), Traffic: weights(0)}
+	route := providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0)}
 	b.settle(t, route)
 	var once sync.Once
-	b.m.before = func(k key) {
-		if k.kind == splitter {
+	b.m.before = func(k entries.Key) {
+		if k.Kind == api.ServiceSplitter {
 			once.Do(func() {
 				b.m.set(func() {
-					b.m.has[k] = entry{key: k, index: b.m.index + 1, body: map[string]any{"Splits": []any{map[string]any{"Weight": 100, "ServiceSubset": "v1"}}}}
+					b.m.has[k] = entries.Entry{Key: k, Index: b.m.index + 1, Body: map[string]any{"Splits": []any{map[string]any{"Weight": 100, "ServiceSubset": "v1"}}}}
 				})
 			})
 		}
 	}
-	must(t, b.Apply(t.Context(), route))
-	live := b.m.has[key{splitter, "podinfo"}]
-	users, theirs, err := live.users(route.Canary)
-	if err != nil || !theirs || !strings.Contains(string(canonical(users.body)), "v1") {
+	consultest.Must(t, b.Apply(t.Context(), route))
+	live := b.m.has[entries.Key{Kind: api.ServiceSplitter, Name: "podinfo"}]
+	users, theirs, err := live.Users(route.Canary)
+	if err != nil || !theirs || !strings.Contains(string(entries.Canonical(users.Body)), "v1") {
 		t.Errorf("what the user wrote: %v, %v, %v", users, theirs, err)
 	}
-	diff(t, allToStart, string(canonical(live.body)))
+	consultest.Diff(t, allToStart, string(entries.Canonical(live.Body)))
 }
 
 // TestConsulIsDown: nothing is known then, and everything again after it. Canaries are
 // looked at when it goes and when it comes.
 func TestConsulIsDown(t *testing.T) {
 	b := start(t, newMemory("podinfo-primary"))
-	route := providers.Route{Canary: canary(), Traffic: weights(0)}
+	route := providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0)}
 	b.settle(t, route)
-	must(t, b.Apply(t.Context(), route))
+	consultest.Must(t, b.Apply(t.Context(), route))
 	b.inSync(t, route)
 	b.drain(t)
 	b.m.set(func() { b.m.down = &providers.UnreachableError{System: "Consul", Err: errors.New("refused")} })
@@ -416,7 +238,7 @@ func TestConsulIsDown(t *testing.T) {
 	b.drain(t)
 	b.m.set(func() { b.m.down = nil })
 	eventually(t, "it is back", func() bool {
-		b.clock.Step(lastRetry)
+		b.clock.Step(5 * time.Second)
 		state, err := b.Observe(t.Context(), route)
 		return err == nil && state.InSync
 	})
@@ -426,14 +248,16 @@ func TestConsulIsDown(t *testing.T) {
 // TestChangesAreTold to those whom they are about.
 func TestChangesAreTold(t *testing.T) {
 	b := start(t, newMemory("podinfo-primary"))
-	b.settle(t, providers.Route{Canary: canary(), Traffic: weights(0)})
+	b.settle(t, providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0)})
 	b.drain(t)
-	k := key{splitter, "other"}
-	b.m.set(func() { b.m.has[k] = entry{key: k, index: b.m.index + 1} })
-	k = key{intentions, "podinfo"}
-	b.m.set(func() { b.m.has[k] = entry{key: k, index: b.m.index + 1, body: map[string]any{"Sources": []any{}}} })
+	k := entries.Key{Kind: api.ServiceSplitter, Name: "other"}
+	b.m.set(func() { b.m.has[k] = entries.Entry{Key: k, Index: b.m.index + 1} })
+	k = entries.Key{Kind: api.ServiceIntentions, Name: "podinfo"}
+	b.m.set(func() {
+		b.m.has[k] = entries.Entry{Key: k, Index: b.m.index + 1, Body: map[string]any{"Sources": []any{}}}
+	})
 	e := b.event(t)
-	diff(t, "test/podinfo", e.Object.GetNamespace()+"/"+e.Object.GetName())
+	consultest.Diff(t, "test/podinfo", e.Object.GetNamespace()+"/"+e.Object.GetName())
 	b.drain(t)
 	b.m.set(func() { delete(b.m.has, k) })
 	b.event(t)
@@ -446,11 +270,11 @@ func TestIdleCanariesCostNothing(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("app%d", i)
 		b.m.serving[name+"-primary"] = true
-		routes = append(routes, providers.Route{Canary: canary(func(c *v1beta1.Canary) { c.Name, c.Spec.TargetRef.Name = name, name }), Traffic: weights(0)})
+		routes = append(routes, providers.Route{Canary: consultest.Canary(func(c *v1beta1.Canary) { c.Name, c.Spec.TargetRef.Name = name, name }), Traffic: consultest.Weights(0)})
 	}
 	for _, route := range routes {
 		b.settle(t, route)
-		must(t, b.Apply(t.Context(), route))
+		consultest.Must(t, b.Apply(t.Context(), route))
 	}
 	for _, route := range routes {
 		b.inSync(t, route)
@@ -460,29 +284,29 @@ func TestIdleCanariesCostNothing(t *testing.T) {
 	b.m.mu.Unlock()
 	for _, route := range routes {
 		b.inSync(t, route)
-		must(t, b.Apply(t.Context(), route))
+		consultest.Must(t, b.Apply(t.Context(), route))
 	}
 	b.m.mu.Lock()
 	defer b.m.mu.Unlock()
-	diff(t, before, b.m.reads)
+	consultest.Diff(t, before, b.m.reads)
 }
 
 // TestReleaseWaitsForTheTarget: the service has instances again before requests come to them
 // (pain 5), but not for ever.
 func TestReleaseWaitsForTheTarget(t *testing.T) {
 	b := start(t, newMemory("podinfo-primary"))
-	route := providers.Route{Canary: canary(), Traffic: weights(0), PodAnnotations: aliased}
+	route := providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0), PodAnnotations: consultest.Aliased()}
 	b.settle(t, route)
-	must(t, b.Apply(t.Context(), route))
+	consultest.Must(t, b.Apply(t.Context(), route))
 	b.inSync(t, route)
 	before := len(b.m.written())
 	route.Canary = deleted(route.Canary)
 	if w := providers.WaitOf(b.Release(t.Context(), route)); w == nil || !strings.Contains(w.For, "podinfo ") {
 		t.Fatal(w)
 	}
-	diff(t, before, len(b.m.written()))
-	b.clock.Step(farewell)
-	must(t, b.Release(t.Context(), route))
+	consultest.Diff(t, before, len(b.m.written()))
+	b.clock.Step(time.Minute)
+	consultest.Must(t, b.Release(t.Context(), route))
 	eventually(t, "nothing is left", func() bool {
 		state, err := b.Observe(t.Context(), route)
 		return err == nil && !state.Exists && len(b.m.has) == 0
@@ -507,11 +331,11 @@ func TestConfigurationIsTold(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- r.Start(ctx) }()
 			eventually(t, "it is told", func() bool {
-				_, err := r.Observe(t.Context(), providers.Route{Canary: canary(), Traffic: weights(0)})
+				_, err := r.Observe(t.Context(), providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0)})
 				return providers.IsUnreachable(err) && strings.Contains(err.Error(), tc.want) && !strings.Contains(err.Error(), "/v1/config")
 			})
 			cancel()
-			must(t, <-done)
+			consultest.Must(t, <-done)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package consul
+package server
 
 import (
 	"errors"
@@ -10,7 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/consultest"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/entries"
 )
 
 // TestTokenIsRotated: each request has the token that the file holds then, and what is
@@ -24,17 +28,17 @@ func TestTokenIsRotated(t *testing.T) {
 	defer server.Close()
 	t.Setenv("CONSUL_HTTP_TOKEN", "from-environment")
 	file := filepath.Join(t.TempDir(), "token")
-	s, err := newServer(Config{Address: server.URL, TokenFile: file})
-	must(t, err)
+	s, err := New(Config{Address: server.URL, TokenFile: file})
+	consultest.Must(t, err)
 	for _, content := range []string{"first\n", "second, longer", "", "third"} {
-		must(t, os.WriteFile(file, []byte(content), 0o600))
-		_, _, err := s.list(t.Context(), scope{}, splitter, 0)
-		must(t, err)
+		consultest.Must(t, os.WriteFile(file, []byte(content), 0o600))
+		_, _, err := s.List(t.Context(), entries.Scope{}, api.ServiceSplitter, 0)
+		consultest.Must(t, err)
 	}
-	must(t, os.Remove(file))
-	_, _, err = s.list(t.Context(), scope{}, splitter, 0)
-	must(t, err)
-	diff(t, []string{"first", "second, longer", "second, longer", "third", "third"}, got)
+	consultest.Must(t, os.Remove(file))
+	_, _, err = s.List(t.Context(), entries.Scope{}, api.ServiceSplitter, 0)
+	consultest.Must(t, err)
+	consultest.Diff(t, []string{"first", "second, longer", "second, longer", "third", "third"}, got)
 }
 
 func TestTokenOfTheEnvironment(t *testing.T) {
@@ -46,11 +50,11 @@ func TestTokenOfTheEnvironment(t *testing.T) {
 	defer server.Close()
 	t.Setenv("CONSUL_HTTP_TOKEN", "from-environment")
 	t.Setenv("CONSUL_HTTP_ADDR", server.URL)
-	s, err := newServer(Config{})
-	must(t, err)
-	_, _, err = s.list(t.Context(), scope{}, splitter, 0)
-	must(t, err)
-	diff(t, "from-environment", token)
+	s, err := New(Config{})
+	consultest.Must(t, err)
+	_, _, err = s.List(t.Context(), entries.Scope{}, api.ServiceSplitter, 0)
+	consultest.Must(t, err)
+	consultest.Diff(t, "from-environment", token)
 }
 
 // TestRedirectsAreNotFollowed: they would take the token to another server.
@@ -60,9 +64,9 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	defer other.Close()
 	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer server.Close()
-	s, err := newServer(Config{Address: server.URL})
-	must(t, err)
-	if _, _, err := s.list(t.Context(), scope{}, splitter, 0); err == nil || visited {
+	s, err := New(Config{Address: server.URL})
+	consultest.Must(t, err)
+	if _, _, err := s.List(t.Context(), entries.Scope{}, api.ServiceSplitter, 0); err == nil || visited {
 		t.Errorf("visited: %v, error %v", visited, err)
 	}
 }
@@ -85,9 +89,9 @@ func TestAnswersAreToldApart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, tc.body, tc.status) }))
 			defer server.Close()
-			s, err := newServer(Config{Address: server.URL})
-			must(t, err)
-			_, _, err = s.list(t.Context(), scope{}, splitter, 0)
+			s, err := New(Config{Address: server.URL})
+			consultest.Must(t, err)
+			_, _, err = s.List(t.Context(), entries.Scope{}, api.ServiceSplitter, 0)
 			if err == nil || providers.IsUnreachable(err) != tc.unreachable || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v", err)
 			}
@@ -114,28 +118,28 @@ func TestRequestsSayWhere(t *testing.T) {
 		fmt.Fprint(w, "true")
 	}))
 	defer server.Close()
-	s, err := newServer(Config{Address: server.URL, Datacenter: "dc2"})
-	must(t, err)
-	in := scope{partition: "p", namespace: "n"}
-	_, _, err = s.list(t.Context(), in, splitter, 0)
-	must(t, err)
-	done, err := s.put(t.Context(), in, entry{key: key{splitter, "a"}}, 7)
-	must(t, err)
-	removed, err := s.remove(t.Context(), in, key{splitter, "a"}, 8)
-	must(t, err)
-	_, err = s.instances(t.Context(), in, "a")
-	must(t, err)
+	s, err := New(Config{Address: server.URL, Datacenter: "dc2"})
+	consultest.Must(t, err)
+	in := entries.Scope{Partition: "p", Namespace: "n"}
+	_, _, err = s.List(t.Context(), in, api.ServiceSplitter, 0)
+	consultest.Must(t, err)
+	done, err := s.Put(t.Context(), in, entries.Entry{Key: entries.Key{Kind: api.ServiceSplitter, Name: "a"}}, 7)
+	consultest.Must(t, err)
+	removed, err := s.Remove(t.Context(), in, entries.Key{Kind: api.ServiceSplitter, Name: "a"}, 8)
+	consultest.Must(t, err)
+	_, err = s.Instances(t.Context(), in, "a")
+	consultest.Must(t, err)
 	if !done || !removed {
 		t.Error(done, removed)
 	}
-	diff(t, []string{
+	consultest.Diff(t, []string{
 		"GET /v1/config/service-splitter partition=p ns=n dc=dc2 cas=",
 		"PUT /v1/config partition=p ns=n dc=dc2 cas=7",
 		"DELETE /v1/config/service-splitter/a partition=p ns=n dc=dc2 cas=8",
 		"GET /v1/health/connect/a partition=p ns=n dc=dc2 cas=",
 	}, got)
-	body := wire{entry: entry{key: key{splitter, "a"}, body: map[string]any{"x": 1}, meta: map[string]string{"m": "1"}}, scope: in}
+	body := entries.Wire{Entry: entries.Entry{Key: entries.Key{Kind: api.ServiceSplitter, Name: "a"}, Body: map[string]any{"x": 1}, Meta: map[string]string{"m": "1"}}, Scope: in}
 	encoded, err := body.MarshalJSON()
-	must(t, err)
-	diff(t, `{"Kind":"service-splitter","Meta":{"m":"1"},"Name":"a","Namespace":"n","Partition":"p","x":1}`, string(encoded))
+	consultest.Must(t, err)
+	consultest.Diff(t, `{"Kind":"service-splitter","Meta":{"m":"1"},"Name":"a","Namespace":"n","Partition":"p","x":1}`, string(encoded))
 }

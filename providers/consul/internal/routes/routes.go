@@ -1,4 +1,6 @@
-package consul
+// Package routes has what a service-router and the service-splitters of a Canary hold, made from its
+// route, and reads from them what Consul does with requests. It knows no Consul.
+package routes
 
 import (
 	"fmt"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/services"
 	"github.com/sluice-delivery/sluice/providers/internal/affinity"
 	"github.com/sluice-delivery/sluice/providers/internal/consulspec"
 )
@@ -20,10 +23,10 @@ const (
 	setCookieHeader = affinity.SetCookieHeader
 )
 
-// builder makes what a router and its splitters hold.
-type builder struct {
+// Builder makes what a router and its splitters hold.
+type Builder struct {
 	canary  *v1beta1.Canary
-	names   names
+	names   services.Names
 	traffic providers.Traffic
 	cookies affinity.Cookies
 	matched []*api.ServiceRouteHTTPMatch // spec.analysis.match
@@ -38,8 +41,10 @@ type template struct {
 	implied bool
 }
 
-func newBuilder(c *v1beta1.Canary, n names, traffic providers.Traffic) (*builder, error) {
-	b := &builder{canary: c, names: n, traffic: traffic}
+// New returns what makes the entries of a Canary for its traffic. It is an error for a match that
+// Consul has no word for.
+func New(c *v1beta1.Canary, n services.Names, traffic providers.Traffic) (*Builder, error) {
+	b := &Builder{canary: c, names: n, traffic: traffic}
 	var err error
 	if b.cookies, err = affinity.New(c, traffic.Sessions); err != nil {
 		return nil, err
@@ -54,9 +59,9 @@ func newBuilder(c *v1beta1.Canary, n names, traffic providers.Traffic) (*builder
 	return b, nil
 }
 
-// routes are those of the router: the user's, with those that lead to the
+// Routes are those of the router: the user's, with those that lead to the
 // service as the traffic asks. None where Consul needs no router.
-func (b *builder) routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
+func (b *Builder) Routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
 	set, err := consulspec.Settings(b.canary)
 	if err != nil {
 		return nil, err
@@ -75,7 +80,7 @@ func (b *builder) routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
 		}
 		if len(limits) > 0 {
 			return nil, consulspec.Invalid("spec.service.match", "", fmt.Sprintf(
-				"Consul's service-router %s has routes to it already (Routes[%d]): say in one place which requests are shared out", b.names.apex, i))
+				"Consul's service-router %s has routes to it already (Routes[%d]): say in one place which requests are shared out", b.names.Apex, i))
 		}
 		routes, err := b.expand(template{match: matchIn(route), destination: consulspec.Merge(withoutService(route.Destination), set)})
 		if err != nil {
@@ -92,7 +97,7 @@ func (b *builder) routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
 }
 
 // rest are the routes for what no route of the user's is for.
-func (b *builder) rest(set *api.ServiceRouteDestination, limits []*api.ServiceRouteHTTPMatch) ([]api.ServiceRoute, error) {
+func (b *Builder) rest(set *api.ServiceRouteDestination, limits []*api.ServiceRouteHTTPMatch) ([]api.ServiceRoute, error) {
 	if len(limits) == 0 {
 		return b.expand(template{destination: set, implied: set == nil})
 	}
@@ -104,7 +109,7 @@ func (b *builder) rest(set *api.ServiceRouteDestination, limits []*api.ServiceRo
 		}
 		out = append(out, routes...)
 	}
-	return append(out, b.route(nil, nil, b.names.primary, "")), nil // what is not for the canary
+	return append(out, b.route(nil, nil, b.names.Primary, "")), nil // what is not for the canary
 }
 
 func matchIn(r api.ServiceRoute) *api.ServiceRouteHTTPMatch {
@@ -125,12 +130,12 @@ func withoutService(d *api.ServiceRouteDestination) *api.ServiceRouteDestination
 
 // leadsToUs tells whether a route of the user's leads to the service itself or to
 // one of its two halves.
-func (b *builder) leadsToUs(d *api.ServiceRouteDestination) bool {
-	return d == nil || b.names.has(d.Service, d.Namespace, d.Partition)
+func (b *Builder) leadsToUs(d *api.ServiceRouteDestination) bool {
+	return d == nil || b.names.Has(d.Service, d.Namespace, d.Partition)
 }
 
 // expand returns the routes by which the requests of a template are shared out.
-func (b *builder) expand(t template) ([]api.ServiceRoute, error) {
+func (b *Builder) expand(t template) ([]api.ServiceRoute, error) {
 	var out []api.ServiceRoute
 	for _, e := range b.exceptions() {
 		match, possible, err := consulspec.Both(e.match, t.match)
@@ -142,7 +147,7 @@ func (b *builder) expand(t template) ([]api.ServiceRoute, error) {
 		}
 	}
 	if !t.implied {
-		out = append(out, b.route(t.match, t.destination, b.names.apex, ""))
+		out = append(out, b.route(t.match, t.destination, b.names.Apex, ""))
 	}
 	for i := range out {
 		if err := b.rewritable(&out[i]); err != nil {
@@ -160,32 +165,32 @@ type exception struct {
 }
 
 // exceptions are in the order in which requests are compared with them.
-func (b *builder) exceptions() (out []exception) {
+func (b *Builder) exceptions() (out []exception) {
 	k, tr := b.cookies, b.traffic
 	switch {
 	case tr.Matched && tr.Canary > 0:
-		to := b.names.split
+		to := b.names.Split
 		if tr.Canary == 100 {
-			to = b.names.canary
+			to = b.names.Canary
 		}
 		for _, match := range b.matched {
 			out = append(out, exception{match: match, to: to})
 		}
 	case k.Sessions.Canary == "" && k.Sessions.Ended != "":
-		out = append(out, exception{match: consulspec.Cookie(k.IsEnded()), to: b.names.apex, mark: k.Drop()})
+		out = append(out, exception{match: consulspec.Cookie(k.IsEnded()), to: b.names.Apex, mark: k.Drop()})
 	// At 0 nobody goes to the canary, whatever his cookie says: its pods may be gone.
 	case k.Sessions.Canary != "" && tr.Canary > 0:
-		out = append(out, exception{match: consulspec.Cookie(k.IsCanary()), to: b.names.canary})
+		out = append(out, exception{match: consulspec.Cookie(k.IsCanary()), to: b.names.Canary})
 		if tr.Primary > 0 {
 			out = append(out,
-				exception{match: consulspec.Cookie(k.IsPrimary()), to: b.names.primary},
-				exception{match: consulspec.Cookie(k.WasPrimary()), to: b.names.split})
+				exception{match: consulspec.Cookie(k.IsPrimary()), to: b.names.Primary},
+				exception{match: consulspec.Cookie(k.WasPrimary()), to: b.names.Split})
 		}
 	}
 	return out
 }
 
-func (b *builder) route(match *api.ServiceRouteHTTPMatch, base *api.ServiceRouteDestination, to, mark string) api.ServiceRoute {
+func (b *Builder) route(match *api.ServiceRouteHTTPMatch, base *api.ServiceRouteDestination, to, mark string) api.ServiceRoute {
 	d := api.ServiceRouteDestination{}
 	if base != nil {
 		d = *base
@@ -202,7 +207,7 @@ func (b *builder) route(match *api.ServiceRouteHTTPMatch, base *api.ServiceRoute
 }
 
 // rewritable makes sure that a route that rewrites the path says which part of it.
-func (b *builder) rewritable(r *api.ServiceRoute) error {
+func (b *Builder) rewritable(r *api.ServiceRoute) error {
 	if r.Destination.PrefixRewrite == "" {
 		return nil
 	}
@@ -239,8 +244,8 @@ func withCookie(h *api.HTTPHeaderModifiers, value string) *api.HTTPHeaderModifie
 	return &out
 }
 
-// splits are those of the service: what requests get that no route is for.
-func (b *builder) splits() []api.ServiceSplit {
+// Splits are those of the service: what requests get that no route is for.
+func (b *Builder) Splits() []api.ServiceSplit {
 	tr := b.traffic
 	primary, canary := float32(tr.Primary), float32(tr.Canary)
 	if tr.Matched {
@@ -249,9 +254,9 @@ func (b *builder) splits() []api.ServiceSplit {
 	return b.share(primary, canary, tr.Sessions.Canary != "" && tr.Canary > 0)
 }
 
-// shares are the splits for those requests that routes lead to a share of their
+// Shares are the splits for those requests that routes lead to a share of their
 // own; none where there are no such requests.
-func (b *builder) shares() []api.ServiceSplit {
+func (b *Builder) Shares() []api.ServiceSplit {
 	tr := b.traffic
 	switch {
 	case tr.Matched && tr.Canary > 0 && tr.Canary < 100:
@@ -265,10 +270,10 @@ func (b *builder) shares() []api.ServiceSplit {
 	}
 }
 
-func (b *builder) share(primary, canary float32, mark bool) []api.ServiceSplit {
+func (b *Builder) share(primary, canary float32, mark bool) []api.ServiceSplit {
 	out := []api.ServiceSplit{
-		{Weight: primary, Service: b.names.primary},
-		{Weight: canary, Service: b.names.canary},
+		{Weight: primary, Service: b.names.Primary},
+		{Weight: canary, Service: b.names.Canary},
 	}
 	if mark {
 		out[0].ResponseHeaders = withCookie(nil, b.cookies.MarkPrimary())
@@ -277,14 +282,14 @@ func (b *builder) share(primary, canary float32, mark bool) []api.ServiceSplit {
 	return out
 }
 
-// alone returns an error for splits of the user's that lead elsewhere.
-func (b *builder) alone(users []api.ServiceSplit) error {
-	i := slices.IndexFunc(users, func(s api.ServiceSplit) bool { return !b.names.has(s.Service, s.Namespace, s.Partition) })
+// Alone returns an error for splits of the user's that lead elsewhere.
+func (b *Builder) Alone(users []api.ServiceSplit) error {
+	i := slices.IndexFunc(users, func(s api.ServiceSplit) bool { return !b.names.Has(s.Service, s.Namespace, s.Partition) })
 	if i < 0 {
 		return nil
 	}
 	return &providers.InvalidError{
-		Field: fmt.Sprintf("Consul's service-splitter %s: Splits[%d].Service", b.names.apex, i), Value: users[i].Service,
-		Allowed: "the traffic of the service cannot be shared with another one; let it lead to " + b.names.apex + " alone",
+		Field: fmt.Sprintf("Consul's service-splitter %s: Splits[%d].Service", b.names.Apex, i), Value: users[i].Service,
+		Allowed: "the traffic of the service cannot be shared with another one; let it lead to " + b.names.Apex + " alone",
 	}
 }

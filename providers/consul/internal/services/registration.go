@@ -1,4 +1,4 @@
-package consul
+package services
 
 import (
 	"strconv"
@@ -18,20 +18,20 @@ const (
 	kubernetesServiceAnnotation = "consul.hashicorp.com/kubernetes-service"
 )
 
-// registered refuses a target whose pods consul-k8s would register in a way that
+// Registered refuses a target whose pods consul-k8s would register in a way that
 // can't be released.
 //
 // The pods must be the same service with and without a Canary: a sidecar gets its
 // identity when its pod starts, so a pod that is registered under another name later
 // on is one that nobody trusts. The annotation is what makes sure of that; left to
 // themselves, pods are named by whichever Services select them, which changes.
-func registered(route providers.Route, n names) error {
+func Registered(route providers.Route, n Names) error {
 	const field = "spec.template.metadata.annotations of the target: "
 	of, named := route.PodAnnotations[ServiceAnnotation]
 	injected, _ := strconv.ParseBool(route.PodAnnotations[injectAnnotation])
 	switch {
-	case named && of != n.apex, !named && injected:
-		return consulspec.Invalid(field+ServiceAnnotation, of, "it must be "+n.apex+", so that the pods stay the same service when a Canary comes and goes")
+	case named && of != n.Apex, !named && injected:
+		return consulspec.Invalid(field+ServiceAnnotation, of, "it must be "+n.Apex+", so that the pods stay the same service when a Canary comes and goes")
 	case route.PodAnnotations[kubernetesServiceAnnotation] != "":
 		return consulspec.Invalid(field+kubernetesServiceAnnotation, route.PodAnnotations[kubernetesServiceAnnotation],
 			"the target's pods are registered through more than one Service; remove it")
