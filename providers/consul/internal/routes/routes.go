@@ -92,12 +92,12 @@ func (b *Builder) Routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
 	if everything {
 		return out, nil
 	}
-	rest, err := b.rest(set, limits)
-	return append(out, rest...), err
+	remaining, err := b.remaining(set, limits)
+	return append(out, remaining...), err
 }
 
-// rest are the routes for what no route of the user's is for.
-func (b *Builder) rest(set *api.ServiceRouteDestination, limits []*api.ServiceRouteHTTPMatch) ([]api.ServiceRoute, error) {
+// remaining are the routes for what no route of the user's is for.
+func (b *Builder) remaining(set *api.ServiceRouteDestination, limits []*api.ServiceRouteHTTPMatch) ([]api.ServiceRoute, error) {
 	if len(limits) == 0 {
 		return b.expand(template{destination: set, implied: set == nil})
 	}
