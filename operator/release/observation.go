@@ -118,6 +118,9 @@ type Workload struct {
 	// ScalesToZero is true where its autoscaler leaves it without pods as long as it has
 	// nothing to do. That is no outage.
 	ScalesToZero bool
+	// MaxReplicas is how many pods its autoscaler may give it, 0 where none that the Canary
+	// names scales it.
+	MaxReplicas int32
 	// Message says what Ready is waiting for.
 	Message string
 }

@@ -17,7 +17,7 @@ func serve(d *decider) {
 		return
 	}
 	is := serving.Situation{
-		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Canary: d.Target, Fixed: d.Route.Fixed,
+		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: neededOfPrimary(d), Canary: d.Target, Fixed: d.Route.Fixed,
 		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
 		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()

@@ -26,6 +26,9 @@ type Situation struct {
 	Planned, Before Split
 	// Primary and Canary are those who could serve.
 	Primary, Canary release.Workload
+	// Needed is how many pods the primary must have to carry everything, where those are more than it
+	// is asked for now.
+	Needed int32
 	// Fixed is true where no mesh moves traffic.
 	Fixed bool
 	// Condemned is true for a canary that was found bad: it serves only while nobody else
@@ -69,7 +72,7 @@ func (s Situation) Effective() Split {
 		return planned
 	case s.stillStandsIn():
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
-	case !enough(s.Primary):
+	case !s.enough():
 		return s.withinPrimary(planned)
 	default:
 		return planned
@@ -78,7 +81,7 @@ func (s Situation) Effective() Split {
 
 // stillStandsIn is true where the canary stood in for a primary that is not well again.
 func (s Situation) stillStandsIn() bool {
-	return s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready)
+	return s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!s.enough() || s.Changing && !s.Primary.Ready)
 }
 
 // nobody is true where neither side is known to serve. Pods may do so all the same that a deleted
@@ -109,15 +112,18 @@ func (s Situation) withinPrimary(planned Split) Split {
 		return Split{Weight: s.Before.Weight, Matched: true, Reason: v1beta1.TrafficPrimaryTooSmall}
 	}
 	// Of all requests it carries as many as it has pods of those that it needs.
-	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, 1))
+	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, s.Needed, 1))
 	if kept <= planned.Weight {
 		return planned
 	}
 	return Split{Weight: kept, Reason: v1beta1.TrafficPrimaryTooSmall}
 }
 
-// enough is true for a workload that can carry all that it was asked for.
-func enough(w release.Workload) bool { return w.Ready || w.Replicas > 0 && w.Available >= w.Replicas }
+// enough is true for a primary that can carry everything.
+func (s Situation) enough() bool {
+	p := s.Primary
+	return p.Replicas >= s.Needed && (p.Ready || p.Replicas > 0 && p.Available >= p.Replicas)
+}
 
 // StandsIn is true while the canary serves everything because the primary can't.
 func StandsIn(st *v1beta1.CanaryStatus) bool {

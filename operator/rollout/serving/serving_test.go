@@ -48,6 +48,10 @@ func TestEffective(t *testing.T) {
 		"and gives back then": {
 			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: pods(10, 10), Canary: pods(2, 2)}, at(20),
 		},
+		"but not to a part of the pods that it had": {
+			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: pods(1, 1), Needed: 10, Canary: pods(10, 10)},
+			Split{Weight: 100, Reason: noPrimary},
+		},
 		"but not while its pods are replaced": {
 			Situation{
 				Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Canary: pods(2, 2), Changing: true,
