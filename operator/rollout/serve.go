@@ -11,6 +11,9 @@ import (
 
 // serve writes into the status who serves now, and tells when that is not as planned.
 func serve(d *decider) {
+	if d.Route.Unreachable && d.st.Traffic == nil {
+		return // what the mesh has is taken over once it can be asked
+	}
 	was := serving.Current(d.st)
 	if d.st.LastPromotedSpec == "" && d.Route.Has == nil && !release.Running(d.st.Phase) {
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
@@ -18,7 +21,7 @@ func serve(d *decider) {
 	}
 	is := serving.Situation{
 		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: neededOfPrimary(d), Canary: d.Target, Fixed: d.Route.Fixed,
-		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
+		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
 		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight

@@ -29,8 +29,9 @@ type Situation struct {
 	// Needed is how many pods the primary must have to carry everything, where those are more than it
 	// is asked for now.
 	Needed int32
-	// Fixed is true where no mesh moves traffic.
-	Fixed bool
+	// Fixed is true where no mesh moves traffic, Unreachable where it can't be told anything: what was to be
+	// meanwhile may be over once it can.
+	Fixed, Unreachable bool
 	// Condemned is true for a canary that was found bad: it serves only while nobody else
 	// can.
 	Condemned bool
@@ -48,7 +49,7 @@ type Situation struct {
 // nothing else decides it.
 //
 //   - A side without pods that can be reached gets nothing while the other has some.
-//   - While neither has any, nothing moves.
+//   - While neither has any, nothing moves, and neither while the mesh can't be told.
 //   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
 //   - The primary gets no more than its pods can carry, as long as it needs not take
@@ -60,10 +61,12 @@ func (s Situation) Effective() Split {
 		planned.Weight, planned.Matched = 0, false // there is no such share any more
 	}
 	switch {
-	case s.Fixed, s.Canary.Available == 0 && !s.nobody() && planned.Weight+planned.Mirror == 0:
+	case s.Fixed:
 		return Split{Reason: v1beta1.TrafficPlanned}
-	case s.nobody():
+	case s.nobody(), s.Unreachable:
 		return s.unchanged()
+	case s.Canary.Available == 0 && planned.Weight+planned.Mirror == 0:
+		return Split{Reason: v1beta1.TrafficPlanned}
 	case s.Canary.Available == 0:
 		return Split{Reason: v1beta1.TrafficCanaryUnavailable}
 	case s.Primary.Available == 0 && !s.ScaledToZero:

@@ -81,6 +81,12 @@ func TestEffective(t *testing.T) {
 		"nobody matches any more, and nobody can serve": {
 			Situation{Before: Split{Weight: 100, Matched: true, Reason: planned}, Primary: pods(gone, 10), Canary: pods(gone, 10)}, at(0),
 		},
+		"the mesh can't be told that the primary has no pod": {
+			Situation{Planned: at(20), Before: at(20), Primary: pods(gone, 10), Canary: pods(2, 2), Unreachable: true}, at(20),
+		},
+		"the mesh can't be told that the canary has no pod": {
+			Situation{Planned: at(0), Before: at(20), Primary: pods(10, 10), Canary: pods(gone, 2), Unreachable: true}, at(20),
+		},
 		"no mesh moves traffic": {Situation{Planned: at(100), Before: at(100), Primary: pods(gone, 10), Canary: pods(2, 2), Fixed: true}, at(0)},
 		"copies":                {Situation{Planned: Split{Mirror: 30}, Primary: pods(well, 10), Canary: pods(2, 2)}, Split{Mirror: 30, Reason: planned}},
 		"copies for nobody":     {Situation{Planned: Split{Mirror: 30}, Primary: pods(well, 10), Canary: pods(gone, 2)}, Split{Reason: noCanary}},
