@@ -40,6 +40,7 @@ func Decide(o release.Observation) release.Decision {
 		d.out.Desired.Hold = true
 	case hold != nil:
 		adopt.Status(&d.Observation, d.st)
+		adopt.Revision(&d.Observation, d.st)
 		keepSafe(d, hold)
 		conclude(d)
 		holdDesired(d)
