@@ -112,6 +112,9 @@ type Workload struct {
 	Ready bool
 	// Available is how many pods, of whatever revision, can serve now.
 	Available int32
+	// Unconfirmed is true while nothing is known of the endpoints of its Service, so that it is not sure that
+	// those pods can be reached.
+	Unconfirmed bool
 	// Interrupted is true for a primary that is without a pod for a moment when it
 	// gets the target's revision.
 	Interrupted bool

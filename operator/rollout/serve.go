@@ -44,8 +44,11 @@ func describeServing(d *decider, was, is serving.Split) {
 	case v1beta1.TrafficCanaryUnavailable:
 		d.event(true, release.ReasonCanaryUnavailable, "No pod of the canary is available; "+primary+" takes all traffic until it is back")
 	case v1beta1.TrafficPrimaryTooSmall:
-		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s has %d of %d pods; the canary keeps %s of the traffic until there are more",
-			primary, d.Primary.Available, d.Primary.Replicas, plan.Percent(is.Weight)))
+		lacks, until := fmt.Sprintf("%s has %d of %d pods", primary, d.Primary.Available, d.Primary.Replicas), "there are more"
+		if d.Primary.Unconfirmed {
+			lacks, until = "Nothing is known yet of the endpoints of "+primary, "its pods are known to be reached"
+		}
+		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s; the canary keeps %s of the traffic until %s", lacks, plan.Percent(is.Weight), until))
 	case v1beta1.TrafficPlanned:
 		if was.Reason != v1beta1.TrafficPrimaryUnavailable || d.Primary.Available == 0 || is.Weight == was.Weight && is.Matched == was.Matched {
 			return

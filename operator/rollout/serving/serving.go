@@ -52,8 +52,8 @@ type Situation struct {
 //   - While neither has any, nothing moves, and neither while the mesh can't be told.
 //   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
-//   - The primary gets no more than its pods can carry, as long as it needs not take
-//     from a canary that was found bad.
+//   - The primary gets no more than its pods can carry, and no more than it has before they
+//     are known to be reached, as long as it needs not take from a canary that was found bad.
 func (s Situation) Effective() Split {
 	planned := s.Planned
 	planned.Reason = v1beta1.TrafficPlanned
@@ -116,6 +116,9 @@ func (s Situation) withinPrimary(planned Split) Split {
 	}
 	// Of all requests it carries as many as it has pods of those that it needs.
 	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, s.Needed, 1))
+	if s.Primary.Unconfirmed {
+		kept = s.Before.Weight
+	}
 	if kept <= planned.Weight {
 		return planned
 	}
@@ -125,7 +128,7 @@ func (s Situation) withinPrimary(planned Split) Split {
 // enough is true for a primary that can carry everything.
 func (s Situation) enough() bool {
 	p := s.Primary
-	return p.Replicas >= s.Needed && (p.Ready || p.Replicas > 0 && p.Available >= p.Replicas)
+	return !p.Unconfirmed && p.Replicas >= s.Needed && (p.Ready || p.Replicas > 0 && p.Available >= p.Replicas)
 }
 
 // StandsIn is true while the canary serves everything because the primary can't.

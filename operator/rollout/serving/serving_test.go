@@ -14,6 +14,12 @@ func pods(available, of int32) release.Workload {
 	return release.Workload{Exists: true, Replicas: of, Available: available, Ready: available == of && of > 0}
 }
 
+func unconfirmed(n int32) release.Workload {
+	w := pods(n, n)
+	w.Ready, w.Unconfirmed = false, true
+	return w
+}
+
 // TestEffective is the table of who serves.
 func TestEffective(t *testing.T) {
 	const (
@@ -52,6 +58,15 @@ func TestEffective(t *testing.T) {
 			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: pods(1, 1), Needed: 10, Canary: pods(10, 10)},
 			Split{Weight: 100, Reason: noPrimary},
 		},
+		"but not before its pods can be reached": {
+			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: unconfirmed(10), Canary: pods(10, 10)},
+			Split{Weight: 100, Reason: noPrimary},
+		},
+		"nor gets it more before": {Situation{Before: at(50), Primary: unconfirmed(10), Canary: pods(10, 10)}, Split{Weight: 50, Reason: tooSmall}},
+		"but a canary that was found bad keeps nothing": {
+			Situation{Before: at(50), Primary: unconfirmed(10), Canary: pods(10, 10), Condemned: true}, at(0),
+		},
+		"nor does it lose any": {Situation{Planned: at(20), Before: at(20), Primary: unconfirmed(10), Canary: pods(2, 2)}, at(20)},
 		"but not while its pods are replaced": {
 			Situation{
 				Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Canary: pods(2, 2), Changing: true,
