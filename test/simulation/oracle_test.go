@@ -413,11 +413,18 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	}
 }
 
-// forgotten notes that nobody knows any more how many pods there were: the primary and the status are both gone.
+// forgotten notes that nobody knows any more how many pods there were but by those that the target asks for: the primary and
+// the status are both gone.
 func (o *oracle) forgotten() {
-	if c := o.w.canary(); o.primaryGone && c != nil && c.Status.PrimaryReplicas == 0 {
-		o.w.fewest = 1
+	c := o.w.canary()
+	if !o.primaryGone || c == nil || c.Status.PrimaryReplicas != 0 {
+		return
 	}
+	known := int32(1)
+	if d := o.w.deployment("podinfo"); d != nil {
+		known = max(*d.Spec.Replicas, 1)
+	}
+	o.w.fewest = min(o.w.fewest, known)
 }
 
 // exempt says that what the target is now may be promoted without a verdict.
