@@ -152,7 +152,7 @@ func (s *Share) take(ctx context.Context, users client.Object) error {
 	so, isScaledObject := users.(*unstructured.Unstructured)
 	kind, name := ScaleTarget(users)
 	s.elsewhere = kind != s.scaled.Kind || name != s.scaled.Name
-	_, invalid := PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options)
+	copied, invalid := PrimaryAutoscaler(c, s.scaled, users, 0, s.part.Options)
 	if (s.elsewhere || invalid != nil) && isScaledObject && so.GetAnnotations()[PausedByAnnotation] == c.Name {
 		s.paused = append(s.paused, so) // it was the target's before somebody changed it
 	}
@@ -165,6 +165,11 @@ func (s *Share) take(ctx context.Context, users client.Object) error {
 	s.users = users
 	s.world.Target.ScalesToZero = isScaledObject && !s.elsewhere && ScalesToZero(users, nil)
 	s.world.Primary.ScalesToZero = ScalesToZero(users, ref.PrimaryScalerReplicas)
+	upper, err := MaxReplicas(copied)
+	if err != nil {
+		return fmt.Errorf("bounds of the primary's autoscaler: %w", err)
+	}
+	s.world.Primary.MaxReplicas = upper
 	if s.elsewhere {
 		s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef: %s %s scales %s %s, not %s %s, which spec.targetRef names: %s gets a copy of it, and nothing scales the target",
 			ref.Kind, ref.Name, kind, name, s.scaled.Kind, s.scaled.Name, c.PrimaryName()))

@@ -112,12 +112,18 @@ type Workload struct {
 	Ready bool
 	// Available is how many pods, of whatever revision, can serve now.
 	Available int32
+	// Unconfirmed is true while nothing is known of the endpoints of its Service, so that it is not sure that
+	// those pods can be reached.
+	Unconfirmed bool
 	// Interrupted is true for a primary that is without a pod for a moment when it
 	// gets the target's revision.
 	Interrupted bool
 	// ScalesToZero is true where its autoscaler leaves it without pods as long as it has
 	// nothing to do. That is no outage.
 	ScalesToZero bool
+	// MaxReplicas is how many pods its autoscaler may give it, 0 where none that the Canary
+	// names scales it.
+	MaxReplicas int32
 	// Message says what Ready is waiting for.
 	Message string
 }
@@ -153,6 +159,8 @@ type Route struct {
 	// GivenBack is since when, on deletion, the Services were seen to lead where they did before;
 	// zero as long as they don't.
 	GivenBack time.Time
+	// Unreachable is true where the mesh can be neither asked nor told anything.
+	Unreachable bool
 	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
 	// and the canary is checked without users.
 	Fixed bool

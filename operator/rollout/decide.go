@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
 	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
+	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
@@ -39,6 +40,7 @@ func Decide(o release.Observation) release.Decision {
 		d.out.Desired.Hold = true
 	case hold != nil:
 		adopt.Status(&d.Observation, d.st)
+		adopt.Revision(&d.Observation, d.st)
 		keepSafe(d, hold)
 		conclude(d)
 		holdDesired(d)
@@ -100,7 +102,7 @@ func conclude(d *decider) {
 // recordFacts notes what can't be observed any more once it is gone.
 func recordFacts(d *decider) {
 	if d.Primary.Exists && d.Primary.Replicas > 0 && d.st.LastPromotedSpec != "" {
-		d.st.PrimaryReplicas = d.Primary.Replicas
+		d.st.PrimaryReplicas = scaling.Needed(d.Primary, release.Workload{}, d.st.PrimaryReplicas, serving.StandsIn(d.st))
 	}
 	if d.Identity != nil && d.st.LastPromotedSpec != "" {
 		d.st.Identity = d.Identity.DeepCopy()

@@ -437,6 +437,12 @@ func TestDecide(t *testing.T) {
 			newScene().step(1, 20, time.Hour).checked(v1beta1.CheckPassed, 0).with(func(o *release.Observation) { o.Outage = "Consul cannot be asked" }),
 			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Requeue: 15 * time.Second, Events: []string{release.ReasonMeshUnreachable}},
 		},
+		"what can't be told to the mesh is not in the status": {
+			newScene().step(1, 20, time.Second).primaryAvailable(0).with(func(o *release.Observation) {
+				o.Outage, o.Route.Unreachable = "Consul cannot be asked", true
+			}),
+			outcome{Phase: v1beta1.PhaseProgressing, Weight: 20, Step: 1, Replicas: -1, Requeue: 15 * time.Second, Events: []string{release.ReasonMeshUnreachable}},
+		},
 		"a mistake holds the analysis, and its deadline runs": {
 			newScene().step(1, 20, time.Hour).with(func(o *release.Observation) {
 				o.Mistake = &release.Mistake{Reason: "TargetMissing", Message: "no target"}

@@ -39,6 +39,29 @@ func TestFloorBesideIdlePods(t *testing.T) {
 	}
 }
 
+// While pods that were given to the idle target stand in for the primary, its autoscaler must not make that
+// smaller, and it gets nothing back before it is as large as it was.
+func TestStandInForAnAutoscaledPrimary(t *testing.T) {
+	s := Idle(4, 5)
+	s.Primary.Replicas, s.Primary.Available, s.Primary.Ready, s.Primary.MaxReplicas = 10, 0, false, 20
+	d := rollout.Decide(s.Observation)
+	if d.Status.CanaryWeight != 100 || d.Desired.PrimaryFloor != 10 || d.Status.PrimaryReplicas != 10 {
+		t.Fatalf("the canary has %d%%, the primary's minimum is %d, it had %d", d.Status.CanaryWeight, d.Desired.PrimaryFloor, d.Status.PrimaryReplicas)
+	}
+	s.Canary.Status = d.Status
+	s.Primary.Replicas, s.Primary.Available, s.Primary.Ready = 1, 1, true
+	d = rollout.Decide(s.Observation)
+	if d.Status.CanaryWeight != 100 || d.Desired.PrimaryFloor != 10 || d.Status.PrimaryReplicas != 10 {
+		t.Errorf("after one pod is back the canary has %d%%, the primary's minimum is %d, it had %d", d.Status.CanaryWeight, d.Desired.PrimaryFloor, d.Status.PrimaryReplicas)
+	}
+	s.Canary.Status = d.Status
+	s.Primary.Replicas, s.Primary.Available = 10, 10
+	d = rollout.Decide(s.Observation)
+	if d.Status.CanaryWeight != 0 || d.Desired.PrimaryFloor != 0 {
+		t.Errorf("after all are back the canary has %d%%, the primary's minimum is %d", d.Status.CanaryWeight, d.Desired.PrimaryFloor)
+	}
+}
+
 func TestNothingIsDrainedThatMaySoonServe(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseSucceeded).targetAt(revA, 2).targetAvailable(0).primaryAvailable(0)
 	s.Route.Seen = t0.Add(-time.Hour)

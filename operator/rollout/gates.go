@@ -315,6 +315,7 @@ func raise(d *decider, because string) {
 		if passes(d, v1beta1.ConfirmPromotionHook) {
 			beginPromotion(d, because)
 		}
+	case next.Weight == 100 && next.Share == v1beta1.ShareAll && !canaryCarriesAll(d):
 	case !gated || passes(d, v1beta1.ConfirmTrafficIncreaseHook):
 		nextStep(d, because)
 	}

@@ -67,7 +67,22 @@ func TestHeldReleasesStaySafe(t *testing.T) {
 		"somebody aborts":                        {newScene().step(2, 40, time.Second).asked(v1beta1.ActionAbort).with(mistake), v1beta1.PhaseFailed, 0, release.ReasonAborted},
 		"somebody wants it promoted":             {newScene().step(2, 40, time.Second).asked(v1beta1.ActionPromote).with(mistake), v1beta1.PhaseProgressing, 40, "InvalidSpec"},
 		"the target is set back":                 {newScene().step(2, 40, time.Second).targetAt(revA, 2).with(mistake), v1beta1.PhaseFinalising, 0, release.ReasonReverted},
-		"checks that failed do not count":        {newScene().step(2, 40, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0).with(mistake), v1beta1.PhaseProgressing, 40, "InvalidSpec"},
+		"another revision": {
+			newScene().step(2, 40, time.Second).persisted().targetAt(revC, 2).with(mistake), v1beta1.PhaseProgressing, 0, release.ReasonNewRevision,
+		},
+		"another revision, suspended": {
+			newScene().step(2, 40, time.Second).persisted().targetAt(revC, 2).with(suspended), v1beta1.PhaseProgressing, 0, release.ReasonNewRevision,
+		},
+		"another revision at the gate of the promotion": {
+			newScene().step(2, 40, time.Second).phase(v1beta1.PhaseWaitingPromotion).persisted().targetAt(revC, 2).with(mistake), v1beta1.PhaseProgressing, 0, release.ReasonNewRevision,
+		},
+		"another revision in a promotion": {
+			newScene().promoting(60, time.Second).persisted().targetAt(revC, 2).with(mistake), v1beta1.PhasePromoting, 0, release.ReasonNewRevision,
+		},
+		"another revision, and the primary is lost": {
+			newScene().promoting(60, time.Second).persisted().targetAt(revC, 2).with(mistake).primaryAvailable(0), v1beta1.PhasePromoting, 100, release.ReasonNewRevision,
+		},
+		"checks that failed do not count": {newScene().step(2, 40, 10*time.Second).failed(2).checked(v1beta1.CheckFailed, 0).with(mistake), v1beta1.PhaseProgressing, 40, "InvalidSpec"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(tc.scene.Observation)

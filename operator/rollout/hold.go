@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 func holdOf(o *release.Observation) *conditions.Hold {
@@ -37,6 +38,7 @@ func keepSafe(d *decider, h *conditions.Hold) {
 	if d.st.Phase == v1beta1.PhasePromoting {
 		needStep(d)
 		canaryLostInPromotion(d)
+		takeFromUnjudged(d)
 	}
 	if !release.Analysing(d.st.Phase) {
 		return
@@ -46,6 +48,7 @@ func keepSafe(d *decider, h *conditions.Hold) {
 		revert(d)
 		return
 	}
+	takeFromUnjudged(d)
 	if abortAsked(d) || canaryLost(d) || rollbackAsked(d) || !h.Mistake {
 		return
 	}
@@ -54,6 +57,21 @@ func keepSafe(d *decider, h *conditions.Hold) {
 	if d.overdue() {
 		rollBack(d, release.ReasonDeadlineExceeded, "nothing was analysed for "+d.Canary.GetProgressDeadline().String()+": "+h.Message)
 	}
+}
+
+// takeFromUnjudged takes the share of a canary that has become another revision while its rollout is held:
+// nobody has judged that one, and its analysis begins once nothing holds it.
+func takeFromUnjudged(d *decider) {
+	if !d.Target.Exists || d.Target.Revision == "" || d.Target.Revision == d.st.LastAppliedSpec || serving.Planned(d.st) == (serving.Split{}) {
+		return
+	}
+	d.event(true, release.ReasonNewRevision, "New revision of "+d.Canary.TargetName()+" while nothing moves; it gets no traffic before it is analysed")
+	if release.Analysing(d.st.Phase) {
+		leaveGate(d)
+		enterStep(d, 0)
+		return
+	}
+	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
 }
 
 // holdDesired leaves workloads as they are while a rollout is held.

@@ -4,18 +4,27 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 func primaryFloor(d *decider) int32 {
-	primary := d.Primary.Replicas
+	primary := neededOfPrimary(d)
 	if !d.Primary.Exists {
-		primary = d.st.PrimaryReplicas
+		primary = max(primary, d.st.PrimaryReplicas)
 	}
-	floor := scaling.PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, d.Target.Replicas == 0 && d.Target.Available == 0 || scaling.ScaledUp(d.st, &d.Target))
+	// Who gets the requests of a primary is no reason to have more of it than people ask for.
+	unused := d.st.CanaryWeight == 0 || d.Primary.MaxReplicas == 0
+	idle := d.Target.Replicas == 0 && d.Target.Available == 0 || unused && scaling.ScaledUp(d.st, &d.Target)
+	floor := scaling.PrimaryFloor(d.st.Phase, primary, d.Target.Replicas, idle)
 	if d.Primary.ScalesToZero && (d.st.Phase == v1beta1.PhaseInitializing || d.st.Phase == v1beta1.PhaseProgressing) {
 		return max(floor, 1) // it is started before anything is compared with it, and there for a rollback
 	}
 	return floor
+}
+
+// neededOfPrimary is how many pods the primary must have to carry everything.
+func neededOfPrimary(d *decider) int32 {
+	return scaling.Needed(d.Primary, d.Target, d.st.PrimaryReplicas, serving.StandsIn(d.st))
 }
 
 // scaledToZero is true for a primary that its autoscaler has left without pods, or that is started at the

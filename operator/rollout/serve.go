@@ -11,14 +11,17 @@ import (
 
 // serve writes into the status who serves now, and tells when that is not as planned.
 func serve(d *decider) {
+	if d.Route.Unreachable && d.st.Traffic == nil {
+		return // what the mesh has is taken over once it can be asked
+	}
 	was := serving.Current(d.st)
 	if d.st.LastPromotedSpec == "" && d.Route.Has == nil && !release.Running(d.st.Phase) {
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
 		return
 	}
 	is := serving.Situation{
-		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Canary: d.Target, Fixed: d.Route.Fixed,
-		Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
+		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: neededOfPrimary(d), Canary: d.Target, Fixed: d.Route.Fixed,
+		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
 		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight
@@ -41,8 +44,11 @@ func describeServing(d *decider, was, is serving.Split) {
 	case v1beta1.TrafficCanaryUnavailable:
 		d.event(true, release.ReasonCanaryUnavailable, "No pod of the canary is available; "+primary+" takes all traffic until it is back")
 	case v1beta1.TrafficPrimaryTooSmall:
-		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s has %d of %d pods; the canary keeps %s of the traffic until there are more",
-			primary, d.Primary.Available, d.Primary.Replicas, plan.Percent(is.Weight)))
+		lacks, until := fmt.Sprintf("%s has %d of %d pods", primary, d.Primary.Available, d.Primary.Replicas), "there are more"
+		if d.Primary.Unconfirmed {
+			lacks, until = "Nothing is known yet of the endpoints of "+primary, "its pods are known to be reached"
+		}
+		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s; the canary keeps %s of the traffic until %s", lacks, plan.Percent(is.Weight), until))
 	case v1beta1.TrafficPlanned:
 		if was.Reason != v1beta1.TrafficPrimaryUnavailable || d.Primary.Available == 0 || is.Weight == was.Weight && is.Matched == was.Matched {
 			return

@@ -87,6 +87,7 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		if err == nil && !deleted {
 			err = s.portServed()
 		}
+		w.Route.Unreachable = err != nil && (!isMistake(err) || !deleted && providers.IsNotInstalled(err))
 		switch {
 		case err == nil, deleted && providers.IsNotInstalled(err):
 		case isMistake(err):

@@ -63,6 +63,7 @@ func TestRouteInSync(t *testing.T) {
 type router struct {
 	providers.Router
 	state providers.State
+	err   error
 	last  providers.Route
 }
 
@@ -70,7 +71,37 @@ func (*router) Capabilities() providers.Capabilities { return providers.Capabili
 
 func (r *router) Observe(_ context.Context, route providers.Route) (providers.State, error) {
 	r.last = route
-	return r.state, nil
+	return r.state, r.err
+}
+
+// Nothing that is decided on who serves can be carried out where the mesh takes no route. What is wrong with a
+// spec is no such reason, and neither is a mesh that is gone where its route has to go as well.
+func TestUnreachable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err     error
+		deleted bool
+		want    bool
+	}{
+		"it answers":                     {},
+		"it does not answer":             {err: &providers.UnreachableError{System: "Consul", Err: context.DeadlineExceeded}, want: true},
+		"nor in a deletion":              {err: &providers.UnreachableError{System: "Consul", Err: context.DeadlineExceeded}, deleted: true, want: true},
+		"it is not installed":            {err: providers.ErrNotInstalled, want: true},
+		"it is gone before its route is": {err: providers.ErrNotInstalled, deleted: true},
+		"it can't do what is asked for":  {err: &providers.UnsupportedError{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary()
+			if tc.deleted {
+				c.DeletionTimestamp = &metav1.Time{Time: start}
+			}
+			w := world.New(release.Observation{Canary: c})
+			w.Router = &router{err: tc.err}
+			_, _ = (&Routes{}).Observe(t.Context(), w) // a mistake is an error
+			if w.Route.Unreachable != tc.want {
+				t.Errorf("it is unreachable: %v, want %v", w.Route.Unreachable, tc.want)
+			}
+		})
+	}
 }
 
 // TestWhatTheMeshSays: what the mesh says is not covered stands beside what selects pods by label, and a router gets

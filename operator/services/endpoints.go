@@ -88,6 +88,7 @@ func (s *Share) observeEndpoints(ctx context.Context) error {
 		// Nothing is known yet, as of a Service that was just made or that another
 		// version of the operator made. That is a reason to wait before more
 		// traffic goes there, and none to take traffic away.
+		side.workload.Unconfirmed = true
 		if w.Canary.DeletionTimestamp.IsZero() && side.workload.Ready {
 			side.workload.Ready, side.workload.Message = false, "the endpoints of Service "+side.service+" are not known yet"
 		}

@@ -79,9 +79,9 @@ var doings = map[string]func(*world, *rand.Rand){
 		_ = w.remove(id{"Deployment", "podinfo-primary"}, propagation(r)) // it may be gone
 	},
 	"scale the primary": func(w *world, r *rand.Rand) {
-		w.scaledByHand = true
 		w.oracle.robbed()
 		n := r.Int32N(w.plan.Pods + 1)
+		w.byHand = n
 		w.fewest = min(w.fewest, max(n, 1)) // a primary that is lost is given as many again
 		edit(w.store, "Deployment", "podinfo-primary", func(d *appsv1.Deployment) { d.Spec.Replicas = &n })
 	},
@@ -496,7 +496,8 @@ func (w *world) repair() {
 	if w.operator == nil {
 		w.operatorAt = time.Now()
 	}
-	if p := w.deployment("podinfo-primary"); p != nil && w.scaledByHand {
+	if p := w.deployment("podinfo-primary"); p != nil && w.byHand >= 0 {
+		w.byHand = w.plan.Pods
 		edit(w.store, "Deployment", p.Name, func(d *appsv1.Deployment) { d.Spec.Replicas = new(w.plan.Pods) })
 	}
 }

@@ -3,11 +3,13 @@ package simulation
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -411,11 +413,18 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	}
 }
 
-// forgotten notes that nobody knows any more how many pods there were: the primary and the status are both gone.
+// forgotten notes that nobody knows any more how many pods there were but by those that the target asks for: the primary and
+// the status are both gone.
 func (o *oracle) forgotten() {
-	if c := o.w.canary(); o.primaryGone && c != nil && c.Status.PrimaryReplicas == 0 {
-		o.w.fewest = 1
+	c := o.w.canary()
+	if !o.primaryGone || c == nil || c.Status.PrimaryReplicas != 0 {
+		return
 	}
+	known := int32(1)
+	if d := o.w.deployment("podinfo"); d != nil {
+		known = max(*d.Spec.Replicas, 1)
+	}
+	o.w.fewest = min(o.w.fewest, known)
 }
 
 // exempt says that what the target is now may be promoted without a verdict.
@@ -621,7 +630,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 	if to <= from {
 		return
 	}
-	n := max(o.pods(service), o.pods(other))
+	n := min(max(o.pods(service), o.pods(other)), o.allowed())
 	need := func(share int32) float64 { return float64(n) * float64(share) / 100 }
 	if c := o.w.canary(); c != nil && c.Status.Phase == v1beta1.PhaseFailed {
 		return // what is bad is worse than what is small
@@ -633,6 +642,19 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 	if !enough && kept && before {
 		o.fail("%s is given %d%% after %d%% of the requests with %d pods, while %s has %d", service, to, from, o.most(service), other, o.pods(other))
 	}
+}
+
+// allowed is how many pods people let the primary have at most: all of them are enough for everything. That is what
+// somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler.
+func (o *oracle) allowed() int {
+	w, most := o.w, math.MaxInt32
+	if d := w.deployment("podinfo-primary"); d != nil && w.byHand > 0 && *d.Spec.Replicas == w.byHand {
+		most = int(w.byHand)
+	}
+	if h := get[*autoscalingv2.HorizontalPodAutoscaler](w.store, "HorizontalPodAutoscaler", "podinfo"); h != nil {
+		most = min(most, int(h.Spec.MaxReplicas))
+	}
+	return most
 }
 
 // settled tells whether a world has come to an end.

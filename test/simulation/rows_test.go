@@ -67,6 +67,11 @@ func TestNamed(t *testing.T) {
 		{"primary and Canary deleted", plan{Acts: []act{bad, at("weight", "delete the primary with its pods"), after(10*time.Second, "delete the Canary in the foreground")}}, "", 0},
 		{"mesh back after the status was lost without a pod of the primary", plan{Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 10 * time.Second, What: "the mesh is gone for long"}, and("lose the status"), and("one pod of the primary is left"), after(30*time.Second, "no pod of the primary is left")}}, "", 0},
 		{"Services refused for long at rest", plan{Acts: []act{at("Initialized", "writes of Services are refused"), {What: "edit: port", Rand: 1}}}, "", 2},
+		{"primary lost beside an autoscaler", plan{Pods: 10, HPA: true, Acts: []act{at("end", "scale the target to one"), and("no pod of the primary is left")}}, "", 0},
+		{"pods of the primary crash while the mesh is away", plan{Pods: 10, Acts: []act{begin, {When: "weight", What: "crash the primary's pods", Rand: 9542551608825492685}, {What: "the mesh is away", Rand: 116208385515839172}}}, "", 10},
+		{"another revision while the template is missing", plan{Analysis: "blue/green", Acts: []act{begin, at("Promoting", "release a bad one"), and("delete the MetricTemplate"), at("Succeeded", "resume"), at("Initialized", "resume")}}, "", 2},
+		{"a step of all traffic with one pod", plan{Pods: 4, Acts: []act{begin, at("Progressing", "scale the target to one"), {What: "edit: weights", Rand: 4832538082905352074}}}, "", 0},
+		{"primary's Service deleted while the canary stands in, Services refused", plan{Acts: []act{begin, {When: "Succeeded", What: "no pod of the primary is left"}, after(8*time.Second, "writes of Services are refused"), and("delete the primary's Service")}}, "", 2},
 		{"fewer pods in Git", plan{Pods: 6, Acts: []act{begin, at("end", "half as many in Git")}}, "Succeeded", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -56,12 +56,12 @@ type world struct {
 	git git
 	// fewest is the lowest number of pods that somebody has asked for.
 	fewest int32
-	// scaledByHand is true once somebody has scaled the primary.
-	scaledByHand bool
-	turns        int
-	writes       int
-	log          []string // what happened, for people
-	keep         bool     // keep the log
+	// byHand is what somebody has scaled the primary to last, -1 where nobody has.
+	byHand int32
+	turns  int
+	writes int
+	log    []string // what happened, for people
+	keep   bool     // keep the log
 }
 
 type lag struct {
@@ -96,7 +96,7 @@ func newWorld(ctx context.Context, p plan) *world {
 		slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods),
 	}
 	w := &world{
-		cluster: c, plan: p, key: canaryKey, context: ctx, began: time.Now(), fewest: p.Pods,
+		cluster: c, plan: p, key: canaryKey, context: ctx, began: time.Now(), fewest: p.Pods, byHand: -1,
 		cacheLags: map[string]lag{}, refusals: map[string]time.Time{},
 	}
 	w.oracle = newOracle(w)

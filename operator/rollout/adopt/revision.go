@@ -18,7 +18,7 @@ import (
 func Revision(o *release.Observation, st *v1beta1.CanaryStatus) {
 	was, is := st.LastAppliedSpec, o.Target.Revision
 	switch {
-	case was == "" || was == is:
+	case was == "" || is == "" || was == is:
 	case SameTarget(o.Target, st) && configs(was) == configs(is):
 		st.LastAppliedSpec = is
 		if st.LastPromotedSpec == was {

@@ -45,12 +45,23 @@ func pauseIdle(phase v1beta1.CanaryPhase, target release.Workload, want release.
 	}
 }
 
+// Needed is how many pods the primary must have to carry everything: those that it is asked for. While
+// the canary stands in for it, its autoscaler sees a workload without requests and asks for fewer: then it is what
+// the primary had before, and no fewer than serve as canary, as far as the autoscaler may give it as many. What a
+// person asks for counts as it is.
+func Needed(primary, canary release.Workload, had int32, standsIn bool) int32 {
+	if !standsIn {
+		return primary.Replicas
+	}
+	return max(primary.Replicas, min(max(had, canary.Available), primary.MaxReplicas))
+}
+
 // PrimaryFloor is how many pods the primary must have at least in a phase, 0
 // for no such bound. While the canary has a share of the traffic the primary
 // looks idle to its autoscaler; it must be as large as it was when everything
 // comes back to it, at once by a rollback, or with what the canary served when
-// it is promoted. The bound holds until the canary's pods are idle: gone, or known to
-// stay without traffic.
+// it is promoted. The bound holds until the canary's pods are idle: without traffic, and gone or known to
+// stay so.
 func PrimaryFloor(phase v1beta1.CanaryPhase, primary, target int32, idle bool) int32 {
 	switch phase {
 	case v1beta1.PhaseProgressing:

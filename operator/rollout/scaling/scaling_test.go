@@ -92,6 +92,32 @@ var allPhases = []v1beta1.CanaryPhase{
 	v1beta1.PhaseTerminating, v1beta1.PhaseTerminated, "AnotherOne",
 }
 
+// A primary that gets no requests while the canary stands in for it is made smaller by its autoscaler: that is no measure
+// of what it needs to have everything back.
+func TestNeeded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		replicas, upper, canary, had int32
+		standsIn                     bool
+		want                         int32
+	}{
+		"it serves":                            {replicas: 3, upper: 20, canary: 10, had: 10, want: 3},
+		"its autoscaler has made it small":     {replicas: 1, upper: 20, canary: 4, had: 10, standsIn: true, want: 10},
+		"it was scaled to none":                {upper: 20, canary: 4, had: 10, standsIn: true, want: 10},
+		"the canary has grown since":           {replicas: 1, upper: 20, canary: 12, had: 10, standsIn: true, want: 12},
+		"it may not have as many any more":     {replicas: 1, upper: 4, canary: 12, had: 10, standsIn: true, want: 4},
+		"it has more than it may have":         {replicas: 10, upper: 4, canary: 12, had: 10, standsIn: true, want: 10},
+		"a person has made it small":           {replicas: 1, canary: 10, had: 10, standsIn: true, want: 1},
+		"it has grown while the canary served": {replicas: 12, upper: 20, canary: 4, had: 10, standsIn: true, want: 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			primary := release.Workload{Exists: true, Replicas: tc.replicas, MaxReplicas: tc.upper}
+			if got := scaling.Needed(primary, release.Workload{Available: tc.canary}, tc.had, tc.standsIn); got != tc.want {
+				t.Errorf("%d pods, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
 // Pain 2: the primary must not be flattened by the traffic that comes back.
 func TestPrimaryFloor(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -26,8 +26,12 @@ type Situation struct {
 	Planned, Before Split
 	// Primary and Canary are those who could serve.
 	Primary, Canary release.Workload
-	// Fixed is true where no mesh moves traffic.
-	Fixed bool
+	// Needed is how many pods the primary must have to carry everything, where those are more than it
+	// is asked for now.
+	Needed int32
+	// Fixed is true where no mesh moves traffic, Unreachable where it can't be told anything: what was to be
+	// meanwhile may be over once it can.
+	Fixed, Unreachable bool
 	// Condemned is true for a canary that was found bad: it serves only while nobody else
 	// can.
 	Condemned bool
@@ -45,11 +49,11 @@ type Situation struct {
 // nothing else decides it.
 //
 //   - A side without pods that can be reached gets nothing while the other has some.
-//   - While neither has any, nothing moves.
+//   - While neither has any, nothing moves, and neither while the mesh can't be told.
 //   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
-//   - The primary gets no more than its pods can carry, as long as it needs not take
-//     from a canary that was found bad.
+//   - The primary gets no more than its pods can carry, and no more than it has before they
+//     are known to be reached, as long as it needs not take from a canary that was found bad.
 func (s Situation) Effective() Split {
 	planned := s.Planned
 	planned.Reason = v1beta1.TrafficPlanned
@@ -57,10 +61,12 @@ func (s Situation) Effective() Split {
 		planned.Weight, planned.Matched = 0, false // there is no such share any more
 	}
 	switch {
-	case s.Fixed, s.Canary.Available == 0 && !s.nobody() && planned.Weight+planned.Mirror == 0:
+	case s.Fixed:
 		return Split{Reason: v1beta1.TrafficPlanned}
-	case s.nobody():
+	case s.nobody(), s.Unreachable:
 		return s.unchanged()
+	case s.Canary.Available == 0 && planned.Weight+planned.Mirror == 0:
+		return Split{Reason: v1beta1.TrafficPlanned}
 	case s.Canary.Available == 0:
 		return Split{Reason: v1beta1.TrafficCanaryUnavailable}
 	case s.Primary.Available == 0 && !s.ScaledToZero:
@@ -69,7 +75,7 @@ func (s Situation) Effective() Split {
 		return planned
 	case s.stillStandsIn():
 		return Split{Weight: 100, Reason: v1beta1.TrafficPrimaryUnavailable}
-	case !enough(s.Primary):
+	case !s.enough():
 		return s.withinPrimary(planned)
 	default:
 		return planned
@@ -78,7 +84,7 @@ func (s Situation) Effective() Split {
 
 // stillStandsIn is true where the canary stood in for a primary that is not well again.
 func (s Situation) stillStandsIn() bool {
-	return s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!enough(s.Primary) || s.Changing && !s.Primary.Ready)
+	return s.Before.Reason == v1beta1.TrafficPrimaryUnavailable && (!s.enough() || s.Changing && !s.Primary.Ready)
 }
 
 // nobody is true where neither side is known to serve. Pods may do so all the same that a deleted
@@ -109,15 +115,21 @@ func (s Situation) withinPrimary(planned Split) Split {
 		return Split{Weight: s.Before.Weight, Matched: true, Reason: v1beta1.TrafficPrimaryTooSmall}
 	}
 	// Of all requests it carries as many as it has pods of those that it needs.
-	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, 1))
+	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, s.Needed, 1))
+	if s.Primary.Unconfirmed {
+		kept = s.Before.Weight
+	}
 	if kept <= planned.Weight {
 		return planned
 	}
 	return Split{Weight: kept, Reason: v1beta1.TrafficPrimaryTooSmall}
 }
 
-// enough is true for a workload that can carry all that it was asked for.
-func enough(w release.Workload) bool { return w.Ready || w.Replicas > 0 && w.Available >= w.Replicas }
+// enough is true for a primary that can carry everything.
+func (s Situation) enough() bool {
+	p := s.Primary
+	return !p.Unconfirmed && p.Replicas >= s.Needed && (p.Ready || p.Replicas > 0 && p.Available >= p.Replicas)
+}
 
 // StandsIn is true while the canary serves everything because the primary can't.
 func StandsIn(st *v1beta1.CanaryStatus) bool {

@@ -14,6 +14,12 @@ func pods(available, of int32) release.Workload {
 	return release.Workload{Exists: true, Replicas: of, Available: available, Ready: available == of && of > 0}
 }
 
+func unconfirmed(n int32) release.Workload {
+	w := pods(n, n)
+	w.Ready, w.Unconfirmed = false, true
+	return w
+}
+
 // TestEffective is the table of who serves.
 func TestEffective(t *testing.T) {
 	const (
@@ -48,6 +54,19 @@ func TestEffective(t *testing.T) {
 		"and gives back then": {
 			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: pods(10, 10), Canary: pods(2, 2)}, at(20),
 		},
+		"but not to a part of the pods that it had": {
+			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: pods(1, 1), Needed: 10, Canary: pods(10, 10)},
+			Split{Weight: 100, Reason: noPrimary},
+		},
+		"but not before its pods can be reached": {
+			Situation{Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Primary: unconfirmed(10), Canary: pods(10, 10)},
+			Split{Weight: 100, Reason: noPrimary},
+		},
+		"nor gets it more before": {Situation{Before: at(50), Primary: unconfirmed(10), Canary: pods(10, 10)}, Split{Weight: 50, Reason: tooSmall}},
+		"but a canary that was found bad keeps nothing": {
+			Situation{Before: at(50), Primary: unconfirmed(10), Canary: pods(10, 10), Condemned: true}, at(0),
+		},
+		"nor does it lose any": {Situation{Planned: at(20), Before: at(20), Primary: unconfirmed(10), Canary: pods(2, 2)}, at(20)},
 		"but not while its pods are replaced": {
 			Situation{
 				Planned: at(20), Before: Split{Weight: 100, Reason: noPrimary}, Canary: pods(2, 2), Changing: true,
@@ -80,6 +99,12 @@ func TestEffective(t *testing.T) {
 		},
 		"nobody matches any more, and nobody can serve": {
 			Situation{Before: Split{Weight: 100, Matched: true, Reason: planned}, Primary: pods(gone, 10), Canary: pods(gone, 10)}, at(0),
+		},
+		"the mesh can't be told that the primary has no pod": {
+			Situation{Planned: at(20), Before: at(20), Primary: pods(gone, 10), Canary: pods(2, 2), Unreachable: true}, at(20),
+		},
+		"the mesh can't be told that the canary has no pod": {
+			Situation{Planned: at(0), Before: at(20), Primary: pods(10, 10), Canary: pods(gone, 2), Unreachable: true}, at(20),
 		},
 		"no mesh moves traffic": {Situation{Planned: at(100), Before: at(100), Primary: pods(gone, 10), Canary: pods(2, 2), Fixed: true}, at(0)},
 		"copies":                {Situation{Planned: Split{Mirror: 30}, Primary: pods(well, 10), Canary: pods(2, 2)}, Split{Mirror: 30, Reason: planned}},
