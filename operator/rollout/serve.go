@@ -12,7 +12,7 @@ import (
 // serve writes into the status who serves now, and tells when that is not as planned.
 func serve(d *decider) {
 	was := serving.Current(d.st)
-	if d.st.LastPromotedSpec == "" && d.Route.Has == nil && !release.Running(d.st.Phase) {
+	if !takenOver(d) && !release.Running(d.st.Phase) {
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
 		return
 	}
