@@ -44,12 +44,12 @@ func desire(d *decider) {
 }
 
 // routed is true where people are to be led to the primary. To the first they are when it is ready and
-// nothing holds the rollout, and in any case where it has pods and the target was left without any.
+// nothing holds the rollout or no pod of the target serves, and before where the target was left without any.
 func routed(d *decider) bool {
 	if d.st.Phase != "" && d.st.Phase != v1beta1.PhaseInitializing {
 		return true
 	}
-	serves := d.Primary.Ready && !d.held || d.Primary.Available > 0 && d.Target.Replicas == 0
+	serves := d.Primary.Ready && (!d.held || d.Target.Available == 0) || d.Primary.Available > 0 && d.Target.Replicas == 0
 	return d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && serves || takenOver(d) && !d.Route.Fixed
 }
 

@@ -162,6 +162,8 @@ func TestTakeover(t *testing.T) {
 		"neither has a pod":                    {first().primaryAvailable(0).targetAt(revA, 0), false, 0, false, false},
 		"a mistake":                            {first().with(mistake), false, 0, false, false},
 		"suspended":                            {first().with(suspended), false, 0, false, false},
+		"a mistake, and the target crashes":    {first().targetAvailable(0).with(mistake), true, 0, false, true},
+		"a mistake, and both start":            {first().targetAvailable(0).primaryAvailable(1).with(mistake), false, 0, false, false},
 		"a mistake, and the target is at zero": {first().targetAt(revA, 0).with(mistake), true, 0, false, true},
 		"the target is gone":                   {first().with(targetGone), true, 0, false, true},
 		"a mistake, once they are led":         {first().with(recorded).with(mistake), true, 0, false, true},

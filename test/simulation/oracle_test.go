@@ -549,10 +549,10 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	key := fmt.Sprint(c.UID, hook.GetType(), hook.Name, began, id)
 	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
 		// A promotion that fails and ends well after all has two ends, and one that is suspended
-		// and goes on may fail once more.
+		// and goes on may fail once more, by a deadline that begins anew.
 		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
-		if release.PromotionFailed(&c.Status) {
-			key += id
+		if since := c.Status.Unwell; since != nil && release.PromotionFailed(&c.Status) {
+			key += fmt.Sprint(" failed by ", since.Since.UnixMicro())
 		}
 	}
 	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status
