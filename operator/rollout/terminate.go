@@ -34,7 +34,10 @@ func terminate(d *decider) {
 	if want.Released {
 		d.st.CanaryWeight = 0
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
-		want.KeepRoute = keepRoute(d)
+		if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
+			want.Routed, d.st.CanaryWeight = true, 100
+			d.st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
+		}
 		want.Finished = released(d)
 	} else {
 		serve(d)

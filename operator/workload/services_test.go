@@ -2,6 +2,7 @@ package workload_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -302,6 +303,20 @@ func TestKeepPorts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Those that lead to a primary whose target is gone keep theirs.
+func TestKeepPortsWithoutTarget(t *testing.T) {
+	c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = true })
+	services := workload.PrimaryServices(c.Canary, primaryOf(t, newDeployment(), nil, defaults), defaults)
+	live := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 9090}}}}
+	ownership.For(c.Canary).Mark(live)
+	services.KeepPorts(c.Canary, []*corev1.Service{nil, live})
+	for _, s := range services.All() {
+		if !slices.Contains(portNumbers(s), 9090) {
+			t.Errorf("%s has %v", s.Name, portNumbers(s))
+		}
 	}
 }
 
