@@ -88,7 +88,7 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 	if next != nil && err == nil {
 		w.Actions = []release.Action{{
 			Name: requestName(next), Type: next.Spec.Action,
-			By: quoted(next.Spec.RequestedBy), Reason: quoted(next.Spec.Reason), Revision: next.Spec.Revision,
+			By: quoted(next.Spec.RequestedBy), Reason: quoted(next.Spec.Reason), Revision: next.Spec.Revision, Created: next.CreationTimestamp.Time,
 		}}
 	}
 	return errors.Join(removeErr, err)

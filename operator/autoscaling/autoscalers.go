@@ -543,7 +543,7 @@ func madeFor(o client.Object) []string {
 // SetUp wakes the Canaries of an autoscaler that was edited. ScaledObjects are watched when
 // KEDA is there: at the start or, where a Canary refers to one, as soon as it is installed.
 func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
-	events := handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(autoscalerIndex))
+	events := wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(autoscalerIndex)), a.Applier)
 	w.Builder.Watches(&autoscalingv2.HorizontalPodAutoscaler{}, events, builder.WithPredicates(edited()))
 	w.WhenServed(wake.Kinds{
 		Cluster:    w.Manager,

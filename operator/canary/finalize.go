@@ -17,6 +17,10 @@ import (
 // release gives the traffic back to the target of a Canary that is deleted and
 // lets the object go when that is done.
 func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired, a *attempts) {
+	if want.Routed {
+		// What the route divides traffic between leads on to target and primary as they are by now.
+		a.made("Services", w.services.KeepBackends(ctx))
+	}
 	if want.Routed && w.services.Backends(ctx) {
 		if err := w.route.Apply(ctx, want); !providers.IsNotInstalled(err) {
 			a.made("route", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // Pain 5: the target serves again before anything that serves now goes.
@@ -138,5 +139,40 @@ func TestDeletionWithoutTarget(t *testing.T) {
 	s.settleFully()
 	if !s.gone() {
 		t.Error("it is still there")
+	}
+}
+
+// While the target of a deleted Canary comes back the route goes on, and what it divides traffic between follows a
+// target that was created anew with another label.
+func TestBackendsOfDeletedCanary(t *testing.T) {
+	for name, users := range map[string]bool{"made for it": false, "a user's": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newInitialized(t)
+			if users {
+				own := s.service("podinfo-canary")
+				own.Labels, own.Annotations = nil, nil
+				if err := s.api.Update(t.Context(), own); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.remove(s.deployment("podinfo"))
+			target := newTarget()
+			target.UID = "uid-of-another-target"
+			target.Spec.Selector.MatchLabels, target.Spec.Template.Labels = map[string]string{"app": "web"}, map[string]string{"app": "web"}
+			if err := s.api.Create(t.Context(), target); err != nil {
+				t.Fatal(err)
+			}
+			// The fake server counts versions from 1 again, as no real one does.
+			s.reconciler.Applier = ssa.New(s.reconciler.Client)
+			s.restartProcess()
+			s.delete()
+			s.mustTurn()
+			if got := s.reaches("podinfo-canary", "podinfo"); got == users {
+				t.Errorf("the canary Service selects %v", s.service("podinfo-canary").Spec.Selector)
+			}
+			if !s.reaches("podinfo", "podinfo-primary") {
+				t.Errorf("the apex Service selects %v", s.service("podinfo").Spec.Selector)
+			}
+		})
 	}
 }

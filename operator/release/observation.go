@@ -68,6 +68,8 @@ type Action struct {
 	By, Reason string
 	// Revision, where it is set, is the only revision that is meant.
 	Revision string
+	// Created is when it was asked for, in seconds of the API server's clock; zero where nobody knows.
+	Created time.Time
 }
 
 // Failure is a part of the desired state that could not be applied.

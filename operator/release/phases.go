@@ -33,10 +33,11 @@ func Idle(phase v1beta1.CanaryPhase) bool {
 }
 
 // PromotionFailed tells whether a promotion has not come to its end within the deadline. It goes on, as the canary
-// serves, and has failed for whoever waits for it: Flagger ends a release there.
+// serves, and has failed for whoever waits for it: Flagger ends a release there. A mistake that holds it since is no
+// other failure.
 func PromotionFailed(st *v1beta1.CanaryStatus) bool {
-	c := st.GetCondition(v1beta1.ConditionStalled)
-	return c != nil && c.Status == corev1.ConditionTrue && FailsPromotion(st.Phase, c.Reason)
+	c := st.GetCondition(v1beta1.ConditionPromoted)
+	return c != nil && c.Status == corev1.ConditionFalse && FailsPromotion(st.Phase, c.Reason)
 }
 
 // FailsPromotion tells whether what stalls a phase is the failure of a promotion.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -116,6 +117,8 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 		return "there is no analysis under way"
 	case !d.Target.Ready:
 		return "the canary is not ready: " + d.Target.Message
+	case a.Revision == "" && isOfBefore(d, a):
+		return "it was asked for before the release of " + d.st.LastAppliedSpec + " began; ask again, or name that revision"
 	}
 	needStep(d)
 	d.st.Paused = false
@@ -124,6 +127,13 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 		return d.waiting
 	}
 	return ""
+}
+
+// isOfBefore tells whether an action waited, as while a mistake held the Canary, since before the release began:
+// whoever asked for it may have meant another revision.
+func isOfBefore(d *decider, a release.Action) bool {
+	began := d.st.StartedAt
+	return began != nil && !a.Created.IsZero() && a.Created.Before(began.Truncate(time.Second))
 }
 
 func notAborted(d *decider) string {

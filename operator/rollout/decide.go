@@ -39,6 +39,7 @@ func Decide(o release.Observation) release.Decision {
 		describeHold(d, hold)
 		d.out.Desired.Hold = true
 	case hold != nil:
+		d.held = true
 		adopt.Status(&d.Observation, d.st)
 		adopt.Revision(&d.Observation, d.st)
 		keepSafe(d, hold)
@@ -68,6 +69,8 @@ type decider struct {
 	out release.Decision
 	// waiting says what the present phase waits for.
 	waiting string
+	// held is true while a mistake, an outage or a suspension holds the plan.
+	held bool
 	// stalled is set when the rollout can't go on without a person.
 	stalled *release.Mistake
 	// health is what the deadline runs for.
@@ -104,12 +107,18 @@ func recordFacts(d *decider) {
 	if d.Primary.Exists && d.Primary.Replicas > 0 && d.st.LastPromotedSpec != "" {
 		d.st.PrimaryReplicas = scaling.Needed(d.Primary, release.Workload{}, d.st.PrimaryReplicas, serving.StandsIn(d.st))
 	}
-	if d.Identity != nil && d.st.LastPromotedSpec != "" {
+	// What people are led by is on record before they are.
+	if d.Identity != nil && (takenOver(d) || routed(d)) {
 		d.st.Identity = d.Identity.DeepCopy()
 	}
 	if d.st.ReleasedReplicas == d.Primary.Replicas || release.Running(d.st.Phase) {
 		d.st.ReleasedReplicas = 0
 	}
+}
+
+// takenOver is true where people may be led to the primary already.
+func takenOver(d *decider) bool {
+	return d.st.LastPromotedSpec != "" || d.st.Identity != nil || d.Route.Has != nil
 }
 
 func (d *decider) event(warning bool, reason, message string) {

@@ -116,6 +116,17 @@ func (s *scene) asked(a v1beta1.ActionType) *scene {
 	return s
 }
 
+func (s *scene) askedAt(a v1beta1.ActionType, revision string, at time.Time) *scene {
+	s.Actions = append(s.Actions, release.Action{Name: "x", Type: a, Revision: revision, Created: at})
+	return s
+}
+
+// started has the release begin at a time.
+func (s *scene) started(at time.Time) *scene {
+	s.Canary.Status.StartedAt = new(metav1.NewMicroTime(at))
+	return s
+}
+
 func (s *scene) outOfSync() *scene { s.Route = release.Route{}; return s }
 
 func (s *scene) failed(checks int32) *scene { s.Canary.Status.FailedChecks = checks; return s }
@@ -600,6 +611,18 @@ func TestDecide(t *testing.T) {
 		},
 		"promote now": {
 			newScene().step(1, 20, time.Second).paused().asked(v1beta1.ActionPromote),
+			with(at(v1beta1.PhasePromoting, 20, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPromoting} }),
+		},
+		"promote now, asked for in the second in which the release began": {
+			newScene().step(1, 20, time.Second).started(t0.Add(300*time.Millisecond)).askedAt(v1beta1.ActionPromote, "", t0),
+			with(at(v1beta1.PhasePromoting, 20, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPromoting} }),
+		},
+		"promote now is refused where another release may be meant": {
+			newScene().step(1, 20, time.Second).started(t0.Add(time.Second)).askedAt(v1beta1.ActionPromote, "", t0),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue, o.Events = 9*time.Second, []string{release.ReasonActionRefused} }),
+		},
+		"promote now, asked for of this revision before its release began": {
+			newScene().step(1, 20, time.Second).started(t0.Add(time.Second)).askedAt(v1beta1.ActionPromote, revB, t0),
 			with(at(v1beta1.PhasePromoting, 20, 0), func(o *outcome) { o.Primary, o.Events = revB, []string{release.ReasonPromoting} }),
 		},
 		"promote now is refused for a canary that is not ready": {

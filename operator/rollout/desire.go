@@ -11,12 +11,10 @@ import (
 func desire(d *decider) {
 	want := &d.out.Desired
 	want.Traffic = serving.TrafficOf(d.Canary, d.st)
-	want.Routed = true
+	want.Routed = routed(d)
 	switch d.st.Phase {
 	case "", v1beta1.PhaseInitializing:
 		want.PrimaryRevision = d.st.LastAppliedSpec
-		// Once there is a route, or was one, who serves is decided as ever.
-		want.Routed = d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready || d.st.LastPromotedSpec != "" && !d.Route.Fixed
 	case v1beta1.PhaseWaiting:
 		// The canary gets no pod before its gate is open; those that it has stay.
 	case v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion:
@@ -43,6 +41,16 @@ func desire(d *decider) {
 	want.PrimaryFloor = primaryFloor(d)
 	want.PrimaryReplicas = primaryReplicas(d)
 	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare(d))
+}
+
+// routed is true where people are to be led to the primary. To the first they are when it is ready and
+// nothing holds the rollout or no pod of the target serves, and before where the target was left without any.
+func routed(d *decider) bool {
+	if d.st.Phase != "" && d.st.Phase != v1beta1.PhaseInitializing {
+		return true
+	}
+	serves := d.Primary.Ready && (!d.held || d.Target.Available == 0) || d.Primary.Available > 0 && d.Target.Replicas == 0
+	return d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && serves || takenOver(d) && !d.Route.Fixed
 }
 
 // spare is true where nobody is led to the pods of the target, and nobody else gave it these.

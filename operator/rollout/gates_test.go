@@ -477,7 +477,10 @@ func TestFailedPromotionCallsPostRollout(t *testing.T) {
 	}
 	s.Hooks = map[v1beta1.HookType]*release.CheckRun{post: {ID: d.CallHooks[0], At: t0, Results: []v1beta1.CheckStatus{{Name: string(post), Verdict: passed}}}}
 	failed := d.CallHooks[0]
-	for range 3 {
+	for turn := range 5 {
+		if s.Mistake = nil; turn == 2 {
+			mistake(&s.Observation) // it is not the promotion that fails by that, nor does it once that is mended
+		}
 		d = rollout.Decide(s.Observation)
 		if d.Status.PostRollout != nil || len(d.CallHooks) > 0 {
 			t.Fatalf("they are called again: %v, %+v", d.Status.PostRollout, d.CallHooks)

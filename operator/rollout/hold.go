@@ -25,7 +25,7 @@ func holdOf(o *release.Observation) *conditions.Hold {
 // untouchable is true where nothing may be touched: the objects are somebody
 // else's, or none was made yet.
 func untouchable(d *decider) bool {
-	return d.st.LastPromotedSpec == "" && (!d.Primary.Exists && d.Route.Has == nil || d.Mistake != nil && d.Mistake.Foreign)
+	return !takenOver(d) && !d.Primary.Exists || d.st.LastPromotedSpec == "" && d.Mistake != nil && d.Mistake.Foreign
 }
 
 // keepSafe is what goes on while a rollout is held: a release is rolled back for

@@ -72,7 +72,7 @@ func servedBefore(d *decider) bool {
 // firstRevision is what the primary is to have before any release.
 func firstRevision(d *decider) string {
 	switch {
-	case d.Primary.Ready && d.Primary.Revision != "":
+	case d.Primary.Revision != "" && (d.Primary.Ready || d.Primary.Interrupted && d.Primary.Available > 0 && takenOver(d)):
 		return d.Primary.Revision // it may serve already; what the target is now comes as a release
 	case d.st.LastPromotedSpec != "" && d.primaryCarries(d.st.LastPromotedSpec):
 		return d.st.LastPromotedSpec

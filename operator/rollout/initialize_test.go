@@ -138,3 +138,74 @@ func TestInitializedWithAllTraffic(t *testing.T) {
 		t.Errorf("%s with weight %d", d.Status.Phase, d.Status.CanaryWeight)
 	}
 }
+
+// Whoever calls the application is led to the first primary when that is ready and nothing holds the rollout, and
+// in any case where nobody else has pods. By what he is led is on record before he is.
+func TestTakeover(t *testing.T) {
+	first := func() *scene {
+		s := newScene().phase(v1beta1.PhaseInitializing).targetAt(revA, 2).outOfSync()
+		s.Canary.Status.LastPromotedSpec = ""
+		s.Identity = &v1beta1.IdentityStatus{Apex: "podinfo", Provider: "istio"}
+		return s
+	}
+	recorded := func(o *release.Observation) { o.Canary.Status.Identity = &v1beta1.IdentityStatus{Apex: "podinfo"} }
+	noPrimary := func(o *release.Observation) { o.Primary = release.Workload{} }
+	for name, tc := range map[string]struct {
+		scene          *scene
+		routed         bool
+		weight         int32
+		hold, recorded bool
+	}{
+		"the primary is ready":                 {first(), true, 0, false, true},
+		"it is not":                            {first().primaryAvailable(1), false, 0, false, false},
+		"it is not, and the target is at zero": {first().primaryAvailable(1).targetAt(revA, 0), true, 0, false, true},
+		"neither has a pod":                    {first().primaryAvailable(0).targetAt(revA, 0), false, 0, false, false},
+		"a mistake":                            {first().with(mistake), false, 0, false, false},
+		"suspended":                            {first().with(suspended), false, 0, false, false},
+		"a mistake, and the target crashes":    {first().targetAvailable(0).with(mistake), true, 0, false, true},
+		"a mistake, and both start":            {first().targetAvailable(0).primaryAvailable(1).with(mistake), false, 0, false, false},
+		"a mistake, and the target is at zero": {first().targetAt(revA, 0).with(mistake), true, 0, false, true},
+		"the target is gone":                   {first().with(targetGone), true, 0, false, true},
+		"a mistake, once they are led":         {first().with(recorded).with(mistake), true, 0, false, true},
+		"a mistake, and no primary yet":        {first().with(mistake).with(noPrimary), false, 0, true, false},
+		"a mistake, and the primary is lost":   {first().with(recorded).with(mistake).with(noPrimary), true, 100, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.Observation)
+			if d.Desired.Routed != tc.routed || d.Status.CanaryWeight != tc.weight || d.Desired.Hold != tc.hold {
+				t.Errorf("routed %t, weight %d, hold %t; want %t, %d, %t", d.Desired.Routed, d.Status.CanaryWeight, d.Desired.Hold, tc.routed, tc.weight, tc.hold)
+			}
+			if recorded := d.Status.Identity != nil; recorded != tc.recorded {
+				t.Errorf("recorded: %t", recorded)
+			}
+		})
+	}
+}
+
+// Until the first primary is ready it follows the target, but for one that serves already and would be without a
+// pod while it changes.
+func TestFirstRevisionFollowsTarget(t *testing.T) {
+	for name, tc := range map[string]struct {
+		interrupted, routed bool
+		available           int32
+		want                string
+	}{
+		"it starts":                      {false, false, 1, revB},
+		"it starts, one after the other": {true, false, 1, revB},
+		"it serves":                      {false, true, 1, revB},
+		"it serves, one after the other": {true, true, 1, revA},
+		"it has no pod any more":         {true, true, 0, revB},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().phase(v1beta1.PhaseInitializing).primaryAvailable(tc.available).targetAt(revB, 2)
+			s.Canary.Status.LastPromotedSpec = ""
+			s.Primary.Interrupted = tc.interrupted
+			if tc.routed {
+				s.Route.Has = &release.Traffic{}
+			}
+			if d := rollout.Decide(s.Observation); d.Desired.PrimaryRevision != tc.want {
+				t.Errorf("the primary gets %s", d.Desired.PrimaryRevision)
+			}
+		})
+	}
+}

@@ -15,7 +15,7 @@ func serve(d *decider) {
 		return // what the mesh has is taken over once it can be asked
 	}
 	was := serving.Current(d.st)
-	if d.st.LastPromotedSpec == "" && d.Route.Has == nil && !release.Running(d.st.Phase) {
+	if !takenOver(d) && !release.Running(d.st.Phase) {
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned} // there is no route yet
 		return
 	}

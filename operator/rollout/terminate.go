@@ -30,11 +30,14 @@ func terminate(d *decider) {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	want.Released = targetCarriesAll(d)
-	want.Routed = !want.Released && d.Primary.Exists && d.st.LastPromotedSpec != ""
+	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
 		d.st.CanaryWeight = 0
 		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
-		want.KeepRoute = keepRoute(d)
+		if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
+			want.Routed, d.st.CanaryWeight = true, 100
+			d.st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
+		}
 		want.Finished = released(d)
 	} else {
 		serve(d)
@@ -45,12 +48,13 @@ func terminate(d *decider) {
 }
 
 // endpointsDelay is how long the endpoints of a Service may take to follow its selector.
-const endpointsDelay = 5 * time.Second
+const endpointsDelay = 15 * time.Second
 
-// keepRoute is true where no pod of the primary serves, so that the route alone leads to somebody,
-// until the apex Service has had the time to find the target's pods.
+// keepRoute is true where the route alone may lead to somebody, until the apex Service has had the time
+// to find the target's pods: no pod of the primary serves, or none did while the canary had everything.
 func keepRoute(d *decider) bool {
-	if d.Primary.Available > 0 || d.Route.Has == nil || d.Route.Has.Canary == 0 {
+	has := d.Route.Has
+	if has == nil || has.Canary == 0 || d.Primary.Available > 0 && (has.Canary < 100 || has.Matched) {
 		return false
 	}
 	given := d.Route.GivenBack

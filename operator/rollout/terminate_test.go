@@ -86,18 +86,27 @@ func TestRouteStaysUntilServicesLead(t *testing.T) {
 		scene *scene
 		want  bool
 	}{
-		"the primary serves":                {terminating(), false},
-		"it is gone":                        {terminating().with(noPrimary), true},
-		"it has no pod":                     {terminating().primaryAvailable(0), true},
-		"the Services were just given back": {terminating().with(noPrimary).with(given(time.Second)), true},
+		"the primary serves":                         {terminating().with(func(o *release.Observation) { o.Route.Has.Canary = 50 }), false},
+		"the primary serves those that do not match": {terminating().with(func(o *release.Observation) { o.Route.Has.Matched = true }), false},
+		"the primary serves again":                   {terminating(), true},
+		"it is gone":                                 {terminating().with(noPrimary), true},
+		"it has no pod":                              {terminating().primaryAvailable(0), true},
+		"it has none, and a part of the traffic": {
+			terminating().primaryAvailable(0).with(func(o *release.Observation) { o.Route.Has.Canary = 20 }), true,
+		},
+		"the Services were just given back":          {terminating().with(noPrimary).with(given(time.Second)), true},
 		"the route leads to nobody": {
 			terminating().with(noPrimary).with(func(o *release.Observation) { o.Route.Has.Canary = 0 }), false,
 		},
-		"they were a while ago": {terminating().with(noPrimary).with(given(10 * time.Second)), false},
+		"they were a while ago": {terminating().with(noPrimary).with(given(15 * time.Second)), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := rollout.Decide(tc.scene.Observation); d.Desired.KeepRoute != tc.want || d.Desired.Finished {
+			d := rollout.Decide(tc.scene.Observation)
+			if d.Desired.KeepRoute != tc.want || d.Desired.Finished {
 				t.Errorf("it stays: %t, finished: %t", d.Desired.KeepRoute, d.Desired.Finished)
+			}
+			if tc.want && tc.scene.Primary.Available == 0 && (!d.Desired.Routed || d.Desired.Traffic.Canary != 100) {
+				t.Errorf("routed %t, %+v", d.Desired.Routed, d.Desired.Traffic)
 			}
 		})
 	}

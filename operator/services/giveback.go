@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -43,6 +44,25 @@ func (s *Share) onlyPrimary() bool {
 // isApex tells whether an object is the apex Service, as far as one can be let go of.
 func (s *Share) isApex(live *corev1.Service) bool {
 	return s.intents.Apex != nil && live.Name == s.intents.Apex.Name
+}
+
+// KeepBackends has the Services that the route of a deleted Canary divides traffic between lead on to
+// target and primary as they are by now. What a user made stays as it was given.
+func (s *Share) KeepBackends(ctx context.Context) error {
+	var failed world.ObjectErrors
+	for _, intent := range []*corev1.Service{s.intents.Primary, s.intents.Canary} {
+		if intent == nil {
+			continue
+		}
+		live, err := kube.Get[corev1.Service](ctx, s.part.Client, intent.Namespace, intent.Name)
+		if err == nil && (live == nil || s.world.Owner.Owns(live)) {
+			err = s.apply(ctx, intent)
+		}
+		if err != nil {
+			failed = append(failed, world.ObjectError{Object: title(intent), Err: err})
+		}
+	}
+	return failed.OrNil()
 }
 
 // GiveBack has the apex Service lead to the target again. What a user made

@@ -78,7 +78,7 @@ var (
 // SetUp wakes the Canaries of Services, and of endpoints, that changed.
 func (p *Services) SetUp(ctx context.Context, w *wake.Watches) error {
 	w.Builder.
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex))).
+		Watches(&corev1.Service{}, wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex)), p.Applier)).
 		Watches(&discoveryv1.EndpointSlice{}, w.Events.OfEndpoints())
 	return w.Index(ctx, Indexes()...)
 }

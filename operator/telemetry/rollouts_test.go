@@ -106,7 +106,7 @@ func TestFailedPromotion(t *testing.T) {
 	d.moves(c, v1beta1.PhasePromoting)
 	for range 3 {
 		before := c.Status.DeepCopy()
-		c.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionStalled, Status: corev1.ConditionTrue, Reason: release.ReasonPromotionHalted}, d.clock.Now())
+		c.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionPromoted, Status: corev1.ConditionFalse, Reason: release.ReasonPromotionHalted}, d.clock.Now())
 		d.Transition(c.phase(v1beta1.PhasePromoting).Canary, before)
 		d.Observe(c.Canary)
 	}

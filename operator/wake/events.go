@@ -112,12 +112,26 @@ func (v *Events) OfStatus() handler.EventHandler {
 	}}
 }
 
+// Deleted has those who write a kind know of deletions, before anybody is woken by them: what
+// was made a moment ago and is deleted already would be taken for what the cache is yet to show.
+func Deleted(of handler.EventHandler, writers ...*ssa.Applier) handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: of.Create, UpdateFunc: of.Update, GenericFunc: of.Generic,
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			for _, writer := range writers {
+				writer.Deleted(e.Object)
+			}
+			of.Delete(ctx, e, q)
+		},
+	}
+}
+
 // OfWorkloads wakes the Canaries of a workload that changed, as soon as what
 // changed asks for, but not those whose last turn wrote it as it is now and waits
 // for what comes of that.
 func (v *Events) OfWorkloads() handler.EventHandler {
 	find := v.Canaries.ByName(TargetIndex)
-	now := handler.EnqueueRequestsFromMapFunc(find)
+	now := Deleted(handler.EnqueueRequestsFromMapFunc(find), v.Applier)
 	return handler.Funcs{
 		CreateFunc:  now.Create,
 		DeleteFunc:  now.Delete,
@@ -212,7 +226,7 @@ func readyOf(o client.Object) int32 {
 // Services that it is about whatever its name is; nil for none.
 func (v *Events) OfRoutes(about func(client.Object) []types.NamespacedName) handler.EventHandler {
 	byRoute := func(ctx context.Context, o client.Object) []reconcile.Request { return v.byRoute(ctx, o, about) }
-	now := handler.EnqueueRequestsFromMapFunc(byRoute)
+	now := Deleted(handler.EnqueueRequestsFromMapFunc(byRoute), v.Routes)
 	return handler.Funcs{
 		CreateFunc:  now.Create,
 		DeleteFunc:  now.Delete,

@@ -1,6 +1,7 @@
 package wake
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -211,6 +213,35 @@ func TestEchoOfWorkload(t *testing.T) {
 			r.OfWorkloads().Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
 			if woken := len(q.waits) > 0; woken != tc.woken {
 				t.Errorf("woken %t", woken)
+			}
+		})
+	}
+}
+
+// TestDeletions has what was made a moment ago made again when it is deleted, before a turn has seen it.
+func TestDeletions(t *testing.T) {
+	for name, of := range map[string]func(*Events) handler.EventHandler{
+		"workload": func(v *Events) handler.EventHandler { return v.OfWorkloads() },
+		"route":    func(v *Events) handler.EventHandler { v.Routes = v.Applier; return v.OfRoutes(nil) },
+		"Service":  func(v *Events) handler.EventHandler { return Deleted(handler.Funcs{}, v.Applier) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary("podinfo")
+			api := newServer(t, c)
+			events := newEvents(api)
+			intent := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: "podinfo"}}
+			made := &appsv1.Deployment{}
+			if err := errors.Join(
+				events.Applier.Apply(t.Context(), intent), api.Get(t.Context(), client.ObjectKeyFromObject(intent), made), api.Delete(t.Context(), made),
+			); err != nil {
+				t.Fatal(err)
+			}
+			of(events).Delete(t.Context(), event.DeleteEvent{Object: made}, &queue{})
+			if err := events.Applier.Apply(t.Context(), intent); err != nil {
+				t.Fatal(err)
+			}
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(intent), made); err != nil {
+				t.Errorf("it is not made again: %v", err)
 			}
 		})
 	}

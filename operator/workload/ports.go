@@ -191,10 +191,9 @@ func (s Services) KeepPorts(canary *v1beta1.Canary, live []*corev1.Service) {
 		intent.Spec.Ports = withPorts(intent.Spec.Ports, has)
 	}
 	for _, half := range []*corev1.Service{s.Primary, s.Canary} {
-		if half == nil { // the target is gone
-			continue
+		if half != nil { // a target that is gone has none
+			half.Spec.Ports = withPorts(half.Spec.Ports, s.Apex.Spec.Ports)
 		}
-		half.Spec.Ports = withPorts(half.Spec.Ports, s.Apex.Spec.Ports)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
 // Label tells the pods of a target from those of its primary. A target of kind
@@ -124,12 +126,16 @@ func keepSelected(labels map[string]string, living client.Object) {
 	}
 }
 
-// primaryPods is the selector of a Service that leads to the primary's pods.
-func primaryPods(target, primary client.Object, label Label) map[string]string {
+// primaryPods is the selector of a Service that leads to the primary's pods. Those of one that is gone may
+// serve still, as where it was deleted without them: it stays what is recorded until another is there.
+func primaryPods(canary *v1beta1.Canary, target, primary client.Object, label Label) map[string]string {
 	out := map[string]string{}
 	if Selector(primary) != nil {
 		keepSelected(out, primary)
 		return out
+	}
+	if is := canary.Status.Identity; is != nil && len(is.Selector) > 0 && !contains(Template(target).Labels, is.Selector) {
+		return maps.Clone(is.Selector)
 	}
 	// All labels of the selector, as other workloads may have the same value of
 	// the one that tells target and primary apart.

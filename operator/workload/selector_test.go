@@ -7,10 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
@@ -197,5 +199,38 @@ func TestIdentityOfWhatIsNotThere(t *testing.T) {
 	living := primaryOf(t, newDeployment(), nil, defaults)
 	if label, selector := workload.Identity(nil, living, defaults); label != "" || selector["app"] != "podinfo-primary" {
 		t.Errorf("identity of a primary without target: %s %v", label, selector)
+	}
+}
+
+// The pods of a primary that was deleted without them serve on: Services lead to them until another is there, and never
+// to those of the target.
+func TestServicesOfDeletedPrimary(t *testing.T) {
+	for name, tc := range map[string]struct {
+		recorded, labels, want map[string]string
+	}{
+		"nothing is recorded": {nil, map[string]string{"app": "shop"}, map[string]string{"app": "shop-primary"}},
+		"a target of another label": {
+			map[string]string{"app": "podinfo-primary"}, map[string]string{"app": "shop"}, map[string]string{"app": "podinfo-primary"},
+		},
+		"a target that has these labels": {
+			map[string]string{"app": "podinfo-primary"}, map[string]string{"app": "podinfo-primary"}, map[string]string{"app": "podinfo-primary-primary"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanary()
+			if tc.recorded != nil {
+				c.Status.Identity = &v1beta1.IdentityStatus{Selector: tc.recorded}
+			}
+			target := withPods(newDeployment().selector(tc.labels), tc.labels)
+			services, err := workload.BuildServices(c.Canary, target.Deployment, nil, workload.Options{SelectorLabels: []string{"app"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []*corev1.Service{services.Apex, services.Primary} {
+				if diff := cmp.Diff(tc.want, s.Spec.Selector); diff != "" {
+					t.Errorf("Service %s: -want +got\n%s", s.Name, diff)
+				}
+			}
+		})
 	}
 }

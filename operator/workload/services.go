@@ -59,7 +59,7 @@ func BuildServices(canary *v1beta1.Canary, target, primary client.Object, o Opti
 		return Services{}, err
 	}
 	apex, primaryName, canaryName := canary.ServiceNames()
-	toPrimary, toCanary := primaryPods(target, primary, label), targetPods(target, primary)
+	toPrimary, toCanary := primaryPods(canary, target, primary, label), targetPods(target, primary)
 	ofPrimary, ofCanary := backendsPorts(canary, target, primary)
 	spec := canary.Spec.Service
 	services := Services{
@@ -89,7 +89,7 @@ func PrimaryServices(canary *v1beta1.Canary, primary client.Object, o Options) S
 		key = is.SelectorLabel
 	}
 	apex, name, _ := canary.ServiceNames()
-	selector, ports, spec := primaryPods(nil, primary, Label{}), ports(canary, primary), canary.Spec.Service
+	selector, ports, spec := primaryPods(canary, nil, primary, Label{}), ports(canary, primary), canary.Spec.Service
 	services := Services{
 		linkerd: o.inLinkerd(canary),
 		Apex:    service(canary, apex, key, selector, ports, spec.Apex),

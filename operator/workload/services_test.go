@@ -306,16 +306,17 @@ func TestKeepPorts(t *testing.T) {
 	}
 }
 
-// Where the target is gone there is no Service for it, and the others keep their ports all the same.
+// Those that lead to a primary whose target is gone keep theirs.
 func TestKeepPortsWithoutTarget(t *testing.T) {
 	c := newCanary().service(func(s *v1beta1.CanaryService) { s.PortDiscovery = true })
-	services := workload.PrimaryServices(c.Canary, newDeployment().Deployment, workload.Options{})
-	live := make([]*corev1.Service, 2) // the last is the apex
-	live[1] = &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "gone", Port: 9191}}}}
-	ownership.For(c.Canary).Mark(live[1])
-	services.KeepPorts(c.Canary, live)
-	if !slices.Contains(portNumbers(services.Apex), 9191) || !slices.Contains(portNumbers(services.Primary), 9191) || services.Canary != nil {
-		t.Errorf("apex %v, primary %v, canary %v", portNumbers(services.Apex), portNumbers(services.Primary), services.Canary)
+	services := workload.PrimaryServices(c.Canary, primaryOf(t, newDeployment(), nil, defaults), defaults)
+	live := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 9090}}}}
+	ownership.For(c.Canary).Mark(live)
+	services.KeepPorts(c.Canary, []*corev1.Service{nil, live})
+	for _, s := range services.All() {
+		if !slices.Contains(portNumbers(s), 9090) {
+			t.Errorf("%s has %v", s.Name, portNumbers(s))
+		}
 	}
 }
 

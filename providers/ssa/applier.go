@@ -183,6 +183,16 @@ func (a *Applier) Observed(obj client.Object) bool {
 	return a.memory.observed(keyOf(gvk, obj), obj.GetResourceVersion())
 }
 
+// Deleted notes that the cache has shown the deletion of obj: a write of ours that it had
+// by then is not on its way any more, and where obj is wanted it is made again at once.
+func (a *Applier) Deleted(obj client.Object) {
+	gvk, err := a.client.GroupVersionKindFor(obj)
+	if err != nil {
+		return
+	}
+	a.memory.shown(keyOf(gvk, obj), obj.GetResourceVersion())
+}
+
 // Knows reports whether obj is in the very version in which it was last found,
 // or made, to express what was wanted of it.
 func (a *Applier) Knows(obj client.Object) bool {

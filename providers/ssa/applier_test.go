@@ -228,6 +228,27 @@ func TestStaleCache(t *testing.T) {
 		w.apply(t, deployment("podinfo:1"))
 		w.wantApplies(t, 2)
 	})
+	for name, tc := range map[string]struct {
+		deleted func(made, before *appsv1.Deployment) // changes what the cache says of the deletion
+		want    int
+	}{
+		"deleted before anybody has seen it": {func(_, _ *appsv1.Deployment) {}, 3},
+		"one of before was deleted":          {func(d, before *appsv1.Deployment) { d.ResourceVersion = before.ResourceVersion }, 2},
+		"another was deleted":                {func(d, _ *appsv1.Deployment) { d.Name = "other" }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.apply(t, deployment("podinfo:1"))
+			before := w.live(t)
+			w.apply(t, deployment("podinfo:2"))
+			made := w.live(t)
+			w.frozen[primaryKey] = nil
+			tc.deleted(made, before)
+			w.applier.Deleted(made)
+			w.apply(t, deployment("podinfo:2"))
+			w.wantApplies(t, tc.want)
+		})
+	}
 }
 
 func TestApplyPartial(t *testing.T) {

@@ -94,6 +94,18 @@ func (m *memory) recall(key objectKey, fp fingerprint, version string) state {
 	return unknown
 }
 
+// shown notes that the cache has had a version of the object.
+func (m *memory) shown(key objectKey, version string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.get(key)
+	if !ok || r.seen || version == "" || older(version, r.version) {
+		return
+	}
+	r.seen = true
+	m.current[key] = r
+}
+
 func (m *memory) wrote(key objectKey, fp fingerprint, version string) {
 	m.put(key, record{fingerprint: fp, version: version, ours: true})
 }

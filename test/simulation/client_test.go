@@ -36,6 +36,8 @@ type views struct {
 	store *store
 	kinds map[string]*view
 	lag   func(kind string) time.Duration
+	// deleted is called when a view shows that an object is gone, before anybody is woken by that.
+	deleted func(client.Object)
 }
 
 // of gives the view of a kind, filled at the first use as informers are.
@@ -61,6 +63,9 @@ func (v *views) advance() (news bool) {
 		for have.next < len(log) && !log[have.next].at.Add(v.lag(kind)).After(now) {
 			c := log[have.next]
 			if c.object == nil {
+				if was := have.objects[c.name]; was != nil {
+					v.deleted(was)
+				}
 				delete(have.objects, c.name)
 			} else {
 				have.objects[c.name] = c.object

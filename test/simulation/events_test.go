@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -335,9 +337,18 @@ func (w *world) inGit(replicas int32) {
 // oneByOne tells whether a change of the pods may leave a Deployment without any for a moment.
 func (w *world) oneByOne(d *appsv1.Deployment) bool { return interrupted(d) }
 
+// mixed tells whether pods of a former revision of a Deployment are there still.
+func (w *world) mixed(d *appsv1.Deployment) bool {
+	revision := hashOf(&d.Spec.Template)
+	return slices.ContainsFunc(w.pods, func(p *pod) bool { return p.owner == d.UID && p.revision != revision && !p.ending() })
+}
+
 // edit changes the target.
 func (w *world) edit(with func(*appsv1.Deployment)) {
 	edit(w.store, "Deployment", "podinfo", with)
+	if d := w.deployment("podinfo"); d != nil && w.oneByOne(d) && w.mixed(d) {
+		w.oracle.robbed() // he has its controller take what serves, for what may never do
+	}
 	if d := w.deployment("podinfo"); d != nil && *d.Spec.Replicas > 0 {
 		w.fewest = min(w.fewest, *d.Spec.Replicas)
 	}
@@ -405,6 +416,7 @@ func (w *world) crash(r *rand.Rand, primary bool) {
 	for _, p := range w.pods {
 		if strings.HasSuffix(p.labels["app"], "-primary") == primary && (every || r.IntN(2) == 0) {
 			p.dead, p.restartAt = true, until(r)
+			w.oracle.crashes(primary)
 		}
 	}
 }
@@ -421,6 +433,7 @@ func (w *world) crashAllBut(left int, primary bool) {
 			continue
 		}
 		p.dead, p.restartAt = true, time.Now().Add(time.Minute)
+		w.oracle.crashes(primary)
 	}
 }
 
@@ -479,6 +492,10 @@ func (w *world) repair() {
 		w.oracle.robbed() // pods that the former one has left are replaced
 		w.make(d)
 	}
+	if w.oracle.apart() {
+		selector := w.deployment("podinfo").Spec.Selector.MatchLabels
+		edit(w.store, "Service", "podinfo", func(s *corev1.Service) { s.Spec.Selector = maps.Clone(selector) })
+	}
 	w.later(time.Now().Add(30*time.Second), "a pause ends", func() {
 		if c := w.canary(); c != nil && c.Status.Paused {
 			w.action(v1beta1.ActionResume)
@@ -486,8 +503,9 @@ func (w *world) repair() {
 	})
 	if w.oracle.initialized && w.deployment("podinfo-primary") == nil {
 		image := w.oracle.primaryImage // as the Canary asks people to do
-		if strings.Contains(image, "bad") {
-			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand
+		failed := w.oracle.targetImage() == image && w.canary().Status.Phase == v1beta1.PhaseFailed
+		if strings.Contains(image, "bad") || failed {
+			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand, or is not all that the primary was
 		}
 		w.release(image)
 	}

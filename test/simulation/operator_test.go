@@ -68,6 +68,7 @@ func (w *world) start(offset time.Duration) {
 	})
 	none := kubernetes.New(through)
 	applier := ssa.New(through)
+	p.views.deleted = applier.Deleted
 	options := workload.Options{SelectorLabels: []string{"app"}, MeshProvider: "one"}
 	workloads := &targets.Targets{Client: through, Applier: applier}
 	p.reconciler = &canary.Reconciler{

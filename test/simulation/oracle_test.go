@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -48,6 +49,7 @@ type oracle struct {
 	had      int                 // pods that served when it was deleted
 	gone     bool                // the Canary is
 	left     bool                // and something was taken since
+	crashed  int                 // pods of the target that crashed while it was deleted
 }
 
 // released is what is known of an image since the target has it.
@@ -110,9 +112,14 @@ func (o *oracle) impaired() bool {
 			return true
 		}
 	}
-	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) || now.Before(w.refusals["Canary/status"]) || now.Before(w.refusals["Canary"]) ||
+	for _, kind := range []string{"Canary/status", "Canary", "Route"} {
+		if now.Before(w.refusals[kind].Add(retry)) {
+			return true
+		}
+	}
+	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) ||
 		!o.deleted.IsZero() && o.lacksService() || // whoever deletes the Canary and a Service wants to be rid of both
-		now.Before(w.refusals["Route"].Add(retry)) || (!o.deleted.IsZero() || o.lacksService()) && now.Before(w.refusals["Service"].Add(retry))
+		(!o.deleted.IsZero() || o.lacksService() || o.astray()) && now.Before(w.refusals["Service"].Add(retry))
 }
 
 // retry is within what time the operator tries again what was refused for long.
@@ -126,6 +133,35 @@ func (o *oracle) lacksService() bool {
 	}
 	apex, primary, canary := c.ServiceNames()
 	return slices.ContainsFunc([]string{apex, primary, canary}, func(name string) bool { return o.w.objects[id{"Service", name}] == nil })
+}
+
+// astray tells whether none of the Services that a route leads to selects a pod that could answer, as those of a target
+// that was created anew with another label. Only a write of a Service can change that.
+func (o *oracle) astray() bool {
+	c := o.w.canary()
+	if c == nil {
+		return false
+	}
+	_, primary, canary := c.ServiceNames()
+	return !slices.ContainsFunc(o.w.pods, func(p *pod) bool {
+		return p.owner != "" && p.ready(time.Now()) && (o.selects(primary, p.labels) || o.selects(canary, p.labels))
+	})
+}
+
+// selects tells whether a Service selects pods with labels.
+func (o *oracle) selects(service string, pods map[string]string) bool {
+	s := get[*corev1.Service](o.w.store, "Service", service)
+	return s != nil && len(s.Spec.Selector) > 0 && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pods))
+}
+
+// apart tells whether a Service that its user made, and that nobody has taken over yet, selects other pods than those of
+// the target: he has given that another label.
+func (o *oracle) apart() bool {
+	d := o.w.deployment("podinfo")
+	return o.w.plan.OwnApex && !o.initialized && d != nil && !o.selects("podinfo", d.Spec.Template.Labels) &&
+		!slices.ContainsFunc(o.w.pods, func(p *pod) bool {
+			return strings.HasSuffix(p.labels["app"], "-primary") && o.selects("podinfo", p.labels)
+		})
 }
 
 // pass lets the excuse run.
@@ -265,7 +301,8 @@ func (o *oracle) probe() {
 		}
 	}
 	if c := o.w.canary(); c != nil {
-		if apex, _, _ := c.ServiceNames(); !slices.Contains(names, apex) {
+		// Nobody calls what a mesh divides traffic between, whatever name an edit of the spec gives to the apex.
+		if apex, _, _ := c.ServiceNames(); !slices.Contains(append(names, "podinfo-primary", "podinfo-canary"), apex) {
 			names = append(names, apex)
 		}
 	}
@@ -310,7 +347,7 @@ func (o *oracle) probe() {
 			o.w.trace("nothing is lost any more")
 		}
 	}
-	ownFault := !o.initialized && o.w.deployment("podinfo") == nil || o.alone() && (o.hopeless() || o.w.deployment("podinfo-primary") == nil)
+	ownFault := !o.initialized && o.w.deployment("podinfo") == nil || o.apart() || o.alone() && (o.hopeless() || o.w.deployment("podinfo-primary") == nil)
 	if ownFault && worst > 0 {
 		o.robbed()
 	}
@@ -410,6 +447,14 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 		if t, _ := o.w.effective(apex); t.Canary == 100 && !t.Matched {
 			o.had = o.staying(canary)
 		}
+	}
+}
+
+// crashes notes a pod that the adversary takes from a target that is about to serve alone: one that can't be rolled out
+// starts no other in its place.
+func (o *oracle) crashes(primary bool) {
+	if !primary && !o.deleted.IsZero() {
+		o.crashed++
 	}
 }
 
@@ -513,10 +558,10 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	key := fmt.Sprint(c.UID, hook.GetType(), hook.Name, began, id)
 	if t := hook.GetType(); t == v1beta1.PostRolloutHook {
 		// A promotion that fails and ends well after all has two ends, and one that is suspended
-		// and goes on may fail once more.
+		// and goes on may fail once more, by a deadline that begins anew.
 		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
-		if release.PromotionFailed(&c.Status) {
-			key += id
+		if since := c.Status.Unwell; since != nil && release.PromotionFailed(&c.Status) {
+			key += fmt.Sprint(" failed by ", since.Since.UnixMicro())
 		}
 	}
 	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status
@@ -745,8 +790,10 @@ func (o *oracle) afterDeletion() {
 	o.had = min(o.had, int(o.w.fewest))
 	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(d.Spec.Template.Spec.Containers[0].Image, "never") {
 		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out.
-		_, unavailable := bounds(d)
-		o.had = min(o.had, int(*d.Spec.Replicas)-unavailable)
+		smallest := d.DeepCopy()
+		smallest.Spec.Replicas = new(min(*d.Spec.Replicas, o.w.fewest))
+		_, unavailable := bounds(smallest)
+		o.had = min(o.had, int(*smallest.Spec.Replicas)-unavailable-o.crashed)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.served)) {
 		if o.pods(name) < o.had && !o.w.plan.HPA {
