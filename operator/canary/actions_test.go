@@ -140,7 +140,7 @@ func TestActions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tc.scene(t)
-			s.request(newAction("x", tc.request))
+			s.request(newAction("x", tc.request).after(s.clock.Now().Sub(start)))
 			for range 5 {
 				result := s.settle()
 				if result.RequeueAfter == 0 || tc.want == format(s.now().Status) {

@@ -94,7 +94,7 @@ func TestRouteStaysUntilServicesLead(t *testing.T) {
 		"it has none, and a part of the traffic": {
 			terminating().primaryAvailable(0).with(func(o *release.Observation) { o.Route.Has.Canary = 20 }), true,
 		},
-		"the Services were just given back":          {terminating().with(noPrimary).with(given(time.Second)), true},
+		"the Services were just given back": {terminating().with(noPrimary).with(given(time.Second)), true},
 		"the route leads to nobody": {
 			terminating().with(noPrimary).with(func(o *release.Observation) { o.Route.Has.Canary = 0 }), false,
 		},
