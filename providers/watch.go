@@ -18,11 +18,20 @@ type Watch struct {
 	// Always has the kinds watched wherever they are served, not only where a Canary has one
 	// of the providers.
 	Always bool
-	// About gives the Services that an object of another name is about, which concerns their
-	// Canaries too; nil for none.
-	About func(client.Object) []types.NamespacedName
+	// About tells which Canaries an object of another name concerns; nil for none.
+	About *About
 	// Index has the indexer of the cache find the objects of one of the kinds by what the
 	// providers look for beside names; nil for nothing. It is called once for each kind that
 	// is served.
 	Index func(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error
+}
+
+// About tells which Canaries an object concerns that has not the name of one of theirs: it may be for
+// the same requests, so that they wait until it goes.
+type About struct {
+	// Services are those whose Canaries it concerns. reader is the cache of the cluster that
+	// has the object.
+	Services func(ctx context.Context, reader client.Reader, o client.Object) []types.NamespacedName
+	// Alike tells whether two versions of an object are the same to these Canaries.
+	Alike func(before, after client.Object) bool
 }

@@ -63,7 +63,7 @@ var (
 // SetUp wakes the Canaries of a route that changed, each kind as soon as it is served.
 func (p *Routes) SetUp(_ context.Context, w *wake.Watches) error {
 	for _, mesh := range p.Kinds {
-		w.WhenServed(wake.Meshes(p.Mesh, mesh, p.Provider, w.Events.OfRoutes(mesh.About)))
+		w.WhenServed(wake.Meshes(p.Mesh, mesh, p.Provider, w.Events.OfRoutes(p.Mesh.GetCache(), mesh.About)))
 	}
 	return nil
 }

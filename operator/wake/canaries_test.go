@@ -116,7 +116,7 @@ func TestIngressesWakeCanaries(t *testing.T) {
 	other.Spec.Service.Name = "web"
 	events := newEvents(newServer(t, c, other))
 	for name, want := range map[string]int{"web": 1, "web-canary": 1, "podinfo": 0} {
-		found := events.byRoute(t.Context(), &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}}, nil)
+		found := events.byRoute(t.Context(), &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}})
 		if len(found) != want || want > 0 && found[0].Name != "podinfo" {
 			t.Errorf("Ingress %s wakes %v", name, found)
 		}

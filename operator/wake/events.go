@@ -9,7 +9,6 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -222,23 +222,21 @@ func readyOf(o client.Object) int32 {
 }
 
 // OfRoutes wakes the Canaries of a mesh's object that changed, but not those
-// whose last turn wrote it as it is now and has nothing more to do about it. about gives the
-// Services that it is about whatever its name is; nil for none.
-func (v *Events) OfRoutes(about func(client.Object) []types.NamespacedName) handler.EventHandler {
-	byRoute := func(ctx context.Context, o client.Object) []reconcile.Request { return v.byRoute(ctx, o, about) }
-	now := Deleted(handler.EnqueueRequestsFromMapFunc(byRoute), v.Routes)
+// whose last turn wrote it as it is now and has nothing more to do about it. about tells whom else it
+// concerns, whatever its name is; nil for nobody. reader is the cache of the cluster that has it.
+func (v *Events) OfRoutes(reader client.Reader, about *providers.About) handler.EventHandler {
+	all := func(ctx context.Context, o client.Object) []reconcile.Request {
+		return merge(v.byRoute(ctx, o), v.byServices(ctx, reader, about, o))
+	}
+	now := Deleted(handler.EnqueueRequestsFromMapFunc(all), v.Routes)
 	return handler.Funcs{
 		CreateFunc:  now.Create,
 		DeleteFunc:  now.Delete,
 		GenericFunc: now.Generic,
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			concerned := byRoute(ctx, e.ObjectNew)
-			if about != nil { // also those that it was about
-				for _, request := range byRoute(ctx, e.ObjectOld) {
-					if !slices.Contains(concerned, request) {
-						concerned = append(concerned, request)
-					}
-				}
+			concerned := v.byRoute(ctx, e.ObjectNew)
+			if about != nil && !about.Alike(e.ObjectOld, e.ObjectNew) { // also those that it was about
+				concerned = merge(concerned, v.byServices(ctx, reader, about, e.ObjectNew), v.byServices(ctx, reader, about, e.ObjectOld))
 			}
 			for _, request := range concerned {
 				v.Turns.updated(request.NamespacedName, update{
@@ -250,24 +248,35 @@ func (v *Events) OfRoutes(about func(client.Object) []types.NamespacedName) hand
 	}
 }
 
+// merge has each request once.
+func merge(lists ...[]reconcile.Request) (out []reconcile.Request) {
+	for _, list := range lists {
+		for _, request := range list {
+			if !slices.Contains(out, request) {
+				out = append(out, request)
+			}
+		}
+	}
+	return out
+}
+
 // byRoute finds the Canaries that a mesh's object is for, which has the name of a Service,
 // or is the Ingress that the spec names. A name that is qualified begins with that of the Service.
-// about gives more Services.
-func (v *Events) byRoute(ctx context.Context, o client.Object, about func(client.Object) []types.NamespacedName) []reconcile.Request {
+func (v *Events) byRoute(ctx context.Context, o client.Object) []reconcile.Request {
 	if _, ok := o.(*networkingv1.Ingress); ok {
 		return v.Canaries.Requests(ctx, IngressIndex, o.GetNamespace(), o.GetName())
 	}
 	name, _, _ := strings.Cut(o.GetName(), ".")
-	requests := v.Canaries.Requests(ctx, ApexIndex, o.GetNamespace(), name)
+	return v.Canaries.Requests(ctx, ApexIndex, o.GetNamespace(), name)
+}
+
+// byServices finds the Canaries that a mesh's object is about.
+func (v *Events) byServices(ctx context.Context, reader client.Reader, about *providers.About, o client.Object) (out []reconcile.Request) {
 	if about == nil {
-		return requests
+		return nil
 	}
-	for _, service := range about(o) {
-		for _, request := range v.Canaries.Requests(ctx, ApexIndex, service.Namespace, service.Name) {
-			if !slices.Contains(requests, request) {
-				requests = append(requests, request)
-			}
-		}
+	for _, service := range about.Services(ctx, reader, o) {
+		out = append(out, v.Canaries.Requests(ctx, ApexIndex, service.Namespace, service.Name)...)
 	}
-	return requests
+	return out
 }

@@ -1,6 +1,7 @@
 package wake
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -17,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // queue notes what is added to it.
@@ -222,7 +226,7 @@ func TestEchoOfWorkload(t *testing.T) {
 func TestDeletions(t *testing.T) {
 	for name, of := range map[string]func(*Events) handler.EventHandler{
 		"workload": func(v *Events) handler.EventHandler { return v.OfWorkloads() },
-		"route":    func(v *Events) handler.EventHandler { v.Routes = v.Applier; return v.OfRoutes(nil) },
+		"route":    func(v *Events) handler.EventHandler { v.Routes = v.Applier; return v.OfRoutes(nil, nil) },
 		"Service":  func(v *Events) handler.EventHandler { return Deleted(handler.Funcs{}, v.Applier) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -279,6 +283,59 @@ func TestEndpointEvents(t *testing.T) {
 			events.OfEndpoints().Update(t.Context(), event.UpdateEvent{ObjectOld: slice(tc.before), ObjectNew: slice(tc.after)}, q)
 			if diff := cmp.Diff(tc.want, q.waits); diff != "" {
 				t.Errorf("waits (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// An object of another name wakes whom it is about when it comes, goes or changes what matters to
+// them. A change of nothing else wakes those whose name it has.
+func TestRivalsWakeCanaries(t *testing.T) {
+	service := func(name, host string) *corev1.Service { // stands for any kind of a mesh
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: name}, Spec: corev1.ServiceSpec{ExternalName: host}}
+	}
+	host := func(o client.Object) string { return o.(*corev1.Service).Spec.ExternalName }
+	about := &providers.About{
+		Services: func(_ context.Context, reader client.Reader, o client.Object) []types.NamespacedName {
+			if reader == nil {
+				t.Error("it has no cache to look into")
+			}
+			return []types.NamespacedName{{Namespace: "test", Name: host(o)}}
+		},
+		Alike: func(before, after client.Object) bool { return host(before) == host(after) },
+	}
+	web := newCanary("web")
+	web.Spec.TargetRef.Name = "web"
+	server := newServer(t, newCanary("podinfo"), web)
+	for name, tc := range map[string]struct {
+		about         *providers.About
+		before, after *corev1.Service
+		want          int
+	}{
+		"comes":                   {about: about, after: service("rival", "podinfo"), want: 1},
+		"goes":                    {about: about, before: service("rival", "podinfo"), want: 1},
+		"changes nothing":         {about: about, before: service("rival", "podinfo"), after: service("rival", "podinfo")},
+		"turns away":              {about: about, before: service("rival", "podinfo"), after: service("rival", "other"), want: 1},
+		"turns to another":        {about: about, before: service("rival", "podinfo"), after: service("rival", "web"), want: 2},
+		"of its name":             {about: about, before: service("podinfo", "other"), after: service("podinfo", "other"), want: 1},
+		"of its name and about":   {about: about, after: service("podinfo", "podinfo"), want: 1},
+		"nothing is known of it":  {before: service("rival", "podinfo")},
+		"of a name with a suffix": {before: service("podinfo.mesh", ""), want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			events, q := newEvents(server), &queue{}
+			events.Routes = &ssa.Applier{}
+			handle := events.OfRoutes(server, tc.about)
+			switch {
+			case tc.before == nil:
+				handle.Create(t.Context(), event.CreateEvent{Object: tc.after}, q)
+			case tc.after == nil:
+				handle.Delete(t.Context(), event.DeleteEvent{Object: tc.before}, q)
+			default:
+				handle.Update(t.Context(), event.UpdateEvent{ObjectOld: tc.before, ObjectNew: tc.after}, q)
+			}
+			if q.now != tc.want {
+				t.Errorf("%d were woken, want %d", q.now, tc.want)
 			}
 		})
 	}

@@ -43,13 +43,13 @@ func Watches() []providers.Watch {
 		{
 			Providers: []string{v1beta1.ProviderIstio}, Always: true,
 			Kinds: [][]client.Object{{&istionetworking.VirtualService{}}, {&istionetworking.DestinationRule{}}},
-			Index: istio.Index, About: istio.About,
+			Index: istio.Index, About: istio.About(),
 		},
 		{
 			Providers: append(gatewayAPINames(), v1beta1.ProviderLinkerd),
-			Kinds:     [][]client.Object{routes, rpcs}, Index: gatewayapi.Index,
+			Kinds:     [][]client.Object{routes, rpcs}, Index: gatewayapi.Index, About: gatewayapi.About(),
 		},
-		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh, Index: linkerd.Index},
+		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh, Index: linkerd.Index, About: linkerd.About()},
 		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
 		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}

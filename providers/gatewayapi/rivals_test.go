@@ -1,17 +1,21 @@
 package gatewayapi_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 )
 
@@ -79,7 +83,70 @@ func TestCompetingRoute(t *testing.T) {
 			if state.InSync == tc.wins || tc.wins && !strings.Contains(state.Detail, "HTTPRoute "+namespace+"/other is for the same requests") {
 				t.Errorf("observed %+v", state)
 			}
+			concerned := gatewayapi.About().Services(t.Context(), w.Client, rival)
+			if tc.wins && !slices.Contains(concerned, types.NamespacedName{Namespace: "test", Name: "podinfo"}) {
+				t.Errorf("when it goes %v are looked at", concerned)
+			}
 		})
+	}
+}
+
+// TestWhomRoutesConcern has those looked at again whose requests a route of another name takes or
+// lets go, and nobody when it only leads them elsewhere.
+func TestWhomRoutesConcern(t *testing.T) {
+	const public = `parentRefs: [{name: public, namespace: infra}]
+`
+	w := newWorld(t, all(), ours(t))
+	about := gatewayapi.About()
+	for name, tc := range map[string]struct {
+		object client.Object
+		want   []types.NamespacedName
+	}{
+		"of the same Gateway": {other(t, "a", 1, public), []types.NamespacedName{{Namespace: "test", Name: "podinfo"}}},
+		"of another host":     {other(t, "a", 1, public+"hostnames: [other.example.com]"), nil},
+		"of another Gateway":  {other(t, "a", 1, "parentRefs: [{name: private, namespace: infra}]"), nil},
+		"of a Service":        {other(t, "a", 1, `parentRefs: [{group: "", kind: Service, name: shop}]`), []types.NamespacedName{{Namespace: "a", Name: "shop"}}},
+		"its own":             {ours(t), nil},
+		"not a route":         {&gatewayv1.Gateway{}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := cmp.Diff(tc.want, about.Services(t.Context(), w.Client, tc.object)); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+	}
+	before := func() *gatewayv1.HTTPRoute {
+		return other(t, "a", 1, public+`rules: [{matches: [{path: {type: PathPrefix, value: /a}}], backendRefs: [{name: a, port: 80}]}]`)
+	}
+	for name, tc := range map[string]struct {
+		change func(*gatewayv1.HTTPRoute)
+		alike  bool
+	}{
+		"nothing":         {func(*gatewayv1.HTTPRoute) {}, true},
+		"a weight":        {func(r *gatewayv1.HTTPRoute) { r.Spec.Rules[0].BackendRefs[0].Weight = new(int32(3)) }, true},
+		"it is accepted":  {func(r *gatewayv1.HTTPRoute) { r.Status.Parents = routertest.AcceptedBy(r.Spec.ParentRefs, 1) }, true},
+		"a host":          {func(r *gatewayv1.HTTPRoute) { r.Spec.Hostnames = []gatewayv1.Hostname{"a.example.com"} }, false},
+		"a path":          {func(r *gatewayv1.HTTPRoute) { r.Spec.Rules[0].Matches[0].Path.Value = new("/b") }, false},
+		"another rule":    {func(r *gatewayv1.HTTPRoute) { r.Spec.Rules = append(r.Spec.Rules, gatewayv1.HTTPRouteRule{}) }, false},
+		"another Gateway": {func(r *gatewayv1.HTTPRoute) { r.Spec.ParentRefs[0].Name = "private" }, false},
+		"it is refused": {func(r *gatewayv1.HTTPRoute) {
+			r.Status.Parents = routertest.AcceptedBy(r.Spec.ParentRefs, 1)
+			r.Status.Parents[0].Conditions[0].Status = metav1.ConditionFalse
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			after := before()
+			tc.change(after)
+			if about.Alike(before(), after) != tc.alike || about.Alike(after, before()) != tc.alike {
+				t.Errorf("alike: %t", !tc.alike)
+			}
+		})
+	}
+	rpc := &gatewayv1.GRPCRoute{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	changed := rpc.DeepCopy()
+	changed.Generation++
+	if !about.Alike(rpc, rpc) || about.Alike(rpc, changed) {
+		t.Error("a change of a GRPCRoute is not seen")
 	}
 }
 

@@ -19,6 +19,11 @@ func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object)
 	return gateway.Index(ctx, indexer, kind)
 }
 
+// About is for providers.Watch: it tells which Canaries a route of another name is a rival of.
+func About() *providers.About {
+	return gateway.About(gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1(), gateway.GRPCRoute())
+}
+
 // New returns the router for the parents in spec.service.gatewayRefs. name is what
 // users call it. It reads through c, an informer cache, and writes by a; live reads
 // Gateways and their classes from the API server. The scheme

@@ -20,7 +20,6 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/objects"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/rivals"
@@ -73,9 +72,16 @@ func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object)
 	return objects.Index(ctx, indexer, kind)
 }
 
-// About gives the Services that a VirtualService or a DestinationRule is about by its hosts,
-// whatever its name is.
-func About(o client.Object) []types.NamespacedName { return hosts.About(o) }
+// About is for providers.Watch: it tells which Canaries a VirtualService or a DestinationRule is about by
+// its hosts, whatever its name is.
+func About() *providers.About {
+	return &providers.About{
+		Services: func(ctx context.Context, cache client.Reader, o client.Object) []types.NamespacedName {
+			return rivals.About(ctx, objects.NewReader(cache), o)
+		},
+		Alike: rivals.Alike,
+	}
+}
 
 // Capabilities implements providers.Router.
 func (*Router) Capabilities() providers.Capabilities {

@@ -1,12 +1,14 @@
 package istio
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -149,6 +151,10 @@ func TestRivals(t *testing.T) {
 					t.Errorf("observed %+v, %v", state, err)
 				}
 			}
+			concerned := About().Services(t.Context(), w.Client, other)
+			if tc.prevails && !slices.Contains(concerned, types.NamespacedName{Namespace: "test", Name: "podinfo"}) {
+				t.Errorf("when it goes %v are looked at", concerned)
+			}
 			if err := w.live.Delete(t.Context(), other); err != nil {
 				t.Fatal(err)
 			}
@@ -156,5 +162,63 @@ func TestRivals(t *testing.T) {
 				t.Errorf("observed %+v, %v without it", state, err)
 			}
 		})
+	}
+}
+
+// TestAbout has those looked at again whom a change of another's object concerns, and nobody
+// when it only leads requests elsewhere.
+func TestAbout(t *testing.T) {
+	w := newWorld(t,
+		istiotest.VirtualService(t, "podinfo", `{hosts: [app.example.com], gateways: [infra/public], http: [{route: [{destination: {host: podinfo}}]}]}`),
+		istiotest.Rule(t, "test", "podinfo-primary", `{host: podinfo-primary, trafficPolicy: {tls: {mode: DISABLE}}}`),
+		istiotest.Rule(t, "other", "shop-primary", `{host: shop-primary, trafficPolicy: {tls: {mode: DISABLE}}}`),
+	)
+	const other = `{hosts: [app.example.com], gateways: [infra/public], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: a}}]}]}`
+	for name, tc := range map[string]struct {
+		object client.Object
+		want   []string
+	}{
+		"of the same host":              {istiotest.VirtualService(t, "other", other), []string{"test/podinfo"}},
+		"of another host":               {istiotest.VirtualService(t, "other", `{hosts: [www.example.com], gateways: [infra/public]}`), nil},
+		"of its Service":                {istiotest.VirtualService(t, "other", `{hosts: [podinfo.test.svc.cluster.local]}`), []string{"test/podinfo"}},
+		"a policy for a wildcard":       {istiotest.Rule(t, "test", "all", `{host: "*.test.svc.cluster.local"}`), []string{"test/podinfo-primary"}},
+		"a policy for all":              {istiotest.Rule(t, "istio-system", "all", `{host: "*.local"}`), []string{"other/shop-primary", "test/podinfo-primary"}},
+		"a policy for another wildcard": {istiotest.Rule(t, "test", "all", `{host: "*.a.svc.cluster.local"}`), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, found := range About().Services(t.Context(), w.Client, tc.object) {
+				got = append(got, found.String())
+			}
+			slices.Sort(got)
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+	}
+	for name, tc := range map[string]struct {
+		now   string
+		alike bool
+	}{
+		"the same":       {other, true},
+		"led elsewhere":  {`{hosts: [app.example.com], gateways: [infra/public], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: b}}]}]}`, true},
+		"other requests": {`{hosts: [app.example.com], gateways: [infra/public], http: [{match: [{uri: {prefix: /b}}], route: [{destination: {host: a}}]}]}`, false},
+		"no requests":    {`{hosts: [app.example.com], gateways: [infra/public]}`, false},
+		"another host":   {`{hosts: [www.example.com], gateways: [infra/public], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: a}}]}]}`, false},
+		"inside":         {`{hosts: [app.example.com], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: a}}]}]}`, false},
+		"for some":       {`{hosts: [app.example.com], exportTo: ["."], gateways: [infra/public], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: a}}]}]}`, false},
+		"connections":    {`{hosts: [app.example.com], gateways: [infra/public], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: a}}]}], tcp: [{route: [{destination: {host: a}}]}]}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := About().Alike(istiotest.VirtualService(t, "other", other), istiotest.VirtualService(t, "other", tc.now)); got != tc.alike {
+				t.Errorf("alike: %t", got)
+			}
+		})
+	}
+	policy := istiotest.Rule(t, "test", "all", `{host: "*.test.svc.cluster.local"}`)
+	changed := policy.DeepCopy()
+	changed.Generation++
+	if !About().Alike(policy, policy) || About().Alike(policy, changed) {
+		t.Error("the change of a policy is not seen")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/gateway"
 )
 
@@ -139,6 +140,9 @@ func policyKind() gateway.Kind {
 func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
 	return gateway.Index(ctx, indexer, kind)
 }
+
+// About is for providers.Watch: it tells which Canaries a route of another name is a rival of.
+func About() *providers.About { return gateway.About(policyKind()) }
 
 // Kinds are those by which this package moves traffic, an empty object of each.
 func Kinds() []client.Object { return []client.Object{&ServiceProfile{}, &policyRoute{}} }

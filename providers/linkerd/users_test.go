@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
@@ -46,6 +47,13 @@ func TestCompetingRoute(t *testing.T) {
 			state, err := w.router.Observe(t.Context(), r)
 			if err != nil || state.InSync != (tc.want == "") || !strings.HasPrefix(state.Detail, tc.want) {
 				t.Errorf("observed %+v, %v", state, err)
+			}
+			if _, own := tc.users.(*policyRoute); !own {
+				return // TestWhomRoutesConcern of the Gateway API's
+			}
+			concerned := About().Services(t.Context(), w.Client, tc.users)
+			if d := cmp.Diff([]types.NamespacedName{key}, concerned); d != "" {
+				t.Errorf("when it goes (-want +looked at)\n%s", d)
 			}
 		})
 	}

@@ -200,7 +200,7 @@ func (r rivalry) of(ctx context.Context, route providers.Route, has present, par
 	var out []attachedRoute
 	for _, k := range kinds {
 		for _, parent := range parents {
-			all, err := r.routesOf(ctx, k, indexed(parent, route.Canary.Namespace))
+			all, err := routesOf(ctx, r.client, k, indexed(parent, route.Canary.Namespace))
 			if err != nil {
 				return nil, err
 			}
@@ -273,12 +273,12 @@ func refusedBy(status []gatewayv1.RouteParentStatus, parent gatewayv1.ParentRefe
 }
 
 // routesOf are the routes of a kind with a parent, or more where they are not indexed.
-func (r rivalry) routesOf(ctx context.Context, k *Kind, parent string) (out []client.Object, err error) {
+func routesOf(ctx context.Context, reader client.Reader, k *Kind, parent string) (out []client.Object, err error) {
 	list := k.NewList()
-	err = r.client.List(ctx, list, client.MatchingFields{parentIndex: parent}, client.UnsafeDisableDeepCopy)
+	err = reader.List(ctx, list, client.MatchingFields{parentIndex: parent}, client.UnsafeDisableDeepCopy)
 	if err != nil && !meta.IsNoMatchError(err) {
 		list = k.NewList()
-		err = r.client.List(ctx, list, client.UnsafeDisableDeepCopy)
+		err = reader.List(ctx, list, client.UnsafeDisableDeepCopy)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", k.GVK.Kind, err)

@@ -222,6 +222,11 @@ func Condition(m *networking.HTTPMatchRequest) *networking.HTTPMatchRequest {
 	return m
 }
 
+// Same tells whether two lists of alternatives are the same.
+func Same(a, b Alternatives) bool {
+	return slices.EqualFunc(a, b, func(x, y *networking.HTTPMatchRequest) bool { return proto.Equal(x, y) })
+}
+
 // AtGateway tells whether a match of an object of the namespace holds at a gateway, named in full.
 func AtGateway(m *networking.HTTPMatchRequest, namespace, gateway string) bool {
 	return len(m.Gateways) == 0 || slices.Contains(hosts.Gateways(m.Gateways, namespace), gateway)

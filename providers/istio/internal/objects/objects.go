@@ -61,6 +61,14 @@ func (r Reader) List(ctx context.Context, into client.ObjectList, key string, of
 	return nil
 }
 
+// All reads all that there is of a kind.
+func (r Reader) All(ctx context.Context, into client.ObjectList) error {
+	if err := r.cache.List(ctx, into, client.UnsafeDisableDeepCopy); err != nil {
+		return Explain(fmt.Errorf("list all: %w", err))
+	}
+	return nil
+}
+
 // Exported tells whether an object of a namespace holds in another.
 func Exported(to []string, from, in string) bool {
 	if len(to) == 0 {
