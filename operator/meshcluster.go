@@ -8,6 +8,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/providers/factory"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -38,14 +39,14 @@ func newMeshCluster(mgr ctrl.Manager, scheme *runtime.Scheme, o options, w wirin
 }
 
 // routerDeps are what routers work with; applier is the manager's.
-func routerDeps(mesh cluster.Cluster, o options, applier *ssa.Applier) factory.Deps {
+func routerDeps(mesh cluster.Cluster, served *kube.Served, o options, applier *ssa.Applier) factory.Deps {
 	remote := o.meshKubeconfig != ""
 	if remote {
 		applier = ssa.New(mesh.GetClient())
 	}
 	return factory.Deps{
 		IngressPrefix: o.ingressPrefix,
-		Client:        mesh.GetClient(), Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
+		Client:        served, Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
 		Clock: clock.RealClock{}, Consul: o.consul,
 	}
 }

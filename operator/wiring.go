@@ -33,6 +33,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/services"
@@ -139,7 +140,8 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	}
 	applier := ssa.New(mgr.GetClient())
 	signals := wake.NewSignals()
-	deps := routerDeps(mesh, o, applier)
+	served := kube.NewServed(mesh.GetClient())
+	deps := routerDeps(mesh, served, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	r := &canary.Reconciler{
 		Client:    mgr.GetClient(),
@@ -161,12 +163,13 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 		RouteApplier:     deps.Applier,
 	}
-	addParts(r, mgr, mesh, o)
+	addParts(r, mgr, o)
+	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: factory.Watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
 }
 
-// addParts gives a reconciler the parts of a release.
-func addParts(r *canary.Reconciler, mgr ctrl.Manager, mesh cluster.Cluster, o options) {
+// addParts gives a reconciler the parts of a release, but for the route.
+func addParts(r *canary.Reconciler, mgr ctrl.Manager, o options) {
 	c, live, applier := mgr.GetClient(), mgr.GetAPIReader(), r.Applier
 	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock}
 	r.Targets = &targets.Targets{Client: c, Applier: applier}
@@ -178,7 +181,6 @@ func addParts(r *canary.Reconciler, mgr ctrl.Manager, mesh cluster.Cluster, o op
 		Reports: o.coverage != coverageNone, Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace,
 		Client: c, Applier: applier, Options: o.objects, Workload: r.Targets.Read,
 	}
-	r.Routes = &routes.Routes{Client: c, Mesh: mesh, Kinds: factory.Watches(), Provider: o.meshProvider}
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/memory"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
@@ -32,6 +33,8 @@ type Routes struct {
 	Mesh cluster.Cluster
 	// Kinds are those by which routers move traffic.
 	Kinds []providers.Watch
+	// Served is by what routers know which kinds there are; nil where they look each time.
+	Served *kube.Served
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 
@@ -63,9 +66,27 @@ var (
 // SetUp wakes the Canaries of a route that changed, each kind as soon as it is served.
 func (p *Routes) SetUp(_ context.Context, w *wake.Watches) error {
 	for _, mesh := range p.Kinds {
+		mesh.Index = p.found(mesh.Index)
 		w.WhenServed(wake.Meshes(p.Mesh, mesh, p.Provider, w.Events.OfRoutes(p.Mesh.GetCache(), mesh.About)))
 	}
 	return nil
+}
+
+// found has routers know of a kind that it is served, which is when it is indexed.
+func (p *Routes) found(index func(context.Context, client.FieldIndexer, client.Object) error) func(context.Context, client.FieldIndexer, client.Object) error {
+	return func(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
+		if p.Served != nil {
+			gvk, err := p.Served.GroupVersionKindFor(kind)
+			if err != nil {
+				return fmt.Errorf("kind of %T: %w", kind, err)
+			}
+			p.Served.Found(gvk)
+		}
+		if index == nil {
+			return nil
+		}
+		return index(ctx, indexer, kind)
+	}
 }
 
 // Forget drops what is known of a Canary that is gone.

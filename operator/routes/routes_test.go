@@ -6,9 +6,15 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/world"
 	"github.com/sluice-delivery/sluice/providers"
@@ -127,5 +133,38 @@ func TestWhatTheMeshSays(t *testing.T) {
 	w.Coverage = nil // it is not looked at
 	if _, err := (&Routes{}).Observe(t.Context(), w); err != nil || w.Coverage != nil {
 		t.Errorf("where coverage is not looked at: %+v, %v", w.Coverage, err)
+	}
+}
+
+// TestKindsThatCome has routers know of a kind of the mesh as soon as it is watched, so that they need not look
+// for it again and again meanwhile.
+func TestKindsThatCome(t *testing.T) {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	served := kube.NewServed(fake.NewClientBuilder().WithRESTMapper(mapper).Build())
+	looked := func() error {
+		_, err := served.RESTMapper().RESTMapping(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "v1")
+		return err
+	}
+	indexed := 0
+	part := &Routes{Served: served}
+	if err := looked(); err == nil {
+		t.Fatal("it is served")
+	}
+	mapper.Add(appsv1.SchemeGroupVersion.WithKind("Deployment"), meta.RESTScopeNamespace)
+	if err := looked(); err == nil {
+		t.Error("it was looked for once more")
+	}
+	for _, index := range []func(context.Context, client.FieldIndexer, client.Object) error{
+		nil, func(context.Context, client.FieldIndexer, client.Object) error { indexed++; return nil },
+	} {
+		if err := part.found(index)(t.Context(), nil, &appsv1.Deployment{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := looked(); err != nil || indexed != 1 {
+		t.Errorf("%v, indexed %d times", err, indexed)
+	}
+	if err := (&Routes{}).found(nil)(t.Context(), nil, &appsv1.Deployment{}); err != nil {
+		t.Error(err)
 	}
 }

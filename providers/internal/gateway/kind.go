@@ -95,7 +95,6 @@ type kinds struct {
 
 	mu    sync.Mutex
 	found *Kind
-	all   []*Kind // the first of each kind; nil as long as none was looked for
 }
 
 // served returns the first kind that the cluster serves. Without any the error is
@@ -126,14 +125,8 @@ func (k *kinds) served() (*Kind, error) {
 	return nil, fmt.Errorf("%w: this cluster serves no %s", providers.ErrNotInstalled, names)
 }
 
-// each returns the first of each kind, whatever its version, that the cluster serves. It is
-// looked for once: to ask for what is not served is a request each time.
+// each returns the first of each kind, whatever its version, that the cluster serves.
 func (k *kinds) each() (out []*Kind, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.all != nil {
-		return k.all, nil
-	}
 	seen := map[schema.GroupKind]bool{}
 	for i, choice := range k.choices {
 		gk := choice.GVK.GroupKind()
@@ -148,9 +141,6 @@ func (k *kinds) each() (out []*Kind, err error) {
 			return nil, fmt.Errorf("look for %s: %w", choice.GVK, err)
 		}
 	}
-	if len(out) > 0 {
-		k.all = out
-	}
 	return out, nil
 }
 
@@ -158,5 +148,5 @@ func (k *kinds) each() (out []*Kind, err error) {
 func (k *kinds) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.found, k.all = nil, nil
+	k.found = nil
 }
