@@ -46,12 +46,16 @@ func IgnoresAll(reason string) map[string]string {
 
 // Ignored returns the fields of spec.service that are set and that the router does not
 // act on, each as "spec.service.FIELD has no effect: REASON", in the order of the spec.
-func Ignored(r Router, c *v1beta1.Canary) (out []string) {
+func Ignored(r Router, c *v1beta1.Canary) []string {
 	ignorer, ok := r.(Ignorer)
 	if !ok {
 		return nil
 	}
-	reasons := ignorer.Ignores()
+	return IgnoredFor(ignorer.Ignores(), c)
+}
+
+// IgnoredFor is Ignored for fields with their reasons.
+func IgnoredFor(reasons map[string]string, c *v1beta1.Canary) (out []string) {
 	for _, field := range serviceFields() {
 		if reason := reasons[field.name]; reason != "" && field.set(&c.Spec.Service) {
 			out = append(out, "spec.service."+field.name+" has no effect: "+reason)

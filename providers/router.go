@@ -107,6 +107,9 @@ type State struct {
 	// Uncovered is what in the mesh names the application and does not hold for its released
 	// pods, which have another name there, with the reason; empty for nothing. Nothing waits for it.
 	Uncovered string
+	// Ignored is what of spec.service has no effect by what there is in the cluster, beside what
+	// the router never acts on; empty for nothing.
+	Ignored string
 }
 
 // Router moves the traffic of Canaries through one mesh. It is called for many

@@ -123,6 +123,9 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	if w.Coverage != nil && state.Uncovered != "" {
 		w.Coverage.Uncovered = append(slices.Clip(w.Coverage.Uncovered), state.Uncovered) // the slice is another part's
 	}
+	if state.Ignored != "" {
+		w.Ignored = append(slices.Clip(w.Ignored), state.Ignored)
+	}
 	if state.Exists {
 		has := state.Traffic
 		w.Route.Has = &release.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}

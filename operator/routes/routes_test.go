@@ -113,15 +113,19 @@ func TestUnreachable(t *testing.T) {
 // TestWhatTheMeshSays: what the mesh says is not covered stands beside what selects pods by label, and a router gets
 // the addresses of the Services. What another part remembers is not changed by it.
 func TestWhatTheMeshSays(t *testing.T) {
-	mesh := &router{state: providers.State{Uncovered: "an intention"}}
+	mesh := &router{state: providers.State{Uncovered: "an intention", Ignored: "a timeout"}}
 	remembered := append(make([]string, 0, 8), "a NetworkPolicy")
 	w := world.New(release.Observation{Canary: newCanary(), Coverage: &release.Coverage{Uncovered: remembered}})
+	w.Ignored = []string{"a match"}
 	w.Router, w.ClusterIPs = mesh, providers.ClusterIPs{Apex: "10.96.0.7", Canary: "10.96.0.8"}
 	if _, err := (&Routes{}).Observe(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"a NetworkPolicy", "an intention"}; !slices.Equal(w.Coverage.Uncovered, want) {
 		t.Errorf("uncovered is %v, want %v", w.Coverage.Uncovered, want)
+	}
+	if want := []string{"a match", "a timeout"}; !slices.Equal(w.Ignored, want) {
+		t.Errorf("ignored is %v, want %v", w.Ignored, want)
 	}
 	if beyond := remembered[:2][1]; beyond != "" {
 		t.Errorf("%q was written into what another part remembers", beyond)

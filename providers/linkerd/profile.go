@@ -23,6 +23,11 @@ const (
 	clusterDomain = "cluster.local"
 	// originalAnnotation holds the overrides of a user's profile from before it was taken over.
 	originalAnnotation = "sluice.dev/original"
+	// skipAnnotation has Linkerd's adaptor for SMI leave a profile as it is, whatever a TrafficSplit
+	// of the Service says. It goes by its presence alone, so that the value tells ours from a user's.
+	// Source: https://github.com/linkerd/linkerd-smi
+	skipAnnotation = "smi.linkerd.io/skip"
+	skipValue      = "sluice"
 )
 
 // profiles moves traffic by the overrides of a ServiceProfile, for clusters without
@@ -43,7 +48,7 @@ func (p *profiles) Observe(ctx context.Context, route providers.Route) (provider
 	if err != nil {
 		return providers.State{}, err
 	}
-	state := providers.State{}
+	state := providers.State{Ignored: ignored(route.Canary, live)}
 	if live != nil && route.Owner().Of(live) != ownership.Others {
 		state.Traffic, state.Exists = overridden(live, route.Canary)
 	}
@@ -58,7 +63,7 @@ func (p *profiles) Observe(ctx context.Context, route providers.Route) (provider
 	if err != nil || !same {
 		return state, explain(err)
 	}
-	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true}, nil
+	return providers.State{Exists: true, Traffic: route.Traffic, InSync: true, Ignored: state.Ignored}, nil
 }
 
 // Apply implements providers.Router.
@@ -102,8 +107,12 @@ func (p *profiles) restore(ctx context.Context, live *ServiceProfile) error {
 			}
 		}
 	}
+	annotations := map[string]any{ssa.AppliedAnnotation: nil, originalAnnotation: nil}
+	if live.Annotations[skipAnnotation] == skipValue {
+		annotations[skipAnnotation] = nil
+	}
 	return explain(p.applier.Merge(ctx, map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{ssa.AppliedAnnotation: nil, originalAnnotation: nil}},
+		"metadata": map[string]any{"annotations": annotations},
 		"spec":     map[string]any{"dstOverrides": overrides},
 	}, live))
 }
@@ -129,6 +138,9 @@ func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServicePr
 	if live != nil {
 		owner = route.Owner().Of(live)
 	}
+	if !usersSkip(live) {
+		want.Annotations[skipAnnotation] = skipValue
+	}
 	switch owner {
 	case ownership.Ours:
 		if apex := c.Spec.Service.Apex; apex != nil {
@@ -151,6 +163,15 @@ func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServicePr
 	return want, nil
 }
 
+// usersSkip tells whether a user has had Linkerd's adaptor leave a profile as it is.
+func usersSkip(live *ServiceProfile) bool {
+	if live == nil {
+		return false
+	}
+	value, has := live.Annotations[skipAnnotation]
+	return has && value != skipValue
+}
+
 // original are the overrides that a user's profile has, or had before it was taken over.
 func original(live *ServiceProfile, c *v1beta1.Canary) (string, error) {
 	if live.Annotations[ssa.AppliedAnnotation] != "" {
@@ -166,9 +187,9 @@ func original(live *ServiceProfile, c *v1beta1.Canary) (string, error) {
 	return string(raw), nil
 }
 
-// refuse names what a profile's overrides can't do.
+// refuse names what of a release a profile's overrides can't do.
 func refuse(c *v1beta1.Canary, live *ServiceProfile) error {
-	a, s := c.GetAnalysis(), &c.Spec.Service
+	a := c.GetAnalysis()
 	for _, f := range []struct {
 		set  bool
 		name string
@@ -176,26 +197,31 @@ func refuse(c *v1beta1.Canary, live *ServiceProfile) error {
 		{len(a.Match) > 0, "spec.analysis.match"},
 		{a.Mirror, "spec.analysis.mirror"},
 		{a.SessionAffinity != nil, "spec.analysis.sessionAffinity"},
-		{strings.EqualFold(s.AppProtocol, "tcp"), "spec.service.appProtocol"},
-		{len(s.Match) > 0, "spec.service.match"},
-		{s.Rewrite != nil, "spec.service.rewrite"},
-		{s.Headers != nil, "spec.service.headers"},
-		{s.CorsPolicy != nil, "spec.service.corsPolicy"},
-		{len(s.Mirror) > 0, "spec.service.mirror"},
-		{s.Retries != nil, "spec.service.retries"},
-		{s.Timeout != "", "spec.service.timeout"},
-		{s.BackendTimeout != "", "spec.service.backendTimeout"},
+		{strings.EqualFold(c.Spec.Service.AppProtocol, "tcp"), "spec.service.appProtocol"},
 	} {
-		if !f.set {
-			continue
+		if f.set {
+			return &providers.UnsupportedError{Router: v1beta1.ProviderLinkerd, Field: f.name, Why: weightsAlone(live)}
 		}
-		why := "there are no routes of the Gateway API in this cluster, and a ServiceProfile shares out by weight only"
-		if live != nil {
-			why = "ServiceProfile " + live.Name + ", which Linkerd prefers to routes, shares out by weight only; delete it to have a route"
-		}
-		return &providers.UnsupportedError{Router: v1beta1.ProviderLinkerd, Field: f.name, Why: why}
 	}
 	return nil
+}
+
+// ignored names the fields of spec.service that have no effect, as a profile's overrides say nothing of
+// them. Flagger takes them with Linkerd, and does nothing about them.
+func ignored(c *v1beta1.Canary, live *ServiceProfile) string {
+	reasons := providers.IgnoresAll(weightsAlone(live))
+	for field := range ignores() {
+		delete(reasons, field) // which is told already
+	}
+	return strings.Join(providers.IgnoredFor(reasons, c), "; ")
+}
+
+// weightsAlone says why there is nothing but weights.
+func weightsAlone(live *ServiceProfile) string {
+	if live == nil || ownership.Marked(live) {
+		return "there were no routes of the Gateway API in this cluster, and a ServiceProfile shares out by weight only"
+	}
+	return "ServiceProfile " + live.Name + ", which Linkerd prefers to routes, shares out by weight only; delete it to have a route"
 }
 
 // overridden reads what a profile does with the requests of this Canary.

@@ -36,23 +36,28 @@ var _ providers.Router = (*Router)(nil)
 func New(c client.Client, a *ssa.Applier) *Router {
 	return &Router{
 		routes: gateway.New(c, a, gateway.Mesh{
-			Name:    v1beta1.ProviderLinkerd,
-			Can:     capabilities(),
-			HTTP:    []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1(), policyKind()},
-			GRPC:    []gateway.Kind{gateway.GRPCRoute()},
-			Parents: parents,
-			Ignored: map[string]string{
-				"hosts":         "the linkerd provider routes what is for the apex Service, whatever its host",
-				"gateways":      "the linkerd provider goes by the apex Service",
-				"delegation":    "Linkerd has no delegation",
-				"trafficPolicy": "Linkerd has none",
-			},
+			Name:        v1beta1.ProviderLinkerd,
+			Can:         capabilities(),
+			HTTP:        []gateway.Kind{gateway.HTTPRoute(), gateway.HTTPRouteV1Beta1(), policyKind()},
+			GRPC:        []gateway.Kind{gateway.GRPCRoute()},
+			Parents:     parents,
+			Ignored:     ignores(),
 			HTTPOnly:    true,
 			Attached:    attached,
 			Check:       check,
 			Annotations: annotations,
 		}),
 		profiles: &profiles{client: c, applier: a},
+	}
+}
+
+// ignores are the fields of spec.service that Linkerd does not act on.
+func ignores() map[string]string {
+	return map[string]string{
+		"hosts":         "the linkerd provider routes what is for the apex Service, whatever its host",
+		"gateways":      "the linkerd provider goes by the apex Service",
+		"delegation":    "Linkerd has no delegation",
+		"trafficPolicy": "Linkerd has none",
 	}
 }
 

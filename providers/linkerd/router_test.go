@@ -190,9 +190,8 @@ func byProfiles(t *testing.T) routertest.World {
 			w.update(t, p)
 		},
 		Mistakes: map[string]func(*v1beta1.Canary){
-			"a timeout": func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "1s" },
-			"a match":   func(c *v1beta1.Canary) { c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/"}}`)} },
-			"retries":   func(c *v1beta1.Canary) { c.Spec.Service.Retries = raw(`{"attempts":1}`) },
+			"connections": func(c *v1beta1.Canary) { c.Spec.Service.AppProtocol = "tcp" },
+			"a match":     func(c *v1beta1.Canary) { c.Spec.Analysis.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/"}}`)} },
 		},
 	}.With(routertest.Object{Client: w.Client, Users: usersProfile()})
 }
@@ -350,5 +349,94 @@ func TestProfileWritten(t *testing.T) {
 		`{"authority":"podinfo-primary.test.svc.cluster.local","weight":"65"},{"authority":"podinfo-canary.test.svc.cluster.local","weight":"35"}]}`
 	if d := cmp.Diff(want, string(got)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// TestProfileOfATrafficSplit takes over what Linkerd's adaptor has made of a TrafficSplit of Flagger's or a
+// user's, and has it leave the profile alone: it would undo our weights every ten minutes.
+func TestProfileOfATrafficSplit(t *testing.T) {
+	const skip = "smi.linkerd.io/skip"
+	for name, tc := range map[string]struct {
+		users map[string]string
+		held  string
+	}{
+		"the adaptor's":               {held: "sluice"},
+		"that a user keeps from it":   {users: map[string]string{skip: "true"}, held: "true"},
+		"that a user keeps, no value": {users: map[string]string{skip: ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := usersProfile()
+			before.Annotations = tc.users
+			w := newWorld(t, []schema.GroupVersionKind{httpRoute, profileKind}, before)
+			r := route(canary(), 35)
+			p := &ServiceProfile{}
+			for range 2 {
+				if err := w.router.Apply(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				if state, err := w.router.Observe(t.Context(), r); err != nil || !state.InSync {
+					t.Errorf("observed %+v, %v", state, err)
+				}
+				w.read(t, profileKey, p)
+				if value, has := p.Annotations[skip]; !has || value != tc.held {
+					t.Errorf("annotations are %v", p.Annotations)
+				}
+			}
+			deleted := r.Canary.DeepCopy()
+			deleted.DeletionTimestamp = new(metav1.Now())
+			if err := w.router.Release(t.Context(), providers.Route{Canary: deleted}); err != nil {
+				t.Fatal(err)
+			}
+			p = &ServiceProfile{}
+			w.read(t, profileKey, p)
+			if d := cmp.Diff(tc.users, p.Annotations); d != "" {
+				t.Errorf("given back (-had +has)\n%s", d)
+			}
+		})
+	}
+}
+
+// TestFieldsOfNoEffect has a profile, which says nothing of requests, serve Canaries that do, as
+// Flagger with Linkerd does, and tells them.
+func TestFieldsOfNoEffect(t *testing.T) {
+	c := canary(func(c *v1beta1.Canary) {
+		c.Spec.Service.Timeout, c.Spec.Service.Retries, c.Spec.Service.Hosts = "5s", raw(`{"attempts":2}`), []string{"app.example.com"}
+		c.Spec.Service.Match = []v1beta1.RawObject{*raw(`{"uri":{"prefix":"/"}}`)}
+	})
+	for name, tc := range map[string]struct {
+		served []schema.GroupVersionKind
+		users  []client.Object
+		why    string
+	}{
+		"a profile":                      {served: []schema.GroupVersionKind{httpRoute, profileKind}, users: []client.Object{usersProfile()}, why: "ServiceProfile podinfo.test.svc.cluster.local, which Linkerd prefers to routes"},
+		"no routes":                      {served: []schema.GroupVersionKind{profileKind}, why: "there were no routes of the Gateway API in this cluster"},
+		"a route does as the fields say": {served: []schema.GroupVersionKind{httpRoute, profileKind}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, tc.served, tc.users...)
+			if err := w.router.Apply(t.Context(), route(c, 10)); err != nil {
+				t.Fatal(err)
+			}
+			for _, weight := range []int32{10, 20} { // in sync and not
+				state, err := w.router.Observe(t.Context(), route(c, weight))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tc.why == "" {
+					if state.Ignored != "" {
+						t.Errorf("ignored: %s", state.Ignored)
+					}
+					continue
+				}
+				for _, field := range []string{"timeout", "match", "retries"} {
+					if !strings.Contains(state.Ignored, "spec.service."+field+" has no effect: "+tc.why) {
+						t.Errorf("ignored: %s", state.Ignored)
+					}
+				}
+				if strings.Contains(state.Ignored, "hosts") {
+					t.Error("hosts are told twice")
+				}
+			}
+		})
 	}
 }
