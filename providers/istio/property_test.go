@@ -30,13 +30,15 @@ import (
 func TestUsersObjects(t *testing.T) {
 	tried, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		u := someUser(t)
-		if overwrites(&u.spec) {
-			t.Skip("it counts as another operator's")
-		}
-		tried++
-		if !u.check(t) {
-			refused++
+		for range 10 {
+			u := someUser(t)
+			if overwrites(&u.spec) {
+				continue // it counts as another operator's
+			}
+			tried++
+			if !u.check(t) {
+				refused++
+			}
 		}
 	})
 	if refused*2 > tried {
@@ -44,9 +46,10 @@ func TestUsersObjects(t *testing.T) {
 	}
 }
 
-// usersObjects are a VirtualService and what a Canary then does.
+// usersObjects are a VirtualService, policies, and what a Canary then does.
 type usersObjects struct {
 	spec    networking.VirtualService
+	rules   []*networkingv1.DestinationRule
 	ports   []corev1.ServicePort
 	canary  *v1beta1.Canary
 	traffic []providers.Traffic
@@ -72,6 +75,10 @@ func someUser(t *rapid.T) *usersObjects {
 		}
 		u.spec.Tcp = append(u.spec.Tcp, route)
 	}
+	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "names of servers") {
+		u.spec.Tls = append(u.spec.Tls, u.someTLSRoute(t))
+	}
+	u.rules = somePolicies(t)
 	weight := rapid.Int32Range(0, 100).Draw(t, "weight")
 	u.traffic = []providers.Traffic{{Primary: 100}, {Primary: 100 - weight, Canary: weight}}
 	switch rapid.IntRange(0, 3).Draw(t, "strategy") {
@@ -82,6 +89,41 @@ func someUser(t *rapid.T) *usersObjects {
 		u.traffic[1] = providers.Traffic{Primary: 100, Mirror: 40}
 	}
 	return u
+}
+
+func (u *usersObjects) someTLSRoute(t *rapid.T) *networking.TLSRoute {
+	m := &networking.TLSMatchAttributes{SniHosts: rapid.SliceOfNDistinct(rapid.SampledFrom(u.spec.Hosts), 1, len(u.spec.Hosts), rapid.ID[string]).Draw(t, "servers")}
+	if rapid.IntRange(0, 4).Draw(t, "of a port") == 0 {
+		m.Port = 443
+	}
+	if rapid.IntRange(0, 4).Draw(t, "of gateways") == 0 {
+		m.Gateways = []string{rapid.SampledFrom([]string{"mesh", "infra/public"}).Draw(t, "gateway")}
+	}
+	route := &networking.TLSRoute{Match: []*networking.TLSMatchAttributes{m}}
+	for _, d := range u.someDestinations(t) {
+		route.Route = append(route.Route, &networking.RouteDestination{Destination: d.Destination, Weight: d.Weight})
+	}
+	return route
+}
+
+// somePolicies are rules for the application, for others, and for all.
+func somePolicies(t *rapid.T) (out []*networkingv1.DestinationRule) {
+	for i, host := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
+		"podinfo", "podinfo.test.svc.cluster.local", "*.test.svc.cluster.local", "billing", "podinfo-canary.test", "podinfo.other.svc.cluster.local",
+	}), 0, 3, rapid.ID[string]).Draw(t, "policies") {
+		rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: fmt.Sprintf("policy-%d", i), UID: types.UID(fmt.Sprint("policy", i))}}
+		rule.CreationTimestamp = metav1.Unix(int64(rapid.IntRange(1, 3).Draw(t, "made")), 0)
+		rule.Spec.Host = host
+		rule.Spec.Subsets = []*networking.Subset{{Name: "v1", Labels: map[string]string{"version": "v1"}}}
+		if rapid.IntRange(0, 3).Draw(t, "with a policy") > 0 {
+			rule.Spec.TrafficPolicy = &networking.TrafficPolicy{ConnectionPool: &networking.ConnectionPoolSettings{Tcp: &networking.ConnectionPoolSettings_TCPSettings{MaxConnections: int32(10 + i)}}}
+		}
+		if rapid.IntRange(0, 3).Draw(t, "exported") == 0 {
+			rule.Spec.ExportTo = []string{"."}
+		}
+		out = append(out, rule)
+	}
+	return out
 }
 
 func (u *usersObjects) someRoute(t *rapid.T) *networking.HTTPRoute {
@@ -147,6 +189,11 @@ func (u *usersObjects) check(t *rapid.T) bool {
 	live := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: types.UID("u")}}
 	u.spec.DeepCopyInto(&live.Spec)
 	w := newWorld(t, live)
+	for _, rule := range u.rules {
+		if err := w.Create(t.Context(), rule.DeepCopy()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := w.spec(t, "VirtualService", "podinfo")
 	for _, traffic := range u.traffic {
 		r := providers.Route{Canary: u.canary, Traffic: traffic, Ports: u.ports}
@@ -165,9 +212,62 @@ func (u *usersObjects) check(t *rapid.T) bool {
 			t.Fatal(err)
 		}
 		u.compare(t, traffic, all.Items)
+		u.protected(t, w)
 	}
 	u.released(t, w, before)
 	return true
+}
+
+// protected has the limits of connections that held for the apex Service hold for the primary and the canary, and
+// users' rules be as they were.
+func (u *usersObjects) protected(t *rapid.T, w *world) {
+	all := &networkingv1.DestinationRuleList{}
+	if err := w.List(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	ours := 0
+	for _, rule := range all.Items {
+		i := slices.IndexFunc(u.rules, func(users *networkingv1.DestinationRule) bool { return users.Name == rule.Name })
+		if i >= 0 {
+			if was, is := encoded(t, &u.rules[i].Spec), encoded(t, &rule.Spec); was != is {
+				t.Fatalf("policy %s is\n%s\nwas\n%s", rule.Name, is, was)
+			}
+			continue
+		}
+		ours++
+		if rule.Spec.TrafficPolicy == nil {
+			t.Fatalf("rule %s of no effect hides what there is for a wildcard", rule.Name)
+		}
+	}
+	limit, found := u.limit("podinfo")
+	for _, host := range []string{"podinfo-primary", "podinfo-canary"} {
+		i := slices.IndexFunc(all.Items, func(rule *networkingv1.DestinationRule) bool { return rule.Name == host })
+		switch {
+		case i < 0 && found:
+			t.Fatalf("%s has not the policy of the apex Service", host)
+		case i >= 0 && all.Items[i].Spec.TrafficPolicy.ConnectionPool.Tcp.MaxConnections != limit:
+			t.Fatalf("%s has another policy than the apex Service: %s, not %d", host, encoded(t, &all.Items[i].Spec), limit)
+		}
+	}
+	if want := map[bool]int{true: 2}[found]; ours != want {
+		t.Fatalf("%d rules were made, not %d", ours, want)
+	}
+}
+
+// limit is that of the rule for a host that is no wildcard: Istio goes by the oldest.
+func (u *usersObjects) limit(host string) (limit int32, found bool) {
+	var by *networkingv1.DestinationRule
+	for _, rule := range u.rules {
+		its := rule.Spec.Host == host || rule.Spec.Host == host+".test.svc.cluster.local"
+		if its && rule.Spec.TrafficPolicy != nil && (by == nil || rule.CreationTimestamp.Before(&by.CreationTimestamp) ||
+			rule.CreationTimestamp.Equal(&by.CreationTimestamp) && rule.Name < by.Name) {
+			by = rule
+		}
+	}
+	if by == nil {
+		return 0, false
+	}
+	return by.Spec.TrafficPolicy.ConnectionPool.Tcp.MaxConnections, true
 }
 
 func (u *usersObjects) released(t *rapid.T, w *world, before map[string]any) {
@@ -182,6 +282,10 @@ func (u *usersObjects) released(t *rapid.T, w *world, before map[string]any) {
 	all := &networkingv1.VirtualServiceList{}
 	if err := w.List(t.Context(), all); err != nil || len(all.Items) != 1 {
 		t.Fatalf("%d VirtualServices are left, %v", len(all.Items), err)
+	}
+	rules := &networkingv1.DestinationRuleList{}
+	if err := w.List(t.Context(), rules); err != nil || len(rules.Items) != len(u.rules) {
+		t.Fatalf("%d DestinationRules are left, %v", len(rules.Items), err)
 	}
 }
 
@@ -202,23 +306,41 @@ func (u *usersObjects) compare(t *rapid.T, traffic providers.Traffic, now []*net
 			t.Fatalf("%+v\ncame to %s\nmust come to %s\ncomes to %s\nby %s", r, before, want, after, encoded(t, now))
 		}
 	}
-	for _, port := range []uint32{1, 2} {
-		before, after := u.connected(was, port), u.connected(now, port)
-		share := traffic
-		if traffic.Matched {
-			share = providers.Traffic{Primary: 100}
-		}
-		if want := u.split(before, request{}, providers.Traffic{Primary: share.Primary, Canary: share.Canary}); before.outcome != "none" && want.String() != after.String() {
-			t.Fatalf("a connection to port %d came to %s, must come to %s, comes to %s", port, before, want, after)
+	share := providers.Traffic{Primary: traffic.Primary, Canary: traffic.Canary}
+	if traffic.Matched {
+		share = providers.Traffic{Primary: 100}
+	}
+	for _, c := range u.connections() {
+		before, after := u.connected(was, c), u.connected(now, c)
+		if want := u.split(before, request{}, share); before.outcome != "none" && want.String() != after.String() {
+			t.Fatalf("%+v came to %s, must come to %s, comes to %s\nby %s", c, before, want, after, encoded(t, now))
 		}
 	}
+}
+
+// connection is what a proxy looks at that sees no requests.
+type connection struct {
+	gateway, server string
+	port            uint32
+}
+
+func (u *usersObjects) connections() (out []connection) {
+	for _, gateway := range []string{"mesh", "infra/public", "infra/private"} {
+		for _, port := range []uint32{1, 2} {
+			out = append(out, connection{gateway: gateway, port: port})
+		}
+		for _, server := range []string{"podinfo", "app.example.com", "shop.example.com"} {
+			out = append(out, connection{gateway, server, 443}, connection{gateway, server, 8443})
+		}
+	}
+	return out
 }
 
 // overwrites tells whether it counts as another operator's.
 func overwrites(spec *networking.VirtualService) bool {
 	vs := &networkingv1.VirtualService{}
 	spec.DeepCopyInto(&vs.Spec)
-	return len(spec.Http)+len(spec.Tcp) > 0 && original.TakenOverBefore(vs, istiotest.Canary())
+	return len(spec.Http)+len(spec.Tcp)+len(spec.Tls) > 0 && original.TakenOverBefore(vs, istiotest.Canary())
 }
 
 // request is what a proxy looks at.
@@ -370,11 +492,24 @@ func (u *usersObjects) divided(all []*networking.RouteDestination, port uint32) 
 	return out
 }
 
-func (u *usersObjects) connected(all []*networkingv1.VirtualService, port uint32) result {
+func (u *usersObjects) connected(all []*networkingv1.VirtualService, c connection) result {
+	at := func(vs *networkingv1.VirtualService, gateways []string) bool {
+		return len(gateways) == 0 || slices.Contains(hosts.Gateways(gateways, vs.Namespace), c.gateway)
+	}
 	for _, vs := range all {
+		if !slices.Contains(hosts.Gateways(vs.Spec.Gateways, vs.Namespace), c.gateway) {
+			continue
+		}
+		for _, route := range vs.Spec.Tls {
+			if slices.ContainsFunc(route.Match, func(m *networking.TLSMatchAttributes) bool {
+				return slices.Contains(m.SniHosts, c.server) && (m.Port == 0 || m.Port == c.port) && at(vs, m.Gateways)
+			}) {
+				return u.divided(route.Route, c.port)
+			}
+		}
 		for _, route := range vs.Spec.Tcp {
-			if slices.ContainsFunc(route.Match, func(m *networking.L4MatchAttributes) bool { return m.Port == port }) {
-				return u.divided(route.Route, port)
+			if c.server == "" && slices.ContainsFunc(route.Match, func(m *networking.L4MatchAttributes) bool { return m.Port == c.port && at(vs, m.Gateways) }) {
+				return u.divided(route.Route, c.port)
 			}
 		}
 	}
