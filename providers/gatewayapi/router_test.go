@@ -93,6 +93,20 @@ func (w *world) accept(t *testing.T) {
 	}
 }
 
+// refuse says what the controller of a Gateway says of a route that its listeners do not take.
+func (w *world) refuse(t *testing.T) {
+	t.Helper()
+	r := w.httpRoute(t)
+	r.Generation = 2
+	if err := w.Update(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	r = w.httpRoute(t)
+	if err := w.Status().Update(t.Context(), routertest.Refused(r)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func all() []schema.GroupVersionKind {
 	return []schema.GroupVersionKind{
 		schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"), schema.GroupVersion(gatewayv1beta1.GroupVersion).WithKind("HTTPRoute"),
@@ -145,7 +159,13 @@ func conformance(t *testing.T, protocol string) routertest.World {
 			t.Fatal(err)
 		}
 	}
-	return world.With(routertest.Object{Client: w.Client, Users: users(t, `
+	rival := users(t, `
+parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: public, namespace: infra}]
+rules: [{matches: [{path: {type: PathPrefix, value: /}}], backendRefs: [{group: "", kind: Service, name: podinfo, port: 9898, weight: 1}]}]
+`)
+	rival.Name, rival.CreationTimestamp = "a-rival", metav1.Unix(1, 0)
+	world.Refuse = w.refuse
+	return world.With(routertest.Object{Client: w.Client, Rival: rival, Users: users(t, `
 parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: theirs}]
 hostnames: [old.example.com]
 rules:

@@ -113,6 +113,8 @@ func TestConformance(t *testing.T) {
 				users := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", Labels: map[string]string{"team": "a"}}}
 				users.Spec.Hosts = []string{"podinfo.example.com"}
 				users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
+				rival := istiotest.VirtualService(t, "a-rival", `{hosts: [podinfo], http: [{route: [{destination: {host: podinfo}}]}]}`)
+				rival.CreationTimestamp = metav1.Unix(1, 0)
 				return routertest.World{
 					Router: w.router, Canary: istiotest.Canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
 					Mistakes: map[string]func(*v1beta1.Canary){
@@ -127,7 +129,7 @@ func TestConformance(t *testing.T) {
 							t.Fatal(err)
 						}
 					},
-				}.With(routertest.Object{Client: w.live, Users: users})
+				}.With(routertest.Object{Client: w.live, Users: users, Rival: rival})
 			})
 		})
 	}

@@ -159,7 +159,12 @@ func byRoutes(t *testing.T, served ...schema.GroupVersionKind) routertest.World 
 			"retries for no reason":     func(c *v1beta1.Canary) { c.Spec.Service.Retries = raw(`{"attempts":1,"retryOn":"reset"}`) },
 			"a timeout of each attempt": func(c *v1beta1.Canary) { c.Spec.Service.Retries = raw(`{"attempts":1,"perTryTimeout":"soon"}`) },
 		},
-	}.With(routertest.Object{Client: w.Client, Users: usersRoute()})
+	}.With(routertest.Object{Client: w.Client, Users: usersRoute(), Rival: &gatewayv1.HTTPRoute{ObjectMeta: rival(), Spec: usersRoute().Spec}})
+}
+
+// rival is the metadata of a route of another name that was there first.
+func rival() metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: key.Namespace, Name: "a-rival", CreationTimestamp: metav1.Unix(1, 0)}
 }
 
 // byOwnRoutes is a cluster with Linkerd's own HTTPRoute only, which has no session affinity.
@@ -174,7 +179,7 @@ func byOwnRoutes(t *testing.T) routertest.World {
 			r.Spec.Rules[0].BackendRefs[0].Weight, r.Spec.Rules[0].BackendRefs[1].Weight = &traffic.Primary, &traffic.Canary
 			w.update(t, r)
 		},
-	}.With(routertest.Object{Client: w.Client, Users: &policyRoute{ObjectMeta: usersRoute().ObjectMeta, Spec: usersRoute().Spec}})
+	}.With(routertest.Object{Client: w.Client, Users: &policyRoute{ObjectMeta: usersRoute().ObjectMeta, Spec: usersRoute().Spec}, Rival: &policyRoute{ObjectMeta: rival(), Spec: usersRoute().Spec}})
 }
 
 // byProfiles is a cluster without the Gateway API.

@@ -18,6 +18,17 @@ func Accepted(o client.Object) client.Object {
 	return o
 }
 
+// Refused gives a route the status of one that the controllers of all its parents have looked at as it
+// is now and will not carry out, and returns it.
+func Refused(r *gatewayv1.HTTPRoute) client.Object {
+	r.Status.Parents = AcceptedBy(r.Spec.ParentRefs, r.Generation)
+	for i := range r.Status.Parents {
+		accepted := &r.Status.Parents[i].Conditions[0]
+		accepted.Status, accepted.Reason = metav1.ConditionFalse, string(gatewayv1.RouteReasonNotAllowedByListeners)
+	}
+	return r
+}
+
 // AcceptedBy is what controllers say of a route of that generation that is well.
 func AcceptedBy(parents []gatewayv1.ParentReference, generation int64) []gatewayv1.RouteParentStatus {
 	out := make([]gatewayv1.RouteParentStatus, len(parents))

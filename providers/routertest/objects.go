@@ -18,6 +18,9 @@ type Object struct {
 	Client client.Client
 	// Users is one that a user could have: of the name and namespace that the router needs.
 	Users client.Object
+	// Rival is one of another name that takes the requests first, whose name comes before that of
+	// Users; nil where there can be none.
+	Rival client.Object
 	// Seen waits until the router sees an object as it is; nil where it does at once.
 	Seen func(t *testing.T, o client.Object)
 }
@@ -27,7 +30,20 @@ const note = "example.com/note"
 // With fills in what the suite does with the router's object.
 func (w World) With(o Object) World {
 	w.Foreign, w.Users, w.Others = o.foreign, o.users, o.others
+	if o.Rival != nil {
+		w.Rival = o.rival
+	}
 	return w
+}
+
+func (o Object) rival(t *testing.T) func(t *testing.T) {
+	object := o.create(t, o.Rival)
+	return func(t *testing.T) {
+		t.Helper()
+		if err := o.Client.Delete(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (o Object) foreign(t *testing.T) func(t *testing.T) {
@@ -60,7 +76,7 @@ func (o Object) others(t *testing.T) func(t *testing.T) {
 	return o.unchanged(t)
 }
 
-func (o Object) create(t *testing.T, object client.Object) {
+func (o Object) create(t *testing.T, object client.Object) client.Object {
 	t.Helper()
 	object = object.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy is of the same type
 	object.SetAnnotations(with(object.GetAnnotations()))
@@ -68,6 +84,7 @@ func (o Object) create(t *testing.T, object client.Object) {
 		t.Fatal(err)
 	}
 	o.seen(t, object)
+	return object
 }
 
 // unchanged checks that what is the user's is as it is now.

@@ -42,6 +42,11 @@ type World struct {
 	// Others makes an object of that name that belongs to another controller. The
 	// suite calls untouched to learn whether it still is as it was.
 	Others func(t *testing.T) (untouched func(t *testing.T))
+	// Rival makes an object of another name that takes all requests before the router's does.
+	// The suite calls goes to have it removed.
+	Rival func(t *testing.T) (goes func(t *testing.T))
+	// Refuse has the mesh look at what the router has written last, and say that it will not do it.
+	Refuse func(t *testing.T)
 	// Mistakes are specs that no mesh can carry out, by what is wrong with them.
 	Mistakes map[string]func(*v1beta1.Canary)
 	// Bare is the router of a cluster in which the mesh is not installed.
@@ -67,6 +72,8 @@ func Run(t *testing.T, setup Setup) {
 		"foreign fields stay":     foreign,
 		"a user's own object":     adopted,
 		"somebody else's object":  conflicting,
+		"a rival":                 rival,
+		"refused by the mesh":     refused,
 		"mistakes are told":       mistakes,
 		"mesh not installed":      bare,
 	} {
@@ -197,6 +204,50 @@ func conflicting(t *testing.T, w World) {
 		t.Errorf("it wrote %d times", n)
 	}
 	untouched(t)
+}
+
+// rival has nothing count while another object takes the requests, and everything once that is gone.
+func rival(t *testing.T, w World) {
+	if w.Rival == nil {
+		return
+	}
+	goes := w.Rival(t)
+	for _, weight := range []int32{0, 20, 100} {
+		w.apply(t, weight)
+		w.eventually(t, "says what takes the requests", func() bool {
+			state := w.observe(t, weight)
+			if state.InSync {
+				t.Fatalf("in sync at %d%%: %+v", weight, state)
+			}
+			return state.Exists && state.Detail != ""
+		})
+	}
+	goes(t)
+	w.settle(t, 100)
+	w.delete(t)
+}
+
+// refused has a router tell that it is no use to wait, and go on with what the mesh takes.
+func refused(t *testing.T, w World) {
+	if w.Refuse == nil {
+		return
+	}
+	w.apply(t, w.some(20))
+	w.settle(t, w.some(20))
+	w.apply(t, w.some(30))
+	w.Refuse(t)
+	mesh := w.Mesh
+	w.Mesh = nil // it has spoken
+	w.eventually(t, "sees that the mesh refuses", func() bool {
+		state := w.observe(t, w.some(30))
+		if state.InSync {
+			t.Fatalf("in sync: %+v", state)
+		}
+		return state.Refused && state.Detail != ""
+	})
+	w.Mesh = mesh
+	w.apply(t, w.some(20))
+	w.settle(t, w.some(20))
 }
 
 func mistakes(t *testing.T, w World) {

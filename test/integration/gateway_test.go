@@ -21,6 +21,13 @@ func publicGateway() []v1beta1.ParentReference {
 	return []v1beta1.ParentReference{{Name: "public", Namespace: new("infra"), SectionName: new("https")}}
 }
 
+func gatewayParents() []gatewayv1.ParentReference {
+	public := publicGateway()[0]
+	return []gatewayv1.ParentReference{{
+		Name: gatewayv1.ObjectName(public.Name), Namespace: new(gatewayv1.Namespace(*public.Namespace)), SectionName: new(gatewayv1.SectionName(*public.SectionName)),
+	}}
+}
+
 func testGatewayNotInstalled(t *testing.T, e *environment) {
 	c, _ := e.counting()
 	for name, router := range map[string]providers.Router{
@@ -48,6 +55,17 @@ func (e *environment) accept(t *testing.T, namespace string) {
 		if err := e.live.Status().Patch(t.Context(), routertest.Accepted(o), client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// refuse plays a controller that has looked at the route and will not carry it out.
+func (e *environment) refuse(t *testing.T, namespace string) {
+	t.Helper()
+	r := &gatewayv1.HTTPRoute{}
+	e.read(t, namespace, app, r)
+	before := r.DeepCopy()
+	if err := e.live.Status().Patch(t.Context(), routertest.Refused(r), client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -104,7 +122,10 @@ func testGatewayAPI(t *testing.T, e *environment) {
 					return world
 				}
 				world.Drift = func(t *testing.T, traffic providers.Traffic) { e.driftHTTP(t, canary.Namespace, traffic) }
-				return world.With(routertest.Object{Client: e.live, Users: usersRoute(canary.Namespace), Seen: e.cachedAs})
+				world.Refuse = func(t *testing.T) { e.refuse(t, canary.Namespace) }
+				rival := usersRoute(canary.Namespace)
+				rival.Name, rival.Spec.ParentRefs, rival.Spec.Hostnames = "a-rival", gatewayParents(), nil
+				return world.With(routertest.Object{Client: e.live, Users: usersRoute(canary.Namespace), Rival: rival, Seen: e.cachedAs})
 			})
 		})
 	}
@@ -168,7 +189,9 @@ func testLinkerdRoutes(t *testing.T, e *environment) {
 		users := usersRoute(canary.Namespace)
 		users.Spec.Hostnames = nil
 		users.Spec.ParentRefs = []gatewayv1.ParentReference{{Group: new(gatewayv1.Group("")), Kind: new(gatewayv1.Kind("Service")), Name: app, Port: new(canary.Spec.Service.Port)}}
-		return world.With(routertest.Object{Client: e.live, Users: users, Seen: e.cachedAs})
+		rival := users.DeepCopy()
+		rival.Name = "a-rival"
+		return world.With(routertest.Object{Client: e.live, Users: users, Rival: rival, Seen: e.cachedAs})
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	networking "istio.io/api/networking/v1"
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -64,6 +65,11 @@ func testIstio(t *testing.T, e *environment) {
 		routertest.Run(t, func(t *testing.T) routertest.World {
 			c, writes := e.counting()
 			canary := e.canary(t, v1beta1.CanaryService{})
+			rival := &istionetworking.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: canary.Namespace, Name: "a-rival"}}
+			rival.Spec.Hosts = []string{app}
+			rival.Spec.Http = []*networking.HTTPRoute{{Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: app}}}}}
+			users := &istionetworking.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: canary.Namespace, Name: app}}
+			rival.Spec.DeepCopyInto(&users.Spec)
 			return routertest.World{
 				Router: e.istio(c), Canary: canary, Deadline: limit,
 				Writes: func() int { return int(writes.Load()) },
@@ -75,7 +81,7 @@ func testIstio(t *testing.T, e *environment) {
 						t.Fatal(err)
 					}
 				},
-			}
+			}.With(routertest.Object{Client: e.live, Users: users, Rival: rival, Seen: e.cachedAs})
 		})
 	})
 	t.Run("every field survives the server", func(t *testing.T) { testIstioFields(t, e) })
