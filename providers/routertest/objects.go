@@ -69,11 +69,21 @@ func (o Object) users(t *testing.T) func(t *testing.T) {
 
 func (o Object) others(t *testing.T) func(t *testing.T) {
 	object := o.Users.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy is of the same type
-	object.SetOwnerReferences([]metav1.OwnerReference{
-		{APIVersion: "apps/v1", Kind: "Deployment", Name: "other", UID: "other", Controller: new(true)},
-	})
+	object.SetOwnerReferences([]metav1.OwnerReference{o.other(t)})
 	o.create(t, object)
 	return o.unchanged(t)
+}
+
+// other is an owner that is not the Canary. Where there is a real cluster it is the namespace: what
+// has an owner that does not exist is collected as garbage.
+func (o Object) other(t *testing.T) metav1.OwnerReference {
+	t.Helper()
+	namespace := &unstructured.Unstructured{}
+	namespace.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"})
+	if err := o.Client.Get(t.Context(), client.ObjectKey{Name: o.Users.GetNamespace()}, namespace); err != nil {
+		return metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "other", UID: "other", Controller: new(true)}
+	}
+	return metav1.OwnerReference{APIVersion: "v1", Kind: "Namespace", Name: namespace.GetName(), UID: namespace.GetUID(), Controller: new(true)}
 }
 
 func (o Object) create(t *testing.T, object client.Object) client.Object {

@@ -12,12 +12,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/ssa"
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
@@ -108,11 +113,99 @@ func testIstiodUsers(t *testing.T, e *environment) {
 			}
 		})
 	}
+	t.Run("Services of ours", func(t *testing.T) { testIstiodServices(t, e) })
 	t.Run("a gateway", func(t *testing.T) { testIstiodGateway(t, e) })
 	t.Run("connections", func(t *testing.T) { testIstiodConnections(t, e) })
 	t.Run("an older VirtualService", func(t *testing.T) { testIstiodRival(t, e) })
 	t.Run("a rule for a wildcard", func(t *testing.T) { testIstiodWildcard(t, e) })
 	t.Run("headless", func(t *testing.T) { testIstiodHeadless(t, e) })
+}
+
+// testIstiodServices has the Services that are made beside a user's with several ports be, on each of
+// them, what the user's is to a sidecar: the same protocol, and the pods at the same port.
+func testIstiodServices(t *testing.T, e *environment) {
+	const grpc = 9999
+	c := e.canary(t, v1beta1.CanaryService{})
+	deployment := func(name string) *appsv1.Deployment {
+		labels := map[string]string{"app": name}
+		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: name}, Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
+				Name: "main", Image: "app", Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: 8080}, {Name: "admin", ContainerPort: 9797}, {Name: "grpc", ContainerPort: 7070}},
+			}}}},
+		}}
+	}
+	target := deployment(app)
+	e.create(t, target)
+	e.create(t, deployment(app+"-primary"))
+	users := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: app}, Spec: corev1.ServiceSpec{
+		Selector: map[string]string{"app": app}, Ports: []corev1.ServicePort{
+			{Name: "http", Port: 80, TargetPort: intstr.FromString("web")},
+			{Name: "http-admin", Port: 9090, TargetPort: intstr.FromInt32(9797)},
+			{Name: "grpc", Port: grpc, TargetPort: intstr.FromString("grpc")},
+		},
+	}}
+	e.create(t, users)
+	services, err := workload.BuildServices(c, target, nil, workload.Options{SelectorLabels: []string{"app"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	services.KeepPorts(c, []*corev1.Service{nil, nil, users})
+	if err := services.Adopt(c, services.Apex, users); err != nil {
+		t.Fatal(err)
+	}
+	applier := ssa.New(e.live)
+	for _, s := range services.All() {
+		if err := applier.Apply(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, e.istio(e.cached), providers.Route{Canary: c, Traffic: providers.Traffic{Primary: 90, Canary: 10}, Ports: services.Primary.Spec.Ports})
+	for port, pods := range map[int]int{80: 8080, 9090: 9797, grpc: 7070} {
+		t.Run(fmt.Sprint(port), func(t *testing.T) {
+			e.awaitRoutes(t, proxyOf(c.Namespace, "-port", fmt.Sprint(port)), "podinfo", []string{fmt.Sprintf("/ -> primary:%d 90, canary:%d 10", port, port)})
+			await(t, "clusters and endpoints", func(ctx context.Context) error {
+				clusters, err := clustersOf(ctx, c.Namespace)
+				if err != nil {
+					return err
+				}
+				for _, side := range []string{"podinfo", "primary", "canary"} {
+					has := clusters[fmt.Sprintf("%s:%d", side, port)]
+					if has.Type != "EDS" || has.HTTP2 != (port == grpc) {
+						return fmt.Errorf("%s has %+v", side, has)
+					}
+					ours := app
+					if side != "canary" { // where the apex leads to, too
+						ours += "-primary"
+					}
+					if err := e.endpoints(ctx, c.Namespace, has.Name, ours, pods); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// endpoints says what is wrong with those of a cluster, which are to be the pods with a label at a port.
+func (e *environment) endpoints(ctx context.Context, namespace, cluster, label string, port int) error {
+	pods := &corev1.PodList{}
+	if err := e.live.List(ctx, pods, client.InNamespace(namespace), client.MatchingLabels{"app": label}); err != nil {
+		return err
+	}
+	var want []string
+	for _, pod := range pods.Items {
+		want = append(want, fmt.Sprintf("%s:%d", pod.Status.PodIP, port))
+	}
+	got := map[string][]string{}
+	if err := asked(ctx, &got, append([]string{"endpoints", "-clusters", cluster}, proxyOf(namespace)...)...); err != nil {
+		return err
+	}
+	if len(want) == 0 || !slices.Equal(want, got[cluster]) {
+		return fmt.Errorf("%s leads to %v, not %v", cluster, got, want)
+	}
+	return nil
 }
 
 // testIstiodGateway has a gateway know the port of several.
@@ -329,6 +422,7 @@ func sideAndPort(cluster string) string {
 
 type toldCluster struct {
 	Name, Type     string
+	HTTP2          bool
 	MaxConnections int
 }
 

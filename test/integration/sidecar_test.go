@@ -22,7 +22,7 @@ import (
 // TestOnClusterWithIstiod reads from a real istiod what it makes of the routes
 // that we write: what it tells Envoy is what requests do.
 func TestOnClusterWithIstiod(t *testing.T) {
-	e := setUp(t, cluster.Options{Progress: os.Stderr, Istio: true})
+	e := setUp(t, cluster.Options{Progress: os.Stderr, Node: true, Istio: true})
 	t.Run("istio tells sidecars", func(t *testing.T) { testSidecar(t, e) })
 	t.Run("a user's objects", func(t *testing.T) { testIstiodUsers(t, e) })
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	upstreams "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -16,6 +17,7 @@ import (
 
 const (
 	clusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	endpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	listenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	upstreamName = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
@@ -64,6 +66,34 @@ func printClusters(ctx context.Context, arguments []string, out io.Writer) error
 			t.HTTP2 = http.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil
 		}
 		all = append(all, t)
+	}
+	return json.NewEncoder(out).Encode(all)
+}
+
+// printEndpoints prints the addresses of clusters.
+func printEndpoints(ctx context.Context, arguments []string, out io.Writer) error {
+	p := &proxy{}
+	flags := p.flags("endpoints")
+	clusters := flags.String("clusters", "", "names of clusters, with commas between")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	response, err := p.ask(ctx, endpointType, strings.Split(*clusters, ",")...)
+	if err != nil {
+		return err
+	}
+	all := map[string][]string{}
+	for _, r := range response.GetResources() {
+		c := &endpoint.ClusterLoadAssignment{}
+		if err := r.UnmarshalTo(c); err != nil {
+			return fmt.Errorf("read endpoints: %w", err)
+		}
+		for _, locality := range c.GetEndpoints() {
+			for _, e := range locality.GetLbEndpoints() {
+				at := e.GetEndpoint().GetAddress().GetSocketAddress()
+				all[c.GetClusterName()] = append(all[c.GetClusterName()], fmt.Sprintf("%s:%d", at.GetAddress(), at.GetPortValue()))
+			}
+		}
 	}
 	return json.NewEncoder(out).Encode(all)
 }

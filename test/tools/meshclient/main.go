@@ -3,7 +3,7 @@
 // for routes and endpoints and obeys them, as a sidecar would. What it really
 // saw is published as Istio's and as Linkerd's metrics at /metrics and as JSON at /report.
 //
-// "meshclient routes", "clusters" and "listeners" print what a sidecar or a gateway would be
+// "meshclient routes", "clusters", "endpoints" and "listeners" print what a sidecar or a gateway would be
 // told instead.
 package main
 

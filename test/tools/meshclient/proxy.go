@@ -17,7 +17,7 @@ import (
 
 // commands print what a proxy is told.
 var commands = map[string]func(context.Context, []string, io.Writer) error{
-	"routes": printRoutes, "clusters": printClusters, "listeners": printListeners,
+	"routes": printRoutes, "clusters": printClusters, "listeners": printListeners, "endpoints": printEndpoints,
 }
 
 // proxy is a sidecar or a gateway that asks istiod.
