@@ -216,6 +216,34 @@ func TestEnvoyGatewayRefuses(t *testing.T) {
 	}
 }
 
+// TestEnvoyGatewayCounts has Envoy count the requests of the canary apart from those of the primary as
+// built-in checks read them, which it does where clusters are those of Services.
+func TestEnvoyGatewayCounts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		merge bool
+		want  []string
+	}{
+		"a cluster of each route":   {want: []string{"httproute/test/podinfo/rule/0"}},
+		"a cluster of each Service": {merge: true, want: []string{"service/test/podinfo-canary/80/http", "service/test/podinfo-primary/80/http"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newEnvoyGateway(t)
+			w.merges = tc.merge
+			if err := w.router.Apply(t.Context(), providers.Route{Canary: w.canary, Traffic: providers.Traffic{Primary: 50, Canary: 50}}); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, e := range w.translate(t).Endpoints {
+				got = append(got, e.ClusterName)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("clusters are %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func matching(match ...string) func(*v1beta1.Canary) {
 	return func(c *v1beta1.Canary) {
 		c.Spec.Analysis.StepWeight, c.Spec.Analysis.Iterations = 0, 3
@@ -235,6 +263,7 @@ type envoyGateway struct {
 	canary    *v1beta1.Canary
 	hasCanary bool     // it has pods
 	services  []string // that there are
+	merges    bool     // it has a cluster for each Service, and not for each route
 	from      string   // namespaces of which the listener takes routes
 }
 
@@ -294,7 +323,14 @@ func (w *envoyGateway) objects(t *testing.T) []byte {
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata: {name: envoy}
-spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
+spec:
+  controllerName: gateway.envoyproxy.io/gatewayclass-controller
+  parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: envoy, namespace: infra}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: envoy, namespace: infra}
+spec: {%s}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -304,7 +340,7 @@ spec: {gatewayClassName: envoy, listeners: [{name: http, port: 80, protocol: HTT
 {apiVersion: v1, kind: Namespace, metadata: {name: test}}
 ---
 {apiVersion: v1, kind: Namespace, metadata: {name: infra}}
-`, w.from)
+`, map[bool]string{true: "mergeBackends: {}"}[w.merges], w.from)
 	for i, name := range w.services {
 		fmt.Fprintf(out, `---
 apiVersion: v1

@@ -112,6 +112,7 @@ func translate(ctx context.Context, resources *resource.Resources) (*answer, err
 	controller := &gatewayapi.Translator{
 		GatewayControllerName: string(resources.GatewayClass.Spec.ControllerName),
 		GatewayClassName:      gatewayv1.ObjectName(resources.GatewayClass.Name),
+		MergeBackends:         gatewayapi.ResolveMergeBackendsConfig(resources),
 		Logger:                logger,
 	}
 	// What is wrong with single routes is an error too, and in their status.
