@@ -67,6 +67,11 @@ func Mistake(reason, format string, args ...any) error {
 	return &MistakeError{release.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...)}}
 }
 
+// Missing is a Mistake by which an object that the Canary names is not there.
+func Missing(reason, format string, args ...any) error {
+	return &MistakeError{release.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...), Missing: true}}
+}
+
 // Foreign is a Mistake by which the objects of a Canary are somebody else's, so that
 // nothing of them may be touched.
 func Foreign(reason, format string, args ...any) error {
@@ -80,4 +85,21 @@ func AsMistake(err error) *release.Mistake {
 		return &mistake.Mistake
 	}
 	return nil
+}
+
+// Mistakes gives all mistakes that an error tells of.
+func Mistakes(err error) []release.Mistake {
+	var mistake *MistakeError
+	switch joined, many := err.(interface{ Unwrap() []error }); { //nolint:errorlint // what is wrapped is looked at below
+	case many:
+		var out []release.Mistake
+		for _, one := range joined.Unwrap() {
+			out = append(out, Mistakes(one)...)
+		}
+		return out
+	case errors.As(err, &mistake):
+		return []release.Mistake{mistake.Mistake}
+	default:
+		return nil
+	}
 }
