@@ -21,9 +21,15 @@ import (
 var version = "dev"
 
 func main() {
+	var exit *exitError
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			fmt.Fprintln(os.Stderr, "sluice:", exit.err)
+		}
+		os.Exit(exit.status)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "sluice:", err)
 		os.Exit(1)
@@ -34,6 +40,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == removeFinalizersCommand {
 		return removeFinalizers(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == preflightCommand {
+		return runPreflight(ctx, args[1:], os.Stdin, stdout, stderr)
 	}
 	o, err := parseFlags(args, stderr)
 	if err != nil {

@@ -18,11 +18,11 @@ type Operator struct {
 	View *View
 	// Preview tells what a Canary would come to.
 	Preview func(context.Context, *v1beta1.Canary) canary.Preview
-	// Template says whether Canaries can use a MetricTemplate, and Warn what may go wrong with one that they can.
-	Template func(context.Context, *v1beta1.MetricTemplate) error
-	Warn     func(*v1beta1.MetricTemplate) string
-	// AlertProvider says whether Canaries can use one.
-	AlertProvider func(context.Context, *v1beta1.AlertProvider) error
+	// CheckTemplate says whether Canaries can use a MetricTemplate, and Warn what may go wrong with one that they can.
+	CheckTemplate func(context.Context, *v1beta1.MetricTemplate) error
+	Warn          func(*v1beta1.MetricTemplate) string
+	// CheckAlertProvider says whether Canaries can use an AlertProvider.
+	CheckAlertProvider func(context.Context, *v1beta1.AlertProvider) error
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
 	// Cluster is true where a cluster is looked at, so that what is not there is missing.
@@ -82,14 +82,14 @@ func (o *Operator) MetricTemplate(ctx context.Context, t *v1beta1.MetricTemplate
 	if warning := strings.TrimPrefix(o.Warn(t), "; "); warning != "" {
 		f.Differences = append(f.Differences, warning)
 	}
-	return o.reference(f, o.Template(ctx, t))
+	return o.reference(f, o.CheckTemplate(ctx, t))
 }
 
-// AlertProviderFinding tells what would become of an AlertProvider.
-func (o *Operator) AlertProviderFinding(ctx context.Context, p *v1beta1.AlertProvider, source string) Finding {
+// AlertProvider tells what would become of an AlertProvider.
+func (o *Operator) AlertProvider(ctx context.Context, p *v1beta1.AlertProvider, source string) Finding {
 	f := Finding{Kind: "AlertProvider", Namespace: p.Namespace, Name: p.Name, Source: source}
 	o.View.Forget()
-	return o.reference(f, o.AlertProvider(ctx, p))
+	return o.reference(f, o.CheckAlertProvider(ctx, p))
 }
 
 // reference adds to a finding what is wrong with an object that Canaries refer to.

@@ -51,6 +51,8 @@ type Finding struct {
 type Report struct {
 	// Notes are about the cluster as a whole.
 	Notes []string `json:"notes,omitempty"`
+	// Unread are files that could not be read, each with the reason.
+	Unread []string `json:"unread,omitempty"`
 	// Findings has one entry for each object.
 	Findings []Finding `json:"findings"`
 }
@@ -68,6 +70,9 @@ const (
 // Exit is the exit status for a report. Where strict, differences count as refusals do.
 func (r Report) Exit(strict bool) int {
 	out := ExitServed
+	if len(r.Unread) > 0 {
+		out = ExitUnknown
+	}
 	for _, f := range r.Findings {
 		switch {
 		case f.Verdict == Refused, f.Verdict == Differs && strict:
@@ -107,6 +112,9 @@ func (r Report) Table(w io.Writer) error {
 	var out strings.Builder
 	for _, note := range r.Notes {
 		fmt.Fprintln(&out, "NOTE:", note)
+	}
+	for _, what := range r.Unread {
+		fmt.Fprintln(&out, "NOT READ:", what)
 	}
 	rows := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(rows, "VERDICT\tKIND\tNAME\tPROVIDER\tFROM")

@@ -365,9 +365,6 @@ func (v *View) GroupVersionKindFor(o runtime.Object) (schema.GroupVersionKind, e
 
 // IsObjectNamespaced implements client.Client.
 func (v *View) IsObjectNamespaced(o runtime.Object) (bool, error) {
-	if v.mapper == nil {
-		return true, nil
-	}
 	namespaced, err := apiutil.IsObjectNamespaced(o, v.scheme, v.mapper)
 	if err != nil {
 		return false, fmt.Errorf("scope of %T: %w", o, err)
