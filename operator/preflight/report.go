@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 )
 
 // Verdict is what becomes of an object.
@@ -116,22 +115,25 @@ func (r Report) Table(w io.Writer) error {
 	for _, what := range r.Unread {
 		fmt.Fprintln(&out, "NOT READ:", what)
 	}
-	rows := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(rows, "VERDICT\tKIND\tNAME\tPROVIDER\tFROM")
+	rows := [][]string{{"VERDICT", "KIND", "NAME", "PROVIDER", "FROM"}}
 	for _, f := range r.Findings {
-		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%s\n", f.Verdict, f.Kind, f.fullName(), f.Provider, f.from())
-		for _, group := range []struct {
-			title string
-			lines []string
-		}{{"refused", f.Refusals}, {"differs", f.Differences}, {"takeover", f.Takeover}, {"not looked at", f.NotLooked}} {
-			for _, line := range group.lines {
-				// Cells that are not ended by a tab are no columns.
-				fmt.Fprintf(rows, "    %s: %s\n", group.title, strings.ReplaceAll(strings.ReplaceAll(line, "\t", " "), "\n", " "))
-			}
+		rows = append(rows, []string{string(f.Verdict), f.Kind, f.fullName(), f.Provider, f.from()})
+	}
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len(cell))
 		}
 	}
-	if err := rows.Flush(); err != nil {
-		return fmt.Errorf("write the report: %w", err)
+	for i, row := range rows {
+		line := ""
+		for j, cell := range row {
+			line += fmt.Sprintf("%-*s   ", widths[j], cell)
+		}
+		fmt.Fprintln(&out, strings.TrimRight(line, " "))
+		if i > 0 {
+			r.Findings[i-1].details(&out)
+		}
 	}
 	n := r.Counts()
 	fmt.Fprintf(&out, "\n%d served, %d with differences, %d refused, %d not known\n", n[Served], n[Differs], n[Refused], n[Unknown])
@@ -139,6 +141,18 @@ func (r Report) Table(w io.Writer) error {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// details are what is to be said of one object, a line each.
+func (f Finding) details(out *strings.Builder) {
+	for _, group := range []struct {
+		title string
+		lines []string
+	}{{"refused", f.Refusals}, {"differs", f.Differences}, {"takeover", f.Takeover}, {"not looked at", f.NotLooked}} {
+		for _, line := range group.lines {
+			fmt.Fprintf(out, "    %s: %s\n", group.title, strings.ReplaceAll(line, "\n", " "))
+		}
+	}
 }
 
 func (f Finding) fullName() string {

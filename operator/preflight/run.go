@@ -31,6 +31,7 @@ var subjects = []subject{
 // finding; of the first, and of all other kinds, the objects are for a View.
 func Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) {
 	for _, o := range files {
+		identify(o)
 		at := slices.IndexFunc(subjects, func(s subject) bool { return s.kind == o.GetKind() })
 		if at < 0 || o.GroupVersionKind().Group != v1beta1.GroupVersion.Group {
 			fit = append(fit, o.Unstructured)
@@ -47,12 +48,20 @@ func Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) 
 			refused = append(refused, f.sumUp(false))
 			continue
 		}
-		if o.GetUID() == "" {
-			o.SetUID(types.UID("of " + o.Source + " " + o.GetNamespace() + "/" + o.GetName()))
-		}
 		fit = append(fit, o.Unstructured)
 	}
 	return fit, refused
+}
+
+// identify gives an object of a file what every object of a cluster has, and by which what is known of one is told from
+// what is known of another.
+func identify(o Object) {
+	if o.GetUID() == "" {
+		o.SetUID(types.UID(o.GetKind() + " " + o.GetNamespace() + "/" + o.GetName() + " of " + o.Source))
+	}
+	if o.GetResourceVersion() == "" {
+		o.SetResourceVersion("1")
+	}
 }
 
 // KnownTo gives the Canaries of files what the cluster knows of those of the same name: the status, above all.
