@@ -317,7 +317,10 @@ func testPreflight(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	bad := s.flaggersCanary(left)
 	bad.Name, bad.Spec.TargetRef.Name, bad.Spec.Provider = "bad", "bad", "linkerd"
 	s.create(bad)
-	reader := preflightReader(t, c, api, s.namespace)
+	reader := kubeconfigOf(t, c, api, s.namespace, "reader", []rbacv1.PolicyRule{
+		{Verbs: []string{"get", "list"}, APIGroups: []string{""}, Resources: []string{"services", "configmaps"}},
+		{Verbs: []string{"get", "list"}, APIGroups: []string{"apps", "autoscaling", "discovery.k8s.io", "flagger.app", "networking.istio.io", "coordination.k8s.io"}, Resources: []string{"*"}},
+	})
 	versions := s.versions()
 	report, status := lookedAt(t, nil, "-kubeconfig", reader, "-namespace", s.namespace, "-coverage=none")
 	byName := map[string]preflight.Finding{}
@@ -355,18 +358,15 @@ func testPreflight(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	}
 }
 
-// preflightReader is the kubeconfig of somebody who may read what preflights need, but no Secrets.
-func preflightReader(t *testing.T, c *cluster.Cluster, api client.Client, namespace string) string {
+// kubeconfigOf is the kubeconfig of a ServiceAccount with these rights in all namespaces.
+func kubeconfigOf(t *testing.T, c *cluster.Cluster, api client.Client, namespace, name string, rules []rbacv1.PolicyRule) string {
 	t.Helper()
-	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "preflight"}, Rules: []rbacv1.PolicyRule{
-		{Verbs: []string{"get", "list"}, APIGroups: []string{""}, Resources: []string{"services", "configmaps"}},
-		{Verbs: []string{"get", "list"}, APIGroups: []string{"apps", "autoscaling", "discovery.k8s.io", "flagger.app", "networking.istio.io", "coordination.k8s.io"}, Resources: []string{"*"}},
-	}}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: namespace + "-" + name}, Rules: rules}
 	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "preflight"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "preflight"},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "reader"}},
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
 	}
-	for _, o := range []client.Object{&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "reader"}}, role, binding} {
+	for _, o := range []client.Object{&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}, role, binding} {
 		if err := api.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -376,16 +376,16 @@ func preflightReader(t *testing.T, c *cluster.Cluster, api client.Client, namesp
 			}
 		})
 	}
-	config, err := c.ConfigFor(t.Context(), namespace, "reader")
+	config, err := c.ConfigFor(t.Context(), namespace, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	err = clientcmd.WriteToFile(clientcmdapi.Config{
-		CurrentContext: "reader",
+		CurrentContext: name,
 		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: config.Host, CertificateAuthorityData: config.CAData, CertificateAuthority: config.CAFile}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"reader": {Token: config.BearerToken}},
-		Contexts:       map[string]*clientcmdapi.Context{"reader": {Cluster: "c", AuthInfo: "reader"}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: config.BearerToken}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: "c", AuthInfo: name}},
 	}, file)
 	if err != nil {
 		t.Fatal(err)
