@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sluice-delivery/sluice/charts/sluice/crds"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
@@ -65,6 +66,7 @@ type preflightOptions struct {
 	files  []string
 	output string
 	strict bool
+	dryRun bool
 }
 
 func parsePreflight(args []string, output io.Writer) (preflightOptions, error) {
@@ -77,9 +79,13 @@ func parsePreflight(args []string, output io.Writer) (preflightOptions, error) {
 		return nil
 	})
 	f.StringVar(&o.output, "o", outputTable, "how the report is written: "+outputTable+" or "+outputJSON)
+	f.BoolVar(&o.dryRun, "dry-run", false, "have the API server of -kubeconfig judge the manifests of -f, too, by dry runs, which write nothing and need the rights to write")
 	f.BoolVar(&o.strict, "fail-on-differences", false, "exit with 1 where something is served in another way, too")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if o.dryRun && (len(o.files) == 0 || o.kubeconfig == "") {
+		return o, errors.New("-dry-run: it is for manifests of -f and the cluster of -kubeconfig, and needs both")
 	}
 	if o.output != outputTable && o.output != outputJSON {
 		return o, fmt.Errorf("-o: %q is neither %s nor %s", o.output, outputTable, outputJSON)
@@ -135,16 +141,21 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if err != nil {
 		return report, err
 	}
-	fit, refused := preflight.Fits(objects)
+	schemas, err := preflight.ReadSchemas(crds.Files)
+	if err != nil {
+		return report, err
+	}
+	fit, refused := schemas.Fits(objects)
 	report.Findings = refused
 	mapper := everyKind(scheme)
 	var reader client.Reader
+	var writer client.Writer
 	if live {
 		c, err := client.New(config, client.Options{Scheme: scheme})
 		if err != nil {
 			return report, fmt.Errorf("client: %w", err)
 		}
-		reader, mapper = c, c.RESTMapper()
+		reader, writer, mapper = c, c, c.RESTMapper()
 		if err := preflight.KnownTo(ctx, reader, fit); err != nil {
 			return report, err
 		}
@@ -157,7 +168,10 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if err != nil {
 		return report, err
 	}
-	judge.Cluster = live
+	judge.Schemas, judge.Cluster = schemas, live
+	if o.dryRun {
+		judge.DryRun = writer
+	}
 	found, err := judge.All(ctx, o.namespace, sourcesOfFiles(objects, len(o.files) > 0))
 	report.Findings = append(report.Findings, found...)
 	preflight.Sort(report.Findings)

@@ -233,10 +233,15 @@ func TestPreflightVerdicts(t *testing.T) {
 		status   int
 		says     string
 	}{
-		"served":                     {manifest: canary(`"provider": "istio"`), verdict: preflight.Served, says: "not looked at: spec.targetRef"},
-		"a field without effect":     {manifest: canary(`"provider": "kubernetes"`), verdict: preflight.Differs, says: "differs: spec.analysis.stepWeight has no effect"},
-		"and that counts":            {manifest: canary(`"provider": "kubernetes"`), args: []string{"-fail-on-differences"}, verdict: preflight.Differs, status: 1, says: "differs: "},
-		"a provider that has ended":  {manifest: canary(`"provider": "appmesh:v1beta2"`), verdict: preflight.Refused, status: 1, says: "App Mesh has come to its end"},
+		"served":                    {manifest: canary(`"provider": "istio"`), verdict: preflight.Served, says: "not looked at: spec.targetRef"},
+		"a field without effect":    {manifest: canary(`"provider": "kubernetes"`), verdict: preflight.Differs, says: "differs: spec.analysis.stepWeight has no effect"},
+		"and that counts":           {manifest: canary(`"provider": "kubernetes"`), args: []string{"-fail-on-differences"}, verdict: preflight.Differs, status: 1, says: "differs: "},
+		"a provider that has ended": {manifest: canary(`"provider": "appmesh:v1beta2"`), verdict: preflight.Refused, status: 1, says: "App Mesh has come to its end"},
+		"a field that is missing":   {manifest: strings.Replace(canary(`"provider": "istio"`), `"threshold": 5, `, "", 1), verdict: preflight.Refused, status: 1, says: "spec.analysis.threshold is required"},
+		"a value of none": {
+			manifest: strings.Replace(canary(`"provider": "istio"`), `"threshold": 5,`, `"threshold": 5, "webhooks": [{"name": "h", "url": "http://h/", "type": "pre-rolout"}],`, 1),
+			verdict:  preflight.Refused, status: 1, says: "spec.analysis.webhooks[0].type should be one of",
+		},
 		"an unknown field":           {manifest: canary(`"analyses": {}`), verdict: preflight.Refused, status: 1, says: `unknown field "spec.analyses"`},
 		"another version of the API": {manifest: strings.Replace(canary(`"provider": "istio"`), "v1beta1", "v1alpha3", 1), verdict: preflight.Refused, status: 1, says: "allowed: flagger.app/v1beta1"},
 		"a Service without a mesh": {
@@ -284,6 +289,8 @@ func TestPreflightFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, args := range map[string][]string{
+		"a dry run of nothing": {"-dry-run"},
+		"a dry run nowhere":    {"-dry-run", "-f", folder},
 		"no such file":         {"-f", filepath.Join(folder, "none.yaml")},
 		"a file of no YAML":    {"-f", filepath.Join(folder, "chart.yaml")},
 		"no such output":       {"-o", "xml", "-f", folder},
@@ -356,6 +363,37 @@ func testPreflight(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	if len(report.Findings) != 1 || status != 0 || report.Findings[0].Source != file || !slices.Contains(report.Findings[0].Takeover, "it is Succeeded, and nothing is released") {
 		t.Errorf("exit status %d: %+v", status, report)
 	}
+}
+
+// testDryRun has the API server judge what only it can: the rules of the schema. It is asked for each manifest that it is
+// known to refuse, and writes nothing.
+func testDryRun(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
+	before := allCanaries(t, api)
+	report, status := lookedAt(t, nil, "-kubeconfig", c.Kubeconfig(), "-f", "../api/v1beta1/testdata/rejected", "-dry-run")
+	if len(report.Findings) < 70 || status != preflight.ExitRefused {
+		t.Errorf("%d findings, exit status %d", len(report.Findings), status)
+	}
+	for _, f := range report.Findings {
+		if f.Verdict != preflight.Refused {
+			t.Errorf("%s is %s: %+v", f.Source, f.Verdict, f)
+		}
+	}
+	if diff := cmp.Diff(before, allCanaries(t, api)); diff != "" {
+		t.Errorf("something was written\n%s", diff)
+	}
+}
+
+func allCanaries(t *testing.T, api client.Client) []string {
+	t.Helper()
+	var list v1beta1.CanaryList
+	if err := api.List(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for i := range list.Items {
+		out = append(out, list.Items[i].Namespace+"/"+list.Items[i].Name+" "+list.Items[i].ResourceVersion)
+	}
+	return out
 }
 
 // kubeconfigOf is the kubeconfig of a ServiceAccount with these rights in all namespaces.

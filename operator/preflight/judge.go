@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/configs"
@@ -25,6 +27,10 @@ type Operator struct {
 	CheckAlertProvider func(context.Context, *v1beta1.AlertProvider) error
 	// Provider is the mesh provider of a Canary that names none.
 	Provider string
+	// Schemas are those of the kinds that are judged.
+	Schemas Schemas
+	// DryRun has an API server judge objects of files, without writing anything. Nil asks none.
+	DryRun client.Writer
 	// Cluster is true where a cluster is looked at, so that what is not there is missing.
 	Cluster bool
 }

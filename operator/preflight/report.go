@@ -169,6 +169,14 @@ func (f Finding) from() string {
 	return f.Source
 }
 
+// refuse adds to a finding why its object is refused.
+func (f Finding) refuse(why []string) Finding {
+	if len(why) > 0 {
+		f.Refusals, f.Verdict = append(f.Refusals, why...), Refused
+	}
+	return f
+}
+
 // sumUp gives a finding its verdict.
 func (f Finding) sumUp(unknown bool) Finding {
 	switch {

@@ -3,9 +3,11 @@ package preflight
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,7 +31,7 @@ var subjects = []subject{
 
 // Fits tells of the objects of files which of those that are judged can be read as what they are. The others have a
 // finding; of the first, and of all other kinds, the objects are for a View.
-func Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) {
+func (s Schemas) Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) {
 	for _, o := range files {
 		identify(o)
 		at := slices.IndexFunc(subjects, func(s subject) bool { return s.kind == o.GetKind() })
@@ -45,6 +47,7 @@ func Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) 
 		}
 		if err != nil {
 			f := Finding{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Source: o.Source, Refusals: []string{err.Error()}}
+			f.Refusals = append(f.Refusals, s.Refuses(o.Unstructured)...)
 			refused = append(refused, f.sumUp(false))
 			continue
 		}
@@ -104,21 +107,78 @@ func (o *Operator) All(ctx context.Context, namespace string, sources map[types.
 			return nil, fmt.Errorf("list what is to be looked at: %w", err)
 		}
 	}
+	refused, err := o.refused(ctx, of, sources)
+	if err != nil {
+		return nil, err
+	}
 	skipped := func(object client.Object) bool { return sources != nil && sources[object.GetUID()] == "" }
 	for i := range canaries.Items {
 		if c := &canaries.Items[i]; !skipped(c) {
-			out = append(out, o.Canary(ctx, c, sources[c.UID]))
+			out = append(out, o.Canary(ctx, c, sources[c.UID]).refuse(refused[c.UID]))
 		}
 	}
 	for i := range templates.Items {
 		if t := &templates.Items[i]; !skipped(t) {
-			out = append(out, o.MetricTemplate(ctx, t, sources[t.UID]))
+			out = append(out, o.MetricTemplate(ctx, t, sources[t.UID]).refuse(refused[t.UID]))
 		}
 	}
 	for i := range providers.Items {
 		if p := &providers.Items[i]; !skipped(p) {
-			out = append(out, o.AlertProvider(ctx, p, sources[p.UID]))
+			out = append(out, o.AlertProvider(ctx, p, sources[p.UID]).refuse(refused[p.UID]))
 		}
+	}
+	return out, nil
+}
+
+// refused are the objects that the schemas refuse, or the API server, by their UID.
+func (o *Operator) refused(ctx context.Context, of client.ListOption, sources map[types.UID]string) (map[types.UID][]string, error) {
+	out := map[types.UID][]string{}
+	for _, s := range subjects {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(v1beta1.GroupVersion.WithKind(s.kind + "List"))
+		if err := o.View.List(ctx, list, of); err != nil {
+			return nil, fmt.Errorf("list what is to be looked at: %w", err)
+		}
+		for i := range list.Items {
+			item := &list.Items[i]
+			wrong := o.Schemas.Refuses(item)
+			if o.DryRun != nil && len(wrong) == 0 && sources[item.GetUID()] != "" {
+				var err error
+				if wrong, err = o.tried(ctx, item); err != nil {
+					return nil, err
+				}
+			}
+			if len(wrong) > 0 {
+				out[item.GetUID()] = wrong
+			}
+		}
+	}
+	return out, nil
+}
+
+// fieldOwner is the field manager of dry runs.
+const fieldOwner = client.FieldOwner("sluice-preflight")
+
+// tried says why the API server does not take an object, nothing where it does.
+func (o *Operator) tried(ctx context.Context, of *unstructured.Unstructured) ([]string, error) {
+	bare := of.DeepCopy()
+	delete(bare.Object, "status")
+	bare.SetUID("")
+	bare.SetResourceVersion("")
+	bare.SetGeneration(0)
+	err := o.DryRun.Apply(ctx, client.ApplyConfigurationFromUnstructured(bare), fieldOwner, client.ForceOwnership, client.DryRunAll)
+	var status *apierrors.StatusError
+	switch {
+	case err == nil:
+		return nil, nil
+	case !errors.As(err, &status) || !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err):
+		return nil, fmt.Errorf("dry run of %s %s: %w", of.GetKind(), client.ObjectKeyFromObject(of), err)
+	case status.ErrStatus.Details == nil || len(status.ErrStatus.Details.Causes) == 0:
+		return []string{status.ErrStatus.Message}, nil
+	}
+	var out []string
+	for _, cause := range status.ErrStatus.Details.Causes {
+		out = append(out, cause.Field+": "+cause.Message)
 	}
 	return out, nil
 }
