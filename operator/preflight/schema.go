@@ -77,7 +77,7 @@ func (s Schemas) Refuses(o *unstructured.Unstructured) []string {
 	delete(content, "status")
 	var out []string
 	for _, wrong := range of.Validate(content).Errors {
-		out = append(out, strings.Replace(wrong.Error(), " in body ", " ", 1))
+		out = append(out, strings.TrimPrefix(strings.Replace(wrong.Error(), " in body ", " ", 1), "."))
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

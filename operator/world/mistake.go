@@ -89,16 +89,17 @@ func AsMistake(err error) *release.Mistake {
 
 // Mistakes gives all mistakes that an error tells of.
 func Mistakes(err error) []release.Mistake {
-	var mistake *MistakeError
-	switch joined, many := err.(interface{ Unwrap() []error }); { //nolint:errorlint // what is wrapped is looked at below
-	case many:
+	switch e := err.(type) { //nolint:errorlint // what is wrapped is looked at, all of it
+	case *MistakeError:
+		return []release.Mistake{e.Mistake}
+	case interface{ Unwrap() error }:
+		return Mistakes(e.Unwrap())
+	case interface{ Unwrap() []error }:
 		var out []release.Mistake
-		for _, one := range joined.Unwrap() {
+		for _, one := range e.Unwrap() {
 			out = append(out, Mistakes(one)...)
 		}
 		return out
-	case errors.As(err, &mistake):
-		return []release.Mistake{mistake.Mistake}
 	default:
 		return nil
 	}
