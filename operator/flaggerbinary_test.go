@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
 )
 
 // flaggerIncidents have Flagger itself, the newest that there is as a Go module, at work before this operator and after it.
@@ -56,7 +57,7 @@ func testFlaggerAndBack(s *site, at int32, analysis func(*v1beta1.CanaryAnalysis
 	flagger.Stop(10 * time.Second)
 	taken := s.probe(app)
 	s.operate()
-	s.awaitSettled(v1beta1.PhaseSucceeded)
+	s.awaitEnd()
 	taken.stop(0).wantNever(s.t, "the canary's share falls before the promotion", func(m moment) bool {
 		return m.phase == v1beta1.PhaseProgressing && max(m.canary, m.matched) < at
 	})
@@ -73,7 +74,7 @@ func testFlaggerAndBack(s *site, at int32, analysis func(*v1beta1.CanaryAnalysis
 		}
 		return err
 	})
-	s.awaitSettled(v1beta1.PhaseSucceeded)
+	s.awaitEnd()
 	s.wantImage(oldImage)
 	flagger.Stop(10 * time.Second)
 
@@ -105,6 +106,22 @@ func (s *site) flagger(metricsServer string) *cluster.Program {
 	}
 	s.t.Cleanup(func() { program.Stop(0) })
 	return program
+}
+
+// awaitEnd waits until the release has succeeded and the target has no pods; Flagger's steps take 10 s each.
+func (s *site) awaitEnd() {
+	s.t.Helper()
+	err := rig.Await(s.t.Context(), "the end of the release", 3*time.Minute, func(ctx context.Context) error {
+		st, err := s.status(ctx)
+		if err == nil && st.Phase != v1beta1.PhaseSucceeded {
+			err = fmt.Errorf("it is %+v", st)
+		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.awaitDrained()
 }
 
 // awaitShare waits until the canary has this share of the requests without condition, or of those that match.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -42,6 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return removeFinalizers(ctx, args[1:], stdout, stderr)
 	}
 	if len(args) > 0 && args[0] == preflightCommand {
+		log.SetLogger(logr.Discard()) // what is to be said is in the report
 		return runPreflight(ctx, args[1:], os.Stdin, stdout, stderr)
 	}
 	o, err := parseFlags(args, stderr)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,7 +15,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/charts/sluice/crds"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
@@ -96,7 +94,6 @@ func parsePreflight(args []string, output io.Writer) (preflightOptions, error) {
 // runPreflight tells what would become of the Canaries, MetricTemplates and AlertProviders of a cluster or of files. It
 // only reads. The error is an exitError.
 func runPreflight(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	log.SetLogger(logr.Discard())
 	o, err := parsePreflight(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return err
