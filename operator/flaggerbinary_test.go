@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ func testFlaggerAndBack(s *site, at int32, analysis func(*v1beta1.CanaryAnalysis
 	s.create(s.newCanary(func(c *v1beta1.Canary) {
 		c.Spec.MetricsServer = server.URL
 		c.Spec.Analysis.Interval = flaggersInterval
+		c.Spec.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: v1beta1.MetricRequestDuration, Interval: "1m", ThresholdRange: &v1beta1.CanaryThresholdRange{Max: new(5000.0)}}}
 		c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight = 25, 50
 		if analysis != nil {
 			analysis(c.Spec.Analysis)
@@ -104,7 +106,12 @@ func (s *site) flagger(metricsServer string) *cluster.Program {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { program.Stop(0) })
+	s.t.Cleanup(func() {
+		program.Stop(0)
+		if log, err := os.ReadFile(program.Log()); s.t.Failed() && err == nil {
+			s.t.Logf("Flagger says:\n%s", log)
+		}
+	})
 	return program
 }
 
