@@ -62,14 +62,13 @@ func (o alertOptions) global() []alerting.Global {
 	return out
 }
 
-// newAlerts makes what tells people in chats; its queue runs with the manager.
-func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, registry prometheus.Registerer, recorder events.EventRecorder, queues *telemetry.Queues) (*alerting.Alerts, error) {
+// alertsOf makes what tells people in chats, without a queue. AlertProviders are read by reader.
+func alertsOf(o options, reader client.Reader, out *outbound) (*alerting.Alerts, error) {
 	kit := alerts.Kit{Transport: out.alerts.Transport, CheckURL: out.alerts.CheckURL, Threads: alerts.NewThreads(), Clock: clock.RealClock{}}
 	told := &alerting.Alerts{
-		Reader:           mgr.GetClient(),
+		Reader:           reader,
 		Secret:           out.secrets.Data,
 		New:              func(r alerts.Receiver) (alerts.Sender, error) { return alertfactory.New(r, kit) },
-		Recorder:         recorder,
 		Clock:            clock.RealClock{},
 		Global:           o.alerts.global(),
 		Cluster:          o.alerts.clusterName,
@@ -81,6 +80,16 @@ func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, 
 			return nil, fmt.Errorf("alerts to %s: %w", g.Name, err)
 		}
 	}
+	return told, nil
+}
+
+// newAlerts makes what tells people in chats; its queue runs with the manager.
+func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, registry prometheus.Registerer, recorder events.EventRecorder, queues *telemetry.Queues) (*alerting.Alerts, error) {
+	told, err := alertsOf(o, mgr.GetClient(), out)
+	if err != nil {
+		return nil, err
+	}
+	told.Recorder = recorder
 	providers := &references.Reconciler[*v1beta1.AlertProvider]{
 		New:  func() *v1beta1.AlertProvider { return &v1beta1.AlertProvider{} },
 		List: func() client.ObjectList { return &v1beta1.AlertProviderList{} },

@@ -62,6 +62,10 @@ func TestOnCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("a live Flagger is refused", func(t *testing.T) { testRefuseBesideFlagger(t, c, api) })
+	t.Run("preflight", func(t *testing.T) {
+		t.Run("of a cluster", func(t *testing.T) { testPreflight(t, c, api) })
+		t.Run("by dry runs", func(t *testing.T) { testDryRun(t, c, api) })
+	})
 	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
 	t.Run("tenants", func(t *testing.T) { testTenants(t, c, api) })
 	t.Run("log", func(t *testing.T) { testLog(t, c, api) })

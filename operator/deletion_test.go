@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"io"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -12,6 +16,50 @@ var deletionIncidents = []incident{
 	{"Canary deleted after its target at rest", func(s *site) { testDeletionWithoutTarget(s, atRest, 0) }},
 	{"Canary deleted after its target in mid-release", func(s *site) { testDeletionWithoutTarget(s, midRelease, 50) }},
 	{"Canary with a typo deleted", testDeletionWithTypo},
+	{"uninstalled at rest, then the Canary deleted", func(s *site) { testUninstalled(s, atRest, 0) }},
+	{"uninstalled in mid-release, then the Canary deleted", func(s *site) { testUninstalled(s, midRelease, 50) }},
+}
+
+// testUninstalled has the operator end and the chart's hook do its work, with the rights that it has: what serves goes
+// on serving, with the share of the traffic that it has, and no deletion of a Canary hangs. An operator that comes
+// again goes on where the Canary stands.
+func testUninstalled(s *site, at func(*site), canary int32) {
+	at(s)
+	p := s.probe(app)
+	s.stop()
+	kubeconfig := kubeconfigOf(s.t, s.cluster, s.api, s.namespace, "uninstall", []rbacv1.PolicyRule{
+		{APIGroups: []string{"flagger.app"}, Resources: []string{"canaries"}, Verbs: []string{"get", "list", "patch"}},
+	})
+	uninstall := func() {
+		s.t.Helper()
+		if err := run(s.t.Context(), []string{removeFinalizersCommand, "-kubeconfig", kubeconfig, "-namespace", s.namespace}, io.Discard, s.t.Output()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	uninstall()
+	if c := get[v1beta1.Canary](s, app); len(c.Finalizers) > 0 {
+		s.t.Errorf("it has the finalizers %v", c.Finalizers)
+	}
+	s.awaitRoute(canary)
+	s.operate()
+	s.await("the finalizer, as an operator is there again", func(ctx context.Context) error {
+		c := &v1beta1.Canary{}
+		if err := s.api.Get(ctx, s.key(app), c); err != nil {
+			return err
+		}
+		if len(c.Finalizers) == 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	s.stop()
+	uninstall()
+	c := get[v1beta1.Canary](s, app)
+	s.remove(c)
+	s.awaitGone(c)
+	s.awaitPods(app+"-primary", 2)
+	s.awaitRoute(canary)
+	p.stop(0)
 }
 
 // testDeletionWithoutTarget: the primary is all that serves, and stays.

@@ -45,9 +45,19 @@ type options struct {
 }
 
 func parseFlags(args []string, output io.Writer) (options, error) {
-	o := options{objects: workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}}}
+	o := options{}
 	f := flag.NewFlagSet("sluice", flag.ContinueOnError)
 	f.SetOutput(output)
+	o.register(f)
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	return o, o.complete(f)
+}
+
+// register adds all flags of the operator.
+func (o *options) register(f *flag.FlagSet) {
+	o.objects = workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}}
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
 	f.StringVar(&o.meshKubeconfig, "kubeconfig-service-mesh", "", "kubeconfig file of the cluster that has the objects of the mesh; without it the Canaries' own")
 	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")
@@ -76,27 +86,27 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	o.alerts.register(f)
 	consulFlags(f, &o.consul)
 	ignoredFlags(f, &o.ignored)
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
+}
+
+// complete checks what the command line says, and fills in what depends on it.
+func (o *options) complete(f *flag.FlagSet) error {
 	switch {
 	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.logEncoding != encodingJSON && o.logEncoding != encodingConsole:
-		return o, fmt.Errorf("-zap-encoding: %q is none of %s, %s", o.logEncoding, encodingJSON, encodingConsole)
+		return fmt.Errorf("-zap-encoding: %q is none of %s, %s", o.logEncoding, encodingJSON, encodingConsole)
 	case o.port < 0 || o.port > 65535:
-		return o, fmt.Errorf("-port: %d is not 0 to 65535", o.port)
+		return fmt.Errorf("-port: %d is not 0 to 65535", o.port)
 	case o.workers < 1:
-		return o, fmt.Errorf("-threadiness: %d is not 1 or more", o.workers)
+		return fmt.Errorf("-threadiness: %d is not 1 or more", o.workers)
 	case o.checksConcurrency < 1:
-		return o, fmt.Errorf("-checks-concurrency: %d is not 1 or more", o.checksConcurrency)
+		return fmt.Errorf("-checks-concurrency: %d is not 1 or more", o.checksConcurrency)
 	case o.coverage != coverageNone && o.coverage != coverageReport && o.coverage != coverageCopy:
-		return o, fmt.Errorf("-coverage: %q is none of %s, %s, %s", o.coverage, coverageNone, coverageReport, coverageCopy)
+		return fmt.Errorf("-coverage: %q is none of %s, %s, %s", o.coverage, coverageNone, coverageReport, coverageCopy)
 	case len(o.objects.SelectorLabels) == 0:
-		return o, fmt.Errorf("-selector-labels: at least one label is needed")
+		return fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	err := o.outbound.settle(o.alerts.noCrossNamespaceRefs)
-	return o, err
+	return o.outbound.settle(o.alerts.noCrossNamespaceRefs)
 }
 
 // level is how much is logged. Flagger calls a level warning that Go calls warn.

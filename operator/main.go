@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -21,9 +22,15 @@ import (
 var version = "dev"
 
 func main() {
+	var exit *exitError
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			fmt.Fprintln(os.Stderr, "sluice:", exit.err)
+		}
+		os.Exit(exit.status)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "sluice:", err)
 		os.Exit(1)
@@ -34,6 +41,10 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == removeFinalizersCommand {
 		return removeFinalizers(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == preflightCommand {
+		log.SetLogger(logr.Discard()) // what is to be said is in the report
+		return runPreflight(ctx, args[1:], os.Stdin, stdout, stderr)
 	}
 	o, err := parseFlags(args, stderr)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -45,8 +46,8 @@ func (o *metricOptions) address() string {
 	return u.String()
 }
 
-// newSources makes what answers metrics, and tells of each MetricTemplate whether it can.
-func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, recorder events.EventRecorder, queues *telemetry.Queues) (*sources.Sources, error) {
+// sourcesOf makes what answers metrics. Templates are read by reader.
+func sourcesOf(o options, config *rest.Config, reader client.Reader, to *outbound) (*sources.Sources, error) {
 	own := sources.Operator{Address: o.metrics.server, InsecureSkipVerify: o.metrics.insecureSkipVerify}
 	if directory := o.metrics.secretDirectory; directory != "" {
 		own.Secret = (&sources.Files{Directory: directory, Clock: clock.RealClock{}}).Data
@@ -54,8 +55,8 @@ func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, 
 			return nil, fmt.Errorf("-metrics-server-secret-dir: %w", err)
 		}
 	}
-	out := &sources.Sources{
-		Reader:           mgr.GetClient(),
+	return &sources.Sources{
+		Reader:           reader,
 		Secrets:          to.secrets,
 		New:              metricfactory.New,
 		Operator:         own,
@@ -63,9 +64,17 @@ func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, 
 		Namespace:        o.namespace,
 		Guard:            to.metrics,
 		CloudIdentity:    o.outbound.cloudIdentity,
-		Kubernetes:       mgr.GetConfig(),
+		Kubernetes:       config,
 		OwnTokenHosts:    o.metrics.ownTokenHosts,
 		Clock:            clock.RealClock{},
+	}, nil
+}
+
+// newSources makes what answers metrics, and tells of each MetricTemplate whether it can.
+func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, recorder events.EventRecorder, queues *telemetry.Queues) (*sources.Sources, error) {
+	out, err := sourcesOf(o, mgr.GetConfig(), mgr.GetClient(), to)
+	if err != nil {
+		return nil, err
 	}
 	templates := &references.Reconciler[*v1beta1.MetricTemplate]{
 		New:  func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} },

@@ -67,12 +67,13 @@ type outbound struct {
 	secrets                *secrets.Reader
 }
 
-func newOutbound(ctx context.Context, mgr ctrl.Manager, o options) (*outbound, error) {
-	private, err := privateEndpoints(ctx, mgr.GetConfig(), mgr.GetAPIReader(), o)
+// newOutbound reads Secrets by their metadata from cached, and what is in them from live.
+func newOutbound(ctx context.Context, config *rest.Config, cached, live client.Reader, o options) (*outbound, error) {
+	private, err := privateEndpoints(ctx, config, live, o)
 	if err != nil {
 		return nil, err
 	}
-	out := &outbound{secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader(), o.outbound.unmarkedSecretsAllowed)}
+	out := &outbound{secrets: secrets.New(cached, live, o.outbound.unmarkedSecretsAllowed)}
 	for _, g := range []struct {
 		flag  string
 		hosts []string

@@ -70,13 +70,22 @@ func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client,
 	return w.wrap(c), nil
 }
 
-// newManager wires the operator. The manager is ready to be started.
-func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (ctrl.Manager, error) {
+// newScheme has all kinds that are read and written.
+func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme, factory.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("scheme: %w", err)
 		}
+	}
+	return scheme, nil
+}
+
+// newManager wires the operator. The manager is ready to be started.
+func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
 	}
 	ready := &readiness{}
 	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, ready))
@@ -113,7 +122,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 // newReconciler makes the reconciler of Canaries and its parts.
 func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, recorder events.EventRecorder, o options, registry prometheus.Registerer) (*canary.Reconciler, error) {
 	rollouts := telemetry.NewRollouts(registry, clock.RealClock{}, version, o.meshProvider)
-	to, err := newOutbound(ctx, mgr, o)
+	to, err := newOutbound(ctx, mgr.GetConfig(), mgr.GetClient(), mgr.GetAPIReader(), o)
 	if err != nil {
 		return nil, err
 	}
@@ -163,14 +172,15 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 		RouteApplier:     deps.Applier,
 	}
-	addParts(r, mgr, o)
+	addParts(r, mgr.GetAPIReader(), o)
 	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: factory.Watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
 }
 
-// addParts gives a reconciler the parts of a release, but for the route.
-func addParts(r *canary.Reconciler, mgr ctrl.Manager, o options) {
-	c, live, applier := mgr.GetClient(), mgr.GetAPIReader(), r.Applier
+// addParts gives a reconciler the parts of a release, but for the route. What its Client does not have as it is
+// they read by live.
+func addParts(r *canary.Reconciler, live client.Reader, o options) {
+	c, applier := r.Client, r.Applier
 	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock}
 	r.Targets = &targets.Targets{Client: c, Applier: applier}
 	r.Configs = configs.New(configs.Config{Client: c, Live: live, Applier: applier, Options: o.objects, Clock: r.Clock, Off: !o.configTracking})

@@ -22,6 +22,8 @@ type InvalidError struct {
 	Value string
 	// Allowed says what it may hold.
 	Allowed string
+	// Missing is true when nothing is wrong but that an object which the field names is not there.
+	Missing bool
 }
 
 // Error implements error.
@@ -102,15 +104,27 @@ func (e *WaitError) Error() string { return "waiting for " + e.For }
 type UnknownRouterError struct {
 	Name  string
 	Known []string
+	// Instead is what a user of that name can do, empty where that is not known.
+	Instead string
 }
 
 // Error implements error.
 func (e *UnknownRouterError) Error() string {
-	return fmt.Sprintf("unknown provider %q: known are %s", e.Name, strings.Join(e.Known, ", "))
+	instead := ""
+	if e.Instead != "" {
+		instead = " (" + e.Instead + ")"
+	}
+	return fmt.Sprintf("unknown provider %q%s: known are %s", e.Name, instead, strings.Join(e.Known, ", "))
 }
 
 // IsInvalid reports whether err is a mistake in the spec.
 func IsInvalid(err error) bool { return is[*InvalidError](err) }
+
+// IsMissing reports whether err says that nothing is wrong but that an object which the spec names is not there.
+func IsMissing(err error) bool {
+	var invalid *InvalidError
+	return errors.As(err, &invalid) && invalid.Missing
+}
 
 // IsUnsupported reports whether err says that the router cannot do what the spec needs.
 func IsUnsupported(err error) bool { return is[*UnsupportedError](err) }

@@ -134,7 +134,7 @@ func (s *Share) observeUsers(ctx context.Context) error {
 	if found, err := s.part.read(ctx, c, ref.Name, users); err != nil {
 		return err
 	} else if !found {
-		return world.Mistake(ReasonAutoscalerMissing, "spec.autoscalerRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, c.Namespace)
+		return world.Missing(ReasonAutoscalerMissing, "spec.autoscalerRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, c.Namespace)
 	}
 	s.scaled = Scaled{Kind: c.Spec.TargetRef.Kind, Name: c.Spec.TargetRef.Name}
 	if target != nil {

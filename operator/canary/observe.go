@@ -2,6 +2,7 @@ package canary
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -26,6 +27,8 @@ type world struct {
 	*ground.World
 	// unobserved are the parts that could not be observed, each with its reason.
 	unobserved []release.Failure
+	// mistakes are all that were found, of which the observation has one.
+	mistakes []release.Mistake
 
 	target     *targets.Share
 	configs    *configs.Share
@@ -48,11 +51,15 @@ func into[S ground.Share](part ground.Part[S], share *S) observer {
 }
 
 // observe reads everything that a decision depends on, from the informer cache
-// only. What the user must mend is a Mistake of the observation, not an error.
+// only. What the user must mend is a Mistake of the observation, not an error. What was observed
+// until then is there beside an error, too.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
 	is, mistake := pinned(c, r.Provider)
 	w := &world{World: ground.New(release.Observation{Now: r.Clock.Now(), Canary: is, Absence: r.Absence})}
 	w.Mistake = mistake
+	if mistake != nil {
+		w.mistakes = append(w.mistakes, *mistake)
+	}
 	last, _ := r.failures.Get(c)
 	w.Failures = slices.Clone(last.failures)
 	w.Checks, w.Hooks = r.Checker.Results(c)
@@ -78,13 +85,14 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 		switch mistake := ground.AsMistake(err); {
 		case err == nil:
 		case mistake != nil:
+			w.mistakes = append(w.mistakes, ground.Mistakes(err)...)
 			if w.Mistake == nil || mistake.Foreign && !w.Mistake.Foreign {
 				w.Mistake = mistake
 			}
 		case part.aside:
 			w.unobserved = append(w.unobserved, release.Failure{Object: part.name, Message: err.Error()})
 		default:
-			return nil, err
+			return w, err
 		}
 	}
 	w.Identity = identityOf(w.Canary, w.TargetObject, w.PrimaryObject, r.Provider, r.Options)
@@ -112,22 +120,25 @@ func (r *Reconciler) observeSpec(ctx context.Context, w *ground.World) error {
 	}
 	w.Router = router
 	serve(w, provider, router)
-	if message := invalid(w.Canary, provider, router.Capabilities()); message != "" {
-		return ground.Mistake(ground.ReasonInvalidSpec, "%s", message)
+	var wrong []error
+	for _, message := range invalid(w.Canary, provider, router.Capabilities()) {
+		wrong = append(wrong, ground.Mistake(ground.ReasonInvalidSpec, "%s", message))
+	}
+	if len(wrong) > 0 {
+		return errors.Join(wrong...)
 	}
 	if err := spec.Apart(w.Canary, provider, r.NoCrossNamespace); err != nil {
 		return err
 	}
-	if r.Hooks != nil {
-		if err := r.Hooks.Check(ctx, w.Canary); err != nil {
-			return err
-		}
+	if err := r.observeSiblings(ctx, w); err != nil {
+		return err
 	}
-	return r.observeSiblings(ctx, w)
+	if r.Hooks == nil {
+		return nil
+	}
+	return r.Hooks.Check(ctx, w.Canary)
 }
 
-// observeSiblings refuses a Canary that would share its target or its Services
-// with an older one; the older goes on.
 // serve has the turn be about the Canary as it can be carried out. What has no effect is told.
 func serve(w *ground.World, provider string, router providers.Router) {
 	var withoutWeights, withoutAutoscaler []string
@@ -136,6 +147,8 @@ func serve(w *ground.World, provider string, router providers.Router) {
 	w.Ignored = slices.Concat(withoutWeights, withoutAutoscaler, ignored(w.Canary, router))
 }
 
+// observeSiblings refuses a Canary that would share its target or its Services
+// with an older one; the older goes on.
 func (r *Reconciler) observeSiblings(ctx context.Context, w *ground.World) error {
 	apex, _, _ := w.Canary.ServiceNames()
 	target := w.Canary.Spec.TargetRef

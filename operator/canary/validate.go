@@ -13,52 +13,44 @@ import (
 	"github.com/sluice-delivery/sluice/webhooks"
 )
 
-// invalid says what in a spec can't be carried out, empty if all can. What the
+// invalid says what in a spec can't be carried out, nothing if all can. What the
 // CRD's schema refuses does not come here, unless it is older than the schema.
 //
 // A field that would decide over a release, or protect it, and that can't be
 // acted on is refused rather than passed over: a release without the gate that
 // its manifest asks for is worse than none.
-func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) string {
+func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) []string {
 	a := c.GetAnalysis()
-	if _, err := a.GetInterval(); err != nil {
-		return fmt.Sprintf("spec.analysis.interval: %v", err)
-	}
-	weighted := a.Strategy() == v1beta1.StrategyWeighted
-	for _, refused := range []struct {
-		is    bool
-		field string
-		why   string
-	}{
-		{strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"), "spec.targetRef.apiVersion", "Knative is not served"},
-		{weighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis, "spec.analysis", "there is no step: set stepWeight, stepWeights or iterations"},
-	} {
-		if refused.is {
-			return refused.field + ": " + refused.why
+	var out []string
+	add := func(field, message string) {
+		if message != "" {
+			out = append(out, field+message)
 		}
 	}
-	if err := can.Check(provider, c); err != nil {
+	problem := func(err error) string {
+		if err == nil {
+			return ""
+		}
 		return err.Error()
 	}
-	if message := autoscaling.Invalid(c); message != "" {
-		return message
+	_, err := a.GetInterval()
+	add("spec.analysis.interval: ", problem(err))
+	if strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/") {
+		add("spec.targetRef.apiVersion: ", "Knative is not served; it shares out requests by its own spec.traffic")
 	}
-	if message := invalidHooks(a); message != "" {
-		return message
+	if a.Strategy() == v1beta1.StrategyWeighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis {
+		add("spec.analysis: ", "there is no step: set stepWeight, stepWeights or iterations")
 	}
-	if message := spec.InvalidRequests(c, provider); message != "" {
-		return message
-	}
+	add("", problem(can.Check(provider, c)))
+	add("", autoscaling.Invalid(c))
+	add("", invalidHooks(a))
+	add("", spec.InvalidRequests(c, provider))
 	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
-		return fmt.Sprintf("spec.analysis.sessionAffinity.primaryCookieName: %q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName)
+		add("spec.analysis.sessionAffinity.primaryCookieName: ", fmt.Sprintf("%q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName))
 	}
-	if message := invalidMetrics(a); message != "" {
-		return message
-	}
-	if err := providers.Uncounted(a, provider, c.Spec.Service.AppProtocol); err != nil {
-		return err.Error()
-	}
-	return ""
+	add("", invalidMetrics(a))
+	add("", problem(providers.Uncounted(a, provider, c.Spec.Service.AppProtocol)))
+	return out
 }
 
 func invalidHooks(a *v1beta1.CanaryAnalysis) string {

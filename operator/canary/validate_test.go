@@ -76,7 +76,7 @@ func TestInvalid(t *testing.T) {
 			if tc.can == (providers.Capabilities{}) {
 				tc.can = providers.Capabilities{Weighted: true}
 			}
-			got := invalid(newCanary("podinfo").with(tc.change).Canary, "istio", tc.can)
+			got := strings.Join(invalid(newCanary("podinfo").with(tc.change).Canary, "istio", tc.can), "; ")
 			if (got != "") != (tc.want != nil) {
 				t.Fatalf("message %q", got)
 			}
@@ -123,7 +123,7 @@ func TestIgnored(t *testing.T) {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 			all := providers.Capabilities{Weighted: true, HeaderMatch: true, Mirror: true, SessionAffinity: true}
-			if message := invalid(c, "istio", all); message != "" {
+			if message := invalid(c, "istio", all); len(message) > 0 {
 				t.Errorf("refused: %s", message)
 			}
 		})

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,7 @@ func (h *Hooks) Call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Canary
 // Check says what of a Canary's hooks can't be called or can't have its Secret, as a mistake of its user. What
 // is only known from the address that a name leads to is found at the call.
 func (h *Hooks) Check(ctx context.Context, c *v1beta1.Canary) error {
+	var missing error // what is wrong with another hook is more than that a Secret is not there yet
 	for i, hook := range c.GetAnalysis().Webhooks {
 		field := fmt.Sprintf("spec.analysis.webhooks[%d], %s", i, hook.Name)
 		if err := h.Guard.CheckURL(hook.URL); err != nil {
@@ -92,14 +94,14 @@ func (h *Hooks) Check(ctx context.Context, c *v1beta1.Canary) error {
 		case refused != nil:
 			return world.Mistake(sources.ReasonSecretRefused, "%s: secretRef: %v", field, refused)
 		case errors.Is(err, secrets.ErrNotFound):
-			return world.Mistake(sources.ReasonSecretMissing, "%s: secretRef: there is no Secret %s in the namespace %s", field, hook.SecretRef.Name, c.Namespace)
+			missing = cmp.Or(missing, world.Missing(sources.ReasonSecretMissing, "%s: secretRef: there is no Secret %s in the namespace %s", field, hook.SecretRef.Name, c.Namespace))
 		case webhooks.IsMistake(err):
 			return world.Mistake(world.ReasonInvalidSpec, "%s: secretRef: Secret %s: %v", field, hook.SecretRef.Name, err)
 		case err != nil: // it is tried again when the hook is called
 			log.FromContext(ctx).V(1).Info("The Secret of a hook can't be looked at", "hook", hook.Name, "problem", err.Error())
 		}
 	}
-	return nil
+	return missing
 }
 
 func statusOf(a webhooks.Answer) string {

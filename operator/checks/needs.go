@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -61,6 +62,7 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 		return world.Mistake(world.ReasonInvalidSpec, "%s; the operator has -strict-metrics", never[0])
 	}
 	served := false
+	var missing error // what is wrong with another metric is more than that something is not there yet
 	for i, metric := range c.GetAnalysis().Metrics {
 		var err error
 		var field string
@@ -78,14 +80,17 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 			field, served = "", true
 			_, err = n.Sources.Server(ctx, c)
 		}
-		if problem := sources.AsProblem(err); problem != nil {
+		problem := sources.AsProblem(err)
+		switch {
+		case problem != nil && problem.Missing():
+			missing = cmp.Or(missing, world.Missing(problem.Reason, "%s%s", field, problem.Message))
+		case problem != nil:
 			return world.Mistake(problem.Reason, "%s%s", field, problem.Message)
-		}
-		if err != nil { // it is tried again when the metric is queried
+		case err != nil: // it is tried again when the metric is queried
 			log.FromContext(ctx).V(1).Info("A metric can't be looked at", "metric", metric.Name, "problem", err.Error())
 		}
 	}
-	return nil
+	return missing
 }
 
 // SetUp brings back the Canaries whose MetricTemplates or credentials change.

@@ -211,6 +211,8 @@ type Mistake struct {
 	// Foreign is true when the objects of the Canary belong to somebody else, so
 	// that even its deletion must not touch them.
 	Foreign bool
+	// Missing is true when nothing is wrong but that an object which the Canary names is not there.
+	Missing bool
 }
 
 // Decision is what follows from an Observation.

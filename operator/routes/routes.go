@@ -190,6 +190,8 @@ func asMistake(err error) error {
 		return world.Mistake(ReasonMeshMissing, "spec.provider: %v", err)
 	case providers.IsConflict(err):
 		return world.Foreign(world.ReasonConflict, "%v", err)
+	case providers.IsMissing(err):
+		return world.Missing(world.ReasonInvalidSpec, "%v", err)
 	default:
 		return world.Mistake(world.ReasonInvalidSpec, "%v", err)
 	}

@@ -32,6 +32,11 @@ type Problem struct {
 	Message string
 }
 
+// Missing tells whether nothing is wrong but that an object is not there.
+func (p *Problem) Missing() bool {
+	return p.Reason == ReasonTemplateMissing || p.Reason == ReasonSecretMissing
+}
+
 // Error implements error.
 func (p *Problem) Error() string { return p.Message }
 

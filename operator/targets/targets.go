@@ -68,7 +68,7 @@ func (t *Targets) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		return s, err
 	}
 	if target == nil {
-		return s, world.Mistake(ReasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
+		return s, world.Missing(ReasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
 	}
 	revision, err := t.revision(w.Canary, target)
 	if err != nil {

@@ -224,6 +224,8 @@ flagger_canary_total{namespace="test"} 0
 flagger_info{mesh_provider="istio",version="1.2.3"} 1`)
 }
 
+// The series of a Canary that is deleted go with it, of whatever kind, so that none alerts for ever and one that is made
+// again begins anew. Flagger has them until it is started again.
 func TestForget(t *testing.T) {
 	d := newDesk()
 	c := newCanary()

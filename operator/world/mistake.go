@@ -67,6 +67,11 @@ func Mistake(reason, format string, args ...any) error {
 	return &MistakeError{release.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...)}}
 }
 
+// Missing is a Mistake by which an object that the Canary names is not there.
+func Missing(reason, format string, args ...any) error {
+	return &MistakeError{release.Mistake{Reason: reason, Message: fmt.Sprintf(format, args...), Missing: true}}
+}
+
 // Foreign is a Mistake by which the objects of a Canary are somebody else's, so that
 // nothing of them may be touched.
 func Foreign(reason, format string, args ...any) error {
@@ -80,4 +85,22 @@ func AsMistake(err error) *release.Mistake {
 		return &mistake.Mistake
 	}
 	return nil
+}
+
+// Mistakes gives all mistakes that an error tells of.
+func Mistakes(err error) []release.Mistake {
+	switch e := err.(type) { //nolint:errorlint // what is wrapped is looked at, all of it
+	case *MistakeError:
+		return []release.Mistake{e.Mistake}
+	case interface{ Unwrap() error }:
+		return Mistakes(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var out []release.Mistake
+		for _, one := range e.Unwrap() {
+			out = append(out, Mistakes(one)...)
+		}
+		return out
+	default:
+		return nil
+	}
 }

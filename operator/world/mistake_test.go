@@ -31,3 +31,19 @@ func TestAsMistake(t *testing.T) {
 		})
 	}
 }
+
+// Of several mistakes all are found, however deep.
+func TestMistakes(t *testing.T) {
+	plain := errors.New("the cache is away")
+	all := Mistakes(errors.Join(Mistake(ReasonInvalidSpec, "a"), plain, fmt.Errorf("observe: %w", errors.Join(Missing("TargetMissing", "b"), Foreign(ReasonConflict, "c")))))
+	var got string
+	for _, m := range all {
+		got += m.Message
+	}
+	if got != "abc" || !all[1].Missing || !all[2].Foreign || all[0].Missing {
+		t.Errorf("%+v", all)
+	}
+	if more := Mistakes(plain); more != nil || Mistakes(nil) != nil {
+		t.Errorf("%+v", more)
+	}
+}

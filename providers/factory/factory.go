@@ -56,7 +56,7 @@ var remote = []string{v1beta1.ProviderIstio}
 func New(name string, deps Deps) (providers.Router, error) {
 	construct, ok := table()[name]
 	if !ok {
-		return nil, &providers.UnknownRouterError{Name: name, Known: Names()}
+		return nil, &providers.UnknownRouterError{Name: name, Known: Names(), Instead: instead(name)}
 	}
 	if deps.Remote && !slices.Contains(remote, name) {
 		return nil, fmt.Errorf("provider %q does not write to another cluster (-kubeconfig-service-mesh); %s does", name, strings.Join(remote, ", "))

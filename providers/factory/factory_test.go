@@ -24,6 +24,24 @@ func TestNew(t *testing.T) {
 	}
 }
 
+// The refusal of a provider that Flagger has says what to use instead.
+func TestRefusalsSayWhatToUse(t *testing.T) {
+	for name, want := range map[string]string{
+		"appmesh": "App Mesh has come to its end", "appmesh:v1beta2": "App Mesh has come to its end",
+		"gloo": "gatewayapi:v1", "osm": "archived", "smi": "linkerd", "smi:v1alpha3": "linkerd",
+		"contour": "gatewayapi:v1", "apisix": "gatewayapi:v1", "kuma": "gatewayapi:v1",
+		"skipper": "provider kubernetes", "knative": "spec.traffic",
+		"isto": `unknown provider "isto": known are`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(name, Deps{})
+			if !providers.IsUnknownRouter(err) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "known are consul, ") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 // A router that would write owner references into another cluster is refused
 // there: what it makes would be removed as garbage.
 func TestNewRemote(t *testing.T) {

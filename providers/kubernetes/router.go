@@ -85,7 +85,8 @@ func (*Router) Release(context.Context, providers.Route) error { return nil }
 func (r *Router) refuse(c *v1beta1.Canary) error {
 	if c.Spec.TargetRef.Kind == "Service" {
 		return &providers.UnsupportedError{
-			Router: v1beta1.ProviderKubernetes, Field: "spec.targetRef.kind", Why: "without a mesh a Service leads to its own pods, whatever they run",
+			Router: v1beta1.ProviderKubernetes, Field: "spec.targetRef.kind", Why: "without a mesh a Service leads to its own pods, whatever they run; " +
+				"name the Deployment, DaemonSet or StatefulSet of these pods, or a provider that shares out requests",
 		}
 	}
 	return r.Capabilities().Check(v1beta1.ProviderKubernetes, c)

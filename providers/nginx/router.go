@@ -148,6 +148,7 @@ func (r *Router) desired(ctx context.Context, route providers.Route) (*networkin
 	if users == nil {
 		return nil, &providers.InvalidError{
 			Field: "spec.ingressRef.name", Value: c.Spec.IngressRef.Name, Allowed: "an Ingress of namespace " + c.Namespace + "; there is none of that name",
+			Missing: true,
 		}
 	}
 	spec := r.specFor(c, users)

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/charts/sluice/crds"
+	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/canary"
+	"github.com/sluice-delivery/sluice/operator/checks"
+	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/preflight"
+	"github.com/sluice-delivery/sluice/operator/references"
+	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/wake"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/factory"
+	"github.com/sluice-delivery/sluice/providers/ssa"
+)
+
+// preflightCommand is the first argument of the command line that tells what would become of what there is.
+const preflightCommand = "preflight"
+
+// Values of -o.
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+)
+
+// exitError ends the process with a status of its own.
+type exitError struct {
+	status int
+	err    error // nil where all is said already
+}
+
+// Error implements error.
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+// Unwrap gives access to what went wrong.
+func (e *exitError) Unwrap() error { return e.err }
+
+// preflightOptions are the command line of the preflight: the operator's own, and how to look.
+type preflightOptions struct {
+	options
+
+	files  []string
+	output string
+	strict bool
+	dryRun bool
+}
+
+func parsePreflight(args []string, output io.Writer) (preflightOptions, error) {
+	o := preflightOptions{}
+	f := flag.NewFlagSet("sluice "+preflightCommand, flag.ContinueOnError)
+	f.SetOutput(output)
+	o.register(f)
+	f.Func("f", "file or folder of manifests, or - for standard input; may be given often. With it no cluster is looked at, but for that of an explicit -kubeconfig", func(path string) error {
+		o.files = append(o.files, path)
+		return nil
+	})
+	f.StringVar(&o.output, "o", outputTable, "how the report is written: "+outputTable+" or "+outputJSON)
+	f.BoolVar(&o.dryRun, "dry-run", false, "have the API server of -kubeconfig judge the manifests of -f, too, by dry runs, which write nothing and need the rights to write")
+	f.BoolVar(&o.strict, "fail-on-differences", false, "exit with 1 where something is served in another way, too")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if o.dryRun && (len(o.files) == 0 || o.kubeconfig == "") {
+		return o, errors.New("-dry-run: it is for manifests of -f and the cluster of -kubeconfig, and needs both")
+	}
+	if o.output != outputTable && o.output != outputJSON {
+		return o, fmt.Errorf("-o: %q is neither %s nor %s", o.output, outputTable, outputJSON)
+	}
+	return o, o.complete(f)
+}
+
+// runPreflight tells what would become of the Canaries, MetricTemplates and AlertProviders of a cluster or of files. It
+// only reads. The error is an exitError.
+func runPreflight(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	o, err := parsePreflight(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	var report preflight.Report
+	if err == nil {
+		report, err = lookAhead(ctx, o, stdin)
+	}
+	if err == nil {
+		write := report.Table
+		if o.output == outputJSON {
+			write = report.JSON
+		}
+		err = write(stdout)
+	}
+	if err != nil {
+		return &exitError{preflight.ExitUnknown, err}
+	}
+	if status := report.Exit(o.strict); status != preflight.ExitServed {
+		return &exitError{status: status}
+	}
+	return nil
+}
+
+// lookAhead makes the report.
+func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (preflight.Report, error) {
+	var report preflight.Report
+	var objects []preflight.Object
+	for _, path := range o.files {
+		found, unread, err := preflight.Read(path, stdin)
+		if err != nil {
+			return report, err
+		}
+		objects = append(objects, found...)
+		report.Unread = append(report.Unread, unread...)
+	}
+	config, live, err := clusterToLookAt(o)
+	if err != nil {
+		return report, err
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return report, err
+	}
+	schemas, err := preflight.ReadSchemas(crds.Files)
+	if err != nil {
+		return report, err
+	}
+	fit, refused := schemas.Fits(objects)
+	report.Findings = refused
+	mapper := everyKind(scheme)
+	var reader client.Reader
+	var writer client.Writer
+	if live {
+		c, err := client.New(config, client.Options{Scheme: scheme})
+		if err != nil {
+			return report, fmt.Errorf("client: %w", err)
+		}
+		reader, writer, mapper = c, c, c.RESTMapper()
+		if err := preflight.KnownTo(ctx, reader, fit); err != nil {
+			return report, err
+		}
+		if err := refuseBesideFlagger(ctx, config, o.namespace, clock.RealClock{}); err != nil {
+			report.Notes = append(report.Notes, err.Error())
+		}
+	}
+	view := preflight.NewView(scheme, fit, reader, mapper)
+	judge, err := newJudge(ctx, view, config, o.options)
+	if err != nil {
+		return report, err
+	}
+	judge.Schemas, judge.Cluster = schemas, live
+	if o.dryRun {
+		judge.DryRun = writer
+	}
+	found, err := judge.All(ctx, o.namespace, sourcesOfFiles(objects, len(o.files) > 0))
+	report.Findings = append(report.Findings, found...)
+	preflight.Sort(report.Findings)
+	return report, err
+}
+
+// clusterToLookAt is the one to look at, if any.
+func clusterToLookAt(o preflightOptions) (config *rest.Config, live bool, err error) {
+	if len(o.files) > 0 && o.kubeconfig == "" {
+		return &rest.Config{}, false, nil
+	}
+	config, err = kubeConfig(o.kubeconfig, o.options)
+	return config, err == nil, err
+}
+
+// sourcesOfFiles names the file that each object is from; nil where the objects of a cluster are looked at.
+func sourcesOfFiles(objects []preflight.Object, files bool) map[types.UID]string {
+	if !files {
+		return nil
+	}
+	out := map[types.UID]string{}
+	for _, o := range objects {
+		out[o.GetUID()] = o.Source
+	}
+	return out
+}
+
+// newJudge wires what decides in the operator with a view of what there is.
+func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o options) (*preflight.Operator, error) {
+	to, err := newOutbound(ctx, config, view, view, o)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := sourcesOf(o, config, view, to)
+	if err != nil {
+		return nil, err
+	}
+	receivers, err := alertsOf(o, view, to)
+	if err != nil {
+		return nil, err
+	}
+	if err := index(ctx, view); err != nil {
+		return nil, err
+	}
+	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), clock.RealClock{}, version, o.meshProvider)
+	o.objects.MeshProvider = o.meshProvider
+	applier := ssa.New(view)
+	deps := factory.Deps{
+		IngressPrefix: o.ingressPrefix, Client: view, Live: view, Applier: applier, Remote: o.meshKubeconfig != "",
+		Clock: clock.RealClock{}, Consul: o.consul,
+	}
+	r := &canary.Reconciler{
+		Client:           view,
+		Applier:          applier,
+		Router:           memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
+		Checker:          checks.New(checks.Config{Sources: answers, MeshProvider: o.meshProvider, Concurrency: 1, Clock: clock.RealClock{}, Telemetry: rollouts}),
+		Metrics:          &checks.Needs{Sources: answers, Reader: view, Strict: o.metrics.strict},
+		Canaries:         wake.NewCanaries(view),
+		Hooks:            &checks.Hooks{Guard: to.hooks, Secrets: to.secrets, Clock: clock.RealClock{}},
+		Clock:            clock.RealClock{},
+		Options:          o.objects,
+		Provider:         o.meshProvider,
+		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+		RouteApplier:     applier,
+	}
+	addParts(r, view, o)
+	r.Routes = &routes.Routes{Client: view, Kinds: factory.Watches(), Provider: o.meshProvider}
+	if serves(view.RESTMapper(), autoscaling.ScaledObjectKind) {
+		r.Autoscalers.ScaledObjectsServed()
+	}
+	return &preflight.Operator{
+		View: view, Preview: r.Preview, Provider: o.meshProvider,
+		CheckTemplate: answers.Check, Warn: references.SeveralSeries, CheckAlertProvider: receivers.Check,
+	}, nil
+}
+
+// index gives a view the indexes that the operator's cache has.
+func index(ctx context.Context, view *preflight.View) error {
+	for _, indexes := range [][]wake.Index{wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes()} {
+		for _, x := range indexes {
+			if err := view.IndexField(ctx, x.Of, x.Name, x.Values); err != nil {
+				return err
+			}
+		}
+	}
+	for _, mesh := range factory.Watches() {
+		for _, forms := range mesh.Kinds {
+			for _, kind := range forms {
+				if mesh.Index == nil {
+					continue
+				}
+				if err := mesh.Index(ctx, view, kind); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// everyKind is for no cluster: all kinds are taken for served.
+func everyKind(scheme *runtime.Scheme) meta.RESTMapper {
+	out := meta.NewDefaultRESTMapper(nil)
+	for gvk := range scheme.AllKnownTypes() {
+		out.Add(gvk, meta.RESTScopeNamespace)
+	}
+	out.Add(autoscaling.ScaledObjectKind, meta.RESTScopeNamespace)
+	return out
+}
+
+// serves tells whether a kind is served, as far as that is known.
+func serves(mapper meta.RESTMapper, gvk schema.GroupVersionKind) bool {
+	_, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	return err == nil
+}
