@@ -44,7 +44,7 @@ type incident struct {
 
 // incidents are all of them. Those that take longest come first.
 func incidents() []incident {
-	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, ingressIncidents)
+	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, ingressIncidents, rivalIncidents)
 }
 
 // testIncidents has each happen in a namespace of its own, with an operator of its own.
