@@ -120,12 +120,7 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 			return s, nil
 		}
 	}
-	if w.Coverage != nil && state.Uncovered != "" {
-		w.Coverage.Uncovered = append(slices.Clip(w.Coverage.Uncovered), state.Uncovered) // the slice is another part's
-	}
-	if state.Ignored != "" {
-		w.Ignored = append(slices.Clip(w.Ignored), state.Ignored)
-	}
+	tell(w, state)
 	if state.Exists {
 		has := state.Traffic
 		w.Route.Has = &release.Traffic{Canary: has.Canary, Matched: has.Matched, Mirror: has.Mirror}
@@ -139,6 +134,17 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	}
 	w.Route.Since, w.Route.Seen = s.note(w.Route.InSync, weight, w.Now)
 	return s, nil
+}
+
+// tell adds to what the Canary's conditions say what of it does not hold in the mesh. The slices are other
+// parts'.
+func tell(w *world.World, state providers.State) {
+	if w.Coverage != nil && state.Uncovered != "" {
+		w.Coverage.Uncovered = append(slices.Clip(w.Coverage.Uncovered), state.Uncovered)
+	}
+	if state.Ignored != "" {
+		w.Ignored = append(slices.Clip(w.Ignored), state.Ignored)
+	}
 }
 
 // portServed refuses what is spoken on the Canary's port, as an adopted Service says it, where the

@@ -324,7 +324,7 @@ func TestRivalsWakeCanaries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			events, q := newEvents(server), &queue{}
-			events.Routes = &ssa.Applier{}
+			events.Routes = ssa.New(server)
 			handle := events.OfRoutes(server, tc.about)
 			switch {
 			case tc.before == nil:
