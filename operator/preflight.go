@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/charts/sluice/crds"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
@@ -239,7 +240,8 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 		r.Autoscalers.ScaledObjectsServed()
 	}
 	return &preflight.Operator{
-		View: view, Preview: r.Preview, Provider: o.meshProvider,
+		Preview: func(ctx context.Context, c *v1beta1.Canary) canary.Preview { return canary.LookAhead(ctx, r, c) },
+		View:    view, Provider: o.meshProvider,
 		CheckTemplate: answers.Check, Warn: references.SeveralSeries, CheckAlertProvider: receivers.Check,
 	}, nil
 }
