@@ -99,5 +99,32 @@ func (n *notes) Status() client.SubResourceWriter { return nothing{} }
 // SubResource implements client.SubResourceClientConstructor.
 func (n *notes) SubResource(string) client.SubResourceClient { return nothing{} }
 
-// nothing writes no subresource.
-type nothing struct{ client.SubResourceClient }
+// nothing reads and writes no subresource.
+type nothing struct{}
+
+var errNoSubresource = errors.New("subresources are not looked at")
+
+// Get implements client.SubResourceReader.
+func (nothing) Get(context.Context, client.Object, client.Object, ...client.SubResourceGetOption) error {
+	return errNoSubresource
+}
+
+// Create implements client.SubResourceWriter.
+func (nothing) Create(context.Context, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+	return errNoSubresource
+}
+
+// Update implements client.SubResourceWriter.
+func (nothing) Update(context.Context, client.Object, ...client.SubResourceUpdateOption) error {
+	return errNoSubresource
+}
+
+// Patch implements client.SubResourceWriter.
+func (nothing) Patch(context.Context, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+	return errNoSubresource
+}
+
+// Apply implements client.SubResourceWriter.
+func (nothing) Apply(context.Context, runtime.ApplyConfiguration, ...client.SubResourceApplyOption) error {
+	return errNoSubresource
+}
