@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/charts/sluice/crds"
+	chart "github.com/sluice-delivery/sluice/charts/sluice"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
@@ -139,7 +139,7 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if err != nil {
 		return report, err
 	}
-	schemas, err := preflight.ReadSchemas(crds.Files)
+	schemas, err := preflight.ReadSchemas(chart.CRDs)
 	if err != nil {
 		return report, err
 	}
