@@ -135,7 +135,11 @@ func (s *site) awaitEnd() {
 func (s *site) awaitShare(share int32) {
 	s.t.Helper()
 	s.await(fmt.Sprintf("a share of %d%%", share), func(ctx context.Context) error {
-		story := s.probe(app).tell(ctx)
+		from, err := s.records.now(ctx, s.namespace)
+		if err != nil {
+			return err
+		}
+		story := (&probe{site: s, apex: app, from: from}).tell(ctx)
 		if end := story[len(story)-1]; max(end.canary, end.matched) != share {
 			st, err := s.status(ctx)
 			return errors.Join(fmt.Errorf("it is %v; the status is %+v", end, st), err)

@@ -16,7 +16,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/charts/sluice/crds"
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	chart "github.com/sluice-delivery/sluice/charts/sluice"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
@@ -139,7 +140,7 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if err != nil {
 		return report, err
 	}
-	schemas, err := preflight.ReadSchemas(crds.Files)
+	schemas, err := preflight.ReadSchemas(chart.CRDs)
 	if err != nil {
 		return report, err
 	}
@@ -241,7 +242,8 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 		r.Autoscalers.ScaledObjectsServed()
 	}
 	return &preflight.Operator{
-		View: view, Preview: r.Preview, Provider: o.meshProvider,
+		Preview: func(ctx context.Context, c *v1beta1.Canary) canary.Preview { return canary.LookAhead(ctx, r, c) },
+		View:    view, Provider: o.meshProvider,
 		CheckTemplate: answers.Check, Warn: references.SeveralSeries, CheckAlertProvider: receivers.Check,
 	}, nil
 }

@@ -25,10 +25,10 @@ type Preview struct {
 // does what that says.
 const turnsOfPreview = 2
 
-// Preview tells what a Canary would come to, by all that a turn goes by. It writes no status and begins no
+// LookAhead tells what a Canary would come to, by all that a turn goes by. It writes no status and begins no
 // checks. What the last turn would write goes to the Reconciler's Client and Appliers: they are to be some that write
 // nothing. The Canary is changed.
-func (r *Reconciler) Preview(ctx context.Context, c *v1beta1.Canary) Preview {
+func LookAhead(ctx context.Context, r *Reconciler, c *v1beta1.Canary) Preview {
 	var out Preview
 	for turn := range turnsOfPreview {
 		w, err := r.observe(ctx, c)

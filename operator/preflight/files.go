@@ -64,7 +64,7 @@ func readFile(file string) ([]Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read manifests: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // it was only read
+	defer in.Close()
 	return decode(in, file)
 }
 

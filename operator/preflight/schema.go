@@ -20,9 +20,9 @@ import (
 // nothing but an API server.
 type Schemas map[schema.GroupVersionKind]*validate.SchemaValidator
 
-// ReadSchemas reads the CustomResourceDefinitions of a folder.
+// ReadSchemas reads the CustomResourceDefinitions of a chart, in its folder crds.
 func ReadSchemas(files fs.FS) (Schemas, error) {
-	names, err := fs.Glob(files, "*.yaml")
+	names, err := fs.Glob(files, "crds/*.yaml")
 	if err != nil {
 		return nil, fmt.Errorf("read schemas: %w", err)
 	}

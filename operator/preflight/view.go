@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -22,6 +21,8 @@ import (
 // File's object takes the place of the cluster's. What is written is noted, and nothing comes of it. It has the indexes
 // that an informer cache would have. It is for one goroutine.
 type View struct {
+	*notes
+
 	scheme  *runtime.Scheme
 	live    client.Reader
 	mapper  meta.RESTMapper
@@ -30,19 +31,8 @@ type View struct {
 	gets    map[getKey]got
 	lists   map[listKey]listed
 
-	writes  []Write
 	unread  []string
 	noticed map[string]bool
-}
-
-// Write is one that was noted.
-type Write struct {
-	// Kind and Name are the object's.
-	Kind, Name string
-	// Exists is true for an object that is there.
-	Exists bool
-	// Deletes is true for a deletion.
-	Deletes bool
 }
 
 type indexKey struct {
@@ -79,10 +69,12 @@ var (
 
 // NewView sees these objects, and what live reads: nil for nothing else.
 func NewView(scheme *runtime.Scheme, files []*unstructured.Unstructured, live client.Reader, mapper meta.RESTMapper) *View {
-	return &View{
+	v := &View{
 		scheme: scheme, live: live, mapper: mapper, files: files,
 		indexes: map[indexKey]client.IndexerFunc{}, gets: map[getKey]got{}, lists: map[listKey]listed{}, noticed: map[string]bool{},
 	}
+	v.notes = &notes{of: v}
+	return v
 }
 
 // IndexField implements client.FieldIndexer.
@@ -97,9 +89,6 @@ func (v *View) IndexField(_ context.Context, of client.Object, field string, val
 
 // Forget drops what was written and what could not be read until now, for another object to be looked at.
 func (v *View) Forget() { v.writes, v.unread, v.noticed = nil, nil, map[string]bool{} }
-
-// Writes are those that were noted.
-func (v *View) Writes() []Write { return v.writes }
 
 // Unread says what could not be read, each with the reason.
 func (v *View) Unread() []string { return v.unread }
@@ -274,79 +263,6 @@ func convert(from *unstructured.Unstructured, gvk schema.GroupVersionKind, into 
 func notFound(gvk schema.GroupVersionKind, key client.ObjectKey) error {
 	return apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, key.Name)
 }
-
-// note keeps a write.
-func (v *View) note(ctx context.Context, o client.Object, deletes bool) {
-	gvk, err := v.GroupVersionKindFor(o)
-	if err != nil {
-		return
-	}
-	w := Write{Kind: gvk.Kind, Name: o.GetName(), Deletes: deletes}
-	is := &unstructured.Unstructured{}
-	is.SetGroupVersionKind(gvk)
-	w.Exists = v.Get(ctx, client.ObjectKeyFromObject(o), is) == nil
-	if !slices.Contains(v.writes, w) {
-		v.writes = append(v.writes, w)
-	}
-}
-
-// Create implements client.Writer.
-func (v *View) Create(ctx context.Context, o client.Object, _ ...client.CreateOption) error {
-	v.note(ctx, o, false)
-	return nil
-}
-
-// Delete implements client.Writer.
-func (v *View) Delete(ctx context.Context, o client.Object, _ ...client.DeleteOption) error {
-	v.note(ctx, o, true)
-	return nil
-}
-
-// Update implements client.Writer.
-func (v *View) Update(ctx context.Context, o client.Object, _ ...client.UpdateOption) error {
-	v.note(ctx, o, false)
-	return nil
-}
-
-// Patch implements client.Writer.
-func (v *View) Patch(ctx context.Context, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
-	v.note(ctx, o, false)
-	return nil
-}
-
-// Apply implements client.Writer.
-func (v *View) Apply(ctx context.Context, o runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
-	named, ok := o.(interface {
-		GetAPIVersion() string
-		GetKind() string
-		GetName() string
-		GetNamespace() string
-	})
-	if !ok {
-		return errors.New("apply of something without name")
-	}
-	u := &unstructured.Unstructured{}
-	u.SetAPIVersion(named.GetAPIVersion())
-	u.SetKind(named.GetKind())
-	u.SetNamespace(named.GetNamespace())
-	u.SetName(named.GetName())
-	v.note(ctx, u, false)
-	return nil
-}
-
-// DeleteAllOf implements client.Writer.
-func (v *View) DeleteAllOf(context.Context, client.Object, ...client.DeleteAllOfOption) error {
-	return errors.New("nothing is deleted")
-}
-
-// Status implements client.StatusClient.
-func (v *View) Status() client.SubResourceWriter { return nothing{} }
-
-// SubResource implements client.SubResourceClientConstructor.
-func (v *View) SubResource(string) client.SubResourceClient { return nothing{} }
-
-// nothing writes no subresource.
-type nothing struct{ client.SubResourceClient }
 
 // Scheme implements client.Client.
 func (v *View) Scheme() *runtime.Scheme { return v.scheme }

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/charts/sluice/crds"
+	chart "github.com/sluice-delivery/sluice/charts/sluice"
 )
 
 // newView sees the Service "both" of a file, and of a cluster that Service and "live". Secrets are not to be read there.
@@ -236,7 +236,7 @@ func TestRead(t *testing.T) {
 
 // The schemas are those that are installed. A kind that is not ours has none.
 func TestSchemas(t *testing.T) {
-	s, err := ReadSchemas(crds.Files)
+	s, err := ReadSchemas(chart.CRDs)
 	if err != nil {
 		t.Fatal(err)
 	}
