@@ -60,7 +60,7 @@ func long(n int) string { return strings.Repeat("x", n) }
 // hostiles are by what they try.
 func hostiles() []hostile {
 	var out []hostile
-	for _, group := range [][]hostile{names, addresses, secretsOfOthers, takings, work, mistakes, templates, harmless} {
+	for _, group := range [][]hostile{names, addresses, secretsOfOthers, takings, work, mistakes, templates, values, harmless} {
 		out = append(out, group...)
 	}
 	return out
@@ -222,6 +222,17 @@ var templates = []hostile{
 	{name: "CloudWatch without JSON", kind: template, spec: "{provider: {type: cloudwatch, region: eu-west-1}, query: avg(x)}", want: "TemplateInvalid", says: "JSON"},
 	{name: "nonsense", kind: template, spec: "{provider: {type: prometheus, address: 'http://p'}, query: '{{ call variables }}'}", want: "TemplateInvalid"},
 	{name: "variable without a value", beside: "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: 'x{{ variables.a }}'}\n", spec: metric("{name: m, templateRef: {name: NAME}}"), want: "TemplateInvalid", says: "no value for a"},
+}
+
+// valued is a template with a variable in quotes and one without.
+const valued = "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: 'x{a=\"{{ variables.a }}\"} > {{ variables.b }}'}\n"
+
+// values of variables that would become a part of a query that somebody else has written.
+var values = []hostile{
+	{name: "value that is an expression", beside: valued, apart: true, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: x, b: "1 or vector(1)"}}`), want: "TemplateInvalid", says: "{{ variables.b }} is not in quotes"},
+	{name: "value that is an expression of its own", beside: valued, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: x, b: "1 or vector(1)"}}`), want: works},
+	{name: "value that ends its quotes", beside: valued, apart: true, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: 'x"} or vector(1) #', b: "1"}}`), want: works},
+	{name: "value that ends quotes that know no escapes", beside: strings.Replace(strings.Replace(valued, "type: prometheus", "type: web", 1), "x{a=", "/?q=", 1), apart: true, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: 'x&y=z', b: "1"}}`), want: "TemplateInvalid", says: "{{ variables.a }}"},
 }
 
 // harmless is odd, and what Flagger runs.
