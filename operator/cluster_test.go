@@ -76,6 +76,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("incidents", func(t *testing.T) { testIncidents(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })
+	t.Run("rights", func(t *testing.T) { testRights(t, flag.Lookup("test.run").Value.String() == "") })
 }
 
 func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client) {
@@ -108,7 +109,7 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(renewed.Add(tc.after))
-			err := refuseBesideFlagger(t.Context(), c.Config(), tc.namespace, clk)
+			err := refuseBesideFlagger(t.Context(), audited(c.Config()), tc.namespace, clk)
 			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
 				t.Errorf("got error %v, want %q", err, tc.wantErr)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -39,6 +40,8 @@ type options struct {
 	configTracking      bool
 	hooks               hookOptions
 	outbound            outboundOptions
+	scope               scopeOptions
+	server              serverOptions
 	alerts              alertOptions
 	consul              factory.Consul
 	objects             workload.Options
@@ -74,6 +77,8 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	o.outbound.register(f)
 	o.hooks.register(f)
 	o.alerts.register(f)
+	o.scope.register(f)
+	o.server.register(f)
 	consulFlags(f, &o.consul)
 	ignoredFlags(f, &o.ignored)
 	if err := f.Parse(args); err != nil {
@@ -95,8 +100,10 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	case len(o.objects.SelectorLabels) == 0:
 		return o, fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	err := o.outbound.settle(o.alerts.noCrossNamespaceRefs)
-	return o, err
+	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check()); err != nil {
+		return o, err
+	}
+	return o, o.outbound.settle(o.alerts.noCrossNamespaceRefs)
 }
 
 // level is how much is logged. Flagger calls a level warning that Go calls warn.

@@ -72,7 +72,7 @@ func newOutbound(ctx context.Context, mgr ctrl.Manager, o options) (*outbound, e
 	if err != nil {
 		return nil, err
 	}
-	out := &outbound{secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader(), o.outbound.unmarkedSecretsAllowed)}
+	out := &outbound{secrets: secrets.New(mgr.GetClient(), mgr.GetAPIReader(), o.outbound.unmarkedSecretsAllowed, o.scope.secrets...)}
 	for _, g := range []struct {
 		flag  string
 		hosts []string
