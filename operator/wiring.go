@@ -77,8 +77,8 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 			return nil, fmt.Errorf("scheme: %w", err)
 		}
 	}
-	ready := &readiness{}
-	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, ready))
+	ready, alive := &readiness{}, wake.NewWatchdog(clock.RealClock{})
+	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, alive, ready))
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
@@ -100,6 +100,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
+	reconciler.Watchdog = alive
 	if reconciler.Absence, err = lastAbsence(ctx, mgr.GetAPIReader(), o, clock.RealClock{}); err != nil {
 		return nil, err
 	}
@@ -217,12 +218,11 @@ func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, scope scope
 	return router, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready http.Handler) ctrl.Options {
 	address := "0" // none
 	if o.port != 0 {
 		address = ":" + strconv.Itoa(o.port)
 	}
-	alive := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	out := ctrl.Options{
 		Scheme: scheme,
 		Logger: w.log,
