@@ -63,6 +63,7 @@ func TestOnCluster(t *testing.T) {
 	}
 	t.Run("a live Flagger is refused", func(t *testing.T) { testRefuseBesideFlagger(t, c, api) })
 	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
+	t.Run("fair shares", func(t *testing.T) { testFairShares(t, c, api) })
 	t.Run("tenants", func(t *testing.T) { testTenants(t, c, api) })
 	t.Run("log", func(t *testing.T) { testLog(t, c, api) })
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })

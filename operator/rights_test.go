@@ -209,6 +209,11 @@ var elsewhere = map[request]string{
 	{verb: "get", group: "metrics.keptn.sh", resource: "analyses"}:                "metrics/keptn",
 	{verb: "create", group: "metrics.keptn.sh", resource: "analyses"}:             "metrics/keptn",
 	{verb: "delete", group: "metrics.keptn.sh", resource: "analyses"}:             "metrics/keptn",
+	{verb: "delete", group: "autoscaling", resource: "horizontalpodautoscalers"}:  "operator/autoscaling: the primary's, once its Canary names none",
+	{verb: "delete", group: "keda.sh", resource: "scaledobjects"}:                 "operator/autoscaling: the primary's, once its Canary names none",
+	{verb: "create", resource: "configmaps"}:                                      "test/e2e: copies for the primary",
+	{verb: "create", resource: "secrets"}:                                         "test/e2e: copies for the primary",
+	{verb: "get", group: "networking.istio.io", resource: "virtualservices"}:      "providers/istio: a user's, when it is adopted",
 	{verb: "delete", group: "sluice.dev", resource: "canaryactions"}:              "operator/actions: those that ended a day ago",
 }
 
