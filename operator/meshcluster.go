@@ -44,6 +44,7 @@ func routerDeps(mesh cluster.Cluster, served *kube.Served, o options, applier *s
 	if remote {
 		applier = ssa.New(mesh.GetClient())
 	}
+	o.consul.Apart = o.alerts.noCrossNamespaceRefs
 	return factory.Deps{
 		IngressPrefix: o.ingressPrefix,
 		Client:        served, Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
