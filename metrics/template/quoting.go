@@ -112,6 +112,13 @@ func (p *position) plain(value string) bool {
 	if p.parameters {
 		more = "%+~"
 	}
+	// What is around it could make a comment with it.
+	if value == "" && p.mode() == regex && p.before == 0 {
+		return false
+	}
+	if strings.IndexByte("/-*", p.before) >= 0 && (value == "" || value[0] == '-') || strings.HasSuffix(value, "-") {
+		return false
+	}
 	return !strings.Contains(value, "..") && !strings.Contains(value, "--") && !strings.ContainsFunc(value, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_.:-"+more, r)
 	})
