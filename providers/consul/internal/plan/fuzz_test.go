@@ -1,11 +1,16 @@
-package consul
+package plan
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
 
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/consultest"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/entries"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/routes"
+	"github.com/sluice-delivery/sluice/providers/consul/internal/services"
 )
 
 // FuzzEntries plans over entries of anybody: they come back as they were, or are refused as what somebody can mend.
@@ -21,43 +26,42 @@ func FuzzEntries(f *testing.F) {
 		f.Add(uint8(1), "podinfo-canary", []byte(body), int32(0))
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, name string, body []byte, weight int32) {
-		raw, err := decode(body)
+		raw := map[string]any{}
+		if json.Unmarshal(body, &raw) != nil {
+			return
+		}
+		raw["Kind"], raw["Name"], raw["ModifyIndex"] = kindsOfFuzz[int(kind)%len(kindsOfFuzz)], name, 7
+		encoded, err := json.Marshal(raw)
 		if err != nil {
 			return
 		}
-		raw["Kind"], raw["Name"], raw["ModifyIndex"] = kindsOfFuzz[int(kind)%len(kindsOfFuzz)], name, "7"
-		decoded, err := decode([]byte(`{"ModifyIndex":7}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw["ModifyIndex"] = decoded["ModifyIndex"]
-		e, err := read(raw)
+		e, err := entries.Parse(encoded)
 		if err != nil {
 			return
 		}
-		if known, err := api.MakeConfigEntry(e.kind, e.name); err != nil || e.into(known) != nil {
+		if known, err := api.MakeConfigEntry(e.Kind, e.Name); err != nil || e.Into(known) != nil {
 			return // no Consul has it
 		}
-		c := canary()
-		have := entries{e.key: e}
-		p, err := planOf(providers.Route{Canary: c, Traffic: weights(min(max(weight, 0), 100))}, namesOf(c, nil, scope{}), have)
+		c := consultest.Canary()
+		have := entries.Set{e.Key: e}
+		p, err := Of(providers.Route{Canary: c, Traffic: consultest.Weights(min(max(weight, 0), 100))}, services.Of(c, nil, entries.Scope{}), have)
 		switch {
 		case err != nil && !providers.IsInvalid(err) && !providers.IsUnsupported(err) && !providers.IsConflict(err):
-			t.Errorf("%s %s is refused by %T: %v", e.kind, body, err, err)
-		case err != nil || e.isOurs(c):
+			t.Errorf("%s %s is refused by %T: %v", e.Kind, body, err, err)
+		case err != nil || e.IsOurs(c):
 			return
 		}
-		for _, wanted := range p.wanted {
-			if wanted.key != e.key {
+		for _, wanted := range p.Wanted {
+			if wanted.Key != e.Key {
 				continue
 			}
-			wanted.index = 8
-			back, theirs, err := wanted.users(c)
-			if err != nil || !theirs || !same(e, back) {
-				t.Errorf("%s %s comes back as %v, %t, %v", e.kind, body, back, theirs, err)
+			wanted.Index = 8
+			back, theirs, err := wanted.Users(c)
+			if err != nil || !theirs || !entries.Same(e, back) {
+				t.Errorf("%s %s comes back as %v, %t, %v", e.Kind, body, back, theirs, err)
 			}
 		}
-		_, _, _ = trafficOf(c, namesOf(c, nil, scope{}), have)
+		_, _, _ = routes.TrafficOf(c, services.Of(c, nil, entries.Scope{}), have)
 	})
 }
 
