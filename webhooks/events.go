@@ -288,15 +288,20 @@ func (e *Events) add(call Call) {
 	e.putInTurn(h)
 }
 
-// dropOldest makes room for one call where it hurts the others least: in the namespace with most calls waiting, at the host
-// with most of them. Of several with as many it is the one that wants room.
-func (e *Events) dropOldest(wants string) {
-	most := wants
+// busiest is the namespace with most calls waiting, and of several with as many the given one.
+func (e *Events) busiest(most string) string {
 	for namespace, n := range e.waiting {
 		if n > e.waiting[most] {
 			most = namespace
 		}
 	}
+	return most
+}
+
+// dropOldest makes room for one call where it hurts the others least: in the namespace with most calls waiting, at the host
+// with most of them. Of several with as many it is the one that wants room.
+func (e *Events) dropOldest(wants string) {
+	most := e.busiest(wants)
 	var full *host
 	longest := 0
 	for _, h := range e.hosts {

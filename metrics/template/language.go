@@ -156,7 +156,7 @@ func (p *position) inCode(before, b byte) {
 		p.enter(block)
 	case p.comments(before, b):
 		p.enter(comment)
-	case strings.IndexByte(p.of.quotes, b) >= 0, strings.IndexByte(p.of.raw, b) >= 0:
+	case strings.IndexByte(p.of.quotes+p.of.raw, b) >= 0:
 		p.enter(b)
 	case p.of.interpolation && b == '{' && len(p.modes) > 1:
 		p.enter(within)
