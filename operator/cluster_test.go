@@ -67,6 +67,7 @@ func TestOnCluster(t *testing.T) {
 		t.Run("by dry runs", func(t *testing.T) { testDryRun(t, c, api) })
 	})
 	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
+	t.Run("fair shares", func(t *testing.T) { testFairShares(t, c, api) })
 	t.Run("tenants", func(t *testing.T) { testTenants(t, c, api) })
 	t.Run("log", func(t *testing.T) { testLog(t, c, api) })
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
@@ -80,6 +81,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("incidents", func(t *testing.T) { testIncidents(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })
+	t.Run("rights", func(t *testing.T) { testRights(t, flag.Lookup("test.run").Value.String() == "") })
 }
 
 func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client) {
@@ -112,7 +114,7 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(renewed.Add(tc.after))
-			err := refuseBesideFlagger(t.Context(), c.Config(), tc.namespace, clk)
+			err := refuseBesideFlagger(t.Context(), audited(c.Config()), tc.namespace, clk)
 			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
 				t.Errorf("got error %v, want %q", err, tc.wantErr)
 			}

@@ -124,7 +124,7 @@ func testCoverage(t *testing.T, c *cluster.Cluster, api client.Client) {
 	if err := c.InstallCRDs(t.Context(), filepath.Join(root, "operator", "testdata", "selectors.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	writes := operate(t, c, "-coverage", "copy")
+	writes := operate(t, c, "-coverage", "copy", "-enable-leader-election", "-leader-election-namespace", "kube-system") // as the chart has it
 	t.Run("report", func(t *testing.T) { testCoverageReport(newStage(t, api, "coverage-report", v1beta1.CoverageReport)) })
 	t.Run("copy", func(t *testing.T) { testCoverageCopy(newStage(t, api, "coverage-copy", v1beta1.CoverageCopy)) })
 	t.Logf("%d writes:\n%s", writes.count(), strings.Join(writes.writes, "\n"))

@@ -194,7 +194,7 @@ func (x *trial) operate(ctx context.Context) error {
 }
 
 func start(ctx context.Context, config *rest.Config, o options, w wiring) error {
-	mgr, err := newManager(ctx, config, o, w)
+	mgr, err := newManager(ctx, audited(config), o, w)
 	if err != nil {
 		return err
 	}

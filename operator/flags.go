@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -39,6 +40,8 @@ type options struct {
 	configTracking      bool
 	hooks               hookOptions
 	outbound            outboundOptions
+	scope               scopeOptions
+	server              serverOptions
 	alerts              alertOptions
 	consul              factory.Consul
 	objects             workload.Options
@@ -84,6 +87,8 @@ func (o *options) register(f *flag.FlagSet) {
 	o.outbound.register(f)
 	o.hooks.register(f)
 	o.alerts.register(f)
+	o.scope.register(f)
+	o.server.register(f)
 	consulFlags(f, &o.consul)
 	ignoredFlags(f, &o.ignored)
 }
@@ -105,6 +110,9 @@ func (o *options) complete(f *flag.FlagSet) error {
 		return fmt.Errorf("-coverage: %q is none of %s, %s, %s", o.coverage, coverageNone, coverageReport, coverageCopy)
 	case len(o.objects.SelectorLabels) == 0:
 		return fmt.Errorf("-selector-labels: at least one label is needed")
+	}
+	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check()); err != nil {
+		return err
 	}
 	return o.outbound.settle(o.alerts.noCrossNamespaceRefs)
 }

@@ -112,7 +112,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, scopeOptions{}, serverOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

@@ -24,7 +24,7 @@ func newMeshCluster(mgr ctrl.Manager, scheme *runtime.Scheme, o options, w wirin
 	if err != nil {
 		return nil, fmt.Errorf("-kubeconfig-service-mesh: %w", err)
 	}
-	like := managerOptions(scheme, o, w, nil)
+	like := managerOptions(scheme, o, w, nil, nil)
 	like.Cache.ByObject = nil // they are for kinds that are not the mesh's
 	mesh, err := cluster.New(config, func(c *cluster.Options) {
 		c.Scheme, c.Cache, c.Client, c.NewClient = like.Scheme, like.Cache, like.Client, like.NewClient
@@ -44,6 +44,7 @@ func routerDeps(mesh cluster.Cluster, served *kube.Served, o options, applier *s
 	if remote {
 		applier = ssa.New(mesh.GetClient())
 	}
+	o.consul.Apart = o.alerts.noCrossNamespaceRefs
 	return factory.Deps{
 		IngressPrefix: o.ingressPrefix,
 		Client:        served, Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,

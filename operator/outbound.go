@@ -73,7 +73,7 @@ func newOutbound(ctx context.Context, config *rest.Config, cached, live client.R
 	if err != nil {
 		return nil, err
 	}
-	out := &outbound{secrets: secrets.New(cached, live, o.outbound.unmarkedSecretsAllowed)}
+	out := &outbound{secrets: secrets.New(cached, live, o.outbound.unmarkedSecretsAllowed, o.scope.secrets...)}
 	for _, g := range []struct {
 		flag  string
 		hosts []string

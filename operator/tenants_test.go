@@ -38,6 +38,8 @@ type hostile struct {
 	want string
 	// says is a part of the message.
 	says string
+	// pod changes what the target runs, which server-side apply may not like.
+	pod func(*corev1.PodSpec)
 	// apart has an operator answer that keeps namespaces apart.
 	apart bool
 }
@@ -60,7 +62,7 @@ func long(n int) string { return strings.Repeat("x", n) }
 // hostiles are by what they try.
 func hostiles() []hostile {
 	var out []hostile
-	for _, group := range [][]hostile{names, addresses, secretsOfOthers, takings, work, mistakes, templates, harmless} {
+	for _, group := range [][]hostile{names, addresses, secretsOfOthers, takings, work, mistakes, templates, values, harmless} {
 		out = append(out, group...)
 	}
 	return out
@@ -224,8 +226,20 @@ var templates = []hostile{
 	{name: "variable without a value", beside: "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: 'x{{ variables.a }}'}\n", spec: metric("{name: m, templateRef: {name: NAME}}"), want: "TemplateInvalid", says: "no value for a"},
 }
 
+// valued is a template with a variable in quotes and one without.
+const valued = "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: 'x{a=\"{{ variables.a }}\"} > {{ variables.b }}'}\n"
+
+// values of variables that would become a part of a query that somebody else has written.
+var values = []hostile{
+	{name: "value that is an expression", beside: valued, apart: true, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: x, b: "1 or vector(1)"}}`), want: "TemplateInvalid", says: "{{ variables.b }} is not in quotes"},
+	{name: "value that is an expression of its own", beside: valued, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: x, b: "1 or vector(1)"}}`), want: works},
+	{name: "value that ends its quotes", beside: valued, apart: true, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: 'x"} or vector(1) #', b: "1"}}`), want: works},
+	{name: "value that ends quotes that know no escapes", beside: strings.Replace(strings.Replace(valued, "type: prometheus", "type: web", 1), "x{a=", "/?q=", 1), apart: true, spec: metric(`{name: m, templateRef: {name: NAME}, templateVariables: {a: 'x&y=z', b: "1"}}`), want: "TemplateInvalid", says: "{{ variables.a }}"},
+}
+
 // harmless is odd, and what Flagger runs.
 var harmless = []hostile{
+	{name: "ports and variables twice", spec: "service: {portDiscovery: true, portName: grpc}", want: works, pod: twice},
 	{name: "weights without a mesh", spec: "analysis: {iterations: null, stepWeight: 10}", want: works},
 	{name: "empty names", spec: "service: {name: '', portName: '', appProtocol: ''}", want: works},
 	{name: "long port name", spec: "service: {portName: of-more-than-fifteen-letters}", want: works},
@@ -242,6 +256,16 @@ var harmless = []hostile{
 	{name: "AlertProvider that is missing", spec: "analysis: {alerts: [{name: a, providerRef: {name: nope}}]}", want: works},
 	{name: "AlertProvider that can be used", kind: provider, spec: "{type: slack, address: 'https://hooks.example.com/x'}", want: works},
 	{name: "reference of another kind", beside: "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: up}\n", spec: metric("{name: m, templateRef: {apiVersion: v1, kind: Secret, name: NAME}}"), want: works},
+}
+
+// twice has what Kubernetes accepts more than once in a pod, and server-side apply does not.
+func twice(pod *corev1.PodSpec) {
+	c := &pod.Containers[0]
+	c.Ports = []corev1.ContainerPort{
+		{Name: "http", ContainerPort: 9898}, {Name: "grpc", ContainerPort: 9898, Protocol: corev1.ProtocolUDP}, {Name: "http-metrics", ContainerPort: 9898},
+	}
+	c.Env = []corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "A", Value: "2"}}
+	pod.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "a"}, {Name: "a"}}
 }
 
 // testTenants applies each manifest with the rights of a tenant, and waits for the answer of an operator that is at work
@@ -312,6 +336,9 @@ func (x hostile) check(t *testing.T, s *stage, admin client.Client, name string)
 		d := (&trial{namespace: s.namespace}).deployment(oldImage)
 		d.Name, d.Spec.Selector.MatchLabels, d.Spec.Template.Labels = name, map[string]string{"app": name}, map[string]string{"app": name}
 		d.Spec.Replicas = new(int32(0))
+		if x.pod != nil {
+			x.pod(&d.Spec.Template.Spec)
+		}
 		s.create(d)
 	}
 	err := s.api.Create(t.Context(), o, client.FieldValidation(metav1.FieldValidationStrict))

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	telemetryserver "sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,8 +86,8 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
-	ready := &readiness{}
-	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, ready))
+	ready, alive := &readiness{}, wake.NewWatchdog(clock.RealClock{})
+	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, alive, ready))
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
@@ -110,6 +109,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
+	reconciler.Watchdog = alive
 	if reconciler.Absence, err = lastAbsence(ctx, mgr.GetAPIReader(), o, clock.RealClock{}); err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	r := &canary.Reconciler{
 		Client:    mgr.GetClient(),
 		Applier:   applier,
-		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, deps) }),
+		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, o.scope, deps) }),
 		Checker:   checker,
 		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient(), Strict: o.metrics.strict},
 		Canaries:  wake.NewCanaries(mgr.GetClient()),
@@ -173,7 +173,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		RouteApplier:     deps.Applier,
 	}
 	addParts(r, mgr.GetAPIReader(), o)
-	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: factory.Watches(), Served: served, Provider: o.meshProvider}
+	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: o.scope.watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
 }
 
@@ -212,7 +212,10 @@ func newHooks(mgr ctrl.Manager, o options, to *outbound, rollouts *telemetry.Rol
 }
 
 // newRouter makes a router. One that watches its mesh by itself begins to.
-func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, deps factory.Deps) (providers.Router, error) {
+func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, scope scopeOptions, deps factory.Deps) (providers.Router, error) {
+	if !scope.serves(name) {
+		return nil, &providers.UnknownRouterError{Name: name, Known: scope.providers}
+	}
 	router, err := factory.New(name, deps)
 	if err != nil {
 		return nil, err
@@ -225,12 +228,11 @@ func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, deps factor
 	return router, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Handler) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready http.Handler) ctrl.Options {
 	address := "0" // none
 	if o.port != 0 {
 		address = ":" + strconv.Itoa(o.port)
 	}
-	alive := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	out := ctrl.Options{
 		Scheme: scheme,
 		Logger: w.log,
@@ -240,16 +242,13 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, ready http.Hand
 			// What is read is only compared; the Canary, which is changed, is copied
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),
-			ByObject:                     canary.Caches(),
+			ByObject:                     o.scope.caches(),
 		},
 		// What has no Go type here is read from the cache too.
-		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-		NewClient:  w.newClient,
-		Controller: config.Controller{SkipNameValidation: &w.oneOfMany},
-		Metrics: metricsserver.Options{
-			BindAddress:   address,
-			ExtraHandlers: map[string]http.Handler{"/healthz": alive, "/readyz": ready},
-		},
+		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		NewClient:                     w.newClient,
+		Controller:                    config.Controller{SkipNameValidation: &w.oneOfMany},
+		Metrics:                       o.server.options(address, map[string]http.Handler{"/healthz": alive, "/readyz": ready}),
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElection,
 		LeaderElectionID:              leaderLease,

@@ -100,7 +100,7 @@ type WaitError struct {
 // Error implements error.
 func (e *WaitError) Error() string { return "waiting for " + e.For }
 
-// UnknownRouterError says that there is no router of this name.
+// UnknownRouterError says that there is no router of this name, or none that Canaries may have.
 type UnknownRouterError struct {
 	Name  string
 	Known []string

@@ -31,7 +31,7 @@ const (
 
 // EventsOptions are the bounds of Events. Fields that are 0 have defaults.
 type EventsOptions struct {
-	// Workers is how many calls are made at once. The default is 32.
+	// Workers is how many calls are made at once. The default is 32. Half of them may be for the Canaries of one namespace.
 	Workers int
 	// PerHost is how many of them may be to one host. The default is 2.
 	PerHost int
@@ -44,7 +44,8 @@ type EventsOptions struct {
 
 // Events sends the calls of event hooks, beside everything else and without ever holding it up. The calls of one Canary
 // to one URL are made in order, one after the other. A host that is slow or away has no more than its share of the
-// workers, and if there is no room left, the host with most calls waiting loses its oldest one.
+// workers, as has a namespace, and if there is no room left, the namespace with most calls waiting loses the oldest one for
+// the host for which most of them are.
 type Events struct {
 	client  *Client
 	options EventsOptions
@@ -55,7 +56,9 @@ type Events struct {
 	queued int
 	number uint64 // of the call that came last
 	hosts  map[string]*host
-	turn   []*host // hosts with lanes, the next one first
+	// active and waiting count the calls of namespaces.
+	active, waiting map[string]int
+	turn            []*host // hosts with lanes, the next one first
 }
 
 // host is what waits for one host.
@@ -71,6 +74,7 @@ type host struct {
 // lane is what waits for one URL of one Canary.
 type lane struct {
 	key    string
+	of     string // the Canary's namespace
 	calls  []queuedCall
 	active bool
 }
@@ -89,7 +93,7 @@ func NewEvents(client *Client, o EventsOptions) *Events {
 	if o.Lost == nil {
 		o.Lost = func(string) {}
 	}
-	e := &Events{client: client, options: o, hosts: map[string]*host{}}
+	e := &Events{client: client, options: o, hosts: map[string]*host{}, active: map[string]int{}, waiting: map[string]int{}}
 	e.wake = sync.NewCond(&e.mu)
 	return e
 }
@@ -110,7 +114,7 @@ func (e *Events) Enqueue(call Call) {
 		lost = LostShutdown
 	} else {
 		if e.queued >= e.options.Capacity {
-			e.dropOldest()
+			e.dropOldest(call.Payload.Namespace)
 			lost = LostFull
 		}
 		e.add(call)
@@ -180,13 +184,14 @@ func (e *Events) take() (*host, *lane, Call, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
-		if h := e.nextHost(); h != nil {
-			l := h.ready[0]
-			h.ready = h.ready[1:]
+		if h, l := e.next(); h != nil {
+			h.ready = slices.DeleteFunc(h.ready, func(ready *lane) bool { return ready == l })
 			call := l.pop()
 			l.active = true
 			h.active++
+			e.active[l.of]++
 			h.waiting--
+			e.count(e.waiting, l.of, -1)
 			e.queued--
 			e.putInTurn(h)
 			return h, l, call, true
@@ -205,17 +210,30 @@ func (l *lane) pop() Call {
 	return call
 }
 
-// nextHost takes the host whose turn it is out of the order, nil if none has a call that may be made.
-func (e *Events) nextHost() *host {
-	for len(e.turn) > 0 {
-		h := e.turn[0]
-		e.turn = e.turn[1:]
-		h.inTurn = false
-		if len(h.ready) > 0 { // or its calls were dropped since it was put in turn
-			return h
+// next takes the host whose turn it is out of the order, and gives the lane in it that may be served; nil if there is none.
+func (e *Events) next() (*host, *lane) {
+	for i := 0; i < len(e.turn); {
+		h := e.turn[i]
+		if len(h.ready) == 0 { // its calls were dropped since it was put in turn
+			h.inTurn = false
+			e.turn = slices.Delete(e.turn, i, i+1)
+			continue
 		}
+		if at := slices.IndexFunc(h.ready, func(l *lane) bool { return e.active[l.of] < max(e.options.Workers/2, 1) }); at >= 0 {
+			h.inTurn = false
+			e.turn = slices.Delete(e.turn, i, i+1)
+			return h, h.ready[at]
+		}
+		i++ // it waits for its namespaces
 	}
-	return nil
+	return nil, nil
+}
+
+// count changes how many calls a namespace has, and forgets one that has none.
+func (*Events) count(of map[string]int, namespace string, by int) {
+	if of[namespace] += by; of[namespace] <= 0 {
+		delete(of, namespace)
+	}
 }
 
 // putInTurn gives a host a turn if it has a call that may be made, behind all others.
@@ -231,6 +249,7 @@ func (e *Events) done(h *host, l *lane) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h.active--
+	e.count(e.active, l.of, -1)
 	l.active = false
 	if len(l.calls) > 0 {
 		h.ready = append(h.ready, l)
@@ -255,7 +274,7 @@ func (e *Events) add(call Call) {
 	key := strings.Join([]string{call.Payload.Namespace, call.Payload.Name, call.URL}, " ")
 	l := h.lanes[key]
 	if l == nil {
-		l = &lane{key: key}
+		l = &lane{key: key, of: call.Payload.Namespace}
 		h.lanes[key] = l
 	}
 	if len(l.calls) == 0 && !l.active {
@@ -264,26 +283,47 @@ func (e *Events) add(call Call) {
 	e.number++
 	l.calls = append(l.calls, queuedCall{call, e.number})
 	h.waiting++
+	e.count(e.waiting, l.of, 1)
 	e.queued++
 	e.putInTurn(h)
 }
 
-// dropOldest makes room for one call where it hurts the others least: at the host with most calls waiting.
-func (e *Events) dropOldest() {
+// busiest is the namespace with most calls waiting, and of several with as many the given one.
+func (e *Events) busiest(most string) string {
+	for namespace, n := range e.waiting {
+		if n > e.waiting[most] {
+			most = namespace
+		}
+	}
+	return most
+}
+
+// dropOldest makes room for one call where it hurts the others least: in the namespace with most calls waiting, at the host
+// with most of them. Of several with as many it is the one that wants room.
+func (e *Events) dropOldest(wants string) {
+	most := e.busiest(wants)
 	var full *host
+	longest := 0
 	for _, h := range e.hosts {
-		if full == nil || h.waiting > full.waiting {
-			full = h
+		n := 0
+		for _, l := range h.lanes {
+			if l.of == most {
+				n += len(l.calls)
+			}
+		}
+		if n > longest {
+			full, longest = h, n
 		}
 	}
 	var oldest *lane
 	for _, l := range full.lanes {
-		if len(l.calls) > 0 && (oldest == nil || l.calls[0].number < oldest.calls[0].number) {
+		if l.of == most && len(l.calls) > 0 && (oldest == nil || l.calls[0].number < oldest.calls[0].number) {
 			oldest = l
 		}
 	}
 	oldest.pop()
 	full.waiting--
+	e.count(e.waiting, most, -1)
 	e.queued--
 	if len(oldest.calls) > 0 {
 		return

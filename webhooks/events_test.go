@@ -176,7 +176,7 @@ func TestSlowReceiverHoldsNobodyUp(t *testing.T) {
 
 	client, _ := testClient(t)
 	var lost counter
-	events := NewEvents(client, EventsOptions{Workers: 3, PerHost: 2, Lost: lost.count})
+	events := NewEvents(client, EventsOptions{Workers: 6, PerHost: 2, Lost: lost.count})
 	stop := run(t, events)
 	for i := range 10 {
 		call := eventCall(slow.URL, fmt.Sprint("slow", i), "x")
@@ -220,6 +220,73 @@ func TestFullQueue(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"a 17", "a 18", "a 19"}, loud.all()); d != "" {
 		t.Errorf("told to the loud one (-want +got):\n%s", d)
+	}
+}
+
+// A namespace whose hooks do not answer, at however many hosts, has its share of the workers, and no other's.
+func TestNamespaceHoldsNobodyUp(t *testing.T) {
+	release := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	var busy atomic.Int32
+	var box mailbox
+	quick := httptest.NewServer(&box)
+	t.Cleanup(quick.Close)
+	client, _ := testClient(t)
+	var lost counter
+	events := NewEvents(client, EventsOptions{Workers: 4, PerHost: 2, Lost: lost.count})
+	stop := run(t, events)
+	for range 8 {
+		slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			busy.Add(1)
+			<-release
+		}))
+		t.Cleanup(slow.Close)
+		call := eventCall(slow.URL, "hostile", "x")
+		call.Payload.Namespace, call.Timeout = "hostile", time.Minute
+		events.Enqueue(call)
+	}
+	eventually(t, "it has its share", func() bool { return busy.Load() == 2 })
+	for i := range 20 {
+		call := eventCall(quick.URL, fmt.Sprint("c", i), "x")
+		call.Payload.Namespace = "shop"
+		events.Enqueue(call)
+	}
+	eventually(t, "all events of the other are told", func() bool { return len(box.all()) == 20 })
+	if busy.Load() != 2 {
+		t.Errorf("%d calls of one namespace at once, want 2", busy.Load())
+	}
+	letGo()
+	stop()
+	lost.want(t, nil)
+	if busy.Load() != 8 {
+		t.Errorf("%d calls were made, want 8", busy.Load())
+	}
+}
+
+// A namespace that fills the queue with calls to many hosts loses its own oldest, and the others lose nothing.
+func TestNamespaceFillsTheQueue(t *testing.T) {
+	var box mailbox
+	server := httptest.NewServer(&box)
+	t.Cleanup(server.Close)
+	client, _ := testClient(t)
+	var lost counter
+	events := NewEvents(client, EventsOptions{Capacity: 6, Lost: lost.count})
+	for i := range 3 { // the oldest, and most at one host
+		call := eventCall(server.URL, "still", fmt.Sprint(i))
+		call.Payload.Namespace = "shop"
+		events.Enqueue(call)
+	}
+	for i := range 20 {
+		call := eventCall(fmt.Sprintf("http://host-%d.invalid/", i), "hostile", "x")
+		call.Payload.Namespace = "hostile"
+		events.Enqueue(call)
+	}
+	lost.want(t, map[string]int{LostFull: 17})
+	run(t, events)
+	eventually(t, "all of the still one are told", func() bool { return len(box.all()) == 3 })
+	if d := cmp.Diff([]string{"still 0", "still 1", "still 2"}, box.all()); d != "" {
+		t.Errorf("told to the still one (-want +got):\n%s", d)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/template"
 )
 
 func TestUnknownType(t *testing.T) {
@@ -35,6 +36,9 @@ func TestConstructors(t *testing.T) {
 		}
 		if p, err := New(c); err != nil || p == nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if !template.Known(name) {
+			t.Errorf("%s: metrics/template does not know how its queries have texts and comments", name)
 		}
 	}
 }

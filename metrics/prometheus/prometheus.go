@@ -104,6 +104,8 @@ func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, 
 	return sampleOf(q, value)
 }
 
+var errNoAnswer = errors.New("its answer is not what Prometheus sends")
+
 func sampleOf(q metrics.Query, value model.Value) (metrics.Sample, error) {
 	switch v := value.(type) {
 	case *model.Scalar:
@@ -119,6 +121,8 @@ func sampleOf(q metrics.Query, value model.Value) (metrics.Sample, error) {
 				Message: "it gives a histogram where a number is needed: use histogram_quantile() or the like"}
 		}
 		return metrics.Sample{Value: float64(v[0].Value)}, nil
+	case nil: // a JSON that has nothing of an answer in it
+		return metrics.Sample{}, &metrics.UnavailableError{Provider: "prometheus", Err: errNoAnswer}
 	default:
 		return metrics.Sample{}, &metrics.QueryError{Expr: q.Expr,
 			Message: fmt.Sprintf("it gives a %s where an instant vector or a scalar is needed", value.Type())}

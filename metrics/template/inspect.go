@@ -168,6 +168,10 @@ func syntax(err error) string {
 			return known.Error()
 		}
 	}
+	var kept *notKept
+	if errors.As(err, &kept) {
+		return kept.Error()
+	}
 	var failed texttemplate.ExecError
 	if errors.As(err, &failed) {
 		err = failed.Err

@@ -43,6 +43,8 @@ type Vars struct {
 	Interval string
 	// Variables are the check's own.
 	Variables map[string]string
+	// Quoting keeps the values of Variables from becoming a part of the query; nil takes them as they are.
+	Quoting *Quoting
 }
 
 // values are the functions that give the variables.
@@ -67,6 +69,7 @@ func Names() []string { return slices.Sorted(maps.Keys(Vars{}.values())) }
 
 // Template is a query with variables. It may be used by many at once.
 type Template struct {
+	source    string
 	parsed    *texttemplate.Template
 	variables []string
 }
@@ -78,11 +81,14 @@ func Parse(query string) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := texttemplate.New("query").Option("missingkey=error").Funcs(Vars{}.functions()).Parse(query)
+	parsed, err := texttemplate.New("query").Option("missingkey=error").Funcs(Vars{}.functions()).Funcs(withoutKeep).Parse(query)
 	if err != nil {
 		return nil, &Error{syntax(err)}
 	}
-	return &Template{parsed: parsed, variables: variables}, nil
+	if parsed.Tree != nil { // an empty query has none
+		keepValues(parsed.Root)
+	}
+	return &Template{source: query, parsed: parsed, variables: variables}, nil
 }
 
 // Variables are the keys of templateVariables that the template names, sorted.
@@ -109,7 +115,12 @@ func (t *Template) Render(v Vars) (string, error) {
 		return "", &Error{syntax(err)}
 	}
 	var out strings.Builder
-	if err := parsed.Funcs(v.functions()).Execute(&bounded{&out}, nil); err != nil {
+	at := newPosition(plain)
+	if v.Quoting != nil {
+		at = newPosition(languageOf(v.Quoting.Provider, t.source))
+	}
+	functions := texttemplate.FuncMap{keep: v.Quoting.keeper(at)}
+	if err := parsed.Funcs(v.functions()).Funcs(functions).Execute(&bounded{&out, at}, nil); err != nil {
 		return "", &Error{syntax(err)}
 	}
 	return out.String(), nil
@@ -137,12 +148,16 @@ func (t *Template) Check(namespace string) (string, error) {
 
 var errTooLong = fmt.Errorf("the query is longer than %d bytes", maxQuery)
 
-// bounded takes no more than maxQuery bytes.
-type bounded struct{ *strings.Builder }
+// bounded takes no more than maxQuery bytes, and knows where in the query they end.
+type bounded struct {
+	*strings.Builder
+	at *position
+}
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.Len()+len(p) > maxQuery {
 		return 0, errTooLong
 	}
+	b.at.write(string(p))
 	return b.Builder.Write(p)
 }

@@ -76,6 +76,8 @@ type Reconciler struct {
 	Telemetry *telemetry.Rollouts
 	// Queues makes the queue of the Canaries.
 	Queues *telemetry.Queues
+	// Watchdog notices turns that hang; nil for nobody.
+	Watchdog *wake.Watchdog
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Absence is the time before this operator in which none was there, zero where
@@ -164,7 +166,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) e
 			return err
 		}
 	}
-	c, err := b.Build(r)
+	c, err := b.Build(r.Watchdog.Watch(r))
 	if err != nil {
 		return fmt.Errorf("canary controller: %w", err)
 	}

@@ -2,10 +2,13 @@ package checks
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
@@ -23,7 +26,7 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	if unknown(metric) {
 		return unchecked(metric, k.Clock.Now())
 	}
-	answer := k.query(ctx, c, index)
+	answer := k.contained(ctx, c, index)
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
 	}
@@ -46,6 +49,19 @@ func unchecked(metric v1beta1.CanaryMetric, now time.Time) v1beta1.CheckStatus {
 		Name: metric.Name, Window: metric.GetInterval(), Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(now),
 		Message: metric.Name + ": never checked, as it has neither templateRef nor query and is not built in",
 	}
+}
+
+// contained is query, of which a panic is no more than an answer that is missing: what a server of one user sends must not
+// end the releases of all.
+func (k *Checker) contained(ctx context.Context, c *v1beta1.Canary, index int) (answer metrics.Answer) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err := fmt.Errorf("the operator could not read its answer, which is a mistake of the operator: %v", cause)
+			log.FromContext(ctx).Error(err, "A check has failed in the operator", "canary", c.Namespace+"/"+c.Name, "metric", c.GetAnalysis().Metrics[index].Name, "stack", string(debug.Stack()))
+			answer.Err = &metrics.UnavailableError{Provider: "of the metric", Err: err}
+		}
+	}()
+	return k.query(ctx, c, index)
 }
 
 // query queries a metric and whatever else its verdict depends on. All of it

@@ -250,3 +250,14 @@ func TestMetricThatIsNeverChecked(t *testing.T) {
 		t.Errorf("%d asked: %+v", asked, got)
 	}
 }
+
+// TestPanicOfOneCheck has reading an answer fail as no answer should have it fail: the check has no result, and that is all.
+func TestPanicOfOneCheck(t *testing.T) {
+	k := newTestChecker(&fakeProvider{answer: func(context.Context, metrics.Query) (metrics.Sample, error) { panic("an answer of null") }})
+	c := newCanary("podinfo").Canary
+	k.Run(t.Context(), c, id(1))
+	awaitFinished(t, k)
+	if got := round(k, c).Results[0]; got.Verdict != v1beta1.CheckUnavailable || !strings.Contains(got.Message, "an answer of null") {
+		t.Errorf("%s: %s", got.Verdict, got.Message)
+	}
+}

@@ -95,6 +95,7 @@ type Reader struct {
 	metadata client.Reader
 	live     client.Reader
 	unmarked bool
+	in       []string
 
 	mu    sync.Mutex
 	known map[types.NamespacedName]content
@@ -110,15 +111,18 @@ type content struct {
 
 // New gives a Reader. metadata reads the metadata of Secrets from a cache, live
 // reads Secrets from the API server. unmarked allows those that have none of the annotations,
-// as Flagger does.
-func New(metadata, live client.Reader, unmarked bool) *Reader {
-	return &Reader{metadata: metadata, live: live, unmarked: unmarked, known: map[types.NamespacedName]content{}}
+// as Flagger does. The operator may read those of the namespaces in; none are all.
+func New(metadata, live client.Reader, unmarked bool, in ...string) *Reader {
+	return &Reader{metadata: metadata, live: live, unmarked: unmarked, in: in, known: map[types.NamespacedName]content{}}
 }
 
 // Data gives the content of a Secret, which must not be changed. A Secret that
 // does not exist is ErrNotFound, one that is not for this use a [*RefusedError].
 func (r *Reader) Data(ctx context.Context, namespace, name string, use Use) (map[string][]byte, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
+	if len(r.in) > 0 && !slices.Contains(r.in, namespace) {
+		return nil, &RefusedError{Namespace: namespace, Secret: name, Why: "can't be read: the operator reads Secrets in " + strings.Join(r.in, ", ") + " only (-secret-namespaces)"}
+	}
 	meta := &metav1.PartialObjectMetadata{}
 	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	if err := r.metadata.Get(ctx, key, meta); err != nil {

@@ -115,3 +115,12 @@ func TestConsent(t *testing.T) {
 		})
 	}
 }
+
+// TestNamespacesOfSecrets reads no Secret outside of the namespaces whose Secrets may be read.
+func TestNamespacesOfSecrets(t *testing.T) {
+	r := New(nil, nil, true, "monitoring", "shop") // it would panic
+	_, err := r.Data(t.Context(), "kube-system", "token", Use{Purpose: Metrics, Host: "a"})
+	if refused := AsRefused(err); refused == nil || !strings.Contains(err.Error(), "in monitoring, shop only (-secret-namespaces)") {
+		t.Errorf("got %v", err)
+	}
+}

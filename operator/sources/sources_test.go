@@ -169,6 +169,11 @@ func withSecret(name string) func(*v1beta1.MetricTemplateProvider) {
 	return func(p *v1beta1.MetricTemplateProvider) { p.SecretRef = &corev1.LocalObjectReference{Name: name} }
 }
 
+func raw(t *v1beta1.MetricTemplate, value string) *v1beta1.MetricTemplate {
+	t.Annotations = map[string]string{VariablesAnnotation: value}
+	return t
+}
+
 func TestTemplate(t *testing.T) {
 	const all = "{{ name }} {{ namespace }} {{ target }} {{ service }} {{ ingress }} {{ route }} {{ interval }} {{ variables.v }}"
 	ref := func(namespace, name string) *v1beta1.CrossNamespaceObjectReference {
@@ -177,6 +182,10 @@ func TestTemplate(t *testing.T) {
 	objects := []client.Object{
 		newTemplate("shop", "here", all),
 		newTemplate("shared", "there", "{{ namespace }}", withSecret("dog")),
+		newTemplate("shop", "quoted", `x{a="{{ variables.v }}"}`, func(p *v1beta1.MetricTemplateProvider) { p.Type = typePrometheus }),
+		newTemplate("shop", "bare", "{{ variables.v }}"),
+		newTemplate("shared", "bare", "{{ variables.v }}"),
+		raw(newTemplate("shared", "raw", `x{a="{{ variables.v }}"}`), RawVariables),
 		newTemplate("shop", "wrong", "{{ .Namespace }}"),
 		newTemplate("shop", "no-secret", "q", withSecret("dog")),
 		newTemplate("shop", "no-url", "q", func(p *v1beta1.MetricTemplateProvider) { p.Address = "nonsense" }),
@@ -206,6 +215,17 @@ func TestTemplate(t *testing.T) {
 			ref:         ref("", "here"),
 			wantProblem: "TemplateInvalid: templateRef: MetricTemplate shop/here: templateVariables has no value for v, which the query of the template needs",
 		},
+		"a value that ends its quotes":          {ref: ref("", "quoted"), variables: map[string]string{"v": `b"} or up`}, wantQuery: `x{a="b\"} or up"}`},
+		"an expression of whoever may write it": {ref: ref("", "bare"), variables: map[string]string{"v": "a or b"}, wantQuery: "a or b"},
+		"an expression for another namespace": {
+			ref: ref("shared", "bare"), variables: map[string]string{"v": "a or b"},
+			wantProblem: `TemplateInvalid: templateRef: MetricTemplate shared/bare: {{ variables.v }} is not in quotes, so its value may have letters, digits and _ . : - only, and neither .. nor --: it is "a or b"`,
+		},
+		"an expression where tenants are kept apart": {
+			ref: ref("", "bare"), variables: map[string]string{"v": "a or b"}, change: func(s *Sources) { s.NoCrossNamespace = true },
+			wantProblem: `TemplateInvalid: templateRef: MetricTemplate shop/bare: {{ variables.v }} is not in quotes, so its value may have letters, digits and _ . : - only, and neither .. nor --: it is "a or b"`,
+		},
+		"an expression that the template's owner allows": {ref: ref("shared", "raw"), variables: map[string]string{"v": `b",c="d`}, wantQuery: `x{a="b",c="d"}`},
 		"missing": {ref: ref("", "none"), wantProblem: "TemplateMissing: templateRef: there is no MetricTemplate none in the namespace shop"},
 		"invariant 5: another namespace, which is off": {
 			ref: ref("shared", "there"), change: func(s *Sources) { s.NoCrossNamespace = true },
@@ -300,6 +320,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"good":                     {newTemplate("shop", "m", "{{ target }} {{ variables.whatever }}", withSecret("dog")), ""},
 		"wrong with any values":    {newTemplate("shop", "m", "{{ index name 99 }}"), "TemplateInvalid: spec.query: query: 1:3: executing \"query\" at <index name 99>: error calling index: index out of range: 99"},
+		"a word about variables":   {raw(newTemplate("shop", "m", "q"), "any"), `TemplateInvalid: metadata.annotations[sluice.dev/variables]: "any" has no meaning: allowed is raw`},
 		"a mistake":                {newTemplate("shop", "m", "{{ Target }}"), "TemplateInvalid: spec.query: {{ Target }}: write {{ target }}, in small letters"},
 		"a Secret that is missing": {newTemplate("shop", "m", "q", withSecret("cat")), "SecretMissing: spec.provider.secretRef: there is no Secret cat in the namespace shop"},
 	} {

@@ -36,7 +36,9 @@ func (s *Sources) Template(ctx context.Context, c *v1beta1.Canary, metric v1beta
 		}
 		return nil, metrics.Query{}, err
 	}
-	expr, err := query.Render(vars(c, metric))
+	values := vars(c, metric)
+	values.Quoting = s.quoting(t, c.Namespace)
+	expr, err := query.Render(values)
 	if err == nil {
 		err = checkQuery(provider, expr)
 	}
@@ -44,6 +46,22 @@ func (s *Sources) Template(ctx context.Context, c *v1beta1.Canary, metric v1beta
 		return nil, metrics.Query{}, &Problem{ReasonTemplateInvalid, "templateRef: MetricTemplate " + t.Namespace + "/" + t.Name + ": " + err.Error()}
 	}
 	return provider, metrics.Query{Expr: expr}, nil
+}
+
+// VariablesAnnotation of a MetricTemplate says by [RawVariables] that templateVariables may be any part of its query.
+const VariablesAnnotation = "sluice.dev/variables"
+
+// RawVariables is the one value of [VariablesAnnotation].
+const RawVariables = "raw"
+
+// quoting says what the variables of a Canary may become of a template's query. Whoever may write both the Canary and the
+// template may write expressions into variables, as with Flagger. That may be two people where the template is in another
+// namespace, and where tenants are kept apart.
+func (s *Sources) quoting(t *v1beta1.MetricTemplate, namespace string) *template.Quoting {
+	if t.Annotations[VariablesAnnotation] == RawVariables {
+		return nil
+	}
+	return &template.Quoting{Provider: t.Spec.Provider.Type, OnlyPlain: t.Namespace != namespace || s.NoCrossNamespace}
 }
 
 // checkQuery asks a provider that can tell what is wrong with a query before anybody is asked.
@@ -72,6 +90,9 @@ func Inline(c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Query, erro
 // Check says whether Canaries can use a MetricTemplate: nil, a [*Problem], or
 // why that can't be told now. Nobody is asked but the API server, for the Secret.
 func (s *Sources) Check(ctx context.Context, t *v1beta1.MetricTemplate) error {
+	if raw, ok := t.Annotations[VariablesAnnotation]; ok && raw != RawVariables {
+		return &Problem{ReasonTemplateInvalid, fmt.Sprintf("metadata.annotations[%s]: %q has no meaning: allowed is %s", VariablesAnnotation, raw, RawVariables)}
+	}
 	provider, query, err := s.check(ctx, t, t.Namespace)
 	if err != nil {
 		return err

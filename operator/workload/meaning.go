@@ -66,6 +66,7 @@ func meaning(o client.Object) (map[string]any, error) {
 		template := Template(o).DeepCopy()
 		template.Labels, template.Annotations = meaningful(template.Labels), meaningful(template.Annotations)
 		awake(template)
+		unique(&template.Spec)
 		plain(&template.Spec)
 		from = map[string]any{"metadata": map[string]any{"labels": template.Labels, "annotations": template.Annotations}, "spec": &template.Spec}
 	}

@@ -65,6 +65,7 @@ func turnTemplate(template *corev1.PodTemplateSpec, label Label) {
 	}
 	template.Labels[label.Key] = label.Primary
 	awake(template)
+	unique(&template.Spec)
 	renameInSelectors(&template.Spec, label.Key, label.Target, label.Primary)
 }
 

@@ -27,6 +27,8 @@ type memory struct {
 	// Kubernetes Service that they are registered for.
 	transparent   bool
 	registeredFor string
+	// of are the namespaces of Kubernetes that services have their instances of, by their names.
+	of map[string]string
 	// assigned are addresses in Consul's own table, held those of instances for a Consul that
 	// is too old to have one.
 	assigned, held map[string]string
@@ -145,7 +147,7 @@ func (m *memory) Instances(_ context.Context, _ entries.Scope, service string) (
 	defer m.mu.Unlock()
 	m.reads++
 	if m.serving[service] {
-		out = append(out, catalog.Instance{Healthy: true, Transparent: m.transparent, Service: m.registeredFor})
+		out = append(out, catalog.Instance{Healthy: true, Transparent: m.transparent, Service: m.registeredFor, Namespace: m.of[service]})
 	}
 	if ip := m.held[service]; ip != "" {
 		out = append(out, catalog.Instance{Holds: ip})

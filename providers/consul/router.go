@@ -51,6 +51,8 @@ type Config = server.Config
 type Router struct {
 	clock clock.Clock
 	base  entries.Scope
+	// apart refuses what Canaries say about where their services are, but for what is their own namespace's.
+	apart bool
 	// broken is why there is no way to reach Consul, nil if there is.
 	broken error
 
@@ -78,7 +80,9 @@ var (
 // is told by every call.
 func New(c Config, clk clock.Clock) *Router {
 	s, err := server.New(c)
-	return newRouter(s, err, c.Scope(), clk)
+	r := newRouter(s, err, c.Scope(), clk)
+	r.apart = c.Apart
+	return r
 }
 
 func newRouter(b backend, broken error, base entries.Scope, clk clock.Clock) *Router {
@@ -161,6 +165,9 @@ func (r *Router) look(route providers.Route) (services.Names, cache.View, error)
 	if r.broken != nil {
 		return services.Names{}, cache.View{}, &providers.UnreachableError{System: "Consul", Err: r.broken}
 	}
+	if err := r.mayBeIn(route.Canary); err != nil && route.Canary.DeletionTimestamp.IsZero() { // what is ours is given back wherever it is
+		return services.Names{}, cache.View{}, err
+	}
 	n := services.Of(route.Canary, route.PodAnnotations, services.ScopeOf(route.Canary, r.base))
 	r.canaries.Know(route.Canary, n)
 	v, err := r.cache.View(n)
@@ -213,6 +220,9 @@ func (r *Router) apply(ctx context.Context, route providers.Route) (bool, error)
 	}
 	if p.Done(v.Entries) {
 		return true, r.addresses.Assign(ctx, route, n, v.Entries)
+	}
+	if err := r.instances.NobodyElses(ctx, route.Canary, n, v.Entries); err != nil {
+		return true, err
 	}
 	if current, warm, err := r.warm(ctx, route.Canary, n, p, v.Entries); err != nil || !warm {
 		return current, err

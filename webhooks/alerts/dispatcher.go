@@ -60,9 +60,11 @@ type Delivery struct {
 
 // Limits of a Dispatcher. Zero values mean the defaults.
 type Limits struct {
-	// Workers is how many messages are sent at once, 4 by default. Two messages to the same receiver are never.
+	// Workers is how many messages are sent at once, 4 by default: half of them for the receivers of one namespace. Two
+	// messages to the same receiver are never.
 	Workers int
-	// Queue is how many messages may wait for one receiver, 100 by default; Total how many for all, 2000.
+	// Queue is how many messages may wait for one receiver, 100 by default; Total how many for all, 2000. Where they are too
+	// many, the namespace with most of them loses some.
 	Queue, Total int
 	// PerSecond and Burst limit the messages to one receiver: 1 a second and 5 at once by default, which every platform
 	// allows.
@@ -112,11 +114,12 @@ type Dispatcher struct {
 	mu      sync.Mutex
 	wake    *sync.Cond
 	lanes   map[Destination]*lane
-	ready   []*lane // have a message that is due, and no worker
-	waiting int     // messages in all lanes
-	stopped bool    // nothing is taken any more
-	ended   bool    // workers go home
-	busy    int     // lanes that a worker or a timer has, or that are ready
+	sending map[string]int // messages under way, by namespace
+	ready   []*lane        // have a message that is due, and no worker
+	waiting int            // messages in all lanes
+	stopped bool           // nothing is taken any more
+	ended   bool           // workers go home
+	busy    int            // lanes that a worker or a timer has, or that are ready
 }
 
 // lane has the messages to one receiver.
@@ -132,11 +135,12 @@ type entry struct {
 	since time.Time
 	wait  time.Duration // the last one
 	tried bool
+	sent  bool // it is under way
 }
 
 // NewDispatcher gives a Dispatcher that takes messages at once and sends them when it is started. The counter may be nil.
 func NewDispatcher(limits Limits, clk clock.WithDelayedExecution, counter Counter) *Dispatcher {
-	d := &Dispatcher{limits: limits.orDefaults(), clock: clk, counter: counter, lanes: map[Destination]*lane{}}
+	d := &Dispatcher{limits: limits.orDefaults(), clock: clk, counter: counter, lanes: map[Destination]*lane{}, sending: map[string]int{}}
 	d.wake = sync.NewCond(&d.mu)
 	return d
 }
@@ -150,7 +154,7 @@ func (d *Dispatcher) Enqueue(x Delivery) {
 	case d.stopped:
 		d.giveUp(x, Lost, errStopped)
 		return
-	case d.waiting >= d.limits.Total:
+	case d.waiting >= d.limits.Total && !d.makeRoom(x.To.Namespace):
 		d.giveUp(x, Lost, errTooMany)
 		return
 	}
@@ -175,6 +179,37 @@ func (d *Dispatcher) Enqueue(x Delivery) {
 		d.waiting--
 	}
 	d.schedule(l, 0)
+}
+
+// makeRoom has the namespace with most messages lose one; false where that is this one. The lock is held.
+func (d *Dispatcher) makeRoom(namespace string) bool {
+	waiting := map[string]int{}
+	most := namespace
+	for to, l := range d.lanes {
+		if waiting[to.Namespace] += len(l.queue); waiting[to.Namespace] > waiting[most] {
+			most = to.Namespace
+		}
+	}
+	if waiting[most] == waiting[namespace] {
+		return false
+	}
+	var longest *lane
+	at := -1
+	for to, l := range d.lanes {
+		if to.Namespace != most || longest != nil && len(l.queue) <= len(longest.queue) {
+			continue
+		}
+		if i := slices.IndexFunc(l.queue, func(e *entry) bool { return !e.sent }); i >= 0 {
+			longest, at = l, i
+		}
+	}
+	if longest == nil {
+		return false
+	}
+	d.giveUp(longest.queue[at].Delivery, Lost, errTooMany)
+	longest.queue = slices.Delete(longest.queue, at, at+1)
+	d.waiting--
+	return true
 }
 
 // sameNews tells whether the second of two messages makes the first one superfluous.
@@ -283,13 +318,21 @@ func (d *Dispatcher) next() *lane {
 		case d.ended || d.stopped && d.busy == 0:
 			d.wake.Broadcast()
 			return nil
-		case len(d.ready) > 0:
-			l := d.ready[0]
-			d.ready = d.ready[1:]
-			return l
+		default:
+			if i := slices.IndexFunc(d.ready, d.mayBeServed); i >= 0 {
+				l := d.ready[i]
+				d.ready = slices.Delete(d.ready, i, i+1)
+				d.sending[l.to.Namespace]++
+				return l
+			}
 		}
 		d.wake.Wait()
 	}
+}
+
+// mayBeServed is false for a lane whose namespace has its share of the workers.
+func (d *Dispatcher) mayBeServed(l *lane) bool {
+	return d.sending[l.to.Namespace] < max(d.limits.Workers/2, 1)
 }
 
 // serve tries the first message of a lane, unless its rate limit says to wait.
@@ -302,6 +345,9 @@ func (d *Dispatcher) serve(ctx context.Context, l *lane) {
 	defer d.mu.Unlock()
 	l.held = false
 	d.busy--
+	if d.sending[l.to.Namespace]--; d.sending[l.to.Namespace] == 0 {
+		delete(d.sending, l.to.Namespace)
+	}
 	if len(l.queue) > 0 {
 		d.schedule(l, after)
 	} else {
@@ -334,7 +380,7 @@ func (d *Dispatcher) take(l *lane) (*entry, time.Duration) {
 		return nil, after
 	}
 	e := l.queue[0]
-	e.tried = true
+	e.tried, e.sent = true, true
 	return e, 0
 }
 
@@ -356,6 +402,7 @@ func (d *Dispatcher) settle(ctx context.Context, l *lane, e *entry, err error) t
 		l.queue = l.queue[1:]
 		d.waiting--
 	}
+	e.sent = false
 	switch wait := e.next(err); {
 	case err == nil:
 		done()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -62,12 +64,17 @@ func (b *bench) Send(_ context.Context, m Message) error {
 
 // add queues a message. Its news is that of no other, unless reason says so.
 func (b *bench) add(to, text string, change ...func(*Alert)) {
+	b.addOf("", to, text, change...)
+}
+
+// addOf is add for a receiver of a namespace.
+func (b *bench) addOf(namespace, to, text string, change ...func(*Alert)) {
 	a := Alert{Text: text, Reason: text, Release: "r", Severity: v1beta1.SeverityInfo}
 	for _, c := range change {
 		c(&a)
 	}
 	b.Enqueue(Delivery{
-		To:      Destination{Name: to},
+		To:      Destination{Namespace: namespace, Name: to},
 		Open:    func(context.Context) (Sender, error) { return b, nil },
 		Message: Compose(a),
 		Undelivered: func(err error) {
@@ -220,7 +227,7 @@ func TestDispatcherOpensForEachTry(t *testing.T) {
 
 // A receiver that hangs holds up no other.
 func TestDispatcherHangingReceiver(t *testing.T) {
-	b := newBench(t, Limits{Workers: 2, Burst: 100})
+	b := newBench(t, Limits{Workers: 4, Burst: 100})
 	release := make(chan struct{})
 	b.hang = map[string]chan struct{}{"hangs": release}
 	b.add("a", "hangs")
@@ -234,6 +241,45 @@ func TestDispatcherHangingReceiver(t *testing.T) {
 	b.wait("the rest", func() bool { return len(b.sent) == 12 })
 	stop()
 	b.want("outcomes", b.outcomes, map[Outcome]int{Sent: 12})
+}
+
+// A namespace whose receivers hang has half of the workers, and no other's.
+func TestDispatcherHangingNamespace(t *testing.T) {
+	b := newBench(t, Limits{Workers: 4, Burst: 100})
+	release := make(chan struct{})
+	b.hang = map[string]chan struct{}{}
+	for i := range 6 {
+		text := fmt.Sprint("hangs ", i)
+		b.hang[text] = release
+		b.addOf("hostile", fmt.Sprint("receiver ", i), text)
+	}
+	for i := range 10 {
+		b.addOf("shop", "chat", fmt.Sprint(i))
+	}
+	stop := b.start()
+	b.wait("messages of the other", func() bool { return len(b.sent) == 10 })
+	close(release)
+	b.wait("those that hung", func() bool { return len(b.sent) == 16 })
+	stop()
+	b.want("outcomes", b.outcomes, map[Outcome]int{Sent: 16})
+}
+
+// A namespace that fills the queue, with however many receivers, makes room for the others.
+func TestDispatcherFullOfOneNamespace(t *testing.T) {
+	b := newBench(t, Limits{Total: 6, Burst: 100})
+	for i := range 8 {
+		b.addOf("hostile", fmt.Sprint("receiver ", i), fmt.Sprint("hostile ", i))
+	}
+	for i := range 3 {
+		b.addOf("shop", "chat", fmt.Sprint(i))
+	}
+	b.addOf("shop", "chat", "more than the other") // each has three
+	if len(b.told) != 6 || slices.ContainsFunc(b.told[:5], func(s string) bool { return !strings.HasPrefix(s, "hostile") }) || !strings.HasPrefix(b.told[5], "more") {
+		t.Errorf("lost are %q", b.told)
+	}
+	defer b.start()()
+	b.wait("messages", func() bool { return len(b.sent) == 6 })
+	b.want("outcomes", b.outcomes, map[Outcome]int{Sent: 6, Lost: 6})
 }
 
 func TestDispatcherRateLimitCollapses(t *testing.T) {

@@ -15,6 +15,9 @@ type Payload struct {
 	Namespace string `json:"namespace"`
 	// Metadata of the hook: what is to be run, see Rules.
 	Metadata map[string]string `json:"metadata"`
+
+	// known is true where the call is signed by who may act on the Canary.
+	known bool
 }
 
 func parsePayload(body []byte) (Payload, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -59,7 +58,7 @@ type Canary struct{ Namespace, Name string }
 type RunnerOptions struct {
 	// Find gives the path of a program.
 	Find func(program string) (string, error)
-	// Env are variables of the commands' environment, beside those of this process.
+	// Env is all of the commands' environment.
 	Env []string
 	// Timeout is how long a command may take at most.
 	Timeout time.Duration
@@ -200,7 +199,7 @@ func (r *Runner) run(ctx context.Context, path string, canary Canary, c Command)
 	began := r.Clock.Now()
 
 	out := &output{limit: maxOutput}
-	err := runProcess(ctx, path, c.Argv, append(os.Environ(), r.Env...), out, r.Grace)
+	err := runProcess(ctx, path, c.Argv, r.Env, out, r.Grace)
 	text := out.String()
 	result, err := verdict(ctx, err, timeout, text)
 

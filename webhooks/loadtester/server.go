@@ -28,9 +28,8 @@ type Server struct {
 	// Namespaces are those whose Canaries are served; nil is all. As in Flagger, it is enough that a part of the name
 	// matches.
 	Namespaces *regexp.Regexp
-	// Key gives the key that calls are signed with; nil asks for no signature. It is read for each call, so that a
-	// rotated key is used at once.
-	Key func() ([]byte, error)
+	// Keys are those that calls are signed with.
+	Keys Keys
 	// Clock is asked for the age of signatures.
 	Clock     clock.PassiveClock
 	Log       *slog.Logger
@@ -44,9 +43,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/gate/approve", always(http.StatusOK, "OK"))
 	mux.HandleFunc("/gate/halt", always(http.StatusForbidden, "Forbidden"))
 	for _, kind := range []GateKind{ConfirmGate, RollbackGate} {
-		mux.Handle("POST /"+string(kind)+"/check", s.gate(kind, s.checkGate))
-		mux.Handle("POST /"+string(kind)+"/open", s.gate(kind, s.openGate))
-		mux.Handle("POST /"+string(kind)+"/close", s.gate(kind, s.closeGate))
+		mux.Handle("POST /"+string(kind)+"/check", s.gate(kind, false, s.checkGate))
+		mux.Handle("POST /"+string(kind)+"/open", s.gate(kind, true, s.openGate))
+		mux.Handle("POST /"+string(kind)+"/close", s.gate(kind, true, s.closeGate))
 	}
 	mux.Handle("POST /{$}", s.receive(s.command))
 	return mux
@@ -83,12 +82,12 @@ func (s *Server) receive(next func(http.ResponseWriter, *http.Request, Payload))
 			s.refuse(w, r, http.StatusBadRequest, refusedInvalid, fmt.Errorf("the payload cannot be read: %w", err))
 			return
 		}
-		if !s.signed(w, r, body) {
-			return
-		}
 		p, err := parsePayload(body)
 		if err != nil {
 			s.refuse(w, r, http.StatusBadRequest, refusedInvalid, err)
+			return
+		}
+		if !s.signed(w, r, body, &p) {
 			return
 		}
 		if s.Namespaces != nil && !s.Namespaces.MatchString(p.Namespace) {
@@ -99,29 +98,36 @@ func (s *Server) receive(next func(http.ResponseWriter, *http.Request, Payload))
 	})
 }
 
-// signed tells whether a call is signed, or need not be, and answers those that are not.
-func (s *Server) signed(w http.ResponseWriter, r *http.Request, body []byte) bool {
-	if s.Key == nil {
-		return true
-	}
-	key, err := s.Key()
-	if err != nil {
+// signed tells whether a call may go on, notes whether it is known whose it is, and answers those that may not.
+func (s *Server) signed(w http.ResponseWriter, r *http.Request, body []byte, p *Payload) bool {
+	known, err := s.Keys.know(p.Namespace, r.Header.Get(SignatureHeader), body, s.Clock.Now())
+	switch {
+	case errors.Is(err, errKey):
 		s.Log.Error("The key of signatures cannot be read", "error", err)
-		answer(w, http.StatusInternalServerError, "the key of signatures cannot be read")
+		answer(w, http.StatusInternalServerError, errKey.Error())
 		return false
-	}
-	if err := verify(key, r.Header.Get(SignatureHeader), body, s.Clock.Now()); err != nil {
+	case err != nil:
 		s.refuse(w, r, http.StatusUnauthorized, refusedSignature, err)
 		return false
 	}
+	p.known = known
 	return true
 }
 
+// errUnknown tells who has not signed what more is for who has.
+var errUnknown = errors.New("a call that is not signed may start hey and ghz and look at gates, and nothing else: " +
+	"sign it (-hmac-key-file, -hmac-key-dir), open gates with \"sluice-loadtester gate\" in the pod, or allow all of it (-allow-unsigned)")
+
 // gate serves a gate of the Canary that the payload names.
-func (s *Server) gate(kind GateKind, serve func(http.ResponseWriter, GateKind, Canary)) http.Handler {
+// Who opens and closes it must be known.
+func (s *Server) gate(kind GateKind, onlyKnown bool, serve func(http.ResponseWriter, GateKind, Canary)) http.Handler {
 	return s.receive(func(w http.ResponseWriter, r *http.Request, p Payload) {
 		if p.Name == "" || p.Namespace == "" {
 			s.refuse(w, r, http.StatusBadRequest, refusedInvalid, errors.New("the payload needs the name and the namespace of a Canary"))
+			return
+		}
+		if onlyKnown && !p.known {
+			s.refuse(w, r, http.StatusUnauthorized, refusedSignature, errUnknown)
 			return
 		}
 		serve(w, kind, Canary{Namespace: p.Namespace, Name: p.Name})
@@ -164,6 +170,10 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request, p Payload) {
 		return
 	case err != nil:
 		s.refuse(w, r, http.StatusBadRequest, refusedInvalid, err)
+		return
+	}
+	if !p.known && !c.harmless() {
+		s.refuse(w, r, http.StatusUnauthorized, refusedSignature, errUnknown)
 		return
 	}
 	canary := Canary{Namespace: p.Namespace, Name: p.Name}

@@ -32,7 +32,7 @@ func newServer(t *testing.T, edits ...func(*Server)) *Server {
 		Runner: newRunner(t, func(o *RunnerOptions) {
 			o.Telemetry, o.MaxConcurrent = telemetry, 1
 		}),
-		Gates: gates, Clock: clocktesting.NewFakePassiveClock(signedAt), Log: slog.New(slog.DiscardHandler), Telemetry: telemetry,
+		Keys: Keys{AllowUnsigned: true}, Gates: gates, Clock: clocktesting.NewFakePassiveClock(signedAt), Log: slog.New(slog.DiscardHandler), Telemetry: telemetry,
 	}
 	for _, edit := range edits {
 		edit(s)
@@ -154,7 +154,7 @@ func TestServerNamespaces(t *testing.T) {
 
 func TestServerSignature(t *testing.T) {
 	key := []byte("a key")
-	s := newServer(t, func(s *Server) { s.Key = func() ([]byte, error) { return key, nil } })
+	s := newServer(t, func(s *Server) { s.Keys = Keys{Any: func() ([]byte, error) { return key, nil }} })
 	const body = `{` + canary + `}`
 	for name, tc := range map[string]struct {
 		headers []string
@@ -176,9 +176,81 @@ func TestServerSignature(t *testing.T) {
 	if got, _ := post(t, s, "/", `{`+canary+`,"metadata":{"cmd":"helper say x"}}`); got != http.StatusUnauthorized {
 		t.Errorf("a command that is not signed: got %d", got)
 	}
-	s.Key = func() ([]byte, error) { return nil, errors.New("no such file: /secret/key") }
+	s.Keys.Any = func() ([]byte, error) { return nil, errors.New("no such file: /secret/key") }
 	if got, text := post(t, s, "/gate/open", body); got != http.StatusInternalServerError || strings.Contains(text, "/secret") {
 		t.Errorf("without a key: got %d %q", got, text)
+	}
+}
+
+// TestServerUnknown has callers that nobody knows do what does no harm, and nothing else, where there is no key.
+func TestServerUnknown(t *testing.T) {
+	s := newServer(t, func(s *Server) {
+		s.Keys = Keys{Local: []byte("of the pod")}
+		s.Rules.Allowed = [][]string{{"hey"}, {"ghz"}, {"helper"}, {"helm"}}
+		s.Runner.Find = func(string) (string, error) { return "", errors.New("this one is not run") } // 501
+	})
+	const gate = `{` + canary + `}`
+	run := func(metadata string) string { return `{` + canary + `,"metadata":{` + metadata + `}}` }
+	for name, tc := range map[string]struct {
+		path, body string
+		sign       []byte
+		want       int
+	}{
+		"hey":                  {"/", run(`"cmd":"hey -c 2 http://podinfo.test/"`), nil, 501},
+		"ghz, awaited":         {"/", run(`"type":"cmd","wait":"true","cmd":"ghz podinfo.test:80"`), nil, 501},
+		"another program":      {"/", run(`"cmd":"helper say x"`), nil, 401},
+		"a test of Helm":       {"/", run(`"type":"helmv3","cmd":"test podinfo"`), nil, 401},
+		"hey by another type":  {"/", run(`"type":"k6","cmd":"hey"`), nil, 403},
+		"looking at a gate":    {"/gate/check", gate, nil, 403},
+		"looking at the other": {"/rollback/check", gate, nil, 403},
+		"opening a gate":       {"/gate/open", gate, nil, 401},
+		"closing a gate":       {"/gate/close", gate, nil, 401},
+		"rolling back":         {"/rollback/open", gate, nil, 401},
+		"looking at a gate, by a hook with a Secret of its own": {"/gate/check", gate, []byte("whatever"), 403},
+		"opening a gate, by a hook with a Secret of its own":    {"/gate/open", gate, []byte("whatever"), 401},
+		"opening a gate in the pod":                             {"/gate/open", gate, []byte("of the pod"), 202},
+		"another program in the pod":                            {"/", run(`"cmd":"helper say x"`), []byte("of the pod"), 501},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var headers []string
+			if tc.sign != nil {
+				headers = []string{SignatureHeader, Sign(tc.sign, signedAt, []byte(tc.body))}
+			}
+			if got, text := post(t, s, tc.path, tc.body, headers...); got != tc.want {
+				t.Errorf("got %d %q, want %d", got, text, tc.want)
+			}
+		})
+	}
+}
+
+// TestServerKeysOfNamespaces has a namespace's key open its own gates, and run what is for its own Canaries, only.
+func TestServerKeysOfNamespaces(t *testing.T) {
+	keys := map[string][]byte{"test": []byte("of test"), "prod": []byte("of prod")}
+	s := newServer(t, func(s *Server) {
+		s.Keys = Keys{Namespace: func(namespace string) ([]byte, error) { return keys[namespace], nil }}
+	})
+	const elsewhere, nowhere = `{"name":"podinfo","namespace":"prod"}`, `{"name":"podinfo","namespace":"dev"}`
+	for i, step := range []struct {
+		path, body, key string
+		want            int
+	}{
+		{"/gate/open", `{` + canary + `}`, "of test", 202},
+		{"/gate/check", `{` + canary + `}`, "of test", 200},
+		{"/gate/open", elsewhere, "of test", 401},
+		{"/gate/check", elsewhere, "of test", 401},
+		{"/gate/check", elsewhere, "of prod", 403},
+		{"/gate/check", elsewhere, "", 401},
+		{"/gate/open", nowhere, "of test", 401},
+		{"/gate/open", nowhere, "", 401},
+		{"/", `{"name":"podinfo","namespace":"prod","metadata":{"cmd":"helper say x"}}`, "of test", 401},
+	} {
+		var headers []string
+		if step.key != "" {
+			headers = []string{SignatureHeader, Sign([]byte(step.key), signedAt, []byte(step.body))}
+		}
+		if got, text := post(t, s, step.path, step.body, headers...); got != step.want {
+			t.Errorf("step %d, %s %s: got %d %q, want %d", i, step.path, step.body, got, text, step.want)
+		}
 	}
 }
 

@@ -88,8 +88,16 @@ subjects:
     namespace: {{ .Release.Namespace }}
 {{- end -}}
 
+{{/* true where Canaries may have one of the providers in the list, by the value providers; empty there is all. */}}
+{{- define "sluice.serves" -}}
+{{- $all := .root.Values.providers -}}
+{{- $serves := empty $all -}}
+{{- range .of -}}{{- if has . $all -}}{{- $serves = true -}}{{- end -}}{{- end -}}
+{{- if $serves -}}true{{- end -}}
+{{- end -}}
+
 {{/*
-What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
+Reads are watches; get is for what the cache has not all of. What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
 It deletes what it made for a Canary, at the end of the Canary's deletion or when it is of no use any more, and finished actions. The right to delete
 is also what lets it take away the owner references of earlier versions where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 */}}
@@ -97,13 +105,13 @@ is also what lets it take away the owner references of earlier versions where Ow
 rules:
   - apiGroups: [flagger.app]
     resources: [canaries]
-    verbs: [get, list, watch, update, patch]
+    verbs: [list, watch, patch]
   - apiGroups: [flagger.app]
     resources: [alertproviders, metrictemplates]
-    verbs: [get, list, watch]
+    verbs: [list, watch]
   - apiGroups: [flagger.app]
     resources: [canaries/status, metrictemplates/status, alertproviders/status]
-    verbs: [update, patch]
+    verbs: [update]
   - apiGroups: [sluice.dev]
     resources: [canaryactions]
     verbs: [get, list, watch, patch, delete]
@@ -112,63 +120,77 @@ rules:
     verbs: [patch]
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
   - apiGroups: [""]
     resources: [services]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
   - apiGroups: [discovery.k8s.io]
     resources: [endpointslices]
-    verbs: [get, list, watch]
+    verbs: [list, watch]
   - apiGroups: [autoscaling]
     resources: [horizontalpodautoscalers]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
   - apiGroups: [keda.sh]
     resources: [scaledobjects]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
   {{- if .Values.configTracking.enabled }}
   - apiGroups: [""]
     resources: [configmaps, secrets]
     verbs: [get, list, watch, create, patch, delete]
-  {{- else }}
-  # The credentials of hooks, AlertProviders, MetricTemplates and metrics servers.
-  - apiGroups: [""]
-    resources: [secrets]
-    verbs: [get, list, watch]
+  {{- else if not .Values.secretNamespaces }}
+  {{- include "sluice.secretRule" . | nindent 2 }}
   {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "istio")) }}
   - apiGroups: [networking.istio.io]
     resources: [destinationrules, virtualservices]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
+  # What is given back of a user's VirtualService has fields, too, that the cache does not know.
+  - apiGroups: [networking.istio.io]
+    resources: [virtualservices]
+    verbs: [get]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "nginx")) }}
   # The canary Ingresses of provider nginx.
   - apiGroups: [networking.k8s.io]
     resources: [ingresses]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "traefik")) }}
   - apiGroups: [traefik.io]
     resources: [traefikservices]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "gatewayapi" "gatewayapi:v1" "gatewayapi:v1beta1" "linkerd")) }}
   - apiGroups: [gateway.networking.k8s.io]
     resources: [httproutes, grpcroutes]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
   # What a Gateway can do with routes. A class belongs to no namespace.
   - apiGroups: [gateway.networking.k8s.io]
     resources: [gateways, gatewayclasses]
     verbs: [get]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "linkerd")) }}
   - apiGroups: [policy.linkerd.io]
     resources: [httproutes]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
   - apiGroups: [linkerd.io]
     resources: [serviceprofiles]
-    verbs: [get, list, watch, create, patch, delete]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
   {{- include "sluice.coverageRules" . | nindent 2 }}
-  # The metric providers externalmetrics and keptn.
+  {{- if .Values.metricProviders.externalMetrics }}
   - apiGroups: [external.metrics.k8s.io]
     resources: ["*"]
-    verbs: [get, list]
+    verbs: [list]
+  {{- end }}
+  {{- if .Values.metricProviders.keptn }}
   - apiGroups: [metrics.keptn.sh]
     resources: [keptnmetrics]
     verbs: [get]
   - apiGroups: [metrics.keptn.sh]
     resources: [analyses]
     verbs: [get, create, delete]
+  {{- end }}
   # A look at whether Flagger is at work.
   - apiGroups: [coordination.k8s.io]
     resources: [leases]
@@ -177,10 +199,18 @@ rules:
   {{- include "sluice.eventRule" . | nindent 2 }}
 {{- end -}}
 
+{{/* The credentials of hooks, AlertProviders, MetricTemplates and metrics servers. */}}
+{{- define "sluice.secretRule" -}}
+# The credentials of hooks, AlertProviders, MetricTemplates and metrics servers.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch]
+{{- end -}}
+
 {{/* What selects pods by label: to be read, and to be copied for primaries where the coverage value says so. */}}
 {{- define "sluice.coverageRules" -}}
 {{- if ne .Values.coverage "none" -}}
-{{- $verbs := ternary "[get, list, watch, create, patch, delete]" "[get, list, watch]" (eq .Values.coverage "copy") -}}
+{{- $verbs := ternary "[list, watch, create, patch, delete]" "[list, watch]" (eq .Values.coverage "copy") -}}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: {{ $verbs }}
@@ -195,7 +225,7 @@ rules:
   verbs: {{ $verbs }}
 - apiGroups: [networking.istio.io]
   resources: [serviceentries]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [extensions.istio.io]
   resources: [wasmplugins]
   verbs: {{ $verbs }}
@@ -204,7 +234,7 @@ rules:
   verbs: {{ $verbs }}
 - apiGroups: [policy.linkerd.io]
   resources: [servers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [cilium.io]
   resources: [ciliumnetworkpolicies]
   verbs: {{ $verbs }}
@@ -213,7 +243,7 @@ rules:
   verbs: {{ $verbs }}
 - apiGroups: [crd.projectcalico.org]
   resources: [networkpolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Policies for Services, of the Gateway API and of its implementations.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [backendtlspolicies]
@@ -229,13 +259,13 @@ rules:
   verbs: {{ $verbs }}
 - apiGroups: [networking.gke.io]
   resources: [gcpbackendpolicies, healthcheckpolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [application-networking.k8s.aws]
   resources: [targetgrouppolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [gateway.k8s.aws]
   resources: [targetgroupconfigurations]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors, podmonitors]
   verbs: {{ $verbs }}
@@ -243,7 +273,7 @@ rules:
 {{- end -}}
 
 {{- define "sluice.eventRule" -}}
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
 {{- end -}}

@@ -31,6 +31,27 @@ func Status(o *release.Observation, st *v1beta1.CanaryStatus) {
 	adoptGate(st)
 }
 
+// Bound brings numbers that no operator has written, but somebody who may write a status, to what they can be: no mesh
+// takes a weight of 101, and what can't be routed would hold up the release for ever.
+func Bound(st *v1beta1.CanaryStatus) {
+	percent := func(n *int32) { *n = min(max(*n, 0), 100) }
+	count := func(n *int32) { *n = max(*n, 0) }
+	percent(&st.CanaryWeight)
+	count(&st.FailedChecks)
+	count(&st.Iterations)
+	count(&st.PrimaryReplicas)
+	if st.Traffic != nil {
+		percent(&st.Traffic.Mirror)
+	}
+	if at := st.Step; at != nil {
+		percent(&at.Weight)
+		percent(&at.From)
+		count(&at.Index)
+		count(&at.Checks)
+		count(&at.Pods)
+	}
+}
+
 // adoptRoute begins from what the mesh has where the status was lost: who serves is decided from
 // that, and a canary that has everything may have it because the primary is about to be without a pod.
 func adoptRoute(o *release.Observation, st *v1beta1.CanaryStatus) {

@@ -11,12 +11,6 @@ import (
 	"os"
 )
 
-// Environment of a load generator.
-const (
-	// DataDirVariable names the folder that files named on the command line have to be in; without it there are none.
-	DataDirVariable = "SLUICE_LOADTESTER_DATA_DIR"
-)
-
 // Exit codes of a load generator, as its own program has them.
 const (
 	exitOK     = 0
@@ -24,12 +18,9 @@ const (
 	exitUsage  = 2
 )
 
-// maxAtOnce is how many requests a load generator makes at once at the most: each takes memory before the first is made.
-const maxAtOnce = 1000
-
 // Program is a load generator: it makes requests until it is done or ctx ends, reports to stdout, and returns an error
-// where it could not begin. Files are read from dataDir only.
-type Program func(ctx context.Context, args []string, dataDir string, stdout, stderr io.Writer) error
+// where it could not begin.
+type Program func(ctx context.Context, args []string, limits Limits, stdout, stderr io.Writer) error
 
 // Lookup gives the load generator of that name.
 func Lookup(name string) (Program, bool) {
@@ -44,9 +35,10 @@ func Lookup(name string) (Program, bool) {
 
 // Main runs a load generator with this process's arguments and returns its exit code.
 func Main(ctx context.Context, program Program) int {
-	dataDir := os.Getenv(DataDirVariable)
-	os.Clearenv() // templates of messages can read it, and requests carry it away
-	err := program(ctx, os.Args[1:], dataDir, os.Stdout, os.Stderr)
+	limits, err := limitsOfProcess()
+	if err == nil {
+		err = program(ctx, os.Args[1:], limits, os.Stdout, os.Stderr)
+	}
 	var usage *usageError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):

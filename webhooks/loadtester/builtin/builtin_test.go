@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,11 @@ import (
 
 // limit is how long anything may take; it is generous, as the machine may be busy.
 const limit = time.Minute
+
+// local are limits that let tests call what they start.
+func local(dataDir string) Limits {
+	return Limits{DataDir: dataDir, AtOnce: DefaultAtOnce, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+}
 
 func TestLookup(t *testing.T) {
 	for name, want := range map[string]bool{"hey": true, "ghz": true, "sluice-loadtester": false, "helm": false} {
@@ -94,7 +100,7 @@ func TestHey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newWeb(t)
 			var out bytes.Buffer
-			if err := hey(t.Context(), append(tc.args, s.URL+"/x"), data, &out, io.Discard); err != nil {
+			if err := hey(t.Context(), append(tc.args, s.URL+"/x"), local(data), &out, io.Discard); err != nil {
 				t.Fatal(err)
 			}
 			if len(s.asked) != tc.wantCount {
@@ -122,7 +128,7 @@ func TestHey(t *testing.T) {
 func TestHeyEnds(t *testing.T) {
 	s := newWeb(t)
 	var out bytes.Buffer
-	if err := hey(t.Context(), []string{"-z", "300ms", "-c", "2", "-q", "50", s.URL}, "", &out, io.Discard); err != nil {
+	if err := hey(t.Context(), []string{"-z", "300ms", "-c", "2", "-q", "50", s.URL}, local(""), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "Requests/sec") {
@@ -137,7 +143,7 @@ func TestHeyEnds(t *testing.T) {
 	}))
 	defer server.Close()
 	out.Reset()
-	if err := hey(ctx, []string{"-z", "1h", "-c", "2", "-q", "50", server.URL}, "", &out, io.Discard); err != nil {
+	if err := hey(ctx, []string{"-z", "1h", "-c", "2", "-q", "50", server.URL}, local(""), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "[200]") {
@@ -154,7 +160,7 @@ func TestHeyRefuses(t *testing.T) {
 		"options after it":     {args: []string{"http://a/", "-n", "1"}, want: "one URL is needed"},
 		"fewer than workers":   {args: []string{"-n", "1", "http://a/"}, want: "-n: 1 is less than -c (50)"},
 		"no workers":           {args: []string{"-z", "1s", "-c", "0", "http://a/"}, want: "-c: 0"},
-		"a billion workers":    {args: []string{"-z", "1s", "-c", "1000000000", "http://a/"}, want: "-c: 1000000000 is not 1 to 1000"},
+		"a billion workers":    {args: []string{"-z", "1s", "-c", "1000000000", "http://a/"}, want: "-c: 1000000000 is not 1 to 250"},
 		"not HTTP":             {args: []string{"file:///etc/passwd"}, want: "not the URL of an HTTP server"},
 		"header without colon": {args: []string{"-H", "a b", "http://a/"}, want: "-H"},
 		"no password":          {args: []string{"-a", "user", "http://a/"}, want: "-a"},
@@ -162,7 +168,7 @@ func TestHeyRefuses(t *testing.T) {
 		"unknown option":       {args: []string{"-no-such-option", "http://a/"}, want: "flag provided but not defined"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := hey(t.Context(), tc.args, t.TempDir(), io.Discard, io.Discard)
+			err := hey(t.Context(), tc.args, local(t.TempDir()), io.Discard, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want %q", err, tc.want)
 			}
@@ -254,7 +260,7 @@ func TestGhz(t *testing.T) {
 			for i := range args {
 				args[i] = strings.ReplaceAll(args[i], "SERVER", s.address)
 			}
-			if err := ghz(t.Context(), args, data, &out, io.Discard); err != nil {
+			if err := ghz(t.Context(), args, local(data), &out, io.Discard); err != nil {
 				t.Fatal(err)
 			}
 			var report struct{ Count int }
@@ -284,7 +290,7 @@ func TestGhzEnds(t *testing.T) {
 			defer cancel()
 			s.cancelAt, s.cancel = tc.cancelAt, cancel
 			var out bytes.Buffer
-			if err := ghz(ctx, append([]string{"--insecure", "-c", "1", "-q", "20", s.address}, tc.args...), "", &out, io.Discard); err != nil {
+			if err := ghz(ctx, append([]string{"--insecure", "-c", "1", "-q", "20", s.address}, tc.args...), local(""), &out, io.Discard); err != nil {
 				t.Fatal(err)
 			}
 			// How many requests fit into a moment is the machine's business.
@@ -311,7 +317,7 @@ func TestGhzRefuses(t *testing.T) {
 		"no such schedule": {args: []string{"--load-schedule", "x", "a:1"}, want: "schedule"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := ghz(t.Context(), tc.args, t.TempDir(), io.Discard, io.Discard)
+			err := ghz(t.Context(), tc.args, local(t.TempDir()), io.Discard, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want %q", err, tc.want)
 			}

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,12 +32,15 @@ type ghzOptions struct {
 }
 
 // ghz makes gRPC requests.
-func ghz(ctx context.Context, args []string, dataDir string, stdout, stderr io.Writer) error {
-	o, err := parseGhz(args, stderr)
+func ghz(ctx context.Context, args []string, limits Limits, stdout, stderr io.Writer) error {
+	o, err := parseGhz(args, limits.AtOnce, stderr)
 	if err != nil {
 		return err
 	}
-	if err := o.prepare(dataDir); err != nil {
+	if err := o.prepare(limits.DataDir); err != nil {
+		return err
+	}
+	if err := o.guard(ctx, limits); err != nil {
 		return err
 	}
 	options := []runner.Option{runner.WithConfig(&o.Config)}
@@ -66,6 +71,27 @@ func ghz(ctx context.Context, args []string, dataDir string, stdout, stderr io.W
 	return p.Print(o.Format)
 }
 
+// guard refuses what may not be called: hosts and addresses, and ways to name a server that lead past them.
+func (o *ghzOptions) guard(ctx context.Context, limits Limits) error {
+	if limits.everywhere() && len(limits.Targets) == 0 {
+		return nil
+	}
+	server := o.Host
+	for _, scheme := range []string{"dns:///", "passthrough:///"} {
+		server = strings.TrimPrefix(server, scheme)
+	}
+	host, port, err := net.SplitHostPort(server)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16) // unix:///a/socket has none
+	} else if !strings.Contains(server, ":") { // it is that of HTTPS
+		host, err = server, nil
+	}
+	if err != nil || strings.ContainsAny(host, "/@%") {
+		return usagef("%q is not the host and port of a server", o.Host)
+	}
+	return limits.checkHost(ctx, host)
+}
+
 // healthDescription describes the health service, which saves its callers a proto file and its servers reflection.
 func healthDescription() ([]byte, error) {
 	return proto.Marshal(&descriptorpb.FileDescriptorSet{
@@ -73,7 +99,7 @@ func healthDescription() ([]byte, error) {
 	})
 }
 
-func parseGhz(args []string, stderr io.Writer) (*ghzOptions, error) {
+func parseGhz(args []string, atOnce int, stderr io.Writer) (*ghzOptions, error) {
 	o := &ghzOptions{}
 	f := ghzFlags{flag.NewFlagSet("ghz", flag.ContinueOnError)}
 	f.SetOutput(stderr)
@@ -96,8 +122,8 @@ func parseGhz(args []string, stderr io.Writer) (*ghzOptions, error) {
 	if len(servers) != 1 {
 		return nil, usagef("one server (host:port) is needed, not %d", len(servers))
 	}
-	if o.C > maxAtOnce || o.CEnd > maxAtOnce || o.Connections > maxAtOnce {
-		return nil, usagef("-c, --concurrency-end and --connections: %d is the most", maxAtOnce)
+	if most := uint(atOnce); max(o.C, o.CStart, o.CEnd, o.Connections) > most {
+		return nil, usagef("-c, --concurrency-start, --concurrency-end and --connections: %d is the most", most)
 	}
 	o.Host = servers[0]
 	return o, nil

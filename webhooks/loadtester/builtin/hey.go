@@ -34,13 +34,16 @@ func (h *headers) String() string     { return strings.Join(*h, ", ") }
 func (h *headers) Set(v string) error { *h = append(*h, v); return nil }
 
 // hey makes HTTP requests.
-func hey(ctx context.Context, args []string, dataDir string, stdout, stderr io.Writer) error {
-	o, err := parseHey(args, stderr)
+func hey(ctx context.Context, args []string, limits Limits, stdout, stderr io.Writer) error {
+	o, err := parseHey(args, limits.AtOnce, stderr)
 	if err != nil {
 		return err
 	}
 	o.Writer = stdout
-	if err := o.prepare(dataDir); err != nil {
+	if err := o.prepare(limits.DataDir); err != nil {
+		return err
+	}
+	if err := o.guard(ctx, limits); err != nil {
 		return err
 	}
 	if o.duration > 0 {
@@ -54,7 +57,7 @@ func hey(ctx context.Context, args []string, dataDir string, stdout, stderr io.W
 	return nil
 }
 
-func parseHey(args []string, stderr io.Writer) (*heyOptions, error) {
+func parseHey(args []string, atOnce int, stderr io.Writer) (*heyOptions, error) {
 	o := &heyOptions{}
 	f := flag.NewFlagSet("hey", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -87,14 +90,28 @@ func parseHey(args []string, stderr io.Writer) (*heyOptions, error) {
 	}
 	o.target = f.Arg(0)
 	switch {
-	case o.C < 1 || o.C > maxAtOnce:
-		return nil, usagef("-c: %d is not 1 to %d", o.C, maxAtOnce)
+	case o.C < 1 || o.C > atOnce:
+		return nil, usagef("-c: %d is not 1 to %d", o.C, atOnce)
 	case o.duration > 0:
 		o.N = math.MaxInt32
 	case o.N < o.C:
 		return nil, usagef("-n: %d is less than -c (%d)", o.N, o.C)
 	}
 	return o, nil
+}
+
+// guard refuses what may not be called. Redirects could lead there, and nothing of hey would notice.
+func (o *heyOptions) guard(ctx context.Context, limits Limits) error {
+	if limits.everywhere() && len(limits.Targets) == 0 {
+		return nil
+	}
+	o.DisableRedirects = true
+	if o.ProxyAddr != nil {
+		if err := limits.checkHost(ctx, o.ProxyAddr.Hostname()); err != nil {
+			return err
+		}
+	}
+	return limits.checkHost(ctx, o.Request.URL.Hostname())
 }
 
 // prepare makes the request that is made again and again.

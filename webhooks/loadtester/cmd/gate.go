@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -31,8 +33,8 @@ func gate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stderr, "usage: sluice-loadtester %s open|close|check [flags] NAMESPACE/NAME\n", args[0])
 		f.PrintDefaults()
 	}
-	url := f.String("url", "http://127.0.0.1:8080", "where the load tester listens")
-	keyFile := f.String("hmac-key-file", "", "file with the key that calls are signed with")
+	address := f.String("url", "http://127.0.0.1:8080", "where the load tester listens")
+	keyFile := f.String("hmac-key-file", "", "file with the key that calls are signed with; without it that of the load tester in this pod")
 	if len(args) < 2 || (args[1] != "open" && args[1] != "close" && args[1] != "check") {
 		f.Usage()
 		return errors.New("say open, close or check")
@@ -49,7 +51,10 @@ func gate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	text, err := post(ctx, strings.TrimSuffix(*url, "/")+"/"+args[0]+"/"+args[1], *keyFile, body)
+	if *keyFile == "" {
+		*keyFile = localKeyOf(*address)
+	}
+	text, err := post(ctx, strings.TrimSuffix(*address, "/")+"/"+args[0]+"/"+args[1], *keyFile, body)
 	if err != nil {
 		return fmt.Errorf("%s of %s/%s: %w", args[0], namespace, name, err)
 	}
@@ -57,11 +62,24 @@ func gate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return err
 }
 
+// localKeyOf is the file with the key of the load tester in this pod that listens at an address; empty for none.
+func localKeyOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	path := localKeyPath(u.Port())
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
 // post sends a signed payload and returns what has come of it.
-func post(ctx context.Context, url, keyFile string, body []byte) (string, error) {
+func post(ctx context.Context, to, keyFile string, body []byte) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
 		return "", err
 	}

@@ -80,29 +80,31 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	gates := &loadtester.Gates{}
 	telemetry := loadtester.NewTelemetry(registry, version, gates)
 	runner := loadtester.NewRunner(ctx, loadtester.RunnerOptions{
-		Find: programs.find, Env: append(programs.env(), builtin.DataDirVariable+"="+o.dataDir),
+		Find: programs.find, Env: append(o.environment(), programs.env()...),
 		Timeout: o.timeout, Grace: commandGrace, MaxConcurrent: o.maxConcurrent, Clock: clock.RealClock{}, Log: log, Telemetry: telemetry,
 	})
 	defer runner.Stop()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+strconv.Itoa(o.port))
+	if err != nil {
+		return err
+	}
+	local, forget := localKey(log, listener.Addr())
+	defer forget()
 	handler := &loadtester.Server{
-		Rules: o.rules, Runner: runner, Gates: gates, Namespaces: o.namespaces, Key: o.key(),
+		Rules: o.rules, Runner: runner, Gates: gates, Namespaces: o.namespaces, Keys: o.keys(local),
 		Clock: clock.RealClock{}, Log: log, Telemetry: telemetry,
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", handler.Handler())
 
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+strconv.Itoa(o.port))
-	if err != nil {
-		return err
-	}
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
-	log.Info("Listening", "version", version, "address", listener.Addr().String(), "shell", o.rules.Shell, "signed", o.keyFile != "")
+	log.Info("Listening", "version", version, "address", listener.Addr().String(), "shell", o.rules.Shell, "signed", o.keyFile != "" || o.keyDir != "")
 	select {
 	case err := <-ended:
 		return err

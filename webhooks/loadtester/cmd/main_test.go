@@ -126,7 +126,7 @@ func TestLoad(t *testing.T) {
 		}
 	}))
 	defer app.Close()
-	url, log, stop := start(t)
+	url, log, stop := start(t, "-allowed-addresses=127.0.0.0/8")
 	payload := fmt.Sprintf(`{"name":"podinfo","namespace":"test","phase":"Progressing","metadata":{
 		"type":"cmd","cmd":"hey -z 1h -q 50 -c 2 -m POST -d '{test: 2}' %s/echo"}}`, app.URL)
 	for range 3 {
@@ -185,7 +185,7 @@ func TestEnvironmentStays(t *testing.T) {
 		server.Stop()
 		<-done
 	}()
-	url, _, _ := start(t)
+	url, _, _ := start(t, "-allowed-addresses=127.0.0.0/8", "-command-env=LOADTESTER_SECRET")
 	const quote = "`" // which a template takes, too
 	message := `{\"service\":\"<{{ env ` + quote + "LOADTESTER_SECRET" + quote + ` }}>\"}`
 	code, text := call(t, http.MethodPost, url+"/", fmt.Sprintf(`{"name":"podinfo","namespace":"test","metadata":{"wait":"true",
@@ -198,11 +198,79 @@ func TestEnvironmentStays(t *testing.T) {
 	}
 }
 
+// TestBounds has a hook call what no load is for, and more of it than may be.
+func TestBounds(t *testing.T) {
+	var requests atomic.Int32
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { requests.Add(1) }))
+	defer app.Close()
+	_, port, err := net.SplitHostPort(app.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _, _ := start(t)
+	narrow, _, _ := start(t, "-allowed-targets=*.test.svc", "-max-requests-at-once=10", "-allowed-addresses=0.0.0.0/0")
+	for name, tc := range map[string]struct{ url, cmd, want string }{
+		"loopback":               {url, "hey -n 1 -c 1 " + app.URL, "127.0.0.0/8, which no load is for"},
+		"loopback by its name":   {url, "hey -n 1 -c 1 http://localhost:" + port, "which no load is for"},
+		"loopback, mapped":       {url, "hey -n 1 -c 1 http://[::ffff:127.0.0.1]:" + port, "127.0.0.0/8"},
+		"loopback by a proxy":    {url, "hey -n 1 -c 1 -x " + app.URL + " http://podinfo.test/", "127.0.0.0/8"},
+		"metadata":               {url, "hey -n 1 -c 1 http://169.254.169.254/latest", "169.254.0.0/16"},
+		"loopback by gRPC":       {url, "ghz --insecure -n 1 -c 1 127.0.0.1:" + port, "127.0.0.0/8"},
+		"loopback by a resolver": {url, "ghz --insecure -n 1 -c 1 dns:///localhost:" + port, "which no load is for"},
+		"a socket":               {url, "ghz --insecure -n 1 -c 1 unix:///var/run/x.sock", "not the host and port"},
+		"too much at once":       {url, "hey -n 1000 -c 251 http://podinfo.test/", "-c: 251 is not 1 to 250"},
+		"too much at once, gRPC": {url, "ghz -c 251 -n 1000 podinfo.test:80", "250 is the most"},
+		"another host":           {narrow, "hey -n 1 -c 1 " + app.URL, "none of the hosts that may be called: *.test.svc"},
+		"more at once":           {narrow, "hey -n 100 -c 11 http://podinfo.test.svc/", "-c: 11 is not 1 to 10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			payload := fmt.Sprintf(`{"name":"podinfo","namespace":"test","metadata":{"wait":"true","cmd":%q}}`, tc.cmd)
+			if code, text := call(t, http.MethodPost, tc.url+"/", payload); code != http.StatusInternalServerError || !strings.Contains(text, tc.want) {
+				t.Errorf("got %d %q, want %q", code, text, tc.want)
+			}
+		})
+	}
+	if n := requests.Load(); n > 0 {
+		t.Errorf("%d requests were made", n)
+	}
+}
+
+// TestCommandEnvironment has commands get what they need, and no secret of the load tester.
+func TestCommandEnvironment(t *testing.T) {
+	t.Setenv("LOADTESTER_SECRET", "swordfish")
+	t.Setenv("FOR_COMMANDS", "dory")
+	url, _, _ := start(t, "-enable-shell", "-allow-unsigned", "-command-env=FOR_COMMANDS, MISSING")
+	code, text := call(t, http.MethodPost, url+"/", `{"name":"podinfo","namespace":"test","metadata":{"type":"bash","returnCmdOutput":"true","cmd":"env"}}`)
+	if code != http.StatusOK || !strings.Contains(text, "FOR_COMMANDS=dory") || !strings.Contains(text, "PATH=") || strings.Contains(text, "swordfish") {
+		t.Errorf("got %d %q", code, text)
+	}
+}
+
+// TestKeysOfNamespaces reads the key of a namespace from a file of its name, and never from another place.
+func TestKeysOfNamespaces(t *testing.T) {
+	dir := t.TempDir()
+	for path, key := range map[string]string{"keys/test": "of test", "prod": "of prod"} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys := options{keyDir: filepath.Join(dir, "keys")}.keys(nil)
+	for namespace, want := range map[string]string{"test": "of test", "prod": "", "../prod": "", "..": "", ".": "", "": ""} {
+		if got, err := keys.Namespace(namespace); err != nil || string(got) != want {
+			t.Errorf("%q: got %q, error %v, want %q", namespace, got, err, want)
+		}
+	}
+}
+
 // A shell finds what is built in.
 func TestShell(t *testing.T) {
 	app := httptest.NewServer(http.NotFoundHandler())
 	defer app.Close()
-	url, _, _ := start(t, "-enable-shell")
+	url, _, _ := start(t, "-enable-shell", "-allow-unsigned", "-allowed-addresses=127.0.0.0/8")
 	payload := fmt.Sprintf(`{"name":"podinfo","namespace":"test","metadata":{
 		"type":"bash","returnCmdOutput":"true","cmd":"hey -n 2 -c 1 %s | grep -F '[404]' && echo $((1+1)) checks"}}`, app.URL)
 	code, text := call(t, http.MethodPost, url+"/", payload)
@@ -214,6 +282,10 @@ func TestShell(t *testing.T) {
 func TestGateCommand(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte("a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("another key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	url, _, _ := start(t, "-hmac-key-file="+key)
@@ -228,9 +300,10 @@ func TestGateCommand(t *testing.T) {
 		wantErr string
 	}{
 		{args: []string{"gate", "check", "-url", url, "-hmac-key-file", key, "test/podinfo"}, wantErr: "gate of test/podinfo: it is closed"},
-		{args: []string{"gate", "open", "-url", url, "test/podinfo"}, wantErr: "401 Unauthorized"},
+		{args: []string{"gate", "open", "-url", url, "-hmac-key-file", other, "test/podinfo"}, wantErr: "401 Unauthorized"},
 		{args: []string{"gate", "open", "-url", url + "/", "-hmac-key-file", key, "test/podinfo"}, want: "gate of test/podinfo: done\n"},
 		{args: []string{"gate", "check", "-url", url, "-hmac-key-file", key, "test/podinfo"}, want: "gate of test/podinfo: open\n"},
+		{args: []string{"gate", "check", "-url", url, "test/podinfo"}, want: "gate of test/podinfo: open\n"}, // it is in the pod
 		{args: []string{"rollback", "check", "-url", url, "-hmac-key-file", key, "test/podinfo"}, wantErr: "it is closed"},
 		{args: []string{"gate", "close", "-url", url, "-hmac-key-file", key, "test/podinfo"}, want: "gate of test/podinfo: done\n"},
 		{args: []string{"gate", "check", "-url", url, "-hmac-key-file", key, "test/podinfo"}, wantErr: "it is closed"},
@@ -265,6 +338,10 @@ func TestParseFlags(t *testing.T) {
 		"expression":               {args: []string{"-namespace-regexp=("}, wantErr: "-namespace-regexp"},
 		"commands":                 {args: []string{"-allowed-commands=a;b"}, wantErr: "-allowed-commands"},
 		"key":                      {args: []string{"-hmac-key-file=/no/such/file"}, wantErr: "-hmac-key-file"},
+		"keys of namespaces":       {args: []string{"-hmac-key-dir=/no/such/folder"}, wantErr: "-hmac-key-dir"},
+		"signed or not":            {args: []string{"-allow-unsigned", "-hmac-key-dir=" + filepath.Dir(empty)}, wantErr: "-allow-unsigned"},
+		"at once":                  {args: []string{"-max-requests-at-once=0"}, wantErr: "-max-requests-at-once"},
+		"addresses":                {args: []string{"-allowed-addresses=localhost"}, wantErr: "-allowed-addresses"},
 		"empty key":                {args: []string{"-hmac-key-file=" + empty}, wantErr: "-hmac-key-file"},
 		"argument":                 {args: []string{"serve"}, wantErr: `"serve"`},
 	} {

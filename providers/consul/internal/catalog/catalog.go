@@ -32,6 +32,6 @@ type Instance struct {
 	Transparent bool
 	// Holds is the address that it is there for, where it is none of a pod.
 	Holds string
-	// Service is the Kubernetes Service that it is registered for, empty for none.
-	Service string
+	// Service is the Kubernetes Service that it is registered for, empty for none, and Namespace that of its pod.
+	Service, Namespace string
 }

@@ -43,6 +43,26 @@ func (x *Instances) Serve(ctx context.Context, in entries.Scope, service string)
 	return slices.ContainsFunc(all, func(i Instance) bool { return i.Healthy }), err
 }
 
+// NobodyElses refuses services that have instances of another namespace of Kubernetes before anything of them is
+// written: in one namespace of Consul a name is everybody's, and who takes it gets the requests of its clients.
+func (x *Instances) NobodyElses(ctx context.Context, c *v1beta1.Canary, n services.Names, have entries.Set) error {
+	if have[entries.Key{Kind: api.ServiceSplitter, Name: n.Apex}].IsOurs(c) {
+		return nil
+	}
+	for _, service := range []string{n.Apex, n.Primary, n.Canary} {
+		all, err := x.consul.Instances(ctx, n.Scope, service)
+		if err != nil {
+			return err
+		}
+		for _, i := range all {
+			if i.Namespace != "" && i.Namespace != c.Namespace {
+				return &providers.ConflictError{Kind: "Consul's service", Namespace: n.Scope.String(), Name: service, Owner: "pods of the namespace " + i.Namespace}
+			}
+		}
+	}
+	return nil
+}
+
 // Ready makes sure that a half which gets requests from now on has instances:
 // Consul splits requests without looking whether anybody is there.
 func (x *Instances) Ready(ctx context.Context, c *v1beta1.Canary, n services.Names, wanted []entries.Entry, have entries.Set) error {

@@ -21,6 +21,8 @@ const (
 	holderAddress = "192.0.2.1"
 	// serviceMeta is how consul-k8s says which Service it has registered a pod for.
 	serviceMeta = "k8s-service-name"
+	// namespaceMeta is where it notes the namespace of the pod.
+	namespaceMeta = "k8s-namespace"
 )
 
 // virtualRetry is when to look again whether Consul has given a service a virtual IP.
@@ -44,6 +46,7 @@ func (s *Server) Instances(ctx context.Context, in entries.Scope, service string
 			Healthy:     e.Checks.AggregatedStatus() == api.HealthPassing,
 			Transparent: e.Service.Proxy != nil && e.Service.Proxy.Mode == api.ProxyModeTransparent,
 			Service:     e.Service.Meta[serviceMeta],
+			Namespace:   e.Service.Meta[namespaceMeta],
 		}
 		if strings.HasPrefix(e.Service.ID, holderID(service)) {
 			i.Holds = e.Service.TaggedAddresses[virtualTag].Address

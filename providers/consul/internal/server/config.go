@@ -26,6 +26,9 @@ type Config struct {
 	// last two for servers that ask for a client's certificate. All of them are read
 	// again when they change.
 	TokenFile, CAFile, CertFile, KeyFile string
+	// Apart refuses Canaries that name another namespace or partition of Consul than these, or than the namespace
+	// that is called as theirs in Kubernetes.
+	Apart bool
 	// Wrap sees every request, for who counts or delays them; nil for nobody.
 	Wrap func(http.RoundTripper) http.RoundTripper
 }
