@@ -62,7 +62,7 @@ type wiring struct {
 
 // newClient implements client.NewClientFunc.
 func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client, error) {
-	c, err := client.NewWithWatch(config, o)
+	c, err := kube.NewClient(config, o)
 	if err != nil || w.wrap == nil {
 		return c, err
 	}
