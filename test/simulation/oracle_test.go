@@ -91,9 +91,26 @@ func (o *oracle) fail(format string, args ...any) {
 	}
 }
 
-// reaction is how long the operator may take to see that pods are gone and to have the mesh act on it.
+// reaction is how long the operator may take to see that pods are gone and to have the mesh act on it: it looks twice, first
+// at the pods and then at what it has written.
 func (o *oracle) reaction() time.Duration {
-	return 12*time.Second + 2*o.w.plan.CacheLag + o.w.plan.MeshLag
+	longest := o.w.plan.CacheLag
+	for _, l := range o.w.cacheLags {
+		if time.Now().Before(l.until) {
+			longest = max(longest, l.by)
+		}
+	}
+	if time.Now().Before(o.w.endpointLag) {
+		longest = max(longest, slowEndpoints)
+	}
+	return 12*time.Second + 2*longest + o.w.plan.MeshLag
+}
+
+// lagging notes that a cache, or what is written of endpoints, falls behind, perhaps while there is something to see in it.
+func (o *oracle) lagging(by time.Duration) {
+	if o.excuse > 0 {
+		o.excuse += 2 * by
+	}
 }
 
 // robbed says that the adversary takes what serves, or makes somebody else take it.
@@ -107,17 +124,12 @@ func (o *oracle) robbed() {
 // impaired tells whether the adversary keeps the operator from seeing or acting.
 func (o *oracle) impaired() bool {
 	w, now := o.w, time.Now()
-	for _, l := range w.cacheLags {
-		if now.Before(l.until) {
-			return true
-		}
-	}
 	for _, kind := range []string{"Canary/status", "Canary", "Route"} {
 		if now.Before(w.refusals[kind].Add(retry)) {
 			return true
 		}
 	}
-	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) ||
+	return w.operator == nil || w.meshError() != nil ||
 		!o.deleted.IsZero() && o.lacksService() || // whoever deletes the Canary and a Service wants to be rid of both
 		(!o.deleted.IsZero() || o.lacksService() || o.astray()) && now.Before(w.refusals["Service"].Add(retry))
 }
@@ -193,7 +205,8 @@ func (o *oracle) tolerated(c *v1beta1.Canary, apex, primary, canary string, pass
 	t, _ := o.w.effective(apex)
 	bad := t.Canary > 0 && slices.ContainsFunc(o.w.endpoints[canary], func(p *pod) bool { return strings.Contains(p.image, "bad") })
 	a := c.GetAnalysis()
-	held := o.impaired() || time.Now().Before(o.w.metricsDown) || time.Now().Before(o.w.hooksSlow) || c.Status.Paused || c.Spec.Suspend ||
+	lagging := slices.ContainsFunc(slices.Collect(maps.Values(o.w.cacheLags)), func(l lag) bool { return time.Now().Before(l.until) }) || time.Now().Before(o.w.endpointLag)
+	held := o.impaired() || lagging || time.Now().Before(o.w.metricsDown) || time.Now().Before(o.w.hooksSlow) || c.Status.Paused || c.Spec.Suspend ||
 		len(a.Metrics) == 0 || c.Spec.SkipAnalysis || o.least(primary) == 0 // then it stands in
 	switch {
 	case !bad:
