@@ -42,6 +42,7 @@ type oracle struct {
 	status       v1beta1.CanaryStatus
 
 	carried  map[string][]sample // how many pods served, by Service, of late
+	sufficed int                 // how many pods of a whole primary served everything last
 	bad      time.Duration       // for how long users get a bad canary that could have been judged
 	calls    map[string]*process // whom hooks have answered with success
 	deleted  time.Time           // when the Canary was
@@ -191,6 +192,11 @@ func (o *oracle) pass(passed time.Duration) {
 	}
 	apex, primary, canary := c.ServiceNames()
 	o.tolerated(c, apex, primary, canary, passed)
+	if t, _ := o.w.effective(apex); unmatched(t, false) == 100 {
+		if d := o.w.deployment(c.PrimaryName()); d != nil && o.steady(primary) >= int(*d.Spec.Replicas) {
+			o.sufficed = int(*d.Spec.Replicas)
+		}
+	}
 	for _, name := range []string{apex, primary, canary} {
 		all := append(o.carried[name], sample{time.Now(), o.pods(name), o.steady(name)})
 		for len(all) > 0 && time.Since(all[0].at) > o.window() {
@@ -702,12 +708,16 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 	}
 }
 
-// allowed is how many pods people let the primary have at most: all of them are enough for everything. That is what
-// somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler.
+// allowed is how many pods are enough for everything, whatever others there are: what people let the primary have at most, that is
+// what somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler; and where it has none, as many as
+// have served everything.
 func (o *oracle) allowed() int {
 	w, most := o.w, math.MaxInt32
+	if !w.plan.HPA && o.sufficed > 0 {
+		most = o.sufficed
+	}
 	if d := w.deployment("podinfo-primary"); d != nil && w.byHand > 0 && *d.Spec.Replicas == w.byHand {
-		most = int(w.byHand)
+		most = min(most, int(w.byHand))
 	}
 	if h := get[*autoscalingv2.HorizontalPodAutoscaler](w.store, "HorizontalPodAutoscaler", "podinfo"); h != nil {
 		most = min(most, int(h.Spec.MaxReplicas))
