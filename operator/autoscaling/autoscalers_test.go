@@ -8,8 +8,45 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/world"
 )
+
+// How many pods the primary may have is its copy's maximum, not that of the user's autoscaler.
+func TestMaximumOfThePrimary(t *testing.T) {
+	for name, tc := range map[string]struct {
+		own  *v1beta1.ScalerReplicas
+		want int32
+	}{
+		"the user's":    {want: 10},
+		"its own":       {own: &v1beta1.ScalerReplicas{MaxReplicas: new(int32(20))}, want: 20},
+		"a minimum too": {own: &v1beta1.ScalerReplicas{MinReplicas: new(int32(3))}, want: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			users := &autoscalingv2.HorizontalPodAutoscaler{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"},
+				Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+					ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"}, MaxReplicas: 10,
+				},
+			}
+			w := world.New(release.Observation{Canary: &v1beta1.Canary{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"},
+				Spec: v1beta1.CanarySpec{
+					TargetRef:     v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "podinfo"},
+					AutoscalerRef: &v1beta1.AutoscalerReference{Kind: KindHPA, Name: "web", PrimaryScalerReplicas: tc.own},
+				},
+			}})
+			s := &Share{part: &Autoscalers{Client: fakeclient.NewClientBuilder().Build()}, world: w, scaled: Scaled{Kind: "Deployment", Name: "podinfo"}}
+			if err := s.take(t.Context(), users); err != nil || w.Primary.MaxReplicas != tc.want {
+				t.Errorf("%d pods, want %d; %v", w.Primary.MaxReplicas, tc.want, err)
+			}
+		})
+	}
+}
 
 // HorizontalPodAutoscalers and ScaledObjects change their status all the time.
 func TestEdited(t *testing.T) {

@@ -62,6 +62,16 @@ func TestStandInForAnAutoscaledPrimary(t *testing.T) {
 	}
 }
 
+// Without an autoscaler the primary has as many pods as people ask for, whoever stands in for it.
+func TestStandInForAPrimaryOfFixedSize(t *testing.T) {
+	s := Idle(8, 5)
+	s.Primary.Replicas, s.Primary.Available, s.Primary.Ready = 3, 0, false
+	d := rollout.Decide(s.Observation)
+	if d.Status.CanaryWeight != 100 || d.Desired.PrimaryFloor != 0 {
+		t.Errorf("the canary has %d%%, the primary's minimum is %d", d.Status.CanaryWeight, d.Desired.PrimaryFloor)
+	}
+}
+
 func TestNothingIsDrainedThatMaySoonServe(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseSucceeded).targetAt(revA, 2).targetAvailable(0).primaryAvailable(0)
 	s.Route.Seen = t0.Add(-time.Hour)

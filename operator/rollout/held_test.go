@@ -108,6 +108,37 @@ func TestHeldReleasesStaySafe(t *testing.T) {
 	}
 }
 
+// A canary is no other revision because an older version of the operator has named it otherwise, nor because nothing is known
+// of it.
+func TestHeldRevisionsAreTakenOver(t *testing.T) {
+	for name, tc := range map[string]struct{ recorded, observed, want string }{
+		"an older format": {"d41d8cd98f", revB, revB},
+		"not known":       {revB, "", revB},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().step(2, 40, time.Second).persisted().with(mistake)
+			s.Canary.Status.LastAppliedSpec, s.Canary.Status.AppliedTarget, s.Target.Revision = tc.recorded, nil, tc.observed
+			d := rollout.Decide(s.Observation)
+			if d.Status.CanaryWeight != 40 || d.Status.LastAppliedSpec != tc.want {
+				t.Errorf("weight %d, revision %q", d.Status.CanaryWeight, d.Status.LastAppliedSpec)
+			}
+		})
+	}
+}
+
+// Where the status is lost while the mesh can't be asked, what that has is taken over once it can.
+func TestStatusLostInAnOutage(t *testing.T) {
+	s := newScene().targetAt(revB, 2).primaryAvailable(0)
+	s.Canary.Status = v1beta1.CanaryStatus{}
+	s.Outage, s.Route = "the mesh can't be asked", release.Route{Unreachable: true}
+	s.Canary.Status = rollout.Decide(s.Observation).Status
+	s.primaryAvailable(1)
+	s.Outage, s.Route = "", release.Route{Has: &release.Traffic{Canary: 100}}
+	if d := rollout.Decide(s.Observation); d.Status.CanaryWeight != 100 {
+		t.Errorf("the canary has %d%%, where the mesh has 100%% and the primary is not well", d.Status.CanaryWeight)
+	}
+}
+
 // A canary that stood without pods while the release was held begins again at weight 0.
 
 func TestNoJumpAfterHold(t *testing.T) {

@@ -226,6 +226,8 @@ func (w *world) judge(o release.Observation, d release.Decision) {
 	if takesOver := StandsIn(after) && !StandsIn(before) || after.CanaryWeight == 100 && d.Desired.Traffic.Matched != serving.TrafficOf(o.Canary, &before).Matched; raised || takesOver || after.Phase == v1beta1.PhaseFailed && after.CanaryWeight == 100 {
 		w.emergency = emergency
 	}
+	// One that has everything and has lost more than a quarter of the pods for that is not.
+	healthy := o.Target.Available > 0 && (before.CanaryWeight < 100 || o.Target.Available*4 >= o.Primary.Replicas*3)
 	switch {
 	case w.fixed && (after.CanaryWeight != 0 || d.Desired.Traffic.Canary != 0 || StandsIn(after)):
 		w.fail("the canary gets %d (status %d), where no mesh can give it any", d.Desired.Traffic.Canary, after.CanaryWeight)
@@ -236,7 +238,7 @@ func (w *world) judge(o release.Observation, d release.Decision) {
 	case after.CanaryWeight < before.CanaryWeight && o.Primary.Available == 0 && o.Target.Available > 0:
 		w.fail("invariant 1: weight %d with a primary without an available pod, and the canary has some", after.CanaryWeight)
 	case after.CanaryWeight < before.CanaryWeight && before.Phase == v1beta1.PhasePromoting &&
-		after.LastAppliedSpec == before.LastAppliedSpec && !o.Primary.Ready && o.Target.Available > 0:
+		after.LastAppliedSpec == before.LastAppliedSpec && !o.Primary.Ready && healthy:
 		w.fail("invariant 3: traffic leaves a healthy canary for a primary that is not ready")
 	}
 	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && !emergency && before.Step.Index > 0 && after.Step.Index > before.Step.Index {

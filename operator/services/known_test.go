@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -107,6 +108,31 @@ func (s *stage) edit(name string, change func(*corev1.Service)) {
 	change(o)
 	if err := s.api.Update(s.t.Context(), o); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// While no endpoints of a Service are known, the pods behind it are not sure to be reached; those that are known count.
+func TestUnknownEndpoints(t *testing.T) {
+	s := newStage(t)
+	share := s.look()
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo-canary-1", Labels: map[string]string{discoveryv1.LabelServiceName: "podinfo-canary"}},
+		Endpoints:  []discoveryv1.Endpoint{{}},
+	}
+	if err := s.api.Create(t.Context(), slice); err != nil {
+		t.Fatal(err)
+	}
+	w := share.world
+	w.Primary = release.Workload{Exists: true, Replicas: 2, Available: 2, Ready: true}
+	w.Target = w.Primary
+	if err := share.observeEndpoints(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p := w.Primary; !p.Unconfirmed || p.Ready || p.Available != 2 {
+		t.Errorf("primary: %+v", p)
+	}
+	if c := w.Target; c.Unconfirmed || c.Available != 1 {
+		t.Errorf("canary: %+v", c)
 	}
 }
 

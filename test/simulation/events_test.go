@@ -162,7 +162,10 @@ var doings = map[string]func(*world, *rand.Rand){
 	"the mesh is removed":  func(w *world, r *rand.Rand) { w.removeMesh(until(r)) },
 	"gates are closed":     func(w *world, r *rand.Rand) { w.gatesClosed = until(r) },
 	"hooks are slow":       func(w *world, r *rand.Rand) { w.hooksSlow = until(r) },
-	"endpoints lag":        func(w *world, r *rand.Rand) { w.endpointLag = until(r) },
+	"endpoints lag": func(w *world, r *rand.Rand) {
+		w.endpointLag = until(r)
+		w.oracle.lagging(slowEndpoints)
+	},
 	"writes are refused": func(w *world, r *rand.Rand) {
 		kind := pick(r, "Service", "Deployment", "HorizontalPodAutoscaler", "Canary/status", "Canary", "CanaryAction", "Route")
 		w.trace("writes of %s are refused", kind)
@@ -171,7 +174,9 @@ var doings = map[string]func(*world, *rand.Rand){
 	"a cache lags": func(w *world, r *rand.Rand) {
 		kind := pick(r, "Canary", "Deployment", "Service", "EndpointSlice", "HorizontalPodAutoscaler")
 		w.trace("the cache of %s lags", kind)
-		w.cacheLags[kind] = lag{by: time.Duration(1+r.IntN(30)) * time.Second, until: until(r)}
+		by := time.Duration(1+r.IntN(30)) * time.Second
+		w.cacheLags[kind] = lag{by: by, until: until(r)}
+		w.oracle.lagging(by)
 	},
 	"the operator stops after a write": func(w *world, r *rand.Rand) {
 		if w.operator != nil {

@@ -42,6 +42,7 @@ type oracle struct {
 	status       v1beta1.CanaryStatus
 
 	carried  map[string][]sample // how many pods served, by Service, of late
+	sufficed int                 // how many pods of a whole primary served everything last
 	bad      time.Duration       // for how long users get a bad canary that could have been judged
 	calls    map[string]*process // whom hooks have answered with success
 	deleted  time.Time           // when the Canary was
@@ -91,9 +92,26 @@ func (o *oracle) fail(format string, args ...any) {
 	}
 }
 
-// reaction is how long the operator may take to see that pods are gone and to have the mesh act on it.
+// reaction is how long the operator may take to see that pods are gone and to have the mesh act on it: it looks twice, first
+// at the pods and then at what it has written.
 func (o *oracle) reaction() time.Duration {
-	return 12*time.Second + 2*o.w.plan.CacheLag + o.w.plan.MeshLag
+	longest := o.w.plan.CacheLag
+	for _, l := range o.w.cacheLags {
+		if time.Now().Before(l.until) {
+			longest = max(longest, l.by)
+		}
+	}
+	if time.Now().Before(o.w.endpointLag) {
+		longest = max(longest, slowEndpoints)
+	}
+	return 12*time.Second + 2*longest + o.w.plan.MeshLag
+}
+
+// lagging notes that a cache, or what is written of endpoints, falls behind, perhaps while there is something to see in it.
+func (o *oracle) lagging(by time.Duration) {
+	if o.excuse > 0 {
+		o.excuse += 2 * by
+	}
 }
 
 // robbed says that the adversary takes what serves, or makes somebody else take it.
@@ -107,17 +125,12 @@ func (o *oracle) robbed() {
 // impaired tells whether the adversary keeps the operator from seeing or acting.
 func (o *oracle) impaired() bool {
 	w, now := o.w, time.Now()
-	for _, l := range w.cacheLags {
-		if now.Before(l.until) {
-			return true
-		}
-	}
 	for _, kind := range []string{"Canary/status", "Canary", "Route"} {
 		if now.Before(w.refusals[kind].Add(retry)) {
 			return true
 		}
 	}
-	return w.operator == nil || w.meshError() != nil || now.Before(w.endpointLag) ||
+	return w.operator == nil || w.meshError() != nil ||
 		!o.deleted.IsZero() && o.lacksService() || // whoever deletes the Canary and a Service wants to be rid of both
 		(!o.deleted.IsZero() || o.lacksService() || o.astray()) && now.Before(w.refusals["Service"].Add(retry))
 }
@@ -179,6 +192,11 @@ func (o *oracle) pass(passed time.Duration) {
 	}
 	apex, primary, canary := c.ServiceNames()
 	o.tolerated(c, apex, primary, canary, passed)
+	if t, _ := o.w.effective(apex); unmatched(t, false) == 100 {
+		if d := o.w.deployment(c.PrimaryName()); d != nil && o.steady(primary) >= int(*d.Spec.Replicas) {
+			o.sufficed = int(*d.Spec.Replicas)
+		}
+	}
 	for _, name := range []string{apex, primary, canary} {
 		all := append(o.carried[name], sample{time.Now(), o.pods(name), o.steady(name)})
 		for len(all) > 0 && time.Since(all[0].at) > o.window() {
@@ -193,7 +211,8 @@ func (o *oracle) tolerated(c *v1beta1.Canary, apex, primary, canary string, pass
 	t, _ := o.w.effective(apex)
 	bad := t.Canary > 0 && slices.ContainsFunc(o.w.endpoints[canary], func(p *pod) bool { return strings.Contains(p.image, "bad") })
 	a := c.GetAnalysis()
-	held := o.impaired() || time.Now().Before(o.w.metricsDown) || time.Now().Before(o.w.hooksSlow) || c.Status.Paused || c.Spec.Suspend ||
+	lagging := slices.ContainsFunc(slices.Collect(maps.Values(o.w.cacheLags)), func(l lag) bool { return time.Now().Before(l.until) }) || time.Now().Before(o.w.endpointLag)
+	held := o.impaired() || lagging || time.Now().Before(o.w.metricsDown) || time.Now().Before(o.w.hooksSlow) || c.Status.Paused || c.Spec.Suspend ||
 		len(a.Metrics) == 0 || c.Spec.SkipAnalysis || o.least(primary) == 0 // then it stands in
 	switch {
 	case !bad:
@@ -689,12 +708,16 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 	}
 }
 
-// allowed is how many pods people let the primary have at most: all of them are enough for everything. That is what
-// somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler.
+// allowed is how many pods are enough for everything, whatever others there are: what people let the primary have at most, that is
+// what somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler; and where it has none, as many as
+// have served everything.
 func (o *oracle) allowed() int {
 	w, most := o.w, math.MaxInt32
+	if !w.plan.HPA && o.sufficed > 0 {
+		most = o.sufficed
+	}
 	if d := w.deployment("podinfo-primary"); d != nil && w.byHand > 0 && *d.Spec.Replicas == w.byHand {
-		most = int(w.byHand)
+		most = min(most, int(w.byHand))
 	}
 	if h := get[*autoscalingv2.HorizontalPodAutoscaler](w.store, "HorizontalPodAutoscaler", "podinfo"); h != nil {
 		most = min(most, int(h.Spec.MaxReplicas))

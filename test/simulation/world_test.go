@@ -64,6 +64,9 @@ type world struct {
 	keep   bool     // keep the log
 }
 
+// slowEndpoints is how far behind endpoints are at most while they lag.
+const slowEndpoints = 10 * time.Second
+
 type lag struct {
 	by    time.Duration
 	until time.Time
@@ -217,7 +220,7 @@ func (w *world) act(passed time.Duration) {
 	now := time.Now()
 	w.endpointsLag = time.Second
 	if now.Before(w.endpointLag) {
-		w.endpointsLag = 10 * time.Second
+		w.endpointsLag = slowEndpoints
 	}
 	w.tick()
 	for _, name := range slices.Sorted(maps.Keys(w.meshes)) {
