@@ -30,6 +30,9 @@ func terminate(d *decider) {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	want.Released = targetCarriesAll(d)
+	if want.Released && d.ApexMisses && d.Primary.Exists {
+		want.KeepPrimary, want.LeadToPrimary = true, true // nobody would find the target
+	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
 		d.st.CanaryWeight = 0
@@ -54,7 +57,12 @@ const endpointsDelay = 15 * time.Second
 // to find the target's pods: no pod of the primary serves, or none did while the canary had everything.
 func keepRoute(d *decider) bool {
 	has := d.Route.Has
-	if has == nil || has.Canary == 0 || d.Primary.Available > 0 && (has.Canary < 100 || has.Matched) {
+	switch {
+	case has == nil, has.Canary == 0:
+		return false
+	case d.out.Desired.LeadToPrimary:
+		return d.Primary.Available == 0
+	case d.Primary.Available > 0 && (has.Canary < 100 || has.Matched):
 		return false
 	}
 	given := d.Route.GivenBack
@@ -127,7 +135,7 @@ func released(d *decider) bool {
 		deadline := since.Add(2 * d.Canary.GetProgressDeadline())
 		if !d.Now.Before(deadline) {
 			d.event(true, release.ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind, and what it leads to stays: "+detail)
-			d.out.Desired.KeepPrimary = true
+			d.out.Desired.KeepPrimary, d.out.Desired.KeepRoute = true, true
 			return true
 		}
 		d.blocked(since, detail)
@@ -160,7 +168,11 @@ func unreleased(d *decider) string {
 
 func describeTermination(d *decider) {
 	if d.out.Desired.KeepPrimary && d.out.Desired.LeadToPrimary {
-		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.Canary.TargetName()+" can't serve")
+		why := d.Canary.TargetName() + " can't serve"
+		if d.ApexMisses {
+			why = "the apex Service, as its user made it, does not select the pods of " + d.Canary.TargetName()
+		}
+		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+why)
 	}
 	d.describe()
 }

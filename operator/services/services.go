@@ -105,7 +105,14 @@ func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) 
 	if err := s.observeEndpoints(ctx); err != nil {
 		return s, err
 	}
-	if deleted := !w.Canary.DeletionTimestamp.IsZero(); deleted || len(s.intents.All()) > 0 {
+	deleted := !w.Canary.DeletionTimestamp.IsZero()
+	if deleted {
+		var err error
+		if w.ApexMisses, err = s.apexMisses(ctx); err != nil {
+			return s, err
+		}
+	}
+	if deleted || len(s.intents.All()) > 0 {
 		var err error
 		if w.ServicesInSync, err = s.inSync(ctx); err != nil {
 			return s, err
