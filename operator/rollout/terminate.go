@@ -35,19 +35,25 @@ func terminate(d *decider) {
 	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
-		d.st.CanaryWeight = 0
-		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
-		if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
-			want.Routed, d.st.CanaryWeight = true, 100
-			d.st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
-		}
-		want.Finished = released(d)
+		giveTrafficBack(d)
 	} else {
 		serve(d)
 	}
 	want.Traffic = serving.TrafficOf(d.Canary, d.st)
 	stamp(d)
 	describeTermination(d)
+}
+
+// giveTrafficBack plans nothing for the canary any more, but for one that the route alone leads to.
+func giveTrafficBack(d *decider) {
+	want := &d.out.Desired
+	d.st.CanaryWeight = 0
+	d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
+	if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
+		want.Routed, d.st.CanaryWeight = true, 100
+		d.st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
+	}
+	want.Finished = released(d)
 }
 
 // endpointsDelay is how long the endpoints of a Service may take to follow its selector.
