@@ -28,9 +28,6 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 	}
 	a.made("autoscaler of "+w.targetTitle(), w.autoscaler.GiveBack(ctx, want))
 	a.made(w.targetTitle(), w.target.GiveBack(ctx, want))
-	if want.Released && !w.services.ReachesTarget(ctx) {
-		want.KeepPrimary, want.LeadToPrimary = true, true
-	}
 	if want.LeadToPrimary {
 		a.made("apex Service", w.services.LeadToPrimary(ctx))
 	}

@@ -132,5 +132,5 @@ func stays(c *v1beta1.Canary, o client.Object, want release.Desired) bool {
 		return true
 	}
 	// A route that could not be taken back may lead to either half.
-	return want.KeepPrimary && (!want.LeadToPrimary || !service || o.GetName() != canary)
+	return want.KeepPrimary && (want.KeepRoute || !want.LeadToPrimary || !service || o.GetName() != canary)
 }

@@ -26,6 +26,9 @@ type Observation struct {
 	// HasServices is true when the Service that leads to the primary is there and was made for
 	// the Canary. It is made after a status that says so was written.
 	HasServices bool
+	// ApexMisses is true while a Canary is deleted whose apex Service, as it is given back to its
+	// user, does not find the target's pods.
+	ApexMisses bool
 	// Route is the traffic as the mesh has it.
 	Route Route
 	// Checks is the last finished run of the analysis' checks, or nil. It
@@ -126,6 +129,8 @@ type Workload struct {
 	// MaxReplicas is how many pods its autoscaler may give it, 0 where none that the Canary
 	// names scales it.
 	MaxReplicas int32
+	// Unobserved is true where we have changed it since: it may be another revision by now.
+	Unobserved bool
 	// Message says what Ready is waiting for.
 	Message string
 }

@@ -44,7 +44,7 @@ func keepSafe(d *decider, h *conditions.Hold) {
 		return
 	}
 	needStep(d)
-	if d.Target.Exists && d.Primary.Exists && d.Target.Revision != d.st.LastAppliedSpec && d.primaryCarries(d.Target.Revision) {
+	if d.Target.Exists && d.Primary.Exists && d.Target.Revision != d.st.LastAppliedSpec && d.primaryCarries(d.Target.Revision) && !d.Primary.Unobserved {
 		revert(d)
 		return
 	}

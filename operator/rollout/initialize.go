@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"time"
+
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
@@ -129,6 +131,10 @@ func reactToRevision(d *decider) bool {
 		return true
 	case d.Target.Revision == d.st.LastAppliedSpec:
 		return primaryLost(d)
+	case d.primaryCarries(d.Target.Revision) && d.Primary.Unobserved:
+		d.waiting = "waiting to see the last change of " + d.Canary.PrimaryName() // it may be getting another revision
+		d.lookAgain(d.Now.Add(time.Second))
+		return true
 	case d.primaryCarries(d.Target.Revision):
 		revert(d)
 		return true

@@ -36,6 +36,16 @@ func TestAnotherRevisionInEveryPhase(t *testing.T) {
 				t.Errorf("got %+v", st)
 			}
 		})
+		t.Run(string(phase)+"/back, while it may be getting another", func(t *testing.T) {
+			s := at().targetAt(revA, 2)
+			s.Primary.Unobserved = true
+			for _, held := range []func(*release.Observation){func(*release.Observation) {}, suspended} {
+				s.with(held)
+				if d := rollout.Decide(s.Observation); d.Status.LastAppliedSpec != revB || phase != v1beta1.PhaseFinalising && d.Status.Phase == v1beta1.PhaseFinalising {
+					t.Errorf("%s of %s", d.Status.Phase, d.Status.LastAppliedSpec)
+				}
+			}
+		})
 	}
 }
 

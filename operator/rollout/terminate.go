@@ -30,21 +30,30 @@ func terminate(d *decider) {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	want.Released = targetCarriesAll(d)
+	if want.Released && d.ApexMisses && d.Primary.Exists {
+		want.KeepPrimary, want.LeadToPrimary = true, true // nobody would find the target
+	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
-		d.st.CanaryWeight = 0
-		d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
-		if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
-			want.Routed, d.st.CanaryWeight = true, 100
-			d.st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
-		}
-		want.Finished = released(d)
+		giveTrafficBack(d)
 	} else {
 		serve(d)
 	}
 	want.Traffic = serving.TrafficOf(d.Canary, d.st)
 	stamp(d)
 	describeTermination(d)
+}
+
+// giveTrafficBack plans nothing for the canary any more, but for one that the route alone leads to.
+func giveTrafficBack(d *decider) {
+	want := &d.out.Desired
+	d.st.CanaryWeight = 0
+	d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
+	if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
+		want.Routed, d.st.CanaryWeight = true, 100
+		d.st.Traffic.Reason = v1beta1.TrafficPrimaryUnavailable
+	}
+	want.Finished = released(d)
 }
 
 // endpointsDelay is how long the endpoints of a Service may take to follow its selector.
@@ -54,7 +63,12 @@ const endpointsDelay = 15 * time.Second
 // to find the target's pods: no pod of the primary serves, or none did while the canary had everything.
 func keepRoute(d *decider) bool {
 	has := d.Route.Has
-	if has == nil || has.Canary == 0 || d.Primary.Available > 0 && (has.Canary < 100 || has.Matched) {
+	switch {
+	case has == nil, has.Canary == 0:
+		return false
+	case d.out.Desired.LeadToPrimary:
+		return d.Primary.Available == 0
+	case d.Primary.Available > 0 && (has.Canary < 100 || has.Matched):
 		return false
 	}
 	given := d.Route.GivenBack
@@ -127,7 +141,7 @@ func released(d *decider) bool {
 		deadline := since.Add(2 * d.Canary.GetProgressDeadline())
 		if !d.Now.Before(deadline) {
 			d.event(true, release.ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind, and what it leads to stays: "+detail)
-			d.out.Desired.KeepPrimary = true
+			d.out.Desired.KeepPrimary, d.out.Desired.KeepRoute = true, true
 			return true
 		}
 		d.blocked(since, detail)
@@ -160,7 +174,11 @@ func unreleased(d *decider) string {
 
 func describeTermination(d *decider) {
 	if d.out.Desired.KeepPrimary && d.out.Desired.LeadToPrimary {
-		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+d.Canary.TargetName()+" can't serve")
+		why := d.Canary.TargetName() + " can't serve"
+		if d.ApexMisses {
+			why = "the apex Service, as its user made it, does not select the pods of " + d.Canary.TargetName()
+		}
+		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+why)
 	}
 	d.describe()
 }

@@ -15,6 +15,7 @@ func TestDeletionEnds(t *testing.T) {
 	terminating := func(ago time.Duration) *scene {
 		return newScene().step(0, 0, ago).phase(v1beta1.PhaseTerminating).with(deleted)
 	}
+	misses := func(o *release.Observation) { o.ApexMisses = true }
 	for name, tc := range map[string]struct {
 		scene                     *scene
 		wantPods                  int32 // -1: kept
@@ -27,9 +28,11 @@ func TestDeletionEnds(t *testing.T) {
 		"onto ten": {
 			terminating(time.Minute).targetAt(revA, 10).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), -1, true, true, false, "",
 		},
-		"the target is gone":       {terminating(time.Minute).with(targetGone), -1, true, true, true, release.ReasonLeftBehind},
-		"the target does not come": {terminating(deadline).targetAvailable(0), -1, true, true, true, release.ReasonLeftBehind},
-		"the target comes in part": {terminating(deadline).targetAvailable(1), -1, true, true, false, ""},
+		"the target is gone":                 {terminating(time.Minute).with(targetGone), -1, true, true, true, release.ReasonLeftBehind},
+		"the target does not come":           {terminating(deadline).targetAvailable(0), -1, true, true, true, release.ReasonLeftBehind},
+		"the apex Service misses the target": {terminating(time.Minute).with(misses), -1, true, true, true, release.ReasonLeftBehind},
+		"it does, and there is no primary":   {terminating(time.Minute).with(misses).with(func(o *release.Observation) { o.Primary = release.Workload{} }), -1, true, true, false, ""},
+		"the target comes in part":           {terminating(deadline).targetAvailable(1), -1, true, true, false, ""},
 		"the mesh is gone": {
 			terminating(deadline).outOfSync().with(func(o *release.Observation) { o.Outage = "Consul can't be asked" }), -1, true, false, false, release.ReasonMeshUnreachable,
 		},
@@ -93,6 +96,12 @@ func TestRouteStaysUntilServicesLead(t *testing.T) {
 		"it has no pod":                              {terminating().primaryAvailable(0), true},
 		"it has none, and a part of the traffic": {
 			terminating().primaryAvailable(0).with(func(o *release.Observation) { o.Route.Has.Canary = 20 }), true,
+		},
+		"it has no pod, and the apex Service misses the target": {
+			terminating().primaryAvailable(0).with(given(time.Hour)).with(func(o *release.Observation) { o.ApexMisses = true }), true,
+		},
+		"it serves, and the apex Service misses the target": {
+			terminating().with(func(o *release.Observation) { o.ApexMisses = true }), false,
 		},
 		"the Services were just given back": {terminating().with(noPrimary).with(given(time.Second)), true},
 		"the route leads to nobody": {

@@ -35,10 +35,11 @@ func (s *Share) givenBack(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// onlyPrimary tells whether nothing but the primary can serve, so that what leads to it
-// has to stay.
+// onlyPrimary tells whether nothing but the primary can serve, or be found, so that what leads to
+// it has to stay.
 func (s *Share) onlyPrimary() bool {
-	return s.world.PrimaryObject != nil && (s.world.TargetObject == nil || s.world.Target.Available == 0 && s.world.Primary.Available > 0)
+	w := s.world
+	return w.PrimaryObject != nil && (w.TargetObject == nil || w.ApexMisses || w.Target.Available == 0 && w.Primary.Available > 0)
 }
 
 // isApex tells whether an object is the apex Service, as far as one can be let go of.
@@ -133,17 +134,17 @@ func (s *Share) LeadToPrimary(ctx context.Context) error {
 	return s.part.Applier.Merge(ctx, map[string]any{"spec": map[string]any{"selector": patch}}, live)
 }
 
-// ReachesTarget tells whether the apex Service, as it is given back, finds the target's
+// apexMisses tells whether the apex Service, as it is given back, does not find the target's
 // pods. One that its user made may select labels that a target which was made anew lacks.
-func (s *Share) ReachesTarget(ctx context.Context) bool {
+func (s *Share) apexMisses(ctx context.Context) (bool, error) {
 	template := workload.Template(s.world.TargetObject)
 	if template == nil || s.intents.Apex == nil {
-		return true
+		return false, nil
 	}
 	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, s.intents.Apex.Name)
 	if err != nil || live == nil || s.world.Owner.Owns(live) {
-		return true
+		return false, err
 	}
 	selector := s.intents.SelectorBefore(live)
-	return len(selector) == 0 || labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels))
+	return len(selector) > 0 && !labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels)), nil
 }

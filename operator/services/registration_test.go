@@ -159,3 +159,34 @@ func TestClusterIPs(t *testing.T) {
 		}
 	}
 }
+
+// TestApexIsNotLedToNobody: whoever finds the target's pods is not led to a primary without any.
+func TestApexIsNotLedToNobody(t *testing.T) {
+	for name, tc := range map[string]struct {
+		primary, target int32
+		again, led      bool
+	}{
+		"both serve":              {2, 2, false, true},
+		"the primary does not":    {0, 2, false, false},
+		"neither does":            {0, 0, false, true},
+		"it is led there already": {0, 2, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newConsulStage(t)
+			if tc.again {
+				s.apply(s.look())
+				s.writes = nil
+				s.canary.Spec.Service.Apex = &v1beta1.CustomMetadata{Labels: map[string]string{"a": "b"}}
+				s.canary.Generation++
+			}
+			share := s.look()
+			share.world.Primary.Available, share.world.Target.Available = tc.primary, tc.target
+			if err := share.ApplyApex(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if led := slices.Contains(s.writes, "write podinfo"); led != tc.led {
+				t.Errorf("writes %v", s.writes)
+			}
+		})
+	}
+}

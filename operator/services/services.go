@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -105,7 +106,14 @@ func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) 
 	if err := s.observeEndpoints(ctx); err != nil {
 		return s, err
 	}
-	if deleted := !w.Canary.DeletionTimestamp.IsZero(); deleted || len(s.intents.All()) > 0 {
+	deleted := !w.Canary.DeletionTimestamp.IsZero()
+	if deleted {
+		var err error
+		if w.ApexMisses, err = s.apexMisses(ctx); err != nil {
+			return s, err
+		}
+	}
+	if deleted || len(s.intents.All()) > 0 {
 		var err error
 		if w.ServicesInSync, err = s.inSync(ctx); err != nil {
 			return s, err
@@ -344,8 +352,12 @@ func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 }
 
 // ApplyApex writes the Service that people call, after what it leads to, and then the one
-// for which consul-k8s registers the target's pods, which the apex Service registers before.
+// for which consul-k8s registers the target's pods, which the apex Service registers before. One that leads
+// elsewhere is left as it is while the primary has no pod and the target has some.
 func (s *Share) ApplyApex(ctx context.Context) error {
+	if s.leadsToNobody(ctx) {
+		return nil
+	}
 	for _, intent := range []*corev1.Service{s.intents.Apex, s.intents.Registration} {
 		if intent == nil {
 			continue
@@ -355,6 +367,16 @@ func (s *Share) ApplyApex(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// leadsToNobody tells whether people who find somebody would find nobody if they were led to the primary now, be it
+// only until proxies have the route.
+func (s *Share) leadsToNobody(ctx context.Context) bool {
+	if s.intents.Apex == nil || s.world.Primary.Available > 0 || s.world.Target.Available == 0 {
+		return false
+	}
+	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, s.intents.Apex.Name)
+	return err == nil && live != nil && !maps.Equal(live.Spec.Selector, s.intents.Apex.Spec.Selector)
 }
 
 func (s *Share) apply(ctx context.Context, intent *corev1.Service) error {

@@ -20,7 +20,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // queue notes what is added to it.
@@ -324,7 +323,6 @@ func TestRivalsWakeCanaries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			events, q := newEvents(server), &queue{}
-			events.Routes = ssa.New(server)
 			handle := events.OfRoutes(server, tc.about)
 			switch {
 			case tc.before == nil:

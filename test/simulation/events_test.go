@@ -189,6 +189,17 @@ var doings = map[string]func(*world, *rand.Rand){
 		w.operatorAt, w.offset = until(r), time.Duration(r.IntN(20)-10)*time.Second
 	},
 
+	"two operators lead": func(w *world, r *rand.Rand) {
+		if w.operator == nil || w.former != nil {
+			return
+		}
+		w.former, w.formerUntil = w.operator, time.Now().Add(time.Duration(1+r.IntN(15))*time.Second)
+		behind := time.Duration(r.IntN(5)) * time.Second
+		w.former.views.lag = func(kind string) time.Duration { return w.cacheLag(kind) + behind }
+		w.offset = time.Duration(r.IntN(20)-10) * time.Second
+		w.start(w.offset)
+	},
+
 	"pause and resume later": func(w *world, _ *rand.Rand) {
 		w.action(v1beta1.ActionPause)
 		w.resumeAt(time.Now().Add(20 * time.Minute))
@@ -482,6 +493,11 @@ func (w *world) repair() {
 	}
 	if w.canary() == nil || !w.canary().DeletionTimestamp.IsZero() {
 		return // whoever deletes a Canary mends nothing
+	}
+	for _, a := range all[*v1alpha1.CanaryAction](w.store) {
+		if !a.Finished() { // what people have asked for meanwhile they take back
+			w.drop(id{"CanaryAction", a.Name})
+		}
 	}
 	w.make(newTemplate())
 	if w.plan.HPA {

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -62,7 +63,7 @@ func (w *world) start(offset time.Duration) {
 	numbers := telemetry.NewRollouts(prometheus.NewRegistry(), clock, "test", "one")
 	p.checker = checks.New(checks.Config{
 		Hooks: func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (string, error) {
-			return w.hook(ctx, c, hook, fmt.Sprintf("%+v", id), id.Revision)
+			return w.hook(ctx, p, c, hook, fmt.Sprintf("%+v", id), id.Revision)
 		},
 		Sources: asked{w}, MeshProvider: "one", Concurrency: 4, Clock: clock, Telemetry: numbers,
 	})
@@ -100,11 +101,15 @@ func (w *world) start(offset time.Duration) {
 
 // stop ends a life of the operator, at once.
 func (w *world) stop() {
-	if p := w.operator; p != nil {
-		p.dead = true
-		p.checker.Forget(w.key)
-		w.operator = nil
+	for _, p := range w.processes() {
+		w.end(p)
 	}
+	w.operator, w.former = nil, nil
+}
+
+func (w *world) end(p *process) {
+	p.dead = true
+	p.checker.Forget(w.key)
 }
 
 // finished tells whether checks have come to an end since the last time.
@@ -119,10 +124,15 @@ func (p *process) finished() (some bool) {
 	}
 }
 
-// reconcile is one turn of the operator.
-func (w *world) reconcile() {
-	p := w.operator
+// reconcile is one turn of an operator.
+func (w *world) reconcile(p *process) {
 	p.wakeAt = time.Time{}
+	defer func() {
+		if crash := recover(); crash != nil {
+			w.trace("%s", debug.Stack())
+			w.oracle.fail("a turn crashes: %v", crash)
+		}
+	}()
 	result, err := p.reconciler.Reconcile(w.context, ctrl.Request{NamespacedName: w.key})
 	w.turns++
 	if p.dead {
@@ -180,6 +190,7 @@ func (b bound) Apply(ctx context.Context, r providers.Route) error {
 		return errDead
 	}
 	b.gate = func(verb string) error { return b.world.guard(b.process, verb, id{"Route", b.name}) }
+	b.world.asking = b.process
 	return b.mesh.Apply(ctx, r)
 }
 

@@ -23,6 +23,7 @@ import (
 type oracle struct {
 	w         *world
 	violation string
+	undone    bool // the last route was asked for by an operator that had lost its lease
 
 	// excuse is for how long yet lost requests are the adversary's doing: he has taken pods, and the operator needs a
 	// moment to see it. It does not run while the adversary keeps the operator from seeing or acting.
@@ -298,7 +299,7 @@ func (o *oracle) pods(service string) int {
 
 // anybody tells whether there is a pod of a Deployment that could answer. The operator does not count others.
 func (o *oracle) anybody() bool {
-	if c := o.w.canary(); c != nil && c.Spec.Provider == v1beta1.ProviderKubernetes {
+	if c := o.w.canary(); c != nil && withoutMesh(c) {
 		apex, _, _ := c.ServiceNames() // without a mesh nobody stands in for those that it leads to
 		return o.staying(apex) > 0
 	}
@@ -326,6 +327,9 @@ func (o *oracle) probe() {
 		}
 	}
 	for _, apex := range names {
+		if o.leftOut(apex) {
+			continue
+		}
 		routed := false
 		for _, name := range slices.Sorted(maps.Keys(o.w.meshes)) {
 			r := o.w.meshes[name].routes[apex]
@@ -375,6 +379,13 @@ func (o *oracle) probe() {
 	}
 }
 
+// leftOut tells whether a name is that of a Service which its user made, and which an edit of the spec has left out before
+// anything was taken over: it leads to the target, with and without a Canary that drains that.
+func (o *oracle) leftOut(name string) bool {
+	c := o.w.canary()
+	return c != nil && o.w.plan.OwnApex && name == "podinfo" && c.Status.Identity != nil && c.Status.Identity.Apex != name
+}
+
 // changed is called after each change of an object.
 func (o *oracle) changed(of id) {
 	switch now := o.w.objects[of].(type) {
@@ -408,13 +419,21 @@ func (o *oracle) changed(of id) {
 	}
 }
 
+// withoutMesh tells whether no mesh moves traffic, whatever an edit of the spec asks for since.
+func withoutMesh(c *v1beta1.Canary) bool {
+	if is := c.Status.Identity; is != nil {
+		return is.Provider == v1beta1.ProviderKubernetes
+	}
+	return c.Spec.Provider == v1beta1.ProviderKubernetes
+}
+
 // alone tells whether nobody can stand in for the primary while it changes: there is no mesh.
 func (o *oracle) alone() bool {
 	c, d := o.w.canary(), o.w.deployment("podinfo-primary")
 	if c == nil {
 		return o.w.plan.Analysis == "kubernetes" && o.hopeless()
 	}
-	return c.Spec.Provider == v1beta1.ProviderKubernetes && (d == nil || interrupted(d) || o.hopeless())
+	return withoutMesh(c) && (d == nil || interrupted(d) || o.hopeless())
 }
 
 // targetImage is the image that the target has; it is the one with the youngest release.
@@ -569,7 +588,7 @@ func (o *oracle) unjudged(r *released) string {
 }
 
 // called is called when a hook answers with success.
-func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revision string) {
+func (o *oracle) called(by *process, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revision string) {
 	began := ""
 	if c.Status.StartedAt != nil {
 		began = c.Status.StartedAt.UTC().String()
@@ -585,10 +604,10 @@ func (o *oracle) called(c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revis
 	}
 	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status
 	// is not: a status that has it asks for another round, or for no more calls.
-	if before := o.calls[key]; before != nil && before == o.w.operator {
+	if before := o.calls[key]; before != nil && before == by {
 		o.fail("hook %s is called again after it has answered: %s", hook.Name, key)
 	}
-	o.calls[key] = o.w.operator
+	o.calls[key] = by
 }
 
 // plans are the specs that the operator may go by.
@@ -606,6 +625,12 @@ func (o *oracle) plans() []v1beta1.CanarySpec {
 // asked is called for each change of a route that the operator asks for.
 func (o *oracle) asked(m *mesh, of providers.Route, before, after providers.Traffic) {
 	o.w.trace("operator asks mesh %s for %+v after %+v", m.name, after, before)
+	// One that has lost its lease may go by an older status, which the present one makes good. It is looked at what comes of that.
+	byFormer := o.w.asking != nil && o.w.asking == o.w.former
+	undone := o.undone
+	if o.undone = byFormer; byFormer || undone {
+		return
+	}
 	_, primary, canary := of.Canary.ServiceNames()
 	o.jump(primary, before, after)
 	for _, side := range []struct {

@@ -34,10 +34,15 @@ type world struct {
 	key      client.ObjectKey
 	context  context.Context //nolint:containedctx // it is that of a whole world
 	operator *process
-	meshes   map[string]*mesh
-	metrics  *metricsServer
-	oracle   *oracle
-	began    time.Time
+	// former is an operator that has lost its lease and does not know it until a time.
+	former      *process
+	formerUntil time.Time
+	asking      *process // who writes a route
+
+	meshes  map[string]*mesh
+	metrics *metricsServer
+	oracle  *oracle
+	began   time.Time
 
 	// What the adversary does at present, each until a time.
 	cacheLags   map[string]lag       // by kind
@@ -188,23 +193,30 @@ func (w *world) deployment(name string) *appsv1.Deployment {
 // step lets time, which is that of the bubble and takes none, pass until something is due, a second at most, and has everybody act.
 func (w *world) step() {
 	after := time.Second
-	if p := w.operator; p != nil && !p.wakeAt.IsZero() {
-		after = min(after, max(time.Until(p.wakeAt), time.Millisecond))
+	for _, p := range w.processes() {
+		if !p.wakeAt.IsZero() {
+			after = min(after, max(time.Until(p.wakeAt), time.Millisecond))
+		}
 	}
 	time.Sleep(after)
 	synctest.Wait()
 	w.act(after)
-	if p := w.operator; p != nil {
+	for _, p := range w.processes() {
 		if p.views.advance() {
-			w.wakeOperator()
+			w.wakes(p)
 		}
 		if p.finished() {
 			p.wake(0)
 		}
 		if !p.wakeAt.IsZero() && !p.wakeAt.After(time.Now()) {
-			w.reconcile()
+			w.reconcile(p)
 		}
-		if p.dead {
+		switch {
+		case p == w.former && (p.dead || !w.formerUntil.After(time.Now())):
+			w.trace("the former operator stops")
+			w.end(p)
+			w.former = nil
+		case p.dead && p == w.operator:
 			w.trace("the operator stops")
 			w.stop()
 			if w.operatorAt.IsZero() {
@@ -213,6 +225,11 @@ func (w *world) step() {
 		}
 	}
 	w.oracle.probe()
+}
+
+// processes are the operators that are at work, the former first.
+func (w *world) processes() []*process {
+	return slices.DeleteFunc([]*process{w.former, w.operator}, func(p *process) bool { return p == nil })
 }
 
 // act has everybody but the operator act.
@@ -261,9 +278,13 @@ func (w *world) syncGit() {
 
 // wakeOperator brings a turn, as an event does.
 func (w *world) wakeOperator() {
-	if w.operator != nil {
-		w.operator.wake(time.Duration(w.rand.Int64N(int64(200 * time.Millisecond))))
+	for _, p := range w.processes() {
+		w.wakes(p)
 	}
+}
+
+func (w *world) wakes(p *process) {
+	p.wake(time.Duration(w.rand.Int64N(int64(200 * time.Millisecond))))
 }
 
 func (w *world) cacheLag(kind string) time.Duration {
@@ -337,7 +358,7 @@ func (m *metricsServer) Query(context.Context, metrics.Query) (metrics.Sample, e
 }
 
 // hook answers a call of a hook.
-func (w *world) hook(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revision string) (string, error) {
+func (w *world) hook(ctx context.Context, by *process, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id, revision string) (string, error) {
 	if time.Now().Before(w.hooksSlow) {
 		select {
 		case <-time.After(45 * time.Second):
@@ -351,7 +372,7 @@ func (w *world) hook(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Canary
 		return "403", errors.New("403")
 	}
 	if !gate {
-		w.oracle.called(c, hook, id, revision)
+		w.oracle.called(by, c, hook, id, revision)
 	}
 	return "200", nil
 }
