@@ -165,9 +165,13 @@ func (p *position) inCode(before, b byte) {
 	case p.of.regexes && b == '/' && p.operand():
 		p.enter(regex)
 	default:
-		p.parameters = p.parameters || p.of.parameters && b == '?'
-		p.remember(before, b)
+		p.inOperators(before, b)
 	}
+}
+
+func (p *position) inOperators(before, b byte) {
+	p.parameters = p.parameters || p.of.parameters && b == '?'
+	p.remember(before, b)
 }
 
 func (p *position) comments(before, b byte) bool {

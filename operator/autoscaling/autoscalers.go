@@ -170,16 +170,25 @@ func (s *Share) take(ctx context.Context, users client.Object) error {
 		return fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
 	s.world.Primary.MaxReplicas = upper
+	s.tellIgnored(so)
+	return s.observePrimary(ctx)
+}
+
+// tellIgnored says what has no effect of an autoscaler that scales another workload than the target, and of
+// queries for triggers that a ScaledObject, nil for another kind, does not have.
+func (s *Share) tellIgnored(so *unstructured.Unstructured) {
+	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
 	if s.elsewhere {
+		kind, name := ScaleTarget(s.users)
 		s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef: %s %s scales %s %s, not %s %s, which spec.targetRef names: %s gets a copy of it, and nothing scales the target",
 			ref.Kind, ref.Name, kind, name, s.scaled.Kind, s.scaled.Name, c.PrimaryName()))
 	}
-	if isScaledObject {
-		for _, name := range UnknownTriggers(ref, so) {
-			s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
-		}
+	if so == nil {
+		return
 	}
-	return s.observePrimary(ctx)
+	for _, name := range UnknownTriggers(ref, so) {
+		s.world.Ignored = append(s.world.Ignored, fmt.Sprintf("spec.autoscalerRef.primaryScalerQueries.%s has no effect: ScaledObject %s has no trigger of that name", name, ref.Name))
+	}
 }
 
 // passOver leaves it to the user's autoscaler to scale the primary: of two that scale one
