@@ -370,7 +370,11 @@ func polled(kind v1beta1.HookType) bool {
 // call calls one hook. Flagger takes whatever is not success for a failure, a
 // hook that can't be reached too.
 func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) v1beta1.CheckStatus {
-	answer, err := k.Hooks(ctx, c, hook, id)
+	var answer string
+	var err error
+	if mistake := contained(ctx, c, hook.Name, func() { answer, err = k.Hooks(ctx, c, hook, id) }); mistake != nil {
+		err = mistake
+	}
 	st := v1beta1.CheckStatus{Name: hook.Name, Value: answer, Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
 	if err != nil {
 		st.Verdict, st.Message = v1beta1.CheckFailed, "hook "+hook.Name+": "+err.Error()

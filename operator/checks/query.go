@@ -26,7 +26,10 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	if unknown(metric) {
 		return unchecked(metric, k.Clock.Now())
 	}
-	answer := k.contained(ctx, c, index)
+	var answer metrics.Answer
+	if err := contained(ctx, c, metric.Name, func() { answer = k.query(ctx, c, index) }); err != nil {
+		answer.Err = &metrics.UnavailableError{Provider: "of the metric", Err: err}
+	}
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
 	}
@@ -51,17 +54,17 @@ func unchecked(metric v1beta1.CanaryMetric, now time.Time) v1beta1.CheckStatus {
 	}
 }
 
-// contained is query, of which a panic is no more than an answer that is missing: what a server of one user sends must not
-// end the releases of all.
-func (k *Checker) contained(ctx context.Context, c *v1beta1.Canary, index int) (answer metrics.Answer) {
+// contained does something, and returns a panic of it as an error: what a server of one user sends must not end the
+// releases of all.
+func contained(ctx context.Context, c *v1beta1.Canary, name string, do func()) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err := fmt.Errorf("the operator could not read its answer, which is a mistake of the operator: %v", cause)
-			log.FromContext(ctx).Error(err, "A check has failed in the operator", "canary", c.Namespace+"/"+c.Name, "metric", c.GetAnalysis().Metrics[index].Name, "stack", string(debug.Stack()))
-			answer.Err = &metrics.UnavailableError{Provider: "of the metric", Err: err}
+			err = fmt.Errorf("the operator could not read its answer, which is a mistake of the operator: %v", cause)
+			log.FromContext(ctx).Error(err, "A check has failed in the operator", "canary", c.Namespace+"/"+c.Name, "check", name, "stack", string(debug.Stack()))
 		}
 	}()
-	return k.query(ctx, c, index)
+	do()
+	return nil
 }
 
 // query queries a metric and whatever else its verdict depends on. All of it

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // What a check of a built-in metric asks. The source follows, where it is not the first.
@@ -258,6 +259,17 @@ func TestPanicOfOneCheck(t *testing.T) {
 	k.Run(t.Context(), c, id(1))
 	awaitFinished(t, k)
 	if got := round(k, c).Results[0]; got.Verdict != v1beta1.CheckUnavailable || !strings.Contains(got.Message, "an answer of null") {
+		t.Errorf("%s: %s", got.Verdict, got.Message)
+	}
+}
+
+// TestPanicOfOneHook is the same for the answer of a hook, which then is not success.
+func TestPanicOfOneHook(t *testing.T) {
+	k := newTestChecker(&fakeProvider{}, func(c *Config) {
+		c.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, release.CheckID) (string, error) { panic("a hook of null") }
+	})
+	got := k.call(t.Context(), newCanary("podinfo").Canary, v1beta1.CanaryWebhook{Name: "gate"}, id(1))
+	if got.Verdict != v1beta1.CheckFailed || !strings.Contains(got.Message, "a hook of null") {
 		t.Errorf("%s: %s", got.Verdict, got.Message)
 	}
 }
