@@ -266,7 +266,9 @@ func TestPanicOfOneCheck(t *testing.T) {
 // TestPanicOfOneHook is the same for the answer of a hook, which then is not success.
 func TestPanicOfOneHook(t *testing.T) {
 	k := newTestChecker(&fakeProvider{}, func(c *Config) {
-		c.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, release.CheckID) (string, error) { panic("a hook of null") }
+		c.Hooks = func(context.Context, *v1beta1.Canary, v1beta1.CanaryWebhook, release.CheckID) (string, error) {
+			panic("a hook of null")
+		}
 	})
 	got := k.call(t.Context(), newCanary("podinfo").Canary, v1beta1.CanaryWebhook{Name: "gate"}, id(1))
 	if got.Verdict != v1beta1.CheckFailed || !strings.Contains(got.Message, "a hook of null") {
