@@ -132,10 +132,12 @@ func canaryShrunkInPromotion(d *decider) {
 }
 
 // overloaded is true when what is left of the primary has far too few pods for its share:
-// less than three quarters of those that it takes.
+// less than three quarters of those that it takes. Where the canary keeps more than is planned, as the primary
+// is too small, its share is the less.
 func overloaded(d *decider) bool {
-	planned := serving.Planned(d.st)
-	return !planned.Matched && d.Primary.Available*100*4 < (100-planned.Weight)*d.Primary.Replicas*3
+	planned, now := serving.Planned(d.st), serving.Current(d.st)
+	share := 100 - max(planned.Weight, now.Weight)
+	return !planned.Matched && d.Primary.Available*100*4 < share*d.Primary.Replicas*3
 }
 
 // halted says what becomes of a promotion that does not get on.

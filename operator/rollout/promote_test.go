@@ -150,3 +150,26 @@ func TestShrunkCanaryBesideNobody(t *testing.T) {
 		t.Errorf("the plan is %d%%, the canary has %d%%; %v", d.Status.Step.Weight, d.Status.CanaryWeight, d.Events)
 	}
 }
+
+// A primary that is too small when the deadline is over keeps the share that it has the pods for: the canary
+// does not take what the primary can carry.
+func TestHaltedPromotionLeavesWhatThePrimaryCarries(t *testing.T) {
+	for name, tc := range map[string]struct {
+		available, canary, want int32
+	}{
+		"with pods for its share":        {1, 75, 75},
+		"with half of those":             {1, 50, 100},
+		"with none":                      {0, 50, 100},
+		"with pods for what was planned": {2, 50, 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().promoting(50, time.Hour).persisted().unwell(time.Hour).primaryAt(revB).targetAt(revB, 4).with(func(o *release.Observation) {
+				o.Primary.Replicas, o.Primary.Available, o.Primary.Ready = 4, tc.available, false
+				o.Canary.Status.CanaryWeight = tc.canary
+			})
+			if d := rollout.Decide(s.Observation); d.Status.CanaryWeight != tc.want {
+				t.Errorf("the canary has %d%%, want %d%%: %+v", d.Status.CanaryWeight, tc.want, d.Status.Step)
+			}
+		})
+	}
+}
