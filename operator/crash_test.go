@@ -332,7 +332,7 @@ func moves(writes []string) []string {
 		}
 		out = append(out, w)
 	}
-	return out
+	return slices.Compact(out) // a write that came to nothing may have had a status between it and the next try
 }
 
 // errDisturbed is what the operator gets for the write that was disturbed,
