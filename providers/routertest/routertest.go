@@ -197,6 +197,11 @@ func conflicting(t *testing.T, w World) {
 		return
 	}
 	untouched := w.Others(t)
+	// What others write comes to a router that watches a moment later.
+	w.eventually(t, "sees an object that belongs to somebody else", func() bool {
+		_, err := w.Router.Observe(t.Context(), w.route(w.some(20)))
+		return providers.IsConflict(err)
+	})
 	w.refused(t, "with an object that belongs to somebody else", providers.IsConflict)
 	w.Canary = deleted(w.Canary)
 	w.release(t)
