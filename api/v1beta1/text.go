@@ -17,14 +17,14 @@ func (c *CanaryCondition) Says(message string) bool {
 // OneLine makes text that was written elsewhere fit to be shown: in one line, without control characters and marks that
 // change the direction of writing, by which it could pass for something else, and cut after limit bytes.
 func OneLine(s string, limit int) string {
-	if len(s) <= limit && strings.IndexFunc(s, unfit) < 0 {
+	if len(s) <= limit && strings.IndexFunc(s, unprintable) < 0 {
 		return s
 	}
 	shown := strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r) || unicode.IsControl(r):
 			return ' '
-		case unfit(r):
+		case unprintable(r):
 			return -1
 		}
 		return r
@@ -40,5 +40,5 @@ func OneLine(s string, limit int) string {
 	return shown[:end] + more
 }
 
-// unfit tells of a character that is not shown as itself.
-func unfit(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r) }
+// unprintable tells of a character that is not shown as itself.
+func unprintable(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r) }

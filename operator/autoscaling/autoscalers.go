@@ -170,13 +170,13 @@ func (s *Share) take(ctx context.Context, users client.Object) error {
 		return fmt.Errorf("bounds of the primary's autoscaler: %w", err)
 	}
 	s.world.Primary.MaxReplicas = upper
-	s.tellIgnored(so)
+	s.noteIgnored(so)
 	return s.observePrimary(ctx)
 }
 
-// tellIgnored says what has no effect of an autoscaler that scales another workload than the target, and of
+// noteIgnored says what has no effect of an autoscaler that scales another workload than the target, and of
 // queries for triggers that a ScaledObject, nil for another kind, does not have.
-func (s *Share) tellIgnored(so *unstructured.Unstructured) {
+func (s *Share) noteIgnored(so *unstructured.Unstructured) {
 	c, ref := s.world.Canary, s.world.Canary.Spec.AutoscalerRef
 	if s.elsewhere {
 		kind, name := ScaleTarget(s.users)

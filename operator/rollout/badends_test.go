@@ -12,7 +12,7 @@ import (
 )
 
 // What people are told of the ends that nobody wishes for.
-func TestToldOfBadEnds(t *testing.T) {
+func TestEventsOfBadEnds(t *testing.T) {
 	late := func() *scene {
 		return newScene().promoting(100, time.Hour).unwell(time.Hour).primaryAt(revB).primaryAvailable(0)
 	}
