@@ -59,14 +59,14 @@ func initialize(d *decider) {
 
 // servedBefore is true where a primary is gone that was initialized once, and nobody knows that
 // the target is what it ran: the status was lost, or the target is another revision. Everybody
-// is about to get the target, so somebody must find it good. Without a mesh the target can't
-// stand in meanwhile, and to serve is worth more.
+// is about to get the target, so somebody must find it good. Where the status was lost, and without a mesh, the
+// target can't stand in meanwhile, and nothing better is known: to serve is worth more.
 func servedBefore(d *decider) bool {
-	if d.Primary.Exists || d.Route.Fixed {
+	if d.Primary.Exists {
 		return false
 	}
 	if d.st.LastAppliedSpec == "" {
-		return d.HasServices
+		return d.HasServices && !d.Route.Fixed
 	}
 	return d.st.LastPromotedSpec != "" && d.st.LastPromotedSpec != d.Target.Revision
 }

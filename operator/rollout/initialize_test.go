@@ -209,3 +209,19 @@ func TestFirstRevisionFollowsTarget(t *testing.T) {
 		})
 	}
 }
+
+// A primary that is made again, and that a cache does not show yet, is not replaced by what the target became
+// meanwhile: nobody has judged that, with a mesh or without.
+func TestAnotherRevisionIsNotMadeThePrimaryThatWasLost(t *testing.T) {
+	for name, without := range map[string]bool{"with a mesh": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().phase(v1beta1.PhaseInitializing).targetAt(revB, 2).with(func(o *release.Observation) {
+				o.Primary, o.Route.Fixed = release.Workload{}, without
+			})
+			d := rollout.Decide(s.Observation)
+			if d.Status.Phase != v1beta1.PhaseProgressing || d.Desired.PrimaryRevision != "" {
+				t.Errorf("%s, and the primary gets %q", d.Status.Phase, d.Desired.PrimaryRevision)
+			}
+		})
+	}
+}
