@@ -106,7 +106,7 @@ func conclude(d *decider) {
 // recordFacts notes what can't be observed any more once it is gone.
 func recordFacts(d *decider) {
 	if d.Primary.Exists && d.Primary.Replicas > 0 && d.st.LastPromotedSpec != "" {
-		d.st.PrimaryReplicas = scaling.Needed(d.Primary, release.Workload{}, d.st.PrimaryReplicas, serving.StandsIn(d.st))
+		d.st.PrimaryReplicas = scaling.Needed(d.Primary, release.Workload{}, d.st.PrimaryReplicas, serving.Helps(d.st))
 	}
 	// What people are led by is on record before they are.
 	if d.Identity != nil && (takenOver(d) || routed(d)) {

@@ -173,3 +173,19 @@ func TestHaltedPromotionLeavesWhatThePrimaryCarries(t *testing.T) {
 		})
 	}
 }
+
+// Pods that its autoscaler took from a primary that the canary helped out are no reason to give that its share back.
+func TestPrimaryThatIsHelpedNeedsWhatItHad(t *testing.T) {
+	for name, tc := range map[string]struct{ most, want int32 }{"by an autoscaler": {10, 90}, "by a person": {0, 50}} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().promoting(50, time.Second).persisted().primaryAt(revB).targetAt(revB, 10).with(func(o *release.Observation) {
+				o.Primary.Replicas, o.Primary.Available, o.Primary.MaxReplicas, o.Primary.Ready = 1, 1, tc.most, false
+				o.Canary.Status.PrimaryReplicas, o.Canary.Status.CanaryWeight = 10, 90
+				o.Canary.Status.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPrimaryTooSmall}
+			})
+			if d := rollout.Decide(s.Observation); d.Status.CanaryWeight != tc.want {
+				t.Errorf("the canary has %d%%, want %d%%: %+v", d.Status.CanaryWeight, tc.want, d.Status.Traffic)
+			}
+		})
+	}
+}

@@ -24,7 +24,7 @@ func primaryFloor(d *decider) int32 {
 
 // neededOfPrimary is how many pods the primary must have to carry everything.
 func neededOfPrimary(d *decider) int32 {
-	return scaling.Needed(d.Primary, d.Target, d.st.PrimaryReplicas, serving.StandsIn(d.st))
+	return scaling.Needed(d.Primary, d.Target, d.st.PrimaryReplicas, serving.Helps(d.st))
 }
 
 // scaledToZero is true for a primary that its autoscaler has left without pods, or that is started at the

@@ -46,11 +46,11 @@ func pauseIdle(phase v1beta1.CanaryPhase, target release.Workload, want release.
 }
 
 // Needed is how many pods the primary must have to carry everything: those that it is asked for. While
-// the canary stands in for it, its autoscaler sees a workload without requests and asks for fewer: then it is what
-// the primary had before, and no fewer than serve as canary, as far as the autoscaler may give it as many. What a
-// person asks for counts as it is.
-func Needed(primary, canary release.Workload, had int32, standsIn bool) int32 {
-	if !standsIn {
+// the canary serves more than is planned because the primary can't, that one's autoscaler sees a workload with few
+// requests and asks for fewer pods: then it is what the primary had before, and no fewer than serve as canary, as far
+// as the autoscaler may give it as many. What a person asks for counts as it is.
+func Needed(primary, canary release.Workload, had int32, helped bool) int32 {
+	if !helped {
 		return primary.Replicas
 	}
 	return max(primary.Replicas, min(max(had, canary.Available), primary.MaxReplicas))

@@ -136,6 +136,12 @@ func StandsIn(st *v1beta1.CanaryStatus) bool {
 	return st.Traffic != nil && st.Traffic.Reason == v1beta1.TrafficPrimaryUnavailable
 }
 
+// Helps is true while the canary serves more than is planned because the primary can't: everything, or what
+// that has too few pods for.
+func Helps(st *v1beta1.CanaryStatus) bool {
+	return StandsIn(st) || st.Traffic != nil && st.Traffic.Reason == v1beta1.TrafficPrimaryTooSmall
+}
+
 // CanaryHasAll is true when every request goes to the canary.
 func CanaryHasAll(st *v1beta1.CanaryStatus) bool {
 	return st.CanaryWeight == 100 && (st.Traffic == nil || !st.Traffic.Matched)
