@@ -333,6 +333,31 @@ func (c *caller) wantNoFailure(during string, since cluster.Report) cluster.Repo
 	return seen
 }
 
+// awaitWell waits until n requests in a row have not failed, and returns what was seen up to then: a mesh on a
+// busy machine takes seconds to know a route.
+func (c *caller) awaitWell(n int64) cluster.Report {
+	c.t.Helper()
+	from := c.report()
+	err := rig.Await(c.t.Context(), "requests that do not fail", limit, func(ctx context.Context) error {
+		r, err := c.Report(ctx)
+		switch {
+		case err != nil:
+			return err
+		case r.Failed > from.Failed:
+			from = r
+			return fmt.Errorf("%d have failed", r.Failed)
+		case r.Total-from.Total < n:
+			return fmt.Errorf("%d of %d", r.Total-from.Total, n)
+		}
+		from = r
+		return nil
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return from
+}
+
 // awaitMore waits until the client has made n more requests.
 func (c *caller) awaitMore(n int64) {
 	c.t.Helper()

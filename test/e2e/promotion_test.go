@@ -72,8 +72,7 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 				t.Errorf("people are alerted with %+v", m)
 			}
 			a.awaitWeight(tc.weight)
-			requests.awaitMore(100) // the route becomes known
-			halted := requests.report()
+			halted := requests.awaitWell(100) // the route becomes known
 			a.holds("the promotion is halted", 3*time.Second, func(ctx context.Context) error {
 				c, err := a.Canary(ctx)
 				if err == nil && (c.Status.Phase != v1beta1.PhasePromoting || c.Status.CanaryWeight != tc.weight) {
@@ -173,8 +172,7 @@ func TestReleaseMendsThePrimary(t *testing.T) {
 	a.release("6.0.1")
 	a.awaitWeight(100)
 	a.awaitEvent(rig.Name, "PrimaryUnavailable", "the canary takes all traffic")
-	requests.awaitMore(100) // the route becomes known
-	before := requests.report()
+	before := requests.awaitWell(100) // the route becomes known
 	a.awaitPhase(v1beta1.PhaseSucceeded)
 	a.awaitDrained()
 	requests.awaitMore(100)
