@@ -19,6 +19,7 @@ import (
 // TestUsersObjectsAreGivenBack draws routes of users, with hosts and Gateways of their own,
 // and releases. What is the user's stays through all of it, and on deletion all is as it was.
 func TestUsersObjectsAreGivenBack(t *testing.T) {
+	routertest.FixSeed(t)
 	outer := t
 	rapid.Check(t, func(t *rapid.T) {
 		users := drawRoute(t)

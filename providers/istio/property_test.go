@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
+	"github.com/sluice-delivery/sluice/providers/routertest"
 )
 
 // TestUsersObjects has what a request comes to, whatever a user's VirtualService is, be what it
@@ -28,6 +29,7 @@ import (
 // it is given back as it was. It does not look at how routes are written, but at what
 // Istio does with requests by them.
 func TestUsersObjects(t *testing.T) {
+	routertest.FixSeed(t)
 	tried, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		for range 10 {
