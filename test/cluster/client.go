@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -147,13 +149,27 @@ func joinHeaders(headers map[string]string) string {
 	return strings.Join(pairs, ",")
 }
 
+// Mesh clients listen on ports below those that the kernel gives to connections: one of these could be
+// taken between the choice of a port and its use.
+const (
+	firstPort = 20000
+	allPorts  = 9000
+)
+
+// lastPort is the place of the port that was chosen last. Test programs that run side by side begin at different ones.
+var lastPort atomic.Int64
+
 // freeAddress is on the node's own address: nothing else listens there.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", hostIP+":0")
-	if err != nil {
-		return "", err
+	var err error
+	for range allPorts {
+		port := firstPort + (int64(os.Getpid())*100+lastPort.Add(1))%allPorts
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", net.JoinHostPort(hostIP, strconv.FormatInt(port, 10))); err == nil {
+			return listener.Addr().String(), listener.Close()
+		}
 	}
-	return listener.Addr().String(), listener.Close()
+	return "", err
 }
 
 // Report asks the client what it has seen so far.
