@@ -222,10 +222,11 @@ func guardOf(a, b *entry, all []*entry) (*entry, error) {
 	}
 	order, known := Compare(a.match, b.match)
 	_, knew := Compare(a.origin, b.origin)
+	kept := order < 0 || order == 0 && listed(a, b)
 	if !known || !knew {
-		return nil, undecided(a, b)
+		return nil, undecided(a, b, kept)
 	}
-	if order < 0 || order == 0 && listed(a, b) {
+	if kept {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	match, possible, err := Intersect(a.match, b.match)
@@ -254,10 +255,11 @@ func decided(a, b *entry, match gatewayv1.HTTPRouteMatch, all []*entry) bool {
 	})
 }
 
-// undecided is an error where a split changes which of two paths a proxy prefers, and
-// nobody can tell which one it was.
-func undecided(a, b *entry) error {
-	if !a.added && !b.added && SamePath(a.match.Path, a.origin.Path) && SamePath(b.match.Path, b.origin.Path) {
+// undecided is an error where a split may change which of two matches a proxy prefers, and
+// nobody can tell which one it was. Kept is true where, for a proxy that prefers no regular expression to
+// another, the conditions beside the paths still decide for a.
+func undecided(a, b *entry, kept bool) error {
+	if kept && !a.added && !b.added && SamePath(a.match.Path, a.origin.Path) && SamePath(b.match.Path, b.origin.Path) {
 		return nil // it is what it was
 	}
 	_, possible, err := Intersect(a.match, b.match)

@@ -169,3 +169,34 @@ func show(lists ...[]gatewayv1.HTTPRouteRule) string {
 	}
 	return strings.Join(out, "--- becomes\n")
 }
+
+// Of two paths by regular expressions a proxy prefers the one with more conditions beside it, if nothing else. A release
+// that adds such a condition, and takes requests of another service by it, is refused: no rule can be made that is for
+// what fits both paths. One that changes nothing between them is not.
+func TestTwoPathsByExpressions(t *testing.T) {
+	users := &gatewayv1.HTTPRouteSpec{}
+	if err := yaml.Unmarshal([]byte(`
+rules:
+- matches: [{path: {type: RegularExpression, value: /a.*}, headers: [{name: x-c, value: "yes"}]}]
+  backendRefs: [{name: podinfo, port: 9898}]
+- matches: [{path: {type: RegularExpression, value: .*/b.*}, headers: [{name: x-a, value: "yes"}], queryParams: [{name: q, value: "1"}]}]
+  backendRefs: [{name: billing, port: 9898}]
+`), users); err != nil {
+		t.Fatal(err)
+	}
+	sessions := providers.Traffic{Primary: 90, Canary: 10, Sessions: providers.Sessions{Canary: "c1", Primary: "s1", Raised: 10}}
+	for name, tc := range map[string]struct {
+		traffic providers.Traffic
+		refused bool
+	}{"cookies of sessions": {sessions, true}, "weights": {providers.Traffic{Primary: 90, Canary: 10}, false}} {
+		t.Run(name, func(t *testing.T) {
+			c := canary()
+			if tc.refused {
+				c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "v"}
+			}
+			if _, err := rulesOf(c, tc.traffic, users); providers.IsInvalid(err) != tc.refused || err != nil && !tc.refused {
+				t.Errorf("refused: %v", err)
+			}
+		})
+	}
+}
