@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers/internal/gateway/rules"
+	"github.com/sluice-delivery/sluice/providers/internal/originals"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -66,9 +67,9 @@ func originalOf(k *Kind, live client.Object, c *v1beta1.Canary, ours map[string]
 		return nil, err
 	}
 	now, _ := u.Object["spec"].(map[string]any)
-	o := saved{Spec: map[string]any{}, Annotations: replaced(u.GetAnnotations(), ours)}
+	o := saved{Spec: map[string]any{}, Annotations: originals.Replaced(u.GetAnnotations(), ours)}
 	if apex := c.Spec.Service.Apex; apex != nil {
-		o.Labels = replaced(u.GetLabels(), apex.Labels)
+		o.Labels = originals.Replaced(u.GetLabels(), apex.Labels)
 	}
 	for _, field := range takenOver {
 		if v, ok := now[field]; ok {
@@ -120,18 +121,4 @@ func released(k *Kind, c *v1beta1.Canary) (*original, error) {
 func leadsToSides(spec gatewayv1.HTTPRouteSpec, c *v1beta1.Canary) bool {
 	_, found := rules.TrafficOf(spec.Rules, c)
 	return found
-}
-
-// replaced are those of the user's pairs whose value ours replace.
-func replaced(users, ours map[string]string) map[string]string {
-	var out map[string]string
-	for k := range ours {
-		if had, ok := users[k]; ok {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[k] = had
-		}
-	}
-	return out
 }

@@ -97,7 +97,7 @@ func usersObjects(t *rapid.T) bool {
 		for _, proxy := range []routertest.Proxy{{}, {RegexLast: true}} {
 			before, match := proxy.Serve(users.Rules, r)
 			after, matchAfter := proxy.Serve(rules, r)
-			toOurs := after != nil && (readRule(*after, c).toPrimary || readRule(*after, c).toCanary)
+			toOurs := after != nil && (readRule(*after, c).ToPrimary || readRule(*after, c).ToCanary)
 			if before == nil {
 				if after != nil && !toOurs { // a rule of ours is there where none of the user's leads to the apex
 					t.Fatalf("%+v was for nobody", r)

@@ -63,7 +63,7 @@ func Plan(c *v1beta1.Canary, traffic providers.Traffic, users *gatewayv1.HTTPRou
 	switch {
 	case err != nil:
 		return nil, err
-	case traffic.Matched && !slices.ContainsFunc(out, func(r Planned) bool { return readRule(r.HTTPRouteRule, c).toCanary }):
+	case traffic.Matched && !slices.ContainsFunc(out, func(r Planned) bool { return readRule(r.HTTPRouteRule, c).ToCanary }):
 		return nil, Invalid("spec.analysis.match", "", "it must match some of the requests that the route is for")
 	case users == nil:
 		return b.rewriting(out)

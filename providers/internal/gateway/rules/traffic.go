@@ -7,60 +7,41 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/shares"
 )
 
 // TrafficOf reads what the mesh does with the requests of this Canary. It is false
 // when no rule leads to the primary or the canary: then the object is a user's, not
 // adopted yet or given back. Sessions are not read: the cookies say nothing about shares.
 func TrafficOf(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary) (providers.Traffic, bool) {
-	var ours []read
+	var ours []shares.Read
 	for _, rule := range rules {
-		if r := readRule(rule, c); r.toPrimary || r.toCanary {
+		if r := readRule(rule, c); r.ToPrimary || r.ToCanary {
 			ours = append(ours, r)
 		}
 	}
-	if len(ours) == 0 {
-		return providers.Traffic{}, false
-	}
-	// Rules for cookies come before the one for all. With another after the last
-	// that leads to the canary, the shares are only of the requests that it matches.
-	last := len(ours) - 1
-	for i := last; i >= 0; i-- {
-		if ours[i].toCanary {
-			t := ours[i].traffic()
-			t.Matched = i < last
-			return t, true
-		}
-	}
-	return ours[last].traffic(), true
+	return shares.Of(ours)
 }
 
-// read is what one rule does.
-type read struct {
-	toPrimary, toCanary    bool
-	primary, canary, total int64
-	mirror                 int32
-}
-
-func readRule(rule gatewayv1.HTTPRouteRule, c *v1beta1.Canary) read {
+func readRule(rule gatewayv1.HTTPRouteRule, c *v1beta1.Canary) shares.Read {
 	_, primary, canary := c.ServiceNames()
-	r := read{}
+	r := shares.Read{}
 	for _, backend := range rule.BackendRefs {
 		weight := int64(1) // as the Gateway API has it
 		if backend.Weight != nil {
 			weight = int64(*backend.Weight)
 		}
-		r.total += weight
+		r.Total += weight
 		switch {
 		case isService(backend.BackendObjectReference, c, primary):
-			r.toPrimary, r.primary = true, r.primary+weight
+			r.ToPrimary, r.Primary = true, r.Primary+weight
 		case isService(backend.BackendObjectReference, c, canary):
-			r.toCanary, r.canary = true, r.canary+weight
+			r.ToCanary, r.Canary = true, r.Canary+weight
 		}
 	}
 	for _, filter := range rule.Filters {
 		if m := filter.RequestMirror; m != nil && isService(m.BackendRef, c, canary) {
-			r.mirror = mirrored(m)
+			r.Mirror = mirrored(m)
 		}
 	}
 	return r
@@ -79,17 +60,6 @@ func mirrored(m *gatewayv1.HTTPRequestMirrorFilter) int32 {
 	default:
 		return 100
 	}
-}
-
-// traffic turns weights, which are in relation to their sum, into percent.
-// Whatever does not go to the canary counts as the primary's.
-func (r *read) traffic() providers.Traffic {
-	t := providers.Traffic{Primary: 100, Mirror: r.mirror}
-	if r.total > 0 {
-		t.Canary = int32((r.canary*100 + r.total/2) / r.total) //nolint:gosec // 0 to 100
-		t.Primary = 100 - t.Canary
-	}
-	return t
 }
 
 func leadsToUs(c *v1beta1.Canary, ref gatewayv1.BackendObjectReference) bool {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/originals"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/objects"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
@@ -177,7 +178,7 @@ func adopt(u *unstructured.Unstructured, canary *v1beta1.Canary) (*VirtualServic
 
 func encode(u *unstructured.Unstructured, s saved, canary *v1beta1.Canary) (*VirtualService, error) {
 	ours := settings.Metadata(canary)
-	s.Labels, s.Annotations = replaced(u.GetLabels(), ours.Labels), replaced(u.GetAnnotations(), ours.Annotations)
+	s.Labels, s.Annotations = originals.Replaced(u.GetLabels(), ours.Labels), originals.Replaced(u.GetAnnotations(), ours.Annotations)
 	o := &VirtualService{saved: s}
 	raw, err := json.Marshal(o.saved)
 	if err != nil {
@@ -191,20 +192,6 @@ func encode(u *unstructured.Unstructured, s saved, canary *v1beta1.Canary) (*Vir
 	}
 	o.Encoded = string(raw)
 	return o, o.decode(canary)
-}
-
-// replaced are those of the user's pairs whose value ours replace.
-func replaced(users, ours map[string]string) map[string]string {
-	var out map[string]string
-	for k := range ours {
-		if had, ok := users[k]; ok {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[k] = had
-		}
-	}
-	return out
 }
 
 func fieldsOf(spec map[string]any) map[string]any {
