@@ -103,7 +103,7 @@ func privateEndpoints(ctx context.Context, config *rest.Config, reader client.Re
 	}
 	const apiServer, own = "the API server", "the operator itself"
 	if u, err := url.Parse(config.Host); err == nil {
-		add(u.Hostname(), portOf(u), apiServer)
+		add(u.Hostname(), webhooks.Port(u), apiServer)
 	}
 	add(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT"), apiServer)
 	slices := &discoveryv1.EndpointSliceList{}
@@ -136,15 +136,4 @@ func privateEndpoints(ctx context.Context, config *rest.Config, reader client.Re
 		}
 	}
 	return out, nil
-}
-
-func portOf(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "http":
-		return "80"
-	default:
-		return "443"
-	}
 }

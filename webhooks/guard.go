@@ -137,7 +137,7 @@ func (g *Guard) checkURL(u *url.URL) error {
 		}
 		addr = named
 	}
-	number, _ := strconv.ParseUint(port(u), 10, 16)
+	number, _ := strconv.ParseUint(Port(u), 10, 16)
 	if err := g.checkAddr(netip.AddrPortFrom(addr, uint16(number))); err != nil {
 		return refusal(u.Hostname(), err)
 	}

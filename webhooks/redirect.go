@@ -65,11 +65,12 @@ func sameEndpoint(from, to *url.URL) bool {
 	if normalHost(from.Hostname()) != normalHost(to.Hostname()) {
 		return false
 	}
-	upgraded := from.Scheme == "http" && to.Scheme == "https" && port(from) == "80" && port(to) == "443"
-	return upgraded || from.Scheme == to.Scheme && port(from) == port(to)
+	upgraded := from.Scheme == "http" && to.Scheme == "https" && Port(from) == "80" && Port(to) == "443"
+	return upgraded || from.Scheme == to.Scheme && Port(from) == Port(to)
 }
 
-func port(u *url.URL) string {
+// Port is the port of a URL with the scheme http or https, which has one of its own where it names none.
+func Port(u *url.URL) string {
 	switch {
 	case u.Port() != "":
 		return u.Port()
