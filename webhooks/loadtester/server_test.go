@@ -184,11 +184,6 @@ func TestServerSignature(t *testing.T) {
 
 // TestServerUnknown has callers that nobody knows do what does no harm, and nothing else, where there is no key.
 func TestServerUnknown(t *testing.T) {
-	s := newServer(t, func(s *Server) {
-		s.Keys = Keys{Local: []byte("of the pod")}
-		s.Rules.Allowed = [][]string{{"hey"}, {"ghz"}, {"helper"}, {"helm"}}
-		s.Runner.Find = func(string) (string, error) { return "", errors.New("this one is not run") } // 501
-	})
 	const gate = `{` + canary + `}`
 	run := func(metadata string) string { return `{` + canary + `,"metadata":{` + metadata + `}}` }
 	for name, tc := range map[string]struct {
@@ -212,6 +207,11 @@ func TestServerUnknown(t *testing.T) {
 		"another program in the pod":                            {"/", run(`"cmd":"helper say x"`), []byte("of the pod"), 501},
 	} {
 		t.Run(name, func(t *testing.T) {
+			s := newServer(t, func(s *Server) {
+				s.Keys = Keys{Local: []byte("of the pod")}
+				s.Rules.Allowed = [][]string{{"hey"}, {"ghz"}, {"helper"}, {"helm"}}
+				s.Runner.Find = func(string) (string, error) { return "", errors.New("this one is not run") } // 501
+			})
 			var headers []string
 			if tc.sign != nil {
 				headers = []string{SignatureHeader, Sign(tc.sign, signedAt, []byte(tc.body))}
