@@ -50,11 +50,7 @@ func TestOperatorRestart(t *testing.T) {
 	requests.wantNoFailure("a release with four restarts", before)
 	wantWeights(t, h, 0, 10, 20, 30, 40, 50, 0)
 	wantEachStepOnce(t, h, 5)
-	for _, s := range spans(moments(t, h)) {
-		if lasted := s.to.Sub(s.from); lasted < interval-100*time.Millisecond {
-			t.Errorf("the step with weight %d lasted %v, want at least the interval of %v", s.weight, lasted, interval)
-		}
-	}
+	wantEachStepLong(t, h, interval)
 	a.wantPrimary("6.0.1")
 
 	h, err = a.Watch(t.Context())
@@ -100,5 +96,29 @@ func wantEachStepOnce(t *testing.T, h *rig.History, n int32) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+// wantEachStepLong makes sure that each step lasted an interval, by the times that the operator notes: those
+// at which they are seen are later by what a busy machine takes.
+func wantEachStepLong(t *testing.T, h *rig.History, interval time.Duration) {
+	t.Helper()
+	var step *v1beta1.StepStatus
+	steps := 0
+	for _, m := range moments(t, h) {
+		next := m.Status.Step
+		if next == nil || step != nil && next.Since.Equal(&step.Since) {
+			continue
+		}
+		if step != nil && step.Index > 0 {
+			steps++
+			if lasted := next.Since.Sub(step.Since.Time); lasted < interval {
+				t.Errorf("step %d lasted %v, want at least the interval of %v", step.Index, lasted, interval)
+			}
+		}
+		step = next
+	}
+	if steps == 0 {
+		t.Error("there were no steps")
 	}
 }
