@@ -92,7 +92,7 @@ lint: ## Lint the Go code and the charts
 .PHONY: test
 test: servers build ## Run all tests: unit, integration and end to end
 	@$(GO) test $(TEST_FLAGS) $(PKGS)
-	@if [ '$(PKGS)' = ./... ]; then cd $(LOADTESTER) && $(GO) test $(TEST_FLAGS) ./...; fi
+	@if [ '$(PKGS)' = ./... ]; then for module in $(LOADTESTER) test/tools/release; do (cd $$module && $(GO) test $(TEST_FLAGS) ./...); done; fi
 
 # A package needs servers when it is under test/ or its tests import something from there, or envtest; the simulation
 # is a cluster by itself.
@@ -117,6 +117,16 @@ test-metric-servers: ## Test metric providers against Debian's servers (apt-get 
 	@$(GO) test -count=1 -tags metricservers ./test/metricservers
 
 .PHONY: demo
-demo: build servers ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
+demo: build ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
+	@test/tools/build demo
 	@$(GO) build -buildvcs=false -o bin/demo ./test/demo
 	@exec bin/demo
+
+# make release VERSION=1.2.3; PUSH=ghcr.io/sluice-delivery pushes images and charts too.
+PUSH ?=
+
+.PHONY: release
+release: ## Make images, charts, checksums and notes of VERSION in dist/ (PUSH=REGISTRY pushes them)
+	@test/tools/build helm
+	@cd test/tools/release && $(GO) build -o "$(CURDIR)/bin/release" .
+	@bin/release -version '$(VERSION:v%=%)' -out dist $(if $(PUSH),-push '$(PUSH)')

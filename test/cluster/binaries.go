@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -33,8 +34,8 @@ func Root() (string, error) {
 	}
 }
 
-// Binary returns the path of a server or tool. KUBEBUILDER_ASSETS is looked at
-// first, then the bin folder of the repository.
+// Binary returns the path of a server or tool: the one in the folder that KUBEBUILDER_ASSETS names, else the one that
+// was built to the bin folder of the repository, whose version is pinned, else the one in PATH.
 func Binary(name string) (string, error) {
 	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
 		if path := filepath.Join(assets, name); isFile(path) {
@@ -46,10 +47,13 @@ func Binary(name string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(root, "bin", name)
-	if !isFile(path) {
-		return "", fmt.Errorf("%s is missing: build the servers with: make servers", path)
+	if isFile(path) {
+		return path, nil
 	}
-	return path, nil
+	if installed, err := exec.LookPath(name); err == nil {
+		return installed, nil
+	}
+	return "", fmt.Errorf("%s is missing: build the servers with: make servers", path)
 }
 
 func isFile(path string) bool {

@@ -19,6 +19,7 @@ import (
 
 // options are what the command line says. Flags that mean what one of Flagger's load tester does have its name.
 type options struct {
+	version       bool // print it, and nothing else
 	port          int
 	logLevel      slog.Level
 	timeout       time.Duration
@@ -38,6 +39,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	f := flag.NewFlagSet("sluice-loadtester", flag.ContinueOnError)
 	f.SetOutput(output)
 	f.IntVar(&o.port, "port", 9090, "port of everything; 0 for any that is free")
+	f.BoolVar(&o.version, "version", false, "print the version and end")
 	f.StringVar(&text.level, "log-level", "info", "debug, info, warn (or warning) or error")
 	f.DurationVar(&o.timeout, "timeout", time.Hour, "how long a command may take at most")
 	f.IntVar(&o.maxConcurrent, "max-concurrent", 32, "how many commands may run at once")

@@ -64,6 +64,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.version {
+		fmt.Fprintln(stdout, "Sluice load tester version", version)
+		return nil
+	}
 	return serve(ctx, o, stderr)
 }
 
