@@ -78,6 +78,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
 	t.Run("ownership", func(t *testing.T) { testOwnership(t, c, api) })
 	t.Run("GitOps", func(t *testing.T) { testGitOps(t, c, api) })
+	t.Run("CRDs are brought up to date", func(t *testing.T) { testAppliedCRDs(t, c, api) })
 	t.Run("incidents", func(t *testing.T) { testIncidents(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })

@@ -137,6 +137,14 @@ func single(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 // rulesOf are the rules that the chart gives the operator with these values.
 func rulesOf(t *testing.T, values ...string) []rbacv1.PolicyRule {
 	t.Helper()
+	return rulesNamed(t, func(name string) bool {
+		return name == "sluice" || name == "sluice-leases" || strings.HasPrefix(name, "sluice-secrets")
+	}, values...)
+}
+
+// rulesNamed are the rules of the chart's roles of some names.
+func rulesNamed(t *testing.T, wanted func(name string) bool, values ...string) []rbacv1.PolicyRule {
+	t.Helper()
 	helm, err := cluster.Binary("helm")
 	if err != nil {
 		t.Fatal(err)
@@ -165,8 +173,7 @@ func rulesOf(t *testing.T, values ...string) []rbacv1.PolicyRule {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		name := role.Name
-		if strings.HasSuffix(role.Kind, "Role") && (name == "sluice" || name == "sluice-leases" || strings.HasPrefix(name, "sluice-secrets")) {
+		if strings.HasSuffix(role.Kind, "Role") && wanted(role.Name) {
 			rules = append(rules, role.Rules...)
 		}
 	}

@@ -56,9 +56,12 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		set       string
 		want, not []string
 	}{
-		{set: "logLevel=debug", want: []string{"-log-level=debug", "kind: ClusterRole"}, not: []string{"enable-leader-election"}},
-		{set: "namespace=shop", want: []string{"-namespace=shop", "kind: Role\n"}, not: []string{"kind: ClusterRole"}},
-		{set: "leaderElection.enabled=true", want: []string{"replicas: 2", "-leader-election-namespace=" + releaseNamespace, "name: sluice-leases"}},
+		{set: "logLevel=debug", want: []string{"-log-level=debug", "kind: ClusterRole", "replicas: 2", "-leader-election-namespace=" + releaseNamespace, "name: sluice-leases", "kind: PodDisruptionBudget", "- apply-crds\n", "- canaries.flagger.app\n"}},
+		{set: "namespace=shop", want: []string{"-namespace=shop", "kind: Role\n"}, not: []string{"kind: ClusterRole", "apply-crds"}},
+		{set: "crd.upgrade=false", not: []string{"apply-crds", "apiextensions.k8s.io"}},
+		{set: "crd.create=true", want: []string{"kind: CustomResourceDefinition"}, not: []string{"apply-crds"}},
+		{set: "leaderElection.enabled=false", want: []string{"replicas: 1", "type: Recreate"}, not: []string{"enable-leader-election", "name: sluice-leases", "kind: PodDisruptionBudget"}},
+		{set: "leaderElection.replicaCount=1", not: []string{"kind: PodDisruptionBudget"}},
 		{set: "rbac.create=false", not: []string{"kind: ClusterRole", "kind: Role"}},
 		{set: "coverage=report", want: []string{"-coverage=report", "[networkpolicies]\n    verbs: [list, watch]\n"}},
 		{set: "coverage=copy", want: []string{"-coverage=copy", "[networkpolicies]\n    verbs: [list, watch, create, patch, delete]\n"}},

@@ -92,7 +92,9 @@ func start(ctx context.Context) (*suite, error) {
 	if err != nil {
 		return s, err
 	}
-	if _, err := r.Helm(ctx, "install", releaseName, chart, "--namespace", releaseNamespace, "--create-namespace"); err != nil {
+	// The cluster runs no Jobs. One operator, which a test may kill without the next having to wait for its lease.
+	if _, err := r.Helm(ctx, "install", releaseName, chart, "--namespace", releaseNamespace, "--create-namespace", "--no-hooks",
+		"--set", "leaderElection.enabled=false"); err != nil {
 		return s, err
 	}
 	var d appsv1.Deployment
