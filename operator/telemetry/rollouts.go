@@ -35,6 +35,7 @@ type Rollouts struct {
 	successes *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	lost      *prometheus.CounterVec
+	condition *prometheus.GaugeVec
 
 	mu   sync.Mutex
 	seen map[types.NamespacedName]*published
@@ -45,6 +46,9 @@ type published struct {
 	target  string    // the label name of its series; empty while it has none
 	version string    // resource version that is published
 	began   time.Time // zero when another process saw the beginning
+
+	told     string              // resource version whose conditions are published
+	troubles []prometheus.Labels // series of its conditions
 }
 
 // NewRollouts registers the metrics. version and provider are published as
@@ -80,11 +84,15 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 			Namespace: "sluice", Name: "event_hooks_lost_total",
 			Help: "Events that an event hook was not told: the queue was full, the hook failed, or the operator ended.",
 		}, []string{"reason"}),
+		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "sluice", Name: "canary_condition",
+			Help: "1 for each condition of a Canary that tells of trouble.",
+		}, []string{"namespace", "canary", "type", "reason"}),
 		seen: map[types.NamespacedName]*published{},
 	}
 	info := gauge("info", "Version and mesh provider of the operator.", "version", "mesh_provider")
 	info.WithLabelValues(version, provider).Set(1)
-	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, info)
+	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, r.condition, info)
 	return r
 }
 
@@ -103,6 +111,7 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 		r.seen[key] = known
 		r.total.WithLabelValues(c.Namespace).Inc()
 	}
+	r.publishConditions(c, known)
 	// A Canary that never began, perhaps as its target is another one's, has
 	// nothing to say of that target.
 	if known.version == c.ResourceVersion || c.Status.LastAppliedSpec == "" {
@@ -215,6 +224,7 @@ func (r *Rollouts) Forget(key types.NamespacedName) {
 		return
 	}
 	delete(r.seen, key)
+	r.dropConditions(known)
 	r.total.WithLabelValues(key.Namespace).Dec()
 	if known.target != "" {
 		r.drop(known.target, key.Namespace)
