@@ -33,6 +33,10 @@ func terminate(d *decider) {
 	if want.Released && d.ApexMisses && d.Primary.Exists {
 		want.KeepPrimary, want.LeadToPrimary = true, true // nobody would find the target
 	}
+	if want.Released && d.ApexMisses && !d.Primary.Exists { // only until it was led to others
+		d.event(true, release.ReasonLeftBehind, "The apex Service, as it is given back, does not select the pods of "+d.Canary.TargetName()+
+			", and nobody else serves; it is led to them by the labels that they have")
+	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
 		giveTrafficBack(d)

@@ -63,6 +63,9 @@ var doings = map[string]func(*world, *rand.Rand){
 	},
 	"lose the status": func(w *world, _ *rand.Rand) {
 		w.oracle.lostStatus = true
+		for _, m := range w.meshes {
+			clear(m.last) // what a route had that is gone as well is known to nobody any more
+		}
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Status = v1beta1.CanaryStatus{} })
 	},
 
@@ -337,6 +340,9 @@ var hookKinds = []string{"confirm-rollout", "pre-rollout", "rollout", "confirm-t
 
 func pick(r *rand.Rand, of ...string) string { return of[r.IntN(len(of))] }
 
+// longestCrash is how long a pod that crashes is away at most.
+const longestCrash = 92 * time.Second
+
 // until is how long something lasts.
 func until(r *rand.Rand) time.Time { return time.Now().Add(time.Duration(2+r.IntN(90)) * time.Second) }
 
@@ -346,7 +352,7 @@ func propagation(r *rand.Rand) metav1.DeletionPropagation {
 
 // inGit has Git ask for a number of pods, whether or not there is a target at present.
 func (w *world) inGit(replicas int32) {
-	w.git.replicas = replicas
+	w.git.replicas, w.asked = replicas, replicas
 	w.fewest = min(w.fewest, replicas)
 }
 
@@ -466,8 +472,10 @@ func (w *world) removeMesh(until time.Time) {
 	w.meshGone = until
 	w.oracle.robbed()
 	for _, m := range w.meshes {
-		for apex, r := range m.routes {
-			m.last[apex] = r.asked
+		if c := w.canary(); c == nil || c.Status.Phase != "" { // else nobody knows what they had: the status is lost as well
+			for apex, r := range m.routes {
+				m.last[apex] = r.asked
+			}
 		}
 		clear(m.routes)
 	}
@@ -522,7 +530,7 @@ func (w *world) repair() {
 			w.action(v1beta1.ActionResume)
 		}
 	})
-	if w.oracle.initialized && w.deployment("podinfo-primary") == nil {
+	if (w.oracle.initialized || w.oracle.lostStatus) && w.deployment("podinfo-primary") == nil {
 		image := w.oracle.primaryImage // as the Canary asks people to do
 		failed := w.oracle.targetImage() == image && w.canary().Status.Phase == v1beta1.PhaseFailed
 		if strings.Contains(image, "bad") || failed {
@@ -531,6 +539,12 @@ func (w *world) repair() {
 		w.release(image)
 	}
 	spec := newCanary(w.plan).Spec
+	if is := w.canary().Status.Identity; is != nil {
+		// What an edit named before anybody was led to it is what the Canary is about since. It refuses any other, and asks people
+		// to set that back.
+		spec.TargetRef.Kind, spec.TargetRef.Name, spec.Service.Name = is.TargetKind, is.TargetName, is.Apex
+		spec.Provider, spec.Service.Headless = is.Provider, is.Headless
+	}
 	edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Spec = spec })
 	if w.operator == nil {
 		w.operatorAt = time.Now()

@@ -71,7 +71,7 @@ func (w *world) start(offset time.Duration) {
 	applier := ssa.New(through)
 	p.views.deleted = applier.Deleted
 	options := workload.Options{SelectorLabels: []string{"app"}, MeshProvider: "one"}
-	workloads := &targets.Targets{Client: through, Applier: applier}
+	workloads := &targets.Targets{Client: through, Live: direct, Applier: applier}
 	p.reconciler = &canary.Reconciler{
 		Client: through, Applier: applier, RouteApplier: ssa.New(through),
 		Router: func(name string) (providers.Router, error) {

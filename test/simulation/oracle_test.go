@@ -51,7 +51,7 @@ type oracle struct {
 	had      int                 // pods that served when it was deleted
 	gone     bool                // the Canary is
 	left     bool                // and something was taken since
-	crashed  int                 // pods of the target that crashed while it was deleted
+	crashed  []time.Time         // when pods of the target have crashed
 }
 
 // released is what is known of an image since the target has it.
@@ -488,12 +488,24 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	}
 }
 
-// crashes notes a pod that the adversary takes from a target that is about to serve alone: one that can't be rolled out
-// starts no other in its place.
+// crashes notes a pod that the adversary takes from the target. One that can't be rolled out starts no other in its
+// place.
 func (o *oracle) crashes(primary bool) {
-	if !primary && !o.deleted.IsZero() {
-		o.crashed++
+	if !primary {
+		o.crashed = append(o.crashed, time.Now())
 	}
+}
+
+// missing is how many pods the adversary has taken from a target since it is about to serve alone, or so shortly before that
+// they were not back.
+func (o *oracle) missing() int {
+	n := 0
+	for _, at := range o.crashed {
+		if at.After(o.deleted.Add(-longestCrash)) {
+			n++
+		}
+	}
+	return n
 }
 
 // forgotten notes that nobody knows any more how many pods there were but by those that the target asks for: the primary and
@@ -734,7 +746,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 }
 
 // allowed is how many pods are enough for everything, whatever others there are: what people let the primary have at most, that is
-// what somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler; and where it has none, as many as
+// what somebody has scaled it to or has asked for in Git, as long as that is its number, and the maximum of its autoscaler; and where it has none, as many as
 // have served everything.
 func (o *oracle) allowed() int {
 	w, most := o.w, math.MaxInt32
@@ -743,6 +755,9 @@ func (o *oracle) allowed() int {
 	}
 	if d := w.deployment("podinfo-primary"); d != nil && w.byHand > 0 && *d.Spec.Replicas == w.byHand {
 		most = min(most, int(w.byHand))
+	}
+	if d := w.deployment("podinfo-primary"); d != nil && w.asked > 0 && *d.Spec.Replicas == w.asked {
+		most = min(most, int(w.asked))
 	}
 	if h := get[*autoscalingv2.HorizontalPodAutoscaler](w.store, "HorizontalPodAutoscaler", "podinfo"); h != nil {
 		most = min(most, int(h.Spec.MaxReplicas))
@@ -841,7 +856,7 @@ func (o *oracle) afterDeletion() {
 		smallest := d.DeepCopy()
 		smallest.Spec.Replicas = new(min(*d.Spec.Replicas, o.w.fewest))
 		_, unavailable := bounds(smallest)
-		o.had = min(o.had, int(*smallest.Spec.Replicas)-unavailable-o.crashed)
+		o.had = min(o.had, int(*smallest.Spec.Replicas)-unavailable-o.missing())
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.served)) {
 		if o.pods(name) < o.had && !o.w.plan.HPA {

@@ -63,6 +63,8 @@ type world struct {
 	fewest int32
 	// byHand is what somebody has scaled the primary to last, -1 where nobody has.
 	byHand int32
+	// asked is the number of pods that somebody has asked for in Git last, 0 where nobody has.
+	asked  int32
 	turns  int
 	writes int
 	log    []string // what happened, for people
