@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -165,7 +164,7 @@ func (o *oracle) astray() bool {
 // selects tells whether a Service selects pods with labels.
 func (o *oracle) selects(service string, pods map[string]string) bool {
 	s := get[*corev1.Service](o.w.store, "Service", service)
-	return s != nil && len(s.Spec.Selector) > 0 && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pods))
+	return s != nil && selects(s.Spec.Selector, pods)
 }
 
 // apart tells whether a Service that its user made, and that nobody has taken over yet, selects other pods than those of
