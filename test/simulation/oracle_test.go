@@ -34,6 +34,7 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
+	promotedHash string // of the target's pods, when the primary got them
 	target       *appsv1.Deployment   // as it was last
 	primaryGone  bool                 // it was deleted, and is not there again
 	releases     map[string]*released // by image
@@ -302,7 +303,15 @@ func (o *oracle) anybody() bool {
 		apex, _, _ := c.ServiceNames() // without a mesh nobody stands in for those that it leads to
 		return o.staying(apex) > 0
 	}
-	return slices.ContainsFunc(o.w.pods, func(p *pod) bool { return p.owner != "" && p.ready(time.Now()) })
+	return o.remakable() || slices.ContainsFunc(o.w.pods, func(p *pod) bool { return p.owner != "" && p.ready(time.Now()) })
+}
+
+// remakable tells whether the primary is gone and can be made again, as the target is what it was made from: whatever holds the
+// Canary, that is a matter of one write.
+func (o *oracle) remakable() bool {
+	d := o.w.deployment("podinfo")
+	return o.initialized && !o.lostStatus && o.deleted.IsZero() && o.primaryGone && d != nil && d.DeletionTimestamp.IsZero() &&
+		hashOf(&d.Spec.Template) == o.promotedHash && !o.hopeless() && time.Now().After(o.w.refusals["Deployment"].Add(retry))
 }
 
 // probe sends a request: what share of them finds nobody?
@@ -393,6 +402,9 @@ func (o *oracle) changed(of id) {
 		if strings.HasSuffix(now.Name, "-primary") {
 			if o.primaryHash != hashOf(&now.Spec.Template) && o.alone() {
 				o.robbed()
+			}
+			if t := o.target; o.primaryHash != hashOf(&now.Spec.Template) && t != nil {
+				o.promotedHash = hashOf(&t.Spec.Template)
 			}
 			o.primaryHash = hashOf(&now.Spec.Template)
 			o.primaryHas(image)
