@@ -113,7 +113,10 @@ func stall(d *decider, reason, message string) {
 // stalledFor says once what is wrong with a promotion for longer than the deadline, and has the
 // post-rollout hooks called: it has failed, for now.
 func stalledFor(d *decider, reason, what string) bool {
-	if !d.overdue() {
+	// What one operator has found to be late another whose clock is behind does not find in time again: people would be told
+	// twice, and hooks called.
+	late := d.st.Unwell != nil && release.PromotionFailed(&d.Canary.Status)
+	if !late && !d.overdue() {
 		return false
 	}
 	why := d.health.reason

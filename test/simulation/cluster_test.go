@@ -27,7 +27,11 @@ type pod struct {
 	owner     types.UID
 	labels    map[string]string
 	revision  string // of the pod template
-	image     string
+	image     string // with the contents of its configs
+	base      string // the image alone
+	configs   []id
+	born      time.Time
+	waits     bool // for its configs
 	minReady  time.Duration
 	readyAt   time.Time // zero: never by itself
 	ends      time.Time // zero: it was not asked to end
@@ -69,6 +73,8 @@ type cluster struct {
 	endpointsLag time.Duration
 	// slow is how long pods take to be ready at most.
 	slow time.Duration
+	// contents are what was in each config last.
+	contents map[id]string
 	// collected is the version of the store that the garbage collector has looked at.
 	collected int
 	// startup says when a pod of an image can be ready: false is never. primary is whether it is one of the primary's.
@@ -99,6 +105,7 @@ func (c *cluster) tick() {
 		}
 	}
 	c.pods = slices.DeleteFunc(c.pods, func(p *pod) bool { return p.ending() && !p.ends.After(now) })
+	c.syncConfigs()
 	c.endOrphans()
 	for _, d := range all[*appsv1.Deployment](c.store) {
 		c.rollOut(d)
@@ -237,10 +244,14 @@ func bounds(d *appsv1.Deployment) (surge, unavailable int) {
 
 func (c *cluster) start(d *appsv1.Deployment, revision string) *pod {
 	p := &pod{
-		owner: d.UID, labels: d.Spec.Template.Labels, revision: revision, image: d.Spec.Template.Spec.Containers[0].Image,
-		minReady: time.Duration(d.Spec.MinReadySeconds) * time.Second,
+		owner: d.UID, labels: d.Spec.Template.Labels, revision: revision, base: d.Spec.Template.Spec.Containers[0].Image,
+		configs: configsOf(&d.Spec.Template), born: time.Now(), minReady: time.Duration(d.Spec.MinReadySeconds) * time.Second,
 	}
-	p.readyAt = c.readyAt(p.image, p.labels)
+	complete := false
+	if p.image, complete = c.versionFrom(p.base, p.configs); complete {
+		p.readyAt = c.readyAt(p.image, p.labels)
+	}
+	p.waits = !complete
 	c.pods = append(c.pods, p)
 	return p
 }

@@ -19,13 +19,20 @@ import (
 )
 
 // doings are what the adversary can do. Each gets random numbers of its own, so that leaving one out changes no other.
-var doings = map[string]func(*world, *rand.Rand){
+var doings = func() map[string]func(*world, *rand.Rand) {
+	out := maps.Clone(clusterDoings)
+	maps.Copy(out, configDoings)
+	return out
+}()
+
+// clusterDoings are those that need nothing but a cluster and a Canary.
+var clusterDoings = map[string]func(*world, *rand.Rand){
 	"release": func(w *world, r *rand.Rand) {
 		w.release(pick(r, "good", "good", "good", "bad", "slow", "never", "broken") + fmt.Sprintf("-%d", w.turns+1))
 	},
 	"release a good one": func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("good-%d", w.turns+1)) },
 	"release a bad one":  func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("bad-%d", w.turns+1)) },
-	"roll back in Git":   func(w *world, _ *rand.Rand) { w.release(strings.TrimPrefix(w.oracle.primaryImage, "app:")) },
+	"roll back in Git":   func(w *world, _ *rand.Rand) { w.runs(w.oracle.primaryImage) },
 	"release and scale to zero": func(w *world, _ *rand.Rand) {
 		w.oracle.robbed()
 		w.edit(func(d *appsv1.Deployment) {
@@ -508,12 +515,13 @@ func (w *world) repair() {
 		}
 	}
 	w.make(newTemplate())
+	w.makeConfigs()
 	if w.plan.HPA {
 		w.make(newHPA(w.plan))
 	}
 	if w.deployment("podinfo") == nil {
 		d := newTarget(w.plan)
-		d.Spec.Template.Spec.Containers[0].Image = w.oracle.primaryImage
+		d.Spec.Template.Spec.Containers[0].Image, _ = splitVersion(w.oracle.primaryImage)
 		if w.oracle.primaryImage == "" {
 			d.Spec.Template.Spec.Containers[0].Image = "app:good-0"
 		}
@@ -536,7 +544,7 @@ func (w *world) repair() {
 		if strings.Contains(image, "bad") || failed {
 			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand, or is not all that the primary was
 		}
-		w.release(image)
+		w.runs(image)
 	}
 	spec := newCanary(w.plan).Spec
 	if is := w.canary().Status.Identity; is != nil {

@@ -34,7 +34,7 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
-	promotedHash string // of the target's pods, when the primary got them
+	promotedHash string               // of the target's pods, when the primary got them
 	target       *appsv1.Deployment   // as it was last
 	primaryGone  bool                 // it was deleted, and is not there again
 	releases     map[string]*released // by image
@@ -398,23 +398,30 @@ func (o *oracle) leftOut(name string) bool {
 func (o *oracle) changed(of id) {
 	switch now := o.w.objects[of].(type) {
 	case *appsv1.Deployment:
-		image := now.Spec.Template.Spec.Containers[0].Image
+		image := o.w.versionOf(&now.Spec.Template)
 		if strings.HasSuffix(now.Name, "-primary") {
 			if o.primaryHash != hashOf(&now.Spec.Template) && o.alone() {
 				o.robbed()
 			}
-			if t := o.target; o.primaryHash != hashOf(&now.Spec.Template) && t != nil {
-				o.promotedHash = hashOf(&t.Spec.Template)
+			if o.w.deployment(now.Name) == now && o.primaryHash == "" {
+				o.uncovered(now)
 			}
-			o.primaryHash = hashOf(&now.Spec.Template)
-			o.primaryHas(image)
+			// Its copies of configs change right before it does, and are part of what it becomes then.
+			if hash := hashOf(&now.Spec.Template); o.primaryHash != hash {
+				o.primaryHash = hash
+				if o.target != nil {
+					o.promotedHash = hashOf(&o.target.Spec.Template)
+				}
+				o.primaryHas(image)
+			}
 			o.primaryGone = false
 			return
 		}
 		o.target = now
-		if r := o.releases[image]; r == nil || o.targetImage() != image {
-			o.releases[image] = &released{since: time.Now()}
-			o.setTarget(image)
+		o.targetIs(image)
+	case *corev1.ConfigMap, *corev1.Secret:
+		if o.target != nil {
+			o.targetIs(o.w.versionOf(&o.target.Spec.Template))
 		}
 	case *v1beta1.Canary:
 		o.canaryIs(now)
@@ -427,6 +434,14 @@ func (o *oracle) changed(of id) {
 			o.gone = true
 			o.left = o.excuse > 0 // nobody is there any more to make up for what was just taken
 		}
+	}
+}
+
+// targetIs is called when the target may be another version.
+func (o *oracle) targetIs(version string) {
+	if r := o.releases[version]; r == nil || o.targetImage() != version {
+		o.releases[version] = &released{since: time.Now()}
+		o.setTarget(version)
 	}
 }
 
@@ -851,6 +866,8 @@ func (o *oracle) atEnd() {
 	if d := w.deployment(c.PrimaryName()); d == nil || o.pods(primary) < int(*d.Spec.Replicas) && !halted {
 		o.fail("at the end %d pods of the primary serve", o.pods(primary))
 	}
+	o.coveredAtEnd(c)
+	o.unpromoted(c)
 	want := int(w.fewest)
 	if n := o.pods(primary); n < want && !w.plan.HPA && !halted {
 		o.fail("at the end %d pods of the primary serve, where %d did", n, want)
@@ -862,7 +879,7 @@ func (o *oracle) afterDeletion() {
 		return // he wanted to be rid of it
 	}
 	o.had = min(o.had, int(o.w.fewest))
-	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(d.Spec.Template.Spec.Containers[0].Image, "never") {
+	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(o.w.versionOf(&d.Spec.Template), "never") {
 		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out.
 		smallest := d.DeepCopy()
 		smallest.Spec.Replicas = new(min(*d.Spec.Replicas, o.w.fewest))
