@@ -247,11 +247,11 @@ func (c *cluster) start(d *appsv1.Deployment, revision string) *pod {
 		owner: d.UID, labels: d.Spec.Template.Labels, revision: revision, base: d.Spec.Template.Spec.Containers[0].Image,
 		configs: configsOf(&d.Spec.Template), born: time.Now(), minReady: time.Duration(d.Spec.MinReadySeconds) * time.Second,
 	}
-	complete := false
-	if p.image, complete = c.versionFrom(p.base, p.configs); complete {
+	version, complete := c.versionFrom(p.base, p.configs)
+	p.image, p.waits = version, !complete
+	if complete {
 		p.readyAt = c.readyAt(p.image, p.labels)
 	}
-	p.waits = !complete
 	c.pods = append(c.pods, p)
 	return p
 }
