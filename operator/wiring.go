@@ -182,7 +182,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 func addParts(r *canary.Reconciler, live client.Reader, o options) {
 	c, applier := r.Client, r.Applier
 	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock}
-	r.Targets = &targets.Targets{Client: c, Applier: applier}
+	r.Targets = &targets.Targets{Client: c, Live: live, Applier: applier}
 	r.Configs = configs.New(configs.Config{Client: c, Live: live, Applier: applier, Options: o.objects, Clock: r.Clock, Off: !o.configTracking})
 	r.Primaries = &primaries.Primaries{Client: c, Applier: applier, Options: o.objects, Workloads: r.Targets}
 	r.Autoscalers = &autoscaling.Autoscalers{Client: c, Applier: applier, Options: o.objects}

@@ -681,6 +681,34 @@ func TestConfigChangesWhilePromoted(t *testing.T) {
 	}
 }
 
+// A copy that is gone is made again while the target is a revision that the primary is not to have, as new pods of the primary
+// need it; but never from contents that were not released.
+func TestCopyIsHealedBesideAnotherRevision(t *testing.T) {
+	for name, tc := range map[string]struct {
+		color string
+		want  bool
+	}{"of the image alone": {"blue", true}, "of the config too": {"green", false}} {
+		t.Run(name, func(t *testing.T) {
+			s := newTracking(t)
+			edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color(tc.color) })
+			s.release("podinfo:2")
+			s.mustTurn()
+			if phase := s.now().Status.Phase; phase != v1beta1.PhaseProgressing {
+				t.Fatal(phase)
+			}
+			if err := s.api.Delete(t.Context(), s.configMap("app-primary")); err != nil {
+				t.Fatal(err)
+			}
+			s.mustTurn()
+			made := &corev1.ConfigMap{}
+			err := s.api.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "app-primary"}, made)
+			if (err == nil) != tc.want || tc.want && made.Data["color"] != "blue" {
+				t.Errorf("error %v, %v", err, made.Data)
+			}
+		})
+	}
+}
+
 // A copy is healed, by a new object where the old one can't be changed.
 func TestCopyIsHealed(t *testing.T) {
 	for name, change := range map[string]func(s *configScene){

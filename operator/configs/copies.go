@@ -30,10 +30,17 @@ var ErrChanged = errors.New("changed since it was looked at")
 
 // Apply brings the primary's copies to what the objects of the target are. It comes
 // Before the primary itself: no pod is to be started whose configs are not there. With
-// ErrChanged the primary must be left as it is for now, which the next turn mends.
+// ErrChanged the primary must be left as it is for now, which the next turn mends. Where no revision is wanted, copies
+// are healed all the same as long as their sources are what they were made from.
 func (s *Share) Apply(ctx context.Context, want release.Desired) error {
-	if !s.world.Promotes(want) || len(s.list) == 0 {
+	if len(s.list) == 0 {
 		return nil
+	}
+	if !s.world.Promotes(want) {
+		if !s.promoted() {
+			return nil
+		}
+		s.list = s.usedByPrimary()
 	}
 	copies, err := s.copies(ctx)
 	if err != nil {
@@ -50,6 +57,34 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	}
 	s.names = names
 	return nil
+}
+
+// promoted tells whether the primary that is there was made with the contents that the target's configs have now: new pods
+// of it need its copies, whatever else the target is by now.
+func (s *Share) promoted() bool {
+	w := s.world
+	if w.PrimaryObject == nil || w.Mistake != nil && w.Mistake.Foreign {
+		return false
+	}
+	template := workload.Template(w.PrimaryObject)
+	return template != nil && template.Annotations[Annotation] == HashOfAll(s.hashes)
+}
+
+// usedByPrimary are the tracked configs of which the pods of the primary that is there read copies, with the names that they
+// have for them.
+func (s *Share) usedByPrimary() []tracked {
+	var used []Ref
+	for _, ref := range References(workload.Template(s.world.PrimaryObject)) {
+		used = append(used, ref.Ref)
+	}
+	var out []tracked
+	for _, one := range s.list {
+		one.names = slices.DeleteFunc(slices.Clone(one.names), func(name string) bool { return !slices.Contains(used, Ref{Kind: one.Kind, Name: name}) })
+		if len(one.names) > 0 {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // GiveBack does nothing: copies go with the Canary that owns them.

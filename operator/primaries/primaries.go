@@ -29,6 +29,8 @@ type Workloads interface {
 	Read(ctx context.Context, c *v1beta1.Canary, name string) (client.Object, error)
 	// Watched tells whether the workloads of a kind are in the cache.
 	Watched(kind string) bool
+	// Unchanged tells whether a target that was read from the cache has the same pods on the API server.
+	Unchanged(ctx context.Context, target client.Object) (bool, error)
 }
 
 // Primaries keeps the primaries of Canaries.
@@ -138,7 +140,11 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 		return err
 	}
 	workload.SetReplicas(primary, replicas)
-	err = p.Applier.Apply(ctx, primary, s.options(primary, configs)...)
+	options := s.options(primary, configs)
+	if w.PrimaryObject != nil && w.Primary.Revision != want.PrimaryRevision {
+		options = append(options, ssa.Before(s.judged))
+	}
+	err = p.Applier.Apply(ctx, primary, options...)
 	if apierrors.IsConflict(err) {
 		return fmt.Errorf("%w: %s %s", world.ErrChanged, workload.Kind(primary), primary.GetName())
 	}
@@ -146,6 +152,17 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 		return fmt.Errorf("apply %s %s: %w", workload.Kind(primary), primary.GetName(), err)
 	}
 	return nil
+}
+
+// judged refuses to give the primary another revision while the target is yet another one that the cache does not show:
+// the pods that were found good may have been that one's.
+func (s *Share) judged(ctx context.Context) error {
+	target := s.world.TargetObject
+	same, err := s.part.Workloads.Unchanged(ctx, target)
+	if err == nil && !same {
+		return fmt.Errorf("%w: %s %s", world.ErrChanged, workload.Kind(target), target.GetName())
+	}
+	return err
 }
 
 // options say how the intent for the primary is compared with what is there. configs

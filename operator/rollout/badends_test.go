@@ -86,3 +86,27 @@ func TestMeasuredAndFailed(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// A promotion that one operator has found to have failed has failed for the next one, whose clock may be behind: nobody is
+// told twice, and no hook is called again.
+func TestFailedPromotionIsNotInTimeAgain(t *testing.T) {
+	s := newScene().promoting(100, time.Hour).unwell(10 * time.Minute).primaryAt(revB).primaryAvailable(0).hooked(v1beta1.PostRolloutHook)
+	first := rollout.Decide(s.Observation)
+	if !release.PromotionFailed(&first.Status) || first.Status.PostRollout == nil {
+		t.Fatalf("it has not failed: %+v", first.Status.Conditions)
+	}
+	s.Canary.Status = first.Status
+	s.Canary.Status.PostRollout = nil // they have answered
+	for _, off := range []time.Duration{-9 * time.Second, 0} {
+		s.Now = t0.Add(off)
+		d := rollout.Decide(s.Observation)
+		if !release.PromotionFailed(&d.Status) || d.Status.PostRollout != nil || len(d.Events) > 0 {
+			t.Errorf("%s off: calls %v, events %+v, conditions %+v", off, d.Status.PostRollout, d.Events, d.Status.Conditions)
+		}
+		s.Canary.Status = d.Status
+	}
+	s.Primary = settled(s.Primary)
+	if d := rollout.Decide(s.Observation); release.PromotionFailed(&d.Status) {
+		t.Errorf("it has failed with a primary that is ready: %+v", d.Status.Conditions)
+	}
+}

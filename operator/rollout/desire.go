@@ -44,12 +44,13 @@ func desire(d *decider) {
 }
 
 // routed is true where people are to be led to the primary. To the first they are when it is ready and
-// nothing holds the rollout or no pod of the target serves, and before where the target was left without any.
+// nothing holds the rollout, and before where no pod of the target serves.
 func routed(d *decider) bool {
 	if d.st.Phase != "" && d.st.Phase != v1beta1.PhaseInitializing {
 		return true
 	}
-	serves := d.Primary.Ready && (!d.held || d.Target.Available == 0) || d.Primary.Available > 0 && d.Target.Replicas == 0
+	alone := d.Target.Available == 0
+	serves := d.Primary.Ready && (!d.held || alone) || d.Primary.Available > 0 && alone && (!d.held || d.Target.Replicas == 0)
 	return d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && serves || takenOver(d) && !d.Route.Fixed
 }
 

@@ -261,3 +261,40 @@ func TestAdoptedPostRollout(t *testing.T) {
 		t.Errorf("calls %v, gate %+v, pending since %v", d.CallHooks, d.Status.Gate, d.Status.PostRollout)
 	}
 }
+
+// A primary that is gone while its rollout is held is made again from what it was made from, with as many pods as it had: the
+// target may have none to stand in with.
+func TestHeldPrimaryIsMadeAgain(t *testing.T) {
+	lost := func(o *release.Observation) { o.Primary, o.Canary.Status.PrimaryReplicas = release.Workload{}, 10 }
+	foreign := func(o *release.Observation) { o.Mistake = &release.Mistake{Reason: "ObjectConflict", Foreign: true} }
+	outage := func(o *release.Observation) { o.Outage, o.Route.Unreachable = "the mesh can't be asked", true }
+	for name, tc := range map[string]struct {
+		scene *scene
+		want  string
+	}{
+		"by a mistake":              {newScene().with(mistake), revA},
+		"by a suspension":           {newScene().with(suspended), revA},
+		"by an outage":              {newScene().with(outage), revA},
+		"by objects of another":     {newScene().with(foreign), ""},
+		"the target is another":     {newScene().targetAt(revC, 0).with(mistake), ""},
+		"the target is gone":        {newScene().with(targetGone), ""},
+		"in mid-release":            {newScene().step(2, 40, time.Second).with(mistake), ""},
+		"in a promotion":            {newScene().promoting(60, time.Second).with(mistake), ""},
+		"after a rollback":          {newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(mistake), ""},
+		"after one, it is set back": {newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revA, 0).with(mistake), revA},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := rollout.Decide(tc.scene.persisted().with(lost).Observation)
+			if d.Desired.PrimaryRevision != tc.want || d.Desired.Hold || d.Desired.TargetReplicas != nil {
+				t.Errorf("%+v", d.Desired)
+			}
+			if n := d.Desired.PrimaryReplicas; tc.want != "" && (n == nil || *n != 10) {
+				t.Errorf("it is to have %v pods", n)
+			}
+			there := newScene().with(mistake).persisted()
+			if d := rollout.Decide(there.Observation); d.Desired.PrimaryRevision != "" {
+				t.Errorf("one that is there gets %q", d.Desired.PrimaryRevision)
+			}
+		})
+	}
+}

@@ -74,11 +74,15 @@ func takeFromUnjudged(d *decider) {
 	d.st.Step.Weight, d.st.Step.Share = 0, v1beta1.ShareAll
 }
 
-// holdDesired leaves workloads as they are while a rollout is held.
+// holdDesired leaves workloads as they are while a rollout is held, but for a primary that is gone: it is made again
+// from what it was made from before, as the target may have no pods to stand in with.
 func holdDesired(d *decider) {
-	d.out.Desired.PrimaryRevision = ""
 	d.out.Desired.TargetReplicas = nil
-	d.out.Desired.PrimaryReplicas = nil
+	if again := !d.Primary.Exists && promotedRevision(d) != "" && (d.Mistake == nil || !d.Mistake.Foreign); again {
+		d.out.Desired.PrimaryRevision = promotedRevision(d)
+	} else {
+		d.out.Desired.PrimaryRevision, d.out.Desired.PrimaryReplicas = "", nil
+	}
 	if d.Outage != "" {
 		d.out.Desired.Routed = false // nobody is there to be asked
 	}

@@ -37,6 +37,10 @@ func initialize(d *decider) {
 	case !d.Primary.Ready:
 		d.blocked(since, d.Primary.Message)
 		d.unwell(d.Primary.Message)
+		if d.overdue() && mayRelease(d, first) {
+			begin(d, release.ReasonNewRevision, d.Canary.PrimaryName()+" did not become ready"+within(d)+" and serves as it is; new revision of "+d.Canary.TargetName())
+			return
+		}
 		if d.overdue() {
 			mend := ""
 			if first != d.Target.Revision {
@@ -55,6 +59,12 @@ func initialize(d *decider) {
 		d.st.LastPromotedSpec = first
 		d.event(false, release.ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
 	}
+}
+
+// mayRelease is true where a primary that was there before serves, though not as it should, and the target is another
+// revision than it has. That may mend it, and whatever share it has been left with meanwhile, somebody has to judge it.
+func mayRelease(d *decider, first string) bool {
+	return first != d.Target.Revision && first == d.st.LastPromotedSpec && d.Primary.Available > 0
 }
 
 // servedBefore is true where a primary is gone that was initialized once, and nobody knows that
@@ -103,7 +113,10 @@ func stall(d *decider, reason, message string) {
 // stalledFor says once what is wrong with a promotion for longer than the deadline, and has the
 // post-rollout hooks called: it has failed, for now.
 func stalledFor(d *decider, reason, what string) bool {
-	if !d.overdue() {
+	// What one operator has found to be late another whose clock is behind does not find in time again: people would be told
+	// twice, and hooks called.
+	late := d.st.Unwell != nil && release.PromotionFailed(&d.Canary.Status)
+	if !late && !d.overdue() {
 		return false
 	}
 	why := d.health.reason

@@ -159,6 +159,7 @@ func TestTakeover(t *testing.T) {
 		"the primary is ready":                 {first(), true, 0, false, true},
 		"it is not":                            {first().primaryAvailable(1), false, 0, false, false},
 		"it is not, and the target is at zero": {first().primaryAvailable(1).targetAt(revA, 0), true, 0, false, true},
+		"it is not, and the target crashes":    {first().primaryAvailable(1).targetAvailable(0), true, 0, false, true},
 		"neither has a pod":                    {first().primaryAvailable(0).targetAt(revA, 0), false, 0, false, false},
 		"a mistake":                            {first().with(mistake), false, 0, false, false},
 		"suspended":                            {first().with(suspended), false, 0, false, false},
@@ -221,6 +222,32 @@ func TestAnotherRevisionIsNotMadeThePrimaryThatWasLost(t *testing.T) {
 			d := rollout.Decide(s.Observation)
 			if d.Status.Phase != v1beta1.PhaseProgressing || d.Desired.PrimaryRevision != "" {
 				t.Errorf("%s, and the primary gets %q", d.Status.Phase, d.Desired.PrimaryRevision)
+			}
+		})
+	}
+}
+
+// A primary that was there before the status was lost, and does not become well, is no reason to have nobody judge what the
+// target is meanwhile: that may mend it, and may have a share that it does not deserve.
+func TestReleaseOntoAnUnwellPrimary(t *testing.T) {
+	const deadline = 10 * time.Minute
+	for name, tc := range map[string]struct {
+		target    string
+		available int32
+		unwell    time.Duration
+		want      v1beta1.CanaryPhase
+	}{
+		"for longer than the deadline": {revB, 1, deadline, v1beta1.PhaseProgressing},
+		"for a moment":                 {revB, 1, deadline - time.Second, v1beta1.PhaseInitializing},
+		"it serves nobody":             {revB, 0, deadline, v1beta1.PhaseInitializing},
+		"it is what the target is":     {revA, 1, deadline, v1beta1.PhaseInitializing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().phase(v1beta1.PhaseInitializing).targetAt(tc.target, 2).primaryAvailable(tc.available).unwell(tc.unwell)
+			s.Canary.Status.LastPromotedSpec, s.Canary.Status.LastAppliedSpec = revA, revA
+			d := rollout.Decide(s.Observation)
+			if d.Status.Phase != tc.want || d.Status.LastPromotedSpec != revA || d.Desired.PrimaryRevision == revB {
+				t.Errorf("%s of %q, promoted %q, primary %q", d.Status.Phase, d.Status.LastAppliedSpec, d.Status.LastPromotedSpec, d.Desired.PrimaryRevision)
 			}
 		})
 	}

@@ -30,8 +30,8 @@ func terminate(d *decider) {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	want.Released = targetCarriesAll(d)
-	if want.Released && d.ApexMisses && d.Primary.Exists {
-		want.KeepPrimary, want.LeadToPrimary = true, true // nobody would find the target
+	if want.Released && d.ApexMisses {
+		leadApex(d)
 	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
@@ -42,6 +42,18 @@ func terminate(d *decider) {
 	want.Traffic = serving.TrafficOf(d.Canary, d.st)
 	stamp(d)
 	describeTermination(d)
+}
+
+// leadApex has somebody be found where nobody would find the target by the apex Service, as that is given back.
+func leadApex(d *decider) {
+	want := &d.out.Desired
+	if d.Primary.Exists {
+		want.KeepPrimary, want.LeadToPrimary = true, true
+		return
+	}
+	// It is true only until the Service was led to others.
+	d.event(true, release.ReasonLeftBehind, "The apex Service, as it is given back, does not select the pods of "+d.Canary.TargetName()+
+		", and nobody else serves; it is led to them by the labels that they have")
 }
 
 // giveTrafficBack plans nothing for the canary any more, but for one that the route alone leads to.

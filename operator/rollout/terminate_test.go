@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,6 +63,30 @@ func TestDeletionEnds(t *testing.T) {
 			}
 			if stalled != tc.wantStalled {
 				t.Errorf("Stalled for %q, want %q", stalled, tc.wantStalled)
+			}
+		})
+	}
+}
+
+// People are told where a Service that is theirs is given back with another selector than it had.
+func TestApexIsLedToTarget(t *testing.T) {
+	noPrimary := func(o *release.Observation) { o.Primary = release.Workload{} }
+	misses := func(o *release.Observation) { o.ApexMisses = true }
+	for name, tc := range map[string]struct {
+		with []func(*release.Observation)
+		want bool
+	}{
+		"it finds none, and nobody else serves": {[]func(*release.Observation){misses, noPrimary}, true},
+		"the primary serves":                    {[]func(*release.Observation){misses}, false},
+		"it finds them":                         {[]func(*release.Observation){noPrimary}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted)
+			for _, with := range tc.with {
+				s.with(with)
+			}
+			if d := rollout.Decide(s.Observation); slices.Contains(outcomeOf(d).Events, release.ReasonLeftBehind) != (tc.want || len(tc.with) == 1 && d.Desired.KeepPrimary) {
+				t.Errorf("events %v", outcomeOf(d).Events)
 			}
 		})
 	}

@@ -28,7 +28,7 @@ func (s *Share) givenBack(ctx context.Context) (bool, error) {
 	}
 	for _, live := range all {
 		ours := s.world.Owner.Owns(live)
-		if ours && s.isApex(live) || !ours && !s.intents.GivenBack(live) {
+		if ours && s.isApex(live) || !ours && (!s.intents.GivenBack(live) || s.astray(live)) {
 			return false, nil
 		}
 	}
@@ -92,9 +92,33 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 			if err := s.part.Applier.Merge(ctx, s.intents.GiveBack(live, ssa.AppliedAnnotation), live); err != nil {
 				return fmt.Errorf("give Service %s back: %w", live.Name, err)
 			}
+		case !ours && s.astray(live):
+			if err := s.lead(ctx, live, s.intents.Canary.Spec.Selector); err != nil {
+				return fmt.Errorf("lead Service %s to the target: %w", live.Name, err)
+			}
 		}
 	}
 	return nil
+}
+
+// astray tells whether the apex Service, as it was given back, finds none of the target's pods, and nobody else serves: the
+// target was created anew with other labels. Clients find no pod until it leads to those.
+func (s *Share) astray(live *corev1.Service) bool {
+	w := s.world
+	return w.ApexMisses && w.PrimaryObject == nil && s.isApex(live) && s.intents.Canary != nil &&
+		!labels.SelectorFromSet(live.Spec.Selector).Matches(labels.Set(workload.Template(w.TargetObject).Labels))
+}
+
+// lead has a Service select pods by other labels.
+func (s *Share) lead(ctx context.Context, live *corev1.Service, selector map[string]string) error {
+	patch := map[string]any{}
+	for key := range live.Spec.Selector {
+		patch[key] = nil
+	}
+	for key, value := range selector {
+		patch[key] = value
+	}
+	return s.part.Applier.Merge(ctx, map[string]any{"spec": map[string]any{"selector": patch}}, live)
 }
 
 // removeRegistration deletes the Service for which consul-k8s has registered the target's pods.
@@ -124,14 +148,7 @@ func (s *Share) LeadToPrimary(ctx context.Context) error {
 	if err != nil || live == nil || maps.Equal(live.Spec.Selector, selector.MatchLabels) {
 		return err
 	}
-	patch := map[string]any{}
-	for key := range live.Spec.Selector {
-		patch[key] = nil
-	}
-	for key, value := range selector.MatchLabels {
-		patch[key] = value
-	}
-	return s.part.Applier.Merge(ctx, map[string]any{"spec": map[string]any{"selector": patch}}, live)
+	return s.lead(ctx, live, selector.MatchLabels)
 }
 
 // apexMisses tells whether the apex Service, as it is given back, does not find the target's

@@ -73,7 +73,10 @@ func newStage(t *testing.T) *stage {
 func (s *stage) look() *Share {
 	s.t.Helper()
 	w := world.New(release.Observation{Canary: s.canary, Failures: s.failures})
-	w.TargetObject, w.PrimaryObject = s.target, s.primary
+	w.TargetObject = s.target
+	if s.primary != nil {
+		w.PrimaryObject = s.primary
+	}
 	share, err := s.services.Observe(s.t.Context(), w)
 	if err != nil {
 		s.t.Fatal(err)

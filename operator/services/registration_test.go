@@ -165,11 +165,13 @@ func TestApexIsNotLedToNobody(t *testing.T) {
 	for name, tc := range map[string]struct {
 		primary, target int32
 		again, led      bool
+		apart           bool // it finds none of the target's pods either
 	}{
-		"both serve":              {2, 2, false, true},
-		"the primary does not":    {0, 2, false, false},
-		"neither does":            {0, 0, false, true},
-		"it is led there already": {0, 2, true, true},
+		"both serve":              {primary: 2, target: 2, led: true},
+		"the primary does not":    {target: 2},
+		"neither does":            {led: true},
+		"it is led there already": {target: 2, again: true, led: true},
+		"it finds nobody so far":  {target: 2, apart: true, led: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newConsulStage(t)
@@ -181,11 +183,24 @@ func TestApexIsNotLedToNobody(t *testing.T) {
 			}
 			share := s.look()
 			share.world.Primary.Available, share.world.Target.Available = tc.primary, tc.target
+			if tc.apart {
+				share.world.TargetObject = newDeployment("another")
+			}
+			if err := share.Apply(t.Context(), release.Desired{}); err != nil {
+				t.Fatal(err)
+			}
 			if err := share.ApplyApex(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if led := slices.Contains(s.writes, "write podinfo"); led != tc.led {
 				t.Errorf("writes %v", s.writes)
+			}
+			// What waits for the Services to be as they must be, as the release does that brings the pods, waits for no more.
+			if synced, err := share.inSync(t.Context()); err != nil || !synced {
+				t.Errorf("in sync: %t, error %v", synced, err)
+			}
+			if share.Refused() == tc.led {
+				t.Errorf("still to be written: %t", share.Refused())
 			}
 		})
 	}

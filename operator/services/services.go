@@ -292,7 +292,10 @@ func (s *Share) inSync(ctx context.Context) (bool, error) {
 		if same {
 			continue
 		}
-		if !s.leads(ctx, intent) {
+		// What leads to the target until the primary has pods does what it can until then: nothing waits for it, least of all
+		// the release that brings those pods.
+		later := (intent == s.intents.Apex || intent == s.intents.Registration) && s.leadsToNobody(ctx)
+		if !later && !s.leads(ctx, intent) {
 			return false, nil
 		}
 		s.refused = true
@@ -376,7 +379,11 @@ func (s *Share) leadsToNobody(ctx context.Context) bool {
 		return false
 	}
 	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, s.intents.Apex.Name)
-	return err == nil && live != nil && !maps.Equal(live.Spec.Selector, s.intents.Apex.Spec.Selector)
+	if err != nil || live == nil || maps.Equal(live.Spec.Selector, s.intents.Apex.Spec.Selector) {
+		return false
+	}
+	template := workload.Template(s.world.TargetObject)
+	return template == nil || labels.SelectorFromSet(live.Spec.Selector).Matches(labels.Set(template.Labels))
 }
 
 func (s *Share) apply(ctx context.Context, intent *corev1.Service) error {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/memory"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -30,6 +31,8 @@ const ReasonTargetMissing = "TargetMissing"
 type Targets struct {
 	// Client reads from the informer cache.
 	Client client.Reader
+	// Live reads from the API server itself.
+	Live client.Reader
 	// Applier scales targets.
 	Applier *ssa.Applier
 
@@ -69,6 +72,10 @@ func (t *Targets) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	}
 	if target == nil {
 		return s, world.Missing(ReasonTargetMissing, "spec.targetRef: there is no %s %s in namespace %s", ref.Kind, ref.Name, w.Canary.Namespace)
+	}
+	if of := ownership.CanaryOf(target); of != "" && workload.Template(target) != nil {
+		return s, world.Mistake(world.ReasonInvalidSpec,
+			"spec.targetRef.name: %s %s was made for Canary %s and can't be the target of one; name a workload that you deploy yourself", ref.Kind, ref.Name, of)
 	}
 	revision, err := t.revision(w.Canary, target)
 	if err != nil {
@@ -113,6 +120,27 @@ func (t *Targets) Read(ctx context.Context, c *v1beta1.Canary, name string) (cli
 		return nil, fmt.Errorf("read %s %s/%s: %w", kind, c.Namespace, name, err)
 	}
 	return o, nil
+}
+
+// Unchanged tells whether a target that was read from the cache has, on the API server, the pods still that it had
+// there.
+func (t *Targets) Unchanged(ctx context.Context, target client.Object) (bool, error) {
+	live := workload.New(workload.Kind(target))
+	if err := t.Live.Get(ctx, client.ObjectKeyFromObject(target), live); err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("read %s %s/%s: %w", workload.Kind(target), target.GetNamespace(), target.GetName(), err)
+	}
+	if live.GetUID() != target.GetUID() {
+		return false, nil
+	}
+	is, err := workload.Revision(live)
+	if err != nil {
+		return false, err
+	}
+	was, err := workload.Revision(target)
+	return is == was, err
 }
 
 // Watched tells whether the workloads of a kind are in the cache.

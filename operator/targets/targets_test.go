@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -128,5 +129,58 @@ func TestScale(t *testing.T) {
 	}
 	if read(now); workload.Replicas(now) != 1 {
 		t.Errorf("a release that began after its drain was decided has %d pods", workload.Replicas(now))
+	}
+}
+
+// What was made for a Canary is no workload of a user's.
+func TestTargetThatWasMadeForACanary(t *testing.T) {
+	for name, tc := range map[string]struct {
+		annotations map[string]string
+		owners      []metav1.OwnerReference
+		wrong       bool
+	}{
+		"a user's":             {},
+		"a primary":            {annotations: map[string]string{ownership.Annotation: "podinfo"}, wrong: true},
+		"a primary of another": {annotations: map[string]string{ownership.Annotation: "other"}, wrong: true},
+		"Flagger's":            {owners: []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "x"}}, wrong: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := newTarget()
+			target.Annotations, target.OwnerReferences = tc.annotations, tc.owners
+			api := fakeclient.NewClientBuilder().WithObjects(target).Build()
+			part := &Targets{Client: api, Live: api, Applier: ssa.New(api)}
+			w := world.New(release.Observation{Canary: newCanary("Deployment")})
+			_, err := part.Observe(t.Context(), w)
+			if wrong := world.AsMistake(err) != nil; wrong != tc.wrong || (w.TargetObject == nil) != tc.wrong {
+				t.Errorf("error %v, observed %t", err, w.TargetObject != nil)
+			}
+		})
+	}
+}
+
+// The API server tells whether the pods of a target are still those that the cache shows.
+func TestUnchanged(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*appsv1.Deployment) // nil: it is deleted
+		want   bool
+	}{
+		"nothing":     {func(*appsv1.Deployment) {}, true},
+		"its number":  {func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(7)) }, true},
+		"its pods":    {func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "podinfo:2" }, false},
+		"it is new":   {func(d *appsv1.Deployment) { d.UID = "another" }, false},
+		"it was lost": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := fakeclient.NewClientBuilder()
+			if tc.change != nil {
+				now := newTarget()
+				tc.change(now)
+				b.WithObjects(now)
+			}
+			part := &Targets{Live: b.Build()}
+			if same, err := part.Unchanged(t.Context(), newTarget()); err != nil || same != tc.want {
+				t.Errorf("%t, error %v", same, err)
+			}
+		})
 	}
 }

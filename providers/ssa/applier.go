@@ -42,6 +42,8 @@ type options struct {
 	// repeats what the object has there in that version.
 	sharedField []string
 	version     string
+	// before is asked before the intent is sent.
+	before func(context.Context) error
 }
 
 // ProtoJSON says that the kind is a custom resource like those made from protobuf,
@@ -77,6 +79,12 @@ func Repeats(version string, path ...string) Option {
 	return func(o *options) { o.sharedField, o.version = path, version }
 }
 
+// Before has check called before the intent is sent, for what costs too much to be looked at where
+// nothing is. With its error nothing is.
+func Before(check func(context.Context) error) Option {
+	return func(o *options) { o.before = check }
+}
+
 // Applier applies intents. It is safe for concurrent use.
 type Applier struct {
 	client client.Client
@@ -107,6 +115,15 @@ func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Opti
 	case p.state != differs:
 		return nil
 	}
+	// The cache still shows the version that was found to be an old one: it would be refused again.
+	if err := a.memory.refusal(p.key, p.intent.version); err != nil {
+		return err
+	}
+	if p.before != nil {
+		if err := p.before(ctx); err != nil {
+			return err
+		}
+	}
 	u := p.intent.object
 	u.SetResourceVersion(p.intent.version)
 	if p.live != nil && inherits(desired, p.live) {
@@ -119,7 +136,11 @@ func (a *Applier) Apply(ctx context.Context, desired client.Object, opts ...Opti
 		}
 	}
 	annotate(u, p.intent.hash)
-	if err := a.send(ctx, p.key, p.fingerprint, u); err != nil || !ownership.Marked(desired) {
+	err = a.send(ctx, p.key, p.fingerprint, u)
+	if p.intent.version != "" && apierrors.IsConflict(err) {
+		a.memory.refused(p.key, p.intent.version, err)
+	}
+	if err != nil || !ownership.Marked(desired) {
 		return err
 	}
 	return a.dereference(ctx, p.key, p.fingerprint, u)
@@ -237,6 +258,7 @@ type plan struct {
 	intent      intent
 	live        client.Object // as the cache has it, nil if there is none
 	marked      bool          // the intent is for what is made for a Canary
+	before      func(context.Context) error
 }
 
 // referenced tells whether nothing is to be done but to take references to Canaries
@@ -254,7 +276,7 @@ func (a *Applier) compare(ctx context.Context, desired client.Object, opts []Opt
 	for _, opt := range opts {
 		opt(&o)
 	}
-	p := plan{key: keyOf(gvk, desired), marked: ownership.Marked(desired)}
+	p := plan{key: keyOf(gvk, desired), marked: ownership.Marked(desired), before: o.before}
 	p.state, err = a.fill(ctx, &p, gvk, desired, o)
 	if err != nil {
 		return plan{}, fmt.Errorf("compare %s: %w", p.key, err)

@@ -2,6 +2,7 @@ package ssa
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -328,5 +329,59 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if n := len(m.current) + len(m.past); n != 1 {
 		t.Errorf("records kept: %d, want only the one in use", n)
+	}
+}
+
+// A write that was refused as the cache shows an old version is not tried again before the cache shows another one, and not
+// for ever.
+func TestRefusedVersions(t *testing.T) {
+	w := newWorld(t)
+	w.apply(t, deployment("podinfo:1"))
+	old := w.live(t)
+	someone := w.live(t)
+	someone.Annotations["theirs"] = "1"
+	if err := w.Update(t.Context(), someone); err != nil {
+		t.Fatal(err)
+	}
+	w.frozen[primaryKey] = old
+	repeat := func(version string) error {
+		return w.applier.Apply(t.Context(), deployment("podinfo:2"), Repeats(version, "spec", "replicas"))
+	}
+	for _, want := range []int{2, 2} {
+		if err := repeat(old.ResourceVersion); !apierrors.IsConflict(err) {
+			t.Fatalf("error %v", err)
+		}
+		w.wantApplies(t, want)
+	}
+	w.clock.SetTime(w.clock.Now().Add(grace))
+	if err := repeat(old.ResourceVersion); !apierrors.IsConflict(err) {
+		t.Fatalf("error %v", err)
+	}
+	w.wantApplies(t, 3)
+	delete(w.frozen, primaryKey)
+	if err := repeat(w.live(t).ResourceVersion); err != nil {
+		t.Fatal(err)
+	}
+	w.wantApplies(t, 4)
+}
+
+// What is looked at before a write is looked at only then, and can stop it.
+func TestBefore(t *testing.T) {
+	w := newWorld(t)
+	asked, answer := 0, errors.New("no")
+	before := Before(func(context.Context) error { asked++; return answer })
+	if err := w.applier.Apply(t.Context(), deployment("podinfo:1"), before); !errors.Is(err, answer) {
+		t.Errorf("error %v", err)
+	}
+	w.wantApplies(t, 0)
+	answer = nil
+	for range 2 {
+		if err := w.applier.Apply(t.Context(), deployment("podinfo:1"), before); err != nil {
+			t.Error(err)
+		}
+	}
+	w.wantApplies(t, 1)
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
 	}
 }

@@ -58,10 +58,18 @@ type memory struct {
 	clock         clock.PassiveClock
 	rotated       time.Time
 	current, past map[objectKey]record
+	conflicts     map[objectKey]conflict
+}
+
+// conflict is the last write of an object that was refused as the version that it was made from was an old one.
+type conflict struct {
+	version string
+	err     error
+	at      time.Time
 }
 
 func newMemory(now clock.PassiveClock) *memory {
-	return &memory{clock: now, rotated: now.Now(), current: map[objectKey]record{}}
+	return &memory{clock: now, rotated: now.Now(), current: map[objectKey]record{}, conflicts: map[objectKey]conflict{}}
 }
 
 // recall compares what we remember with the version that the cache has ("" for
@@ -126,6 +134,28 @@ func (m *memory) isGone(key objectKey, uid types.UID) bool {
 	defer m.mu.Unlock()
 	r, ok := m.get(key)
 	return ok && uid != "" && r.gone == uid && m.clock.Since(r.at) < grace
+}
+
+// refused remembers that an object was not any more in a version that a write of ours was made from.
+func (m *memory) refused(key objectKey, version string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conflicts[key] = conflict{version, err, m.clock.Now()}
+}
+
+// refusal is why a write that is made from a version was refused a short while ago, nil where it was not.
+func (m *memory) refusal(key objectKey, version string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last, ok := m.conflicts[key]
+	if !ok {
+		return nil
+	}
+	if last.version == version && m.clock.Since(last.at) < grace {
+		return last.err
+	}
+	delete(m.conflicts, key)
+	return nil
 }
 
 func (m *memory) put(key objectKey, r record) {

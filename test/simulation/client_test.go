@@ -110,6 +110,14 @@ func fill(of id, o, into client.Object) error {
 		partial.ObjectMeta = metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(), Labels: o.GetLabels(), Annotations: o.GetAnnotations(), OwnerReferences: o.GetOwnerReferences()}
 		return nil
 	}
+	if u, ok := into.(*unstructured.Unstructured); ok {
+		object, err := asUnstructured(of.kind, o)
+		if err != nil {
+			return err
+		}
+		u.Object = object.Object
+		return nil
+	}
 	if reflect.TypeOf(o) != reflect.TypeOf(into) {
 		return fmt.Errorf("%s is a %T and was read as %T", of.name, o, into)
 	}
@@ -151,9 +159,36 @@ func list(kind string, objects map[string]client.Object, into client.ObjectList,
 		if o.FieldSelector != nil && !indexed(kind, object, o) {
 			continue
 		}
-		found = append(found, object.DeepCopyObject())
+		item, err := itemFor(into, kind, object)
+		if err != nil {
+			return err
+		}
+		found = append(found, item)
 	}
 	return meta.SetList(into, found)
+}
+
+// itemFor gives an object as a list has it.
+func itemFor(list client.ObjectList, kind string, o client.Object) (runtime.Object, error) {
+	switch list.(type) {
+	case *metav1.PartialObjectMetadataList:
+		out := &metav1.PartialObjectMetadata{}
+		return out, fill(id{kind, o.GetName()}, o, out)
+	case *unstructured.UnstructuredList:
+		return asUnstructured(kind, o)
+	default:
+		return o.DeepCopyObject(), nil
+	}
+}
+
+func asUnstructured(kind string, o client.Object) (*unstructured.Unstructured, error) {
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: object}
+	u.SetGroupVersionKind(served[kind])
+	return u, nil
 }
 
 // indexed tells whether the indexes of the operator's caches have an object by the values that are asked for.
@@ -185,7 +220,9 @@ func (l *live) Create(_ context.Context, o client.Object, _ ...client.CreateOpti
 	if err := l.store.create(o); err != nil {
 		return err
 	}
-	o.SetResourceVersion(l.store.objects[of].GetResourceVersion())
+	made := l.store.objects[of]
+	o.SetResourceVersion(made.GetResourceVersion())
+	o.SetUID(made.GetUID())
 	return nil
 }
 
@@ -262,6 +299,17 @@ func (l *live) patch(o client.Object, patch client.Patch, status bool) error {
 	}
 	if err := l.guard(verb, of); err != nil {
 		return err
+	}
+	if patch.Type() == types.JSONPatchType {
+		raw, err := patch.Data(o)
+		if err != nil {
+			return err
+		}
+		have, err := l.store.patchConfig(of, raw)
+		if err != nil {
+			return err
+		}
+		return fill(of, have, o)
 	}
 	if patch.Type() != types.MergePatchType {
 		return fmt.Errorf("patch of type %s is not served here", patch.Type())

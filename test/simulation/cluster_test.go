@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,7 +27,11 @@ type pod struct {
 	owner     types.UID
 	labels    map[string]string
 	revision  string // of the pod template
-	image     string
+	image     string // with the contents of its configs
+	base      string // the image alone
+	configs   []id
+	born      time.Time
+	waits     bool // for its configs
 	minReady  time.Duration
 	readyAt   time.Time // zero: never by itself
 	ends      time.Time // zero: it was not asked to end
@@ -70,6 +73,10 @@ type cluster struct {
 	endpointsLag time.Duration
 	// slow is how long pods take to be ready at most.
 	slow time.Duration
+	// contents are what was in each config last.
+	contents map[id]string
+	// collected is the version of the store that the garbage collector has looked at.
+	collected int
 	// startup says when a pod of an image can be ready: false is never. primary is whether it is one of the primary's.
 	startup func(image string, primary bool) bool
 	scaled  map[string]time.Time // when each autoscaler scaled last
@@ -98,6 +105,7 @@ func (c *cluster) tick() {
 		}
 	}
 	c.pods = slices.DeleteFunc(c.pods, func(p *pod) bool { return p.ending() && !p.ends.After(now) })
+	c.syncConfigs()
 	c.endOrphans()
 	for _, d := range all[*appsv1.Deployment](c.store) {
 		c.rollOut(d)
@@ -143,9 +151,8 @@ func (c *cluster) rollOut(d *appsv1.Deployment) {
 		return
 	}
 	// Pods that were left by a Deployment that was deleted alone are taken over by one that selects them.
-	selector := labels.SelectorFromSet(d.Spec.Selector.MatchLabels)
 	for _, p := range c.pods {
-		if p.owner == "" && !p.ending() && selector.Matches(labels.Set(p.labels)) {
+		if p.owner == "" && !p.ending() && selects(d.Spec.Selector.MatchLabels, p.labels) {
 			p.owner = d.UID
 		}
 	}
@@ -237,10 +244,14 @@ func bounds(d *appsv1.Deployment) (surge, unavailable int) {
 
 func (c *cluster) start(d *appsv1.Deployment, revision string) *pod {
 	p := &pod{
-		owner: d.UID, labels: d.Spec.Template.Labels, revision: revision, image: d.Spec.Template.Spec.Containers[0].Image,
-		minReady: time.Duration(d.Spec.MinReadySeconds) * time.Second,
+		owner: d.UID, labels: d.Spec.Template.Labels, revision: revision, base: d.Spec.Template.Spec.Containers[0].Image,
+		configs: configsOf(&d.Spec.Template), born: time.Now(), minReady: time.Duration(d.Spec.MinReadySeconds) * time.Second,
 	}
-	p.readyAt = c.readyAt(p.image, p.labels)
+	version, complete := c.versionFrom(p.base, p.configs)
+	p.image, p.waits = version, !complete
+	if complete {
+		p.readyAt = c.readyAt(p.image, p.labels)
+	}
 	c.pods = append(c.pods, p)
 	return p
 }
@@ -267,6 +278,16 @@ func (c *cluster) report(d *appsv1.Deployment, fresh, old []*pod) {
 	edit(c.store, "Deployment", d.Name, func(d *appsv1.Deployment) { d.Status = st })
 }
 
+// selects tells whether a selector that is not empty has labels.
+func selects(selector, labels map[string]string) bool {
+	for key, value := range selector {
+		if labels[key] != value {
+			return false
+		}
+	}
+	return len(selector) > 0
+}
+
 // publish is the endpoints controller.
 func (c *cluster) publish() {
 	now := time.Now()
@@ -274,7 +295,7 @@ func (c *cluster) publish() {
 	for _, s := range services {
 		var want []*pod
 		for _, p := range c.pods {
-			if p.ready(now) && len(s.Spec.Selector) > 0 && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(p.labels)) {
+			if p.ready(now) && selects(s.Spec.Selector, p.labels) {
 				want = append(want, p)
 			}
 		}
@@ -347,6 +368,10 @@ func (c *cluster) autoscale(h *autoscalingv2.HorizontalPodAutoscaler) {
 
 // collectGarbage carries out deletions: of what has finalizers of the collector's, and of what has lost its owners.
 func (c *cluster) collectGarbage() {
+	if c.collected == c.version {
+		return // nothing has changed since it looked last
+	}
+	c.collected = c.version
 	living := map[types.UID]client.Object{}
 	for _, o := range c.objects {
 		living[o.GetUID()] = o

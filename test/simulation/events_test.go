@@ -19,13 +19,20 @@ import (
 )
 
 // doings are what the adversary can do. Each gets random numbers of its own, so that leaving one out changes no other.
-var doings = map[string]func(*world, *rand.Rand){
+var doings = func() map[string]func(*world, *rand.Rand) {
+	out := maps.Clone(clusterDoings)
+	maps.Copy(out, configDoings)
+	return out
+}()
+
+// clusterDoings are those that need nothing but a cluster and a Canary.
+var clusterDoings = map[string]func(*world, *rand.Rand){
 	"release": func(w *world, r *rand.Rand) {
 		w.release(pick(r, "good", "good", "good", "bad", "slow", "never", "broken") + fmt.Sprintf("-%d", w.turns+1))
 	},
 	"release a good one": func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("good-%d", w.turns+1)) },
 	"release a bad one":  func(w *world, _ *rand.Rand) { w.release(fmt.Sprintf("bad-%d", w.turns+1)) },
-	"roll back in Git":   func(w *world, _ *rand.Rand) { w.release(strings.TrimPrefix(w.oracle.primaryImage, "app:")) },
+	"roll back in Git":   func(w *world, _ *rand.Rand) { w.runs(w.oracle.primaryImage) },
 	"release and scale to zero": func(w *world, _ *rand.Rand) {
 		w.oracle.robbed()
 		w.edit(func(d *appsv1.Deployment) {
@@ -63,6 +70,9 @@ var doings = map[string]func(*world, *rand.Rand){
 	},
 	"lose the status": func(w *world, _ *rand.Rand) {
 		w.oracle.lostStatus = true
+		for _, m := range w.meshes {
+			clear(m.last) // what a route had that is gone as well is known to nobody any more
+		}
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Status = v1beta1.CanaryStatus{} })
 	},
 
@@ -337,6 +347,9 @@ var hookKinds = []string{"confirm-rollout", "pre-rollout", "rollout", "confirm-t
 
 func pick(r *rand.Rand, of ...string) string { return of[r.IntN(len(of))] }
 
+// longestCrash is how long a pod that crashes is away at most.
+const longestCrash = 92 * time.Second
+
 // until is how long something lasts.
 func until(r *rand.Rand) time.Time { return time.Now().Add(time.Duration(2+r.IntN(90)) * time.Second) }
 
@@ -346,7 +359,7 @@ func propagation(r *rand.Rand) metav1.DeletionPropagation {
 
 // inGit has Git ask for a number of pods, whether or not there is a target at present.
 func (w *world) inGit(replicas int32) {
-	w.git.replicas = replicas
+	w.git.replicas, w.asked = replicas, replicas
 	w.fewest = min(w.fewest, replicas)
 }
 
@@ -466,8 +479,10 @@ func (w *world) removeMesh(until time.Time) {
 	w.meshGone = until
 	w.oracle.robbed()
 	for _, m := range w.meshes {
-		for apex, r := range m.routes {
-			m.last[apex] = r.asked
+		if c := w.canary(); c == nil || c.Status.Phase != "" { // else nobody knows what they had: the status is lost as well
+			for apex, r := range m.routes {
+				m.last[apex] = r.asked
+			}
 		}
 		clear(m.routes)
 	}
@@ -500,12 +515,13 @@ func (w *world) repair() {
 		}
 	}
 	w.make(newTemplate())
+	w.makeConfigs()
 	if w.plan.HPA {
 		w.make(newHPA(w.plan))
 	}
 	if w.deployment("podinfo") == nil {
 		d := newTarget(w.plan)
-		d.Spec.Template.Spec.Containers[0].Image = w.oracle.primaryImage
+		d.Spec.Template.Spec.Containers[0].Image, _ = splitVersion(w.oracle.primaryImage)
 		if w.oracle.primaryImage == "" {
 			d.Spec.Template.Spec.Containers[0].Image = "app:good-0"
 		}
@@ -522,15 +538,21 @@ func (w *world) repair() {
 			w.action(v1beta1.ActionResume)
 		}
 	})
-	if w.oracle.initialized && w.deployment("podinfo-primary") == nil {
+	if (w.oracle.initialized || w.oracle.lostStatus) && w.deployment("podinfo-primary") == nil {
 		image := w.oracle.primaryImage // as the Canary asks people to do
 		failed := w.oracle.targetImage() == image && w.canary().Status.Phase == v1beta1.PhaseFailed
 		if strings.Contains(image, "bad") || failed {
 			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand, or is not all that the primary was
 		}
-		w.release(image)
+		w.runs(image)
 	}
 	spec := newCanary(w.plan).Spec
+	if is := w.canary().Status.Identity; is != nil {
+		// What an edit named before anybody was led to it is what the Canary is about since. It refuses any other, and asks people
+		// to set that back.
+		spec.TargetRef.Kind, spec.TargetRef.Name, spec.Service.Name = is.TargetKind, is.TargetName, is.Apex
+		spec.Provider, spec.Service.Headless = is.Provider, is.Headless
+	}
 	edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Spec = spec })
 	if w.operator == nil {
 		w.operatorAt = time.Now()

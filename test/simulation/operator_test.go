@@ -71,7 +71,7 @@ func (w *world) start(offset time.Duration) {
 	applier := ssa.New(through)
 	p.views.deleted = applier.Deleted
 	options := workload.Options{SelectorLabels: []string{"app"}, MeshProvider: "one"}
-	workloads := &targets.Targets{Client: through, Applier: applier}
+	workloads := &targets.Targets{Client: through, Live: direct, Applier: applier}
 	p.reconciler = &canary.Reconciler{
 		Client: through, Applier: applier, RouteApplier: ssa.New(through),
 		Router: func(name string) (providers.Router, error) {
@@ -92,9 +92,13 @@ func (w *world) start(offset time.Duration) {
 		Routes:      &routes.Routes{Client: through, Provider: "one"},
 		Actions:     &actions.Actions{Client: through, Live: direct, Clock: clock},
 		Autoscalers: &autoscaling.Autoscalers{Client: through, Applier: applier, Options: options},
-		Configs:     configs.New(configs.Config{Off: true}),
-		Coverage:    &coverage.Keeper{Client: through, Reader: through, Applier: applier, Options: options},
+		Configs:     configs.New(configs.Config{Client: through, Live: direct, Applier: applier, Options: options, Clock: clock, Off: !w.plan.Configs}),
+		Coverage: &coverage.Keeper{
+			Client: through, Reader: through, Applier: applier, Options: options, Workload: workloads.Read,
+			Reports: w.plan.Coverage, Copies: w.plan.Coverage,
+		},
 	}
+	p.reconciler.Coverage.Watched(served["PodDisruptionBudget"], func() bool { return true })
 	p.reconciler.Actions.Served()
 	w.operator = p
 }
@@ -235,9 +239,14 @@ func (r recorder) Eventf(_ runtime.Object, _ runtime.Object, kind, reason, _, no
 // indexes are those of the operator's caches: what an object has in each, by kind and name of the index.
 var indexes = func() map[id]func(client.Object) []string {
 	out := map[id]func(client.Object) []string{
-		{"EndpointSlice", "service"}: func(o client.Object) []string { return []string{o.GetLabels()[discoveryv1.LabelServiceName]} },
+		{"PodDisruptionBudget", "reach"}: func(client.Object) []string { return []string{namespace} },
+		{"EndpointSlice", "service"}:     func(o client.Object) []string { return []string{o.GetLabels()[discoveryv1.LabelServiceName]} },
 	}
-	for _, x := range slices.Concat(wake.Indexes(), checks.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
+	for _, x := range slices.Concat(wake.Indexes(), checks.Indexes(), autoscaling.Indexes(), actions.Indexes(), configs.Indexes()) {
+		if kind := x.Of.GetObjectKind().GroupVersionKind().Kind; kind != "" {
+			out[id{kind, x.Name}] = x.Values
+			continue
+		}
 		kinds, _, err := scheme.ObjectKinds(x.Of)
 		if err != nil {
 			continue // a kind that is not served

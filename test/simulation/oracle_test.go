@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -35,6 +34,7 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
+	promotedHash string               // of the target's pods, when the primary got them
 	target       *appsv1.Deployment   // as it was last
 	primaryGone  bool                 // it was deleted, and is not there again
 	releases     map[string]*released // by image
@@ -51,7 +51,7 @@ type oracle struct {
 	had      int                 // pods that served when it was deleted
 	gone     bool                // the Canary is
 	left     bool                // and something was taken since
-	crashed  int                 // pods of the target that crashed while it was deleted
+	crashed  []time.Time         // when pods of the target have crashed
 }
 
 // released is what is known of an image since the target has it.
@@ -165,7 +165,7 @@ func (o *oracle) astray() bool {
 // selects tells whether a Service selects pods with labels.
 func (o *oracle) selects(service string, pods map[string]string) bool {
 	s := get[*corev1.Service](o.w.store, "Service", service)
-	return s != nil && len(s.Spec.Selector) > 0 && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pods))
+	return s != nil && selects(s.Spec.Selector, pods)
 }
 
 // apart tells whether a Service that its user made, and that nobody has taken over yet, selects other pods than those of
@@ -303,7 +303,15 @@ func (o *oracle) anybody() bool {
 		apex, _, _ := c.ServiceNames() // without a mesh nobody stands in for those that it leads to
 		return o.staying(apex) > 0
 	}
-	return slices.ContainsFunc(o.w.pods, func(p *pod) bool { return p.owner != "" && p.ready(time.Now()) })
+	return o.remakable() || slices.ContainsFunc(o.w.pods, func(p *pod) bool { return p.owner != "" && p.ready(time.Now()) })
+}
+
+// remakable tells whether the primary is gone and can be made again, as the target is what it was made from: whatever holds the
+// Canary, that is a matter of one write.
+func (o *oracle) remakable() bool {
+	d := o.w.deployment("podinfo")
+	return o.initialized && !o.lostStatus && o.deleted.IsZero() && o.primaryGone && d != nil && d.DeletionTimestamp.IsZero() &&
+		hashOf(&d.Spec.Template) == o.promotedHash && !o.hopeless() && time.Now().After(o.w.refusals["Deployment"].Add(retry))
 }
 
 // probe sends a request: what share of them finds nobody?
@@ -390,20 +398,30 @@ func (o *oracle) leftOut(name string) bool {
 func (o *oracle) changed(of id) {
 	switch now := o.w.objects[of].(type) {
 	case *appsv1.Deployment:
-		image := now.Spec.Template.Spec.Containers[0].Image
+		image := o.w.versionOf(&now.Spec.Template)
 		if strings.HasSuffix(now.Name, "-primary") {
 			if o.primaryHash != hashOf(&now.Spec.Template) && o.alone() {
 				o.robbed()
 			}
-			o.primaryHash = hashOf(&now.Spec.Template)
-			o.primaryHas(image)
+			if o.w.deployment(now.Name) == now && o.primaryHash == "" {
+				o.uncovered(now)
+			}
+			// Its copies of configs change right before it does, and are part of what it becomes then.
+			if hash := hashOf(&now.Spec.Template); o.primaryHash != hash {
+				o.primaryHash = hash
+				if o.target != nil {
+					o.promotedHash = hashOf(&o.target.Spec.Template)
+				}
+				o.primaryHas(image)
+			}
 			o.primaryGone = false
 			return
 		}
 		o.target = now
-		if r := o.releases[image]; r == nil || o.targetImage() != image {
-			o.releases[image] = &released{since: time.Now()}
-			o.setTarget(image)
+		o.targetIs(image)
+	case *corev1.ConfigMap, *corev1.Secret:
+		if o.target != nil {
+			o.targetIs(o.w.versionOf(&o.target.Spec.Template))
 		}
 	case *v1beta1.Canary:
 		o.canaryIs(now)
@@ -416,6 +434,14 @@ func (o *oracle) changed(of id) {
 			o.gone = true
 			o.left = o.excuse > 0 // nobody is there any more to make up for what was just taken
 		}
+	}
+}
+
+// targetIs is called when the target may be another version.
+func (o *oracle) targetIs(version string) {
+	if r := o.releases[version]; r == nil || o.targetImage() != version {
+		o.releases[version] = &released{since: time.Now()}
+		o.setTarget(version)
 	}
 }
 
@@ -488,12 +514,24 @@ func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	}
 }
 
-// crashes notes a pod that the adversary takes from a target that is about to serve alone: one that can't be rolled out
-// starts no other in its place.
+// crashes notes a pod that the adversary takes from the target. One that can't be rolled out starts no other in its
+// place.
 func (o *oracle) crashes(primary bool) {
-	if !primary && !o.deleted.IsZero() {
-		o.crashed++
+	if !primary {
+		o.crashed = append(o.crashed, time.Now())
 	}
+}
+
+// missing is how many pods the adversary has taken from a target since it is about to serve alone, or so shortly before that
+// they were not back.
+func (o *oracle) missing() int {
+	n := 0
+	for _, at := range o.crashed {
+		if at.After(o.deleted.Add(-longestCrash)) {
+			n++
+		}
+	}
+	return n
 }
 
 // forgotten notes that nobody knows any more how many pods there were but by those that the target asks for: the primary and
@@ -734,7 +772,7 @@ func (o *oracle) capacity(service, other string, from, to int32) {
 }
 
 // allowed is how many pods are enough for everything, whatever others there are: what people let the primary have at most, that is
-// what somebody has scaled it to, as long as that is its number, and the maximum of its autoscaler; and where it has none, as many as
+// what somebody has scaled it to or has asked for in Git, as long as that is its number, and the maximum of its autoscaler; and where it has none, as many as
 // have served everything.
 func (o *oracle) allowed() int {
 	w, most := o.w, math.MaxInt32
@@ -743,6 +781,9 @@ func (o *oracle) allowed() int {
 	}
 	if d := w.deployment("podinfo-primary"); d != nil && w.byHand > 0 && *d.Spec.Replicas == w.byHand {
 		most = min(most, int(w.byHand))
+	}
+	if d := w.deployment("podinfo-primary"); d != nil && w.asked > 0 && *d.Spec.Replicas == w.asked {
+		most = min(most, int(w.asked))
 	}
 	if h := get[*autoscalingv2.HorizontalPodAutoscaler](w.store, "HorizontalPodAutoscaler", "podinfo"); h != nil {
 		most = min(most, int(h.Spec.MaxReplicas))
@@ -825,6 +866,8 @@ func (o *oracle) atEnd() {
 	if d := w.deployment(c.PrimaryName()); d == nil || o.pods(primary) < int(*d.Spec.Replicas) && !halted {
 		o.fail("at the end %d pods of the primary serve", o.pods(primary))
 	}
+	o.coveredAtEnd(c)
+	o.unpromoted(c)
 	want := int(w.fewest)
 	if n := o.pods(primary); n < want && !w.plan.HPA && !halted {
 		o.fail("at the end %d pods of the primary serve, where %d did", n, want)
@@ -836,12 +879,12 @@ func (o *oracle) afterDeletion() {
 		return // he wanted to be rid of it
 	}
 	o.had = min(o.had, int(o.w.fewest))
-	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(d.Spec.Template.Spec.Containers[0].Image, "never") {
+	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(o.w.versionOf(&d.Spec.Template), "never") {
 		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out.
 		smallest := d.DeepCopy()
 		smallest.Spec.Replicas = new(min(*d.Spec.Replicas, o.w.fewest))
 		_, unavailable := bounds(smallest)
-		o.had = min(o.had, int(*smallest.Spec.Replicas)-unavailable-o.crashed)
+		o.had = min(o.had, int(*smallest.Spec.Replicas)-unavailable-o.missing())
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.served)) {
 		if o.pods(name) < o.had && !o.w.plan.HPA {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ var (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
+	debug.SetGCPercent(400) // a world is small and soon gone: to collect it often is a fifth of the time
 	os.Exit(m.Run())
 }
 
@@ -53,6 +55,8 @@ type plan struct {
 	ReplicasInGit bool          `json:",omitempty"`
 	CacheLag      time.Duration `json:",omitempty"`
 	MeshLag       time.Duration `json:",omitempty"`
+	Configs       bool          `json:",omitempty"`
+	Coverage      bool          `json:",omitempty"`
 	Acts          []act
 }
 
@@ -115,6 +119,7 @@ func planOf(seed uint64) plan {
 			p.Acts = append(p.Acts, random("", 60))
 		}
 	}
+	p.Configs, p.Coverage = r.IntN(3) == 0, r.IntN(6) == 0
 	return p
 }
 
@@ -187,7 +192,7 @@ func (w *world) quiet(next func() bool, most time.Duration) bool {
 			return false
 		}
 		w.oracle.bounded()
-		if !w.oracle.settled() || len(w.due) > 0 || w.operatorAt.After(time.Now()) {
+		if !w.oracle.settled() || len(w.due) > 0 || w.operatorAt.After(time.Now()) || slices.ContainsFunc(w.pods, (*pod).flaps) {
 			still = time.Now()
 		}
 		if time.Since(still) > 90*time.Second {
@@ -272,6 +277,8 @@ func smaller(p plan) []plan {
 	add(func(n *plan) { n.OwnApex = false })
 	add(func(n *plan) { n.GitOps = false })
 	add(func(n *plan) { n.ReplicasInGit = false })
+	add(func(n *plan) { n.Configs = false })
+	add(func(n *plan) { n.Coverage = false })
 	add(func(n *plan) { n.Strategy = "" })
 	add(func(n *plan) { n.Analysis = "" })
 	add(func(n *plan) { n.CacheLag = 0 })

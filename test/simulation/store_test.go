@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,6 +101,9 @@ var served = map[string]schema.GroupVersionKind{
 	"Deployment":              appsv1.SchemeGroupVersion.WithKind("Deployment"),
 	"Service":                 corev1.SchemeGroupVersion.WithKind("Service"),
 	"HorizontalPodAutoscaler": autoscalingv2.SchemeGroupVersion.WithKind("HorizontalPodAutoscaler"),
+	"ConfigMap":               corev1.SchemeGroupVersion.WithKind("ConfigMap"),
+	"Secret":                  corev1.SchemeGroupVersion.WithKind("Secret"),
+	"PodDisruptionBudget":     policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),
 	"Canary":                  v1beta1.GroupVersion.WithKind("Canary"),
 	"CanaryAction":            v1alpha1.GroupVersion.WithKind("CanaryAction"),
 }
@@ -264,6 +268,35 @@ func (s *store) patch(of id, raw []byte, status bool) (client.Object, error) {
 		delete(patch, "metadata")
 	}
 	return s.store(of, live, merged(object, patch))
+}
+
+// patchConfig applies a JSON patch as the operator writes it: of whole fields, after a check of UID and version.
+func (s *store) patchConfig(of id, raw []byte) (client.Object, error) {
+	live := s.objects[of]
+	if live == nil {
+		return nil, notFound(of)
+	}
+	var ops []struct {
+		Path  string
+		Value any
+	}
+	if err := json.Unmarshal(raw, &ops); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	if err != nil {
+		return nil, err
+	}
+	for _, op := range ops {
+		switch name, value := strings.TrimPrefix(op.Path, "/"), fmt.Sprint(op.Value); {
+		case op.Path == "/metadata/uid" && value != string(live.GetUID()), op.Path == "/metadata/resourceVersion" && value != live.GetResourceVersion():
+			return nil, conflict(of, "the object has been modified")
+		case strings.Contains(name, "/"):
+		default:
+			object[name] = op.Value
+		}
+	}
+	return s.store(of, live, object)
 }
 
 // precondition checks version and UID in a patch, and takes them out.

@@ -63,6 +63,8 @@ type world struct {
 	fewest int32
 	// byHand is what somebody has scaled the primary to last, -1 where nobody has.
 	byHand int32
+	// asked is the number of pods that somebody has asked for in Git last, 0 where nobody has.
+	asked  int32
 	turns  int
 	writes int
 	log    []string // what happened, for people
@@ -101,7 +103,7 @@ var scheme = newScheme()
 func newWorld(ctx context.Context, p plan) *world {
 	c := &cluster{
 		store: newStore(scheme), rand: rand.New(rand.NewPCG(p.Seed, 1)), endpoints: map[string][]*pod{}, pending: map[string]publication{},
-		slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods),
+		contents: map[id]string{}, slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods),
 	}
 	w := &world{
 		cluster: c, plan: p, key: canaryKey, context: ctx, began: time.Now(), fewest: p.Pods, byHand: -1,
@@ -121,7 +123,11 @@ func newWorld(ctx context.Context, p plan) *world {
 		w.meshes[name] = m
 	}
 	w.store.changed = w.oracle.changed
+	w.makeConfigs()
 	w.make(newTarget(p))
+	if p.Coverage {
+		w.make(newBudget("podinfo"))
+	}
 	if p.OwnApex {
 		w.make(&corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: "podinfo"},
@@ -240,6 +246,7 @@ func (w *world) act(passed time.Duration) {
 		w.endpointsLag = slowEndpoints
 	}
 	w.tick()
+	w.flap()
 	for _, name := range slices.Sorted(maps.Keys(w.meshes)) {
 		w.meshes[name].tick()
 	}
@@ -419,6 +426,9 @@ func newTarget(p plan) *appsv1.Deployment {
 			},
 		},
 	}
+	if p.Configs {
+		mount(&d.Spec.Template)
+	}
 	switch p.Strategy {
 	case "recreate":
 		d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
@@ -474,6 +484,9 @@ func newCanary(p plan) *v1beta1.Canary {
 	}
 	for _, kind := range p.Hooks {
 		a.Webhooks = append(a.Webhooks, v1beta1.CanaryWebhook{Type: v1beta1.HookType(kind), Name: kind, URL: "http://hooks.test/" + kind, Timeout: "60s"})
+	}
+	if p.Coverage {
+		c.Spec.Coverage = &v1beta1.CoverageSpec{Mode: v1beta1.CoverageCopy}
 	}
 	if p.HPA {
 		c.Spec.AutoscalerRef = &v1beta1.AutoscalerReference{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Name: "podinfo"}
