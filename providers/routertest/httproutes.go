@@ -220,7 +220,7 @@ var (
 	headers    = []string{"x-a", "x-b", "x-c"}
 )
 
-// DrawRules draws rules that a user could have for several services, of which apex is one:
+// DrawRules draws rules that a user could have for several services, of which apex is one, and its halves are others:
 // paths, headers, methods and parameters, ports, filters and timeouts of his own.
 func DrawRules(t *rapid.T, apex string) []gatewayv1.HTTPRouteRule {
 	n := rapid.IntRange(1, 5).Draw(t, "rules")
@@ -244,7 +244,7 @@ func drawRule(t *rapid.T, apex string) gatewayv1.HTTPRouteRule {
 	}
 	backend := gatewayv1.HTTPBackendRef{}
 	backend.Group, backend.Kind, backend.Weight = new(gatewayv1.Group("")), new(gatewayv1.Kind("Service")), new(int32(1))
-	backend.Name = gatewayv1.ObjectName(rapid.SampledFrom([]string{apex, apex, "billing", "tenant"}).Draw(t, "backend"))
+	backend.Name = gatewayv1.ObjectName(rapid.SampledFrom([]string{apex, apex, apex, "billing", "tenant", apex + "-canary", apex + "-primary"}).Draw(t, "backend"))
 	backend.Port = new(rapid.SampledFrom([]int32{9898, 9797}).Draw(t, "port"))
 	if rapid.IntRange(0, 3).Draw(t, "backend's filter") == 0 {
 		backend.Filters = []gatewayv1.HTTPRouteFilter{modifier("x-backend")}
