@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -95,7 +96,7 @@ func services(primary, canary int32) []traefik.Service {
 		weight int32
 	}{{"podinfo-primary", primary}, {"podinfo-canary", canary}} {
 		if s.weight > 0 {
-			out = append(out, traefik.Service{Name: s.name, Namespace: "test", Port: 80, Weight: new(s.weight)})
+			out = append(out, traefik.Service{Name: s.name, Namespace: "test", Port: new(intstr.FromInt32(80)), Weight: new(s.weight)})
 		}
 	}
 	return out
