@@ -1,6 +1,7 @@
 package routertest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -8,9 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"pgregory.net/rapid"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -30,6 +33,9 @@ type Users struct {
 	Closed bool
 	// Mixed says that the user shares one route between the apex Service and the canary: a part of what is ours goes there always.
 	Mixed bool
+
+	// ByApex says that requests for the primary go to the apex Service, which selects its pods.
+	ByApex bool
 
 	// What follows may be nil.
 
@@ -172,21 +178,19 @@ func (u *Users) apply(t *rapid.T) error {
 	if err := u.patiently(func() error { return u.Router.Apply(t.Context(), u.Route) }); err != nil {
 		return err
 	}
-	for range 100 {
+	var state providers.State
+	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
 		if u.Mesh != nil {
 			u.Mesh()
 		}
-		state, err := u.Router.Observe(t.Context(), u.Route)
-		if err != nil {
-			t.Fatalf("observe %+v: %v", u.Route.Traffic, err)
-		}
-		if state.InSync {
-			u.read(t)
-			return nil
-		}
+		var err error
+		state, err = u.Router.Observe(ctx, u.Route)
+		return state.InSync, err
+	})
+	if err != nil {
+		t.Fatalf("%+v is applied, and observed is %+v, %v\n%s", u.Route.Traffic, state, err, u.stored())
 	}
-	state, err := u.Router.Observe(t.Context(), u.Route)
-	t.Fatalf("%+v is applied, and observed is %+v, %v", u.Route.Traffic, state, err)
+	u.read(t)
 	return nil
 }
 
@@ -251,6 +255,9 @@ func (u *Users) onlyOurs(o Outcome) bool {
 // due is what must become of a request: the share of the apex Service is divided.
 func (u *Users) due(was Outcome) Outcome {
 	apex, primary, canary := u.Route.Canary.ServiceNames()
+	if u.ByApex {
+		primary = apex
+	}
 	traffic := u.Route.Traffic
 	share := float64(traffic.Canary) / 100
 	switch {
