@@ -171,7 +171,7 @@ func rival() metav1.ObjectMeta {
 func byOwnRoutes(t *testing.T) routertest.World {
 	w := newWorld(t, []schema.GroupVersionKind{ownRoute})
 	return routertest.World{
-		Router: limited{w.router, providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true}}, Canary: canary(),
+		Router: limited{w.router, providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, ByAddress: true}}, Canary: canary(),
 		Writes: func() int { return w.writes }, Mesh: w.accept, Bare: newWorld(t, nil).router,
 		Drift: func(t *testing.T, traffic providers.Traffic) {
 			r := &policyRoute{}

@@ -69,6 +69,8 @@ func Run(t *testing.T, setup Setup) {
 		"A/B testing":             matched,
 		"mirroring":               mirrored,
 		"session affinity":        sessions,
+		"protocols":               protocols,
+		"headless":                headless,
 		"foreign fields stay":     foreign,
 		"a user's own object":     adopted,
 		"somebody else's object":  conflicting,
@@ -386,6 +388,50 @@ func sessions(t *testing.T, w World) {
 		providers.Traffic{Primary: 100, Sessions: providers.Sessions{Ended: "a"}},
 		providers.Traffic{Primary: 100},
 	)
+}
+
+// protocols has whatever a Service's port may speak be shared out, or refused as the router says that it is: nothing is in
+// sync without effect.
+func protocols(t *testing.T, w World) {
+	spec, can := w.Canary, w.Router.Capabilities()
+	served := map[providers.Protocol]bool{providers.Requests: true, providers.Connections: can.TCP, providers.Encrypted: can.TLS}
+	refuses := func(err error) bool { return providers.IsUnsupported(err) || providers.IsInvalid(err) }
+	for _, protocol := range []string{
+		"", "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws", "example.com/own",
+		"tcp", "TCP", "mongo", "redis", "mysql", "postgresql", "https", "tls", "kubernetes.io/wss",
+	} {
+		kind := providers.ProtocolOf(protocol)
+		w.Canary = spec.DeepCopy()
+		w.Canary.Spec.Service.AppProtocol = protocol
+		if !served[kind] {
+			w.refused(t, "appProtocol "+protocol, refuses)
+			continue
+		}
+		err := w.Router.Apply(t.Context(), w.route(w.some(20)))
+		switch {
+		case err == nil:
+			w.settle(t, w.some(20))
+		case kind == providers.Requests || !refuses(err):
+			t.Errorf("appProtocol %q: %v", protocol, err)
+		default: // it depends on what else there is
+			w.refused(t, "appProtocol "+protocol, refuses)
+		}
+	}
+}
+
+// headless has a Service without an address be shared out, or refused unless there is nothing to share out.
+func headless(t *testing.T, w World) {
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.Spec.Service.Headless = true
+	if !w.Router.Capabilities().ByAddress {
+		w.apply(t, w.some(20))
+		w.settle(t, w.some(20))
+		return
+	}
+	w.refused(t, "a Service without an address", providers.IsUnsupported)
+	w.Canary.Spec.SkipAnalysis = true
+	w.apply(t, 0)
+	w.settleAt(t, w.route(0).Traffic)
 }
 
 // walk applies one kind of traffic after the other, or has the router refuse the

@@ -368,6 +368,9 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if err != nil {
 		return wanted{}, err
 	}
+	if err := r.addressed(c, spec.ParentRefs); err != nil {
+		return wanted{}, err
+	}
 	outdone, err := r.beside(ctx, route, has, before, spec)
 	if err != nil {
 		return wanted{}, err
@@ -433,6 +436,18 @@ func (r *Router) check(route providers.Route, has present) error {
 		return err
 	}
 	return r.mesh.Check(*has.kind, route)
+}
+
+// addressed refuses a Service without an address as a parent. What Gateways send there goes by the route.
+func (r *Router) addressed(c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
+	for _, p := range parents {
+		if p.Kind != nil && *p.Kind == "Service" {
+			can := r.mesh.Can
+			can.ByAddress = true
+			return can.Check(r.mesh.Name, c)
+		}
+	}
+	return nil
 }
 
 // spec is that of the route; before is what a user had there, or nil.
