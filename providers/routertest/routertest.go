@@ -42,6 +42,9 @@ type World struct {
 	// Others makes an object of that name that belongs to another controller. The
 	// suite calls untouched to learn whether it still is as it was.
 	Others func(t *testing.T) (untouched func(t *testing.T))
+	// Flagger makes what Flagger has in the midst of a release, of a Canary that was its own. The suite calls same to learn
+	// whether requests go where they went.
+	Flagger func(t *testing.T, traffic providers.Traffic) (same func(t *testing.T))
 	// Rival makes an object of another name that takes all requests before the router's does.
 	// The suite calls goes to have it removed.
 	Rival func(t *testing.T) (goes func(t *testing.T))
@@ -74,6 +77,7 @@ func Run(t *testing.T, setup Setup) {
 		"foreign fields stay":     foreign,
 		"a user's own object":     adopted,
 		"somebody else's object":  conflicting,
+		"taken over from Flagger": fromFlagger,
 		"a rival":                 rival,
 		"refused by the mesh":     refused,
 		"mistakes are told":       mistakes,
@@ -211,6 +215,24 @@ func conflicting(t *testing.T, w World) {
 		t.Errorf("it wrote %d times", n)
 	}
 	untouched(t)
+}
+
+// fromFlagger has the switch of operators in mid-release change nothing, and the release go on from there.
+func fromFlagger(t *testing.T, w World) {
+	if w.Flagger == nil {
+		return
+	}
+	traffic := w.route(40).Traffic
+	same := w.Flagger(t, traffic)
+	if state := w.observe(t, 40); !state.Exists || state.Traffic != traffic {
+		t.Errorf("of what Flagger has, observed is %+v", state)
+	}
+	w.apply(t, 40)
+	w.settle(t, 40)
+	same(t)
+	w.apply(t, 50)
+	w.settle(t, 50)
+	w.delete(t)
 }
 
 // rival has nothing count while another object takes the requests, and everything once that is gone.

@@ -122,6 +122,19 @@ func TestConformance(t *testing.T) {
 					}
 				}
 			},
+			Flagger: func(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+				theirs := &traefik.TraefikService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}}
+				theirs.Spec.Weighted = &traefik.Weighted{Services: services(traffic.Primary, traffic.Canary)}
+				routertest.OfFlagger(theirs, "podinfo")
+				if err := w.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				return func(t *testing.T) {
+					if diff := cmp.Diff(theirs.Spec, w.get(t).Spec); diff != "" {
+						t.Error(diff)
+					}
+				}
+			},
 			Others: func(t *testing.T) func(*testing.T) {
 				other := &traefik.TraefikService{ObjectMeta: metav1.ObjectMeta{
 					Namespace: "test", Name: "podinfo", Annotations: map[string]string{"sluice.dev/canary": "another"},
@@ -267,27 +280,5 @@ func TestUsers(t *testing.T) {
 				t.Errorf("observed with %v", err)
 			}
 		})
-	}
-}
-
-// Flagger leaves out a weight of 0, and writes whatever adds up to 100.
-func TestFlaggersTraefikService(t *testing.T) {
-	w := newWorld(t, kind)
-	theirs := &traefik.TraefikService{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "test", Name: "podinfo",
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "c1", Controller: new(true)}},
-		},
-		Spec: traefik.Spec{Weighted: &traefik.Weighted{Services: services(60, 40)}},
-	}
-	if err := w.Create(t.Context(), theirs); err != nil {
-		t.Fatal(err)
-	}
-	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
-	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
-		t.Errorf("observed %+v, %v", state, err)
-	}
-	if err := w.router.Apply(t.Context(), route); err != nil {
-		t.Error(err)
 	}
 }
