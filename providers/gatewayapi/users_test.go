@@ -2,6 +2,7 @@ package gatewayapi_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -165,6 +166,26 @@ func TestOverwrittenRoute(t *testing.T) {
 			}
 			if left := w.httpRoute(t).Spec.Rules; len(left) != 1 || left[0].BackendRefs[0].Name != "podinfo" {
 				t.Errorf("left is %+v", left)
+			}
+		})
+	}
+}
+
+// TestParentWithoutAddress: a mesh finds the route of a Service by its address. A Gateway does not need one.
+func TestParentWithoutAddress(t *testing.T) {
+	for name, tc := range map[string]struct {
+		parent  v1beta1.ParentReference
+		refused bool
+	}{
+		"a Gateway": {parent: v1beta1.ParentReference{Name: "public"}},
+		"a Service": {parent: v1beta1.ParentReference{Group: new(""), Kind: new("Service"), Name: "podinfo"}, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, all())
+			c := canary(func(s *v1beta1.CanaryService) { s.Headless, s.GatewayRefs = true, []v1beta1.ParentReference{tc.parent} })
+			err := w.router.Apply(t.Context(), route(c, 10))
+			if providers.IsUnsupported(err) != tc.refused || tc.refused && !strings.Contains(err.Error(), "spec.service.headless") || !tc.refused && err != nil {
+				t.Errorf("got %v", err)
 			}
 		})
 	}
