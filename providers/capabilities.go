@@ -24,7 +24,13 @@ type Capabilities struct {
 	// TLS is moving what the application encrypts itself: connections as they are, or requests
 	// that the mesh decrypts on the way.
 	TLS bool
+	// ByAddress says that it tells Services apart by their addresses, so that nothing is shared out of what is for one
+	// without (spec.service.headless): that goes to the pod which the caller has looked up.
+	ByAddress bool
 }
+
+// withoutAddress is why what is for a headless Service is not shared out.
+const withoutAddress = "proxies send what is for a Service without an address to the pod that the caller has looked up, whatever the route says"
 
 // iterationsWithoutWeights are those of an analysis that has none, as Flagger has them, where
 // the router shares out no requests.
@@ -92,6 +98,7 @@ func (c Capabilities) Check(router string, canary *v1beta1.Canary) error {
 		},
 		{a.Mirror, c.Mirror, "spec.analysis.mirror", "it cannot mirror requests"},
 		{a.SessionAffinity != nil, c.SessionAffinity, "spec.analysis.sessionAffinity", "it cannot keep a user on a version"},
+		{canary.Spec.Service.Headless && !canary.Spec.SkipAnalysis, !c.ByAddress, "spec.service.headless", withoutAddress},
 	} {
 		if need.needed && !need.had {
 			return &UnsupportedError{Router: router, Field: need.field, Why: need.why}

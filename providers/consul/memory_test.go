@@ -139,6 +139,19 @@ func (m *memory) Chain(_ context.Context, _ entries.Scope, service string) (*api
 		}
 		out.Nodes[k.Name] = node
 	}
+	if e, ok := m.has[entries.Key{Kind: api.ServiceRouter, Name: service}]; ok {
+		of := api.ServiceRouterConfigEntry{}
+		if err := e.Into(&of); err != nil {
+			return nil, err
+		}
+		node := &api.DiscoveryGraphNode{Type: api.DiscoveryGraphNodeTypeRouter, Name: service + ".default.default"}
+		for i := range of.Routes {
+			node.Routes = append(node.Routes, &api.DiscoveryRoute{Definition: &of.Routes[i]})
+		}
+		node.Routes = append(node.Routes, &api.DiscoveryRoute{NextNode: service}) // Consul's own, for the rest
+		out.StartNode = "router of " + service
+		out.Nodes[out.StartNode] = node
+	}
 	return out, m.down
 }
 

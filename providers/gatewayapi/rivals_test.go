@@ -204,21 +204,27 @@ func class(features ...any) []client.Object {
 	return []client.Object{gateway, of}
 }
 
-// TestBackendFilters asks the class of a Gateway before cookies are set by the backend: one that
-// can't do so answers each request of a new user with an error.
-func TestBackendFilters(t *testing.T) {
+// TestFeatures asks the class of a Gateway before cookies are set by the backend, or requests are copied: one that
+// can't do so answers each request of a new user with an error, or copies nothing.
+func TestFeatures(t *testing.T) {
 	named := func(name string) any { return map[string]any{"name": name} }
 	for name, tc := range map[string]struct {
 		objects  []client.Object
 		sessions bool
+		mirror   int32 // percent
 		refused  bool
 	}{
-		"no Gateway":                {sessions: true},
-		"a class that says nothing": {objects: class(), sessions: true},
-		"one that has them":         {objects: class(named("HTTPRouteBackendRequestHeaderModification")), sessions: true},
-		"as it was once said":       {objects: class("HTTPRouteBackendRequestHeaderModification"), sessions: true},
-		"one without":               {objects: class(named("HTTPRouteResponseHeaderModification")), sessions: true, refused: true},
-		"not needed":                {objects: class(named("HTTPRouteResponseHeaderModification"))},
+		"mirroring":                            {objects: class(named("HTTPRouteRequestMirror")), mirror: 100},
+		"mirroring, and a class without":       {objects: class(named("HTTPRouteMethodMatching")), mirror: 100, refused: true},
+		"mirroring, and one that says nothing": {objects: class(), mirror: 100},
+		"mirroring of a part":                  {objects: class(named("HTTPRouteRequestMirror"), named("HTTPRouteRequestPercentageMirror")), mirror: 10},
+		"mirroring of a part, and one without": {objects: class(named("HTTPRouteRequestMirror")), mirror: 10, refused: true},
+		"no Gateway":                           {sessions: true},
+		"a class that says nothing":            {objects: class(), sessions: true},
+		"one that has them":                    {objects: class(named("HTTPRouteBackendRequestHeaderModification")), sessions: true},
+		"as it was once said":                  {objects: class("HTTPRouteBackendRequestHeaderModification"), sessions: true},
+		"one without":                          {objects: class(named("HTTPRouteResponseHeaderModification")), sessions: true, refused: true},
+		"not needed":                           {objects: class(named("HTTPRouteResponseHeaderModification"))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kinds := append(all(), schema.GroupVersion(gatewayv1.GroupVersion).WithKind("Gateway"), schema.GroupVersion(gatewayv1.GroupVersion).WithKind("GatewayClass"))
@@ -227,6 +233,7 @@ func TestBackendFilters(t *testing.T) {
 			if tc.sessions {
 				c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "v"}
 			}
+			c.Spec.Analysis.Mirror, c.Spec.Analysis.MirrorWeight = tc.mirror > 0, tc.mirror
 			err := w.router.Apply(t.Context(), route(c, 0))
 			if tc.refused != providers.IsUnsupported(err) || tc.refused && !strings.Contains(err.Error(), "GatewayClass some of Gateway infra/public") || !tc.refused && err != nil {
 				t.Errorf("got %v", err)

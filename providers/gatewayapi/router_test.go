@@ -3,6 +3,7 @@ package gatewayapi_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -164,7 +165,7 @@ parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: public, nam
 rules: [{matches: [{path: {type: PathPrefix, value: /}}], backendRefs: [{group: "", kind: Service, name: podinfo, port: 9898, weight: 1}]}]
 `)
 	rival.Name, rival.CreationTimestamp = "a-rival", metav1.Unix(1, 0)
-	world.Refuse = w.refuse
+	world.Refuse, world.Flagger = w.refuse, w.flaggers
 	return world.With(routertest.Object{Client: w.Client, Rival: rival, Users: users(t, `
 parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: theirs}]
 hostnames: [old.example.com]
@@ -172,6 +173,29 @@ rules:
 - {name: mine, matches: [{path: {type: PathPrefix, value: /}}], backendRefs: [{group: "", kind: Service, name: podinfo, port: 9898, weight: 1}]}
 - {matches: [{path: {type: PathPrefix, value: /admin}}], backendRefs: [{group: "", kind: Service, name: admin, port: 80, weight: 1}]}
 `)})
+}
+
+// flaggers has what Flagger writes.
+func (w *world) flaggers(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+	t.Helper()
+	r := users(t, fmt.Sprintf(`
+parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: public, namespace: infra}]
+rules:
+- matches: [{path: {type: PathPrefix, value: /}}]
+  backendRefs:
+  - {group: "", kind: Service, name: podinfo-primary, port: 9898, weight: %d}
+  - {group: "", kind: Service, name: podinfo-canary, port: 9898, weight: %d}
+`, traffic.Primary, traffic.Canary))
+	routertest.OfFlagger(r, "podinfo")
+	if err := w.Create(t.Context(), r, client.FieldOwner("flagger")); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		if d := cmp.Diff(r.Spec, w.httpRoute(t).Spec); d != "" {
+			t.Errorf("what Flagger had (-was +is)\n%s", d)
+		}
+	}
 }
 
 func users(t *testing.T, spec string) *gatewayv1.HTTPRoute {

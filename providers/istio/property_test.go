@@ -2,7 +2,6 @@ package istio
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,47 +13,127 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/hosts"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/istiotest"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
-	"github.com/sluice-delivery/sluice/providers/istio/internal/settings"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 )
 
-// TestUsersObjects has what a request comes to, whatever a user's VirtualService is, be what it
-// was before it was taken over, but for what led to the apex Service: that is shared out. Then
-// it is given back as it was. It does not look at how routes are written, but at what
-// Istio does with requests by them.
+// TestUsersObjects draws a VirtualService, policies and ports of a user's. What becomes of requests is
+// what Istio does with them by these objects.
 func TestUsersObjects(t *testing.T) {
-	routertest.FixSeed(t)
-	tried, refused := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
-		for range 10 {
-			u := someUser(t)
-			if overwrites(&u.spec) {
-				continue // it counts as another operator's
-			}
-			tried++
-			if !u.check(t) {
-				refused++
-			}
+	outer := t
+	routertest.UsersObjects(t, func(t *rapid.T) *routertest.Users {
+		u := someUser(t)
+		if overwrites(&u.spec) {
+			return nil // it counts as another operator's
 		}
+		return u.world(outer)
 	})
-	if refused*2 > tried {
-		t.Errorf("%d of %d were refused", refused, tried)
+}
+
+// usersObjects are a VirtualService, policies, and the ports of the application.
+type usersObjects struct {
+	spec   networking.VirtualService
+	rules  []*networkingv1.DestinationRule
+	ports  []corev1.ServicePort
+	canary *v1beta1.Canary
+	live   *world
+}
+
+// world is a cluster that has the objects.
+func (u *usersObjects) world(t *testing.T) *routertest.Users {
+	live := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: types.UID("u")}}
+	u.spec.DeepCopyInto(&live.Spec)
+	u.live = newWorld(t, live)
+	for _, rule := range u.rules {
+		if err := u.live.Create(t.Context(), rule.DeepCopy()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed, mixed := u.leads()
+	return &routertest.Users{
+		Router: u.live.router, Route: providers.Route{Canary: u.canary, Ports: u.ports},
+		Serve: func() []routertest.Outcome { return u.outcomes(t) }, Stored: func() any { return u.stored(t) }, Check: u.protected,
+		Closed: closed, Mixed: mixed,
 	}
 }
 
-// usersObjects are a VirtualService, policies, and what a Canary then does.
-type usersObjects struct {
-	spec    networking.VirtualService
-	rules   []*networkingv1.DestinationRule
-	ports   []corev1.ServicePort
-	canary  *v1beta1.Canary
-	traffic []providers.Traffic
+// leads tells whether a route for requests leads to the apex Service, and whether any route leads to it and to the canary.
+func (u *usersObjects) leads() (requests, mixed bool) {
+	look := func(all []*networking.RouteDestination) bool {
+		var names []string
+		for _, d := range all {
+			name, _, _ := strings.Cut(d.Destination.Host, ".")
+			names = append(names, name)
+		}
+		toApex := slices.Contains(names, "podinfo")
+		mixed = mixed || toApex && slices.Contains(names, "podinfo-canary")
+		return toApex
+	}
+	for _, r := range u.spec.Http {
+		requests = look(connectionsOf(r)) || requests
+	}
+	for _, r := range u.spec.Tcp {
+		look(r.Route)
+	}
+	for _, r := range u.spec.Tls {
+		look(r.Route)
+	}
+	return requests, mixed
+}
+
+// connectionsOf are the destinations of a route without what only requests have.
+func connectionsOf(route *networking.HTTPRoute) (out []*networking.RouteDestination) {
+	for _, d := range route.Route {
+		out = append(out, &networking.RouteDestination{Destination: d.Destination, Weight: d.Weight})
+	}
+	return out
+}
+
+// stored are all objects by their kinds and names.
+func (u *usersObjects) stored(t *testing.T) map[string]any {
+	t.Helper()
+	out := map[string]any{}
+	services, rules := &networkingv1.VirtualServiceList{}, &networkingv1.DestinationRuleList{}
+	for _, list := range []client.ObjectList{services, rules} {
+		if err := u.live.List(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, vs := range services.Items {
+		out["VirtualService "+vs.Name] = u.live.spec(t, "VirtualService", vs.Name)
+		out["annotations of "+vs.Name] = vs.Annotations
+	}
+	for _, rule := range rules.Items {
+		out["DestinationRule "+rule.Name] = encoded(t, &rule.Spec)
+	}
+	return out
+}
+
+// outcomes are those of every kind of request and connection.
+func (u *usersObjects) outcomes(t *testing.T) (out []routertest.Outcome) {
+	t.Helper()
+	all := &networkingv1.VirtualServiceList{}
+	if err := u.live.List(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range u.requests() {
+		o := u.routed(all.Items, r)
+		o.Request, o.Matches = r, r.headers[routertest.InsidersHeader] == "yes"
+		o.Cookie = r.headers["cookie"]
+		out = append(out, o)
+	}
+	for _, c := range u.connections() {
+		o := u.connected(all.Items, c)
+		o.Request, o.Connection = c, true
+		out = append(out, o)
+	}
+	return out
 }
 
 func someUser(t *rapid.T) *usersObjects {
@@ -81,15 +160,6 @@ func someUser(t *rapid.T) *usersObjects {
 		u.spec.Tls = append(u.spec.Tls, u.someTLSRoute(t))
 	}
 	u.rules = somePolicies(t)
-	weight := rapid.Int32Range(0, 100).Draw(t, "weight")
-	u.traffic = []providers.Traffic{{Primary: 100}, {Primary: 100 - weight, Canary: weight}}
-	switch rapid.IntRange(0, 3).Draw(t, "strategy") {
-	case 0:
-		u.canary.Spec.Analysis = &v1beta1.CanaryAnalysis{Iterations: 3, Match: []v1beta1.RawObject{*istiotest.Raw(`{"headers":{"x-insider":{"exact":"yes"}}}`)}}
-		u.traffic[1].Matched = true
-	case 1:
-		u.traffic[1] = providers.Traffic{Primary: 100, Mirror: 40}
-	}
 	return u
 }
 
@@ -186,45 +256,11 @@ func (u *usersObjects) someDestinations(t *rapid.T) (out []*networking.HTTPRoute
 	return out
 }
 
-// check is false when the VirtualService is refused, which leaves it as it is.
-func (u *usersObjects) check(t *rapid.T) bool {
-	live := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo", UID: types.UID("u")}}
-	u.spec.DeepCopyInto(&live.Spec)
-	w := newWorld(t, live)
-	for _, rule := range u.rules {
-		if err := w.Create(t.Context(), rule.DeepCopy()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := w.spec(t, "VirtualService", "podinfo")
-	for _, traffic := range u.traffic {
-		r := providers.Route{Canary: u.canary, Traffic: traffic, Ports: u.ports}
-		if err := w.router.Apply(t.Context(), r); err != nil {
-			if !providers.IsInvalid(err) {
-				t.Fatal(err)
-			}
-			u.released(t, w, before)
-			return false
-		}
-		if state, err := w.router.Observe(t.Context(), r); err != nil || !state.InSync {
-			t.Fatalf("observed %+v, %v", state, err)
-		}
-		all := &networkingv1.VirtualServiceList{}
-		if err := w.List(t.Context(), all); err != nil {
-			t.Fatal(err)
-		}
-		u.compare(t, traffic, all.Items)
-		u.protected(t, w)
-	}
-	u.released(t, w, before)
-	return true
-}
-
 // protected has the limits of connections that held for the apex Service hold for the primary and the canary, and
 // users' rules be as they were.
-func (u *usersObjects) protected(t *rapid.T, w *world) {
+func (u *usersObjects) protected(t *rapid.T) {
 	all := &networkingv1.DestinationRuleList{}
-	if err := w.List(t.Context(), all); err != nil {
+	if err := u.live.List(t.Context(), all); err != nil {
 		t.Fatal(err)
 	}
 	ours := 0
@@ -272,54 +308,6 @@ func (u *usersObjects) limit(host string) (limit int32, found bool) {
 	return by.Spec.TrafficPolicy.ConnectionPool.Tcp.MaxConnections, true
 }
 
-func (u *usersObjects) released(t *rapid.T, w *world, before map[string]any) {
-	c := u.canary.DeepCopy()
-	c.DeletionTimestamp = new(metav1.Now())
-	if err := w.router.Release(t.Context(), istiotest.Route(c, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if was, is := encoded(t, before), encoded(t, w.spec(t, "VirtualService", "podinfo")); was != is {
-		t.Fatalf("given back\n%s\nwas\n%s", is, was)
-	}
-	all := &networkingv1.VirtualServiceList{}
-	if err := w.List(t.Context(), all); err != nil || len(all.Items) != 1 {
-		t.Fatalf("%d VirtualServices are left, %v", len(all.Items), err)
-	}
-	rules := &networkingv1.DestinationRuleList{}
-	if err := w.List(t.Context(), rules); err != nil || len(rules.Items) != len(u.rules) {
-		t.Fatalf("%d DestinationRules are left, %v", len(rules.Items), err)
-	}
-}
-
-// compare looks at every kind of request.
-func (u *usersObjects) compare(t *rapid.T, traffic providers.Traffic, now []*networkingv1.VirtualService) {
-	adds := !slices.ContainsFunc(u.spec.Http, func(r *networking.HTTPRoute) bool {
-		return slices.ContainsFunc(r.Route, func(d *networking.HTTPRouteDestination) bool { return settings.IsApex(u.canary, d.Destination) })
-	})
-	was := []*networkingv1.VirtualService{{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}}}
-	u.spec.DeepCopyInto(&was[0].Spec)
-	for _, r := range u.requests() {
-		before, after := u.routed(was, r), u.routed(now, r)
-		want := u.split(before, r, traffic)
-		if before.outcome == "none" && adds {
-			continue // a VirtualService that has no route to the apex Service gets one
-		}
-		if want.String() != after.String() {
-			t.Fatalf("%+v\ncame to %s\nmust come to %s\ncomes to %s\nby %s", r, before, want, after, encoded(t, now))
-		}
-	}
-	share := providers.Traffic{Primary: traffic.Primary, Canary: traffic.Canary}
-	if traffic.Matched {
-		share = providers.Traffic{Primary: 100}
-	}
-	for _, c := range u.connections() {
-		before, after := u.connected(was, c), u.connected(now, c)
-		if want := u.split(before, request{}, share); before.outcome != "none" && want.String() != after.String() {
-			t.Fatalf("%+v came to %s, must come to %s, comes to %s\nby %s", c, before, want, after, encoded(t, now))
-		}
-	}
-}
-
 // connection is what a proxy looks at that sees no requests.
 type connection struct {
 	gateway, server string
@@ -353,7 +341,7 @@ type request struct {
 }
 
 func (u *usersObjects) requests() (out []request) {
-	headers := []map[string]string{nil, {"x-tester": "yes"}, {"x-insider": "yes"}, {"x-tester": "yes", "x-insider": "yes"}}
+	headers := []map[string]string{nil, {"x-tester": "yes"}, {"x-insider": "yes"}, {"x-tester": "yes", "x-insider": "yes"}, {"cookie": routertest.CanaryCookie}}
 	for _, gateway := range []string{"mesh", "infra/public", "infra/private"} {
 		for _, host := range []string{"podinfo", "app.example.com", "shop.example.com"} {
 			for _, path := range []string{"/", "/a/x", "/b"} {
@@ -373,53 +361,8 @@ func (u *usersObjects) requests() (out []request) {
 	return out
 }
 
-// result is what a request comes to: shares by SERVICE:PORT, and copies.
-type result struct {
-	outcome string // none, redirect or routed
-	shares  map[string]float64
-	copies  map[string]float64
-}
-
-func (r result) String() string {
-	var parts []string
-	for _, m := range []map[string]float64{r.shares, r.copies} {
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			if m[k] > 0 {
-				parts = append(parts, fmt.Sprintf("%s %.5f", k, m[k]+1e-9))
-			}
-		}
-		parts = append(parts, "|")
-	}
-	return r.outcome + " " + strings.Join(parts, " ")
-}
-
-// split is what must come of a result: the share of the apex Service divided.
-func (u *usersObjects) split(before result, r request, traffic providers.Traffic) result {
-	out := result{outcome: before.outcome, shares: map[string]float64{}, copies: maps.Clone(before.copies)}
-	canary := float64(traffic.Canary) / 100
-	if traffic.Matched && r.headers["x-insider"] != "yes" {
-		canary = 0
-	}
-	for to, share := range before.shares {
-		service, port, _ := strings.Cut(to, ":")
-		if service != "podinfo" {
-			out.shares[to] += share
-			continue
-		}
-		out.shares["podinfo-primary:"+port] += share * (1 - canary)
-		out.shares["podinfo-canary:"+port] += share * canary
-		if traffic.Mirror > 0 {
-			if out.copies == nil {
-				out.copies = map[string]float64{}
-			}
-			out.copies["podinfo-canary"] = float64(traffic.Mirror)
-		}
-	}
-	return out
-}
-
 // routed is what Istio does with a request.
-func (u *usersObjects) routed(all []*networkingv1.VirtualService, r request) result {
+func (u *usersObjects) routed(all []*networkingv1.VirtualService, r request) routertest.Outcome {
 	for _, vs := range all {
 		gateways := hosts.Gateways(vs.Spec.Gateways, "test")
 		if !slices.Contains(vs.Spec.Hosts, r.host) || !slices.Contains(gateways, r.gateway) {
@@ -433,53 +376,49 @@ func (u *usersObjects) routed(all []*networkingv1.VirtualService, r request) res
 			seen = seen || slices.ContainsFunc(route.Match, r.sees)
 		}
 		if seen {
-			return result{outcome: "none"}
+			return routertest.Outcome{}
 		}
 	}
 	if r.gateway == hosts.Mesh && r.host == "podinfo" { // a Service without routes
-		return result{outcome: "routed", shares: map[string]float64{fmt.Sprintf("podinfo:%d", r.port): 1}}
+		return routertest.Outcome{Shares: map[string]float64{fmt.Sprintf("podinfo:%d", r.port): 100}}
 	}
-	return result{outcome: "none"}
+	return routertest.Outcome{}
 }
 
-func (u *usersObjects) byRoute(route *networking.HTTPRoute, r request) result {
+func (u *usersObjects) byRoute(route *networking.HTTPRoute, r request) routertest.Outcome {
 	if route.Redirect != nil {
-		return result{outcome: "redirect"}
+		return routertest.Outcome{Treatment: "redirected"}
 	}
-	var all []*networking.RouteDestination
-	for _, d := range route.Route {
-		all = append(all, &networking.RouteDestination{Destination: d.Destination, Weight: d.Weight})
-	}
-	out := u.divided(all, r.port)
-	out.copies = map[string]float64{}
+	out := u.divided(connectionsOf(route), r.port)
+	out.Copies = map[string]float64{}
 	if route.Mirror != nil {
-		out.copies[route.Mirror.Host] = 100
+		out.Copies[route.Mirror.Host] = 100
 		switch {
 		case route.MirrorPercentage != nil:
-			out.copies[route.Mirror.Host] = route.MirrorPercentage.Value
+			out.Copies[route.Mirror.Host] = route.MirrorPercentage.Value
 		case route.MirrorPercent != nil: //nolint:staticcheck // users have it
-			out.copies[route.Mirror.Host] = float64(route.MirrorPercent.Value) //nolint:staticcheck // users have it
+			out.Copies[route.Mirror.Host] = float64(route.MirrorPercent.Value) //nolint:staticcheck // users have it
 		}
 	}
 	for _, m := range route.Mirrors {
-		out.copies[m.Destination.Host] = 100
+		out.Copies[m.Destination.Host] = 100
 		if m.Percentage != nil {
-			out.copies[m.Destination.Host] = m.Percentage.Value
+			out.Copies[m.Destination.Host] = m.Percentage.Value
 		}
 	}
 	return out
 }
 
 // divided has destinations without a port lead to the only one, else to the request's.
-func (u *usersObjects) divided(all []*networking.RouteDestination, port uint32) result {
-	out, total := result{outcome: "routed", shares: map[string]float64{}}, float64(0)
+func (u *usersObjects) divided(all []*networking.RouteDestination, port uint32) routertest.Outcome {
+	out, total := routertest.Outcome{Shares: map[string]float64{}}, float64(0)
 	for _, d := range all {
 		total += float64(d.Weight)
 	}
 	for _, d := range all {
-		share := float64(1)
+		share := float64(100)
 		if len(all) > 1 {
-			share = float64(d.Weight) / total
+			share = 100 * float64(d.Weight) / total
 		}
 		to := port
 		switch {
@@ -489,12 +428,12 @@ func (u *usersObjects) divided(all []*networking.RouteDestination, port uint32) 
 			to = uint32(u.ports[0].Port)
 		}
 		service, _, _ := strings.Cut(d.Destination.Host, ".")
-		out.shares[fmt.Sprintf("%s:%d", service, to)] += share
+		out.Shares[fmt.Sprintf("%s:%d", service, to)] += share
 	}
 	return out
 }
 
-func (u *usersObjects) connected(all []*networkingv1.VirtualService, c connection) result {
+func (u *usersObjects) connected(all []*networkingv1.VirtualService, c connection) routertest.Outcome {
 	at := func(vs *networkingv1.VirtualService, gateways []string) bool {
 		return len(gateways) == 0 || slices.Contains(hosts.Gateways(gateways, vs.Namespace), c.gateway)
 	}
@@ -515,7 +454,7 @@ func (u *usersObjects) connected(all []*networkingv1.VirtualService, c connectio
 			}
 		}
 	}
-	return result{outcome: "none"}
+	return routertest.Outcome{}
 }
 
 // sees tells whether Istio gives a route with the match to the proxy of the request's sender.
@@ -539,7 +478,8 @@ func (r request) fits(m *networking.HTTPMatchRequest) bool {
 		return false
 	}
 	for name, value := range m.Headers {
-		if r.headers[strings.ToLower(name)] != value.GetExact() {
+		got, has := r.headers[strings.ToLower(name)]
+		if regex := value.GetRegex(); !has || regex == "" && got != value.GetExact() || regex != "" && !routertest.FitsExpression(regex, got) {
 			return false
 		}
 	}

@@ -85,7 +85,7 @@ func About() *providers.About {
 
 // Capabilities implements providers.Router.
 func (*Router) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true, TLS: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, Mirror: true, SessionAffinity: true, TCP: true, TLS: true, ByAddress: true}
 }
 
 // Acknowledged implements providers.Acknowledger: istiod tells nobody which route it

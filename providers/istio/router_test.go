@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -115,7 +116,7 @@ func TestConformance(t *testing.T) {
 				users.Spec.Http = []*networking.HTTPRoute{{Name: "mine", Route: []*networking.HTTPRouteDestination{{Destination: &networking.Destination{Host: "podinfo"}}}}}
 				rival := istiotest.VirtualService(t, "a-rival", `{hosts: [podinfo], http: [{route: [{destination: {host: podinfo}}]}]}`)
 				rival.CreationTimestamp = metav1.Unix(1, 0)
-				return routertest.World{
+				world := routertest.World{
 					Router: w.router, Canary: istiotest.Canary(), Writes: func() int { return w.writes }, Bare: notInstalled(w.Client),
 					Mistakes: map[string]func(*v1beta1.Canary){
 						"a timeout":                 func(c *v1beta1.Canary) { c.Spec.Service.Timeout = "soon" },
@@ -130,8 +131,30 @@ func TestConformance(t *testing.T) {
 						}
 					},
 				}.With(routertest.Object{Client: w.live, Users: users, Rival: rival})
+				if !remote { // Flagger knows its own by references to owners, of which there are none in another cluster
+					world.Flagger = w.flaggers
+				}
+				return world
 			})
 		})
+	}
+}
+
+// flaggers has what Flagger writes.
+func (w *world) flaggers(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+	t.Helper()
+	vs := istiotest.VirtualService(t, "podinfo", fmt.Sprintf("{hosts: [podinfo], gateways: [mesh], http: [{route: [%s, %s]}]}",
+		fmt.Sprintf("{destination: {host: podinfo-primary}, weight: %d}", traffic.Primary), fmt.Sprintf("{destination: {host: podinfo-canary}, weight: %d}", traffic.Canary)))
+	routertest.OfFlagger(vs, "podinfo")
+	if err := w.live.Create(t.Context(), vs, client.FieldOwner("flagger")); err != nil {
+		t.Fatal(err)
+	}
+	before := w.spec(t, "VirtualService", "podinfo")
+	return func(t *testing.T) {
+		t.Helper()
+		if d := cmp.Diff(before, w.spec(t, "VirtualService", "podinfo")); d != "" {
+			t.Errorf("what Flagger had (-was +is)\n%s", d)
+		}
 	}
 }
 

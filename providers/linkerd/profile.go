@@ -40,7 +40,9 @@ type profiles struct {
 var _ providers.Router = (*profiles)(nil)
 
 // Capabilities implements providers.Router.
-func (*profiles) Capabilities() providers.Capabilities { return providers.Capabilities{Weighted: true} }
+func (*profiles) Capabilities() providers.Capabilities {
+	return providers.Capabilities{Weighted: true, ByAddress: true}
+}
 
 // Observe implements providers.Router.
 func (p *profiles) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
@@ -126,6 +128,9 @@ func (p *profiles) plan(route providers.Route, live *ServiceProfile) (*ServicePr
 	if err := refuse(c, live); err != nil {
 		return nil, err
 	}
+	if err := addressed(route); err != nil {
+		return nil, err
+	}
 	want := &ServiceProfile{ObjectMeta: metav1.ObjectMeta{
 		Namespace: c.Namespace, Name: nameOf(c), Labels: map[string]string{}, Annotations: map[string]string{},
 	}}
@@ -197,13 +202,12 @@ func refuse(c *v1beta1.Canary, live *ServiceProfile) error {
 		{len(a.Match) > 0, "spec.analysis.match"},
 		{a.Mirror, "spec.analysis.mirror"},
 		{a.SessionAffinity != nil, "spec.analysis.sessionAffinity"},
-		{strings.EqualFold(c.Spec.Service.AppProtocol, "tcp"), "spec.service.appProtocol"},
 	} {
 		if f.set {
 			return &providers.UnsupportedError{Router: v1beta1.ProviderLinkerd, Field: f.name, Why: weightsAlone(live)}
 		}
 	}
-	return nil
+	return (*profiles)(nil).Capabilities().Check(v1beta1.ProviderLinkerd, c)
 }
 
 // ignored names the fields of spec.service that have no effect, as a profile's overrides say nothing of

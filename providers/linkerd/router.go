@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -62,7 +63,7 @@ func ignores() map[string]string {
 }
 
 func capabilities() providers.Capabilities {
-	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, SessionAffinity: true}
+	return providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, SessionAffinity: true, ByAddress: true}
 }
 
 // Capabilities implements providers.Router. A ServiceProfile can do less, which Observe and
@@ -208,6 +209,9 @@ func parents(c *v1beta1.Canary, users []gatewayv1.ParentReference) ([]gatewayv1.
 // https://linkerd.io/2/reference/httproute/
 func check(k gateway.Kind, route providers.Route) error {
 	s := &route.Canary.Spec.Service
+	if err := addressed(route); err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		set        bool
 		field, why string
@@ -229,6 +233,19 @@ func check(k gateway.Kind, route providers.Route) error {
 		}
 	}
 	return nil
+}
+
+// addressed refuses an apex Service that was there before and has no address: clients look up pods, and Linkerd goes by no
+// route for those.
+func addressed(route providers.Route) error {
+	if route.ClusterIPs.Apex != corev1.ClusterIPNone || route.Canary.Spec.SkipAnalysis {
+		return nil
+	}
+	apex, _, _ := route.Canary.ServiceNames()
+	return &providers.UnsupportedError{
+		Router: v1beta1.ProviderLinkerd, Field: "Service " + apex + ": clusterIP None",
+		Why: "Linkerd finds the routes of a Service by its address, and what is for one without goes to the pod that the caller has looked up",
+	}
 }
 
 // setsAnswers tells whether headers of answers are to be changed. What can't be read is refused

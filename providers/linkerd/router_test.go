@@ -142,7 +142,8 @@ func TestConformance(t *testing.T) {
 func byRoutes(t *testing.T, served ...schema.GroupVersionKind) routertest.World {
 	w := newWorld(t, served)
 	return routertest.World{
-		Router: w.router, Canary: canary(), Writes: func() int { return w.writes }, Mesh: w.accept, Bare: newWorld(t, nil).router,
+		Flagger: w.flaggers,
+		Router:  w.router, Canary: canary(), Writes: func() int { return w.writes }, Mesh: w.accept, Bare: newWorld(t, nil).router,
 		Drift: func(t *testing.T, traffic providers.Traffic) {
 			r := &gatewayv1.HTTPRoute{}
 			w.read(t, key, r)
@@ -162,6 +163,33 @@ func byRoutes(t *testing.T, served ...schema.GroupVersionKind) routertest.World 
 	}.With(routertest.Object{Client: w.Client, Users: usersRoute(), Rival: &gatewayv1.HTTPRoute{ObjectMeta: rival(), Spec: usersRoute().Spec}})
 }
 
+// flaggers has what Flagger writes.
+func (w *world) flaggers(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+	t.Helper()
+	r := usersRoute()
+	r.Spec.ParentRefs[0].Group = new(gatewayv1.Group(""))
+	r.Spec.Rules = nil
+	rule := gatewayv1.HTTPRouteRule{Matches: []gatewayv1.HTTPRouteMatch{{Path: &gatewayv1.HTTPPathMatch{Type: new(gatewayv1.PathMatchPathPrefix), Value: new("/")}}}}
+	for name, weight := range map[gatewayv1.ObjectName]int32{"podinfo-primary": traffic.Primary, "podinfo-canary": traffic.Canary} {
+		backend := gatewayv1.HTTPBackendRef{}
+		backend.Group, backend.Kind, backend.Name, backend.Port, backend.Weight = new(gatewayv1.Group("")), new(gatewayv1.Kind("Service")), name, new(int32(9898)), &weight
+		rule.BackendRefs = append(rule.BackendRefs, backend)
+	}
+	r.Spec.Rules = append(r.Spec.Rules, rule)
+	routertest.OfFlagger(r, "podinfo")
+	if err := w.Create(t.Context(), r, client.FieldOwner("flagger")); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		live := &gatewayv1.HTTPRoute{}
+		w.read(t, key, live)
+		if d := cmp.Diff(routertest.Backends(&rule), routertest.Backends(&live.Spec.Rules[0])); d != "" || len(live.Spec.Rules) != 1 {
+			t.Errorf("what Flagger had (-was +is)\n%s", d)
+		}
+	}
+}
+
 // rival is the metadata of a route of another name that was there first.
 func rival() metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: key.Namespace, Name: "a-rival", CreationTimestamp: metav1.Unix(1, 0)}
@@ -171,7 +199,7 @@ func rival() metav1.ObjectMeta {
 func byOwnRoutes(t *testing.T) routertest.World {
 	w := newWorld(t, []schema.GroupVersionKind{ownRoute})
 	return routertest.World{
-		Router: limited{w.router, providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true}}, Canary: canary(),
+		Router: limited{w.router, providers.Capabilities{Weighted: true, HeaderMatch: true, WeightedMatch: true, ByAddress: true}}, Canary: canary(),
 		Writes: func() int { return w.writes }, Mesh: w.accept, Bare: newWorld(t, nil).router,
 		Drift: func(t *testing.T, traffic providers.Traffic) {
 			r := &policyRoute{}

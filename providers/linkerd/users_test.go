@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -189,6 +190,24 @@ func TestHeadersOfAnswers(t *testing.T) {
 			err := w.router.Apply(t.Context(), route(c, 0))
 			if providers.IsUnsupported(err) != tc.refused || tc.refused && !strings.Contains(err.Error(), "spec.service.headers.response") || !tc.refused && err != nil {
 				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A user's Service without an address has no routes in Linkerd, whatever the Canary says.
+func TestServiceWithoutAddress(t *testing.T) {
+	for name, served := range map[string]schema.GroupVersionKind{"routes": httpRoute, "profiles": profileKind} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, []schema.GroupVersionKind{served})
+			r := route(canary(), 10)
+			r.ClusterIPs.Apex = corev1.ClusterIPNone
+			if err := w.router.Apply(t.Context(), r); !providers.IsUnsupported(err) || !strings.Contains(err.Error(), "Service podinfo: clusterIP None") || w.writes > 0 {
+				t.Errorf("%v, %d writes", err, w.writes)
+			}
+			r.Canary.Spec.SkipAnalysis, r.Traffic = true, route(canary(), 0).Traffic
+			if err := w.router.Apply(t.Context(), r); err != nil {
+				t.Errorf("with nothing to share out: %v", err)
 			}
 		})
 	}

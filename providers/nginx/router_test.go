@@ -134,6 +134,8 @@ func matching(conditions ...string) func(*v1beta1.Canary) {
 	}
 }
 
+const weightAnnotation = "nginx.ingress.kubernetes.io/canary-weight"
+
 const (
 	byHeader = `{"headers":{"x-canary":{"exact":"insider"}}}`
 	byCookie = `{"headers":{"cookie":{"exact":"canary"}}}`
@@ -146,7 +148,7 @@ func TestConformance(t *testing.T) {
 			Router: w.router, Canary: canary(), Writes: func() int { return w.writes },
 			Drift: func(t *testing.T, traffic providers.Traffic) {
 				live := w.get(t, "web-canary")
-				live.Annotations["nginx.ingress.kubernetes.io/canary-weight"] = strconv.Itoa(int(traffic.Canary))
+				live.Annotations[weightAnnotation] = strconv.Itoa(int(traffic.Canary))
 				w.update(t, live)
 			},
 			Foreign: func(t *testing.T) func(*testing.T) {
@@ -156,6 +158,19 @@ func TestConformance(t *testing.T) {
 				return func(t *testing.T) {
 					if got := w.get(t, "web-canary").Annotations["example.com/team"]; got != "shop" {
 						t.Errorf("the annotation of somebody else is %q", got)
+					}
+				}
+			},
+			Flagger: func(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+				theirs := ingress(t, "metadata: {name: web-canary, namespace: test, annotations: {nginx.ingress.kubernetes.io/canary: \"true\"}}")
+				theirs.Annotations[weightAnnotation] = strconv.Itoa(int(traffic.Canary))
+				routertest.OfFlagger(theirs, "podinfo")
+				if err := w.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				return func(t *testing.T) {
+					if now := w.get(t, "web-canary").Annotations; now[weightAnnotation] != theirs.Annotations[weightAnnotation] {
+						t.Errorf("the annotations are %v", now)
 					}
 				}
 			},
@@ -380,28 +395,6 @@ func TestObserved(t *testing.T) {
 				t.Errorf("somebody else's is observed as %+v, %v", state, err)
 			}
 		})
-	}
-}
-
-// Flagger's canary Ingress is taken over by the reference to the Canary that it has.
-func TestFlaggersIngress(t *testing.T) {
-	theirs := ingress(t, `
-metadata:
-  name: web-canary
-  namespace: test
-  ownerReferences: [{apiVersion: flagger.app/v1beta1, kind: Canary, name: podinfo, uid: c1, controller: true}]
-  annotations: {nginx.ingress.kubernetes.io/canary: "true", nginx.ingress.kubernetes.io/canary-weight: "40"}
-`)
-	w := newWorld(t, "", ingress(t, users), theirs)
-	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
-	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
-		t.Errorf("observed %+v, %v", state, err)
-	}
-	if err := w.router.Apply(t.Context(), route); err != nil {
-		t.Error(err)
-	}
-	if err := w.router.Release(t.Context(), route); err != nil || w.get(t, "web-canary") != nil {
-		t.Errorf("released: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package routertest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -97,8 +98,11 @@ func (r Request) Fits(m gatewayv1.HTTPRouteMatch) bool {
 }
 
 func fits(regex bool, want, got string) bool {
-	return regex && compiled(want).MatchString(got) || !regex && want == got
+	return regex && FitsExpression(want, got) || !regex && want == got
 }
+
+// FitsExpression tells whether a regular expression fits the whole of a string.
+func FitsExpression(expression, s string) bool { return compiled(expression).MatchString(s) }
 
 var expressions sync.Map
 
@@ -122,6 +126,75 @@ func fitsPath(kind gatewayv1.PathMatchType, want, got string) bool {
 		want = strings.TrimSuffix(want, "/")
 		return got == want || strings.HasPrefix(got, want+"/") || want == ""
 	}
+}
+
+// Outcomes are what becomes of requests by rules: for every kind of proxy, and with every one of the requests.
+func Outcomes(rules []gatewayv1.HTTPRouteRule, requests []Request) (out []Outcome) {
+	for _, r := range requests {
+		for _, proxy := range []Proxy{{}, {RegexLast: true}} {
+			o := Outcome{Request: r, Matches: r.Headers[InsidersHeader] == "yes", Cookie: r.Headers["cookie"]}
+			if rule, match := proxy.Serve(rules, r); rule != nil {
+				o.Treatment = Treatment(rule, match, r.Path)
+				o.Shares, o.Copies = percent(Backends(rule)), copies(rule)
+			}
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func percent(weights map[string]int32) map[string]float64 {
+	total, out := float64(0), map[string]float64{}
+	for _, weight := range weights {
+		total += float64(weight)
+	}
+	for to, weight := range weights {
+		out[to] = 100 * float64(weight) / total
+	}
+	return out
+}
+
+func copies(rule *gatewayv1.HTTPRouteRule) map[string]float64 {
+	out := map[string]float64{}
+	for _, f := range rule.Filters {
+		if f.RequestMirror != nil {
+			out[string(f.RequestMirror.BackendRef.Name)] = float64(cmp.Or(deref(f.RequestMirror.Percent), 100))
+		}
+	}
+	return out
+}
+
+// DrawRequests draws requests of which some are named by [Insiders], and some have a cookie of a session.
+func DrawRequests(t *rapid.T) []Request {
+	out := make([]Request, 12)
+	for i := range out {
+		out[i] = DrawRequest(t, CanaryCookie, "a=b")
+		if rapid.IntRange(0, 2).Draw(t, "an insider's") == 0 {
+			out[i].Headers[InsidersHeader] = "yes"
+		}
+	}
+	return out
+}
+
+// ByAnother tells whether rules can't be a user's own: they look like those by which another operator shares out what is for apex.
+func ByAnother(rules []gatewayv1.HTTPRouteRule, apex string) bool {
+	toPrimary := false
+	for _, rule := range rules {
+		for _, b := range rule.BackendRefs {
+			if string(b.Name) != apex+"-primary" && string(b.Name) != apex+"-canary" {
+				return false
+			}
+			toPrimary = toPrimary || string(b.Name) == apex+"-primary"
+		}
+	}
+	return toPrimary
+}
+
+// LeadTo tells whether a rule leads to a Service.
+func LeadTo(rules []gatewayv1.HTTPRouteRule, service string) bool {
+	return slices.ContainsFunc(rules, func(rule gatewayv1.HTTPRouteRule) bool {
+		return slices.ContainsFunc(rule.BackendRefs, func(b gatewayv1.HTTPBackendRef) bool { return string(b.Name) == service })
+	})
 }
 
 // Treatment says all that a rule does with a request that fits one of its matches, but for
@@ -220,7 +293,7 @@ var (
 	headers    = []string{"x-a", "x-b", "x-c"}
 )
 
-// DrawRules draws rules that a user could have for several services, of which apex is one:
+// DrawRules draws rules that a user could have for several services, of which apex is one, and its halves are others:
 // paths, headers, methods and parameters, ports, filters and timeouts of his own.
 func DrawRules(t *rapid.T, apex string) []gatewayv1.HTTPRouteRule {
 	n := rapid.IntRange(1, 5).Draw(t, "rules")
@@ -244,7 +317,7 @@ func drawRule(t *rapid.T, apex string) gatewayv1.HTTPRouteRule {
 	}
 	backend := gatewayv1.HTTPBackendRef{}
 	backend.Group, backend.Kind, backend.Weight = new(gatewayv1.Group("")), new(gatewayv1.Kind("Service")), new(int32(1))
-	backend.Name = gatewayv1.ObjectName(rapid.SampledFrom([]string{apex, apex, "billing", "tenant"}).Draw(t, "backend"))
+	backend.Name = gatewayv1.ObjectName(rapid.SampledFrom([]string{apex, apex, apex, "billing", "tenant", apex + "-canary", apex + "-primary"}).Draw(t, "backend"))
 	backend.Port = new(rapid.SampledFrom([]int32{9898, 9797}).Draw(t, "port"))
 	if rapid.IntRange(0, 3).Draw(t, "backend's filter") == 0 {
 		backend.Filters = []gatewayv1.HTTPRouteFilter{modifier("x-backend")}

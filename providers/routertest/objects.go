@@ -27,6 +27,11 @@ type Object struct {
 
 const note = "example.com/note"
 
+// OfFlagger marks an object as one that Flagger has made for the Canary of the name, with the UID "c1".
+func OfFlagger(o client.Object, canary string) {
+	o.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: canary, UID: "c1", Controller: new(true)}})
+}
+
 // With fills in what the suite does with the router's object.
 func (w World) With(o Object) World {
 	w.Foreign, w.Users, w.Others = o.foreign, o.users, o.others

@@ -42,6 +42,9 @@ type World struct {
 	// Others makes an object of that name that belongs to another controller. The
 	// suite calls untouched to learn whether it still is as it was.
 	Others func(t *testing.T) (untouched func(t *testing.T))
+	// Flagger makes what Flagger has in the midst of a release, of a Canary that was its own. The suite calls same to learn
+	// whether requests go where they went.
+	Flagger func(t *testing.T, traffic providers.Traffic) (same func(t *testing.T))
 	// Rival makes an object of another name that takes all requests before the router's does.
 	// The suite calls goes to have it removed.
 	Rival func(t *testing.T) (goes func(t *testing.T))
@@ -69,9 +72,12 @@ func Run(t *testing.T, setup Setup) {
 		"A/B testing":             matched,
 		"mirroring":               mirrored,
 		"session affinity":        sessions,
+		"protocols":               protocols,
+		"headless":                headless,
 		"foreign fields stay":     foreign,
 		"a user's own object":     adopted,
 		"somebody else's object":  conflicting,
+		"taken over from Flagger": fromFlagger,
 		"a rival":                 rival,
 		"refused by the mesh":     refused,
 		"mistakes are told":       mistakes,
@@ -209,6 +215,24 @@ func conflicting(t *testing.T, w World) {
 		t.Errorf("it wrote %d times", n)
 	}
 	untouched(t)
+}
+
+// fromFlagger has the switch of operators in mid-release change nothing, and the release go on from there.
+func fromFlagger(t *testing.T, w World) {
+	if w.Flagger == nil {
+		return
+	}
+	traffic := w.route(40).Traffic
+	same := w.Flagger(t, traffic)
+	if state := w.observe(t, 40); !state.Exists || state.Traffic != traffic {
+		t.Errorf("of what Flagger has, observed is %+v", state)
+	}
+	w.apply(t, 40)
+	w.settle(t, 40)
+	same(t)
+	w.apply(t, 50)
+	w.settle(t, 50)
+	w.delete(t)
 }
 
 // rival has nothing count while another object takes the requests, and everything once that is gone.
@@ -386,6 +410,50 @@ func sessions(t *testing.T, w World) {
 		providers.Traffic{Primary: 100, Sessions: providers.Sessions{Ended: "a"}},
 		providers.Traffic{Primary: 100},
 	)
+}
+
+// protocols has whatever a Service's port may speak be shared out, or refused as the router says that it is: nothing is in
+// sync without effect.
+func protocols(t *testing.T, w World) {
+	spec, can := w.Canary, w.Router.Capabilities()
+	served := map[providers.Protocol]bool{providers.Requests: true, providers.Connections: can.TCP, providers.Encrypted: can.TLS}
+	refuses := func(err error) bool { return providers.IsUnsupported(err) || providers.IsInvalid(err) }
+	for _, protocol := range []string{
+		"", "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws", "example.com/own",
+		"tcp", "TCP", "mongo", "redis", "mysql", "postgresql", "https", "tls", "kubernetes.io/wss",
+	} {
+		kind := providers.ProtocolOf(protocol)
+		w.Canary = spec.DeepCopy()
+		w.Canary.Spec.Service.AppProtocol = protocol
+		if !served[kind] {
+			w.refused(t, "appProtocol "+protocol, refuses)
+			continue
+		}
+		err := w.Router.Apply(t.Context(), w.route(w.some(20)))
+		switch {
+		case err == nil:
+			w.settle(t, w.some(20))
+		case kind == providers.Requests || !refuses(err):
+			t.Errorf("appProtocol %q: %v", protocol, err)
+		default: // it depends on what else there is
+			w.refused(t, "appProtocol "+protocol, refuses)
+		}
+	}
+}
+
+// headless has a Service without an address be shared out, or refused unless there is nothing to share out.
+func headless(t *testing.T, w World) {
+	w.Canary = w.Canary.DeepCopy()
+	w.Canary.Spec.Service.Headless = true
+	if !w.Router.Capabilities().ByAddress {
+		w.apply(t, w.some(20))
+		w.settle(t, w.some(20))
+		return
+	}
+	w.refused(t, "a Service without an address", providers.IsUnsupported)
+	w.Canary.Spec.SkipAnalysis = true
+	w.apply(t, 0)
+	w.settleAt(t, w.route(0).Traffic)
 }
 
 // walk applies one kind of traffic after the other, or has the router refuse the

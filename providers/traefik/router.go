@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -106,19 +107,27 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	return explain(r.applier.Apply(ctx, released(route.Canary), ssa.ProtoJSON))
 }
 
-// refuseUsers leaves somebody else's object alone. One that only leads to the apex Service
-// may be taken: requests go where they went, and it is given back as it was.
+// refuseUsers leaves somebody else's object alone. One that only leads to the apex Service, at the Canary's port and with
+// nothing said beside it, may be taken: requests go where they went, and do so again when it is given back.
 func refuseUsers(c *v1beta1.Canary, live *TraefikService, whose ownership.Ownership) error {
 	if whose == ownership.Ours {
 		return nil
 	}
-	apex, _, _ := c.ServiceNames()
-	w := live.Spec.Weighted
-	if whose == ownership.Users && w != nil && len(w.Services) == 1 && w.Services[0].Name == apex && w.Services[0].Kind != "TraefikService" &&
-		(w.Services[0].Namespace == "" || w.Services[0].Namespace == c.Namespace) {
+	if whose == ownership.Users && onlyToApex(c, live.Spec) {
 		return nil
 	}
 	return providers.Conflict("TraefikService", live)
+}
+
+func onlyToApex(c *v1beta1.Canary, spec Spec) bool {
+	w := spec.Weighted
+	if w == nil || spec.More || w.More || len(w.Services) != 1 {
+		return false
+	}
+	apex, _, _ := c.ServiceNames()
+	s := w.Services[0]
+	return s.Name == apex && s.Kind != "TraefikService" && !s.More && (s.Namespace == "" || s.Namespace == c.Namespace) &&
+		s.Port != nil && *s.Port == intstr.FromInt32(c.Spec.Service.Port)
 }
 
 // served tells whether a TraefikService can do all of the traffic.
@@ -156,7 +165,7 @@ func desired(route providers.Route) *TraefikService {
 	}{{primary, route.Traffic.Primary}, {canary, route.Traffic.Canary}} {
 		if side.weight > 0 {
 			out.Spec.Weighted.Services = append(out.Spec.Weighted.Services, Service{
-				Name: side.name, Namespace: c.Namespace, Port: c.Spec.Service.Port, Weight: new(side.weight),
+				Name: side.name, Namespace: c.Namespace, Port: new(intstr.FromInt32(c.Spec.Service.Port)), Weight: new(side.weight),
 			})
 		}
 	}
@@ -169,7 +178,7 @@ func released(c *v1beta1.Canary) *TraefikService {
 	apex, _, _ := c.ServiceNames()
 	return &TraefikService{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: apex},
-		Spec:       Spec{Weighted: &Weighted{Services: []Service{{Name: apex, Namespace: c.Namespace, Port: c.Spec.Service.Port, Weight: new(int32(100))}}}},
+		Spec:       Spec{Weighted: &Weighted{Services: []Service{{Name: apex, Namespace: c.Namespace, Port: new(intstr.FromInt32(c.Spec.Service.Port)), Weight: new(int32(100))}}}},
 	}
 }
 

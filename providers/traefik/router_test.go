@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -95,7 +96,7 @@ func services(primary, canary int32) []traefik.Service {
 		weight int32
 	}{{"podinfo-primary", primary}, {"podinfo-canary", canary}} {
 		if s.weight > 0 {
-			out = append(out, traefik.Service{Name: s.name, Namespace: "test", Port: 80, Weight: new(s.weight)})
+			out = append(out, traefik.Service{Name: s.name, Namespace: "test", Port: new(intstr.FromInt32(80)), Weight: new(s.weight)})
 		}
 	}
 	return out
@@ -118,6 +119,19 @@ func TestConformance(t *testing.T) {
 				return func(t *testing.T) {
 					if got := w.get(t).Annotations["example.com/team"]; got != "shop" {
 						t.Errorf("the annotation of somebody else is %q", got)
+					}
+				}
+			},
+			Flagger: func(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+				theirs := &traefik.TraefikService{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}}
+				theirs.Spec.Weighted = &traefik.Weighted{Services: services(traffic.Primary, traffic.Canary)}
+				routertest.OfFlagger(theirs, "podinfo")
+				if err := w.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				return func(t *testing.T) {
+					if diff := cmp.Diff(theirs.Spec, w.get(t).Spec); diff != "" {
+						t.Error(diff)
 					}
 				}
 			},
@@ -266,27 +280,5 @@ func TestUsers(t *testing.T) {
 				t.Errorf("observed with %v", err)
 			}
 		})
-	}
-}
-
-// Flagger leaves out a weight of 0, and writes whatever adds up to 100.
-func TestFlaggersTraefikService(t *testing.T) {
-	w := newWorld(t, kind)
-	theirs := &traefik.TraefikService{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "test", Name: "podinfo",
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "c1", Controller: new(true)}},
-		},
-		Spec: traefik.Spec{Weighted: &traefik.Weighted{Services: services(60, 40)}},
-	}
-	if err := w.Create(t.Context(), theirs); err != nil {
-		t.Fatal(err)
-	}
-	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
-	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
-		t.Errorf("observed %+v, %v", state, err)
-	}
-	if err := w.router.Apply(t.Context(), route); err != nil {
-		t.Error(err)
 	}
 }

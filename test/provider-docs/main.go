@@ -65,7 +65,7 @@ func replace(page, table string) (string, error) {
 
 // titles are the columns of what a router may be capable of.
 var titles = map[string]string{
-	"Weighted": "weights", "HeaderMatch": "matches (A/B)", "WeightedMatch": "weights of matches", "Mirror": "mirroring", "SessionAffinity": "sessions", "TCP": "TCP", "TLS": "TLS",
+	"Weighted": "weights", "HeaderMatch": "matches (A/B)", "WeightedMatch": "weights of matches", "Mirror": "mirroring", "SessionAffinity": "sessions", "TCP": "TCP", "TLS": "TLS", "ByAddress": "needs a cluster IP",
 }
 
 // table has a row for each router.

@@ -17,9 +17,28 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-// backendFilters is the feature of implementations that modify headers by the backend that
-// a request is for. The Gateway API has none of its own for those of answers.
-const backendFilters = string(features.SupportHTTPRouteBackendRequestHeaderModification)
+// need is what a spec needs of the implementation behind a Gateway.
+type need struct {
+	field   string
+	feature features.FeatureName
+	why     string
+}
+
+// needsOf are those of a spec that the Gateway API leaves to implementations. For headers of answers by the backend that a
+// request is for it has no feature of its own: that of requests stands for it.
+func needsOf(c *v1beta1.Canary) (out []need) {
+	a := c.GetAnalysis()
+	if a.SessionAffinity != nil && a.Strategy() == v1beta1.StrategyWeighted && len(a.Match) == 0 {
+		out = append(out, need{"spec.analysis.sessionAffinity", features.SupportHTTPRouteBackendRequestHeaderModification, "cookies need"})
+	}
+	if a.Mirror && len(a.Match) == 0 {
+		out = append(out, need{"spec.analysis.mirror", features.SupportHTTPRouteRequestMirror, "mirroring needs"})
+		if a.MirrorWeight > 0 && a.MirrorWeight < 100 {
+			out = append(out, need{"spec.analysis.mirrorWeight", features.SupportHTTPRouteRequestPercentageMirror, "mirroring of a part needs"})
+		}
+	}
+	return out
+}
 
 // classes remembers which generations of Canaries have Gateways that can do what they need,
 // so that a Canary at rest costs no request. It is safe for concurrent use.
@@ -46,13 +65,12 @@ func (k *classes) learn(c *v1beta1.Canary, what string) {
 	k.able[client.ObjectKeyFromObject(c)] = what
 }
 
-// check refuses session affinity where a Gateway's class says what it supports, and
-// filters of single backends are not among it: such a Gateway refuses the rule, or answers
-// each of its requests with an error. A class that says nothing, or can't be read, is left to
-// what the status of the route will say.
+// check refuses what a Gateway's class does not support that says what it does, such as session affinity without
+// filters of single backends: such a Gateway refuses the rule, or answers each of its requests with an error, or passes the
+// filter over. A class that says nothing, or can't be read, is left to what the status of the route will say.
 func (k *classes) check(ctx context.Context, c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
-	a := c.GetAnalysis()
-	if k.live == nil || a.SessionAffinity == nil || a.Strategy() != v1beta1.StrategyWeighted || len(a.Match) > 0 {
+	needs := needsOf(c)
+	if k.live == nil || len(needs) == 0 {
 		return nil
 	}
 	what := fmt.Sprintf("%s %d", c.UID, c.Generation)
@@ -64,10 +82,12 @@ func (k *classes) check(ctx context.Context, c *v1beta1.Canary, parents []gatewa
 			continue
 		}
 		key := client.ObjectKey{Namespace: string(ptr.Deref(p.Namespace, gatewayv1.Namespace(c.Namespace))), Name: string(p.Name)}
-		if class := k.without(ctx, key, backendFilters); class != "" {
-			return &providers.UnsupportedError{
-				Router: k.router, Field: "spec.analysis.sessionAffinity",
-				Why: fmt.Sprintf("GatewayClass %s of Gateway %s does not list %s among its supportedFeatures, which cookies need", class, key, backendFilters),
+		for _, n := range needs {
+			if class := k.without(ctx, key, string(n.feature)); class != "" {
+				return &providers.UnsupportedError{
+					Router: k.router, Field: n.field,
+					Why: fmt.Sprintf("GatewayClass %s of Gateway %s does not list %s among its supportedFeatures, which %s", class, key, n.feature, n.why),
+				}
 			}
 		}
 	}

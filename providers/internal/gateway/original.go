@@ -46,6 +46,18 @@ func (o *original) specOf() *gatewayv1.HTTPRouteSpec {
 	return &o.spec
 }
 
+// usersOf is what the user of a live object has had there, as far as it says nothing of the Canary's traffic: nil where
+// all is ours. It is false where nothing was taken over yet.
+func usersOf(f found, c *v1beta1.Canary) (users *gatewayv1.HTTPRouteSpec, taken bool, err error) {
+	annotations := f.live.GetAnnotations()
+	if encoded := annotations[originalAnnotation]; encoded != "" {
+		before, err := parse(f.kind, encoded, c)
+		return before.specOf(), true, err
+	}
+	spec, _ := f.kind.Read(f.live)
+	return nil, annotations[ssa.AppliedAnnotation] != "" || rules.Overwritten(spec.Rules, c), nil
+}
+
 // takenOver are the fields of the spec that we may write.
 var takenOver = []string{"parentRefs", "hostnames", "rules"}
 
@@ -59,7 +71,7 @@ func originalOf(k *Kind, live client.Object, c *v1beta1.Canary, ours map[string]
 	if annotations[ssa.AppliedAnnotation] != "" {
 		return released(k, c)
 	}
-	if spec, _ := k.Read(live); leadsToSides(spec, c) {
+	if spec, _ := k.Read(live); rules.Overwritten(spec.Rules, c) {
 		return released(k, c) // another operator has taken it over before us
 	}
 	u, err := whole()
@@ -115,10 +127,4 @@ func released(k *Kind, c *v1beta1.Canary) (*original, error) {
 		return nil, fmt.Errorf("encode what %s %s becomes: %w", k.GVK.Kind, apexKey(c), err)
 	}
 	return parse(k, `{"spec":`+string(raw)+`}`, c)
-}
-
-// leadsToSides tells whether a route leads to the primary's or the canary's Service.
-func leadsToSides(spec gatewayv1.HTTPRouteSpec, c *v1beta1.Canary) bool {
-	_, found := rules.TrafficOf(spec.Rules, c)
-	return found
 }

@@ -111,7 +111,10 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if err != nil {
 		return providers.State{}, err
 	}
-	state := has.state(route)
+	state, err := has.state(route)
+	if err != nil {
+		return state, err
+	}
 	if !route.Canary.DeletionTimestamp.IsZero() {
 		return state, nil
 	}
@@ -296,17 +299,32 @@ func (r *Router) get(ctx context.Context, k *Kind, key client.ObjectKey) (found,
 }
 
 // state is what the mesh was asked to do last.
-func (p present) state(route providers.Route) providers.State {
+func (p present) state(route providers.Route) (providers.State, error) {
 	for _, f := range []found{p.found, p.other} {
-		if f.live == nil || route.Owner().Of(f.live) == ownership.Others {
+		if f.live == nil {
 			continue
 		}
+		var users *gatewayv1.HTTPRouteSpec
+		switch route.Owner().Of(f.live) {
+		case ownership.Others:
+			continue
+		case ownership.Users:
+			var taken bool
+			var err error
+			switch users, taken, err = usersOf(f, route.Canary); {
+			case err != nil && route.Canary.DeletionTimestamp.IsZero():
+				return providers.State{}, err
+			case err == nil && !taken:
+				continue
+			}
+		case ownership.Ours:
+		}
 		spec, _ := f.kind.Read(f.live)
-		if traffic, exists := rules.TrafficOf(spec.Rules, route.Canary); exists {
-			return providers.State{Exists: true, Traffic: traffic}
+		if traffic, exists := rules.TrafficOf(spec.Rules, route.Canary, users); exists {
+			return providers.State{Exists: true, Traffic: traffic}, nil
 		}
 	}
-	return providers.State{}
+	return providers.State{}, nil
 }
 
 // wanted is the route as it must be.
@@ -348,6 +366,9 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	}
 	spec, planned, err := r.spec(route, before)
 	if err != nil {
+		return wanted{}, err
+	}
+	if err := r.addressed(c, spec.ParentRefs); err != nil {
 		return wanted{}, err
 	}
 	outdone, err := r.beside(ctx, route, has, before, spec)
@@ -415,6 +436,18 @@ func (r *Router) check(route providers.Route, has present) error {
 		return err
 	}
 	return r.mesh.Check(*has.kind, route)
+}
+
+// addressed refuses a Service without an address as a parent. What Gateways send there goes by the route.
+func (r *Router) addressed(c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
+	for _, p := range parents {
+		if p.Kind != nil && *p.Kind == "Service" {
+			can := r.mesh.Can
+			can.ByAddress = true
+			return can.Check(r.mesh.Name, c)
+		}
+	}
+	return nil
 }
 
 // spec is that of the route; before is what a user had there, or nil.

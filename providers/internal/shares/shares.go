@@ -34,7 +34,7 @@ func Of(routes []Read) (providers.Traffic, bool) {
 	for i := last; i >= 0; i-- {
 		if routes[i].ToCanary {
 			t := routes[i].Traffic()
-			t.Matched = i < last
+			t.Matched = i < last && t.Canary > 0
 			return t, true
 		}
 	}

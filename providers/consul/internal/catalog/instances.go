@@ -70,11 +70,11 @@ func (x *Instances) Ready(ctx context.Context, c *v1beta1.Canary, n services.Nam
 	for _, e := range wanted {
 		then[e.Key] = e
 	}
-	primaryNow, canaryNow, err := routes.Served(n, have)
+	primaryNow, canaryNow, err := routes.Served(c, n, have, have)
 	if err != nil {
 		return err
 	}
-	primaryThen, canaryThen, err := routes.Served(n, then)
+	primaryThen, canaryThen, err := routes.Served(c, n, then, have)
 	if err != nil {
 		return err
 	}

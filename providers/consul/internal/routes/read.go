@@ -1,6 +1,9 @@
 package routes
 
 import (
+	"encoding/json"
+	"fmt"
+
 	"github.com/hashicorp/consul/api"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -24,14 +27,15 @@ func TrafficOf(c *v1beta1.Canary, n services.Names, have entries.Set) (providers
 	if !router.IsOurs(c) {
 		return shares(0), true, nil
 	}
-	of := api.ServiceRouterConfigEntry{}
-	if err := router.Into(&of); err != nil {
+	own, err := ownRoutes(c, n, have)
+	if err != nil {
 		return providers.Traffic{}, false, err
 	}
-	for _, route := range of.Routes {
-		if route.Destination == nil {
-			continue
-		}
+	led, err := ledBy(router, own)
+	if err != nil {
+		return providers.Traffic{}, false, err
+	}
+	for _, route := range led {
 		switch route.Destination.Service {
 		case n.Canary:
 			t := shares(100)
@@ -67,11 +71,54 @@ func shares(canary float32) providers.Traffic {
 	return providers.Traffic{Primary: 100 - percent, Canary: percent}
 }
 
-// Served tells which halves get requests by the entries.
-func Served(n services.Names, have entries.Set) (primary, canary bool, err error) {
+// ownRoutes are those that the user has himself to one of the halves by name, as they are compared: they say nothing of
+// how requests are shared out.
+func ownRoutes(c *v1beta1.Canary, n services.Names, have entries.Set) (map[string]bool, error) {
+	users, theirs, err := have[entries.Key{Kind: api.ServiceRouter, Name: n.Apex}].Users(c)
+	if err != nil || !theirs {
+		return nil, err
+	}
+	of := api.ServiceRouterConfigEntry{}
+	if err := users.Into(&of); err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, route := range of.Routes {
+		if leadsToApex(n, route.Destination) {
+			continue
+		}
+		encoded, err := json.Marshal(route)
+		if err != nil {
+			return nil, fmt.Errorf("encode a route of service-router %s: %w", n.Apex, err)
+		}
+		out[string(encoded)] = true
+	}
+	return out, nil
+}
+
+// ledBy are the routes of a router that lead somewhere and are not the user's own.
+func ledBy(router entries.Entry, own map[string]bool) (out []api.ServiceRoute, err error) {
+	of := api.ServiceRouterConfigEntry{}
+	if err := router.Into(&of); err != nil {
+		return nil, err
+	}
+	for _, route := range of.Routes {
+		encoded, err := json.Marshal(route)
+		if err != nil {
+			return nil, fmt.Errorf("encode a route of service-router %s: %w", router.Name, err)
+		}
+		if route.Destination != nil && !own[string(encoded)] {
+			out = append(out, route)
+		}
+	}
+	return out, nil
+}
+
+// Served tells which halves get requests by entries, of which there are some now.
+func Served(c *v1beta1.Canary, n services.Names, by, have entries.Set) (primary, canary bool, err error) {
 	for _, name := range []string{n.Apex, n.Split} {
 		of := api.ServiceSplitterConfigEntry{}
-		if err := have[entries.Key{Kind: api.ServiceSplitter, Name: name}].Into(&of); err != nil {
+		if err := by[entries.Key{Kind: api.ServiceSplitter, Name: name}].Into(&of); err != nil {
 			return false, false, err
 		}
 		for _, s := range of.Splits {
@@ -79,15 +126,17 @@ func Served(n services.Names, have entries.Set) (primary, canary bool, err error
 			canary = canary || s.Service == n.Canary && s.Weight > 0
 		}
 	}
-	of := api.ServiceRouterConfigEntry{}
-	if err := have[entries.Key{Kind: api.ServiceRouter, Name: n.Apex}].Into(&of); err != nil {
+	own, err := ownRoutes(c, n, have)
+	if err != nil {
 		return false, false, err
 	}
-	for _, route := range of.Routes {
-		if route.Destination != nil {
-			primary = primary || route.Destination.Service == n.Primary
-			canary = canary || route.Destination.Service == n.Canary
-		}
+	led, err := ledBy(by[entries.Key{Kind: api.ServiceRouter, Name: n.Apex}], own)
+	if err != nil {
+		return false, false, err
+	}
+	for _, route := range led {
+		primary = primary || route.Destination.Service == n.Primary
+		canary = canary || route.Destination.Service == n.Canary
 	}
 	return primary, canary, nil
 }

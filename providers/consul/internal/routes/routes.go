@@ -73,7 +73,7 @@ func (b *Builder) Routes(users []api.ServiceRoute) ([]api.ServiceRoute, error) {
 	var out []api.ServiceRoute
 	everything := false
 	for i, route := range users {
-		if !b.leadsToUs(route.Destination) {
+		if !leadsToApex(b.names, route.Destination) {
 			out = append(out, route)
 			everything = everything || consulspec.IsEverything(matchIn(route))
 			continue
@@ -128,10 +128,10 @@ func withoutService(d *api.ServiceRouteDestination) *api.ServiceRouteDestination
 	return &out
 }
 
-// leadsToUs tells whether a route of the user's leads to the service itself or to
-// one of its two halves.
-func (b *Builder) leadsToUs(d *api.ServiceRouteDestination) bool {
-	return d == nil || b.names.Has(d.Service, d.Namespace, d.Partition)
+// leadsToApex tells whether a route of the user's is to be shared out. One that leads to the primary or the canary by
+// name stays what it is.
+func leadsToApex(n services.Names, d *api.ServiceRouteDestination) bool {
+	return d == nil || n.IsApex(d.Service, d.Namespace, d.Partition)
 }
 
 // expand returns the routes by which the requests of a template are shared out.

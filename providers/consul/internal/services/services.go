@@ -52,9 +52,19 @@ func ScopeOf(c *v1beta1.Canary, base entries.Scope) entries.Scope {
 // Has tells whether a reference in an entry of the apex service leads to that service or
 // to one of its halves.
 func (n Names) Has(service, namespace, partition string) bool {
+	half := service == n.Primary || service == n.Canary
+	return (half || service == "" || service == n.Apex) && n.here(namespace, partition)
+}
+
+// IsApex is Has for the service alone: what leads to a half by its name is not for both.
+func (n Names) IsApex(service, namespace, partition string) bool {
+	return (service == "" || service == n.Apex) && n.here(namespace, partition)
+}
+
+// here tells whether a reference is to where the names are.
+func (n Names) here(namespace, partition string) bool {
 	same := func(is, scope string) bool { return is == "" || is == scope || scope == "" && is == "default" }
-	ours := service == "" || service == n.Apex || service == n.Primary || service == n.Canary
-	return ours && same(namespace, n.Scope.Namespace) && same(partition, n.Scope.Partition)
+	return same(namespace, n.Scope.Namespace) && same(partition, n.Scope.Partition)
 }
 
 // Callers are the names by which released pods call others, and those of the canary where these are not

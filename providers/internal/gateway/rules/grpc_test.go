@@ -89,7 +89,7 @@ func TestGRPC(t *testing.T) {
 			if d := cmp.Diff(want, route.Spec.Rules); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if read, ok := TrafficOf(ReadGRPC(route.Spec).Rules, c); !ok || read != tc.traffic {
+			if read, ok := TrafficOf(ReadGRPC(route.Spec).Rules, c, nil); !ok || read != tc.traffic {
 				t.Errorf("read back as %+v", read)
 			}
 		})

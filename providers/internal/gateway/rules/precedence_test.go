@@ -60,8 +60,8 @@ func specOf(m gatewayv1.HTTPRouteMatch) v1beta1.RawObject {
 	return v1beta1.RawObject{Raw: raw}
 }
 
-// leadsToApex tells whether a user's rule does.
-func leadsToApex(rule *gatewayv1.HTTPRouteRule) bool { return rule.BackendRefs[0].Name == "podinfo" }
+// ruleToApex tells whether a user's rule leads there.
+func ruleToApex(rule *gatewayv1.HTTPRouteRule) bool { return rule.BackendRefs[0].Name == "podinfo" }
 
 // TestUsersObjects draws routes of users and releases. What did not lead to the apex Service
 // is served as before, whatever the order of the rules and whichever paths a proxy prefers, and
@@ -112,7 +112,7 @@ func usersObjects(t *rapid.T) bool {
 				t.Fatalf("%+v was treated as %q and is as %q\n%s", r, want, got, show(users.Rules, rules))
 			}
 			shares := routertest.Backends(after)
-			if !leadsToApex(before) {
+			if !ruleToApex(before) {
 				if !maps.Equal(shares, routertest.Backends(before)) {
 					t.Fatalf("%+v was for %v and is for %v\n%s", r, routertest.Backends(before), shares, show(users.Rules, rules))
 				}

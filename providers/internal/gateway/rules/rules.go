@@ -159,8 +159,10 @@ func (b *builder) templates(users []gatewayv1.HTTPRouteRule, spec template) (out
 	return out, last, nil
 }
 
+// isOurs tells whether a rule of the user's is to be shared out. One that leads to the primary or the canary by
+// name stays what it is.
 func (b *builder) isOurs(rule gatewayv1.HTTPRouteRule) bool {
-	return slices.ContainsFunc(rule.BackendRefs, func(r gatewayv1.HTTPBackendRef) bool { return leadsToUs(b.canary, r.BackendObjectReference) })
+	return slices.ContainsFunc(rule.BackendRefs, func(r gatewayv1.HTTPBackendRef) bool { return leadsToApex(b.canary, r.BackendObjectReference) })
 }
 
 // merge returns the user's rule, by its place, with what the spec sets.

@@ -160,7 +160,7 @@ func TestRules(t *testing.T) {
 			if d := cmp.Diff(rulesIn(t, tc.want), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			if read, ok := TrafficOf(got, c); !ok || read != tc.traffic {
+			if read, ok := TrafficOf(got, c, nil); !ok || read != tc.traffic {
 				t.Errorf("read back as %+v", read)
 			}
 		})
@@ -218,7 +218,7 @@ func TestSessionRules(t *testing.T) {
 			if d := cmp.Diff(rulesIn(t, strings.ReplaceAll(tc.want, "TAG", tag)), got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
-			read, _ := TrafficOf(got, c)
+			read, _ := TrafficOf(got, c, nil)
 			read.Sessions = tc.traffic.Sessions // they are not read
 			if read != tc.traffic {
 				t.Errorf("read back as %+v", read)

@@ -3,6 +3,7 @@ package rules
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -12,15 +13,42 @@ import (
 
 // TrafficOf reads what the mesh does with the requests of this Canary. It is false
 // when no rule leads to the primary or the canary: then the object is a user's, not
-// adopted yet or given back. Sessions are not read: the cookies say nothing about shares.
-func TrafficOf(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary) (providers.Traffic, bool) {
-	var ours []shares.Read
+// adopted yet or given back. Rules of the user's, to one of the two Services perhaps, say
+// nothing of it; users is what he had, nil for nothing. Sessions are not read: the cookies say
+// nothing about shares.
+func TrafficOf(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary, users *gatewayv1.HTTPRouteSpec) (providers.Traffic, bool) {
+	var all, ours []shares.Read
 	for _, rule := range rules {
-		if r := readRule(rule, c); r.ToPrimary || r.ToCanary {
+		if users != nil && slices.ContainsFunc(users.Rules, func(u gatewayv1.HTTPRouteRule) bool { return equality.Semantic.DeepEqual(u, rule) }) {
+			continue
+		}
+		r := readRule(rule, c)
+		if r.ToPrimary || r.ToCanary {
+			all = append(all, r)
+		}
+		if r.ToPrimary { // as every rule that shares requests out has both
 			ours = append(ours, r)
 		}
 	}
+	if len(ours) == 0 {
+		ours = all
+	}
 	return shares.Of(ours)
+}
+
+// Overwritten tells whether another operator shares requests out by a user's rules: one has both the primary
+// and the canary, or nothing is left but rules to them, of which one is to the primary. A rule of his own to one of them, for
+// testers of the canary say, stands beside rules to other Services.
+func Overwritten(rules []gatewayv1.HTTPRouteRule, c *v1beta1.Canary) bool {
+	toPrimary, elsewhere := false, false
+	for _, rule := range rules {
+		r := readRule(rule, c)
+		if r.ToPrimary && r.ToCanary {
+			return true
+		}
+		toPrimary, elsewhere = toPrimary || r.ToPrimary, elsewhere || !r.ToPrimary && !r.ToCanary
+	}
+	return toPrimary && !elsewhere
 }
 
 func readRule(rule gatewayv1.HTTPRouteRule, c *v1beta1.Canary) shares.Read {
@@ -62,6 +90,13 @@ func mirrored(m *gatewayv1.HTTPRequestMirrorFilter) int32 {
 	}
 }
 
+// leadsToApex tells whether ref is the apex Service.
+func leadsToApex(c *v1beta1.Canary, ref gatewayv1.BackendObjectReference) bool {
+	apex, _, _ := c.ServiceNames()
+	return isService(ref, c, apex)
+}
+
+// leadsToUs tells whether ref is the apex Service or one of its halves.
 func leadsToUs(c *v1beta1.Canary, ref gatewayv1.BackendObjectReference) bool {
 	apex, primary, canary := c.ServiceNames()
 	return slices.ContainsFunc([]string{apex, primary, canary}, func(name string) bool { return isService(ref, c, name) })

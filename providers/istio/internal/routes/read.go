@@ -18,8 +18,11 @@ import (
 // shares. Requests count before connections.
 func ReadTraffic(spec *networking.VirtualService, users *original.VirtualService, c *v1beta1.Canary) (providers.Traffic, bool) {
 	var requests, connections []shares.Read
+	if users == nil {
+		users = &original.VirtualService{}
+	}
 	for _, http := range spec.Http {
-		if users != nil && slices.ContainsFunc(users.HTTP, func(u *networking.HTTPRoute) bool { return proto.Equal(u, http) }) {
+		if has(users.HTTP, http) {
 			continue
 		}
 		if r := readHTTP(http, c); r.ToPrimary || r.ToCanary {
@@ -36,15 +39,24 @@ func ReadTraffic(spec *networking.VirtualService, users *original.VirtualService
 		}
 	}
 	for _, tcp := range spec.Tcp {
-		connect(tcp.GetRoute())
+		if !has(users.TCP, tcp) {
+			connect(tcp.GetRoute())
+		}
 	}
 	for _, tls := range spec.Tls {
-		connect(tls.GetRoute())
+		if !has(users.TLS, tls) {
+			connect(tls.GetRoute())
+		}
 	}
 	if len(requests) > 0 {
 		return shares.Of(requests)
 	}
 	return shares.Of(connections)
+}
+
+// has tells whether a route is one of those.
+func has[T proto.Message](routes []T, route T) bool {
+	return slices.ContainsFunc(routes, func(r T) bool { return proto.Equal(r, route) })
 }
 
 // reachesCanary tells whether one of the routes leads to the canary.

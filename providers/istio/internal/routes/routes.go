@@ -115,9 +115,6 @@ func Supported(route providers.Route, users *original.VirtualService) error {
 	refused := func(field, why string) error {
 		return &providers.UnsupportedError{Router: v1beta1.ProviderIstio, Field: field, Why: why}
 	}
-	if c.Spec.Service.Headless {
-		return refused("spec.service.headless", "sidecars send what is for a Service without an address to the pod that the caller has looked up, whatever the route says")
-	}
 	if settings.ProtocolOf(route) == settings.TLS && (users == nil || !users.SharesTLS(c)) {
 		return refused("spec.service.appProtocol", "only tls routes by SNI share out connections that the application encrypts itself: give VirtualService "+
 			settings.Apex(c).String()+" some that lead to the apex Service, or let the mesh encrypt")
