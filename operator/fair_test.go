@@ -194,22 +194,63 @@ func (s *stage) longestTurn() time.Duration {
 	s.t.Helper()
 	var longest time.Duration
 	for i := range 10 {
-		o := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: app}}
-		if err := s.api.Patch(s.t.Context(), o, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"analysis":{"threshold":%d}}}`, 10+i))); err != nil {
+		took, err := s.turn(s.t.Context(), i)
+		if err != nil {
 			s.t.Fatal(err)
 		}
-		changed, generation := time.Now(), o.Generation
-		for o.Status.ObservedGeneration < generation {
-			if err := s.api.Get(s.t.Context(), s.key(app), o); err != nil {
-				s.t.Fatal(err)
-			}
-			if time.Since(changed) > stageLimit {
-				s.t.Fatalf("generation %d is not acted on", generation)
-			}
-		}
-		longest = max(longest, time.Since(changed))
+		longest = max(longest, took)
 	}
 	return longest
+}
+
+// turn changes the Canary and gives the time that it took until the operator has acted on it.
+func (s *stage) turn(ctx context.Context, i int) (time.Duration, error) {
+	o := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: app}}
+	if err := s.api.Patch(ctx, o, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"analysis":{"threshold":%d}}}`, 10+i%10))); err != nil {
+		return 0, err
+	}
+	changed, generation := time.Now(), o.Generation
+	for o.Status.ObservedGeneration < generation {
+		if err := s.api.Get(ctx, s.key(app), o); err != nil {
+			return 0, err
+		}
+		if time.Since(changed) > stageLimit {
+			return 0, fmt.Errorf("generation %d is not acted on", generation)
+		}
+	}
+	return time.Since(changed), nil
+}
+
+// watchTurns gives what gives the longest turn of the Canary since it was called, and how many there were.
+func (s *stage) watchTurns() func() (time.Duration, int) {
+	ctx, end := context.WithCancel(s.t.Context())
+	var longest time.Duration
+	n := 0
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for pause := time.NewTicker(100 * time.Millisecond); ; {
+			took, err := s.turn(ctx, n)
+			if ctx.Err() != nil {
+				pause.Stop()
+				return
+			}
+			if err != nil {
+				s.t.Error(err)
+			}
+			longest = max(longest, took)
+			n++
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return func() (time.Duration, int) {
+		end()
+		<-ended
+		return longest, n
+	}
 }
 
 // watchMemory gives what gives the most memory that this process had in use, with the test's own, since it was called.
