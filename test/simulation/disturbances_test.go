@@ -23,7 +23,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-var disturbancesFlag = flag.Int("simulation.disturbances", 400, "how many disturbed writes are drawn of all; 0 is every one")
+var disturbancesFlag = flag.Int("simulation.disturbances", 300, "how many disturbed writes are drawn of all; 0 is every one")
 
 // disturbance is what happens at one write of the operator, to the API server's objects or to the mesh.
 type disturbance struct {
@@ -77,8 +77,9 @@ var manners = map[string]func(w *world, p *process, of id) error{
 		}
 		return nil
 	},
-	"clock ahead":  func(_ *world, p *process, _ id) error { p.clock.offset += 10 * time.Minute; return nil },
-	"clock behind": func(_ *world, p *process, _ id) error { p.clock.offset -= 10 * time.Minute; return nil },
+	// A process goes by a clock that nobody sets; what it finds in the status after a start is of the clock before.
+	"clock ahead":  func(w *world, p *process, _ id) error { p.dead, w.offset = true, 10*time.Minute; return errDead },
+	"clock behind": func(w *world, p *process, _ id) error { p.dead, w.offset = true, -10*time.Minute; return errDead },
 }
 
 // another are manners after which a release may end in another way, with its users safe: deadlines are by the clock.
@@ -204,7 +205,7 @@ func disturbed(t *testing.T, p plan, d *disturbance, keep bool) (out outcome, e 
 		w.play()
 		w.stop()
 		out = outcome{violation: w.oracle.violation, log: w.log}
-		e = w.end0(d)
+		e = w.ended(d)
 	})
 	return out, e
 }
@@ -258,7 +259,7 @@ func (w *world) play() {
 	w.oracle.atEnd()
 }
 
-func (w *world) end0(d *disturbance) end {
+func (w *world) ended(d *disturbance) end {
 	e := end{Images: map[string]string{}, Replicas: map[string]int32{}, Routes: slices.Compact(slices.Clone(d.routes))}
 	if c := w.canary(); c != nil {
 		e.Phase, e.Weight = string(c.Status.Phase), c.Status.CanaryWeight
@@ -297,6 +298,9 @@ func TestDisturbedWrites(t *testing.T) {
 		undisturbed[name] = e
 		for at := range d.writes {
 			for _, how := range sortedKeys(manners) {
+				if how == "conflict" && strings.HasPrefix(d.writes[at], "delete") {
+					continue // only another object of that name is one
+				}
 				all = append(all, each{name, plans[name], disturbance{how: how, do: manners[how], at: at + 1}})
 			}
 		}
@@ -311,7 +315,7 @@ func TestDisturbedWrites(t *testing.T) {
 	for _, x := range drawn {
 		d := x.d
 		out, e := disturbed(t, x.plan, &d, false)
-		if diff := judged0(undisturbed[x.name], out, e, &d); diff != "" {
+		if diff := wrongBy(x.name, undisturbed[x.name], out, e, &d); diff != "" {
 			failures[x.d.how] = append(failures[x.d.how], fmt.Sprintf("%s, write %d: %s", x.name, x.d.at, diff))
 		}
 	}
@@ -322,9 +326,10 @@ func TestDisturbedWrites(t *testing.T) {
 	}
 }
 
-// judged says what is wrong with what came of a disturbance, empty if nothing is.
-func judged0(want end, out outcome, got end, d *disturbance) string {
+// wrongBy says what is wrong with what came of a disturbance, empty if nothing is.
+func wrongBy(name string, want end, out outcome, got end, d *disturbance) string {
 	want.Routes, got.Routes = slices.Clone(want.Routes), slices.Clone(got.Routes)
+	deleted := strings.Contains(name, "deleted")
 	switch {
 	case !d.came:
 		return "there was no such write"
@@ -339,6 +344,11 @@ func judged0(want end, out outcome, got end, d *disturbance) string {
 			return "it ends in " + got.Phase
 		}
 		return ""
+	case d.how == "API server away" && deleted && got.Replicas["podinfo-primary"] > 0:
+		// The route could not be given up in time, so that all that it may lead to stays, and serves.
+		return ""
+	case d.how == "API server away" && deleted, d.how == "old caches" && deleted:
+		want.Routes, got.Routes = nil, nil // the deletion comes at another step
 	}
 	return cmp.Diff(want, got)
 }

@@ -45,7 +45,6 @@ type process struct {
 	writesLeft int // until it stops; negative: it goes on
 	wakeAt     time.Time
 	failures   int
-	clock      *skewed
 	// lost is what comes of the write that is under way although it is done.
 	lost error
 	// suspended is until when the process does not run.
@@ -55,13 +54,13 @@ type process struct {
 // skewed is a clock that is off.
 type skewed struct{ offset time.Duration }
 
-func (s *skewed) Now() time.Time                  { return time.Now().Add(s.offset) }
-func (s *skewed) Since(t time.Time) time.Duration { return s.Now().Sub(t) }
+func (s skewed) Now() time.Time                  { return time.Now().Add(s.offset) }
+func (s skewed) Since(t time.Time) time.Duration { return s.Now().Sub(t) }
 
 // start begins a life of the operator with empty memory, whose clock is off by offset.
 func (w *world) start(offset time.Duration) {
-	clock := &skewed{offset}
-	p := &process{writesLeft: -1, wakeAt: time.Now(), clock: clock}
+	clock := skewed{offset}
+	p := &process{writesLeft: -1, wakeAt: time.Now()}
 	p.views = &views{store: w.store, kinds: map[string]*view{}, lag: w.cacheLag}
 	direct := &live{store: w.store, write: func(verb string, of id) error { return w.guard(p, verb, of) }}
 	through := answering{&cached{live: direct, views: p.views}, p}
