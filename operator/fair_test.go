@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -221,16 +222,15 @@ func (s *stage) turn(ctx context.Context, i int) (time.Duration, error) {
 	return time.Since(changed), nil
 }
 
-// watchTurns gives what gives the longest turn of the Canary since it was called, and how many there were.
-func (s *stage) watchTurns() func() (time.Duration, int) {
+// watchTurns gives what gives how long each turn of the Canary took since it was called, in order of their length.
+func (s *stage) watchTurns() func() []time.Duration {
 	ctx, end := context.WithCancel(s.t.Context())
-	var longest time.Duration
-	n := 0
+	var all []time.Duration
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for pause := time.NewTicker(100 * time.Millisecond); ; {
-			took, err := s.turn(ctx, n)
+			took, err := s.turn(ctx, len(all))
 			if ctx.Err() != nil {
 				pause.Stop()
 				return
@@ -238,18 +238,18 @@ func (s *stage) watchTurns() func() (time.Duration, int) {
 			if err != nil {
 				s.t.Error(err)
 			}
-			longest = max(longest, took)
-			n++
+			all = append(all, took)
 			select {
 			case <-pause.C:
 			case <-ctx.Done():
 			}
 		}
 	}()
-	return func() (time.Duration, int) {
+	return func() []time.Duration {
 		end()
 		<-ended
-		return longest, n
+		slices.Sort(all)
+		return all
 	}
 }
 

@@ -201,8 +201,8 @@ var steps = []hostile{
 
 // checked are metrics, hooks and alerts.
 var checked = []hostile{
-	{name: "template of another namespace that is missing", spec: metric("{name: m, templateRef: {name: nope, namespace: kube-system}}"), want: "CrossNamespaceRef", says: "kube-system"},
-	{name: "template by two paths", spec: metric("{name: m, templateRef: {name: b/../c, namespace: a/b}}"), want: "CrossNamespaceRef"},
+	{name: "template of another namespace that is missing", spec: metric("{name: m, templateRef: {name: nope, namespace: kube-system}}"), want: "TemplateMissing", says: "kube-system"},
+	{name: "template by two paths", spec: metric("{name: m, templateRef: {name: b/../c, namespace: a/b}}"), want: "TemplateMissing"},
 	{name: "a hundred large queries", beside: "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: 'up" + strings.Repeat(" ", 64_000) + "'}\n", spec: metric(many(100, "{name: m%d, templateRef: {name: NAME}}")), want: works},
 	{name: "no check decides", spec: metric("{name: m, query: up, dryRun: true}"), want: works},
 	{name: "101 metrics", spec: metric(many(101, "{name: m%d, query: up}")), want: refusedAtApply, says: "at most 100"},
