@@ -207,32 +207,44 @@ func (s *stage) longestTurn() time.Duration {
 // turn changes the Canary and gives the time that it took until the operator has acted on it.
 func (s *stage) turn(ctx context.Context, i int) (time.Duration, error) {
 	o := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: app}}
-	if err := s.api.Patch(ctx, o, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"analysis":{"threshold":%d}}}`, 10+i%10))); err != nil {
+	return s.acted(ctx, o, fmt.Sprintf(`{"spec":{"analysis":{"threshold":%d}}}`, 10+i%10), func() int64 { return o.Status.ObservedGeneration })
+}
+
+// turnOfKubernetes is that of the controller of Deployments, on the same machine.
+func (s *stage) turnOfKubernetes(ctx context.Context, i int) (time.Duration, error) {
+	o := s.fairDeployment("idle", "app:0")
+	return s.acted(ctx, o, fmt.Sprintf(`{"spec":{"revisionHistoryLimit":%d}}`, 10+i%10), func() int64 { return o.Status.ObservedGeneration })
+}
+
+// acted changes an object and gives the time that it took until its controller has acted on it.
+func (s *stage) acted(ctx context.Context, o client.Object, change string, observed func() int64) (time.Duration, error) {
+	if err := s.api.Patch(ctx, o, client.RawPatch("application/merge-patch+json", []byte(change))); err != nil {
 		return 0, err
 	}
-	changed, generation := time.Now(), o.Generation
-	for o.Status.ObservedGeneration < generation {
-		if err := s.api.Get(ctx, s.key(app), o); err != nil {
+	changed, generation := time.Now(), o.GetGeneration()
+	for observed() < generation {
+		if err := s.api.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
 			return 0, err
 		}
 		if time.Since(changed) > stageLimit {
-			return 0, fmt.Errorf("generation %d is not acted on", generation)
+			return 0, fmt.Errorf("generation %d of %s is not acted on", generation, o.GetName())
 		}
 	}
 	return time.Since(changed), nil
 }
 
-// watchTurns gives what gives how long each turn of the Canary took since it was called, in order of their length.
-func (s *stage) watchTurns() func() []time.Duration {
+// watchTurns takes turns until it is called, and then gives how long each took, in order of their length.
+func (s *stage) watchTurns(turn func(context.Context, int) (time.Duration, error)) func() []time.Duration {
 	ctx, end := context.WithCancel(s.t.Context())
 	var all []time.Duration
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for pause := time.NewTicker(100 * time.Millisecond); ; {
-			took, err := s.turn(ctx, len(all))
+		pause := time.NewTicker(100 * time.Millisecond)
+		defer pause.Stop()
+		for {
+			took, err := turn(ctx, len(all))
 			if ctx.Err() != nil {
-				pause.Stop()
 				return
 			}
 			if err != nil {
@@ -249,7 +261,7 @@ func (s *stage) watchTurns() func() []time.Duration {
 		end()
 		<-ended
 		slices.Sort(all)
-		return all
+		return append([]time.Duration{0}, all...)
 	}
 }
 

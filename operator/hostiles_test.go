@@ -77,7 +77,7 @@ var targeted = []hostile{
 	{name: "Service of another Canary", beside: second("{port: 9898, name: NAME-shop}"), spec: "service: {name: NAME-shop}", want: "TargetShared", says: "NAME-first"},
 	{name: "target of another Canary", beside: second("{port: 9898}"), spec: "targetRef: {name: NAME-b}\nservice: {name: NAME-other}", want: "TargetShared", says: "NAME-first"},
 	{name: "canary's Service of another as apex", beside: second("{port: 9898}"), spec: "service: {name: NAME-b-canary}", want: "TargetShared", says: "NAME-first"},
-	{name: "primary's Service of another as apex", beside: second("{port: 9898}"), spec: "service: {name: NAME-b-primary}\nservice: {name: NAME}", want: "TargetShared", says: "NAME-first"},
+	{name: "primary's Service of another as apex", beside: second("{port: 9898}"), spec: "service: {name: NAME-b-primary}", want: "TargetShared", says: "NAME-first"},
 	{name: "its own primary's name as apex", spec: "service: {name: NAME-primary}", want: works},
 	{name: "name of the API server's Service", spec: "service: {name: kubernetes}", want: works},
 	{name: "target Service without a selector", beside: service("{ports: [{name: http, port: 443}]}"), spec: weighted("istio", "port: 443", "") + "\ntargetRef: {apiVersion: v1, kind: Service, name: NAME-svc}", want: works},
