@@ -78,7 +78,23 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	@for module in . $(LOADTESTER); do \
 		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \
 	done
+	@$(GO) run ./test/licences
+	@$(MAKE) --no-print-directory vulncheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { printf 'verify: run gofmt -w on\n%s\n' "$$unformatted" >&2; exit 1; }
+
+# The database is asked for by the network, so that to be without one fails nothing; it is said, and not passed over.
+# VULNDB is a mirror of it, as file:///... or https://...
+VULNDB ?= https://vuln.go.dev
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the operator and the load tester call
+	@case '$(VULNDB)' in file://*) [ -e "$$(sed 's|^file://||' <<<'$(VULNDB)')/index/db.json" ] ;; \
+		*) curl -fsS --max-time 10 -o /dev/null '$(VULNDB)/index/db.json' 2>/dev/null ;; esac \
+	|| { echo '##### NOT CHECKED for known vulnerabilities: the database $(VULNDB) is out of reach #####' >&2; exit 0; }; \
+	test/tools/build govulncheck; \
+	for module in . $(LOADTESTER); do \
+		echo "vulncheck $$module"; (cd "$$module" && "$(CURDIR)/bin/govulncheck" -db '$(VULNDB)' ./...); \
+	done
 
 .PHONY: lint
 lint: ## Lint the Go code and the charts

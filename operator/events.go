@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	recording "k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // Events tell people; they must not hold up what moves traffic. When hundreds
@@ -17,6 +18,8 @@ import (
 const (
 	eventsPerSecond = 100
 	eventsBurst     = 10
+	// eventsWaiting is how many may wait. If there are more, the namespace with most of them loses some.
+	eventsWaiting = 4096
 )
 
 const (
@@ -36,14 +39,18 @@ const (
 // newRecorder sends events until ctx ends.
 func newRecorder(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (events.EventRecorder, error) {
 	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = eventsPerSecond, eventsBurst
+	config.QPS = -1 // they are handed out no faster than that
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	client, err := corev1client.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of events: %w", err)
 	}
-	return recorderTo(ctx, &corev1client.EventSinkImpl{Interface: client.Events("")}, scheme), nil
+	to := recorderTo(ctx, &corev1client.EventSinkImpl{Interface: client.Events("")}, scheme)
+	turns := newEventTurns(to, scheme, eventsWaiting)
+	pace := flowcontrol.NewTokenBucketRateLimiter(eventsPerSecond, eventsBurst)
+	go turns.run(ctx, pace)
+	return turns, nil
 }
 
 // recorderTo sends events of core/v1, as Flagger's are: those of events.k8s.io have no source, no count and no

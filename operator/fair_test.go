@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -194,22 +195,74 @@ func (s *stage) longestTurn() time.Duration {
 	s.t.Helper()
 	var longest time.Duration
 	for i := range 10 {
-		o := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: app}}
-		if err := s.api.Patch(s.t.Context(), o, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"analysis":{"threshold":%d}}}`, 10+i))); err != nil {
+		took, err := s.turn(s.t.Context(), i)
+		if err != nil {
 			s.t.Fatal(err)
 		}
-		changed, generation := time.Now(), o.Generation
-		for o.Status.ObservedGeneration < generation {
-			if err := s.api.Get(s.t.Context(), s.key(app), o); err != nil {
-				s.t.Fatal(err)
-			}
-			if time.Since(changed) > stageLimit {
-				s.t.Fatalf("generation %d is not acted on", generation)
-			}
-		}
-		longest = max(longest, time.Since(changed))
+		longest = max(longest, took)
 	}
 	return longest
+}
+
+// turn changes the Canary and gives the time that it took until the operator has acted on it.
+func (s *stage) turn(ctx context.Context, i int) (time.Duration, error) {
+	o := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: app}}
+	return s.acted(ctx, o, fmt.Sprintf(`{"spec":{"analysis":{"threshold":%d}}}`, 10+i%10), func() int64 { return o.Status.ObservedGeneration })
+}
+
+// turnOfKubernetes is that of the controller of Deployments, on the same machine.
+func (s *stage) turnOfKubernetes(ctx context.Context, i int) (time.Duration, error) {
+	o := s.fairDeployment("idle", "app:0")
+	return s.acted(ctx, o, fmt.Sprintf(`{"spec":{"revisionHistoryLimit":%d}}`, 10+i%10), func() int64 { return o.Status.ObservedGeneration })
+}
+
+// acted changes an object and gives the time that it took until its controller has acted on it.
+func (s *stage) acted(ctx context.Context, o client.Object, change string, observed func() int64) (time.Duration, error) {
+	if err := s.api.Patch(ctx, o, client.RawPatch("application/merge-patch+json", []byte(change))); err != nil {
+		return 0, err
+	}
+	changed, generation := time.Now(), o.GetGeneration()
+	for observed() < generation {
+		if err := s.api.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return 0, err
+		}
+		if time.Since(changed) > stageLimit {
+			return 0, fmt.Errorf("generation %d of %s is not acted on", generation, o.GetName())
+		}
+	}
+	return time.Since(changed), nil
+}
+
+// watchTurns takes turns until it is called, and then gives how long each took, in order of their length.
+func (s *stage) watchTurns(turn func(context.Context, int) (time.Duration, error)) func() []time.Duration {
+	ctx, end := context.WithCancel(s.t.Context())
+	var all []time.Duration
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		pause := time.NewTicker(100 * time.Millisecond)
+		defer pause.Stop()
+		for {
+			took, err := turn(ctx, len(all))
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				s.t.Error(err)
+			}
+			all = append(all, took)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return func() []time.Duration {
+		end()
+		<-ended
+		slices.Sort(all)
+		return append([]time.Duration{0}, all...)
+	}
 }
 
 // watchMemory gives what gives the most memory that this process had in use, with the test's own, since it was called.

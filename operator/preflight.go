@@ -225,7 +225,7 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 	r := &canary.Reconciler{
 		Client:           view,
 		Applier:          applier,
-		Router:           memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
+		Router:           memoize(func(name string) (providers.Router, error) { return o.scope.router(name, deps) }),
 		Checker:          checks.New(checks.Config{Sources: answers, MeshProvider: o.meshProvider, Concurrency: 1, Clock: clock.RealClock{}, Telemetry: rollouts}),
 		Metrics:          &checks.Needs{Sources: answers, Reader: view, Strict: o.metrics.strict},
 		Canaries:         wake.NewCanaries(view),

@@ -257,6 +257,9 @@ func TestPreflightVerdicts(t *testing.T) {
 		"an alert provider of no type": {
 			manifest: `{"apiVersion": "flagger.app/v1beta1", "kind": "AlertProvider", "metadata": {"name": "a"}, "spec": {"type": "pigeon", "address": "https://x"}}`, verdict: preflight.Refused, status: 1, says: "pigeon",
 		},
+		"a provider that the operator is not for": {
+			manifest: canary(`"provider": "istio"`), args: []string{"-providers=kubernetes,linkerd", "-mesh-provider=linkerd"}, verdict: preflight.Refused, status: 1, says: `unknown provider "istio"`,
+		},
 		"a flag of the operator's": {
 			manifest: canary(`"provider": "istio"`), args: []string{"-coverage=none", "-no-cross-namespace-refs"}, verdict: preflight.Served,
 		},

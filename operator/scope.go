@@ -48,6 +48,14 @@ func (o *scopeOptions) serves(provider string) bool {
 	return len(o.providers) == 0 || slices.Contains(o.providers, provider)
 }
 
+// router makes the router of a provider that Canaries may have.
+func (o *scopeOptions) router(name string, deps factory.Deps) (providers.Router, error) {
+	if !o.serves(name) {
+		return nil, &providers.UnknownRouterError{Name: name, Known: o.providers}
+	}
+	return factory.New(name, deps)
+}
+
 // watches are those of the providers that Canaries may have.
 func (o *scopeOptions) watches() []providers.Watch {
 	return slices.DeleteFunc(factory.Watches(), func(w providers.Watch) bool { return !slices.ContainsFunc(w.Providers, o.serves) })

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
@@ -25,6 +27,8 @@ import (
 const (
 	refusedAtApply = "refused" // by the schema
 	works          = "works"   // it is released, or can be used
+	notApplied     = "Applied" // it can't be carried out yet, and a condition says why
+	waits          = "waits"   // it is for what is not there
 )
 
 // hostile is a manifest that a tenant applies. NAME stands for a name of its own in a namespace that all share.
@@ -38,8 +42,13 @@ type hostile struct {
 	want string
 	// says is a part of the message.
 	says string
-	// pod changes what the target runs, which server-side apply may not like.
-	pod func(*corev1.PodSpec)
+	// target and canary are the names of the Deployment and of the Canary if they are not NAME.
+	target, canary string
+	// workload changes the Deployment.
+	workload func(*appsv1.Deployment)
+	// annotations are those of the object, and status is what its manifest says of it.
+	annotations map[string]string
+	status      string
 	// apart has an operator answer that keeps namespaces apart.
 	apart bool
 }
@@ -47,6 +56,7 @@ type hostile struct {
 const (
 	template = "MetricTemplate"
 	provider = "AlertProvider"
+	action   = "CanaryAction"
 )
 
 func istio(service string) string {
@@ -62,7 +72,10 @@ func long(n int) string { return strings.Repeat("x", n) }
 // hostiles are by what they try.
 func hostiles() []hostile {
 	var out []hostile
-	for _, group := range [][]hostile{names, addresses, secretsOfOthers, takings, work, mistakes, templates, values, harmless} {
+	for _, group := range [][]hostile{
+		names, addresses, secretsOfOthers, takings, work, mistakes, templates, values, harmless,
+		targeted, routing, steps, checked, queries, actings,
+	} {
 		out = append(out, group...)
 	}
 	return out
@@ -239,7 +252,7 @@ var values = []hostile{
 
 // harmless is odd, and what Flagger runs.
 var harmless = []hostile{
-	{name: "ports and variables twice", spec: "service: {portDiscovery: true, portName: grpc}", want: works, pod: twice},
+	{name: "ports and variables twice", spec: "service: {portDiscovery: true, portName: grpc}", want: works, workload: twice},
 	{name: "weights without a mesh", spec: "analysis: {iterations: null, stepWeight: 10}", want: works},
 	{name: "empty names", spec: "service: {name: '', portName: '', appProtocol: ''}", want: works},
 	{name: "long port name", spec: "service: {portName: of-more-than-fifteen-letters}", want: works},
@@ -259,7 +272,8 @@ var harmless = []hostile{
 }
 
 // twice has what Kubernetes accepts more than once in a pod, and server-side apply does not.
-func twice(pod *corev1.PodSpec) {
+func twice(d *appsv1.Deployment) {
+	pod := &d.Spec.Template.Spec
 	c := &pod.Containers[0]
 	c.Ports = []corev1.ContainerPort{
 		{Name: "http", ContainerPort: 9898}, {Name: "grpc", ContainerPort: 9898, Protocol: corev1.ProtocolUDP}, {Name: "http-metrics", ContainerPort: 9898},
@@ -269,22 +283,56 @@ func twice(pod *corev1.PodSpec) {
 }
 
 // testTenants applies each manifest with the rights of a tenant, and waits for the answer of an operator that is at work
-// in the namespace. No answer is a promise for later: each is there before the first release.
+// in the whole cluster. No answer is a promise for later: each is there before the first release. Meanwhile the Canary of
+// another namespace does not wait for its turn, but for the API server and the processors, which make a Deployment wait for
+// its controller, too; and memory stays within bounds.
 func testTenants(t *testing.T, c *cluster.Cluster, api client.Client) {
-	fleet := map[bool]*stage{}
-	for apart, namespace := range map[bool]string{false: "tenants", true: "tenants-apart"} {
-		fleet[apart] = &stage{t: t, api: asTenant(t, c, api, namespace), namespace: namespace}
-	}
-	operate(t, c, "-namespace", "tenants", "-allowed-addresses", "")
-	operate(t, c, "-namespace", "tenants-apart", "-allowed-addresses", "", "-no-cross-namespace-refs")
-	for i, x := range hostiles() {
-		t.Run(x.name, func(t *testing.T) {
-			t.Parallel()
-			s := *fleet[x.apart]
-			s.t = t
-			x.check(t, &s, api, fmt.Sprintf("t%d", i))
-		})
-	}
+	t.Run("apart", func(t *testing.T) {
+		operate(t, c, "-namespace", "tenants-apart", "-allowed-addresses", "", "-no-cross-namespace-refs")
+		applyHostiles(t, c, api, "tenants-apart", true)
+	})
+	t.Run("together", func(t *testing.T) {
+		operate(t, c, "-allowed-addresses", "")
+		if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "tenants-else"}}); err != nil {
+			t.Fatal(err)
+		}
+		bystander := &stage{t: t, api: api, namespace: "tenants-else"}
+		bystander.fairCanary(app, "{interval: 1s, threshold: 2, iterations: 2}")
+		bystander.awaitPhase(v1beta1.PhaseInitialized)
+		bystander.create(bystander.fairDeployment("idle", "app:0"))
+		memory := watchMemory(t)
+		turns, turnsOfKubernetes := bystander.watchTurns(bystander.turn), bystander.watchTurns(bystander.turnOfKubernetes)
+		applyHostiles(t, c, api, "tenants", false)
+		waits, control := turns(), turnsOfKubernetes()
+		most := memory()
+		t.Logf("%d turns of another Canary, half of them within %s, all within %s; of a Deployment within %s and %s; %d MiB of memory at most",
+			len(waits), waits[len(waits)/2], waits[len(waits)-1], control[len(control)/2], control[len(control)-1], most>>20)
+		if longest := waits[len(waits)-1]; longest > longestWait+control[len(control)-1] {
+			t.Errorf("another Canary's turn waits %s, and a Deployment's %s", longest, control[len(control)-1])
+		}
+		if most > mostMemory {
+			t.Errorf("%d MiB of memory", most>>20)
+		}
+	})
+}
+
+// applyHostiles has a tenant of a namespace apply the manifests that are for an operator that keeps namespaces apart, or for
+// one that does not.
+func applyHostiles(t *testing.T, c *cluster.Cluster, api client.Client, namespace string, apart bool) {
+	tenant := &stage{t: t, api: asTenant(t, c, api, namespace), namespace: namespace}
+	t.Run("manifests", func(t *testing.T) {
+		for i, x := range hostiles() {
+			if x.apart != apart {
+				continue
+			}
+			t.Run(x.name, func(t *testing.T) {
+				t.Parallel()
+				s := *tenant
+				s.t = t
+				x.check(t, &s, api, fmt.Sprintf("t%d", i))
+			})
+		}
+	})
 }
 
 // asTenant gives a client with the rights of somebody who releases in a namespace, and may neither read Secrets nor write
@@ -327,19 +375,26 @@ func (x hostile) check(t *testing.T, s *stage, admin client.Client, name string)
 		if doc = strings.TrimSpace(doc); doc == "" {
 			continue
 		}
-		if err := admin.Create(t.Context(), s.parse(doc, name)); err != nil {
+		o, by := s.parse(doc, name), s.api
+		if group := o.GroupVersionKind().Group; group == "" || group == "autoscaling" { // a tenant may write neither Services nor Secrets
+			by = admin
+		}
+		if err := by.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
+		}
+		if o.GetKind() == v1beta1.CanaryKind { // it is there first
+			s.await("the other Canary", func(ctx context.Context) error {
+				var c v1beta1.Canary
+				if err := s.api.Get(ctx, s.key(o.GetName()), &c); err != nil || c.Status.Identity != nil {
+					return err
+				}
+				return fmt.Errorf("it is %q and has no identity", c.Status.Phase)
+			})
 		}
 	}
 	o := x.object(s, name)
 	if o.GetKind() == v1beta1.CanaryKind {
-		d := (&trial{namespace: s.namespace}).deployment(oldImage)
-		d.Name, d.Spec.Selector.MatchLabels, d.Spec.Template.Labels = name, map[string]string{"app": name}, map[string]string{"app": name}
-		d.Spec.Replicas = new(int32(0))
-		if x.pod != nil {
-			x.pod(&d.Spec.Template.Spec)
-		}
-		s.create(d)
+		s.create(x.deployment(s, name))
 	}
 	err := s.api.Create(t.Context(), o, client.FieldValidation(metav1.FieldValidationStrict))
 	if x.want == refusedAtApply {
@@ -351,7 +406,23 @@ func (x hostile) check(t *testing.T, s *stage, admin client.Client, name string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.await("the answer", func(ctx context.Context) error { return x.answered(ctx, s, name) })
+	x.says = strings.ReplaceAll(x.says, "NAME", name)
+	s.await("the answer", func(ctx context.Context) error { return x.answered(ctx, s, o.GetName()) })
+}
+
+// deployment is the target.
+func (x hostile) deployment(s *stage, name string) *appsv1.Deployment {
+	if x.target != "" {
+		name = x.target
+	}
+	label := map[string]string{"app": strings.ReplaceAll(name, ".", "-")}
+	d := (&trial{namespace: s.namespace}).deployment(oldImage)
+	d.Name, d.Spec.Selector.MatchLabels, d.Spec.Template.Labels = name, label, label
+	d.Spec.Replicas = new(int32(0))
+	if x.workload != nil {
+		x.workload(d)
+	}
+	return d
 }
 
 // parse reads a document that is about a name in the namespace.
@@ -370,12 +441,25 @@ func (x hostile) object(s *stage, name string) *unstructured.Unstructured {
 	u.SetAPIVersion(v1beta1.GroupVersion.String())
 	u.SetName(name)
 	u.SetKind(x.kind)
-	if x.kind != "" {
+	u.SetAnnotations(x.annotations)
+	switch x.kind {
+	case "":
+	case action:
+		u.SetAPIVersion(v1alpha1.GroupVersion.String())
 		return u
+	default:
+		return u
+	}
+	if x.canary != "" {
+		u.SetName(x.canary)
+	}
+	if x.status != "" {
+		u.Object["status"] = s.parse("status: "+x.status, name).Object["status"]
 	}
 	u.SetKind(v1beta1.CanaryKind)
 	base := s.parse("spec:\n  provider: kubernetes\n  targetRef: {apiVersion: apps/v1, kind: Deployment, name: NAME}\n  service: {port: 9898}\n  analysis: {interval: 1s, threshold: 2, iterations: 2}", name)
-	u.Object["spec"] = merged(base.Object["spec"].(map[string]any), u.Object["spec"].(map[string]any))
+	spec, _ := u.Object["spec"].(map[string]any)
+	u.Object["spec"] = merged(base.Object["spec"].(map[string]any), spec)
 	return u
 }
 
@@ -415,14 +499,23 @@ func (x hostile) answered(ctx context.Context, s *stage, name string) error {
 			return err
 		}
 		conditions = o.Status.Conditions
+	case action:
+		return x.acted(ctx, s, name)
 	default:
 		var o v1beta1.Canary
 		if err := s.api.Get(ctx, s.key(name), &o); err != nil {
 			return err
 		}
 		conditions, bad, kind = o.Status.Conditions, corev1.ConditionTrue, v1beta1.ConditionStalled
-		if x.want == works {
+		switch x.want {
+		case works:
 			return x.released(ctx, s, &o)
+		case notApplied:
+			is := o.Status.GetCondition(v1beta1.ConditionApplied)
+			if is == nil || is.Status != corev1.ConditionFalse || !strings.Contains(is.Message, x.says) {
+				return fmt.Errorf("the condition is %+v, want one with %q", is, x.says)
+			}
+			return nil
 		}
 	}
 	is := (&v1beta1.CanaryStatus{Conditions: conditions}).GetCondition(kind)
@@ -448,5 +541,24 @@ func (x hostile) released(ctx context.Context, s *stage, c *v1beta1.Canary) erro
 	if c.Status.Phase == "" {
 		return fmt.Errorf("nothing is done")
 	}
-	return s.api.Get(ctx, s.key(c.Name+"-primary"), (&trial{namespace: s.namespace}).deployment(oldImage))
+	if c.Spec.TargetRef.Kind == "Service" {
+		return nil
+	}
+	return s.api.Get(ctx, s.key(c.PrimaryName()), (&trial{namespace: s.namespace}).deployment(oldImage))
+}
+
+// acted tells what is missing of the answer to an action.
+func (x hostile) acted(ctx context.Context, s *stage, name string) error {
+	var o v1alpha1.CanaryAction
+	if err := s.api.Get(ctx, s.key(name), &o); err != nil {
+		return err
+	}
+	want := map[string]v1alpha1.CanaryActionPhase{works: v1alpha1.ActionDone, waits: v1alpha1.ActionPending, "Refused": v1alpha1.ActionRefused}[x.want]
+	if o.Status.Phase != want || !strings.Contains(o.Status.Message, x.says) {
+		return fmt.Errorf("it is %s: %s; want %s with %q", o.Status.Phase, o.Status.Message, want, x.says)
+	}
+	if strings.ContainsAny(o.Status.Message, "\n\u202e") {
+		return fmt.Errorf("the message has more than one line or direction: %q", o.Status.Message)
+	}
+	return nil
 }

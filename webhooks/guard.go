@@ -123,6 +123,10 @@ func (g *Guard) checkURL(u *url.URL) error {
 	if why := misspelt(host); why != "" {
 		return &Error{Kind: KindRefusedURL, Host: clean(u.Hostname(), maxText), Reason: why}
 	}
+	port, err := strconv.ParseUint(Port(u), 10, 16)
+	if err != nil || port == 0 {
+		return &Error{Kind: KindRefusedURL, Host: clean(u.Hostname(), maxText), Reason: fmt.Sprintf("has the port %s; allowed: 1 to 65535", Port(u))}
+	}
 	if host == "kubernetes.default" || strings.HasPrefix(host, "kubernetes.default.svc") {
 		return &Error{Kind: KindRefusedAddress, Host: u.Hostname(), Reason: "is the API server, which may not be called"}
 	}
@@ -137,8 +141,7 @@ func (g *Guard) checkURL(u *url.URL) error {
 		}
 		addr = named
 	}
-	number, _ := strconv.ParseUint(Port(u), 10, 16)
-	if err := g.checkAddr(netip.AddrPortFrom(addr, uint16(number))); err != nil {
+	if err := g.checkAddr(netip.AddrPortFrom(addr, uint16(port))); err != nil {
 		return refusal(u.Hostname(), err)
 	}
 	return nil

@@ -39,6 +39,7 @@ type CanaryActionSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Canary string `json:"canary"`
 
 	// Action is what is to be done with its release.

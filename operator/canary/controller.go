@@ -149,8 +149,10 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) e
 		Named("canary").
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
-			NewQueue:                r.Queues.New,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			NewQueue: func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+				return wake.Shared(r.Queues.New(name, limiter), workers)
+			},
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
 		For(&v1beta1.Canary{}, builder.WithPredicates(wake.BeyondStatus())).
 		Watches(&v1beta1.Canary{}, news.OfStatus()).

@@ -66,11 +66,14 @@ func by(a release.Action) string {
 	return out
 }
 
+// maxRevision is how much is shown of the revision that somebody has named.
+const maxRevision = 100
+
 // take does what an action asks for, or says why it can't. moved tells whether the
 // release is at another point by that.
 func take(d *decider, a release.Action) (refused string, moved bool) {
 	if a.Revision != "" && a.Revision != d.st.LastAppliedSpec {
-		return "it is for revision " + a.Revision + ", and the present one is " + d.st.LastAppliedSpec, false
+		return "it is for revision " + v1beta1.OneLine(a.Revision, maxRevision) + ", and the present one is " + d.st.LastAppliedSpec, false
 	}
 	analysing := release.Analysing(d.st.Phase)
 	switch a.Type {

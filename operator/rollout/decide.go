@@ -79,7 +79,7 @@ type decider struct {
 
 func newDecider(o release.Observation) *decider {
 	d := &decider{Observation: o, st: o.Canary.Status.DeepCopy()}
-	adopt.Bound(d.st)
+	adopt.Bound(d.st, d.Now)
 	d.st.ObservedGeneration = o.Canary.Generation
 	if o.Route.Fixed {
 		// No user's request reaches the canary, so that its pods can take nothing over

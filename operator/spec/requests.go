@@ -39,6 +39,18 @@ func InvalidRequests(c *v1beta1.Canary, provider string) string {
 	if message := invalidHeaders(s.Headers); message != "" {
 		return "spec.service.headers." + message
 	}
+	for _, x := range []struct {
+		field string
+		raw   *v1beta1.RawObject
+	}{{"rewrite", s.Rewrite}, {"retries", s.Retries}, {"corsPolicy", s.CorsPolicy}, {"trafficPolicy", s.TrafficPolicy}} {
+		var all any
+		if x.raw.Decode(&all) != nil {
+			continue // its router tells what it must be
+		}
+		if message := invalidTexts(all); message != "" {
+			return "spec.service." + x.field + message
+		}
+	}
 	if strings.HasPrefix(provider, v1beta1.ProviderGatewayAPIAny) {
 		return invalidForGateways(s)
 	}
@@ -61,6 +73,9 @@ func invalidMatch(raw *v1beta1.RawObject) string {
 			var all map[string]json.RawMessage
 			_ = json.Unmarshal(match[name], &all)
 			for _, key := range slices.Sorted(maps.Keys(all)) {
+				if name != "queryParams" && !headerName.MatchString(key) {
+					return fmt.Sprintf("%s: %q is no name of a header", name, key)
+				}
 				if message := invalidCondition(all[key]); message != "" {
 					return fmt.Sprintf("%s[%q]%s", name, key, message)
 				}
@@ -79,15 +94,54 @@ func invalidCondition(raw json.RawMessage) string {
 	if len(kinds) > 1 {
 		return ": " + strings.Join(kinds, " and ") + " at once; allowed: one of exact, prefix and regex"
 	}
-	expr, _ := condition["regex"].(string)
-	if len(expr) > maxRegex {
-		return fmt.Sprintf(".regex: it has %d characters; allowed: %d", len(expr), maxRegex)
+	for _, kind := range slices.Sorted(maps.Keys(condition)) {
+		if !slices.Contains([]string{"exact", "prefix", "regex"}, kind) {
+			return fmt.Sprintf(": there is no condition %q; allowed: exact, prefix and regex", kind)
+		}
 	}
-	if _, err := regexp.Compile(expr); err != nil {
-		return fmt.Sprintf(".regex: %v; allowed: a regular expression of RE2", err)
+	return invalidTexts(condition)
+}
+
+// invalidTexts looks for what no text may have, in all that JSON has: several lines, and, by the name regex, what is no
+// regular expression. The message begins with where it is.
+func invalidTexts(of any) string {
+	switch of := of.(type) {
+	case string:
+		if strings.ContainsFunc(of, unicode.IsControl) {
+			return fmt.Sprintf(": %q has a line break or another control character; allowed: text in one line", shortened(of))
+		}
+	case []any:
+		for i, item := range of {
+			if message := invalidTexts(item); message != "" {
+				return fmt.Sprintf("[%d]%s", i, message)
+			}
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(of)) {
+			message := invalidTexts(of[key])
+			if expr, ok := of[key].(string); ok && message == "" && key == "regex" {
+				message = invalidRegex(expr)
+			}
+			if message != "" {
+				return "." + key + message
+			}
+		}
 	}
 	return ""
 }
+
+func invalidRegex(expr string) string {
+	if len(expr) > maxRegex {
+		return fmt.Sprintf(": it has %d characters; allowed: %d", len(expr), maxRegex)
+	}
+	if _, err := regexp.Compile(expr); err != nil {
+		return fmt.Sprintf(": %v; allowed: a regular expression of RE2", err)
+	}
+	return ""
+}
+
+// shortened is the beginning of a text that a message quotes.
+func shortened(s string) string { return v1beta1.OneLine(s, 80) }
 
 // invalidHeaders looks at Istio's Headers.
 func invalidHeaders(raw *v1beta1.RawObject) string {

@@ -45,6 +45,10 @@ type process struct {
 	writesLeft int // until it stops; negative: it goes on
 	wakeAt     time.Time
 	failures   int
+	// lost is what comes of the write that is under way although it is done.
+	lost error
+	// suspended is until when the process does not run.
+	suspended time.Time
 }
 
 // skewed is a clock that is off.
@@ -55,11 +59,11 @@ func (s skewed) Since(t time.Time) time.Duration { return s.Now().Sub(t) }
 
 // start begins a life of the operator with empty memory, whose clock is off by offset.
 func (w *world) start(offset time.Duration) {
+	clock := skewed{offset}
 	p := &process{writesLeft: -1, wakeAt: time.Now()}
 	p.views = &views{store: w.store, kinds: map[string]*view{}, lag: w.cacheLag}
 	direct := &live{store: w.store, write: func(verb string, of id) error { return w.guard(p, verb, of) }}
-	through := &cached{live: direct, views: p.views}
-	clock := skewed{offset}
+	through := answering{&cached{live: direct, views: p.views}, p}
 	numbers := telemetry.NewRollouts(prometheus.NewRegistry(), clock, "test", "one")
 	p.checker = checks.New(checks.Config{
 		Hooks: func(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) (string, error) {
@@ -171,6 +175,9 @@ func (w *world) guard(p *process, verb string, of id) error {
 	if err := w.refused(verb, of); err != nil {
 		return err
 	}
+	if err := w.disturb(p, verb, of); err != nil {
+		return err
+	}
 	w.writes++
 	w.trace("operator: %s %s %s", verb, of.kind, of.name)
 	if p.writesLeft > 0 {
@@ -195,7 +202,7 @@ func (b bound) Apply(ctx context.Context, r providers.Route) error {
 	}
 	b.gate = func(verb string) error { return b.world.guard(b.process, verb, id{"Route", b.name}) }
 	b.world.asking = b.process
-	return b.mesh.Apply(ctx, r)
+	return b.process.answer(b.mesh.Apply(ctx, r))
 }
 
 // Release implements providers.Router.
@@ -204,7 +211,7 @@ func (b bound) Release(ctx context.Context, r providers.Route) error {
 		return errDead
 	}
 	b.gate = func(verb string) error { return b.world.guard(b.process, verb, id{"Route", b.name}) }
-	return b.mesh.Release(ctx, r)
+	return b.process.answer(b.mesh.Release(ctx, r))
 }
 
 // asked answers for the metrics of Canaries.

@@ -131,7 +131,7 @@ func (o *oracle) impaired() bool {
 			return true
 		}
 	}
-	return w.operator == nil || w.meshError() != nil ||
+	return w.away() || w.meshError() != nil ||
 		!o.deleted.IsZero() && o.lacksService() || // whoever deletes the Canary and a Service wants to be rid of both
 		(!o.deleted.IsZero() || o.lacksService() || o.astray()) && now.Before(w.refusals["Service"].Add(retry))
 }
@@ -187,7 +187,7 @@ func (o *oracle) pass(passed time.Duration) {
 	if c == nil {
 		return
 	}
-	if now := time.Now(); !o.deleted.IsZero() && o.w.operator != nil && now.After(o.w.refusals["Canary"]) && now.After(o.w.refusals["Canary/status"]) &&
+	if now := time.Now(); !o.deleted.IsZero() && !o.w.away() && now.After(o.w.refusals["Canary"]) && now.After(o.w.refusals["Canary/status"]) &&
 		now.After(o.w.refusals["Service"]) && now.After(o.w.refusals["Deployment"]) {
 		o.deleting += passed
 	}

@@ -54,6 +54,8 @@ type world struct {
 	gatesClosed time.Time
 	hooksSlow   time.Time
 	endpointLag time.Time
+	apiDown     time.Time
+	disturbance *disturbance
 	operatorAt  time.Time // when an operator that is down is back; zero while there is one
 	offset      time.Duration
 
@@ -200,7 +202,7 @@ func (w *world) deployment(name string) *appsv1.Deployment {
 func (w *world) step() {
 	after := time.Second
 	for _, p := range w.processes() {
-		if !p.wakeAt.IsZero() {
+		if !p.wakeAt.IsZero() && !time.Now().Before(p.suspended) {
 			after = min(after, max(time.Until(p.wakeAt), time.Millisecond))
 		}
 	}
@@ -208,6 +210,9 @@ func (w *world) step() {
 	synctest.Wait()
 	w.act(after)
 	for _, p := range w.processes() {
+		if time.Now().Before(p.suspended) {
+			continue
+		}
 		if p.views.advance() {
 			w.wakes(p)
 		}
@@ -295,6 +300,9 @@ func (w *world) wakes(p *process) {
 }
 
 func (w *world) cacheLag(kind string) time.Duration {
+	if time.Now().Before(w.apiDown) {
+		return time.Hour // watches say nothing
+	}
 	if l, ok := w.cacheLags[kind]; ok && time.Now().Before(l.until) {
 		return l.by
 	}

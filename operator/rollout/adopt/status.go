@@ -3,6 +3,8 @@
 package adopt
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -32,8 +34,9 @@ func Status(o *release.Observation, st *v1beta1.CanaryStatus) {
 }
 
 // Bound brings numbers that no operator has written, but somebody who may write a status, to what they can be: no mesh
-// takes a weight of 101, and what can't be routed would hold up the release for ever.
-func Bound(st *v1beta1.CanaryStatus) {
+// takes a weight of 101, and what can't be routed would hold up the release for ever. Times that are yet to come are those
+// of a clock that has been put back since, or of a leader whose clock was ahead: what is counted from them begins anew.
+func Bound(st *v1beta1.CanaryStatus, now time.Time) {
 	percent := func(n *int32) { *n = min(max(*n, 0), 100) }
 	count := func(n *int32) { *n = max(*n, 0) }
 	percent(&st.CanaryWeight)
@@ -49,6 +52,28 @@ func Bound(st *v1beta1.CanaryStatus) {
 		count(&at.Index)
 		count(&at.Checks)
 		count(&at.Pods)
+		boundTime(&at.Since, now)
+		boundTime(at.PreRolloutSince, now)
+		boundTime(at.Began, now)
+	}
+	boundTime(st.StartedAt, now)
+	if st.Unwell != nil {
+		boundTime(&st.Unwell.Since, now)
+	}
+	if st.Gate != nil {
+		boundTime(&st.Gate.Since, now)
+	}
+	if st.LastTransitionTime.After(now.Add(skew)) {
+		st.LastTransitionTime = metav1.NewTime(now)
+	}
+}
+
+// skew is how far the clocks of two leaders may be apart.
+const skew = 30 * time.Second
+
+func boundTime(t *metav1.MicroTime, now time.Time) {
+	if t != nil && t.After(now.Add(skew)) {
+		*t = metav1.NewMicroTime(now)
 	}
 }
 

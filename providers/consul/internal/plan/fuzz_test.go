@@ -27,7 +27,7 @@ func FuzzEntries(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, name string, body []byte, weight int32) {
 		raw := map[string]any{}
-		if json.Unmarshal(body, &raw) != nil {
+		if json.Unmarshal(body, &raw) != nil || raw == nil {
 			return
 		}
 		raw["Kind"], raw["Name"], raw["ModifyIndex"] = kindsOfFuzz[int(kind)%len(kindsOfFuzz)], name, 7

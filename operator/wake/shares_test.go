@@ -1,0 +1,78 @@
+package wake_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/operator/wake"
+)
+
+// TestShares has workers take turns that end when the test says so, with many objects of one namespace before one of another.
+func TestShares(t *testing.T) {
+	object := func(namespace, name string) reconcile.Request {
+		return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
+	}
+	for _, tc := range []struct{ workers, share int }{{1, 1}, {2, 1}, {4, 3}, {16, 12}} {
+		synctest.Test(t, func(t *testing.T) {
+			inner := priorityqueue.New("", func(o *priorityqueue.Opts[reconcile.Request]) {
+				o.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Millisecond, time.Second)
+			})
+			queue := wake.Shared(inner, tc.workers)
+			begun := make(chan reconcile.Request, 100)
+			end := make(chan struct{})
+			for range tc.workers {
+				go func() {
+					for {
+						o, shutdown := queue.Get()
+						if shutdown {
+							return
+						}
+						begun <- o
+						<-end
+						queue.Done(o)
+					}
+				}()
+			}
+			const many = 40
+			for i := range many {
+				queue.Add(object("hostile", string(rune('a'+i))))
+			}
+			synctest.Wait()
+			queue.Add(object("shop", "web"))
+			synctest.Wait()
+			if got := taken(begun); tc.workers > 1 && (got["hostile"] != tc.share || got["shop"] != 1) || tc.workers == 1 && got["hostile"] != 1 {
+				t.Errorf("%d workers have %v, want %d of the one and 1 of the other", tc.workers, got, tc.share)
+			}
+			close(end) // all that is waiting has its turn
+			synctest.Wait()
+			got := taken(begun)
+			if rest := many - tc.share; got["hostile"] != rest {
+				t.Errorf("%d workers have done %v of what waited, want %d", tc.workers, got, rest)
+			}
+			if n := queue.Len(); n != 0 {
+				t.Errorf("%d wait", n)
+			}
+			queue.ShutDown()
+			synctest.Wait()
+		})
+	}
+}
+
+// taken counts what has begun by namespace.
+func taken(begun chan reconcile.Request) map[string]int {
+	out := map[string]int{}
+	for {
+		select {
+		case o := <-begun:
+			out[o.Namespace]++
+		default:
+			return out
+		}
+	}
+}
