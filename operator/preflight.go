@@ -219,7 +219,7 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 	o.objects.MeshProvider = o.meshProvider
 	applier := ssa.New(view)
 	deps := factory.Deps{
-		IngressPrefix: o.ingressPrefix, Client: view, Live: view, Applier: applier, Remote: o.meshKubeconfig != "",
+		IngressPrefix: o.ingressPrefix, IngressClass: o.ingressClass, Client: view, Live: view, Applier: applier, Remote: o.meshKubeconfig != "",
 		Clock: clock.RealClock{}, Consul: o.consul,
 	}
 	r := &canary.Reconciler{

@@ -184,6 +184,7 @@ var alike = map[string]string{
 	"policy.linkerd.io/httproutes":                        "networking.istio.io/destinationrules",
 	"linkerd.io/serviceprofiles":                          "networking.istio.io/destinationrules",
 	"traefik.io/traefikservices":                          "networking.istio.io/destinationrules",
+	"projectcontour.io/httpproxies":                       "networking.istio.io/destinationrules",
 	"networking.k8s.io/ingresses":                         "networking.istio.io/destinationrules",
 	"networking.istio.io/proxyconfigs":                    "policy/poddisruptionbudgets",
 	"extensions.istio.io/wasmplugins":                     "policy/poddisruptionbudgets",

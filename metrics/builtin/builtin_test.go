@@ -221,6 +221,7 @@ func TestSources(t *testing.T) {
 		"a Gateway, measured by Linkerd": {"gatewayapi:v1", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes application istio istio-clients traefik traefik-exported contour envoy-gateway application-pods"},
 		"Traefik":                        {"traefik", "istio", "traefik traefik-exported istio istio-clients"},
 		"ingress-nginx":                  {"nginx", "nginx", "nginx nginx-exported"},
+		"Contour in front of Linkerd":    {"contour", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes contour"},
 		"no mesh":                        {"kubernetes", "kubernetes", "application application-pods"},
 		"no mesh, but Istio's proxies":   {"kubernetes", "istio", "application application-pods istio istio-clients"},
 	} {

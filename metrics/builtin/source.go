@@ -51,6 +51,7 @@ func Sources(provider, mesh string) ([]Source, error) {
 		v1beta1.ProviderLinkerd:           {linkerd, linkerdHTTPRoutes, linkerdGRPCRoutes},
 		v1beta1.ProviderTraefik:           {traefik, traefikExported},
 		v1beta1.ProviderNGINX:             {nginx, nginxExported},
+		v1beta1.ProviderContour:           {contour},
 		v1beta1.ProviderKubernetes:        {application, applicationPods},
 	}
 	out, ok := table[provider]

@@ -29,7 +29,7 @@ func TestRefusalsSayWhatToUse(t *testing.T) {
 	for name, want := range map[string]string{
 		"appmesh": "App Mesh has come to its end", "appmesh:v1beta2": "App Mesh has come to its end",
 		"gloo": "gatewayapi:v1", "osm": "archived", "smi": "linkerd", "smi:v1alpha3": "linkerd",
-		"contour": "gatewayapi:v1", "apisix": "gatewayapi:v1", "kuma": "gatewayapi:v1",
+		"apisix": "gatewayapi:v1", "kuma": "gatewayapi:v1",
 		"skipper": "provider kubernetes", "knative": "spec.traffic",
 		"isto": `unknown provider "isto": known are`,
 	} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/contour"
 	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
@@ -22,6 +23,7 @@ import (
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
 		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme, traefik.AddToScheme,
+		contour.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("kinds of the meshes: %w", err)
@@ -51,6 +53,7 @@ func Watches() []providers.Watch {
 		},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh, Index: linkerd.Index, About: linkerd.About()},
 		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
+		{Providers: []string{v1beta1.ProviderContour}, Kinds: [][]client.Object{{&contour.HTTPProxy{}}}},
 		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}
 }

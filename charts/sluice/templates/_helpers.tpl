@@ -160,6 +160,11 @@ rules:
     resources: [traefikservices]
     verbs: [list, watch, create, patch, delete]
   {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "contour")) }}
+  - apiGroups: [projectcontour.io]
+    resources: [httpproxies]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
   {{- if include "sluice.serves" (dict "root" . "of" (list "gatewayapi" "gatewayapi:v1" "gatewayapi:v1beta1" "linkerd")) }}
   - apiGroups: [gateway.networking.k8s.io]
     resources: [httproutes, grpcroutes]
