@@ -184,6 +184,8 @@ var alike = map[string]string{
 	"policy.linkerd.io/httproutes":                        "networking.istio.io/destinationrules",
 	"linkerd.io/serviceprofiles":                          "networking.istio.io/destinationrules",
 	"traefik.io/traefikservices":                          "networking.istio.io/destinationrules",
+	"apisix.apache.org/apisixroutes":                      "networking.istio.io/destinationrules",
+	"kuma.io/trafficroutes":                               "networking.istio.io/destinationrules",
 	"projectcontour.io/httpproxies":                       "networking.istio.io/destinationrules",
 	"networking.k8s.io/ingresses":                         "networking.istio.io/destinationrules",
 	"networking.istio.io/proxyconfigs":                    "policy/poddisruptionbudgets",

@@ -113,12 +113,12 @@ type CanarySpec struct {
 	// +optional
 	AutoscalerRef *AutoscalerReference `json:"autoscalerRef,omitempty"`
 
-	// IngressRef is the Ingress that leads to the apex Service; needed by provider nginx, of no effect with others.
+	// IngressRef is the Ingress that leads to the apex Service; needed by providers nginx and skipper, of no effect with others.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$')",message="ingressRef.name must be the name of an object: small letters, digits, - and ."
 	IngressRef *LocalObjectReference `json:"ingressRef,omitempty"`
 
-	// RouteRef is a route of APISIX, which is not served.
+	// RouteRef is the ApisixRoute that leads to the apex Service; needed by provider apisix, of no effect with others.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$')",message="routeRef.name must be the name of an object: small letters, digits, - and ."
 	RouteRef *LocalObjectReference `json:"routeRef,omitempty"`

@@ -77,7 +77,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if err != nil || !same {
 		return state, custom.Explain(gvk, err)
 	}
-	if said := live.Verdict(c, "Valid"); said.Against != "" {
+	if said := live.Verdict(c, custom.Speaking{Type: "Valid"}); said.Against != "" {
 		state.Detail = "HTTPProxy " + live.Name + ": " + said.Against
 		// One that nobody includes yet is well, and has no requests.
 		state.Refused = said.Final && !slices.Contains(said.Reasons, orphaned)
@@ -109,7 +109,7 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	switch whose := route.Owner().Of(live); {
 	case whose == ownership.Ours:
 		return custom.Explain(gvk, r.applier.Apply(ctx, r.released(route.Canary), ssa.ProtoJSON))
-	case whose == ownership.Users && custom.Taken(&live.Resource) && led(route.Canary, live.Spec):
+	case whose == ownership.Users && custom.Taken(&live.Resource):
 		original, err := r.original(route.Canary, live, metav1.ObjectMeta{})
 		if err != nil {
 			return err

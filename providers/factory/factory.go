@@ -13,13 +13,16 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/apisix"
 	"github.com/sluice-delivery/sluice/providers/consul"
 	"github.com/sluice-delivery/sluice/providers/contour"
 	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/kubernetes"
+	"github.com/sluice-delivery/sluice/providers/kuma"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
 	"github.com/sluice-delivery/sluice/providers/nginx"
+	"github.com/sluice-delivery/sluice/providers/skipper"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 	"github.com/sluice-delivery/sluice/providers/traefik"
 )
@@ -72,6 +75,9 @@ func Names() []string { return slices.Sorted(maps.Keys(table())) }
 
 func table() map[string]func(Deps) providers.Router {
 	out := map[string]func(Deps) providers.Router{
+		v1beta1.ProviderAPISIX:  func(d Deps) providers.Router { return apisix.New(d.Client, d.Applier) },
+		v1beta1.ProviderKuma:    func(d Deps) providers.Router { return kuma.New(d.Client, d.Applier) },
+		v1beta1.ProviderSkipper: func(d Deps) providers.Router { return skipper.New(d.Client, d.Applier) },
 		v1beta1.ProviderContour: func(d Deps) providers.Router { return contour.New(d.Client, d.Applier, d.IngressClass) },
 		v1beta1.ProviderConsul:  func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
 		v1beta1.ProviderIstio: func(d Deps) providers.Router {

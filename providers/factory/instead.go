@@ -16,9 +16,6 @@ func instead(name string) string {
 		"gloo":    "Gloo Edge comes to its end in 2026; its successor kgateway serves the Gateway API, with " + gatewayAPI,
 		"osm":     "Open Service Mesh is archived; move to one of the known ones",
 		"smi":     "the Service Mesh Interface is archived; Linkerd has its own provider, " + v1beta1.ProviderLinkerd,
-		"apisix":  "ApisixRoute is not served; APISIX serves the Gateway API, with " + gatewayAPI,
-		"kuma":    "Kuma's TrafficRoute is not served; Kuma's gateways serve the Gateway API, with " + gatewayAPI,
-		"skipper": "Skipper's Ingress is not served; without shares of traffic, provider " + v1beta1.ProviderKubernetes + " does blue/green",
 		"knative": "Knative is not served; it shares out requests by its own spec.traffic",
 	}[name]
 }

@@ -167,6 +167,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "gateway.networking.k8s.io", Resource: "gateways"}, "list watch create patch delete", false},
 		{right{Group: "networking.k8s.io", Resource: "ingresses"}, "list watch create patch delete", true},
 		{right{Group: "traefik.io", Resource: "traefikservices"}, "list watch create patch delete", true},
+		{right{Group: "apisix.apache.org", Resource: "apisixroutes"}, "list watch create patch delete", true},
+		{right{Group: "kuma.io", Resource: "trafficroutes"}, "list watch create patch delete", true},
 		{right{Group: "projectcontour.io", Resource: "httpproxies"}, "list watch create patch delete", true},
 		{right{Group: "policy.linkerd.io", Resource: "httproutes"}, "list watch create patch delete", true},
 		{right{Group: "linkerd.io", Resource: "serviceprofiles"}, "list watch create patch delete", true},

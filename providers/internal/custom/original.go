@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -83,7 +84,7 @@ func (t Taking) Original(live *Resource, ours metav1.ObjectMeta, led func(spec m
 func (o *Original) Note(m *metav1.ObjectMeta) { m.Annotations[originalAnnotation] = o.encoded }
 
 // Taken tells whether a user's object has been taken over and not been given back.
-func Taken(live *Resource) bool { return live.Annotations[ssa.AppliedAnnotation] != "" }
+func Taken(live *Resource) bool { return live.Annotations[originalAnnotation] != "" }
 
 // GivenBack is all that we own of a user's object once it is as it was.
 func (t Taking) GivenBack(live *Resource, o *Original) *unstructured.Unstructured {
@@ -98,4 +99,94 @@ func (t Taking) GivenBack(live *Resource, o *Original) *unstructured.Unstructure
 	u.SetLabels(o.Labels)
 	u.SetAnnotations(o.Annotations)
 	return u
+}
+
+// TakenOver is the JSON merge patch by which a user's object is what is wanted of it, and nil where it is. Server-side apply
+// would leave what the user has in maps of which we write other fields.
+func (t Taking) TakenOver(live, want *Resource) map[string]any {
+	metadata := map[string]any{}
+	for field, of := range map[string][2]map[string]string{
+		"labels": {live.Labels, want.Labels}, "annotations": {live.Annotations, want.Annotations},
+	} {
+		if changed := missing(of[0], of[1]); len(changed) > 0 {
+			metadata[field] = changed
+		}
+	}
+	spec := t.replaced(live.Spec, want.Spec)
+	out := map[string]any{}
+	if len(metadata) > 0 {
+		out["metadata"] = metadata
+	}
+	if len(spec) > 0 {
+		out["spec"] = spec
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// Restored is the JSON merge patch by which a user's object is what it was; ours is what we set of its metadata.
+func (t Taking) Restored(live *Resource, o *Original, ours metav1.ObjectMeta) map[string]any {
+	annotations, labels := map[string]any{originalAnnotation: nil}, map[string]any{}
+	for _, of := range []struct {
+		ours, had map[string]string
+		into      map[string]any
+	}{{ours.Annotations, o.Annotations, annotations}, {ours.Labels, o.Labels, labels}} {
+		for key := range of.ours {
+			of.into[key] = nil
+		}
+		for key, value := range of.had {
+			of.into[key] = value
+		}
+	}
+	return map[string]any{"metadata": map[string]any{"annotations": annotations, "labels": labels}, "spec": t.replaced(live.Spec, o.Spec)}
+}
+
+// replaced is the JSON merge patch by which the fields that we take over are as in want.
+func (t Taking) replaced(live, want map[string]any) map[string]any {
+	a, b := map[string]any{}, map[string]any{}
+	for _, field := range t.Fields {
+		if v, ok := live[field]; ok {
+			a[field] = v
+		}
+		if v, ok := want[field]; ok {
+			b[field] = v
+		}
+	}
+	return mergePatch(a, b)
+}
+
+// mergePatch makes b of a.
+func mergePatch(a, b map[string]any) map[string]any {
+	out := map[string]any{}
+	for key := range a {
+		if _, ok := b[key]; !ok {
+			out[key] = nil
+		}
+	}
+	for key, wanted := range b {
+		below, isMap := wanted.(map[string]any)
+		had, wasMap := a[key].(map[string]any)
+		switch {
+		case isMap && wasMap:
+			if more := mergePatch(had, below); len(more) > 0 {
+				out[key] = more
+			}
+		case !equality.Semantic.DeepEqual(a[key], wanted):
+			out[key] = wanted
+		}
+	}
+	return out
+}
+
+// missing are the pairs of want that had lacks or has with another value.
+func missing(had, want map[string]string) map[string]any {
+	out := map[string]any{}
+	for key, value := range want {
+		if is, ok := had[key]; !ok || is != value {
+			out[key] = value
+		}
+	}
+	return out
 }

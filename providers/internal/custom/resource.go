@@ -81,27 +81,37 @@ type Verdict struct {
 	Reasons []string
 }
 
-// Verdict is what the condition of one of these types, the first that there is, says about the resource as it is now.
-func (r *Resource) Verdict(c *v1beta1.Canary, types ...string) Verdict {
+// Speaking is a condition by which a controller says what it makes of a resource.
+type Speaking struct {
+	// Type is the condition's.
+	Type string
+	// Undated says that the controller notes no generation when it says the same of another one, so that it is taken
+	// at its word.
+	Undated bool
+}
+
+// Verdict is what the first of these conditions that there is says about the resource as it is now.
+func (r *Resource) Verdict(c *v1beta1.Canary, by ...Speaking) Verdict {
 	if c.Annotations[statusAnnotation] == statusIgnored {
 		return Verdict{}
 	}
-	for _, kind := range types {
+	for _, speaking := range by {
 		for i := range r.Status.Conditions {
-			if said := &r.Status.Conditions[i]; said.Type == kind {
-				return said.verdict(r.Generation)
+			if said := &r.Status.Conditions[i]; said.Type == speaking.Type {
+				return said.verdict(r.Generation, speaking.Undated)
 			}
 		}
 	}
 	return Verdict{Against: "no controller has said yet whether it takes it"}
 }
 
-func (c *Condition) verdict(generation int64) Verdict {
+func (c *Condition) verdict(generation int64, undated bool) Verdict {
+	old := c.ObservedGeneration < generation
 	switch {
-	case c.ObservedGeneration < generation:
-		return Verdict{Against: fmt.Sprintf("its controller has not looked at generation %d yet", generation)}
-	case c.Status == metav1.ConditionTrue:
+	case c.Status == metav1.ConditionTrue && (!old || undated):
 		return Verdict{}
+	case old:
+		return Verdict{Against: fmt.Sprintf("its controller has not looked at generation %d yet", generation)}
 	}
 	v := Verdict{
 		Against: fmt.Sprintf("%s is %s (%s): %s", c.Type, c.Status, c.Reason, c.Message),
