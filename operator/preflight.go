@@ -225,7 +225,7 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 	r := &canary.Reconciler{
 		Client:           view,
 		Applier:          applier,
-		Router:           memoize(func(name string) (providers.Router, error) { return factory.New(name, deps) }),
+		Router:           memoize(func(name string) (providers.Router, error) { return o.scope.router(name, deps) }),
 		Checker:          checks.New(checks.Config{Sources: answers, MeshProvider: o.meshProvider, Concurrency: 1, Clock: clock.RealClock{}, Telemetry: rollouts}),
 		Metrics:          &checks.Needs{Sources: answers, Reader: view, Strict: o.metrics.strict},
 		Canaries:         wake.NewCanaries(view),
@@ -237,7 +237,7 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 		RouteApplier:     applier,
 	}
 	addParts(r, view, o)
-	r.Routes = &routes.Routes{Client: view, Kinds: factory.Watches(), Provider: o.meshProvider}
+	r.Routes = &routes.Routes{Client: view, Kinds: o.scope.watches(), Provider: o.meshProvider}
 	if serves(view.RESTMapper(), autoscaling.ScaledObjectKind) {
 		r.Autoscalers.ScaledObjectsServed()
 	}

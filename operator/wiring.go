@@ -213,10 +213,7 @@ func newHooks(mgr ctrl.Manager, o options, to *outbound, rollouts *telemetry.Rol
 
 // newRouter makes a router. One that watches its mesh by itself begins to.
 func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, scope scopeOptions, deps factory.Deps) (providers.Router, error) {
-	if !scope.serves(name) {
-		return nil, &providers.UnknownRouterError{Name: name, Known: scope.providers}
-	}
-	router, err := factory.New(name, deps)
+	router, err := scope.router(name, deps)
 	if err != nil {
 		return nil, err
 	}

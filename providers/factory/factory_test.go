@@ -27,8 +27,8 @@ func TestNew(t *testing.T) {
 // The refusal of a provider that Flagger has says what to use instead.
 func TestRefusalsSayWhatToUse(t *testing.T) {
 	for name, want := range map[string]string{
-		"appmesh": "App Mesh has come to its end", "appmesh:v1beta2": "App Mesh has come to its end",
-		"gloo": "gatewayapi:v1", "osm": "archived", "smi": "linkerd", "smi:v1alpha3": "linkerd",
+		"appmesh": "VPC Lattice", "appmesh:v1beta2": "September 30, 2026",
+		"gloo": "kgateway", "osm": "with istio", "smi": "linkerd", "smi:v1alpha3": "linkerd",
 		"knative": "spec.traffic",
 		"isto":    `unknown provider "isto": known are`,
 	} {
