@@ -54,11 +54,12 @@ clean: ## Remove bin/
 	rm -rf bin
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs, and the tables of the charts' values and of the providers
+generate: ## Generate deepcopy code, CRDs, the base for kustomize, and the tables of the charts' values and of the providers
 	@test/tools/build controller-gen
 	@bin/controller-gen object paths=./api/...
 	@bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir=$(CRD_DIR)
 	@for chart in $(CHARTS); do test/tools/chart-docs $$chart; done
+	@test/tools/kustomize-base
 	@$(GO) run ./test/provider-docs $(PROVIDER_DOCS)
 
 .PHONY: verify
@@ -74,6 +75,7 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	diff -ru $(CRD_DIR) "$$new/crds" \
 	|| { echo 'verify: generated files are out of date; run make generate' >&2; exit 1; }
 	@for chart in $(CHARTS); do test/tools/chart-docs -check $$chart; done
+	@test/tools/kustomize-base -check
 	@$(GO) run ./test/provider-docs -check $(PROVIDER_DOCS)
 	@for module in . $(LOADTESTER); do \
 		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \

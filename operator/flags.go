@@ -20,6 +20,7 @@ type options struct {
 	meshKubeconfig      string
 	meshProvider        string
 	ingressPrefix       string
+	ingressClass        string
 	metrics             metricOptions
 	namespace           string
 	logLevel            string
@@ -65,6 +66,7 @@ func (o *options) register(f *flag.FlagSet) {
 	f.StringVar(&o.meshKubeconfig, "kubeconfig-service-mesh", "", "kubeconfig file of the cluster that has the objects of the mesh; without it the Canaries' own")
 	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")
 	f.StringVar(&o.ingressPrefix, "ingress-annotations-prefix", factory.IngressPrefix, "what the annotations of ingress-nginx begin with")
+	f.StringVar(&o.ingressClass, "ingress-class", "", "ingress class of the HTTPProxies of provider contour; without it Contour's default")
 	o.metrics.register(f)
 	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn (or warning) or error")

@@ -36,7 +36,6 @@ func ignoredFlags(f *flag.FlagSet, given *[]ignoredFlag) {
 	)
 	for _, one := range []ignoredFlag{
 		{name: "control-loop-interval", why: "Canaries are reconciled when something happens, and at their interval"},
-		{name: "ingress-class", why: "Contour is not served"},
 		{name: "zap-replace-globals", boolean: true, why: zap},
 		{name: "v", why: klog}, {name: "vmodule", why: klog},
 		{name: "logtostderr", boolean: true, why: klog}, {name: "alsologtostderr", boolean: true, why: klog},

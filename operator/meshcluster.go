@@ -46,8 +46,8 @@ func routerDeps(mesh cluster.Cluster, served *kube.Served, o options, applier *s
 	}
 	o.consul.Apart = o.alerts.noCrossNamespaceRefs
 	return factory.Deps{
-		IngressPrefix: o.ingressPrefix,
-		Client:        served, Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
+		IngressPrefix: o.ingressPrefix, IngressClass: o.ingressClass,
+		Client: served, Live: mesh.GetAPIReader(), Applier: applier, Remote: remote,
 		Clock: clock.RealClock{}, Consul: o.consul,
 	}
 }

@@ -219,7 +219,7 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 	o.objects.MeshProvider = o.meshProvider
 	applier := ssa.New(view)
 	deps := factory.Deps{
-		IngressPrefix: o.ingressPrefix, Client: view, Live: view, Applier: applier, Remote: o.meshKubeconfig != "",
+		IngressPrefix: o.ingressPrefix, IngressClass: o.ingressClass, Client: view, Live: view, Applier: applier, Remote: o.meshKubeconfig != "",
 		Clock: clock.RealClock{}, Consul: o.consul,
 	}
 	r := &canary.Reconciler{
@@ -237,7 +237,7 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 		RouteApplier:     applier,
 	}
 	addParts(r, view, o)
-	r.Routes = &routes.Routes{Client: view, Kinds: factory.Watches(), Provider: o.meshProvider}
+	r.Routes = &routes.Routes{Client: view, Kinds: o.scope.watches(), Provider: o.meshProvider}
 	if serves(view.RESTMapper(), autoscaling.ScaledObjectKind) {
 		r.Autoscalers.ScaledObjectsServed()
 	}

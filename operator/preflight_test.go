@@ -236,8 +236,12 @@ func TestPreflightVerdicts(t *testing.T) {
 		"served":                    {manifest: canary(`"provider": "istio"`), verdict: preflight.Served, says: "not looked at: spec.targetRef"},
 		"a field without effect":    {manifest: canary(`"provider": "kubernetes"`), verdict: preflight.Differs, says: "differs: spec.analysis.stepWeight has no effect"},
 		"and that counts":           {manifest: canary(`"provider": "kubernetes"`), args: []string{"-fail-on-differences"}, verdict: preflight.Differs, status: 1, says: "differs: "},
-		"a provider that has ended": {manifest: canary(`"provider": "appmesh:v1beta2"`), verdict: preflight.Refused, status: 1, says: "App Mesh has come to its end"},
-		"a field that is missing":   {manifest: strings.Replace(canary(`"provider": "istio"`), `"threshold": 5, `, "", 1), verdict: preflight.Refused, status: 1, says: "spec.analysis.threshold is required"},
+		"a provider that has ended": {manifest: canary(`"provider": "appmesh:v1beta2"`), verdict: preflight.Refused, status: 1, says: "VPC Lattice"},
+		"a provider that -providers leaves out": {
+			manifest: canary(`"provider": "kuma"`), args: []string{"-providers=istio,linkerd"}, verdict: preflight.Refused, status: 1, says: "-providers",
+		},
+		"a provider that -providers has": {manifest: canary(`"provider": "linkerd"`), args: []string{"-providers=istio,linkerd"}, verdict: preflight.Served},
+		"a field that is missing":        {manifest: strings.Replace(canary(`"provider": "istio"`), `"threshold": 5, `, "", 1), verdict: preflight.Refused, status: 1, says: "spec.analysis.threshold is required"},
 		"a value of none": {
 			manifest: strings.Replace(canary(`"provider": "istio"`), `"threshold": 5,`, `"threshold": 5, "webhooks": [{"name": "h", "url": "http://h/", "type": "pre-rolout"}],`, 1),
 			verdict:  preflight.Refused, status: 1, says: "spec.analysis.webhooks[0].type should be one of",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -48,12 +49,18 @@ func (o *scopeOptions) serves(provider string) bool {
 	return len(o.providers) == 0 || slices.Contains(o.providers, provider)
 }
 
-// router makes the router of a provider that Canaries may have.
+// router makes the router of a mesh provider that Canaries may have.
 func (o *scopeOptions) router(name string, deps factory.Deps) (providers.Router, error) {
-	if !o.serves(name) {
-		return nil, &providers.UnknownRouterError{Name: name, Known: o.providers}
+	router, err := factory.New(name, deps)
+	var unknown *providers.UnknownRouterError
+	switch {
+	case errors.As(err, &unknown) && len(o.providers) > 0:
+		return nil, &providers.UnknownRouterError{Name: name, Known: o.providers, Instead: unknown.Instead}
+	case err == nil && !o.serves(name):
+		return nil, &providers.UnknownRouterError{Name: name, Known: o.providers, Instead: "the operator's -providers leaves it out"}
+	default:
+		return router, err
 	}
-	return factory.New(name, deps)
 }
 
 // watches are those of the providers that Canaries may have.

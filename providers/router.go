@@ -166,6 +166,18 @@ type ByIngresser interface {
 	ByIngress() bool
 }
 
+// ByRouteRefer is a Router whose requests come by the route that spec.routeRef names.
+type ByRouteRefer interface {
+	// ByRouteRef says whether it is one; always the same.
+	ByRouteRef() bool
+}
+
+// ByRouteRef tells whether requests come to a router by the route that spec.routeRef names.
+func ByRouteRef(r Router) bool {
+	by, ok := r.(ByRouteRefer)
+	return ok && by.ByRouteRef()
+}
+
 // ByIngress tells whether requests come to a router by the Ingress that spec.ingressRef names.
 func ByIngress(r Router) bool {
 	by, ok := r.(ByIngresser)

@@ -31,6 +31,11 @@ const (
 	ProviderKubernetes        = "kubernetes"
 	ProviderNGINX             = "nginx"
 	ProviderTraefik           = "traefik"
+	ProviderContour           = "contour"
+	ProviderAPISIX            = "apisix"
+	ProviderKuma              = "kuma"
+	ProviderSkipper           = "skipper"
+	ProviderKnative           = "knative"
 )
 
 // Canary says how new versions of one workload are released: which workload, how its traffic is routed, and
@@ -78,7 +83,7 @@ type CanaryList struct {
 // +kubebuilder:validation:XValidation:rule="has(self.service) || (has(self.targetRef.apiVersion) && self.targetRef.apiVersion.startsWith('serving.knative.dev/'))",message="service is required: it needs at least a port"
 type CanarySpec struct {
 	// Provider names the router that moves traffic for this Canary: istio, linkerd, consul, gatewayapi:v1,
-	// gatewayapi:v1beta1, gatewayapi, nginx, traefik or kubernetes. Empty means the operator's -mesh-provider.
+	// gatewayapi:v1beta1, gatewayapi, nginx, traefik, contour, apisix, kuma, skipper, knative or kubernetes. Empty means the operator's -mesh-provider.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Provider string `json:"provider,omitempty"`
@@ -108,12 +113,12 @@ type CanarySpec struct {
 	// +optional
 	AutoscalerRef *AutoscalerReference `json:"autoscalerRef,omitempty"`
 
-	// IngressRef is the Ingress that leads to the apex Service; needed by provider nginx, of no effect with others.
+	// IngressRef is the Ingress that leads to the apex Service; needed by providers nginx and skipper, of no effect with others.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$')",message="ingressRef.name must be the name of an object: small letters, digits, - and ."
 	IngressRef *LocalObjectReference `json:"ingressRef,omitempty"`
 
-	// RouteRef is a route of APISIX, which is not served.
+	// RouteRef is the ApisixRoute that leads to the apex Service; needed by provider apisix, of no effect with others.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$')",message="routeRef.name must be the name of an object: small letters, digits, - and ."
 	RouteRef *LocalObjectReference `json:"routeRef,omitempty"`

@@ -24,6 +24,8 @@ type Vars struct {
 	Service string
 	// Ingress is the name of the Ingress by which requests come.
 	Ingress string
+	// Route is the name of the user's route by which requests come.
+	Route string
 	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
 	Interval string
 }

@@ -16,7 +16,7 @@ func grew(counter, matchers, interval string) string {
 	return fmt.Sprintf("(last_over_time(%s[%s]) - last_over_time(%s[5m] offset %s)) >= 0 or last_over_time(%s[%s])", series, interval, series, interval, series, interval)
 }
 
-var podinfo = Vars{Namespace: "test", Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "app", Ingress: "web", Interval: "1m"}
+var podinfo = Vars{Namespace: "test", Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "app", Ingress: "web", Route: "edge", Interval: "1m"}
 
 func (v Vars) with(change func(*Vars)) Vars {
 	change(&v)
@@ -35,6 +35,7 @@ func TestSuccessRate(t *testing.T) {
 		scale                     string
 		primary                   string
 		vars                      Vars
+		timed                     string
 		alivePrimary, aliveCanary string
 	}{
 		{
@@ -131,6 +132,35 @@ func TestSuccessRate(t *testing.T) {
 			good:    `envoy_response_code!~"5.."`,
 		},
 		{
+			source: apisix, counter: "apisix_http_status", buckets: "apisix_http_latency_bucket", vars: podinfo, timed: `,type="request"`,
+			canary:  `route=~"test_edge-app-canary_.+"`,
+			primary: `route=~"test_edge-app-canary_.+"`,
+			good:    `code!~"5.."`,
+		},
+		{
+			source: kuma, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket", vars: podinfo,
+			canary:       `service=~"app-canary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"`,
+			primary:      `service=~"app-primary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"`,
+			good:         `envoy_response_code!~"5.."`,
+			alivePrimary: `envoy_cluster_membership_total{service=~"app-primary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"}`,
+			aliveCanary:  `envoy_cluster_membership_total{service=~"app-canary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"}`,
+		},
+		{
+			source: kumaTags, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket", vars: podinfo,
+			canary:       `kuma_io_service=~"app-canary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"`,
+			primary:      `kuma_io_service=~"app-primary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"`,
+			good:         `envoy_response_code!~"5.."`,
+			alivePrimary: `envoy_cluster_membership_total{kuma_io_service=~"app-primary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"}`,
+			aliveCanary:  `envoy_cluster_membership_total{kuma_io_service=~"app-canary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"}`,
+		},
+		{
+			source: skipper, counter: "skipper_response_duration_seconds_count", buckets: "skipper_serve_route_duration_seconds_bucket", scale: "1000 * ",
+			vars:    podinfo.with(func(v *Vars) { v.Namespace, v.Ingress = "te-st", "we.b" }),
+			canary:  `route=~"kube(ew)?_te_st__we_b_canary__.*__app_canary(_[0-9]+)?"`,
+			primary: `route=~"kube(ew)?_te_st__we_b_canary__.*__app_primary(_[0-9]+)?"`,
+			good:    `code!~"5.."`,
+		},
+		{
 			source: envoyGateway, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket", vars: podinfo,
 			canary:  `envoy_cluster_name=~"service/test/app-canary/[0-9]+(/.+)?"`,
 			primary: `envoy_cluster_name=~"service/test/app-primary/[0-9]+(/.+)?"`,
@@ -159,7 +189,7 @@ func TestSuccessRate(t *testing.T) {
 			}
 			for what, pair := range map[string][2]string{
 				"success rate":         {query(tc.source.Expr("request-success-rate", tc.vars)), "(sum(" + grew(tc.counter, tc.canary+","+tc.good, "1m") + ") or vector(0)) / sum(" + all + ") * 100"},
-				"duration":             {query(tc.source.Expr("request-duration", tc.vars)), tc.scale + "histogram_quantile(0.99, sum by (le) (" + grew(tc.buckets, tc.canary, "1m") + "))"},
+				"duration":             {query(tc.source.Expr("request-duration", tc.vars)), tc.scale + "histogram_quantile(0.99, sum by (le) (" + grew(tc.buckets, tc.canary+tc.timed, "1m") + "))"},
 				"requests, canary":     {query(tc.source.Requests(Canary, tc.vars)), "sum(" + all + ")"},
 				"requests, primary":    {query(tc.source.Requests(Primary, tc.vars)), "sum(" + allOfPrimary + ")"},
 				"scrapes, primary":     {query(tc.source.Scrapes(Primary, tc.vars)), scrapes(tc.primary, tc.alivePrimary)},
@@ -221,6 +251,10 @@ func TestSources(t *testing.T) {
 		"a Gateway, measured by Linkerd": {"gatewayapi:v1", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes application istio istio-clients traefik traefik-exported contour envoy-gateway application-pods"},
 		"Traefik":                        {"traefik", "istio", "traefik traefik-exported istio istio-clients"},
 		"ingress-nginx":                  {"nginx", "nginx", "nginx nginx-exported"},
+		"APISIX":                         {"apisix", "apisix", "apisix"},
+		"Kuma":                           {"kuma", "linkerd", "kuma kuma-tags"},
+		"Skipper":                        {"skipper", "istio", "skipper istio istio-clients"},
+		"Contour in front of Linkerd":    {"contour", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes contour"},
 		"no mesh":                        {"kubernetes", "kubernetes", "application application-pods"},
 		"no mesh, but Istio's proxies":   {"kubernetes", "istio", "application application-pods istio istio-clients"},
 	} {
@@ -241,7 +275,7 @@ func TestSources(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Sources("skipper", "istio"); !metrics.IsUnknownMetric(err) {
+	if _, err := Sources("gloo", "istio"); !metrics.IsUnknownMetric(err) {
 		t.Errorf("an unknown provider: %v", err)
 	}
 }

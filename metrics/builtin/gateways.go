@@ -76,3 +76,58 @@ func nginxBy(name, namespace string) Source {
 		},
 	}
 }
+
+// apisix is what APISIX counts of our ApisixRoute, by the name of the route. It does not tell the Services behind a route
+// apart, so that both versions are counted as one, as with Flagger.
+var apisix = Source{
+	Name:    "apisix",
+	Advice:  "does Prometheus scrape APISIX, and has its prometheus plugin prefer_name, without which routes have no names?",
+	counter: "apisix_http_status",
+	buckets: "apisix_http_latency_bucket",
+	scale:   1,
+	success: `code!~"5.."`,
+	version: func(_ Version, v Vars) string {
+		return pattern("route", regexp.QuoteMeta(v.Namespace+"_"+v.Route+"-"+v.Service)+"-canary_.+")
+	},
+	timed: `type="request"`,
+}
+
+// kuma is what the proxies of a version pass on to the application: Kuma's own Prometheus has the name of the Service in
+// the label service.
+var kuma = kumaBy("kuma", "service")
+
+// kumaTags is the same where labels are the tags of proxies, as with MeshMetric.
+var kumaTags = kumaBy("kuma-tags", "kuma_io_service")
+
+func kumaBy(name, label string) Source {
+	version := func(of Version, v Vars) string {
+		return pattern(label, regexp.QuoteMeta(v.service(of)+"_"+v.Namespace)+"_svc_[0-9a-zA-Z-]+") + "," + pattern("envoy_cluster_name", "localhost_.+")
+	}
+	return Source{
+		Name:    name,
+		Advice:  "do the pods have Kuma's sidecars, is the protocol of their port http, and does Prometheus scrape them?",
+		counter: "envoy_cluster_upstream_rq",
+		buckets: "envoy_cluster_upstream_rq_time_bucket",
+		scale:   1,
+		success: `envoy_response_code!~"5.."`,
+		version: version,
+		alive:   func(of Version, v Vars) string { return "envoy_cluster_membership_total{" + version(of, v) + "}" },
+	}
+}
+
+// skipper is what Skipper counts of the routes that it makes of our Ingress, each of which has its Service in its name.
+var skipper = Source{
+	Name:    "skipper",
+	Advice:  "does Prometheus scrape Skipper, with -metrics-flavour=prometheus, -route-response-metrics and -serve-route-metrics, and do requests come by the Ingress of spec.ingressRef?",
+	counter: "skipper_response_duration_seconds_count",
+	buckets: "skipper_serve_route_duration_seconds_bucket",
+	scale:   1000,
+	success: `code!~"5.."`,
+	version: func(of Version, v Vars) string {
+		word := func(name string) string { return noWord.ReplaceAllString(name, "_") }
+		return pattern("route", "kube(ew)?_"+word(v.Namespace)+"__"+word(v.Ingress)+"_canary__.*__"+word(v.service(of))+"(_[0-9]+)?")
+	},
+}
+
+// noWord is what Skipper writes as _ in the names of routes.
+var noWord = regexp.MustCompile(`\W`)

@@ -28,6 +28,8 @@ type Source struct {
 	// them that succeeded.
 	version func(Version, Vars) string
 	success string
+	// timed are further matchers of the histogram, empty for none.
+	timed string
 	// lost is the selector of requests that were on their way to a version and never
 	// reached it, nil where nobody counts them.
 	lost func(Version, Vars) string
@@ -51,6 +53,10 @@ func Sources(provider, mesh string) ([]Source, error) {
 		v1beta1.ProviderLinkerd:           {linkerd, linkerdHTTPRoutes, linkerdGRPCRoutes},
 		v1beta1.ProviderTraefik:           {traefik, traefikExported},
 		v1beta1.ProviderNGINX:             {nginx, nginxExported},
+		v1beta1.ProviderContour:           {contour},
+		v1beta1.ProviderAPISIX:            {apisix},
+		v1beta1.ProviderKuma:              {kuma, kumaTags},
+		v1beta1.ProviderSkipper:           {skipper},
 		v1beta1.ProviderKubernetes:        {application, applicationPods},
 	}
 	out, ok := table[provider]
@@ -58,7 +64,7 @@ func Sources(provider, mesh string) ([]Source, error) {
 		return nil, &metrics.UnknownMetricError{Provider: provider, Metric: "requests"}
 	}
 	switch provider {
-	case v1beta1.ProviderConsul, v1beta1.ProviderIstio, v1beta1.ProviderLinkerd:
+	case v1beta1.ProviderConsul, v1beta1.ProviderIstio, v1beta1.ProviderKuma, v1beta1.ProviderLinkerd:
 		return out, nil // it is a mesh itself
 	}
 	if mesh == v1beta1.ProviderLinkerd {
@@ -128,7 +134,11 @@ func (s Source) successRate(v Vars) string {
 
 // duration is the 99th percentile in milliseconds.
 func (s Source) duration(v Vars) string {
-	quantile := fmt.Sprintf("histogram_quantile(0.99, sum by (le) (%s))", grown(s.buckets, s.version(Canary, v), v))
+	matchers := s.version(Canary, v)
+	if s.timed != "" {
+		matchers += "," + s.timed
+	}
+	quantile := fmt.Sprintf("histogram_quantile(0.99, sum by (le) (%s))", grown(s.buckets, matchers, v))
 	if s.scale == 1 {
 		return quantile
 	}

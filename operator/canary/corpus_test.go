@@ -225,6 +225,9 @@ func (r *corpusRouter) Ignores() map[string]string {
 // ByIngress implements providers.ByIngresser.
 func (r *corpusRouter) ByIngress() bool { return providers.ByIngress(r.of) }
 
+// ByRouteRef implements providers.ByRouteRefer.
+func (r *corpusRouter) ByRouteRef() bool { return providers.ByRouteRef(r.of) }
+
 // passing are metrics servers whose every answer is in the range that is asked for.
 type passing struct{ s *scene }
 

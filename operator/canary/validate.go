@@ -93,8 +93,8 @@ func ignored(c *v1beta1.Canary, router providers.Router) []string {
 	out := []ignoredField{
 		{c.Spec.Analysis != nil && c.Spec.CanaryAnalysis != nil, "spec.canaryAnalysis", "analysis is set"},
 		{autoscaling.HasQueriesForHPA(c), "spec.autoscalerRef.primaryScalerQueries", "a HorizontalPodAutoscaler has no queries"},
-		{c.Spec.IngressRef != nil && !providers.ByIngress(router), "spec.ingressRef", "only provider nginx goes by an Ingress"},
-		{c.Spec.RouteRef != nil, "spec.routeRef", "APISIX is not served"},
+		{c.Spec.IngressRef != nil && !providers.ByIngress(router), "spec.ingressRef", "only providers nginx and skipper go by an Ingress"},
+		{c.Spec.RouteRef != nil && !providers.ByRouteRef(router), "spec.routeRef", "only provider apisix goes by an ApisixRoute"},
 		{c.Spec.UpstreamRef != nil, "spec.upstreamRef", "Gloo is not served"},
 		{s.MeshName != "", "spec.service.meshName", "App Mesh is not served"},
 		{len(s.Backends) > 0, "spec.service.backends", "App Mesh is not served"},

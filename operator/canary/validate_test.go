@@ -134,12 +134,15 @@ func TestIgnored(t *testing.T) {
 // An Ingress is of no effect with a mesh alone.
 func TestIngressIsNotIgnored(t *testing.T) {
 	c := newCanary("podinfo").with(func(s *v1beta1.CanarySpec) { s.IngressRef = &v1beta1.LocalObjectReference{Name: "web"} }).Canary
-	router, err := factory.New(v1beta1.ProviderNGINX, factory.Deps{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := ignored(c, router); len(got) > 0 {
-		t.Errorf("ignored are %v", got)
+	byRoute := newCanary("podinfo").with(func(s *v1beta1.CanarySpec) { s.RouteRef = &v1beta1.LocalObjectReference{Name: "edge"} }).Canary
+	for provider, c := range map[string]*v1beta1.Canary{v1beta1.ProviderNGINX: c, v1beta1.ProviderSkipper: c, v1beta1.ProviderAPISIX: byRoute} {
+		router, err := factory.New(provider, factory.Deps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ignored(c, router); len(got) > 0 {
+			t.Errorf("with %s ignored are %v", provider, got)
+		}
 	}
 }
 

@@ -376,7 +376,7 @@ func TestQueries(t *testing.T) {
 		},
 		"built-in query of a mesh that has none": {
 			change: func(s *v1beta1.CanarySpec) {
-				s.Provider = "skipper"
+				s.Provider = "gloo"
 				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "request-success-rate"}}
 			},
 			wantVerdict: v1beta1.CheckFailed,

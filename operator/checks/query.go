@@ -228,9 +228,13 @@ func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric) builtin.Vars {
 	if ref := c.Spec.IngressRef; ref != nil {
 		ingress = ref.Name
 	}
+	routeName := apex
+	if ref := c.Spec.RouteRef; ref != nil {
+		routeName = ref.Name
+	}
 	return builtin.Vars{
-		Ingress: ingress,
-		Name:    c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Primary: c.PrimaryName(), Kind: c.Spec.TargetRef.Kind,
+		Ingress: ingress, Route: routeName,
+		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Primary: c.PrimaryName(), Kind: c.Spec.TargetRef.Kind,
 		Service: apex, Interval: metric.GetInterval(),
 	}
 }

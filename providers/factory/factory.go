@@ -13,12 +13,16 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/apisix"
 	"github.com/sluice-delivery/sluice/providers/consul"
+	"github.com/sluice-delivery/sluice/providers/contour"
 	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
 	"github.com/sluice-delivery/sluice/providers/kubernetes"
+	"github.com/sluice-delivery/sluice/providers/kuma"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
 	"github.com/sluice-delivery/sluice/providers/nginx"
+	"github.com/sluice-delivery/sluice/providers/skipper"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 	"github.com/sluice-delivery/sluice/providers/traefik"
 )
@@ -37,6 +41,8 @@ type Deps struct {
 	Consul Consul
 	// IngressPrefix is what the annotations of ingress-nginx begin with; empty: its own default.
 	IngressPrefix string
+	// IngressClass is the ingress class of the HTTPProxies that are made; empty for Contour's default.
+	IngressClass string
 	// Remote says that the Canaries are in another cluster, so that objects must have no
 	// owner references to them.
 	Remote bool
@@ -69,7 +75,11 @@ func Names() []string { return slices.Sorted(maps.Keys(table())) }
 
 func table() map[string]func(Deps) providers.Router {
 	out := map[string]func(Deps) providers.Router{
-		v1beta1.ProviderConsul: func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
+		v1beta1.ProviderAPISIX:  func(d Deps) providers.Router { return apisix.New(d.Client, d.Applier) },
+		v1beta1.ProviderKuma:    func(d Deps) providers.Router { return kuma.New(d.Client, d.Applier) },
+		v1beta1.ProviderSkipper: func(d Deps) providers.Router { return skipper.New(d.Client, d.Applier) },
+		v1beta1.ProviderContour: func(d Deps) providers.Router { return contour.New(d.Client, d.Applier, d.IngressClass) },
+		v1beta1.ProviderConsul:  func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
 		v1beta1.ProviderIstio: func(d Deps) providers.Router {
 			return istio.New(istio.Config{Client: d.Client, Live: d.Live, Applier: d.Applier, Remote: d.Remote})
 		},

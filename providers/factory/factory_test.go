@@ -27,15 +27,14 @@ func TestNew(t *testing.T) {
 // The refusal of a provider that Flagger has says what to use instead.
 func TestRefusalsSayWhatToUse(t *testing.T) {
 	for name, want := range map[string]string{
-		"appmesh": "App Mesh has come to its end", "appmesh:v1beta2": "App Mesh has come to its end",
-		"gloo": "gatewayapi:v1", "osm": "archived", "smi": "linkerd", "smi:v1alpha3": "linkerd",
-		"contour": "gatewayapi:v1", "apisix": "gatewayapi:v1", "kuma": "gatewayapi:v1",
-		"skipper": "provider kubernetes", "knative": "spec.traffic",
-		"isto": `unknown provider "isto": known are`,
+		"appmesh": "VPC Lattice", "appmesh:v1beta2": "September 30, 2026",
+		"gloo": "kgateway", "osm": "with istio", "smi": "linkerd", "smi:v1alpha3": "linkerd",
+		"knative": "spec.traffic",
+		"isto":    `unknown provider "isto": known are`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(name, Deps{})
-			if !providers.IsUnknownRouter(err) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "known are consul, ") {
+			if !providers.IsUnknownRouter(err) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "known are apisix, ") {
 				t.Errorf("%v", err)
 			}
 		})

@@ -12,14 +12,10 @@ func instead(name string) string {
 	const gatewayAPI = v1beta1.ProviderGatewayAPI
 	name, _, _ = strings.Cut(name, ":")
 	return map[string]string{
-		"appmesh": "AWS App Mesh has come to its end; move to one of the known ones",
-		"gloo":    "Gloo Edge comes to its end in 2026; its successor kgateway serves the Gateway API, with " + gatewayAPI,
-		"osm":     "Open Service Mesh is archived; move to one of the known ones",
-		"smi":     "the Service Mesh Interface is archived; Linkerd has its own provider, " + v1beta1.ProviderLinkerd,
-		"contour": "Contour's HTTPProxy is not served; Contour serves the Gateway API, with " + gatewayAPI,
-		"apisix":  "ApisixRoute is not served; APISIX serves the Gateway API, with " + gatewayAPI,
-		"kuma":    "Kuma's TrafficRoute is not served; Kuma's gateways serve the Gateway API, with " + gatewayAPI,
-		"skipper": "Skipper's Ingress is not served; without shares of traffic, provider " + v1beta1.ProviderKubernetes + " does blue/green",
+		"appmesh": "AWS has ended App Mesh on September 30, 2026, and names VPC Lattice for EKS, whose controller serves the Gateway API, with " + gatewayAPI,
+		"gloo":    "Gloo's RouteTables are not served; Gloo Gateway from 1.17 on, and kgateway, serve the Gateway API, with " + gatewayAPI,
+		"osm":     "Open Service Mesh is archived, and AKS recommends to move to Istio, with " + v1beta1.ProviderIstio,
+		"smi":     "the Service Mesh Interface is archived in favour of the Gateway API; Linkerd has provider " + v1beta1.ProviderLinkerd + ", and other meshes take routes whose parent is a Service, with " + gatewayAPI,
 		"knative": "Knative is not served; it shares out requests by its own spec.traffic",
 	}[name]
 }

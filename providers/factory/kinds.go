@@ -12,8 +12,11 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/apisix"
+	"github.com/sluice-delivery/sluice/providers/contour"
 	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
+	"github.com/sluice-delivery/sluice/providers/kuma"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
 	"github.com/sluice-delivery/sluice/providers/traefik"
 )
@@ -22,6 +25,7 @@ import (
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
 		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme, traefik.AddToScheme,
+		contour.AddToScheme, apisix.AddToScheme, kuma.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("kinds of the meshes: %w", err)
@@ -51,7 +55,10 @@ func Watches() []providers.Watch {
 		},
 		{Providers: []string{v1beta1.ProviderLinkerd}, Kinds: mesh, Index: linkerd.Index, About: linkerd.About()},
 		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
-		{Providers: []string{v1beta1.ProviderNGINX}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
+		{Providers: []string{v1beta1.ProviderContour}, Kinds: [][]client.Object{{&contour.HTTPProxy{}}}},
+		{Providers: []string{v1beta1.ProviderAPISIX}, Kinds: [][]client.Object{{&apisix.ApisixRoute{}}}, About: apisix.About()},
+		{Providers: []string{v1beta1.ProviderKuma}, Kinds: [][]client.Object{{&kuma.TrafficRoute{}}}, About: kuma.About()},
+		{Providers: []string{v1beta1.ProviderNGINX, v1beta1.ProviderSkipper}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}
 }
 

@@ -57,3 +57,31 @@ func TestKustomize(t *testing.T) {
 		t.Errorf("there is a hook in\n%s", out)
 	}
 }
+
+// The bases that are made from the chart have what the chart has, the CRDs and the namespace, for the mesh provider of their names.
+func TestKustomizeBases(t *testing.T) {
+	kubectl, err := cluster.Binary("kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for base, provider := range map[string]string{
+		"base": "istio", "istio": "istio", "linkerd": "linkerd", "kubernetes": "kubernetes", "gatewayapi": "gatewayapi:v1", "contour": "contour",
+	} {
+		raw, err := exec.CommandContext(t.Context(), kubectl, "kustomize", filepath.Join(root, "charts", "kustomize", base)).CombinedOutput() //nolint:gosec // kubectl
+		if err != nil {
+			t.Errorf("%s: %v\n%s", base, err, raw)
+			continue
+		}
+		for what, want := range map[string]int{
+			"- -mesh-provider=" + provider + "\n": 1, "-mesh-provider=": 1, "kind: CustomResourceDefinition\n": 4, "kind: Namespace\n": 1, "kind: Deployment\n": 1, "helm.sh/": 0, "helm.sh/hook": 0,
+		} {
+			if n := strings.Count(string(raw), what); n != want {
+				t.Errorf("%s has %d times %q, not %d times", base, n, what, want)
+			}
+		}
+	}
+}

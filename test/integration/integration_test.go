@@ -56,6 +56,12 @@ func TestOnCluster(t *testing.T) {
 	}
 	t.Run("gatewayapi", func(t *testing.T) { testGatewayAPI(t, e) })
 	t.Run("linkerd by routes", func(t *testing.T) { testLinkerdRoutes(t, e) })
+	if err := e.InstallCRDs(t.Context(), filepath.Join("testdata", "proxies.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("contour", func(t *testing.T) { testContour(t, e) })
+	t.Run("apisix", func(t *testing.T) { testAPISIX(t, e) })
+	t.Run("kuma", func(t *testing.T) { testKuma(t, e) })
 	istio, err := cluster.IstioCRDs(t.Context())
 	if err != nil {
 		t.Fatal(err)

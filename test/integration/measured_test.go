@@ -40,7 +40,7 @@ func (s series) at(out *strings.Builder, namespace string, k int, at int64) {
 	if k < s.born || since < 0 || since%max(s.every, 1) > 0 {
 		return
 	}
-	fmt.Fprintf(out, "%s{%s} %v %d\n", s.name, strings.ReplaceAll(s.labels, "NS", namespace), s.from+s.growth*float64(k-s.born), at)
+	fmt.Fprintf(out, "%s{%s} %v %d\n", s.name, strings.NewReplacer("NS", namespace, "WORD", strings.ReplaceAll(namespace, "-", "_")).Replace(s.labels), s.from+s.growth*float64(k-s.born), at)
 }
 
 // istioSeries is what Istio counts of a version.
@@ -236,6 +236,42 @@ func measuredCases() map[string]measuredCase {
 			},
 			wantVerdict: v1beta1.CheckFailed, wantValue: "75", wantSource: "nginx",
 		},
+		"apisix": {
+			provider: "apisix", mesh: "apisix",
+			series: []series{
+				labelled("apisix_http_status", `route="NS_web-app-canary_rule",code="200"`).grows(3),
+				labelled("apisix_http_status", `route="NS_web-app-canary_rule",code="502"`).grows(1),
+				labelled("apisix_http_status", `route="NS_web_rule",code="200"`).grows(90),
+			},
+			wantVerdict: v1beta1.CheckFailed, wantValue: "75", wantSource: "apisix",
+		},
+		"kuma": {
+			provider: "kuma", mesh: "kuma",
+			series: []series{
+				labelled("envoy_cluster_upstream_rq", `service="app-canary_NS_svc_80",envoy_cluster_name="localhost_8080",envoy_response_code="200"`).grows(3),
+				labelled("envoy_cluster_upstream_rq", `service="app-canary_NS_svc_80",envoy_cluster_name="localhost_8080",envoy_response_code="503"`).grows(1),
+				labelled("envoy_cluster_upstream_rq", `service="app-canary_NS_svc_80",envoy_cluster_name="database_NS_svc_5432",envoy_response_code="503"`).grows(9),
+				labelled("envoy_cluster_upstream_rq", `service="app-primary_NS_svc_80",envoy_cluster_name="localhost_8080",envoy_response_code="503"`).grows(9),
+			},
+			wantVerdict: v1beta1.CheckFailed, wantValue: "75", wantSource: "kuma",
+		},
+		"kuma-by-tags": {
+			provider: "kuma", mesh: "kuma",
+			series: []series{
+				labelled("envoy_cluster_upstream_rq", `kuma_io_service="app-canary_NS_svc_80",envoy_cluster_name="localhost_8080",envoy_response_code="200"`).grows(3),
+			},
+			wantVerdict: v1beta1.CheckPassed, wantValue: "100", wantSource: "kuma-tags",
+		},
+		"skipper": {
+			provider: "skipper", mesh: "skipper",
+			series: []series{
+				labelled("skipper_response_duration_seconds_count", `route="kube_WORD__web_canary__app_example_com_____app_canary",code="200"`).grows(3),
+				labelled("skipper_response_duration_seconds_count", `route="kube_WORD__web_canary__app_example_com_____app_canary",code="502"`).grows(1),
+				labelled("skipper_response_duration_seconds_count", `route="kube_WORD__web_canary__app_example_com_____app_primary",code="502"`).grows(9),
+				labelled("skipper_response_duration_seconds_count", `route="kube_WORD__web__app_example_com_____app",code="502"`).grows(9),
+			},
+			wantVerdict: v1beta1.CheckFailed, wantValue: "75", wantSource: "skipper",
+		},
 		"gateway-contour": {
 			provider: "gatewayapi:v1", mesh: "gatewayapi:v1",
 			series: []series{
@@ -328,7 +364,7 @@ func TestMeasured(t *testing.T) {
 			c := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "podinfo", UID: "u"}}
 			c.Spec.Provider, c.Spec.Service.Name = tc.provider, "app"
 			c.Spec.TargetRef = v1beta1.TargetReference{Kind: "Deployment", Name: "podinfo"}
-			c.Spec.IngressRef = &v1beta1.LocalObjectReference{Name: "web"}
+			c.Spec.IngressRef, c.Spec.RouteRef = &v1beta1.LocalObjectReference{Name: "web"}, &v1beta1.LocalObjectReference{Name: "web"}
 			if tc.target != "" {
 				c.Spec.TargetRef.Name = tc.target
 			}

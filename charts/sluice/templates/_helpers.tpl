@@ -149,8 +149,8 @@ rules:
     resources: [virtualservices]
     verbs: [get]
   {{- end }}
-  {{- if include "sluice.serves" (dict "root" . "of" (list "nginx")) }}
-  # The canary Ingresses of provider nginx.
+  {{- if include "sluice.serves" (dict "root" . "of" (list "nginx" "skipper")) }}
+  # The canary Ingresses.
   - apiGroups: [networking.k8s.io]
     resources: [ingresses]
     verbs: [list, watch, create, patch, delete]
@@ -158,6 +158,22 @@ rules:
   {{- if include "sluice.serves" (dict "root" . "of" (list "traefik")) }}
   - apiGroups: [traefik.io]
     resources: [traefikservices]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "apisix")) }}
+  - apiGroups: [apisix.apache.org]
+    resources: [apisixroutes]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "kuma")) }}
+  # These are in no namespace.
+  - apiGroups: [kuma.io]
+    resources: [trafficroutes]
+    verbs: [list, watch, create, patch, delete]
+  {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "contour")) }}
+  - apiGroups: [projectcontour.io]
+    resources: [httpproxies]
     verbs: [list, watch, create, patch, delete]
   {{- end }}
   {{- if include "sluice.serves" (dict "root" . "of" (list "gatewayapi" "gatewayapi:v1" "gatewayapi:v1beta1" "linkerd")) }}

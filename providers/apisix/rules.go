@@ -1,0 +1,158 @@
+package apisix
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/requests"
+)
+
+const (
+	// highest is the priority of our rules, as with Flagger, unless the user's have it too.
+	highest = 10000
+	// defaultWeight is that of a backend without one.
+	defaultWeight = 100
+)
+
+func unsupported(field, why string) error {
+	return &providers.UnsupportedError{Router: v1beta1.ProviderAPISIX, Field: field, Why: why}
+}
+
+// rulesFor are the user's rules that lead to the apex Service, with the primary and the canary behind them.
+func rulesFor(c *v1beta1.Canary, users *ApisixRoute, t providers.Traffic) ([]any, error) {
+	apex, _, _ := c.ServiceNames()
+	matched, err := requests.Read(v1beta1.ProviderAPISIX, "spec.analysis.match", c.GetAnalysis().Match)
+	if err != nil {
+		return nil, err
+	}
+	var out []any
+	for i, rule := range rulesOf(users.Spec) {
+		if !slices.Contains(backends(rule), apex) {
+			continue
+		}
+		field := fmt.Sprintf("ApisixRoute %s: spec.http[%d]", users.Name, i)
+		if list, _ := rule["backends"].([]any); len(list) != 1 || rule["upstreams"] != nil {
+			return nil, &providers.InvalidError{
+				Field: field + ".backends", Value: apex, Allowed: "Service " + apex + " alone, as its requests are shared out between the primary and the canary",
+			}
+		}
+		shared, err := share(c, rule, field, matched, t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, shared...)
+	}
+	if len(out) == 0 {
+		return nil, &providers.InvalidError{
+			Field: "spec.routeRef.name", Value: users.Name, Allowed: "an ApisixRoute of which a rule in spec.http leads to Service " + apex + ", the Canary's apex",
+		}
+	}
+	return out, nil
+}
+
+// share divides the requests of a rule by the traffic. What matches has a rule of its own that comes first.
+func share(c *v1beta1.Canary, rule map[string]any, field string, matched []requests.Match, t providers.Traffic) ([]any, error) {
+	priority := int64(highest)
+	if users, _ := rule["priority"].(int64); users >= priority {
+		priority = users + 1
+	}
+	base := maps.Clone(rule)
+	base["priority"] = priority
+	var out []any
+	if t.Matched {
+		name, _ := rule["name"].(string)
+		for i, m := range matched {
+			narrow, err := narrowed(base, field, m)
+			if err != nil {
+				return nil, err
+			}
+			narrow["name"], narrow["priority"] = fmt.Sprintf("%s-match-%d", name, i), priority+1
+			narrow["backends"] = shared(c, rule, t.Primary, t.Canary)
+			out = append(out, narrow)
+		}
+		base["backends"] = shared(c, rule, 100, -1)
+		return append(out, base), nil
+	}
+	base["backends"] = shared(c, rule, t.Primary, t.Canary)
+	return append(out, base), nil
+}
+
+// shared are the backends of a rule; a negative weight leaves one out.
+func shared(c *v1beta1.Canary, rule map[string]any, toPrimary, toCanary int32) []any {
+	_, primary, canary := c.ServiceNames()
+	users, _ := rule["backends"].([]any)
+	template, _ := users[0].(map[string]any)
+	var out []any
+	for _, side := range []struct {
+		name   string
+		weight int32
+	}{{primary, toPrimary}, {canary, toCanary}} {
+		if side.weight < 0 {
+			continue
+		}
+		backend := maps.Clone(template)
+		backend["serviceName"], backend["weight"] = side.name, int64(side.weight)
+		out = append(out, backend)
+	}
+	return out
+}
+
+// narrowed is a rule for those of its requests that fit m as well.
+func narrowed(rule map[string]any, field string, m requests.Match) (map[string]any, error) {
+	match, _ := rule["match"].(map[string]any)
+	if match["filter_func"] != nil {
+		return nil, unsupported("spec.analysis.match", field+" has a filter_func, beside which there are no other conditions")
+	}
+	had, _ := match["exprs"].([]any)
+	exprs := slices.Clone(had)
+	if m.Path != nil {
+		exprs = append(exprs, expression("Path", "uri", *m.Path))
+	}
+	for _, h := range m.Headers {
+		exprs = append(exprs, expression("Header", h.Name, h.Value))
+	}
+	for _, q := range m.Params {
+		exprs = append(exprs, expression("Query", q.Name, q.Value))
+	}
+	out, more := maps.Clone(rule), maps.Clone(match)
+	if more == nil {
+		more = map[string]any{}
+	}
+	more["exprs"], out["match"] = exprs, more
+	return out, nil
+}
+
+func expression(scope, name string, v requests.Value) map[string]any {
+	out := map[string]any{"subject": map[string]any{"scope": scope, "name": name}}
+	if v.Exact != "" {
+		out["op"], out["value"] = "Equal", v.Exact
+	} else {
+		out["op"], out["value"] = "RegexMatch", "^(?:"+v.Expression()+")$"
+	}
+	return out
+}
+
+// rulesOf are the rules for HTTP of a spec.
+func rulesOf(spec map[string]any) (out []map[string]any) {
+	list, _ := spec["http"].([]any)
+	for _, one := range list {
+		rule, _ := one.(map[string]any)
+		out = append(out, rule)
+	}
+	return out
+}
+
+// backends are the names of the Services that a rule leads to.
+func backends(rule map[string]any) (out []string) {
+	list, _ := rule["backends"].([]any)
+	for _, one := range list {
+		backend, _ := one.(map[string]any)
+		if name, ok := backend["serviceName"].(string); ok {
+			out = append(out, name)
+		}
+	}
+	return out
+}
