@@ -69,6 +69,9 @@ func (j Judge) Answer(s State, q Question) Answer {
 	}
 	a.Verdict = NotMuchWorse
 	for i, m := range j.Metrics {
+		if m.Dry {
+			continue
+		}
 		e := s.Metrics[i]
 		if m.Limit > 0 && !m.Alone && e.Limit.Log >= math.Log(1/miss) {
 			return Answer{Verdict: Open, Cause: BeyondLimit, Metric: i, Evidence: a.Evidence}
@@ -85,13 +88,27 @@ func (j Judge) Answer(s State, q Question) Answer {
 
 // worst is the metric with the most evidence against the canary.
 func (j Judge) worst(s State) int {
-	worst := 0
+	worst, most := 0, math.Inf(-1)
 	for i, m := range j.Metrics {
-		if m.against(s.Metrics[i]) > j.Metrics[worst].against(s.Metrics[worst]) {
-			worst = i
+		if against := m.against(s.Metrics[i]); !m.Dry && against > most {
+			worst, most = i, against
 		}
 	}
 	return worst
+}
+
+// Of is the answer of one metric alone, whether it decides or not: what it would say if there were no other.
+func (j Judge) Of(s State, i int, q Question) Answer {
+	if j.Check(s) != nil {
+		return Answer{Verdict: Open, Cause: FewRequests}
+	}
+	m := j.Metrics[i]
+	m.Dry = false
+	alone := Judge{Confidence: j.Confidence, Metrics: []Metric{m}}
+	one := State{Version: s.Version, Metrics: s.Metrics[i : i+1], Low: math.Min(s.Low, m.against(s.Metrics[i]))}
+	a := alone.Answer(one, q)
+	a.Metric = i
+	return a
 }
 
 // ruledOut reports whether the regression is refuted that the question is about.

@@ -41,6 +41,8 @@ type Metric struct {
 	Limit float64
 	// Alone is true where there is no primary to compare with: the limit is all there is.
 	Alone bool
+	// Dry is true of a metric that is compared and decides nothing.
+	Dry bool
 	// Latency is true where requests are bad that are slower than an edge.
 	Latency bool
 }
@@ -275,9 +277,11 @@ func (s State) NewWeight() State {
 // against is the logarithm of the evidence against the canary: the mean over the metrics of the mean over their
 // tests, which is an e-process whatever the metrics have to do with each other (Vovk, Wang 2021).
 func (j Judge) against(s State) float64 {
-	logs := make([]float64, len(s.Metrics))
+	var logs []float64
 	for i, e := range s.Metrics {
-		logs[i] = j.Metrics[i].against(e)
+		if !j.Metrics[i].Dry {
+			logs = append(logs, j.Metrics[i].against(e))
+		}
 	}
 	return logMean(logs)
 }

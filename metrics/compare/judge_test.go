@@ -144,6 +144,31 @@ func TestMetricsShareTheConfidence(t *testing.T) {
 	}
 }
 
+// TestDry: a metric that decides nothing neither rolls back nor holds, and what it would have said can be read.
+func TestDry(t *testing.T) {
+	dry := Failures("errors")
+	dry.Dry = true
+	j := judge(dry, Failures("others"))
+	s := begin(t, j)
+	for range 40 {
+		var err error
+		if s, err = j.Look(s, []Reading{
+			{"errors", []Block{block(150, 50, 1350, 13.5)}}, {"others", []Block{block(150, 1.5, 1350, 13.5)}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := j.Answer(s, Question{Promote: true}); got.Verdict != NotMuchWorse {
+		t.Errorf("the metric that decides is good: %+v", got)
+	}
+	if got := j.Of(s, 0, Question{Promote: true}); got.Verdict != WorseThanTolerated || got.Metric != 0 {
+		t.Errorf("the other one would have said %+v", got)
+	}
+	if got := j.Of(s, 1, Question{Promote: true}); got.Verdict != NotMuchWorse || got.Metric != 1 {
+		t.Errorf("the metric that decides alone says %+v", got)
+	}
+}
+
 // TestReplay: a state that was written and read goes on as the one in memory, and a look leaves the state that it was
 // given as it was, so that a look that is taken again after a crash counts nothing twice.
 func TestReplay(t *testing.T) {
