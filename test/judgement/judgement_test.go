@@ -153,7 +153,7 @@ func TestReleases(t *testing.T) {
 		}
 	}
 	t.Logf("of %d cells the comparison hurts more in %d", compared, lost)
-	if float64(lost) > math.Max(3, 0.01*float64(compared)) {
+	if float64(lost) > math.Max(3, bound(0.01, compared)*float64(compared)) {
 		t.Errorf("of %d cells the comparison hurts more in %d", compared, lost)
 	}
 	if *releasesFlag > 0 {
