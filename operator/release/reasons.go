@@ -18,6 +18,8 @@ const (
 	ReasonNotMeasured        = "NotMeasured"
 	ReasonMeasured           = "Measured"
 	ReasonAnalysisFailed     = "AnalysisFailed"
+	ReasonCanaryWorse        = "CanaryWorse"
+	ReasonNoEvidence         = "NoEvidence"
 	ReasonDeadlineExceeded   = "ProgressDeadlineExceeded"
 	ReasonRouteRefused       = "RouteRefused"
 	ReasonPlanChanged        = "PlanChanged"
