@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // Version is that of the states that this package writes and reads.
@@ -240,6 +241,16 @@ func (m Metric) take(e Evidence, blocks []Block) Evidence {
 		edge.settle(b)
 	}
 	return e
+}
+
+// Traffic is what a release can expect from here, by its last block and the primary's past. It is the zero value where no
+// block was bet on.
+func (e Edge) Traffic(look time.Duration) Traffic {
+	n, m := e.Last.Canary.Requests, e.Last.Primary.Requests
+	if n <= 0 {
+		return Traffic{}
+	}
+	return Traffic{PerSecond: (n + m) / e.Last.Length.Seconds(), Weight: n / (n + m), Bad: guess(e.Past), Correlation: e.Correlation, Look: look}
 }
 
 // inflation is that of a block. While both versions are in trouble, what history says of the correlation does not

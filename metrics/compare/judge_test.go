@@ -242,7 +242,13 @@ func TestPending(t *testing.T) {
 	if e := s.Metrics[0].Edges[0]; e.Pending.Primary.Requests != 100 || e.Last.Length != 0 {
 		t.Errorf("a block without canary was bet on: %+v", e)
 	}
+	if got := s.Metrics[0].Edges[0].Traffic(second); got != (Traffic{}) {
+		t.Errorf("without a block the traffic is %+v", got)
+	}
 	together := look(t, j, s, block(10, 0, 100, 1))
+	if got := together.Metrics[0].Edges[0].Traffic(second); got.PerSecond != 7 || math.Abs(got.Weight-10.0/210) > 1e-9 || math.Abs(got.Bad-0.01) > 1e-4 {
+		t.Errorf("the traffic is %+v", got)
+	}
 	if e := together.Metrics[0].Edges[0]; e.Pending != (Block{}) || e.Last.Primary.Requests != 200 || e.Last.Length != 2*second {
 		t.Errorf("not both parts were bet on: %+v", e)
 	}

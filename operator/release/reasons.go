@@ -18,6 +18,7 @@ const (
 	ReasonNotMeasured        = "NotMeasured"
 	ReasonMeasured           = "Measured"
 	ReasonAnalysisFailed     = "AnalysisFailed"
+	ReasonComparing          = "Comparing"
 	ReasonCanaryWorse        = "CanaryWorse"
 	ReasonNoEvidence         = "NoEvidence"
 	ReasonDeadlineExceeded   = "ProgressDeadlineExceeded"

@@ -1,8 +1,11 @@
 package rollout
 
 import (
+	"slices"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/compare"
@@ -43,6 +46,7 @@ func lookBetween(d *decider, due time.Time) {
 	if run := d.Checks; run != nil && run.ID == id {
 		if takeCounts(d, run) {
 			if v := d.judgement(); v.Worse {
+				noteFailed(d, v)
 				rollBack(d, release.ReasonCanaryWorse, v.Because)
 				return
 			}
@@ -60,10 +64,27 @@ func lookBetween(d *decider, due time.Time) {
 	}
 }
 
+// noteFailed puts what a look has found against the canary among the checks: the last round did not know of it.
+func noteFailed(d *decider, v judgement.Verdict) {
+	for _, m := range v.Metrics {
+		if m.Verdict != v1beta1.CheckFailed {
+			continue
+		}
+		failed := v1beta1.CheckStatus{Name: m.Name, Window: v1beta1.DefaultMetricInterval, Verdict: m.Verdict, Message: m.Message, Time: metav1.NewMicroTime(d.Now)}
+		i := slices.IndexFunc(d.st.Checks, func(c v1beta1.CheckStatus) bool { return c.Name == m.Name && c.Window != "" })
+		if i < 0 {
+			d.st.Checks = append(d.st.Checks, failed)
+			continue
+		}
+		d.st.Checks[i].Verdict, d.st.Checks[i].Message, d.st.Checks[i].Time = failed.Verdict, failed.Message, failed.Time
+	}
+}
+
 // takeCounts adds what a run has counted to the evidence. It returns whether there was anything new.
 func takeCounts(d *decider, run *release.CheckRun) bool {
 	a := d.Canary.GetAnalysis()
-	return judgement.Take(a, d.st, run.Counted, func(name string) bool {
+	before := judgement.Prospect(a, d.st)
+	taken := judgement.Take(a, d.st, run.Counted, func(name string) bool {
 		for _, m := range a.Metrics {
 			if m.Name == name && m.Comparison != nil {
 				warmUp, _ := m.GetWarmUp() // one that can't be parsed is a Mistake, so it does not come here
@@ -72,6 +93,10 @@ func takeCounts(d *decider, run *release.CheckRun) bool {
 		}
 		return false
 	})
+	if now := judgement.Prospect(a, d.st); taken && before == "" && now != "" {
+		d.event(false, release.ReasonComparing, "Canary and primary are compared. "+now)
+	}
+	return taken
 }
 
 // judgement is what the evidence says of what the release wants to do next.

@@ -174,6 +174,9 @@ func TestEvidence(t *testing.T) {
 			if tc.atMost > 0 && took > tc.atMost {
 				t.Errorf("it took %s, want at most %s", took, tc.atMost)
 			}
+			if checks := c.Canary.Status.Checks; tc.reason == release.ReasonCanaryWorse && (len(checks) != 1 || checks[0].Verdict != failed) {
+				t.Errorf("the checks are %+v", checks)
+			}
 			if message := c.last(tc.reason); message == "" || !strings.Contains(message, tc.says) {
 				t.Errorf("event %s says %q, want %q", tc.reason, message, tc.says)
 			}
@@ -240,6 +243,22 @@ func TestNoComparison(t *testing.T) {
 	c.run(t, 10*time.Minute)
 	if c.looks > 0 || c.Canary.Status.Judgement != nil || c.Canary.Status.Phase != v1beta1.PhasePromoting {
 		t.Errorf("%d looks, judgement %+v, phase %s", c.looks, c.Canary.Status.Judgement, c.Canary.Status.Phase)
+	}
+}
+
+// TestProspect: once requests are counted it is said how long a verdict takes, once.
+func TestProspect(t *testing.T) {
+	c := newComparing(0.01)
+	c.run(t, 5*time.Minute)
+	told := 0
+	for _, e := range c.events {
+		if e.Reason == release.ReasonComparing {
+			told++
+		}
+	}
+	const want = "request-success-rate: at 100 requests a second, 20 % of them the canary's, and 1 % bad ones of the primary a regression of 1 points is found in about "
+	if got := c.last(release.ReasonComparing); told != 1 || !strings.Contains(got, want) {
+		t.Errorf("told %d times: %q", told, got)
 	}
 }
 

@@ -16,6 +16,9 @@ func InvalidComparison(a *v1beta1.CanaryAnalysis) string {
 	if a.Judgement != nil && !a.Compares() {
 		return "spec.analysis.judgement: it is about metrics with a comparison, and there is none"
 	}
+	if n := comparisons(a); n > maxComparisons {
+		return fmt.Sprintf("spec.analysis.metrics: %d have a comparison; allowed: %d, as the evidence of each is in the status", n, maxComparisons)
+	}
 	known := map[string]bool{}
 	for i, m := range a.Metrics {
 		if m.Comparison == nil {
@@ -31,6 +34,19 @@ func InvalidComparison(a *v1beta1.CanaryAnalysis) string {
 		}
 	}
 	return ""
+}
+
+// maxComparisons is how many metrics may have a comparison.
+const maxComparisons = 20
+
+func comparisons(a *v1beta1.CanaryAnalysis) int {
+	n := 0
+	for _, m := range a.Metrics {
+		if m.Comparison != nil {
+			n++
+		}
+	}
+	return n
 }
 
 func invalidComparison(a *v1beta1.CanaryAnalysis, m *v1beta1.CanaryMetric) string {

@@ -20,6 +20,12 @@ func TestInvalidComparison(t *testing.T) {
 	query, template := compared("errors"), compared("errors")
 	query.Query, template.TemplateRef = "sum(errors)", &v1beta1.CrossNamespaceObjectReference{Name: "errors"}
 	match := []v1beta1.RawObject{{Raw: []byte(`{"headers":{"x-beta":{"exact":"yes"}}}`)}}
+	var many []v1beta1.CanaryMetric
+	for i := range 21 {
+		m := template
+		m.Name = string(rune('a' + i))
+		many = append(many, m)
+	}
 	for name, tc := range map[string]struct {
 		analysis v1beta1.CanaryAnalysis
 		want     string
@@ -37,6 +43,7 @@ func TestInvalidComparison(t *testing.T) {
 		"blue/green, mirrored": {v1beta1.CanaryAnalysis{Iterations: 5, Mirror: true, Metrics: []v1beta1.CanaryMetric{compared("request-success-rate")}}, ""},
 		"a limit of slow requests without what is slow": {v1beta1.CanaryAnalysis{StepWeight: 10, Metrics: []v1beta1.CanaryMetric{limited("request-duration")}}, "comparison.limit: it is a share of slow requests"},
 		"a limit of slow requests":                      {v1beta1.CanaryAnalysis{StepWeight: 10, Metrics: []v1beta1.CanaryMetric{slow}}, ""},
+		"too many":                                      {v1beta1.CanaryAnalysis{StepWeight: 10, Metrics: many}, "21 have a comparison; allowed: 20"},
 		"a judgement of nothing":                        {v1beta1.CanaryAnalysis{StepWeight: 10, Judgement: &v1beta1.CanaryJudgement{}}, "spec.analysis.judgement: "},
 		"no duration":                                   {v1beta1.CanaryAnalysis{StepWeight: 10, Judgement: &v1beta1.CanaryJudgement{MaxDuration: "soon"}}, "spec.analysis.judgement.maxDuration: "},
 	} {

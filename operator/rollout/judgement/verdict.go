@@ -66,6 +66,39 @@ func Judge(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Questi
 	return out
 }
 
+// Prospect says how soon the comparison can be expected to find the regressions that matter, and a good canary to be
+// promoted, for people to read before it has. Empty where no requests were compared yet.
+func Prospect(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus) string {
+	j := Of(a)
+	s, ok := stateOf(st.Judgement)
+	if !ok || j.Check(s) != nil {
+		return ""
+	}
+	var all []string
+	for i, m := range j.Metrics {
+		traffic := s.Metrics[i].Edges[0].Traffic(LookEvery)
+		if traffic.PerSecond <= 0 || traffic.Weight >= 1 || m.Alone {
+			continue
+		}
+		find, promote := j.ToFind(m, m.Detect, traffic), j.ToPromote(m, traffic)
+		if find.Time == 0 || promote.Time == 0 {
+			all = append(all, fmt.Sprintf("%s: a regression of %s points is within what is tolerated", m.Name, decimal(m.Detect*100)))
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s: at %s requests a second, %s %% of them the canary's, and %s %% bad ones of the primary a regression of %s points is found in about %s, and ruled out in about %s",
+			m.Name, shortly(traffic.PerSecond), shortly(traffic.Weight*100), shortly(traffic.Bad*100), decimal(m.Detect*100), find.Time, promote.Time))
+	}
+	return strings.Join(all, "; ")
+}
+
+// shortly is a number with two digits.
+func shortly(x float64) string {
+	if x >= 10 {
+		return grouped(x)
+	}
+	return strconv.FormatFloat(x, 'g', 2, 64)
+}
+
 // dry is the verdict that a metric would have given if it decided.
 func dry(one compare.Answer) v1beta1.CheckVerdict {
 	switch one.Verdict {
