@@ -165,7 +165,7 @@ func evidenceMissing(d *decider, run *release.CheckRun, r *rounds.Round) {
 		if overdue {
 			what = "Too little evidence for " + longest(a) + "; the weight stays where it is until there is more: "
 		}
-		d.event(overdue, release.ReasonNoEvidence, what+message)
+		d.out.Events = append(d.out.Events, release.Event{Warning: overdue, Reason: release.ReasonNoEvidence, Message: what + message, Muted: !overdue})
 	}
 	record(d, run, r, v1beta1.CheckUndecided, r.Open)
 	checkOnceMore(d)
