@@ -326,12 +326,30 @@ func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1b
 		})
 	}
 	wg.Wait()
+	k.noteSources(c.GetAnalysis().Metrics, counted, results)
 	for i, err := range uncounted {
 		if results[i].Verdict == v1beta1.CheckPassed {
 			results[i] = k.uncounted(c.GetAnalysis().Metrics[i], err)
 		}
 	}
 	return counted
+}
+
+// noteSources has the results of metrics that only compare tell who counts for them, so that he is asked the next time.
+func (k *Checker) noteSources(all []v1beta1.CanaryMetric, counted *release.Counted, results []v1beta1.CheckStatus) {
+	if counted == nil {
+		return
+	}
+	next := 0
+	for i := range all {
+		if all[i].Comparison == nil {
+			continue
+		}
+		if onlyCompares(all[i]) {
+			results[i].Source = counted.Readings[next].Source
+		}
+		next++
+	}
 }
 
 // callAll calls hooks at once, as far as there are places.

@@ -137,9 +137,11 @@ func (k *Checker) readBuiltIn(ctx context.Context, c *v1beta1.Canary, index int,
 	}
 	canary, primary := source.Read(of.metric.Name, builtin.Canary, series), source.Read(of.metric.Name, builtin.Primary, series)
 	if judgement.Latency(&of.metric) {
-		return slowness(c, of.metric, w, canary.Durations, primary.Durations, minutes), nil
+		r := slowness(c, of.metric, w, canary.Durations, primary.Durations, minutes)
+		r.Source = source.Name
+		return r, nil
 	}
-	r := &release.Reading{Metric: of.metric.Name, Blocks: []compare.Block{{Canary: canary.Failures, Primary: primary.Failures, Length: w.length()}}}
+	r := &release.Reading{Metric: of.metric.Name, Source: source.Name, Blocks: []compare.Block{{Canary: canary.Failures, Primary: primary.Failures, Length: w.length()}}}
 	if w.history {
 		failures := make([]compare.Counts, len(minutes))
 		for i, m := range minutes {
@@ -250,11 +252,14 @@ func plus(a, b compare.Histogram) compare.Histogram {
 	return out
 }
 
-// slower are the requests that took longer than an edge: than the first bound that is not below it.
+// slower are the requests that took longer than an edge: than the first bound that is not below it, or else the last.
 func slower(h compare.Histogram, edge float64) compare.Counts {
+	if len(h.Bounds) == 0 {
+		return compare.Counts{} // nobody knows how long they took
+	}
 	i := slices.IndexFunc(h.Bounds, func(b float64) bool { return b >= edge*(1-1e-9) })
 	if i < 0 {
-		return compare.Counts{Requests: h.Requests}
+		i = len(h.Bounds) - 1
 	}
 	return h.SlowerThan(i)
 }

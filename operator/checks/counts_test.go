@@ -116,7 +116,13 @@ func TestCounts(t *testing.T) {
 			t.Errorf("asked at %s for %s", q.At, q.Expr)
 		}
 	}
-	if r := run.Results; len(r) != 3 || r[0].Verdict != v1beta1.CheckPassed || r[0].Value != "" || r[1].Value != "100" || r[2].Value != "100" {
+	if got := slower(compare.Histogram{}, 500); got != (compare.Counts{}) {
+		t.Errorf("of no histogram %+v are slow", got)
+	}
+	if got := slower(compare.Histogram{Bounds: []float64{100}, Below: []float64{7}, Requests: 9}, 500); got.Bad != 2 {
+		t.Errorf("beyond the last bound %+v are slow", got)
+	}
+	if r := run.Results; len(r) != 3 || r[0].Source != "istio" || r[0].Verdict != v1beta1.CheckPassed || r[0].Value != "" || r[1].Value != "100" || r[2].Value != "100" {
 		t.Errorf("results %+v", r)
 	}
 

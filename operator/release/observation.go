@@ -222,8 +222,8 @@ type Counted struct {
 
 // Reading is what was counted for one metric.
 type Reading struct {
-	// Metric is its name.
-	Metric string
+	// Metric is its name, and Source who counted, of a built-in one.
+	Metric, Source string
 	// Blocks are the counts for each edge of its evidence; one where failed requests are counted.
 	Blocks []compare.Block
 	// History is the primary's before the release, nil where the evidence has it already.

@@ -99,10 +99,14 @@ func takeCounts(d *decider, run *release.CheckRun) bool {
 	return taken
 }
 
-// judgement is what the evidence says of what the release wants to do next.
+// judgement is what the evidence says of what the release wants to do next. A step in which the canary has all requests
+// is as much as a promotion: from then on the primary has none to compare with.
 func (d *decider) judgement() judgement.Verdict {
 	p := d.plan()
-	return judgement.Judge(d.Canary.GetAnalysis(), d.st, compare.Question{Promote: p.Next(d.st.Step) > p.Len(), Overdue: d.evidenceOverdue()})
+	index := p.Next(d.st.Step)
+	next := p.At(index)
+	everything := index > p.Len() || next.Weight == 100 && next.Share == v1beta1.ShareAll
+	return judgement.Judge(d.Canary.GetAnalysis(), d.st, compare.Question{Promote: everything, Overdue: d.evidenceOverdue()})
 }
 
 // evidenceOverdue is true once the release has waited for evidence for as long as its spec has it wait.

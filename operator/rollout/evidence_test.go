@@ -160,6 +160,8 @@ func TestEvidence(t *testing.T) {
 			most: long, phase: v1beta1.PhaseFailed, reason: release.ReasonNoEvidence, says: "too little evidence for 10m0s", atMost: 11 * time.Minute},
 		"nobody comes, it goes on": {release: newComparing(0.01, judged(v1beta1.CanaryJudgement{OnNoEvidence: v1beta1.NoEvidencePromote, MaxDuration: "10m"})), change: none,
 			most: long, phase: v1beta1.PhasePromoting, weight: 60, reason: release.ReasonPromoting, says: "onNoEvidence is Promote", atMost: 14 * time.Minute},
+		"the last step has all requests": {release: newComparing(0.01, func(a *v1beta1.CanaryAnalysis) { a.StepWeight, a.MaxWeight = 40, 100 }), most: 10 * time.Minute,
+			phase: v1beta1.PhasePromoting, weight: 100, reason: release.ReasonPromoting, atMost: 245 * time.Second},
 		"few come": {release: newComparing(0.01), change: halfTraffic, most: long, phase: v1beta1.PhasePromoting, weight: 60, reason: release.ReasonNoEvidence, says: "more requests of the canary are needed"},
 	} {
 		t.Run(name, func(t *testing.T) {
