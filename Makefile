@@ -130,6 +130,12 @@ soak: ## Simulate SOAK_ROLLOUTS releases in which everything happens that can (1
 	@$(GO) test -count=1 -timeout=0 -v ./test/simulation -run TestRollouts \
 		-simulation.rollouts=$(SOAK_ROLLOUTS) -simulation.first=$(SOAK_FIRST)
 
+# How many releases make judgement simulates in each cell.
+JUDGEMENT_RELEASES ?= 400
+.PHONY: judgement
+judgement: ## Simulate how releases are judged, by the comparison and by others' rules, and print the tables (400: about an hour)
+	@$(GO) test -count=1 -timeout=0 -v ./test/judgement -judgement.releases=$(JUDGEMENT_RELEASES)
+
 .PHONY: test-metric-servers
 test-metric-servers: ## Test metric providers against Debian's servers (apt-get install influxdb graphite-carbon graphite-web)
 	@$(GO) test -count=1 -tags metricservers ./test/metricservers

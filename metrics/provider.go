@@ -17,6 +17,8 @@ type Query struct {
 	Interval time.Duration
 	// Timeout bounds the whole request. 0 means the provider's own limit.
 	Timeout time.Duration
+	// At is the moment that the query is about, for the providers that can go back; zero is now.
+	At time.Time
 }
 
 // Window is the time that the query looks back: Interval, or a minute without one.
@@ -41,6 +43,24 @@ type Provider interface {
 	// stays wrong). It is called from many goroutines at once and must return
 	// when ctx ends.
 	Query(ctx context.Context, q Query) (Sample, error)
+}
+
+// Series is one of several results of a query.
+type Series struct {
+	// Labels tell it from the others.
+	Labels map[string]string
+	// Value may be NaN or infinite.
+	Value float64
+}
+
+// SeriesProvider is a Provider that can give all results of a query, and those of the past.
+type SeriesProvider interface {
+	Provider
+	// QuerySeries gives all results at q.At, none where there are none. Its errors are those of Query.
+	QuerySeries(ctx context.Context, q Query) ([]Series, error)
+	// QueryRange gives the results at from and at each step after it until to: one entry for each of those moments, the
+	// oldest first, empty where there were none. Its errors are those of Query.
+	QueryRange(ctx context.Context, q Query, from, to time.Time, step time.Duration) ([][]Series, error)
 }
 
 // Checker is a Provider that can tell what is wrong with a query without asking anybody, so that it is known

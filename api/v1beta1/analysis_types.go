@@ -9,6 +9,8 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || (has(self.stepWeight) && self.stepWeight > 0) || (has(self.stepWeights) && size(self.stepWeights) > 0)",message="one of stepWeight, stepWeights and iterations must be set and above 0"
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || !has(self.stepWeights) || self.stepWeights.all(w, self.stepWeights.exists_one(v, v == w)) && self.stepWeights.isSorted()",message="stepWeights must grow from each step to the next"
+// +kubebuilder:validation:XValidation:rule="!has(self.metrics) || !((has(self.match) && size(self.match) > 0) || (has(self.iterations) && self.iterations > 0 && !(has(self.mirror) && self.mirror))) || self.metrics.all(m, !has(m.comparison) || has(m.comparison.limit))",message="with match, and with iterations without mirror, a comparison needs a limit: the canary's requests are others than the primary's, those that match chooses or those of a load test, so that the two can't be compared"
+// +kubebuilder:validation:XValidation:rule="!has(self.judgement) || (has(self.metrics) && self.metrics.exists(m, has(m.comparison)))",message="judgement is about metrics with a comparison, and there is none"
 type CanaryAnalysis struct {
 	// Interval is the time between two rounds of checks, such as 30s or 1m. Less than 1s counts as 1s.
 	// +required
@@ -77,6 +79,10 @@ type CanaryAnalysis struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Metrics []CanaryMetric `json:"metrics,omitempty"`
+
+	// Judgement says how sure the comparison of canary and primary must be that metrics[].comparison asks for.
+	// +optional
+	Judgement *CanaryJudgement `json:"judgement,omitempty"`
 
 	// Webhooks are the hooks and gates of a release.
 	// +optional
@@ -225,8 +231,89 @@ type MetricPolicy struct {
 	SeveralSeries SeveralSeries `json:"severalSeries,omitempty"`
 }
 
+// NoEvidenceAction says what becomes of a release that has taken its longest and has too little evidence.
+//
+// +kubebuilder:validation:Enum="";Wait;Rollback;Promote
+type NoEvidenceAction string
+
+// Actions without evidence. Empty means Wait.
+const (
+	// NoEvidenceWait holds the release where it is, and says what it waits for.
+	NoEvidenceWait NoEvidenceAction = "Wait"
+	// NoEvidenceRollback rolls the release back.
+	NoEvidenceRollback NoEvidenceAction = "Rollback"
+	// NoEvidencePromote goes on, as if the evidence were there.
+	NoEvidencePromote NoEvidenceAction = "Promote"
+)
+
+// CanaryJudgement says how sure the comparison of canary and primary must be. It holds for the whole release and all its
+// metrics together.
+type CanaryJudgement struct {
+	// Confidence of a rollback in percent, 50 to 99.99: of good releases, no more than the rest are rolled back, over all
+	// metrics and however often they are looked at. Unset means 99.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 50.0 && double(self) <= 99.99",message="confidence must be 50 to 99.99"
+	Confidence *float64 `json:"confidence,omitempty"`
+
+	// MaxDuration is how long after the first step began the release waits for evidence against the regression that
+	// matters. Then evidence against the lesser one is enough, metrics[].comparison.settle, if what there is leans to the
+	// canary; and without that onNoEvidence decides. Empty means 30m.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('168h')",message="maxDuration must be a duration such as 30m or 1h30m, 1m to 168h"
+	MaxDuration string `json:"maxDuration,omitempty"`
+
+	// OnNoEvidence says what becomes of a release that has too little evidence after maxDuration: Wait, Rollback or
+	// Promote. Empty means Wait. A release with evidence against its canary waits whatever this says.
+	// +optional
+	OnNoEvidence NoEvidenceAction `json:"onNoEvidence,omitempty"`
+}
+
+// MetricComparison compares the canary's share of bad requests with the primary's: those that failed for
+// request-success-rate, those that were slow for request-duration, those of counts.bad of a MetricTemplate. All
+// numbers are in points, percent of the requests.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.settle) || double(self.settle) >= (has(self.detect) ? double(self.detect) : 1.0)",message="comparison.settle must not be below comparison.detect"
+type MetricComparison struct {
+	// Detect is the regression that matters, above 0 to 50 points: found fast, and ruled out before promotion. Unset means 1.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 0.01 && double(self) <= 50.0",message="comparison.detect must be 0.01 to 50 points"
+	Detect *float64 `json:"detect,omitempty"`
+
+	// Settle is the regression that is ruled out before promotion once judgement.maxDuration is over. Unset means 10 points,
+	// or detect if that is more.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 0.01 && double(self) <= 50.0",message="comparison.settle must be 0.01 to 50 points"
+	Settle *float64 `json:"settle,omitempty"`
+
+	// Tolerate is how much worse than the primary the canary may be.
+	// +optional
+	Tolerate *MetricTolerance `json:"tolerate,omitempty"`
+
+	// Limit is the highest accepted share of bad requests of the canary, whatever the primary has. Where both are beyond it,
+	// the release waits. In A/B testing and blue/green it is all there is.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 0.001 && double(self) <= 99.0",message="comparison.limit must be 0.001 to 99 percent"
+	Limit *float64 `json:"limit,omitempty"`
+}
+
+// MetricTolerance is how much worse than the primary a canary may be: the primary's share of bad requests, percent of it
+// more, and points more.
+type MetricTolerance struct {
+	// Points that are tolerated, 0 to 50. Unset means 0.1, and 0.5 for request-duration.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 0.0 && double(self) <= 50.0",message="comparison.tolerate.points must be 0 to 50"
+	Points *float64 `json:"points,omitempty"`
+
+	// Percent of the primary's share that are tolerated, 0 to 1000. Unset means 10.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 0.0 && double(self) <= 1000.0",message="comparison.tolerate.percent must be 0 to 1000"
+	Percent *float64 `json:"percent,omitempty"`
+}
+
 // CanaryMetric is one metric check: a built-in one by its name, a MetricTemplate, or a query.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.comparison) || !has(self.query) || size(self.query) == 0 || has(self.templateRef)",message="comparison needs counts of requests, and a query gives none: write a MetricTemplate with spec.counts"
 // +kubebuilder:validation:XValidation:rule="!has(self.minRequests) || self.minRequests == 0 || (!has(self.templateRef) && (!has(self.query) || size(self.query) == 0))",message="minRequests is for built-in checks: nobody knows the requests that a templateRef or a query is about"
 type CanaryMetric struct {
 	// Name of the check. Without templateRef and query it names a built-in check.
@@ -294,6 +381,11 @@ type CanaryMetric struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 0",message="minRequests must be 0 or more"
 	MinRequests int32 `json:"minRequests,omitempty"`
+
+	// Comparison judges the canary by the primary: a sequential test on counts of requests. An empty one has all defaults.
+	// thresholdRange is checked beside it where it is set, and nothing else where it is not.
+	// +optional
+	Comparison *MetricComparison `json:"comparison,omitempty"`
 }
 
 // CanaryThresholdRange is a range of accepted values, both ends included; an unset end is open.

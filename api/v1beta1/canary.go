@@ -146,6 +146,54 @@ func (a *CanaryAnalysis) GetCanaryReadyThreshold() int32 {
 	return valueOr(a.CanaryReadyThreshold, DefaultReadyThreshold)
 }
 
+// Defaults of a judgement.
+const (
+	defaultConfidence  = 99
+	defaultMaxDuration = 30 * time.Minute
+)
+
+// Compares reports whether any metric compares canary and primary.
+func (a *CanaryAnalysis) Compares() bool {
+	return slices.ContainsFunc(a.Metrics, func(m CanaryMetric) bool { return m.Comparison != nil })
+}
+
+// Comparable reports whether the canary's requests are a fair share of those that the primary has: not those that match
+// chooses, nor those of a load test. Otherwise a comparison has its limit alone.
+func (a *CanaryAnalysis) Comparable() bool {
+	return len(a.Match) == 0 && (a.Strategy() == StrategyWeighted || a.Mirror)
+}
+
+// GetConfidence returns the confidence of a rollback by comparison, in percent.
+func (a *CanaryAnalysis) GetConfidence() float64 {
+	if a.Judgement == nil || a.Judgement.Confidence == nil {
+		return defaultConfidence
+	}
+	return *a.Judgement.Confidence
+}
+
+// GetMaxDuration returns how long a release waits for evidence. The error says that maxDuration is no duration above 0.
+func (a *CanaryAnalysis) GetMaxDuration() (time.Duration, error) {
+	if a.Judgement == nil || a.Judgement.MaxDuration == "" {
+		return defaultMaxDuration, nil
+	}
+	d, err := time.ParseDuration(a.Judgement.MaxDuration)
+	if err != nil {
+		return 0, fmt.Errorf("judgement.maxDuration: %w", err)
+	}
+	if d <= 0 {
+		return 0, fmt.Errorf("judgement.maxDuration: %q is not above 0", a.Judgement.MaxDuration)
+	}
+	return d, nil
+}
+
+// GetOnNoEvidence returns what becomes of a release that has too little evidence.
+func (a *CanaryAnalysis) GetOnNoEvidence() NoEvidenceAction {
+	if a.Judgement == nil || a.Judgement.OnNoEvidence == "" {
+		return NoEvidenceWait
+	}
+	return a.Judgement.OnNoEvidence
+}
+
 // Steps returns the weight of each step, growing, 1 to 100: stepWeights as they are, or stepWeight added up to
 // maxWeight, where the last step is maxWeight itself. It is empty if neither is set.
 func (a *CanaryAnalysis) Steps() []int32 {

@@ -47,6 +47,27 @@ type MetricTemplateSpec struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=65536
 	Query string `json:"query"`
+
+	// Counts are how many requests a version has had, for metrics that compare canary and primary.
+	// +optional
+	Counts *MetricTemplateCounts `json:"counts,omitempty"`
+}
+
+// MetricTemplateCounts are two queries, each of a number of requests of one version in the last {{ interval }}, which is
+// the time since the last look. Beside the variables of query they have {{ workload }}, the name of the version's workload,
+// and {{ version }}, canary or primary.
+type MetricTemplateCounts struct {
+	// Requests is the query of how many requests the version has had.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	Requests string `json:"requests"`
+
+	// Bad is the query of how many of them were bad. No value means none.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	Bad string `json:"bad"`
 }
 
 // MetricTemplateProvider is a metric provider and how to reach it.

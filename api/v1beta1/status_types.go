@@ -148,6 +148,10 @@ type CanaryStatus struct {
 	// +listType=atomic
 	Checks []CheckStatus `json:"checks,omitempty"`
 
+	// Judgement is what the comparison of canary and primary knows of this release.
+	// +optional
+	Judgement *JudgementStatus `json:"judgement,omitempty"`
+
 	// History has the last 20 rounds of checks of this release, the oldest first.
 	// +optional
 	// +listType=atomic
@@ -371,6 +375,58 @@ type RoundStatus struct {
 	Time metav1.MicroTime `json:"time"`
 }
 
+// JudgementStatus is what the comparison of canary and primary knows of a release.
+type JudgementStatus struct {
+	// Counted is until when requests were counted. What came later is counted at the next look, once.
+	Counted metav1.MicroTime `json:"counted"`
+
+	// Step is the step at which they were counted.
+	Step int32 `json:"step"`
+
+	// State is the evidence, in a format of the operator's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=262144
+	State string `json:"state,omitempty"`
+
+	// Metrics are what is known of each metric with a comparison, in the order of the spec.
+	// +optional
+	// +listType=atomic
+	Metrics []ComparisonStatus `json:"metrics,omitempty"`
+}
+
+// ComparisonStatus is what is known of one metric that compares canary and primary. Numbers are texts in decimal notation.
+type ComparisonStatus struct {
+	// Name of the metric.
+	Name string `json:"name"`
+
+	// SlowerThan is the duration in milliseconds beyond which requests count as bad, of a metric of latency.
+	// +optional
+	SlowerThan string `json:"slowerThan,omitempty"`
+
+	// CanaryRequests and the following are how many requests were counted in this release, and how many of them were bad.
+	CanaryRequests int64 `json:"canaryRequests"`
+	// CanaryBad are those of the canary that were bad.
+	CanaryBad int64 `json:"canaryBad"`
+	// PrimaryRequests are those of the primary.
+	// +optional
+	PrimaryRequests int64 `json:"primaryRequests,omitempty"`
+	// PrimaryBad are those of the primary that were bad.
+	// +optional
+	PrimaryBad int64 `json:"primaryBad,omitempty"`
+
+	// Low and High are the ends of the confidence sequence of by how many points the canary is worse, at the confidence of
+	// the judgement; absent where an end is not known.
+	// +optional
+	Low string `json:"low,omitempty"`
+	// High is its upper end.
+	// +optional
+	High string `json:"high,omitempty"`
+
+	// Missing is about how many more requests of the canary the next decision needs; 0 where none or no number is known.
+	// +optional
+	Missing int64 `json:"missing,omitempty"`
+}
+
 // GateStatus is a point of a release at which hooks are asked until they answer with success.
 type GateStatus struct {
 	// Type of the hooks.
@@ -438,7 +494,7 @@ type ActionStatus struct {
 
 // CheckVerdict is how a check went.
 //
-// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting;Unmeasured;Skipped
+// +kubebuilder:validation:Enum=Passed;Failed;NoData;Unavailable;Waiting;Unmeasured;Skipped;Undecided
 type CheckVerdict string
 
 // Verdicts of a check.
@@ -458,6 +514,8 @@ const (
 	CheckUnmeasured CheckVerdict = "Unmeasured"
 	// CheckSkipped: it was not asked, as a hook before it has failed.
 	CheckSkipped CheckVerdict = "Skipped"
+	// CheckUndecided: canary and primary were compared, and there is too little evidence for either verdict.
+	CheckUndecided CheckVerdict = "Undecided"
 )
 
 // CheckStatus is the last result of one check.

@@ -28,6 +28,9 @@ type Vars struct {
 	Route string
 	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
 	Interval string
+	// Before is how far before the interval the last value of a counter is looked for; empty is 5m. One that has none there
+	// was born in the interval.
+	Before string
 }
 
 // Version is one of the two that a release is about.

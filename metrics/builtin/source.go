@@ -1,6 +1,7 @@
 package builtin
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -170,6 +171,6 @@ func (s Source) scrapes(of Version, v Vars) string {
 // only one of its kind. One that is lower than before has begun anew. The value before
 // the interval needs no second scrape in it, and may be missing from some scrapes.
 func grown(counter, matchers string, v Vars) string {
-	series := counter + "{" + strings.TrimSuffix(matchers, ",") + "}"
-	return fmt.Sprintf("(last_over_time(%[1]s[%[2]s]) - last_over_time(%[1]s[5m] offset %[2]s)) >= 0 or last_over_time(%[1]s[%[2]s])", series, v.Interval)
+	series, before := counter+"{"+strings.TrimSuffix(matchers, ",")+"}", cmp.Or(v.Before, "5m")
+	return fmt.Sprintf("(last_over_time(%[1]s[%[2]s]) - last_over_time(%[1]s[%[3]s] offset %[2]s)) >= 0 or last_over_time(%[1]s[%[2]s])", series, v.Interval, before)
 }

@@ -31,7 +31,7 @@ type Provider struct {
 	detail func(string) string
 }
 
-var _ metrics.Provider = (*Provider)(nil)
+var _ metrics.SeriesProvider = (*Provider)(nil)
 
 // New returns a provider for the server at c.Address. A path in the address is
 // kept as a prefix, and so are its parameters, by which Thanos, Mimir and Cortex
@@ -89,19 +89,92 @@ func nameOf(address *url.URL) string {
 	return short.String()
 }
 
-// Query evaluates q.Expr now. The answer must be a scalar or exactly one series.
+// Query evaluates q.Expr at q.At. The answer must be a scalar or exactly one series.
 func (p *Provider) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	timeout := q.Timeout
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	value, _, _, err := p.api.Query(ctx, q.Expr, p.clock.Now(), promv1.WithTimeout(timeout))
+	value, err := p.instant(ctx, q)
 	if err != nil {
-		return metrics.Sample{}, p.classify(q, timeout, err)
+		return metrics.Sample{}, err
 	}
 	return sampleOf(q, value)
+}
+
+// instant evaluates a query at one moment.
+func (p *Provider) instant(ctx context.Context, q metrics.Query) (model.Value, error) {
+	timeout := timeoutOf(q)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	at := q.At
+	if at.IsZero() {
+		at = p.clock.Now()
+	}
+	value, _, _, err := p.api.Query(ctx, q.Expr, at, promv1.WithTimeout(timeout))
+	if err != nil {
+		return nil, p.classify(q, timeout, err)
+	}
+	return value, nil
+}
+
+func timeoutOf(q metrics.Query) time.Duration {
+	if q.Timeout <= 0 {
+		return DefaultTimeout
+	}
+	return q.Timeout
+}
+
+// QuerySeries evaluates q.Expr at q.At. The answer must be an instant vector of numbers.
+func (p *Provider) QuerySeries(ctx context.Context, q metrics.Query) ([]metrics.Series, error) {
+	value, err := p.instant(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	vector, ok := value.(model.Vector)
+	switch {
+	case value == nil:
+		return nil, &metrics.UnavailableError{Provider: "prometheus", Err: errNoAnswer}
+	case !ok:
+		return nil, &metrics.QueryError{Expr: q.Expr, Message: fmt.Sprintf("it gives a %s where an instant vector is needed", value.Type())}
+	}
+	out := make([]metrics.Series, 0, len(vector))
+	for _, s := range vector {
+		if s.Histogram != nil {
+			return nil, &metrics.QueryError{Expr: q.Expr, Message: "it gives a histogram where numbers are needed: use histogram_count() or the like"}
+		}
+		out = append(out, metrics.Series{Labels: labelsOf(s.Metric), Value: float64(s.Value)})
+	}
+	return out, nil
+}
+
+// QueryRange evaluates q.Expr at each step from one moment to another.
+func (p *Provider) QueryRange(ctx context.Context, q metrics.Query, from, to time.Time, step time.Duration) ([][]metrics.Series, error) {
+	timeout := timeoutOf(q)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	value, _, _, err := p.api.QueryRange(ctx, q.Expr, promv1.Range{Start: from, End: to, Step: step}, promv1.WithTimeout(timeout))
+	if err != nil {
+		return nil, p.classify(q, timeout, err)
+	}
+	matrix, ok := value.(model.Matrix)
+	if !ok {
+		return nil, &metrics.UnavailableError{Provider: "prometheus", Err: errNoAnswer}
+	}
+	out := make([][]metrics.Series, to.Sub(from)/step+1)
+	for _, s := range matrix {
+		labels := labelsOf(s.Metric)
+		for _, v := range s.Values {
+			if i := int(v.Timestamp.Time().Sub(from.Truncate(time.Millisecond)) / step); i >= 0 && i < len(out) {
+				out[i] = append(out[i], metrics.Series{Labels: labels, Value: float64(v.Value)})
+			}
+		}
+	}
+	return out, nil
+}
+
+func labelsOf(m model.Metric) map[string]string {
+	out := make(map[string]string, len(m))
+	for name, value := range m {
+		out[string(name)] = string(value)
+	}
+	return out
 }
 
 var errNoAnswer = errors.New("its answer is not what Prometheus sends")

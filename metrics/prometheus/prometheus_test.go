@@ -212,3 +212,51 @@ func TestAddress(t *testing.T) {
 		})
 	}
 }
+
+func TestQuerySeries(t *testing.T) {
+	var sent atomic.Value
+	p := provider(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		sent.Store(r.Form.Get("time"))
+		vector("1", "2")(w, r)
+	}), "")
+	at := time.Unix(1767225600, 0)
+	got, err := p.QuerySeries(t.Context(), metrics.Query{Expr: "up", At: at})
+	if err != nil || len(got) != 2 || got[0].Labels["n"] != "a" || got[1].Value != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if sent.Load() != "1767225600" {
+		t.Errorf("it was asked about %v", sent.Load())
+	}
+	if got, err := provider(t, vector(), "").QuerySeries(t.Context(), metrics.Query{Expr: "up"}); err != nil || len(got) != 0 {
+		t.Errorf("of nothing %v, %v", got, err)
+	}
+	if _, err := provider(t, success("scalar", `[1767225600,"3"]`), "").QuerySeries(t.Context(), metrics.Query{Expr: "3"}); !metrics.IsQueryError(err) {
+		t.Errorf("a scalar gives %v", err)
+	}
+	if _, err := provider(t, answer(http.StatusServiceUnavailable, ""), "").QuerySeries(t.Context(), metrics.Query{Expr: "up"}); !metrics.IsUnavailable(err) {
+		t.Errorf("a server that is down gives %v", err)
+	}
+}
+
+func TestQueryRange(t *testing.T) {
+	p := provider(t, success("matrix", `[
+		{"metric":{"n":"a"},"values":[[1767225600,"1"],[1767225720,"3"]]},
+		{"metric":{"n":"b"},"values":[[1767225720,"4"]]}]`), "")
+	from := time.Unix(1767225600, 0)
+	got, err := p.QueryRange(t.Context(), metrics.Query{Expr: "up"}, from, from.Add(3*time.Minute), time.Minute)
+	if err != nil || len(got) != 4 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	for i, want := range []int{1, 0, 2, 0} {
+		if len(got[i]) != want {
+			t.Errorf("minute %d has %v", i, got[i])
+		}
+	}
+	if got[2][0].Value != 3 || got[2][1].Labels["n"] != "b" {
+		t.Errorf("the third minute has %v", got[2])
+	}
+	if _, err := provider(t, answer(http.StatusBadRequest, `{"status":"error","errorType":"bad_data","error":"no"}`), "").QueryRange(t.Context(), metrics.Query{Expr: "("}, from, from, time.Minute); !metrics.IsQueryError(err) {
+		t.Errorf("a query that is wrong gives %v", err)
+	}
+}

@@ -41,6 +41,8 @@ type Vars struct {
 	Ingress, Route string
 	// Interval is the time span of the check, in the language of the metric provider.
 	Interval string
+	// Workload is the workload of the version that the query is about, and Version the version: canary or primary.
+	Workload, Version string
 	// Variables are the check's own.
 	Variables map[string]string
 	// Quoting keeps the values of Variables from becoming a part of the query; nil takes them as they are.
@@ -53,6 +55,7 @@ func (v Vars) values() texttemplate.FuncMap {
 	return texttemplate.FuncMap{
 		"name": text(v.Name), "namespace": text(v.Namespace), "target": text(v.Target), "service": text(v.Service),
 		"ingress": text(v.Ingress), "route": text(v.Route), "interval": text(v.Interval),
+		"workload": text(v.Workload), "version": text(v.Version),
 		"variables": func() map[string]string { return v.Variables },
 	}
 }

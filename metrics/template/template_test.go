@@ -39,7 +39,7 @@ func TestRender(t *testing.T) {
 		"a dot":                      {query: "{{ .target }}", wantError: "{{ .target }}: write {{ target }}, without the dot"},
 		"a capital":                  {query: "{{ Namespace }}", wantError: "{{ Namespace }}: write {{ namespace }}, in small letters"},
 		"a dotted variable":          {query: "{{ .variables.direction }}", wantError: "write {{ variables.direction }}, without the dot"},
-		"an unknown dotted one":      {query: "{{ .Values.x }}", wantError: "{{ .Values.x }} is not a variable: there are ingress, interval, name, namespace, route, service, target, variables, without a dot"},
+		"an unknown dotted one":      {query: "{{ .Values.x }}", wantError: "{{ .Values.x }} is not a variable: there are ingress, interval, name, namespace, route, service, target, variables, version, workload, without a dot"},
 		"an unknown one":             {query: "{{ cluster }}", wantError: "{{ cluster }} is not a variable: there are ingress, interval, name, namespace, route, service, target, variables"},
 		"one in a pipe":              {query: "{{ cluster | printf `%q` }}", wantError: "{{ cluster }} is not a variable"},
 		"one in parentheses":         {query: "{{ printf `%s` (print .Name) }}", wantError: "write {{ name }}"},

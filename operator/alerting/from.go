@@ -82,11 +82,12 @@ func releaseOf(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
 	return strings.Join(parts, "/")
 }
 
-// against are the checks that speak against a release. One that was not asked says nothing.
+// against are the checks that speak against a release. One that was not asked says nothing, nor does one with too little
+// evidence.
 func against(all []v1beta1.CheckStatus) []v1beta1.CheckStatus {
 	var out []v1beta1.CheckStatus
 	for _, c := range all {
-		if c.Verdict != v1beta1.CheckPassed && c.Verdict != v1beta1.CheckSkipped && !c.DryRun && !c.WarmingUp {
+		if c.Verdict != v1beta1.CheckPassed && c.Verdict != v1beta1.CheckSkipped && c.Verdict != v1beta1.CheckUndecided && !c.DryRun && !c.WarmingUp {
 			out = append(out, c)
 		}
 	}

@@ -394,6 +394,10 @@ func (s servers) Template(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric
 	return nil, metrics.Query{}, errors.New("there are no templates here")
 }
 
+func (s servers) Count(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric, string, bool, string) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
+}
+
 func (s servers) Place(_ context.Context, c *v1beta1.Canary, _ v1beta1.CanaryMetric) string {
 	if c.Spec.MetricsServer != "" {
 		return c.Spec.MetricsServer

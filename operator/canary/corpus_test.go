@@ -250,6 +250,10 @@ func (p passing) Template(_ context.Context, _ *v1beta1.Canary, m v1beta1.Canary
 	return out, metrics.Query{Expr: m.Name}, nil
 }
 
+func (p passing) Count(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric, string, bool, string) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
+}
+
 func (p passing) Place(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric) string {
 	return "http://prometheus"
 }

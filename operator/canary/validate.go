@@ -49,6 +49,7 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) []s
 		add("spec.analysis.sessionAffinity.primaryCookieName: ", fmt.Sprintf("%q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName))
 	}
 	add("", invalidMetrics(a))
+	add("", spec.InvalidComparison(a))
 	add("", problem(providers.Uncounted(a, provider, c.Spec.Service.AppProtocol)))
 	return out
 }

@@ -85,6 +85,9 @@ type Sources interface {
 	Server(ctx context.Context, c *v1beta1.Canary) (metrics.Provider, error)
 	// Template gives the provider and the query of a metric with a templateRef.
 	Template(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) (metrics.Provider, metrics.Query, error)
+	// Count gives the provider and the query of how many requests a version has had in an interval, or of the bad ones, by
+	// the counts of a metric's template.
+	Count(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric, version string, bad bool, interval string) (metrics.Provider, metrics.Query, error)
 	// Place names the server that answers a metric.
 	Place(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric) string
 }
@@ -224,8 +227,8 @@ func (k *Checker) stop(r *run) {
 // run does what an id names, and brings the Canary back.
 func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
 	began := k.Clock.Now()
-	results := k.results(ctx, c, id)
-	if ctx.Err() == nil && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
+	results, counted := k.results(ctx, c, id)
+	if ctx.Err() == nil && id.Look == 0 && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
 		k.Telemetry.Round(c, k.Clock.Since(began))
 	}
 	fit(results)
@@ -237,7 +240,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	}
 	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
 	k.stop(r)
-	r.done = &release.CheckRun{ID: id, At: k.Clock.Now(), Results: results}
+	r.done = &release.CheckRun{ID: id, At: k.Clock.Now(), Results: results, Counted: counted}
 	if r.answer != nil {
 		r.answer <- r.done // there is room for it
 		r.answer = nil
@@ -270,8 +273,13 @@ func cutQuery(query string, limit int) string {
 	return strings.ToValidUTF8(query[:limit-3], "") + "..."
 }
 
-// results are those of the metrics, where it is a round, and then those of the hooks.
-func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.CheckID) []v1beta1.CheckStatus {
+// results are those of the metrics, where it is a round, and then those of the hooks. With them come the requests that a
+// round counts; where it is only for these, nothing else does.
+func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.CheckID) ([]v1beta1.CheckStatus, *release.Counted) {
+	if id.Look != 0 {
+		counted, _ := k.counts(ctx, c) // what can't be counted now is counted by the round, which tells why it can't
+		return nil, counted
+	}
 	a := c.GetAnalysis()
 	kind, queried := id.Hooks, 0
 	if kind == "" {
@@ -280,34 +288,68 @@ func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.Che
 	hooks := a.HooksOf(kind)
 	results := make([]v1beta1.CheckStatus, queried+len(hooks))
 	metrics, answers := results[:queried], results[queried:]
+	var counted *release.Counted
 	if !a.Sequential(kind) {
 		var both sync.WaitGroup
-		both.Go(func() { k.queryAll(ctx, c, metrics) })
+		both.Go(func() { counted = k.queryAll(ctx, c, metrics) })
 		both.Go(func() { k.callAll(ctx, c, hooks, id, answers) })
 		both.Wait()
-		return results
+		return results, counted
 	}
 	if stopped := k.callInOrder(ctx, c, hooks, id, answers); stopped != "" {
 		for i := range metrics {
 			metrics[i] = k.skipped(a.Metrics[i].Name, stopped)
 			metrics[i].Window = a.Metrics[i].GetInterval()
 		}
-		return results
+		return results, nil
 	}
-	k.queryAll(ctx, c, metrics)
-	return results
+	return results, k.queryAll(ctx, c, metrics)
 }
 
-// queryAll queries metrics at once, as far as there are places.
-func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1beta1.CheckStatus) {
+// queryAll queries metrics at once, as far as there are places, and counts the requests of those that compare.
+func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1beta1.CheckStatus) *release.Counted {
+	if len(results) == 0 {
+		return nil
+	}
 	var wg sync.WaitGroup
+	var counted *release.Counted
+	var uncounted map[int]error
+	wg.Go(func() { counted, uncounted = k.counts(ctx, c) })
 	for i := range results {
+		if metric := c.GetAnalysis().Metrics[i]; onlyCompares(metric) {
+			results[i] = k.comparing(metric)
+			continue
+		}
 		wg.Go(func() {
 			place := k.Sources.Place(ctx, c, c.GetAnalysis().Metrics[i])
 			k.queries.do(ctx, c.Namespace, place, func() { results[i] = k.check(ctx, c, i) })
 		})
 	}
 	wg.Wait()
+	k.noteSources(c.GetAnalysis().Metrics, counted, results)
+	for i, err := range uncounted {
+		if results[i].Verdict == v1beta1.CheckPassed {
+			results[i] = k.uncounted(c.GetAnalysis().Metrics[i], err)
+		}
+	}
+	return counted
+}
+
+// noteSources has the results of metrics that only compare tell who counts for them, so that he is asked the next time.
+func (k *Checker) noteSources(all []v1beta1.CanaryMetric, counted *release.Counted, results []v1beta1.CheckStatus) {
+	if counted == nil {
+		return
+	}
+	next := 0
+	for i := range all {
+		if all[i].Comparison == nil {
+			continue
+		}
+		if onlyCompares(all[i]) {
+			results[i].Source = counted.Readings[next].Source
+		}
+		next++
+	}
 }
 
 // callAll calls hooks at once, as far as there are places.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/sources"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -72,6 +73,9 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 		case metric.TemplateRef != nil:
 			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
 			_, _, err = n.Sources.Template(ctx, c, metric)
+			if err == nil && metric.Comparison != nil {
+				_, _, err = n.Sources.Count(ctx, c, metric, string(builtin.Canary), false, "1m")
+			}
 		case metric.Query != "":
 			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
 			_, err = sources.Inline(c, metric)

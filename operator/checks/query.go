@@ -40,6 +40,23 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	return metrics.Evaluate(metric, answer)
 }
 
+// onlyCompares is true for a metric whose value has no range to be in: nothing is asked but its counts.
+func onlyCompares(metric v1beta1.CanaryMetric) bool {
+	return metric.Comparison != nil && metric.ThresholdRange == nil && metric.Threshold == nil
+}
+
+// comparing is the result of such a metric, before the decision core puts in what the evidence says.
+func (k *Checker) comparing(metric v1beta1.CanaryMetric) v1beta1.CheckStatus {
+	return v1beta1.CheckStatus{Name: metric.Name, Window: metric.GetInterval(), Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
+}
+
+// uncounted is the result of a metric whose requests could not be counted.
+func (k *Checker) uncounted(metric v1beta1.CanaryMetric, err error) v1beta1.CheckStatus {
+	result := metrics.Evaluate(metric, metrics.Answer{Err: err, At: k.Clock.Now()})
+	result.Range = ""
+	return result
+}
+
 // unknown is true for a metric that is never checked: it says neither by its name nor by a
 // template or a query what is to be asked.
 func unknown(metric v1beta1.CanaryMetric) bool {

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics/compare"
 )
 
 // Observation is everything that a decision depends on.
@@ -192,6 +193,9 @@ type CheckID struct {
 	// Round tells rounds about the same time apart, as one that is run again for want of
 	// an answer.
 	Round int32
+	// Look is until when requests were counted, in microseconds of Unix time, where they are only counted on: no metric is
+	// checked and no hook called. 0: it is a whole round.
+	Look int64
 }
 
 // CheckRun is a finished round of checks, or a finished call of hooks.
@@ -204,6 +208,26 @@ type CheckRun struct {
 	// rollout hook, in the order of the spec; for other hooks, one for each of
 	// their type.
 	Results []v1beta1.CheckStatus
+	// Counted are the requests of both versions, of an analysis that compares them; nil where they are not known.
+	Counted *Counted
+}
+
+// Counted is what was counted of the requests of both versions in a time.
+type Counted struct {
+	// Since is where the time begins and At where it ends.
+	Since, At time.Time
+	// Readings are those of the metrics with a comparison, in the order of the spec.
+	Readings []Reading
+}
+
+// Reading is what was counted for one metric.
+type Reading struct {
+	// Metric is its name, and Source who counted, of a built-in one.
+	Metric, Source string
+	// Blocks are the counts for each edge of its evidence; one where failed requests are counted.
+	Blocks []compare.Block
+	// History is the primary's before the release, nil where the evidence has it already.
+	History *compare.History
 }
 
 // Mistake is something in a Canary, or in what it refers to, that only its

@@ -201,7 +201,7 @@ func begin(d *decider, reason, what string) {
 	d.st.StartedAt = microTime(d.Now)
 	d.st.LastAppliedSpec = d.Target.Revision
 	d.st.FailedChecks = 0
-	d.st.Checks, d.st.History = nil, nil
+	d.st.Checks, d.st.History, d.st.Judgement = nil, nil, nil
 	d.st.PostRollout = nil
 	d.st.Unwell = nil
 	serving.EndSessions(d.st)

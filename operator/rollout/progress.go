@@ -124,6 +124,10 @@ func tooLate(d *decider) bool {
 // analyse runs the checks of a step when its interval has passed, and acts on
 // their results.
 func analyse(d *decider) {
+	count(d)
+	if d.Checks != nil && d.Checks.ID == d.checkID("") {
+		takeCounts(d, d.Checks)
+	}
 	if waitsToRaise(d) && !speaksAgainst(d) {
 		if raise(d, "The gate is open"); !waitsToRaise(d) {
 			return
@@ -131,7 +135,7 @@ func analyse(d *decider) {
 	}
 	due := stepDue(d)
 	if d.Now.Before(due) {
-		d.lookAgain(due)
+		lookBetween(d, due)
 		return
 	}
 	id := d.checkID("")
@@ -157,11 +161,22 @@ func analyse(d *decider) {
 		d.out.RunChecks = &id
 		return
 	}
-	switch {
+	actOn(d, run, r)
+}
+
+// actOn does what follows from a round.
+func actOn(d *decider, run *release.CheckRun, r *rounds.Round) {
+	switch v := d.judgement(); {
+	case v.Worse:
+		record(d, run, r, v1beta1.CheckFailed, []string{v.Because})
+		d.st.FailedChecks++
+		rollBack(d, release.ReasonCanaryWorse, v.Because)
 	case len(r.Failed) > 0:
 		checkFailed(d, run, r)
 	case len(r.Silent) > 0:
 		checksUnavailable(d, run, r)
+	case len(r.Open) > 0 && !r.Warming:
+		evidenceMissing(d, run, r)
 	case r.Warming, waitsToRaise(d):
 		record(d, run, r, v1beta1.CheckPassed, r.Noted)
 		checkOnceMore(d)
@@ -178,7 +193,7 @@ func speaksAgainst(d *decider) bool {
 		return false
 	}
 	r := judgeRun(d, d.Checks)
-	return r != nil && len(r.Failed)+len(r.Silent) > 0
+	return r != nil && len(r.Failed)+len(r.Silent)+len(r.Open) > 0
 }
 
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A

@@ -28,7 +28,7 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 			return nil
 		}
 	}
-	return rounds.Judge(metrics, d.st.Checks, run.Results, warm(d))
+	return rounds.Judge(metrics, d.st.Checks, compared(d, run.Results), warm(d))
 }
 
 // warm is how long ago the first step began: the present one, for a status from

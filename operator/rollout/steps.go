@@ -42,7 +42,7 @@ func (d *decider) strategy() v1beta1.Strategy { return d.Canary.GetAnalysis().St
 func stepName(d *decider) string {
 	p := d.plan()
 	if index := d.st.Step.Index; index >= 1 && index <= p.Len() {
-		return p.Describe(index) + standsInFor(d) + failedSoFar(d)
+		return p.Describe(index) + standsInFor(d) + failedSoFar(d) + waitsForEvidence(d)
 	}
 	return "waiting for the canary to be ready" + standsInFor(d) + failedSoFar(d)
 }

@@ -409,3 +409,47 @@ func TestPlace(t *testing.T) {
 		})
 	}
 }
+
+func TestCount(t *testing.T) {
+	counts := func(requests, bad string) *v1beta1.MetricTemplateCounts {
+		return &v1beta1.MetricTemplateCounts{Requests: requests, Bad: bad}
+	}
+	with := func(name string, c *v1beta1.MetricTemplateCounts) *v1beta1.MetricTemplate {
+		template := newTemplate("shop", name, "q")
+		template.Spec.Counts = c
+		return template
+	}
+	good := with("good", counts("{{ workload }} {{ version }} {{ interval }} {{ variables.v }}", "bad {{ workload }} {{ version }}"))
+	wrong := with("wrong", counts("{{ nobody }}", "x"))
+	s, _ := newSources(t, good, wrong, with("none", nil))
+	c := newCanary()
+	for name, tc := range map[string]struct {
+		template, version string
+		bad               bool
+		want, problem     string
+	}{
+		"the canary's":         {template: "good", version: "canary", want: c.Spec.TargetRef.Name + " canary 15s x"},
+		"the primary's":        {template: "good", version: "primary", want: c.PrimaryName() + " primary 15s x"},
+		"the primary's bad":    {template: "good", version: "primary", bad: true, want: "bad " + c.PrimaryName() + " primary"},
+		"no counts":            {template: "none", version: "canary", problem: "templateRef: MetricTemplate shop/none: it has no spec.counts, which comparison needs"},
+		"counts that are none": {template: "wrong", version: "canary", problem: "templateRef: MetricTemplate shop/wrong: spec.counts.requests: {{ nobody }} is not a variable"},
+		"no template":          {template: "gone", version: "canary", problem: "there is no MetricTemplate gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			metric := v1beta1.CanaryMetric{Name: "m", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: tc.template}, TemplateVariables: map[string]string{"v": "x"}}
+			_, query, err := s.Count(t.Context(), c, metric, tc.version, tc.bad, "15s")
+			if tc.problem == "" && (err != nil || query.Expr != tc.want) {
+				t.Errorf("got %q, %v; want %q", query.Expr, err, tc.want)
+			}
+			if p := AsProblem(err); tc.problem != "" && (p == nil || !strings.Contains(p.Message, tc.problem)) {
+				t.Errorf("got %v, want %q", err, tc.problem)
+			}
+		})
+	}
+	if err := s.Check(t.Context(), good); err != nil {
+		t.Errorf("a template with counts: %v", err)
+	}
+	if p := AsProblem(s.Check(t.Context(), wrong)); p == nil || !strings.Contains(p.Message, "spec.counts.requests: ") {
+		t.Errorf("a template with wrong counts: %v", p)
+	}
+}

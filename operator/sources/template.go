@@ -48,6 +48,54 @@ func (s *Sources) Template(ctx context.Context, c *v1beta1.Canary, metric v1beta
 	return provider, metrics.Query{Expr: expr}, nil
 }
 
+// Count gives the provider of a metric that refers to a MetricTemplate, and the rendered query of how many requests a
+// version has had in an interval, or how many bad ones. What somebody must mend is a [*Problem].
+func (s *Sources) Count(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric, version string, bad bool, interval string) (metrics.Provider, metrics.Query, error) {
+	t, err := s.template(ctx, c.Namespace, metric.TemplateRef)
+	if err != nil {
+		return nil, metrics.Query{}, err
+	}
+	name := "templateRef: MetricTemplate " + t.Namespace + "/" + t.Name + ": "
+	if t.Spec.Counts == nil {
+		return nil, metrics.Query{}, &Problem{ReasonTemplateInvalid, name + "it has no spec.counts, which comparison needs"}
+	}
+	provider, _, err := s.check(ctx, t, c.Namespace)
+	if err != nil {
+		if p := AsProblem(err); p != nil {
+			return nil, metrics.Query{}, &Problem{p.Reason, name + p.Message}
+		}
+		return nil, metrics.Query{}, err
+	}
+	field, text := "spec.counts.requests: ", t.Spec.Counts.Requests
+	if bad {
+		field, text = "spec.counts.bad: ", t.Spec.Counts.Bad
+	}
+	values := vars(c, metric)
+	values.Version, values.Interval = version, interval
+	if version == versionPrimary {
+		values.Workload = c.PrimaryName()
+	}
+	values.Quoting = s.quoting(t, c.Namespace)
+	query, err := s.parse(text)
+	var expr string
+	if err == nil {
+		expr, err = query.Render(values)
+	}
+	if err == nil {
+		err = checkQuery(provider, expr)
+	}
+	if err != nil {
+		return nil, metrics.Query{}, &Problem{ReasonTemplateInvalid, name + field + err.Error()}
+	}
+	return provider, metrics.Query{Expr: expr}, nil
+}
+
+// Versions of an application, as {{ version }} names them.
+const (
+	versionCanary  = "canary"
+	versionPrimary = "primary"
+)
+
 // VariablesAnnotation of a MetricTemplate says by [RawVariables] that templateVariables may be any part of its query.
 const VariablesAnnotation = "sluice.dev/variables"
 
@@ -103,6 +151,23 @@ func (s *Sources) Check(ctx context.Context, t *v1beta1.MetricTemplate) error {
 	}
 	if err != nil {
 		return &Problem{ReasonTemplateInvalid, "spec.query: " + err.Error()}
+	}
+	return s.checkCounts(t)
+}
+
+// checkCounts says what is wrong with the counts of a MetricTemplate, if it has any.
+func (s *Sources) checkCounts(t *v1beta1.MetricTemplate) error {
+	if t.Spec.Counts == nil {
+		return nil
+	}
+	for _, x := range []struct{ field, query string }{{"requests", t.Spec.Counts.Requests}, {"bad", t.Spec.Counts.Bad}} {
+		query, err := s.parse(x.query)
+		if err == nil {
+			_, err = query.Check(t.Namespace)
+		}
+		if err != nil {
+			return &Problem{ReasonTemplateInvalid, "spec.counts." + x.field + ": " + err.Error()}
+		}
 	}
 	return nil
 }
@@ -198,6 +263,7 @@ func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric) template.Vars {
 		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Service: apex,
 		Ingress: c.Spec.TargetRef.Name, Route: c.Spec.TargetRef.Name,
 		Interval: metric.GetInterval(), Variables: metric.TemplateVariables,
+		Workload: c.Spec.TargetRef.Name, Version: versionCanary,
 	}
 	if ref := c.Spec.IngressRef; ref != nil {
 		v.Ingress = ref.Name

@@ -326,6 +326,10 @@ func (onlyServer) Template(context.Context, *v1beta1.Canary, v1beta1.CanaryMetri
 	return nil, metrics.Query{}, errors.New("there are no templates here")
 }
 
+func (onlyServer) Count(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric, string, bool, string) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
+}
+
 func (onlyServer) Place(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric) string {
 	return "prometheus"
 }

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -228,6 +229,11 @@ func (a asked) Template(_ context.Context, _ *v1beta1.Canary, m v1beta1.CanaryMe
 		return nil, metrics.Query{}, &sources.Problem{Reason: "TemplateMissing", Message: "there is no MetricTemplate " + m.TemplateRef.Name}
 	}
 	return a.w.metrics, metrics.Query{Expr: m.Name}, nil
+}
+
+// Count implements checks.Sources.
+func (asked) Count(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric, string, bool, string) (metrics.Provider, metrics.Query, error) {
+	return nil, metrics.Query{}, errors.New("there are no templates here")
 }
 
 // Place implements checks.Sources.

@@ -15,6 +15,8 @@ type Round struct {
 	// Failed are the messages of what is against the release, Silent those of
 	// what gives no verdict, Noted those of what is for it without a value.
 	Failed, Silent, Noted []string
+	// Open are the messages of comparisons with too little evidence for either verdict.
+	Open []string
 	// AtLimit is why a metric ends the release whatever the threshold is.
 	AtLimit string
 	// Warming is true while a metric does not decide yet.
@@ -51,6 +53,8 @@ func Judge(metrics []v1beta1.CanaryMetric, before, results []v1beta1.CheckStatus
 // take adds a result that decides.
 func (r *Round) take(of *v1beta1.CheckStatus) {
 	switch {
+	case of.Verdict == v1beta1.CheckUndecided:
+		r.Open = append(r.Open, of.Message)
 	case undecided(of.Verdict):
 		r.Silent = append(r.Silent, of.Message)
 	case against(of.Verdict):
@@ -69,7 +73,7 @@ func undecided(verdict v1beta1.CheckVerdict) bool {
 	switch verdict {
 	case v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured:
 		return true
-	case v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckSkipped:
+	case v1beta1.CheckPassed, v1beta1.CheckFailed, v1beta1.CheckNoData, v1beta1.CheckSkipped, v1beta1.CheckUndecided:
 		return false
 	default:
 		return false
@@ -80,7 +84,7 @@ func undecided(verdict v1beta1.CheckVerdict) bool {
 // can't be for it.
 func against(verdict v1beta1.CheckVerdict) bool {
 	switch verdict {
-	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured, v1beta1.CheckSkipped:
+	case v1beta1.CheckPassed, v1beta1.CheckUnavailable, v1beta1.CheckWaiting, v1beta1.CheckUnmeasured, v1beta1.CheckSkipped, v1beta1.CheckUndecided:
 		return false
 	case v1beta1.CheckFailed, v1beta1.CheckNoData:
 		return true
