@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -125,15 +125,11 @@ func choose(c *connection, selector string) ([]client.ListOption, error) {
 		out = append(out, client.InNamespace(c.namespace))
 	}
 	if selector != "" {
-		s, err := metav1.ParseToLabelSelector(selector)
+		chosen, err := labels.Parse(selector)
 		if err != nil {
 			return nil, fmt.Errorf("--selector: %w", err)
 		}
-		labels, err := metav1.LabelSelectorAsSelector(s)
-		if err != nil {
-			return nil, fmt.Errorf("--selector: %w", err)
-		}
-		out = append(out, client.MatchingLabelsSelector{Selector: labels})
+		out = append(out, client.MatchingLabelsSelector{Selector: chosen})
 	}
 	return out, nil
 }

@@ -83,7 +83,7 @@ func (w *Wait) Look(c *v1beta1.Canary) (Outcome, string) {
 		if state == Stalled && Settled(c) || state == Suspended {
 			return w.person(message)
 		}
-		return Waiting, "the release has not begun: " + message
+		return Waiting, strings.TrimSuffix("the release of "+w.Revision, " of ") + " has not begun: " + message
 	case st.LastAppliedSpec != w.Revision:
 		return w.replaced(st)
 	}

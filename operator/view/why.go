@@ -66,7 +66,9 @@ func summary(r *Release, now time.Time) string {
 	if r.FailedChecks > 0 && r.State != AtRest && !strings.Contains(r.Message, "failed check") {
 		what += fmt.Sprintf(" %d of %d rounds of checks have failed.", r.FailedChecks, r.Threshold)
 	}
-	what += " " + serves(r)
+	if who := serves(r); who != "" && !strings.Contains(r.Message, "of the traffic") && !strings.Contains(r.Message, "all traffic") {
+		what += " " + who
+	}
 	if last := lastOf(r.Actions); last != nil {
 		what += fmt.Sprintf(" The last action was %s%s", last.Action, by(last.By))
 		if last.Reason != "" {
