@@ -66,9 +66,18 @@ var fieldPattern = regexp.MustCompile(`\b(?:spec|metadata)(?:\.[A-Za-z]+|\[\d+\]
 
 var partPattern = regexp.MustCompile(`[A-Za-z]+|\d+`)
 
-// fieldOf is the first field that a message names, in its parts.
+// fieldOf is the first field that a message names, in its parts, and the word after it: rules of a schema are about an
+// object, and begin with the name of its field.
 func fieldOf(message string) []string {
-	return partPattern.FindAllString(fieldPattern.FindString(message), -1)
+	at := fieldPattern.FindStringIndex(message)
+	if at == nil {
+		return nil
+	}
+	path := partPattern.FindAllString(message[at[0]:at[1]], -1)
+	if word := partPattern.FindString(message[at[1]:]); word != "" {
+		path = append(path, word)
+	}
+	return path
 }
 
 // deepest is the line of the last part of a path that is there.
