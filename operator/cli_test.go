@@ -143,8 +143,10 @@ func (s *cliSite) testGate() {
 	s.run(statusPerson, []string{"confirm-promotion"}, "status", app)
 	s.run(statusTimedOut, []string{"is not promoted after 1s", "confirm-promotion"}, "status", app, "--wait-for-people", "--timeout=1s")
 	s.run(statusOK, []string{"waits at a gate", "It is asked at http://"}, "why", app)
-	s.shut.Store(false)
+	s.run(statusRefused, []string{"refused: the release waits at the confirm-promotion gate, which Approve opens"}, "advance", app)
+	s.run(statusOK, []string{"Approved by", "(seen to work)"}, "approve", app, "--reason=seen to work")
 	s.run(statusOK, nil, "status", app, "--wait-for-people", "--timeout=1m")
+	s.shut.Store(false)
 }
 
 func (s *cliSite) testHands() {
@@ -160,6 +162,7 @@ func (s *cliSite) testHands() {
 	s.run(statusOK, []string{"Refused", "errors in the checkout", "kubectl sluice resume"}, "get", app)
 	s.run(statusRefused, []string{"refused: it is for revision another"}, "resume", app, "--revision=another")
 	s.run(statusOK, []string{"Resumed by"}, "resume", app)
+	s.run(statusRefused, []string{"refused: the release waits at no gate"}, "approve", app)
 	s.run(statusError, []string{"confirm it with --yes"}, "promote", "-l", "team!=web")
 	s.run(statusOK, []string{"Promoted early by"}, "promote", "-l", "team!=web", "--yes")
 	s.run(statusOK, nil, "status", app, "--timeout=1m")
@@ -168,6 +171,12 @@ func (s *cliSite) testHands() {
 	s.release(newImage)
 	s.awaitRoute(20)
 	s.run(statusError, []string{"say why with --reason"}, "abort", app)
+	s.run(statusOK, []string{"Step ended by"}, "advance", app)
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+
+	s.awaitDrained()
+	s.release(oldImage)
+	s.awaitRoute(20)
 	s.run(statusOK, []string{"Aborted by", "(customers complain)"}, "abort", app, "--reason=customers complain")
 	s.run(statusUndone, []string{"customers complain"}, "status", app)
 	s.run(statusOK, []string{"0 of 1 Canaries are in a state in which promote is possible"}, "promote", "-l", "team!=web", "--yes")

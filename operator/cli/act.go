@@ -34,6 +34,8 @@ var verbs = []verb{
 	{name: "resume", action: v1beta1.ActionResume, short: "Go on with what was paused"},
 	{name: "abort", action: v1beta1.ActionAbort, short: "Roll a release back now", needsReason: true},
 	{name: "retry", action: v1beta1.ActionRetry, short: "Analyse a revision that has failed once more"},
+	{name: "approve", action: v1beta1.ActionApprove, short: "Open the gate that a release waits at, whatever its hooks answer"},
+	{name: "advance", action: v1beta1.ActionAdvance, short: "End the present step now, without its checks"},
 }
 
 // actOptions are the flags of a verb.

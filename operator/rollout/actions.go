@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 // act takes the oldest action that was not taken yet. It returns whether that
@@ -53,6 +54,7 @@ func abortAsked(d *decider) bool {
 var done = map[v1beta1.ActionType]string{
 	v1beta1.ActionPause: "Paused", v1beta1.ActionResume: "Resumed", v1beta1.ActionPromote: "Promoted early",
 	v1beta1.ActionAbort: "Aborted", v1beta1.ActionRetry: "Tried again",
+	v1beta1.ActionApprove: "Approved", v1beta1.ActionAdvance: "Step ended",
 }
 
 func by(a release.Action) string {
@@ -108,10 +110,59 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		}
 		begin(d, release.ReasonRetried, "Tried again"+by(a)+": "+d.Canary.TargetName())
 		return "", true
+	case v1beta1.ActionApprove:
+		return approve(d, a), false
+	case v1beta1.ActionAdvance:
+		return endStep(d, a), false
 	default:
 		return "there is no such action", false
 	}
 	return "", false
+}
+
+// approve opens the gate that the release waits at. That is noted in the step, so that it stays open where the release
+// can't pass it yet.
+func approve(d *decider, a release.Action) (refused string) {
+	gate := d.st.Gate
+	switch {
+	case gate == nil || !release.Analysing(d.st.Phase) || len(d.hooks(gate.Type)) == 0:
+		return "the release waits at no gate"
+	case a.Revision == "" && isOfBefore(d, a):
+		return ofBefore(d)
+	}
+	needStep(d)
+	if d.st.Step.Approved == gate.Type {
+		return "the gate was approved already"
+	}
+	d.st.Step.Approved = gate.Type
+	d.event(false, release.ReasonGateOpened, "The "+string(gate.Type)+" gate was approved"+by(a))
+	return ""
+}
+
+// endStep ends the present step as if its checks had passed. That is noted, as a gate may have to be asked before the
+// next one. It is the same step by step as ever: the mesh must have the route of this one, and the canary be ready.
+func endStep(d *decider, a release.Action) (refused string) {
+	switch {
+	case d.st.Gate != nil:
+		return "the release waits at the " + string(d.st.Gate.Type) + " gate, which Approve opens"
+	case d.st.Phase != v1beta1.PhaseProgressing || d.Target.Revision != d.st.LastAppliedSpec:
+		return "there is no analysis under way"
+	case d.st.Paused:
+		return "it is paused; resume it before"
+	case d.st.Step == nil || d.st.Step.Index == 0:
+		return "the first step has not begun"
+	case d.st.Step.Ended:
+		return "this step was ended already"
+	case !d.Target.Ready:
+		return "the canary is not ready: " + d.Target.Message
+	case !d.Route.InSync:
+		return "the mesh does not have the route of this step yet"
+	case a.Revision == "" && isOfBefore(d, a):
+		return ofBefore(d)
+	}
+	d.st.Step.Ended = true
+	d.event(false, release.ReasonStepEnded, text.Sentence(d.plan().Describe(d.st.Step.Index))+": ended"+by(a))
+	return ""
 }
 
 func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
@@ -121,7 +172,7 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 	case !d.Target.Ready:
 		return "the canary is not ready: " + d.Target.Message
 	case a.Revision == "" && isOfBefore(d, a):
-		return "it was asked for before the release of " + d.st.LastAppliedSpec + " began; ask again, or name that revision"
+		return ofBefore(d)
 	}
 	needStep(d)
 	d.st.Paused = false
@@ -137,6 +188,10 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 func isOfBefore(d *decider, a release.Action) bool {
 	began := d.st.StartedAt
 	return began != nil && !a.Created.IsZero() && a.Created.Before(began.Truncate(time.Second))
+}
+
+func ofBefore(d *decider) string {
+	return "it was asked for before the release of " + d.st.LastAppliedSpec + " began; ask again, or name that revision"
 }
 
 func notAborted(d *decider) string {

@@ -129,6 +129,10 @@ func analyse(d *decider) {
 			return
 		}
 	}
+	if d.st.Step.Ended && !waitsToRaise(d) && !speaksAgainst(d) {
+		raise(d, "The step was ended by hand")
+		return
+	}
 	due := stepDue(d)
 	if d.Now.Before(due) {
 		d.lookAgain(due)

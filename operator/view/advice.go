@@ -24,6 +24,11 @@ func Possible(c *v1beta1.Canary) []v1beta1.ActionType {
 	if analysing {
 		out = append(out, v1beta1.ActionPromote, v1beta1.ActionAbort)
 	}
+	if step, gate := c.Status.Step, c.Status.Gate; analysing && gate != nil && (step == nil || step.Approved != gate.Type) {
+		out = append(out, v1beta1.ActionApprove)
+	} else if analysing && gate == nil && step != nil && step.Index > 0 && !step.Ended && !c.Status.Paused {
+		out = append(out, v1beta1.ActionAdvance)
+	}
 	if c.Status.Phase == v1beta1.PhaseFailed {
 		out = append(out, v1beta1.ActionRetry)
 	}
@@ -58,6 +63,9 @@ func adviceOf(c *v1beta1.Canary, r *Release) []Advice {
 
 func atGate(r *Release) []Advice {
 	out := []Advice{{Text: "The hook decides: it has to answer with success." + hooks(r.Gate)}}
+	if slices.Contains(r.Possible, v1beta1.ActionApprove) {
+		out = append(out, Advice{Text: "Open the gate by hand, whatever the hook answers:", Command: command("approve", r)})
+	}
 	if slices.Contains(r.Possible, v1beta1.ActionAbort) {
 		out = append(out, Advice{Text: "Roll it back:", Command: command("abort", r) + " --reason=..."})
 	}

@@ -260,7 +260,10 @@ func TestPossible(t *testing.T) {
 		want []v1beta1.ActionType
 	}{
 		"at rest":     {nil, []v1beta1.ActionType{v1beta1.ActionPause}},
-		"progressing": {progressing, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort}},
+		"progressing": {progressing, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionAdvance}},
+		"at a gate":   {atClosedGate, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionApprove}},
+		"approved": {func(c *v1beta1.Canary) { atClosedGate(c); c.Status.Step.Approved = c.Status.Gate.Type },
+			[]v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort}},
 		"paused":      {pausedByAlice, []v1beta1.ActionType{v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort}},
 		"failed":      {failed, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionRetry}},
 		"promoting":   {halted, []v1beta1.ActionType{v1beta1.ActionPause}},

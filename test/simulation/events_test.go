@@ -222,7 +222,12 @@ var clusterDoings = map[string]func(*world, *rand.Rand){
 		w.oracle.exempt("somebody promotes it")
 		w.action(v1beta1.ActionPromote)
 	},
-	"retry": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
+	"retry":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
+	"approve": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionApprove) },
+	"advance": func(w *world, _ *rand.Rand) {
+		w.oracle.exempt("somebody ends its steps")
+		w.action(v1beta1.ActionAdvance)
+	},
 
 	"suspend": func(w *world, r *rand.Rand) {
 		w.spec(r, func(s *v1beta1.CanarySpec, _ *rand.Rand) { s.Suspend = true })
