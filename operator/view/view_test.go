@@ -264,10 +264,10 @@ func TestPossible(t *testing.T) {
 		"at a gate":   {atClosedGate, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionApprove}},
 		"approved": {func(c *v1beta1.Canary) { atClosedGate(c); c.Status.Step.Approved = c.Status.Gate.Type },
 			[]v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort}},
-		"paused":      {pausedByAlice, []v1beta1.ActionType{v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort}},
-		"failed":      {failed, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionRetry}},
-		"promoting":   {halted, []v1beta1.ActionType{v1beta1.ActionPause}},
-		"new":         {unlooked, nil},
+		"paused":    {pausedByAlice, []v1beta1.ActionType{v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort}},
+		"failed":    {failed, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionRetry}},
+		"promoting": {halted, []v1beta1.ActionType{v1beta1.ActionPause}},
+		"new":       {unlooked, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, Possible(canaryWith(tc.edit))); diff != "" {
