@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -60,6 +61,7 @@ func testCLI(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	s.testBadRelease()
 	s.testGate()
 	s.testHands()
+	s.testPast()
 	s.testMissingRights()
 	s.testNobodyActs()
 }
@@ -180,6 +182,26 @@ func (s *cliSite) testHands() {
 	s.run(statusOK, []string{"Aborted by", "(customers complain)"}, "abort", app, "--reason=customers complain")
 	s.run(statusUndone, []string{"customers complain"}, "status", app)
 	s.run(statusOK, []string{"0 of 1 Canaries are in a state in which promote is possible"}, "promote", "-l", "team!=web", "--yes")
+}
+
+// testPast looks at what was released, and releases an earlier revision once more.
+func (s *cliSite) testPast() {
+	s.t.Helper()
+	s.awaitDrained()
+	failed := s.primaryImage()
+	s.run(statusOK, []string{"REVISION", "RolledBack", "customers complain", "Serving", "Promoted", oldImage, newImage}, "history", app)
+	s.run(statusOK, []string{`"kind": "History"`}, "history", app, "-o", "json")
+	s.run(statusError, []string{"has no ReplicaSet of revision s2-none"}, "undo", app, "--to=s2-none")
+	change[appsv1.Deployment](s.site, app, func(d *appsv1.Deployment) { d.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"} })
+	s.run(statusError, []string{"is kept by Flux", "--force"}, "undo", app)
+	s.run(statusOK, []string{"is set back to"}, "undo", app, "--force")
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+	if got := s.primaryImage(); got != failed {
+		s.t.Errorf("the primary has %s, and had %s", got, failed)
+	}
+	s.run(statusOK, []string{"is set back to"}, "undo", app, "--force")
+	s.awaitRoute(20)
+	s.run(statusOK, []string{"Aborted by"}, "abort", app, "--reason=that was a test")
 }
 
 // testMissingRights has people with few rights get as far as these go, and be told which is missing.

@@ -254,6 +254,17 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+func TestHistory(t *testing.T) {
+	first := before(48 * time.Hour)
+	promoted := []Past{
+		{Revision: "s2-aaaaaaaaaaaa", Images: "podinfo:6.0.0", First: &first}, {Revision: "s2-000000000000", Images: "podinfo:5.9.0", First: &first},
+	}
+	for _, name := range []string{"rolled-back", "at-rest", "progressing"} {
+		r := Of(inputs()[name])
+		golden(t, "history-"+name+".txt", Screen{Width: 120, Now: now}.Past(History(&r, promoted))+"\n"+Screen{Width: 120, Now: now}.Past(History(&r, nil)))
+	}
+}
+
 func TestPossible(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edit func(*v1beta1.Canary)
