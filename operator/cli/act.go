@@ -48,15 +48,15 @@ type actOptions struct {
 	timeout  time.Duration
 }
 
-func (a *app) actions() []*cobra.Command {
+func newActions(a *app) []*cobra.Command {
 	out := make([]*cobra.Command, 0, len(verbs))
 	for _, v := range verbs {
-		out = append(out, a.act(v))
+		out = append(out, newAction(a, v))
 	}
 	return out
 }
 
-func (a *app) act(v verb) *cobra.Command {
+func newAction(a *app, v verb) *cobra.Command {
 	o := actOptions{}
 	c := &cobra.Command{
 		Use:   v.name + " NAME... | -l SELECTOR",
@@ -72,7 +72,7 @@ meanwhile, waits until the operator has done or refused it, and prints what came
   5  the operator has refused it`,
 		Example: fmt.Sprintf(`  kubectl sluice %[1]s podinfo -n test --reason="errors in the checkout"
   kubectl sluice %[1]s -l team=web`, v.name),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runAct(cmd.Context(), v, args, o) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runAct(cmd.Context(), a, v, args, o) },
 	}
 	c.Flags().StringVar(&o.reason, "reason", "", "why, for people to read, at most 300 characters")
 	c.Flags().StringVar(&o.revision, "revision", "", "the only revision that is meant; the present one when it is empty")
@@ -83,7 +83,7 @@ meanwhile, waits until the operator has done or refused it, and prints what came
 	return c
 }
 
-func (a *app) runAct(ctx context.Context, v verb, names []string, o actOptions) error {
+func runAct(ctx context.Context, a *app, v verb, names []string, o actOptions) error {
 	switch {
 	case len(names) == 0 && o.selector == "":
 		return errors.New("name a Canary, or choose some with -l")
@@ -98,7 +98,7 @@ func (a *app) runAct(ctx context.Context, v verb, names []string, o actOptions) 
 	if err != nil {
 		return err
 	}
-	meant, err := a.meant(ctx, c, v, names, o.selector)
+	meant, err := meant(ctx, a, c, v, names, o.selector)
 	if err != nil || len(meant) == 0 {
 		return err
 	}
@@ -108,7 +108,7 @@ func (a *app) runAct(ctx context.Context, v verb, names []string, o actOptions) 
 	who := c.whoami(ctx)
 	var failed error
 	for _, canary := range meant {
-		if err := a.actOn(ctx, c, v, canary, who, o); err != nil {
+		if err := actOn(ctx, a, c, v, canary, who, o); err != nil {
 			if len(meant) == 1 {
 				return err
 			}
@@ -127,7 +127,7 @@ func (a *app) runAct(ctx context.Context, v verb, names []string, o actOptions) 
 
 // meant are the Canaries that are named or chosen. Of the chosen ones those are passed over where the action would be
 // refused.
-func (a *app) meant(ctx context.Context, c *connection, v verb, names []string, selector string) ([]*v1beta1.Canary, error) {
+func meant(ctx context.Context, a *app, c *connection, v verb, names []string, selector string) ([]*v1beta1.Canary, error) {
 	var out []*v1beta1.Canary
 	for _, name := range names {
 		canary, err := c.canary(ctx, name)
@@ -200,7 +200,7 @@ func (a *app) prompt(in *bufio.Reader, question string) (string, error) {
 }
 
 // actOn asks for an action on one Canary.
-func (a *app) actOn(ctx context.Context, c *connection, v verb, canary *v1beta1.Canary, who string, o actOptions) error {
+func actOn(ctx context.Context, a *app, c *connection, v verb, canary *v1beta1.Canary, who string, o actOptions) error {
 	revision := o.revision
 	if revision == "" {
 		revision = canary.Status.LastAppliedSpec
@@ -222,7 +222,7 @@ func (a *app) actOn(ctx context.Context, c *connection, v verb, canary *v1beta1.
 		fmt.Fprintf(a.Out, "canaryaction.sluice.dev/%s created\n", action.Name)
 		return nil
 	}
-	return a.await(ctx, c, canary, action, o.timeout)
+	return await(ctx, a, c, canary, action, o.timeout)
 }
 
 // generated is the beginning of a name that the API server makes up.
@@ -232,7 +232,7 @@ func generated(canary string) string {
 }
 
 // await waits until an action is done or refused.
-func (a *app) await(ctx context.Context, c *connection, canary *v1beta1.Canary, action *v1alpha1.CanaryAction, timeout time.Duration) error {
+func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, action *v1alpha1.CanaryAction, timeout time.Duration) error {
 	waitCtx, stop := a.withTimeout(ctx, timeout)
 	defer stop()
 	var result error
@@ -257,13 +257,13 @@ func (a *app) await(ctx context.Context, c *connection, canary *v1beta1.Canary, 
 	err := f.run(waitCtx)
 	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
 		return &statusError{int(view.TimedOut), fmt.Errorf("nobody has acted on it within %s, and it still waits: %s; take it back with: kubectl -n %s delete canaryaction %s",
-			timeout, a.whyPending(ctx, c, canary), action.Namespace, action.Name)}
+			timeout, whyPending(ctx, a, c, canary), action.Namespace, action.Name)}
 	}
 	return errors.Join(err, result)
 }
 
 // whyPending says what an action may wait for.
-func (a *app) whyPending(ctx context.Context, c *connection, canary *v1beta1.Canary) string {
+func whyPending(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary) string {
 	now := &v1beta1.Canary{}
 	if err := c.Get(ctx, client.ObjectKeyFromObject(canary), now); err != nil {
 		return err.Error()

@@ -10,7 +10,7 @@ import (
 )
 
 // completeNames has a shell complete the names of Canaries where a command takes one.
-func (a *app) completeNames(root *cobra.Command) {
+func completeNames(a *app, root *cobra.Command) {
 	for _, c := range root.Commands() {
 		if strings.Contains(c.Use, " NAME") {
 			c.ValidArgsFunction = a.names

@@ -21,7 +21,7 @@ type getOptions struct {
 	watch  bool
 }
 
-func (a *app) get() *cobra.Command {
+func newGet(a *app) *cobra.Command {
 	o := getOptions{}
 	c := &cobra.Command{
 		Use:   "get NAME",
@@ -35,14 +35,14 @@ change is a line.`,
   kubectl sluice get podinfo -n test -w
   kubectl sluice get podinfo -n test -o json | jq .checks`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runGet(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runGet(cmd.Context(), a, args[0], o) },
 	}
 	c.Flags().StringVarP(&o.output, "output", "o", outputPicture, "picture, json or yaml")
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "keep it up to date")
 	return c
 }
 
-func (a *app) runGet(ctx context.Context, name string, o getOptions) error {
+func runGet(ctx context.Context, a *app, name string, o getOptions) error {
 	if !slices.Contains([]string{outputPicture, outputJSON, outputYAML}, o.output) {
 		return fmt.Errorf("--output: %q is none of picture, json, yaml", o.output)
 	}
@@ -60,9 +60,9 @@ func (a *app) runGet(ctx context.Context, name string, o getOptions) error {
 	}
 	switch {
 	case o.watch && o.output == outputPicture && isTerminal(a.Out):
-		return a.live(ctx, c, name, screen)
+		return live(ctx, a, c, name, screen)
 	case o.watch:
-		return a.watchOne(ctx, c, r, o, screen)
+		return watchOne(ctx, a, c, r, o, screen)
 	case o.output == outputPicture:
 		fmt.Fprint(a.Out, screen.Picture(r))
 		return nil
@@ -88,7 +88,7 @@ func (a *app) follow(ctx context.Context, c *connection, name string, each func(
 }
 
 // watchOne writes the picture once and then a line, or a document, for each change.
-func (a *app) watchOne(ctx context.Context, c *connection, first *view.Release, o getOptions, screen view.Screen) error {
+func watchOne(ctx context.Context, a *app, c *connection, first *view.Release, o getOptions, screen view.Screen) error {
 	if o.output == outputPicture {
 		fmt.Fprint(a.Out, screen.Picture(first)+"\n")
 	}
@@ -128,7 +128,7 @@ const redrawEvery = time.Second
 
 // live keeps a picture on a terminal up to date. Events, actions and pods are read along with a change of the Canary and
 // every few seconds, as pods come without one.
-func (a *app) live(ctx context.Context, c *connection, name string, screen view.Screen) error {
+func live(ctx context.Context, a *app, c *connection, name string, screen view.Screen) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes := make(chan *v1beta1.Canary)

@@ -31,7 +31,7 @@ type historyOutput struct {
 	Items      []view.Past `json:"items"`
 }
 
-func (a *app) history() *cobra.Command {
+func newHistory(a *app) *cobra.Command {
 	output := ""
 	c := &cobra.Command{
 		Use:   "history NAME",
@@ -40,13 +40,13 @@ func (a *app) history() *cobra.Command {
 ten unless spec.revisionHistoryLimit of the target says otherwise. Nothing is stored for it beside them.`,
 		Example: "  kubectl sluice history podinfo -n test",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.runHistory(cmd.Context(), args[0], output) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return runHistory(cmd.Context(), a, args[0], output) },
 	}
 	c.Flags().StringVarP(&output, "output", "o", outputTable, "table, json or yaml")
 	return c
 }
 
-func (a *app) runHistory(ctx context.Context, name, output string) error {
+func runHistory(ctx context.Context, a *app, name, output string) error {
 	screen, err := a.screen(unlimited)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (a *app) runHistory(ctx context.Context, name, output string) error {
 	if err != nil {
 		return err
 	}
-	promoted, err := a.promoted(ctx, c, name)
+	promoted, err := promoted(ctx, a, c, name)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (a *app) runHistory(ctx context.Context, name, output string) error {
 }
 
 // promoted are the revisions of which the primary has a ReplicaSet, the newest first.
-func (a *app) promoted(ctx context.Context, c *connection, name string) ([]view.Past, error) {
+func promoted(ctx context.Context, a *app, c *connection, name string) ([]view.Past, error) {
 	canary, err := c.canary(ctx, name)
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ type undoOptions struct {
 	force bool
 }
 
-func (a *app) undo() *cobra.Command {
+func newUndo(a *app) *cobra.Command {
 	o := undoOptions{}
 	c := &cobra.Command{
 		Use:   "undo NAME",
@@ -155,14 +155,14 @@ Where a tool has the target in Git it would put it forward again: revert it ther
 		Example: `  kubectl sluice undo podinfo -n test
   kubectl sluice undo podinfo -n test --to=s2-1f2e3d4c5b6a`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runUndo(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runUndo(cmd.Context(), a, args[0], o) },
 	}
 	c.Flags().StringVar(&o.to, "to", "", "the revision, as in history")
 	c.Flags().BoolVar(&o.force, "force", false, "also where the target seems to be in Git")
 	return c
 }
 
-func (a *app) runUndo(ctx context.Context, name string, o undoOptions) error {
+func runUndo(ctx context.Context, a *app, name string, o undoOptions) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -184,11 +184,11 @@ func (a *app) runUndo(ctx context.Context, name string, o undoOptions) error {
 	}
 	to := o.to
 	if to == "" {
-		if to, err = a.before(ctx, c, canary, d); err != nil {
+		if to, err = before(ctx, a, c, canary, d); err != nil {
 			return err
 		}
 	}
-	next, err := a.templateOf(ctx, c, canary, d, to)
+	next, err := templateOf(ctx, a, c, canary, d, to)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (a *app) runUndo(ctx context.Context, name string, o undoOptions) error {
 }
 
 // before is the revision to go back to where none is named.
-func (a *app) before(ctx context.Context, c *connection, canary *v1beta1.Canary, d *appsv1.Deployment) (string, error) {
+func before(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, d *appsv1.Deployment) (string, error) {
 	is, err := workload.Revision(d)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", canary.TargetName(), err)
@@ -212,7 +212,7 @@ func (a *app) before(ctx context.Context, c *connection, canary *v1beta1.Canary,
 	if was := canary.Status.LastPromotedSpec; was != "" && template(was) != is {
 		return was, nil
 	}
-	promoted, err := a.promoted(ctx, c, canary.Name)
+	promoted, err := promoted(ctx, a, c, canary.Name)
 	if err != nil {
 		return "", err
 	}
@@ -225,7 +225,7 @@ func (a *app) before(ctx context.Context, c *connection, canary *v1beta1.Canary,
 }
 
 // templateOf is the target with the pod template that it had at a revision.
-func (a *app) templateOf(ctx context.Context, c *connection, canary *v1beta1.Canary, d *appsv1.Deployment, to string) (*appsv1.Deployment, error) {
+func templateOf(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, d *appsv1.Deployment, to string) (*appsv1.Deployment, error) {
 	sets, err := c.replicaSets(ctx, canary, d.Name)
 	if err != nil {
 		return nil, err

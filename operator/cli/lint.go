@@ -17,7 +17,7 @@ type lintOptions struct {
 	strict bool
 }
 
-func (a *app) lint() *cobra.Command {
+func newLint(a *app) *cobra.Command {
 	o := lintOptions{}
 	c := &cobra.Command{
 		Use:   "lint FILE...",
@@ -32,7 +32,7 @@ they name among the files. Flagger's manifests are judged as they are.
   kustomize build deploy/prod | kubectl sluice lint --complete -
   kubectl sluice lint deploy/ -o sarif > lint.sarif`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runLint(cmd.Context(), args, o) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runLint(cmd.Context(), a, args, o) },
 	}
 	c.Flags().StringVarP(&o.output, "output", "o", "text", "text, json or sarif")
 	c.Flags().StringVar(&o.Provider, "mesh-provider", "istio", "mesh provider of Canaries that name none, as the operator has it")
@@ -42,7 +42,7 @@ they name among the files. Flagger's manifests are judged as they are.
 	return c
 }
 
-func (a *app) runLint(ctx context.Context, paths []string, o lintOptions) error {
+func runLint(ctx context.Context, a *app, paths []string, o lintOptions) error {
 	o.Stdin, o.Clock, o.Version = a.In, a.Clock, a.Version
 	report, err := lint.Files(ctx, paths, o.Options)
 	if err != nil {

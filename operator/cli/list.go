@@ -56,7 +56,7 @@ type listOptions struct {
 	attend   bool
 }
 
-func (a *app) list() *cobra.Command {
+func newList(a *app) *cobra.Command {
 	o := listOptions{}
 	c := &cobra.Command{
 		Use:     "list",
@@ -67,7 +67,7 @@ func (a *app) list() *cobra.Command {
   kubectl sluice list -l team=web -w     # as they change
   kubectl sluice list --needs-person -o name`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runList(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runList(cmd.Context(), a, o) },
 	}
 	c.Flags().StringVarP(&o.selector, "selector", "l", "", "labels of the Canaries")
 	c.Flags().StringVarP(&o.output, "output", "o", outputTable, "table, json, yaml or name")
@@ -77,7 +77,7 @@ func (a *app) list() *cobra.Command {
 	return c
 }
 
-func (a *app) runList(ctx context.Context, o listOptions) error {
+func runList(ctx context.Context, a *app, o listOptions) error {
 	if !slices.Contains([]string{outputTable, outputJSON, outputYAML, outputName}, o.output) {
 		return fmt.Errorf("--output: %q is none of table, json, yaml, name", o.output)
 	}
@@ -94,7 +94,7 @@ func (a *app) runList(ctx context.Context, o listOptions) error {
 		return err
 	}
 	if o.watch {
-		return a.watchList(ctx, c, o, options, screen)
+		return watchList(ctx, a, c, o, options, screen)
 	}
 	releases, err := a.releases(ctx, c, options)
 	if err != nil {
@@ -193,7 +193,7 @@ func encode(w io.Writer, format string, what any) error {
 }
 
 // watchList writes all that there are and then each that changes.
-func (a *app) watchList(ctx context.Context, c *connection, o listOptions, options []client.ListOption, screen view.Screen) error {
+func watchList(ctx context.Context, a *app, c *connection, o listOptions, options []client.ListOption, screen view.Screen) error {
 	shown := map[client.ObjectKey]string{}
 	begun := false
 	var pending []*view.Release

@@ -9,7 +9,7 @@ import (
 )
 
 // man writes manual pages, for those who package the program.
-func (a *app) man() *cobra.Command {
+func newMan(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:    "man FOLDER",
 		Short:  "Write manual pages into a folder",

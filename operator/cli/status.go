@@ -37,7 +37,7 @@ var outcomes = map[view.Outcome]string{
 	view.Reached: "Reached", view.Missed: "Missed", view.Undone: "RolledBack", view.TimedOut: "TimedOut", view.Person: "NeedsPerson",
 }
 
-func (a *app) status() *cobra.Command {
+func newStatus(a *app) *cobra.Command {
 	o := statusOptions{}
 	goals := make([]string, 0, len(view.Goals()))
 	for _, g := range view.Goals() {
@@ -60,7 +60,7 @@ can be the next line after the one that changes the image.`,
 		Example: `  kubectl -n test set image deployment/podinfo podinfod=ghcr.io/stefanprodan/podinfo:6.0.3
   kubectl sluice status podinfo -n test --timeout=30m`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runStatus(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runStatus(cmd.Context(), a, args[0], o) },
 	}
 	c.Flags().StringVar(&o.goal, "for", string(view.ForPromoted), strings.Join(goals, ", "))
 	c.Flags().StringVar(&o.revision, "revision", "", "the revision to follow, as in status.lastAppliedSpec; the target's when it is empty")
@@ -85,7 +85,7 @@ func (o *statusOptions) check() error {
 	return nil
 }
 
-func (a *app) runStatus(ctx context.Context, name string, o statusOptions) error {
+func runStatus(ctx context.Context, a *app, name string, o statusOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (a *app) runStatus(ctx context.Context, name string, o statusOptions) error
 	defer stop()
 	w := view.Wait{Goal: view.Goal(o.goal), Revision: o.revision, Patient: o.patient}
 	if o.revision == "" {
-		if w.Target, err = a.targetRevision(waitCtx, c, name); err != nil {
+		if w.Target, err = targetRevision(waitCtx, a, c, name); err != nil {
 			return err
 		}
 	}
@@ -163,7 +163,7 @@ func (a *app) withTimeout(ctx context.Context, timeout time.Duration) (context.C
 
 // targetRevision is the revision of the target as it is now, by which the release that is meant is told from the one
 // before. Who may not read the target follows what the operator has seen.
-func (a *app) targetRevision(ctx context.Context, c *connection, name string) (string, error) {
+func targetRevision(ctx context.Context, a *app, c *connection, name string) (string, error) {
 	canary, err := c.canary(ctx, name)
 	if err != nil {
 		return "", err

@@ -9,7 +9,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/view"
 )
 
-func (a *app) why() *cobra.Command {
+func newWhy(a *app) *cobra.Command {
 	output := ""
 	c := &cobra.Command{
 		Use:   "why NAME",
@@ -17,13 +17,13 @@ func (a *app) why() *cobra.Command {
 		Example: `  kubectl sluice why podinfo -n test
   kubectl sluice why podinfo -n test -o json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runWhy(cmd.Context(), args[0], output) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runWhy(cmd.Context(), a, args[0], output) },
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
 	return c
 }
 
-func (a *app) runWhy(ctx context.Context, name, output string) error {
+func runWhy(ctx context.Context, a *app, name, output string) error {
 	screen, err := a.screen(pictureWidth)
 	if err != nil {
 		return err

@@ -2,12 +2,12 @@ package rollout
 
 import (
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
@@ -23,9 +23,9 @@ func act(d *decider) bool {
 	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused,
 		Revision: d.st.LastAppliedSpec, Time: metav1.NewMicroTime(d.Now)}
 	if refused != "" {
-		d.event(true, release.ReasonActionRefused, string(a.Type)+by(a)+" is refused: "+refused)
+		d.event(true, release.ReasonActionRefused, string(a.Type)+hands.By(a)+" is refused: "+refused)
 	} else {
-		st.Message = done[a.Type] + by(a)
+		st.Message = hands.Done[a.Type] + hands.By(a)
 	}
 	d.st.LastAction = st
 	return moved
@@ -50,32 +50,11 @@ func abortAsked(d *decider) bool {
 	return ok && a.Type == v1beta1.ActionAbort && act(d)
 }
 
-// done are the actions as a past participle.
-var done = map[v1beta1.ActionType]string{
-	v1beta1.ActionPause: "Paused", v1beta1.ActionResume: "Resumed", v1beta1.ActionPromote: "Promoted early",
-	v1beta1.ActionAbort: "Aborted", v1beta1.ActionRetry: "Tried again",
-	v1beta1.ActionApprove: "Approved", v1beta1.ActionAdvance: "Step ended",
-}
-
-func by(a release.Action) string {
-	out := ""
-	if a.By != "" {
-		out = " by " + a.By
-	}
-	if a.Reason != "" {
-		out += " (" + a.Reason + ")"
-	}
-	return out
-}
-
-// maxRevision is how much is shown of the revision that somebody has named.
-const maxRevision = 100
-
 // take does what an action asks for, or says why it can't. moved tells whether the
 // release is at another point by that.
 func take(d *decider, a release.Action) (refused string, moved bool) {
-	if a.Revision != "" && a.Revision != d.st.LastAppliedSpec {
-		return "it is for revision " + v1beta1.OneLine(a.Revision, maxRevision) + ", and the present one is " + d.st.LastAppliedSpec, false
+	if of := hands.OfAnother(d.st, a); of != "" {
+		return of, false
 	}
 	analysing := release.Analysing(d.st.Phase)
 	switch a.Type {
@@ -84,7 +63,7 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 			return "it is paused already", false
 		}
 		d.st.Paused = true
-		d.event(false, release.ReasonPaused, "Paused"+by(a)+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
+		d.event(false, release.ReasonPaused, "Paused"+hands.By(a)+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
 	case v1beta1.ActionResume:
 		if !d.st.Paused {
 			return "it is not paused", false
@@ -94,21 +73,21 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		if analysing && d.st.Step != nil {
 			beginWindow(d) // what was measured while it was paused is old
 		}
-		d.event(false, release.ReasonResumed, "Resumed"+by(a))
+		d.event(false, release.ReasonResumed, "Resumed"+hands.By(a))
 	case v1beta1.ActionPromote:
 		refused = promoteNow(d, a, analysing)
 		return refused, refused == ""
 	case v1beta1.ActionAbort:
 		if !analysing {
-			return notAborted(d), false
+			return hands.RefuseAbort(d.Canary, d.st), false
 		}
-		rollBack(d, release.ReasonAborted, "aborted"+by(a))
+		rollBack(d, release.ReasonAborted, "aborted"+hands.By(a))
 		return "", true
 	case v1beta1.ActionRetry:
 		if d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
 			return "the last release has not failed", false
 		}
-		begin(d, release.ReasonRetried, "Tried again"+by(a)+": "+d.Canary.TargetName())
+		begin(d, release.ReasonRetried, "Tried again"+hands.By(a)+": "+d.Canary.TargetName())
 		return "", true
 	case v1beta1.ActionApprove:
 		return approve(d, a), false
@@ -123,45 +102,23 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 // approve opens the gate that the release waits at. That is noted in the step, so that it stays open where the release
 // can't pass it yet.
 func approve(d *decider, a release.Action) (refused string) {
-	gate := d.st.Gate
-	switch {
-	case gate == nil || !release.Analysing(d.st.Phase) || len(d.hooks(gate.Type)) == 0:
-		return "the release waits at no gate"
-	case a.Revision == "" && isOfBefore(d, a):
-		return ofBefore(d)
+	if refused := hands.RefuseApproval(&d.Observation, d.st, a); refused != "" {
+		return refused
 	}
 	needStep(d)
-	if d.st.Step.Approved == gate.Type {
-		return "the gate was approved already"
-	}
-	d.st.Step.Approved = gate.Type
-	d.event(false, release.ReasonGateOpened, "The "+string(gate.Type)+" gate was approved"+by(a))
+	d.st.Step.Approved = d.st.Gate.Type
+	d.event(false, release.ReasonGateOpened, "The "+string(d.st.Gate.Type)+" gate was approved"+hands.By(a))
 	return ""
 }
 
 // endStep ends the present step as if its checks had passed. That is noted, as a gate may have to be asked before the
-// next one. It is the same step by step as ever: the mesh must have the route of this one, and the canary be ready.
+// next one.
 func endStep(d *decider, a release.Action) (refused string) {
-	switch {
-	case d.st.Gate != nil:
-		return "the release waits at the " + string(d.st.Gate.Type) + " gate, which Approve opens"
-	case d.st.Phase != v1beta1.PhaseProgressing || d.Target.Revision != d.st.LastAppliedSpec:
-		return "there is no analysis under way"
-	case d.st.Paused:
-		return "it is paused; resume it before"
-	case d.st.Step == nil || d.st.Step.Index == 0:
-		return "the first step has not begun"
-	case d.st.Step.Ended:
-		return "this step was ended already"
-	case !d.Target.Ready:
-		return "the canary is not ready: " + d.Target.Message
-	case !d.Route.InSync:
-		return "the mesh does not have the route of this step yet"
-	case a.Revision == "" && isOfBefore(d, a):
-		return ofBefore(d)
+	if refused := hands.RefuseEnd(&d.Observation, d.st, a); refused != "" {
+		return refused
 	}
 	d.st.Step.Ended = true
-	d.event(false, release.ReasonStepEnded, text.Sentence(d.plan().Describe(d.st.Step.Index))+": ended"+by(a))
+	d.event(false, release.ReasonStepEnded, text.Sentence(d.plan().Describe(d.st.Step.Index))+": ended"+hands.By(a))
 	return ""
 }
 
@@ -171,34 +128,17 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 		return "there is no analysis under way"
 	case !d.Target.Ready:
 		return "the canary is not ready: " + d.Target.Message
-	case a.Revision == "" && isOfBefore(d, a):
-		return ofBefore(d)
+	}
+	if of := hands.OfBefore(d.st, a); of != "" {
+		return of
 	}
 	needStep(d)
 	d.st.Paused = false
-	beginPromotion(d, "Promoted early"+by(a))
+	beginPromotion(d, "Promoted early"+hands.By(a))
 	if d.st.Phase != v1beta1.PhasePromoting {
 		return d.waiting
 	}
 	return ""
-}
-
-// isOfBefore tells whether an action waited, as while a mistake held the Canary, since before the release began:
-// whoever asked for it may have meant another revision.
-func isOfBefore(d *decider, a release.Action) bool {
-	began := d.st.StartedAt
-	return began != nil && !a.Created.IsZero() && a.Created.Before(began.Truncate(time.Second))
-}
-
-func ofBefore(d *decider) string {
-	return "it was asked for before the release of " + d.st.LastAppliedSpec + " began; ask again, or name that revision"
-}
-
-func notAborted(d *decider) string {
-	if d.st.Phase == v1beta1.PhasePromoting || d.st.Phase == v1beta1.PhaseFinalising {
-		return d.Canary.PrimaryName() + " is getting the new revision already; set " + d.Canary.TargetName() + " back to release the old one"
-	}
-	return "there is no release under way"
 }
 
 // RetryAnnotation on a Canary asks for another try of a revision that failed,
