@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,8 +127,11 @@ func lineOf(r *view.Release, now time.Time) string {
 // redrawEvery is how often the time that is left is written anew.
 const redrawEvery = time.Second
 
-// live keeps a picture on a terminal up to date. Events, actions and pods are read along with a change of the Canary and
-// every few seconds, as pods come without one.
+// refreshEvery is after how many of these events, actions and pods are read again, which come without a change of the
+// Canary.
+const refreshEvery = 5
+
+// live keeps a picture on a terminal up to date.
 func live(ctx context.Context, a *app, c *connection, name string, screen view.Screen) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,31 +150,38 @@ func live(ctx context.Context, a *app, c *connection, name string, screen view.S
 	defer ticker.Stop()
 	var in view.Input
 	var samples view.Samples
-	for tick := 0; ; tick++ {
+	for age := 0; ; age++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-ended:
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		case canary := <-changes:
 			samples = samples.Follow(canary)
 			in.Canary = canary
-			tick = 0
+			age = 0
 		case <-ticker.C():
 		}
 		if in.Canary == nil {
 			continue
 		}
-		if tick%5 == 0 {
-			around, err := c.surroundings(ctx, in.Canary)
-			if err == nil {
+		if age%refreshEvery == 0 {
+			if around, err := c.surroundings(ctx, in.Canary); err == nil {
 				in = around
 			}
 		}
 		in.Samples, in.Now = samples, a.Clock.Now()
 		screen.Now = in.Now
 		r := view.Of(in)
-		const home, clear = "\x1b[H", "\x1b[2J\x1b[3J"
-		fmt.Fprint(a.Out, home+clear+screen.Picture(&r))
+		fmt.Fprint(a.Out, redrawn(screen.Picture(&r)))
 	}
+}
+
+// redrawn writes a screen over the one before, without a flicker: each line to its end, and what is below.
+func redrawn(picture string) string {
+	const home, restOfLine, below = "\x1b[H", "\x1b[K", "\x1b[J"
+	return home + strings.ReplaceAll(picture, "\n", restOfLine+"\n") + below
 }
