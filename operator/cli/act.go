@@ -143,17 +143,17 @@ func meant(ctx context.Context, a *app, c *connection, v verb, names []string, s
 	if err != nil {
 		return nil, err
 	}
-	var list v1beta1.CanaryList
-	if err := c.List(ctx, &list, options...); err != nil {
-		return nil, a.listError(c, err)
+	all, err := a.canaries(ctx, c, options)
+	if err != nil {
+		return nil, err
 	}
-	for i := range list.Items {
-		if slices.Contains(view.Possible(&list.Items[i]), v.action) {
-			out = append(out, &list.Items[i])
+	for i := range all {
+		if slices.Contains(view.Possible(&all[i]), v.action) {
+			out = append(out, &all[i])
 		}
 	}
-	if len(out) < len(list.Items) || len(out) == 0 {
-		fmt.Fprintf(a.ErrOut, "%d of %d Canaries are in a state in which %s is possible.\n", len(out), len(list.Items), v.name)
+	if len(out) < len(all) || len(out) == 0 {
+		fmt.Fprintf(a.ErrOut, "%d of %d Canaries are in a state in which %s is possible.\n", len(out), len(all), v.name)
 	}
 	return out, nil
 }

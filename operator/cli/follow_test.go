@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -167,5 +168,31 @@ func TestLive(t *testing.T) {
 	}
 	if strings.Contains(out.text, "\x1b[2J") || !strings.HasPrefix(out.text, "\x1b[H") {
 		t.Errorf("it flickers: %q", out.text)
+	}
+}
+
+// TestChunks lists more Canaries than are asked for at once.
+func TestChunks(t *testing.T) {
+	asked := 0
+	c := server(t, interceptor.Funcs{
+		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			o := &client.ListOptions{}
+			o.ApplyOptions(opts)
+			asked++
+			all, ok := list.(*v1beta1.CanaryList)
+			if !ok || o.Limit != chunk || asked == 2 && o.Continue != "the rest" {
+				t.Errorf("it asks for %T with %+v", list, o)
+				return nil
+			}
+			all.Items = []v1beta1.Canary{{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(asked)}}}
+			if asked == 1 {
+				all.Continue = "the rest"
+			}
+			return nil
+		},
+	})
+	a := appOn(newScreen(), clocktesting.NewFakeClock(time.Now()))
+	if all, err := a.canaries(t.Context(), c, nil); err != nil || len(all) != 2 || asked != 2 {
+		t.Errorf("got %d, %v", len(all), err)
 	}
 }

@@ -134,15 +134,33 @@ func choose(c *connection, selector string) ([]client.ListOption, error) {
 	return out, nil
 }
 
-// releases are those of Canaries, without their surroundings: one request for all.
-func (a *app) releases(ctx context.Context, c *connection, options []client.ListOption) ([]*view.Release, error) {
-	var list v1beta1.CanaryList
-	if err := c.List(ctx, &list, options...); err != nil {
-		return nil, a.listError(c, err)
+// chunk is how many Canaries are asked for at once: thousands in one answer are much for both sides.
+const chunk = 500
+
+// canaries lists those that are chosen.
+func (a *app) canaries(ctx context.Context, c *connection, options []client.ListOption) ([]v1beta1.Canary, error) {
+	var out []v1beta1.Canary
+	for more := ""; ; {
+		var list v1beta1.CanaryList
+		if err := c.List(ctx, &list, append(slices.Clone(options), client.Limit(chunk), client.Continue(more))...); err != nil {
+			return nil, a.listError(c, err)
+		}
+		out = append(out, list.Items...)
+		if more = list.Continue; more == "" {
+			return out, nil
+		}
 	}
-	out := make([]*view.Release, len(list.Items))
-	for i := range list.Items {
-		r := view.Of(view.Input{Canary: &list.Items[i], Now: a.Clock.Now()})
+}
+
+// releases are those of Canaries, without their surroundings.
+func (a *app) releases(ctx context.Context, c *connection, options []client.ListOption) ([]*view.Release, error) {
+	all, err := a.canaries(ctx, c, options)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*view.Release, len(all))
+	for i := range all {
+		r := view.Of(view.Input{Canary: &all[i], Now: a.Clock.Now()})
 		out[i] = &r
 	}
 	slices.SortFunc(out, view.Compare)
