@@ -83,7 +83,7 @@ meanwhile, waits until the operator has done or refused it, and prints what came
 	return c
 }
 
-func runAct(ctx context.Context, a *app, v verb, names []string, o actOptions) error {
+func (o *actOptions) check(names []string) error {
 	switch {
 	case len(names) == 0 && o.selector == "":
 		return errors.New("name a Canary, or choose some with -l")
@@ -93,6 +93,13 @@ func runAct(ctx context.Context, a *app, v verb, names []string, o actOptions) e
 		return errors.New("--revision is for one Canary")
 	case len([]rune(o.reason)) > 300:
 		return errors.New("--reason: more than 300 characters")
+	}
+	return nil
+}
+
+func runAct(ctx context.Context, a *app, v verb, names []string, o actOptions) error {
+	if err := o.check(names); err != nil {
+		return err
 	}
 	c, err := a.connect()
 	if err != nil {

@@ -57,7 +57,7 @@ func (e *statusError) Unwrap() error { return e.err }
 
 // Run is one command line from its arguments to its exit status.
 func Run(ctx context.Context, args []string, s Setting) int {
-	command := New(s)
+	command := New(s) //nolint:contextcheck // cobra hands the context to each command
 	command.SetArgs(args)
 	err := command.ExecuteContext(ctx)
 	var own *statusError

@@ -110,6 +110,11 @@ func watchOne(ctx context.Context, a *app, c *connection, first *view.Release, o
 		}
 		return false, encode(a.Out, o.output, releaseOutput{outputVersion, kindRelease, &r})
 	}, a.silent)
+	return unlessEnded(ctx, err)
+}
+
+// unlessEnded passes over what comes of the end of ctx: whoever watches has seen enough.
+func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -155,10 +160,7 @@ func live(ctx context.Context, a *app, c *connection, name string, screen view.S
 		case <-ctx.Done():
 			return nil
 		case err := <-ended:
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			return unlessEnded(ctx, err)
 		case canary := <-changes:
 			samples = samples.Follow(canary)
 			in.Canary = canary

@@ -168,6 +168,9 @@ func (a *app) releases(ctx context.Context, c *connection, options []client.List
 }
 
 func (a *app) listError(c *connection, err error) error {
+	if err == nil {
+		return nil
+	}
 	if apierrors.IsForbidden(err) && !c.explicit {
 		return fmt.Errorf("list Canaries of all namespaces: %w; name one with -n", err)
 	}
@@ -263,11 +266,7 @@ func watchList(ctx context.Context, a *app, c *connection, o listOptions, option
 			return false, err
 		},
 	}
-	err := f.run(ctx)
-	if ctx.Err() != nil {
-		return nil // whoever watches has seen enough
-	}
-	return a.listError(c, err)
+	return a.listError(c, unlessEnded(ctx, f.run(ctx)))
 }
 
 // summaryOf is what makes a line of its own worth while.

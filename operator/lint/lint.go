@@ -171,7 +171,8 @@ func (l *linter) read(path string) error {
 		if err != nil {
 			return fmt.Errorf("read standard input: %w", err)
 		}
-		return l.content("-", "stdin", raw)
+		l.content("-", "stdin", raw)
+		return nil
 	}
 	return filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
 		switch {
@@ -184,15 +185,16 @@ func (l *linter) read(path string) error {
 		if err != nil {
 			return fmt.Errorf("read manifests: %w", err)
 		}
-		return l.content(file, file, raw)
+		l.content(file, file, raw)
+		return nil
 	})
 }
 
-func (l *linter) content(path, source string, raw []byte) error {
+func (l *linter) content(path, source string, raw []byte) {
 	objects, _, err := preflight.Read(path, bytes.NewReader(raw))
 	if err != nil {
 		l.report.Findings = append(l.report.Findings, Finding{File: source, Severity: Error, Rule: RuleSyntax, Message: err.Error()})
-		return nil
+		return
 	}
 	l.lines[source] = positionsOf(raw)
 	for _, o := range objects {
@@ -201,7 +203,6 @@ func (l *linter) content(path, source string, raw []byte) error {
 		}
 	}
 	l.objects = append(l.objects, objects...)
-	return nil
 }
 
 // ours tells whether an object is of a kind that is judged.

@@ -65,15 +65,7 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		d.st.Paused = true
 		d.event(false, release.ReasonPaused, "Paused"+hands.By(a)+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
 	case v1beta1.ActionResume:
-		if !d.st.Paused {
-			return "it is not paused", false
-		}
-		d.st.Paused = false
-		d.st.Unwell = nil
-		if analysing && d.st.Step != nil {
-			beginWindow(d) // what was measured while it was paused is old
-		}
-		d.event(false, release.ReasonResumed, "Resumed"+hands.By(a))
+		return resume(d, a, analysing), false
 	case v1beta1.ActionPromote:
 		refused = promoteNow(d, a, analysing)
 		return refused, refused == ""
@@ -84,7 +76,7 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		rollBack(d, release.ReasonAborted, "aborted"+hands.By(a))
 		return "", true
 	case v1beta1.ActionRetry:
-		if d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
+		if !hands.HasFailed(&d.Observation, d.st) {
 			return "the last release has not failed", false
 		}
 		begin(d, release.ReasonRetried, "Tried again"+hands.By(a)+": "+d.Canary.TargetName())
@@ -97,6 +89,19 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		return "there is no such action", false
 	}
 	return "", false
+}
+
+func resume(d *decider, a release.Action, analysing bool) (refused string) {
+	if !d.st.Paused {
+		return "it is not paused"
+	}
+	d.st.Paused = false
+	d.st.Unwell = nil
+	if analysing && d.st.Step != nil {
+		beginWindow(d) // what was measured while it was paused is old
+	}
+	d.event(false, release.ReasonResumed, "Resumed"+hands.By(a))
+	return ""
 }
 
 // approve opens the gate that the release waits at. That is noted in the step, so that it stays open where the release
@@ -153,7 +158,7 @@ func retry(d *decider) bool {
 		return false
 	}
 	d.st.Retry = value
-	if value == "" || d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
+	if value == "" || !hands.HasFailed(&d.Observation, d.st) {
 		return false
 	}
 	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.Canary.TargetName())

@@ -24,15 +24,26 @@ func Possible(c *v1beta1.Canary) []v1beta1.ActionType {
 	if analysing {
 		out = append(out, v1beta1.ActionPromote, v1beta1.ActionAbort)
 	}
-	if step, gate := c.Status.Step, c.Status.Gate; analysing && gate != nil && (step == nil || step.Approved != gate.Type) {
-		out = append(out, v1beta1.ActionApprove)
-	} else if analysing && gate == nil && step != nil && step.Index > 0 && !step.Ended && !c.Status.Paused {
-		out = append(out, v1beta1.ActionAdvance)
+	if a := ofStep(&c.Status); analysing && a != "" {
+		out = append(out, a)
 	}
 	if c.Status.Phase == v1beta1.PhaseFailed {
 		out = append(out, v1beta1.ActionRetry)
 	}
 	return out
+}
+
+// ofStep is what can be done with the present step or its gate, empty for nothing.
+func ofStep(st *v1beta1.CanaryStatus) v1beta1.ActionType {
+	step, gate := st.Step, st.Gate
+	switch {
+	case gate != nil && (step == nil || step.Approved != gate.Type):
+		return v1beta1.ActionApprove
+	case gate == nil && step != nil && step.Index > 0 && !step.Ended && !st.Paused:
+		return v1beta1.ActionAdvance
+	default:
+		return ""
+	}
 }
 
 // adviceOf is what a person can do about a release that does not get on.

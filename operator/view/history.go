@@ -33,13 +33,7 @@ const (
 // History is the last release, where it was not promoted, and what the primary has had, the newest first.
 func History(r *Release, promoted []Past) []Past {
 	var out []Past
-	last := Past{Revision: r.Revision, Images: r.Canary.Images, State: string(r.State), First: r.Started, Message: r.Message}
-	if done := lastOf(r.Actions); done != nil && r.Started != nil && done.Time.After(r.Started.Time) {
-		last.By = done.By
-	}
-	if r.Started != nil && r.Changed != nil && !r.State.UnderWay() && r.State != AtGate && r.State != Paused {
-		last.Took = int64(r.Changed.Sub(r.Started.Time).Seconds())
-	}
+	last := lastRelease(r)
 	serving := false
 	for _, p := range promoted {
 		p.State = StatePromoted
@@ -59,6 +53,18 @@ func History(r *Release, promoted []Past) []Past {
 		out = append([]Past{last}, out...)
 	}
 	return out
+}
+
+// lastRelease is the one that is under way, or the last one.
+func lastRelease(r *Release) Past {
+	last := Past{Revision: r.Revision, Images: r.Canary.Images, State: string(r.State), First: r.Started, Message: r.Message}
+	if done := lastOf(r.Actions); done != nil && r.Started != nil && done.Time.After(r.Started.Time) {
+		last.By = done.By
+	}
+	if r.Started != nil && r.Changed != nil && !r.State.UnderWay() && r.State != AtGate && r.State != Paused {
+		last.Took = int64(r.Changed.Sub(r.Started.Time).Seconds())
+	}
+	return last
 }
 
 // Past is a table of releases of the past.

@@ -95,9 +95,7 @@ func (w *Wait) Look(c *v1beta1.Canary) (Outcome, string) {
 func (w *Wait) present(c *v1beta1.Canary, state State, message string) (Outcome, string) {
 	promoted := state == AtRest && c.Status.LastPromotedSpec == w.Revision
 	switch {
-	case w.Goal == ForPaused && c.Status.Paused, w.Goal == ForGate && state == AtGate:
-		return Reached, message
-	case w.Goal == ForPromoted && promoted, w.Goal == ForReady && promoted && isTrue(c, v1beta1.ConditionReady) && Settled(c):
+	case w.reached(c, state, promoted):
 		return Reached, message
 	case (w.Goal == ForGate || w.Goal == ForPaused) && promoted:
 		return Missed, w.Revision + " is promoted: " + message
@@ -113,6 +111,21 @@ func (w *Wait) present(c *v1beta1.Canary, state State, message string) (Outcome,
 	default:
 		return Waiting, message
 	}
+}
+
+// reached tells whether the goal is.
+func (w *Wait) reached(c *v1beta1.Canary, state State, promoted bool) bool {
+	switch w.Goal {
+	case ForPromoted:
+		return promoted
+	case ForReady:
+		return promoted && isTrue(c, v1beta1.ConditionReady) && Settled(c)
+	case ForPaused:
+		return c.Status.Paused
+	case ForGate:
+		return state == AtGate
+	}
+	return false
 }
 
 // replaced judges a Canary whose status is about another revision by now.

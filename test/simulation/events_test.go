@@ -222,12 +222,7 @@ var clusterDoings = map[string]func(*world, *rand.Rand){
 		w.oracle.exempt("somebody promotes it")
 		w.action(v1beta1.ActionPromote)
 	},
-	"retry":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
-	"approve": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionApprove) },
-	"advance": func(w *world, _ *rand.Rand) {
-		w.oracle.exempt("somebody ends its steps")
-		w.action(v1beta1.ActionAdvance)
-	},
+	"retry": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
 
 	"suspend": func(w *world, r *rand.Rand) {
 		w.spec(r, func(s *v1beta1.CanarySpec, _ *rand.Rand) { s.Suspend = true })
@@ -574,6 +569,8 @@ func (w *world) does(a act) {
 	r := rand.New(rand.NewPCG(a.Rand, 2))
 	if name, ok := strings.CutPrefix(a.What, "edit: "); ok {
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { edits[name](&c.Spec, r) })
+	} else if by, ok := hands[a.What]; ok {
+		by(w)
 	} else {
 		doings[a.What](w, r)
 	}

@@ -89,3 +89,8 @@ func RefuseAbort(c *v1beta1.Canary, st *v1beta1.CanaryStatus) string {
 	}
 	return "there is no release under way"
 }
+
+// HasFailed tells whether the target still is what was rolled back, so that it can be tried again.
+func HasFailed(o *release.Observation, st *v1beta1.CanaryStatus) bool {
+	return st.Phase == v1beta1.PhaseFailed && o.Target.Revision == st.LastAppliedSpec
+}
