@@ -34,8 +34,12 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: build-loadtester ## Build the operator to bin/sluice, and bin/sluice-loadtester
+build: build-loadtester build-cli ## Build the operator to bin/sluice, bin/kubectl-sluice and bin/sluice-loadtester
 	@$(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./operator
+
+.PHONY: build-cli
+build-cli: ## Build the command line to bin/kubectl-sluice: kubectl sluice, with bin/ in the PATH
+	@$(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kubectl-sluice ./operator/cli/cmd
 
 .PHONY: build-loadtester
 build-loadtester:

@@ -333,6 +333,9 @@ func (s *actionStage) testRetryByAnnotation() {
 
 func (s *actionStage) testColumns() {
 	s.t.Helper()
+	if err := s.alice.Get(s.t.Context(), s.key(app), &v1beta1.Canary{}); err != nil {
+		s.t.Errorf("who may act on a release can't see it: %v", err)
+	}
 	out, err := s.cluster.Kubectl(s.t.Context(), "-n", s.namespace, "get", "ca")
 	if err != nil {
 		s.t.Fatal(err)

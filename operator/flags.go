@@ -61,7 +61,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 
 // register adds all flags of the operator.
 func (o *options) register(f *flag.FlagSet) {
-	o.objects = workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}}
+	o.objects = workload.Options{SelectorLabels: workload.DefaultSelectorLabels()}
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
 	f.StringVar(&o.meshKubeconfig, "kubeconfig-service-mesh", "", "kubeconfig file of the cluster that has the objects of the mesh; without it the Canaries' own")
 	f.StringVar(&o.meshProvider, "mesh-provider", "istio", "mesh provider of Canaries that name none")

@@ -7,30 +7,15 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 	chart "github.com/sluice-delivery/sluice/charts/sluice"
-	"github.com/sluice-delivery/sluice/operator/autoscaling"
-	"github.com/sluice-delivery/sluice/operator/canary"
-	"github.com/sluice-delivery/sluice/operator/checks"
-	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/assembly"
 	"github.com/sluice-delivery/sluice/operator/preflight"
-	"github.com/sluice-delivery/sluice/operator/references"
-	"github.com/sluice-delivery/sluice/operator/routes"
-	"github.com/sluice-delivery/sluice/operator/services"
-	"github.com/sluice-delivery/sluice/operator/telemetry"
-	"github.com/sluice-delivery/sluice/operator/wake"
-	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/factory"
-	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
 // preflightCommand is the first argument of the command line that tells what would become of what there is.
@@ -146,7 +131,7 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	}
 	fit, refused := schemas.Fits(objects)
 	report.Findings = refused
-	mapper := everyKind(scheme)
+	mapper := assembly.EveryKind(scheme)
 	var reader client.Reader
 	var writer client.Writer
 	if live {
@@ -212,78 +197,11 @@ func newJudge(ctx context.Context, view *preflight.View, config *rest.Config, o 
 	if err != nil {
 		return nil, err
 	}
-	if err := index(ctx, view); err != nil {
-		return nil, err
-	}
-	rollouts := telemetry.NewRollouts(prometheus.NewRegistry(), clock.RealClock{}, version, o.meshProvider)
-	o.objects.MeshProvider = o.meshProvider
-	applier := ssa.New(view)
-	deps := factory.Deps{
-		IngressPrefix: o.ingressPrefix, IngressClass: o.ingressClass, Client: view, Live: view, Applier: applier, Remote: o.meshKubeconfig != "",
-		Clock: clock.RealClock{}, Consul: o.consul,
-	}
-	r := &canary.Reconciler{
-		Client:           view,
-		Applier:          applier,
-		Router:           memoize(func(name string) (providers.Router, error) { return o.scope.router(name, deps) }),
-		Checker:          checks.New(checks.Config{Sources: answers, MeshProvider: o.meshProvider, Concurrency: 1, Clock: clock.RealClock{}, Telemetry: rollouts}),
-		Metrics:          &checks.Needs{Sources: answers, Reader: view, Strict: o.metrics.strict},
-		Canaries:         wake.NewCanaries(view),
-		Hooks:            &checks.Hooks{Guard: to.hooks, Secrets: to.secrets, Clock: clock.RealClock{}},
-		Clock:            clock.RealClock{},
-		Options:          o.objects,
-		Provider:         o.meshProvider,
-		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
-		RouteApplier:     applier,
-	}
-	addParts(r, view, o)
-	r.Routes = &routes.Routes{Client: view, Kinds: o.scope.watches(), Provider: o.meshProvider}
-	if serves(view.RESTMapper(), autoscaling.ScaledObjectKind) {
-		r.Autoscalers.ScaledObjectsServed()
-	}
-	return &preflight.Operator{
-		Preview: func(ctx context.Context, c *v1beta1.Canary) canary.Preview { return canary.LookAhead(ctx, r, c) },
-		View:    view, Provider: o.meshProvider,
-		CheckTemplate: answers.Check, Warn: references.SeveralSeries, CheckAlertProvider: receivers.Check,
-	}, nil
-}
-
-// index gives a view the indexes that the operator's cache has.
-func index(ctx context.Context, view *preflight.View) error {
-	for _, indexes := range [][]wake.Index{wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes()} {
-		for _, x := range indexes {
-			if err := view.IndexField(ctx, x.Of, x.Name, x.Values); err != nil {
-				return err
-			}
-		}
-	}
-	for _, mesh := range factory.Watches() {
-		for _, forms := range mesh.Kinds {
-			for _, kind := range forms {
-				if mesh.Index == nil {
-					continue
-				}
-				if err := mesh.Index(ctx, view, kind); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// everyKind is for no cluster: all kinds are taken for served.
-func everyKind(scheme *runtime.Scheme) meta.RESTMapper {
-	out := meta.NewDefaultRESTMapper(nil)
-	for gvk := range scheme.AllKnownTypes() {
-		out.Add(gvk, meta.RESTScopeNamespace)
-	}
-	out.Add(autoscaling.ScaledObjectKind, meta.RESTScopeNamespace)
-	return out
-}
-
-// serves tells whether a kind is served, as far as that is known.
-func serves(mapper meta.RESTMapper, gvk schema.GroupVersionKind) bool {
-	_, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	return err == nil
+	return assembly.Ahead{
+		Options: partsOf(o), View: view, Provider: o.meshProvider,
+		Router: o.scope.router, Kinds: o.scope.watches(),
+		Routers: factory.Deps{IngressPrefix: o.ingressPrefix, IngressClass: o.ingressClass, Remote: o.meshKubeconfig != "", Consul: o.consul},
+		Sources: answers, Alerts: receivers, Hooks: to.hooks, Secrets: to.secrets,
+		StrictMetrics: o.metrics.strict, NoCrossNamespace: o.alerts.noCrossNamespaceRefs, Clock: clock.RealClock{}, Version: version,
+	}.Judge(ctx)
 }

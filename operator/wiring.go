@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,17 +25,12 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/actions"
-	"github.com/sluice-delivery/sluice/operator/autoscaling"
+	"github.com/sluice-delivery/sluice/operator/assembly"
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
-	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/routes"
-	"github.com/sluice-delivery/sluice/operator/services"
-	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
@@ -155,7 +149,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	r := &canary.Reconciler{
 		Client:    mgr.GetClient(),
 		Applier:   applier,
-		Router:    memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, o.scope, deps) }),
+		Router:    assembly.Memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, o.scope, deps) }),
 		Checker:   checker,
 		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient(), Strict: o.metrics.strict},
 		Canaries:  wake.NewCanaries(mgr.GetClient()),
@@ -172,24 +166,16 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 		RouteApplier:     deps.Applier,
 	}
-	addParts(r, mgr.GetAPIReader(), o)
+	assembly.AddParts(r, mgr.GetAPIReader(), partsOf(o))
 	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: o.scope.watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
 }
 
-// addParts gives a reconciler the parts of a release, but for the route. What its Client does not have as it is
-// they read by live.
-func addParts(r *canary.Reconciler, live client.Reader, o options) {
-	c, applier := r.Client, r.Applier
-	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock}
-	r.Targets = &targets.Targets{Client: c, Live: live, Applier: applier}
-	r.Configs = configs.New(configs.Config{Client: c, Live: live, Applier: applier, Options: o.objects, Clock: r.Clock, Off: !o.configTracking})
-	r.Primaries = &primaries.Primaries{Client: c, Applier: applier, Options: o.objects, Workloads: r.Targets}
-	r.Autoscalers = &autoscaling.Autoscalers{Client: c, Applier: applier, Options: o.objects}
-	r.Services = &services.Services{Client: c, Applier: applier, Options: o.objects}
-	r.Coverage = &coverage.Keeper{
-		Reports: o.coverage != coverageNone, Copies: o.coverage == coverageCopy, RootNamespace: o.istioRootNamespace,
-		Client: c, Applier: applier, Options: o.objects, Workload: r.Targets.Read,
+// partsOf is what the command line says of the parts of a release.
+func partsOf(o options) assembly.Options {
+	return assembly.Options{
+		Objects: o.objects, NoConfigTracking: !o.configTracking, ReportCoverage: o.coverage != coverageNone, CopyCoverage: o.coverage == coverageCopy,
+		IstioRootNamespace: o.istioRootNamespace,
 	}
 }
 
@@ -279,22 +265,4 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ok")
-}
-
-// memoize keeps what a constructor gave for a name. Errors are not kept.
-func memoize[T any](construct func(string) (T, error)) func(string) (T, error) {
-	var mu sync.Mutex
-	known := map[string]T{}
-	return func(name string) (T, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if v, ok := known[name]; ok {
-			return v, nil
-		}
-		v, err := construct(name)
-		if err == nil {
-			known[name] = v
-		}
-		return v, err
-	}
 }

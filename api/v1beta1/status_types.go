@@ -341,6 +341,15 @@ type StepStatus struct {
 	// +optional
 	PreRolloutHook string `json:"preRolloutHook,omitempty"`
 
+	// Approved is the type of the gate that a person has opened in this step, until a round of checks fails in it; empty
+	// where nobody has.
+	// +optional
+	Approved HookType `json:"approved,omitempty"`
+
+	// Ended is true from when a person ends this step until a round of checks fails in it.
+	// +optional
+	Ended bool `json:"ended,omitempty"`
+
 	// Lowered is in how many parts the traffic went back to the promoted primary so far.
 	// +optional
 	Lowered int32 `json:"lowered,omitempty"`
@@ -446,7 +455,7 @@ type GateStatus struct {
 
 // ActionType is what a person can ask of a release that is under way.
 //
-// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry
+// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry;Approve;Advance
 type ActionType string
 
 // Actions.
@@ -462,6 +471,10 @@ const (
 	ActionAbort ActionType = "Abort"
 	// ActionRetry analyses the revision that failed once more.
 	ActionRetry ActionType = "Retry"
+	// ActionApprove opens the gate that the release waits at, whatever its hooks answer.
+	ActionApprove ActionType = "Approve"
+	// ActionAdvance ends the present step now, as if its checks had passed.
+	ActionAdvance ActionType = "Advance"
 )
 
 // ActionStatus is an action that a person asked for and what came of it.

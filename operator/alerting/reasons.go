@@ -44,6 +44,7 @@ var rules = map[string]rule{
 
 	release.ReasonGateClosed: {title: "Waiting at a gate", severity: v1beta1.SeverityWarn},
 	release.ReasonGateOpened: {title: "Gate open", severity: v1beta1.SeverityInfo},
+	release.ReasonStepEnded:  {title: "Step ended by hand", severity: v1beta1.SeverityInfo},
 	release.ReasonPaused:     {title: "Paused", severity: v1beta1.SeverityInfo},
 	release.ReasonResumed:    {title: "Resumed", severity: v1beta1.SeverityInfo},
 	release.ReasonSuspended:  {title: "Suspended", severity: v1beta1.SeverityInfo},

@@ -41,6 +41,7 @@ const (
 	ReasonNotCovered         = "NotCovered"
 	ReasonCovered            = "Covered"
 	ReasonTargetScaledUp     = "TargetScaledUp"
+	ReasonStepEnded          = "StepEnded"
 	ReasonGateClosed         = "GateClosed"
 	ReasonGateOpened         = "GateOpened"
 	ReasonGateDeadline       = "GateDeadlineExceeded"

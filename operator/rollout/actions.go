@@ -2,13 +2,14 @@ package rollout
 
 import (
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
 // act takes the oldest action that was not taken yet. It returns whether that
@@ -22,9 +23,9 @@ func act(d *decider) bool {
 	st := &v1beta1.ActionStatus{Name: a.Name, Action: a.Type, By: a.By, Done: refused == "", Message: refused,
 		Revision: d.st.LastAppliedSpec, Time: metav1.NewMicroTime(d.Now)}
 	if refused != "" {
-		d.event(true, release.ReasonActionRefused, string(a.Type)+by(a)+" is refused: "+refused)
+		d.event(true, release.ReasonActionRefused, string(a.Type)+hands.By(a)+" is refused: "+refused)
 	} else {
-		st.Message = done[a.Type] + by(a)
+		st.Message = hands.Done[a.Type] + hands.By(a)
 	}
 	d.st.LastAction = st
 	return moved
@@ -49,31 +50,11 @@ func abortAsked(d *decider) bool {
 	return ok && a.Type == v1beta1.ActionAbort && act(d)
 }
 
-// done are the actions as a past participle.
-var done = map[v1beta1.ActionType]string{
-	v1beta1.ActionPause: "Paused", v1beta1.ActionResume: "Resumed", v1beta1.ActionPromote: "Promoted early",
-	v1beta1.ActionAbort: "Aborted", v1beta1.ActionRetry: "Tried again",
-}
-
-func by(a release.Action) string {
-	out := ""
-	if a.By != "" {
-		out = " by " + a.By
-	}
-	if a.Reason != "" {
-		out += " (" + a.Reason + ")"
-	}
-	return out
-}
-
-// maxRevision is how much is shown of the revision that somebody has named.
-const maxRevision = 100
-
 // take does what an action asks for, or says why it can't. moved tells whether the
 // release is at another point by that.
 func take(d *decider, a release.Action) (refused string, moved bool) {
-	if a.Revision != "" && a.Revision != d.st.LastAppliedSpec {
-		return "it is for revision " + v1beta1.OneLine(a.Revision, maxRevision) + ", and the present one is " + d.st.LastAppliedSpec, false
+	if of := hands.OfAnother(d.st, a); of != "" {
+		return of, false
 	}
 	analysing := release.Analysing(d.st.Phase)
 	switch a.Type {
@@ -82,36 +63,68 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 			return "it is paused already", false
 		}
 		d.st.Paused = true
-		d.event(false, release.ReasonPaused, "Paused"+by(a)+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
+		d.event(false, release.ReasonPaused, "Paused"+hands.By(a)+"; the weight stays at "+plan.Percent(d.st.CanaryWeight))
 	case v1beta1.ActionResume:
-		if !d.st.Paused {
-			return "it is not paused", false
-		}
-		d.st.Paused = false
-		d.st.Unwell = nil
-		if analysing && d.st.Step != nil {
-			beginWindow(d) // what was measured while it was paused is old
-		}
-		d.event(false, release.ReasonResumed, "Resumed"+by(a))
+		return resume(d, a, analysing), false
 	case v1beta1.ActionPromote:
 		refused = promoteNow(d, a, analysing)
 		return refused, refused == ""
 	case v1beta1.ActionAbort:
 		if !analysing {
-			return notAborted(d), false
+			return hands.RefuseAbort(d.Canary, d.st), false
 		}
-		rollBack(d, release.ReasonAborted, "aborted"+by(a))
+		rollBack(d, release.ReasonAborted, "aborted"+hands.By(a))
 		return "", true
 	case v1beta1.ActionRetry:
-		if d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
+		if !hands.HasFailed(&d.Observation, d.st) {
 			return "the last release has not failed", false
 		}
-		begin(d, release.ReasonRetried, "Tried again"+by(a)+": "+d.Canary.TargetName())
+		begin(d, release.ReasonRetried, "Tried again"+hands.By(a)+": "+d.Canary.TargetName())
 		return "", true
+	case v1beta1.ActionApprove:
+		return approve(d, a), false
+	case v1beta1.ActionAdvance:
+		return endStep(d, a), false
 	default:
 		return "there is no such action", false
 	}
 	return "", false
+}
+
+func resume(d *decider, a release.Action, analysing bool) (refused string) {
+	if !d.st.Paused {
+		return "it is not paused"
+	}
+	d.st.Paused = false
+	d.st.Unwell = nil
+	if analysing && d.st.Step != nil {
+		beginWindow(d) // what was measured while it was paused is old
+	}
+	d.event(false, release.ReasonResumed, "Resumed"+hands.By(a))
+	return ""
+}
+
+// approve opens the gate that the release waits at. That is noted in the step, so that it stays open where the release
+// can't pass it yet.
+func approve(d *decider, a release.Action) (refused string) {
+	if refused := hands.RefuseApproval(&d.Observation, d.st, a); refused != "" {
+		return refused
+	}
+	needStep(d)
+	d.st.Step.Approved = d.st.Gate.Type
+	d.event(false, release.ReasonGateOpened, "The "+string(d.st.Gate.Type)+" gate was approved"+hands.By(a))
+	return ""
+}
+
+// endStep ends the present step as if its checks had passed. That is noted, as a gate may have to be asked before the
+// next one.
+func endStep(d *decider, a release.Action) (refused string) {
+	if refused := hands.RefuseEnd(&d.Observation, d.st, a); refused != "" {
+		return refused
+	}
+	d.st.Step.Ended = true
+	d.event(false, release.ReasonStepEnded, text.Sentence(d.plan().Describe(d.st.Step.Index))+": ended"+hands.By(a))
+	return ""
 }
 
 func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
@@ -120,30 +133,17 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 		return "there is no analysis under way"
 	case !d.Target.Ready:
 		return "the canary is not ready: " + d.Target.Message
-	case a.Revision == "" && isOfBefore(d, a):
-		return "it was asked for before the release of " + d.st.LastAppliedSpec + " began; ask again, or name that revision"
+	}
+	if of := hands.OfBefore(d.st, a); of != "" {
+		return of
 	}
 	needStep(d)
 	d.st.Paused = false
-	beginPromotion(d, "Promoted early"+by(a))
+	beginPromotion(d, "Promoted early"+hands.By(a))
 	if d.st.Phase != v1beta1.PhasePromoting {
 		return d.waiting
 	}
 	return ""
-}
-
-// isOfBefore tells whether an action waited, as while a mistake held the Canary, since before the release began:
-// whoever asked for it may have meant another revision.
-func isOfBefore(d *decider, a release.Action) bool {
-	began := d.st.StartedAt
-	return began != nil && !a.Created.IsZero() && a.Created.Before(began.Truncate(time.Second))
-}
-
-func notAborted(d *decider) string {
-	if d.st.Phase == v1beta1.PhasePromoting || d.st.Phase == v1beta1.PhaseFinalising {
-		return d.Canary.PrimaryName() + " is getting the new revision already; set " + d.Canary.TargetName() + " back to release the old one"
-	}
-	return "there is no release under way"
 }
 
 // RetryAnnotation on a Canary asks for another try of a revision that failed,
@@ -158,7 +158,7 @@ func retry(d *decider) bool {
 		return false
 	}
 	d.st.Retry = value
-	if value == "" || d.st.Phase != v1beta1.PhaseFailed || d.Target.Revision != d.st.LastAppliedSpec {
+	if value == "" || !hands.HasFailed(&d.Observation, d.st) {
 		return false
 	}
 	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.Canary.TargetName())

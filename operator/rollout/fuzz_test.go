@@ -100,7 +100,7 @@ func FuzzPlan(f *testing.F) {
 // FuzzActions has people ask anything of a release at any point: what is decided can be written and routed.
 func FuzzActions(f *testing.F) {
 	for _, phase := range []v1beta1.CanaryPhase{"", v1beta1.PhaseInitialized, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion, v1beta1.PhaseFailed} {
-		for _, action := range []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionRetry, "nonsense"} {
+		for _, action := range []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionRetry, v1beta1.ActionApprove, v1beta1.ActionAdvance, "nonsense"} {
 			f.Add(string(phase), string(action), "a", "because\n\u202eof", "", int32(1))
 			f.Add(string(phase), string(action), "a", "", "another", int32(2147483647))
 		}

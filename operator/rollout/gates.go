@@ -49,6 +49,12 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 		}
 		return open
 	}
+	if d.st.Step != nil && d.st.Step.Approved == kind {
+		if d.atGate(kind) {
+			d.st.Gate = nil
+		}
+		return open
+	}
 	run := called(d, kind)
 	if run == nil {
 		if d.atGate(kind) {
@@ -352,9 +358,13 @@ func beginWindow(d *decider) {
 	d.lookAgain(d.Now.Add(d.interval()))
 }
 
-// leaveGate goes back from a gate to the analysis.
+// leaveGate goes back from a gate to the analysis. What a person has opened or ended counts no more: that was before
+// something spoke against the release.
 func leaveGate(d *decider) {
 	d.st.Gate = nil
+	if d.st.Step != nil {
+		d.st.Step.Approved, d.st.Step.Ended = "", false
+	}
 	if d.st.Phase == v1beta1.PhaseWaitingPromotion {
 		d.st.Phase = v1beta1.PhaseProgressing
 	}

@@ -128,10 +128,8 @@ func analyse(d *decider) {
 	if d.Checks != nil && d.Checks.ID == d.checkID("") {
 		takeCounts(d, d.Checks)
 	}
-	if waitsToRaise(d) && !speaksAgainst(d) {
-		if raise(d, "The gate is open"); !waitsToRaise(d) {
-			return
-		}
+	if goesOn(d) {
+		return
 	}
 	due := stepDue(d)
 	if d.Now.Before(due) {
@@ -184,6 +182,22 @@ func actOn(d *decider, run *release.CheckRun, r *rounds.Round) {
 		record(d, run, r, v1beta1.CheckPassed, r.Noted)
 		raise(d, strings.Join(append([]string{"All checks passed"}, r.Noted...), "; "))
 	}
+}
+
+// goesOn tells whether a release that waits at a gate, or whose step a person has ended, leaves the step without the
+// checks of it.
+func goesOn(d *decider) bool {
+	switch {
+	case speaksAgainst(d):
+		return false
+	case waitsToRaise(d):
+		raise(d, "The gate is open")
+		return !waitsToRaise(d)
+	case d.st.Step.Ended:
+		raise(d, "The step was ended by hand")
+		return true
+	}
+	return false
 }
 
 // speaksAgainst is true when the round that ran while a release waited at a gate has not
@@ -239,7 +253,7 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 	}
 	leaveGate(d) // it is asked again after a round that passes
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
-	if !sameChecks(d.st.Checks, r.Results) {
+	if !rounds.Same(d.st.Checks, r.Results) {
 		d.st.Checks = r.Results
 		d.event(true, reasonOfSilence(r.Results), "The checks give no verdict; nothing moves until they do: "+message)
 	}
@@ -255,19 +269,6 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 		id = d.checkID("")
 	}
 	d.out.RunChecks = &id
-}
-
-// sameChecks compares results apart from their times and values.
-func sameChecks(a, b []v1beta1.CheckStatus) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].Name != b[i].Name || a[i].Verdict != b[i].Verdict || a[i].Message != b[i].Message {
-			return false
-		}
-	}
-	return true
 }
 
 // nextStep goes on to the next step.

@@ -201,6 +201,9 @@ func (w *world) passGates(before, after v1beta1.CanaryStatus) {
 	if before.Step == nil || before.LastAppliedSpec != after.LastAppliedSpec || !reflect.DeepEqual(after.LastAction, before.LastAction) {
 		return
 	}
+	if before.Step.Approved != "" {
+		return // a person has opened it
+	}
 	raised := after.Phase == v1beta1.PhaseProgressing && before.Phase == after.Phase && after.Step.Index > before.Step.Index && after.CanaryWeight > 0
 	weighted := w.canary.Spec.Analysis.Strategy() == v1beta1.StrategyWeighted && !StandsIn(after)
 	switch {
@@ -243,7 +246,7 @@ func (w *world) judge(o release.Observation, d release.Decision) {
 	}
 	if before.Phase == v1beta1.PhaseProgressing && after.Phase == before.Phase && !emergency && before.Step.Index > 0 && after.Step.Index > before.Step.Index {
 		id := release.CheckID{Revision: before.LastAppliedSpec, Attempt: attempt(before), Step: before.Step.Index}
-		if !w.passed[id] {
+		if !w.passed[id] && !before.Step.Ended && !handled(before, after, v1beta1.ActionAdvance) {
 			w.fail("a step without passed checks for %v", id)
 		}
 	}
@@ -254,6 +257,12 @@ func (w *world) judge(o release.Observation, d release.Decision) {
 	if !reflect.DeepEqual(d, rollout.Decide(o)) {
 		w.fail("invariant 4: another decision for the same observation")
 	}
+}
+
+// handled tells whether a person's action was taken in between.
+func handled(before, after v1beta1.CanaryStatus, a v1beta1.ActionType) bool {
+	last := after.LastAction
+	return last != nil && last.Done && last.Action == a && !reflect.DeepEqual(last, before.LastAction)
 }
 
 // largestStep is by how much a weight may be raised at once.
@@ -373,6 +382,7 @@ func TestSimulatedRollouts(t *testing.T) {
 			"somebody acts": func(t *rapid.T) {
 				w.act(rapid.SampledFrom([]v1beta1.ActionType{
 					v1beta1.ActionPause, v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionRetry,
+					v1beta1.ActionApprove, v1beta1.ActionAdvance,
 				}).Draw(t, "action"))
 			},
 			// Most random actions are setbacks; these bring rollouts far enough for

@@ -12,6 +12,10 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
+// DefaultSelectorLabels are the labels that may tell the pods of one workload from those of another where nobody says
+// other ones.
+func DefaultSelectorLabels() []string { return []string{"app", "name", "app.kubernetes.io/name"} }
+
 // Options are the operator's settings for what it builds.
 type Options struct {
 	// SelectorLabels are the labels that may tell the pods of one workload from

@@ -569,6 +569,8 @@ func (w *world) does(a act) {
 	r := rand.New(rand.NewPCG(a.Rand, 2))
 	if name, ok := strings.CutPrefix(a.What, "edit: "); ok {
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { edits[name](&c.Spec, r) })
+	} else if by, ok := hands[a.What]; ok {
+		by(w)
 	} else {
 		doings[a.What](w, r)
 	}

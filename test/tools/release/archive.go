@@ -85,12 +85,17 @@ func (m *maker) archive(ctx context.Context, p program, scratch, system, arch st
 	if err != nil {
 		return err
 	}
-	file := m.file("%s_%s_%s_%s.tar.gz", p.name, m.version, system, arch)
+	file := m.archiveOf(p, system, arch)
 	if err := os.WriteFile(file, small, 0o644); err != nil {
 		return err
 	}
 	m.say("%s  %.1f MB", filepath.Base(file), float64(len(small))/1e6)
 	return nil
+}
+
+// archiveOf is the file of an archive.
+func (m *maker) archiveOf(p program, system, arch string) string {
+	return m.file("%s_%s_%s_%s.tar.gz", p.name, m.version, system, arch)
 }
 
 // checksums writes what sha256sum -c reads.

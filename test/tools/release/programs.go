@@ -18,11 +18,25 @@ type program struct {
 	image  bool // whether it is published as an image
 	// systems are those that an archive of it is published for, beside Linux; none means no archive.
 	systems []string
+	// plugin has a manifest written by which krew installs it.
+	plugin bool
+}
+
+// binary is the file name of a program.
+func (p program) binary(system string) string {
+	if system == "windows" {
+		return p.name + ".exe"
+	}
+	return p.name
 }
 
 var programs = []program{
 	{name: "sluice", module: ".", pkg: "./operator", title: "Progressive delivery operator for Kubernetes", image: true},
 	{name: "sluice-loadtester", module: "webhooks/loadtester", pkg: "./cmd", title: "Load tests, acceptance tests and gates for canary releases", image: true},
+	{
+		name: "kubectl-sluice", module: ".", pkg: "./operator/cli/cmd", title: "See progressive releases, know why, take a hand",
+		systems: []string{"linux", "darwin", "windows"}, plugin: true,
+	},
 }
 
 // program builds one for every architecture and makes all of it that is published.
@@ -44,16 +58,15 @@ func (m *maker) program(ctx context.Context, p program) error {
 			}
 		}
 	}
+	if p.plugin {
+		return m.krew(p)
+	}
 	return nil
 }
 
 // build compiles a program to a static binary that holds no path of this machine.
 func (m *maker) build(ctx context.Context, p program, folder, system, arch string) (string, error) {
-	name := p.name
-	if system == "windows" {
-		name += ".exe"
-	}
-	binary := filepath.Join(folder, system+"-"+arch, name)
+	binary := filepath.Join(folder, system+"-"+arch, p.binary(system))
 	abs, err := filepath.Abs(binary)
 	if err != nil {
 		return "", err

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/view"
+	"github.com/sluice-delivery/sluice/operator/workload"
+)
+
+// connection is a client with the rights of whoever runs the command, and the namespace that is meant.
+type connection struct {
+	client.WithWatch
+
+	namespace string
+	// explicit is true where the namespace was named on the command line.
+	explicit bool
+}
+
+// connect makes no request: what is asked for later says what is wrong.
+func (a *app) connect() (*connection, error) {
+	config, err := a.flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no way to reach Kubernetes: %w", err)
+	}
+	namespace, explicit, err := a.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("namespace: %w", err)
+	}
+	config.UserAgent = "kubectl-sluice/" + a.Version
+	// A person's few requests need no limit of the client's own.
+	config.QPS, config.Burst = -1, 0
+	config.WarningHandler = rest.NoWarnings{}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("scheme: %w", err)
+		}
+	}
+	// The kinds are known, so that the API server need not be asked what it serves.
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for kind := range scheme.AllKnownTypes() {
+		scope := meta.RESTScopeNamespace
+		if kind.Group == authenticationv1.GroupName {
+			scope = meta.RESTScopeRoot
+		}
+		mapper.Add(kind, scope)
+	}
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return &connection{WithWatch: c, namespace: namespace, explicit: explicit && *a.flags.Namespace != ""}, nil
+}
+
+// canary reads one Canary.
+func (c *connection) canary(ctx context.Context, name string) (*v1beta1.Canary, error) {
+	out := &v1beta1.Canary{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: name}, out); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("there is no Canary %s in namespace %s", name, c.namespace)
+		}
+		return nil, fmt.Errorf("read Canary %s/%s: %w", c.namespace, name, err)
+	}
+	return out, nil
+}
+
+// surroundings reads what else there is to say of a Canary. What may not be read is left out, and said so where it would
+// be missed.
+func (c *connection) surroundings(ctx context.Context, of *v1beta1.Canary) (view.Input, error) {
+	in := view.Input{Canary: of}
+	var actions v1alpha1.CanaryActionList
+	if err := ignoreUnread(c.List(ctx, &actions, client.InNamespace(of.Namespace))); err != nil {
+		return in, fmt.Errorf("read CanaryActions: %w", err)
+	}
+	in.Actions = actions.Items
+	var events corev1.EventList
+	if err := ignoreUnread(c.List(ctx, &events, client.InNamespace(of.Namespace),
+		client.MatchingFields{"involvedObject.kind": "Canary", "involvedObject.name": of.Name})); err != nil {
+		return in, fmt.Errorf("read events: %w", err)
+	}
+	in.Events = events.Items
+	in.Primary = c.workload(ctx, of, of.PrimaryName())
+	in.Target = c.workload(ctx, of, of.Spec.TargetRef.Name)
+	return in, nil
+}
+
+// ignoreUnread passes over what the user has no right to read, and kinds that are not served.
+func ignoreUnread(err error) error {
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// workload reads the target or the primary of a Canary, with its pods.
+func (c *connection) workload(ctx context.Context, of *v1beta1.Canary, name string) view.Workload {
+	o, err := c.object(ctx, of, name)
+	switch {
+	case err != nil:
+		return view.Workload{Unread: err.Error()}
+	case o == nil:
+		return view.Workload{}
+	}
+	out := view.Workload{Exists: true, Images: workload.Images(o), Replicas: workload.Replicas(o)}
+	selector := workload.Selector(o)
+	if selector == nil {
+		return out
+	}
+	labels, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return view.Workload{Unread: err.Error()}
+	}
+	var pods corev1.PodList
+	if err := c.List(ctx, &pods, client.InNamespace(of.Namespace), client.MatchingLabelsSelector{Selector: labels}); err != nil {
+		out.Unread = err.Error()
+		return out
+	}
+	out.Pods = pods.Items
+	return out
+}
+
+// object reads a workload of the kind of a Canary's target, nil if there is none.
+func (c *connection) object(ctx context.Context, of *v1beta1.Canary, name string) (client.Object, error) {
+	o := workload.New(of.Spec.TargetRef.Kind)
+	if o == nil {
+		return nil, nil
+	}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: of.Namespace, Name: name}, o); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return o, nil
+}
+
+// release reads all that there is to say of a Canary.
+func (a *app) release(ctx context.Context, c *connection, name string) (*view.Release, error) {
+	of, err := c.canary(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	in, err := c.surroundings(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	in.Now = a.Clock.Now()
+	r := view.Of(in)
+	return &r, nil
+}
+
+// whoami is the name of the user, empty where the API server does not tell.
+func (c *connection) whoami(ctx context.Context) string {
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := c.Create(ctx, review); err != nil {
+		return ""
+	}
+	return review.Status.UserInfo.Username
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/cli"
+	"github.com/sluice-delivery/sluice/operator/view"
+	"github.com/sluice-delivery/sluice/test/cluster"
+)
+
+// Exit statuses of the command line, which scripts go by.
+const (
+	statusOK       = 0
+	statusError    = 1
+	statusUndone   = 2
+	statusTimedOut = 3
+	statusPerson   = 4
+	statusRefused  = 5
+)
+
+// cliSite is a site with people who use the command line.
+type cliSite struct {
+	*site
+
+	shut atomic.Bool // the gate before the promotion
+}
+
+// testCLI takes the command line through a good release, a bad one, a gate, a pause, a refusal and a missing right.
+func testCLI(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
+	s := &cliSite{site: newSite(t, c, keepRecords(t, api), "cli")}
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if s.shut.Load() {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(gate.Close)
+	s.begin(nil, func(c *v1beta1.Canary) {
+		c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight, c.Spec.Analysis.StepWeights = 0, 0, []int32{20, 60}
+		c.Spec.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Name: "people", Type: v1beta1.ConfirmPromotionHook, URL: gate.URL}}
+	})
+	s.testList()
+	s.testGoodRelease()
+	s.testBadRelease()
+	s.testGate()
+	s.testHands()
+	s.testPast()
+	s.testMissingRights()
+	s.testNobodyActs()
+}
+
+// run is a command line as an administrator, in the site's namespace. It must end with a status, and write all of the
+// words.
+func (s *cliSite) run(status int, words []string, args ...string) string {
+	s.t.Helper()
+	return s.runWith([]string{"-n", s.namespace}, status, words, args...)
+}
+
+func (s *cliSite) runWith(global []string, status int, words []string, args ...string) string {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), stageLimit)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	got := cli.Run(ctx, slices.Concat(args, []string{"--kubeconfig", s.cluster.Kubeconfig()}, global), cli.Setting{
+		IOStreams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut},
+		Clock:     clock.RealClock{}, Version: "test", Getenv: func(string) string { return "" },
+	})
+	said := out.String() + errOut.String()
+	if err := namesAll(said, words, nil); got != status || err != nil {
+		s.t.Fatalf("kubectl sluice %s: exit status %d, want %d; %v; it wrote:\n%s", strings.Join(args, " "), got, status, err, said)
+	}
+	return out.String()
+}
+
+func (s *cliSite) testList() {
+	s.t.Helper()
+	s.run(statusOK, []string{"NAMESPACE", app, "AtRest"}, "list")
+	if got := s.run(statusOK, nil, "list", "-o", "name"); got != "canary.flagger.app/"+app+"\n" {
+		s.t.Errorf("names: %q", got)
+	}
+	s.runWith(nil, statusOK, []string{s.namespace, app}, "list")
+	s.run(statusOK, []string{"There is no such Canary"}, "list", "--needs-person")
+	s.run(statusOK, []string{"There is no such Canary"}, "list", "-l", "team=web")
+	s.run(statusError, []string{"--output", "xml"}, "list", "-o", "xml")
+	var list struct {
+		APIVersion, Kind string
+		Items            []view.Release
+	}
+	if err := json.Unmarshal([]byte(s.run(statusOK, nil, "list", "-o", "json")), &list); err != nil || len(list.Items) != 1 ||
+		list.APIVersion != "cli.sluice.dev/v1" || list.Kind != "ReleaseList" || list.Items[0].State != view.AtRest {
+		s.t.Errorf("got %+v, %v", list, err)
+	}
+	s.run(statusOK, []string{"kind: ReleaseList"}, "list", "-o", "yaml")
+}
+
+func (s *cliSite) testGoodRelease() {
+	s.t.Helper()
+	s.release(newImage)
+	s.run(statusOK, []string{"Progressing", "AtRest"}, "status", app, "--timeout=1m")
+	if got := s.primaryImage(); got != newImage {
+		s.t.Errorf("status ended before its revision was promoted: the primary has %s", got)
+	}
+	s.run(statusOK, []string{`"outcome": "Reached"`}, "status", app, "--for=ready", "-o", "json")
+	s.run(statusOK, []string{"at rest", "podinfo-primary serves all traffic"}, "why", app)
+	s.run(statusOK, []string{"TRAFFIC", "primary 100%", "CHECKS", "health", ">= 1", "EVENTS", "Promoted"}, "get", app)
+	s.run(statusError, []string{"there is no Canary nothing in namespace cli"}, "get", "nothing")
+}
+
+func (s *cliSite) testBadRelease() {
+	s.t.Helper()
+	s.bad.Store(true)
+	s.release(oldImage)
+	s.run(statusUndone, []string{"rolled back", "failed check 2 of 2"}, "status", app, "--timeout=1m")
+	s.run(statusOK, []string{"was rolled back", "value 0", "limit >= 1", "query: health", "kubectl sluice retry"}, "why", app)
+	s.run(statusOK, []string{"RolledBack", "rounds", "x"}, "get", app)
+	s.run(statusOK, []string{`"state": "RolledBack"`, `"needsPerson": true`}, "get", app, "-o", "json")
+	s.run(statusOK, []string{app}, "list", "--needs-person", "-o", "name")
+	s.bad.Store(false)
+	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+}
+
+func (s *cliSite) testGate() {
+	s.t.Helper()
+	s.shut.Store(true)
+	s.release(newImage)
+	s.run(statusOK, []string{"AtGate"}, "status", app, "--for=gate", "--timeout=1m")
+	s.run(statusPerson, []string{"confirm-promotion"}, "status", app)
+	s.run(statusTimedOut, []string{"is not promoted after 1s", "confirm-promotion"}, "status", app, "--wait-for-people", "--timeout=1s")
+	s.run(statusOK, []string{"waits at a gate", "It is asked at http://"}, "why", app)
+	s.run(statusRefused, []string{"refused: the release waits at the confirm-promotion gate, which Approve opens"}, "advance", app)
+	s.run(statusOK, []string{"Approved by", "(seen to work)"}, "approve", app, "--reason=seen to work")
+	s.run(statusOK, nil, "status", app, "--wait-for-people", "--timeout=1m")
+	s.shut.Store(false)
+}
+
+func (s *cliSite) testHands() {
+	s.t.Helper()
+	s.awaitDrained()
+	s.edit(atStep(20))
+	s.release(oldImage)
+	s.awaitRoute(20)
+	s.run(statusOK, []string{"cli/podinfo: Paused by ", "(errors in the checkout)"}, "pause", app, "--reason=errors in the checkout")
+	s.run(statusOK, nil, "status", app, "--for=paused")
+	s.run(statusPerson, []string{"Paused by"}, "status", app)
+	s.run(statusRefused, []string{"refused: it is paused already"}, "pause", app)
+	s.run(statusOK, []string{"Refused", "errors in the checkout", "kubectl sluice resume"}, "get", app)
+	s.run(statusRefused, []string{"refused: it is for revision another"}, "resume", app, "--revision=another")
+	s.run(statusOK, []string{"Resumed by"}, "resume", app)
+	s.run(statusRefused, []string{"refused: the release waits at no gate"}, "approve", app)
+	s.run(statusError, []string{"confirm it with --yes"}, "promote", "-l", "team!=web")
+	s.run(statusOK, []string{"Promoted early by"}, "promote", "-l", "team!=web", "--yes")
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+
+	s.awaitDrained()
+	s.release(newImage)
+	s.awaitRoute(20)
+	s.run(statusError, []string{"say why with --reason"}, "abort", app)
+	s.run(statusOK, []string{"Step ended by"}, "advance", app)
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+
+	s.awaitDrained()
+	s.release(oldImage)
+	s.awaitRoute(20)
+	s.run(statusOK, []string{"Aborted by", "(customers complain)"}, "abort", app, "--reason=customers complain")
+	s.run(statusUndone, []string{"customers complain"}, "status", app)
+	s.run(statusOK, []string{"0 of 1 Canaries are in a state in which promote is possible"}, "promote", "-l", "team!=web", "--yes")
+}
+
+// testPast looks at what was released, and releases an earlier revision once more.
+func (s *cliSite) testPast() {
+	s.t.Helper()
+	s.awaitDrained()
+	failed := s.primaryImage()
+	s.run(statusOK, []string{"REVISION", "RolledBack", "customers complain", "Serving", "Promoted", oldImage, newImage}, "history", app)
+	s.run(statusOK, []string{`"kind": "History"`}, "history", app, "-o", "json")
+	s.run(statusError, []string{"has no ReplicaSet of revision s2-none"}, "undo", app, "--to=s2-none")
+	change[appsv1.Deployment](s.site, app, func(d *appsv1.Deployment) { d.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"} })
+	s.run(statusError, []string{"is kept by Flux", "--force"}, "undo", app)
+	s.run(statusOK, []string{"is set back to"}, "undo", app, "--force")
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+	if got := s.primaryImage(); got != failed {
+		s.t.Errorf("the primary has %s, and had %s", got, failed)
+	}
+	s.run(statusOK, []string{"is set back to"}, "undo", app, "--force")
+	s.awaitRoute(20)
+	s.run(statusOK, []string{"Aborted by"}, "abort", app, "--reason=that was a test")
+}
+
+// testMissingRights has people with few rights get as far as these go, and be told which is missing.
+func (s *cliSite) testMissingRights() {
+	s.t.Helper()
+	bob := []string{"-n", s.namespace, "--as", "bob"}
+	s.runWith(bob, statusError, []string{"forbidden", "canaries"}, "get", app)
+	s.runWith([]string{"--as", "bob"}, statusError, []string{"forbidden", "name one with -n"}, "list")
+	s.create(&rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "reader"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"flagger.app"}, Resources: []string{"canaries"}, Verbs: []string{"get", "list", "watch"}}},
+	})
+	s.create(&rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "bob"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "bob"}},
+	})
+	s.runWith(bob, statusOK, []string{app}, "list")
+	s.runWith(bob, statusOK, []string{"RolledBack", "forbidden"}, "get", app)
+	s.runWith(bob, statusUndone, []string{"warning", "what the operator has seen by now is followed"}, "status", app)
+	s.runWith(bob, statusError, []string{"forbidden", "--clusterrole=sluice-actions --user=bob"}, "retry", app)
+}
+
+// testNobodyActs asks for something while no operator runs.
+func (s *cliSite) testNobodyActs() {
+	s.t.Helper()
+	s.stop()
+	s.run(statusTimedOut, []string{"is the operator running?", "delete canaryaction podinfo-"}, "retry", app, "--timeout=1s")
+	s.run(statusTimedOut, []string{"another", "has not begun"}, "status", app, "--revision=another", "--timeout=1s")
+	s.run(statusOK, []string{"canaryaction.sluice.dev/podinfo-"}, "pause", app, "--wait=false")
+	s.run(statusOK, []string{"is asked for and waits"}, "why", app)
+	var actions v1alpha1.CanaryActionList
+	if err := s.api.List(s.t.Context(), &actions, client.InNamespace(s.namespace)); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, a := range actions.Items {
+		if a.Spec.Revision == "" || a.Spec.RequestedBy == "" {
+			s.t.Errorf("%s: %s", a.Name, fmt.Sprintf("%+v", a.Spec))
+		}
+	}
+}
