@@ -290,7 +290,7 @@ func (l *linter) operator(ctx context.Context, view *preflight.View) (*preflight
 	kit := alerts.Kit{Transport: guard.Transport, CheckURL: guard.CheckURL, Threads: alerts.NewThreads(), Clock: l.Clock}
 	return assembly.Ahead{
 		Options: assembly.Options{Objects: workload.Options{SelectorLabels: workload.DefaultSelectorLabels()}, IstioRootNamespace: "istio-system"},
-		View:    view, Provider: l.Provider,
+		View:    view, Provider: l.Provider, Router: factory.New,
 		Sources: &sources.Sources{
 			Reader: view, Secrets: reader, New: metricfactory.New, Operator: sources.Operator{Address: "http://prometheus:9090"},
 			NoCrossNamespace: l.NoCrossNamespace, Guard: guard, CloudIdentity: []string{"*"}, Kubernetes: &rest.Config{}, Clock: l.Clock,
