@@ -45,7 +45,10 @@ func describeServing(d *decider, was, is serving.Split) {
 		d.event(true, release.ReasonCanaryUnavailable, "No pod of the canary is available; "+primary+" takes all traffic until it is back")
 	case v1beta1.TrafficPrimaryTooSmall:
 		lacks, until := fmt.Sprintf("%s has %d of %d pods", primary, d.Primary.Available, d.Primary.Replicas), "there are more"
-		if d.Primary.Unconfirmed {
+		switch {
+		case serving.Leaving(d.Primary):
+			lacks, until = "The pods of "+primary+" are about to go for others", "those are there"
+		case d.Primary.Unconfirmed:
 			lacks, until = "Nothing is known yet of the endpoints of "+primary, "its pods are known to be reached"
 		}
 		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s; the canary keeps %s of the traffic until %s", lacks, plan.Percent(is.Weight), until))

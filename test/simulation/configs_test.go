@@ -108,7 +108,7 @@ func (p *pod) flaps() bool {
 func (w *world) flap() {
 	now := time.Now()
 	for _, p := range w.pods {
-		if !p.flaps() || !p.ready(now) {
+		if !p.flaps() || !p.ready(now) || now.Sub(p.readyAt) < 2*time.Second { // whoever looks has seen it ready by then
 			continue
 		}
 		if w.rand.IntN(4) == 0 {

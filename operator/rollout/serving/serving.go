@@ -53,7 +53,8 @@ type Situation struct {
 //   - A primary that its autoscaler leaves without pods is not stood in for.
 //   - A canary that stands in for the primary does so until that is well again.
 //   - The primary gets no more than its pods can carry, and no more than it has before they
-//     are known to be reached, as long as it needs not take from a canary that was found bad.
+//     are known to be reached, or while they are all about to go, as long as it needs not take from a canary that was
+//     found bad.
 func (s Situation) Effective() Split {
 	planned := s.Planned
 	planned.Reason = v1beta1.TrafficPlanned
@@ -116,7 +117,7 @@ func (s Situation) withinPrimary(planned Split) Split {
 	}
 	// Of all requests it carries as many as it has pods of those that it needs.
 	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, s.Needed, 1))
-	if s.Primary.Unconfirmed {
+	if s.Primary.Unconfirmed || Leaving(s.Primary) {
 		kept = s.Before.Weight
 	}
 	if kept <= planned.Weight {
@@ -128,7 +129,13 @@ func (s Situation) withinPrimary(planned Split) Split {
 // enough is true for a primary that can carry everything.
 func (s Situation) enough() bool {
 	p := s.Primary
-	return !p.Unconfirmed && p.Replicas >= s.Needed && (p.Ready || p.Replicas > 0 && p.Available >= p.Replicas)
+	return !p.Unconfirmed && !Leaving(p) && p.Replicas >= s.Needed && (p.Ready || p.Replicas > 0 && p.Available >= p.Replicas)
+}
+
+// Leaving is true for a primary whose pods are there still, and are all to go for those of its last change: at any
+// moment it is without one.
+func Leaving(primary release.Workload) bool {
+	return primary.Interrupted && !primary.Ready && primary.Replicas > 0 && primary.Available >= primary.Replicas
 }
 
 // StandsIn is true while the canary serves everything because the primary can't.

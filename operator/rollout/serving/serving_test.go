@@ -20,6 +20,12 @@ func unconfirmed(n int32) release.Workload {
 	return w
 }
 
+func leaving(n int32) release.Workload {
+	w := pods(n, n)
+	w.Ready, w.Interrupted = false, true
+	return w
+}
+
 // TestEffective is the table of who serves.
 func TestEffective(t *testing.T) {
 	const (
@@ -79,6 +85,13 @@ func TestEffective(t *testing.T) {
 		"a rollback does not wait for the primary's pods": {Situation{Before: at(50), Primary: pods(1, 10), Canary: pods(5, 5), Condemned: true}, at(0)},
 		"the primary has a tenth of its pods": {
 			Situation{Before: at(50), Primary: pods(1, 10), Canary: pods(10, 10)}, Split{Weight: 50, Reason: tooSmall},
+		},
+		"its pods are all about to go": {
+			Situation{Before: at(100), Primary: leaving(10), Canary: pods(10, 10)}, Split{Weight: 100, Reason: tooSmall},
+		},
+		"and the canary was found bad": {Situation{Before: at(100), Primary: leaving(10), Canary: pods(10, 10), Condemned: true}, at(0)},
+		"and the canary stands in": {
+			Situation{Before: Split{Weight: 100, Reason: noPrimary}, Primary: leaving(10), Canary: pods(10, 10)}, Split{Weight: 100, Reason: noPrimary},
 		},
 		"it has nearly all": {Situation{Before: at(50), Primary: pods(9, 10), Canary: pods(10, 10)}, Split{Weight: 10, Reason: tooSmall}},
 		"it has enough for what is planned": {
