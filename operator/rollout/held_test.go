@@ -279,7 +279,7 @@ func TestHeldPrimaryIsMadeAgain(t *testing.T) {
 		"the target is another":     {newScene().targetAt(revC, 0).with(mistake), ""},
 		"the target is gone":        {newScene().with(targetGone), ""},
 		"in mid-release":            {newScene().step(2, 40, time.Second).with(mistake), ""},
-		"in a promotion":            {newScene().promoting(60, time.Second).with(mistake), ""},
+		"in a promotion":            {newScene().promoting(60, time.Second).with(mistake), revB},
 		"after a rollback":          {newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(mistake), ""},
 		"after one, it is set back": {newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revA, 0).with(mistake), revA},
 	} {

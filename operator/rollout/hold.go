@@ -75,12 +75,14 @@ func takeFromUnjudged(d *decider) {
 }
 
 // holdDesired leaves workloads as they are while a rollout is held, but for a primary that is gone: it is made again
-// from what it was made from before, as the target may have no pods to stand in with.
+// from what it was made from before, or was to be in a promotion, as the target may have no pods to stand in with.
 func holdDesired(d *decider) {
 	d.out.Desired.TargetReplicas = nil
-	if again := !d.Primary.Exists && promotedRevision(d) != "" && (d.Mistake == nil || !d.Mistake.Foreign); again {
-		d.out.Desired.PrimaryRevision = promotedRevision(d)
-	} else {
+	again := promotedRevision(d)
+	if again == "" && d.st.Phase == v1beta1.PhasePromoting {
+		again = d.st.LastAppliedSpec // it was found good
+	}
+	if d.out.Desired.PrimaryRevision = again; d.Primary.Exists || again == "" || d.Mistake != nil && d.Mistake.Foreign {
 		d.out.Desired.PrimaryRevision, d.out.Desired.PrimaryReplicas = "", nil
 	}
 	if d.Outage != "" {
