@@ -226,6 +226,9 @@ func TestPreflightVerdicts(t *testing.T) {
 	template := func(provider string) string {
 		return `{"apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate", "metadata": {"name": "m", "namespace": "shop"}, "spec": {"provider": ` + provider + `, "query": "sum(errors)"}}`
 	}
+	ofKnative := func(provider string) string {
+		return strings.NewReplacer("apps/v1", "serving.knative.dev/v1", `"Deployment"`, `"Service"`).Replace(canary(`"provider": "` + provider + `"`))
+	}
 	for name, tc := range map[string]struct {
 		manifest string
 		args     []string
@@ -251,7 +254,8 @@ func TestPreflightVerdicts(t *testing.T) {
 		"a Service without a mesh": {
 			manifest: strings.Replace(canary(`"provider": "kubernetes"`), `"Deployment"`, `"Service"`, 1), verdict: preflight.Refused, status: 1, says: "a provider that shares out requests",
 		},
-		"Knative":                              {manifest: strings.Replace(canary(`"provider": "istio"`), "apps/v1", "serving.knative.dev/v1", 1), verdict: preflight.Refused, status: 1, says: "Knative is not served"},
+		"Knative":                              {manifest: ofKnative("knative"), verdict: preflight.Served, says: "not looked at: spec.targetRef"},
+		"Knative with another provider":        {manifest: ofKnative("istio"), verdict: preflight.Refused, status: 1, says: "allowed is knative"},
 		"a template":                           {manifest: template(`{"type": "prometheus", "address": "http://prometheus:9090"}`), verdict: preflight.Served},
 		"a template of no provider":            {manifest: template(`{"type": "abacus", "address": "http://prometheus:9090"}`), verdict: preflight.Refused, status: 1, says: "spec.provider.type"},
 		"a template whose Secret is elsewhere": {manifest: template(`{"type": "datadog", "secretRef": {"name": "key"}}`), verdict: preflight.Served, says: "not looked at: spec.provider.secretRef"},

@@ -192,6 +192,7 @@ var alike = map[string]string{
 	"linkerd.io/serviceprofiles":                          "networking.istio.io/destinationrules",
 	"traefik.io/traefikservices":                          "networking.istio.io/destinationrules",
 	"apisix.apache.org/apisixroutes":                      "networking.istio.io/destinationrules",
+	"serving.knative.dev/services":                        "networking.istio.io/virtualservices",
 	"kuma.io/trafficroutes":                               "networking.istio.io/destinationrules",
 	"projectcontour.io/httpproxies":                       "networking.istio.io/destinationrules",
 	"networking.k8s.io/ingresses":                         "networking.istio.io/destinationrules",

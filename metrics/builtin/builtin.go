@@ -26,6 +26,8 @@ type Vars struct {
 	Ingress string
 	// Route is the name of the user's route by which requests come.
 	Route string
+	// CanaryRevision and PrimaryRevision are the names of the revisions of a Service of Knative.
+	CanaryRevision, PrimaryRevision string
 	// Interval is how far back to look, as Prometheus writes durations: 1m, 1m30s.
 	Interval string
 	// Before is how far before the interval the last value of a counter is looked for; empty is 5m. One that has none there

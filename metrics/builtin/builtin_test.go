@@ -154,6 +154,13 @@ func TestSuccessRate(t *testing.T) {
 			aliveCanary:  `envoy_cluster_membership_total{kuma_io_service=~"app-canary_test_svc_[0-9a-zA-Z-]+",envoy_cluster_name=~"localhost_.+"}`,
 		},
 		{
+			source: knative, counter: "envoy_cluster_upstream_rq", buckets: "envoy_cluster_upstream_rq_time_bucket",
+			vars:    podinfo.with(func(v *Vars) { v.CanaryRevision, v.PrimaryRevision = "podinfo-00002", "podinfo-00001" }),
+			canary:  `envoy_cluster_name="test/podinfo-00002"`,
+			primary: `envoy_cluster_name="test/podinfo-00001"`,
+			good:    `envoy_response_code!~"5.."`,
+		},
+		{
 			source: skipper, counter: "skipper_response_duration_seconds_count", buckets: "skipper_serve_route_duration_seconds_bucket", scale: "1000 * ",
 			vars:    podinfo.with(func(v *Vars) { v.Namespace, v.Ingress = "te-st", "we.b" }),
 			canary:  `route=~"kube(ew)?_te_st__we_b_canary__.*__app_canary(_[0-9]+)?"`,
@@ -252,6 +259,7 @@ func TestSources(t *testing.T) {
 		"Traefik":                        {"traefik", "istio", "traefik traefik-exported istio istio-clients"},
 		"ingress-nginx":                  {"nginx", "nginx", "nginx nginx-exported"},
 		"APISIX":                         {"apisix", "apisix", "apisix"},
+		"Knative":                        {"knative", "knative", "knative"},
 		"Kuma":                           {"kuma", "linkerd", "kuma kuma-tags"},
 		"Skipper":                        {"skipper", "istio", "skipper istio istio-clients"},
 		"Contour in front of Linkerd":    {"contour", "linkerd", "linkerd linkerd-http-routes linkerd-grpc-routes contour"},

@@ -131,3 +131,19 @@ var skipper = Source{
 
 // noWord is what Skipper writes as _ in the names of routes.
 var noWord = regexp.MustCompile(`\W`)
+
+// knative is what the Envoy of Kourier, an ingress of Knative's, counts of each revision.
+var knative = Source{
+	Name:    "knative",
+	Advice:  "does Prometheus scrape Kourier's gateway? Other ingresses of Knative need a MetricTemplate",
+	counter: "envoy_cluster_upstream_rq",
+	buckets: "envoy_cluster_upstream_rq_time_bucket",
+	scale:   1,
+	success: `envoy_response_code!~"5.."`,
+	version: func(of Version, v Vars) string {
+		if of == Primary {
+			return matcher("envoy_cluster_name", v.Namespace+"/"+v.PrimaryRevision)
+		}
+		return matcher("envoy_cluster_name", v.Namespace+"/"+v.CanaryRevision)
+	},
+}

@@ -57,6 +57,7 @@ func Sources(provider, mesh string) ([]Source, error) {
 		v1beta1.ProviderContour:           {contour},
 		v1beta1.ProviderAPISIX:            {apisix},
 		v1beta1.ProviderKuma:              {kuma, kumaTags},
+		v1beta1.ProviderKnative:           {knative},
 		v1beta1.ProviderSkipper:           {skipper},
 		v1beta1.ProviderKubernetes:        {application, applicationPods},
 	}

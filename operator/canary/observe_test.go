@@ -131,7 +131,7 @@ func TestMistakes(t *testing.T) {
 		},
 		"a field that is not served": {
 			objects: []client.Object{with(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "serving.knative.dev/v1" }), newTarget()},
-			reason:  ground.ReasonInvalidSpec, sent: []string{"spec.targetRef.apiVersion"},
+			reason:  ground.ReasonInvalidSpec, sent: []string{"spec.targetRef.kind", "Knative"},
 			mend: change(func(spec *v1beta1.CanarySpec) { spec.TargetRef.APIVersion = "apps/v1" }),
 		},
 	} {

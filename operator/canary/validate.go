@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
@@ -35,8 +36,11 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) []s
 	}
 	_, err := a.GetInterval()
 	add("spec.analysis.interval: ", problem(err))
-	if strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/") {
-		add("spec.targetRef.apiVersion: ", "Knative is not served; it shares out requests by its own spec.traffic")
+	switch isKnative := strings.HasPrefix(c.Spec.TargetRef.APIVersion, "serving.knative.dev/"); {
+	case isKnative && !knative.Is(c):
+		add("spec.targetRef.kind: ", fmt.Sprintf("%q of Knative can't be released; allowed is Service", c.Spec.TargetRef.Kind))
+	case isKnative && provider != v1beta1.ProviderKnative:
+		add("spec.provider: ", fmt.Sprintf("%q doesn't divide the requests of a Service of Knative; allowed is knative", provider))
 	}
 	if a.Strategy() == v1beta1.StrategyWeighted && len(a.Steps()) == 0 && !c.Spec.SkipAnalysis {
 		add("spec.analysis: ", "there is no step: set stepWeight, stepWeights or iterations")

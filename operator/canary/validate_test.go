@@ -28,7 +28,7 @@ func TestInvalid(t *testing.T) {
 		"interval":    {change: func(s *v1beta1.CanarySpec) { s.Analysis.Interval = "soon" }, want: []string{"spec.analysis.interval", `"soon"`}},
 		"Knative": {change: func(s *v1beta1.CanarySpec) {
 			s.TargetRef.APIVersion, s.TargetRef.Kind = "serving.knative.dev/v1", "Service"
-		}, want: []string{"spec.targetRef.apiVersion", "Knative"}},
+		}, want: []string{"spec.provider", "allowed is knative"}},
 		"autoscaler":                          {change: func(s *v1beta1.CanarySpec) { s.AutoscalerRef = &v1beta1.AutoscalerReference{} }, want: []string{"spec.autoscalerRef"}},
 		"A/B testing":                         {change: func(s *v1beta1.CanarySpec) { s.Analysis.Match = make([]v1beta1.RawObject, 1) }, want: []string{"spec.analysis.match"}},
 		"blue/green":                          {change: func(s *v1beta1.CanarySpec) { s.Analysis.StepWeights, s.Analysis.Iterations = nil, 1 }, can: providers.Capabilities{HeaderMatch: true}},

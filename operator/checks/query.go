@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
@@ -253,5 +254,6 @@ func vars(c *v1beta1.Canary, metric v1beta1.CanaryMetric) builtin.Vars {
 		Ingress: ingress, Route: routeName,
 		Name: c.Name, Namespace: c.Namespace, Target: c.Spec.TargetRef.Name, Primary: c.PrimaryName(), Kind: c.Spec.TargetRef.Kind,
 		Service: apex, Interval: metric.GetInterval(),
+		CanaryRevision: knative.Name(c.Status.LastAppliedSpec), PrimaryRevision: knative.Name(c.Status.LastPromotedSpec),
 	}
 }

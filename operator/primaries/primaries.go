@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -57,6 +58,9 @@ var _ world.Part[*Share] = (*Primaries)(nil)
 // is a target that can have none. The target and what its pods read are observed by then.
 func (p *Primaries) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: p, world: w}
+	if knative.Is(w.Canary) {
+		return s, nil // it is a revision of the target, and was observed with that
+	}
 	primary, err := p.Workloads.Read(ctx, w.Canary, w.Canary.PrimaryName())
 	if err != nil {
 		return s, err
@@ -117,6 +121,9 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	if !w.Promotes(want) {
 		return nil
 	}
+	if live, ok := w.TargetObject.(*knative.Service); ok {
+		return p.promoteKnative(ctx, live, want.PrimaryRevision)
+	}
 	primary, err := workload.Primary(w.Canary, w.TargetObject, w.PrimaryObject, want.PrimaryRevision, p.Options)
 	if err != nil {
 		return fmt.Errorf("build the primary: %w", err)
@@ -163,6 +170,18 @@ func (s *Share) judged(ctx context.Context) error {
 		return fmt.Errorf("%w: %s %s", world.ErrChanged, workload.Kind(target), target.GetName())
 	}
 	return err
+}
+
+// promoteKnative has a revision of a Service of Knative be the one that serves.
+func (p *Primaries) promoteKnative(ctx context.Context, live *knative.Service, revision string) error {
+	if live.Primary() == revision {
+		return nil
+	}
+	patch := map[string]any{"metadata": map[string]any{"annotations": map[string]any{knative.PrimaryAnnotation: knative.Name(revision)}}}
+	if err := p.Applier.Merge(ctx, patch, live); err != nil {
+		return fmt.Errorf("promote revision %s of Service %s of Knative: %w", knative.Name(revision), live.Name, err)
+	}
+	return nil
 }
 
 // options say how the intent for the primary is compared with what is there. configs

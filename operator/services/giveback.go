@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -70,7 +71,7 @@ func (s *Share) KeepBackends(ctx context.Context) error {
 // becomes what it was; what was made for the Canary is let go of, as clients depend
 // on it by now.
 func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
-	if want.LeadToPrimary {
+	if want.LeadToPrimary || knative.Is(s.world.Canary) {
 		return nil
 	}
 	all, err := s.live(ctx)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/memory"
@@ -95,6 +96,10 @@ func (p *Services) Size() int { return p.memory.Size() }
 // endpoints. Services that can't be the Canary's are a mistake.
 func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: p, world: w}
+	if knative.Is(w.Canary) {
+		w.HasServices, w.ServicesInSync = w.Primary.Exists, true // Knative makes them with its revisions
+		return s, nil
+	}
 	mistake := s.observe(ctx)
 	if mistake != nil && world.AsMistake(mistake) == nil {
 		return s, mistake
@@ -330,6 +335,9 @@ func (s *Share) Reached() bool { return s.reached }
 // Backends tells whether the Services that a route divides traffic between are there.
 func (s *Share) Backends(ctx context.Context) bool {
 	c := s.world.Canary
+	if knative.Is(c) {
+		return true
+	}
 	_, primary, canary := c.ServiceNames()
 	for _, name := range []string{primary, canary} {
 		if live, err := kube.Get[corev1.Service](ctx, s.part.Client, c.Namespace, name); err != nil || live == nil {

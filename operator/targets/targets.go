@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/memory"
@@ -65,6 +66,9 @@ func (t *Targets) SetUp(_ context.Context, w *wake.Watches) error {
 // Observe reads the target. One that is not there is a mistake.
 func (t *Targets) Observe(ctx context.Context, w *world.World) (*Share, error) {
 	s := &Share{part: t, world: w}
+	if knative.Is(w.Canary) {
+		return s, t.observeKnative(ctx, w)
+	}
 	ref := w.Canary.Spec.TargetRef
 	target, err := t.Read(ctx, w.Canary, ref.Name)
 	if err != nil {
@@ -163,7 +167,7 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 }
 
 func (s *Share) scale(ctx context.Context, target client.Object, replicas *int32) error {
-	if target == nil || replicas == nil {
+	if target == nil || replicas == nil || knative.Is(s.world.Canary) {
 		return nil
 	}
 	spec := workload.Scale(target, *replicas)

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/contour"
 	"github.com/sluice-delivery/sluice/providers/gatewayapi"
 	"github.com/sluice-delivery/sluice/providers/istio"
+	"github.com/sluice-delivery/sluice/providers/knative"
 	"github.com/sluice-delivery/sluice/providers/kubernetes"
 	"github.com/sluice-delivery/sluice/providers/kuma"
 	"github.com/sluice-delivery/sluice/providers/linkerd"
@@ -78,6 +79,7 @@ func table() map[string]func(Deps) providers.Router {
 		v1beta1.ProviderAPISIX:  func(d Deps) providers.Router { return apisix.New(d.Client, d.Applier) },
 		v1beta1.ProviderKuma:    func(d Deps) providers.Router { return kuma.New(d.Client, d.Applier) },
 		v1beta1.ProviderSkipper: func(d Deps) providers.Router { return skipper.New(d.Client, d.Applier) },
+		v1beta1.ProviderKnative: func(d Deps) providers.Router { return knative.New(d.Client, d.Applier) },
 		v1beta1.ProviderContour: func(d Deps) providers.Router { return contour.New(d.Client, d.Applier, d.IngressClass) },
 		v1beta1.ProviderConsul:  func(d Deps) providers.Router { return consul.New(d.Consul, d.Clock) },
 		v1beta1.ProviderIstio: func(d Deps) providers.Router {

@@ -29,8 +29,7 @@ func TestRefusalsSayWhatToUse(t *testing.T) {
 	for name, want := range map[string]string{
 		"appmesh": "VPC Lattice", "appmesh:v1beta2": "September 30, 2026",
 		"gloo": "kgateway", "osm": "with istio", "smi": "linkerd", "smi:v1alpha3": "linkerd",
-		"knative": "spec.traffic",
-		"isto":    `unknown provider "isto": known are`,
+		"isto": `unknown provider "isto": known are`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(name, Deps{})

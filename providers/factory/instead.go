@@ -16,6 +16,5 @@ func instead(name string) string {
 		"gloo":    "Gloo's RouteTables are not served; Gloo Gateway from 1.17 on, and kgateway, serve the Gateway API, with " + gatewayAPI,
 		"osm":     "Open Service Mesh is archived, and AKS recommends to move to Istio, with " + v1beta1.ProviderIstio,
 		"smi":     "the Service Mesh Interface is archived in favour of the Gateway API; Linkerd has provider " + v1beta1.ProviderLinkerd + ", and other meshes take routes whose parent is a Service, with " + gatewayAPI,
-		"knative": "Knative is not served; it shares out requests by its own spec.traffic",
 	}[name]
 }

@@ -10,6 +10,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/apisix"
@@ -25,7 +26,7 @@ import (
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
 		networkingv1.AddToScheme, istionetworking.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, linkerd.AddToScheme, traefik.AddToScheme,
-		contour.AddToScheme, apisix.AddToScheme, kuma.AddToScheme,
+		contour.AddToScheme, apisix.AddToScheme, kuma.AddToScheme, knative.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("kinds of the meshes: %w", err)
@@ -57,6 +58,7 @@ func Watches() []providers.Watch {
 		{Providers: []string{v1beta1.ProviderTraefik}, Kinds: [][]client.Object{{&traefik.TraefikService{}}}},
 		{Providers: []string{v1beta1.ProviderContour}, Kinds: [][]client.Object{{&contour.HTTPProxy{}}}},
 		{Providers: []string{v1beta1.ProviderAPISIX}, Kinds: [][]client.Object{{&apisix.ApisixRoute{}}}, About: apisix.About()},
+		{Providers: []string{v1beta1.ProviderKnative}, Kinds: [][]client.Object{{&knative.Service{}}}},
 		{Providers: []string{v1beta1.ProviderKuma}, Kinds: [][]client.Object{{&kuma.TrafficRoute{}}}, About: kuma.About()},
 		{Providers: []string{v1beta1.ProviderNGINX, v1beta1.ProviderSkipper}, Kinds: [][]client.Object{{&networkingv1.Ingress{}}}},
 	}

@@ -171,6 +171,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Group: "networking.k8s.io", Resource: "ingresses"}, "list watch create patch delete", true},
 		{right{Group: "traefik.io", Resource: "traefikservices"}, "list watch create patch delete", true},
 		{right{Group: "apisix.apache.org", Resource: "apisixroutes"}, "list watch create patch delete", true},
+		{right{Group: "serving.knative.dev", Resource: "services"}, "list watch patch", true},
+		{right{Group: "serving.knative.dev", Resource: "services"}, "create delete", false},
 		{right{Group: "kuma.io", Resource: "trafficroutes"}, "list watch create patch delete", true},
 		{right{Group: "projectcontour.io", Resource: "httpproxies"}, "list watch create patch delete", true},
 		{right{Group: "policy.linkerd.io", Resource: "httproutes"}, "list watch create patch delete", true},

@@ -171,6 +171,11 @@ rules:
     resources: [trafficroutes]
     verbs: [list, watch, create, patch, delete]
   {{- end }}
+  {{- if include "sluice.serves" (dict "root" . "of" (list "knative")) }}
+  - apiGroups: [serving.knative.dev]
+    resources: [services]
+    verbs: [list, watch, patch]
+  {{- end }}
   {{- if include "sluice.serves" (dict "root" . "of" (list "contour")) }}
   - apiGroups: [projectcontour.io]
     resources: [httpproxies]
