@@ -433,6 +433,7 @@ func protocols(t *testing.T, w World) {
 		switch {
 		case err == nil:
 			w.settle(t, w.some(20))
+			w.delete(t)
 		case kind == providers.Requests || !refuses(err):
 			t.Errorf("appProtocol %q: %v", protocol, err)
 		default: // it depends on what else there is

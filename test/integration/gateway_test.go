@@ -202,7 +202,7 @@ func testLinkerdProfiles(t *testing.T, e *environment) {
 		canary := e.canary(t, v1beta1.CanaryService{})
 		name := app + "." + canary.Namespace + ".svc.cluster.local"
 		world := routertest.World{
-			Router: limited{linkerd.New(c, ssa.New(c)), providers.Capabilities{Weighted: true}}, Canary: canary, Deadline: limit,
+			Router: limited{linkerd.New(c, ssa.New(c)), providers.Capabilities{Weighted: true, ByAddress: true}}, Canary: canary, Deadline: limit,
 			Writes: func() int { return int(writes.Load()) },
 			Drift: func(t *testing.T, traffic providers.Traffic) {
 				p := &linkerd.ServiceProfile{}

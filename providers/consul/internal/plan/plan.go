@@ -102,6 +102,9 @@ func (p *planner) defaults(b *routes.Builder) error {
 	if err != nil {
 		return err
 	}
+	if err := p.sameProtocol(protocol); err != nil {
+		return err
+	}
 	if err := p.ownDefaults(users, protocol, said); err != nil {
 		return err
 	}
@@ -124,6 +127,20 @@ func (p *planner) defaults(b *routes.Builder) error {
 		return nil
 	}
 	return p.wantEntry(entries.Entry{Key: entries.Key{Kind: api.ServiceDefaults, Name: p.names.Split}, Body: maps.Clone(half)})
+}
+
+// sameProtocol refuses another protocol than that of requests which are shared out already: Consul takes one entry at a
+// time, and none by which services that lead to each other would not speak the same.
+func (p *planner) sameProtocol(protocol string) error {
+	if !p.at(api.ServiceSplitter, p.names.Apex).IsOurs(p.canary) {
+		return nil
+	}
+	is, _ := p.at(api.ServiceDefaults, p.names.Primary).Body["Protocol"].(string)
+	if is == "" || is == protocol {
+		return nil
+	}
+	return consulspec.Invalid("spec.service.appProtocol", p.canary.Spec.Service.AppProtocol, fmt.Sprintf(
+		"what stands for %s: Consul does not let the protocol of a service change while its requests are shared out; delete the Canary, and create it again with %s", is, protocol))
 }
 
 // ownDefaults says the protocol of the whole where nobody else does.
