@@ -198,7 +198,11 @@ func (a *CanaryAnalysis) GetOnNoEvidence() NoEvidenceAction {
 // maxWeight, where the last step is maxWeight itself. It is empty if neither is set.
 func (a *CanaryAnalysis) Steps() []int32 {
 	if len(a.StepWeights) > 0 {
-		return slices.Clone(a.StepWeights)
+		steps := slices.Clone(a.StepWeights)
+		for i, w := range steps { // the schema has these bounds, and those of before may have been stored without
+			steps[i] = min(max(w, 1), DefaultMaxWeight)
+		}
+		return steps
 	}
 	if a.StepWeight <= 0 {
 		return nil
