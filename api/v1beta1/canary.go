@@ -261,7 +261,7 @@ func (a *CanaryAnalysis) GetMirrorWeight() int32 {
 	case a.MirrorWeight == 0:
 		return DefaultMaxWeight
 	default:
-		return a.MirrorWeight
+		return min(max(a.MirrorWeight, 0), DefaultMaxWeight) // as of those that were stored before the schema had bounds
 	}
 }
 
