@@ -40,7 +40,7 @@ func FuzzHookAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	clock := newQuickClock()
-	clock.noGrace = true // a hook may ask for just as long a wait
+	clock.noGrace = true                                     // a hook may ask for just as long a wait
 	client := NewClient(Options{Clock: clock, Guard: guard}) // one, as each keeps a connection
 	f.Fuzz(func(t *testing.T, status int, body, wait string) {
 		if status < 200 || status > 599 {
