@@ -140,6 +140,10 @@ JUDGEMENT_RELEASES ?= 400
 judgement: ## Simulate how releases are judged, by the comparison and by others' rules, and print the tables (400: about an hour)
 	@$(GO) test -count=1 -timeout=0 -v ./test/judgement -judgement.releases=$(JUDGEMENT_RELEASES)
 
+.PHONY: disturb
+disturb: ## Have something happen at every write of simulated releases of each strategy (minutes)
+	@$(GO) test -count=1 -timeout=0 -v ./test/simulation -run TestDisturbedWrites -simulation.disturbances=0
+
 .PHONY: test-metric-servers
 test-metric-servers: ## Test metric providers against Debian's servers (apt-get install influxdb graphite-carbon graphite-web)
 	@$(GO) test -count=1 -tags metricservers ./test/metricservers

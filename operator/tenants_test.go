@@ -307,8 +307,9 @@ func testTenants(t *testing.T, c *cluster.Cluster, api client.Client) {
 		most := memory()
 		t.Logf("%d turns of another Canary, half of them within %s, all within %s; of a Deployment within %s and %s; %d MiB of memory at most",
 			len(waits), waits[len(waits)/2], waits[len(waits)-1], control[len(control)/2], control[len(control)-1], most>>20)
-		if longest := waits[len(waits)-1]; longest > longestWait+control[len(control)-1] {
-			t.Errorf("another Canary's turn waits %s, and a Deployment's %s", longest, control[len(control)-1])
+		// A turn has about twice the requests of a Deployment's.
+		if longest, requests := waits[len(waits)-1], 2*control[len(control)-1]; longest > longestWait+requests {
+			t.Errorf("another Canary's turn waits %s, of which %s may be the API server's", longest, requests)
 		}
 		if most > mostMemory {
 			t.Errorf("%d MiB of memory", most>>20)

@@ -39,13 +39,15 @@ func FuzzHookAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	clock := newQuickClock()
+	clock.noGrace = true                                     // a hook may ask for just as long a wait
+	client := NewClient(Options{Clock: clock, Guard: guard}) // one, as each keeps a connection
 	f.Fuzz(func(t *testing.T, status int, body, wait string) {
 		if status < 200 || status > 599 {
 			return
 		}
 		answers <- answer{status, body, wait}
 		defer func() { <-answers }()
-		client := NewClient(Options{Clock: newQuickClock(), Guard: guard})
 		got, err := client.Do(t.Context(), Call{URL: server.URL, Retries: 2, Credentials: Credentials{authorization: "swordfish"}})
 		if yes := status == http.StatusOK || status == http.StatusCreated || status == http.StatusAccepted; yes != (err == nil) {
 			t.Errorf("%d: error %v", status, err)

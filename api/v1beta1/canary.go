@@ -198,7 +198,11 @@ func (a *CanaryAnalysis) GetOnNoEvidence() NoEvidenceAction {
 // maxWeight, where the last step is maxWeight itself. It is empty if neither is set.
 func (a *CanaryAnalysis) Steps() []int32 {
 	if len(a.StepWeights) > 0 {
-		return slices.Clone(a.StepWeights)
+		steps := slices.Clone(a.StepWeights)
+		for i, w := range steps { // the schema has these bounds, and those of before may have been stored without
+			steps[i] = min(max(w, 1), DefaultMaxWeight)
+		}
+		return steps
 	}
 	if a.StepWeight <= 0 {
 		return nil
@@ -257,7 +261,7 @@ func (a *CanaryAnalysis) GetMirrorWeight() int32 {
 	case a.MirrorWeight == 0:
 		return DefaultMaxWeight
 	default:
-		return a.MirrorWeight
+		return min(max(a.MirrorWeight, 0), DefaultMaxWeight) // as of those that were stored before the schema had bounds
 	}
 }
 

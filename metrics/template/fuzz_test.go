@@ -55,11 +55,17 @@ func FuzzQuoting(f *testing.F) {
 				if err != nil {
 					continue
 				}
-				want, err := parsed.Render(Vars{Variables: map[string]string{"v": "name"}, Quoting: quoting})
-				if err != nil {
-					t.Fatal(err)
+				g, same, w := shape(provider, query, got), false, ""
+				// Where no quotes are around it, a value may be one text in quotes of its own.
+				for _, name := range []string{"name", `"name"`, "'name'", "`name`"} {
+					want, err := parsed.Render(Vars{Variables: map[string]string{"v": name}, Quoting: quoting})
+					if err != nil || name != "name" && (len(value) < 2 || value[0] != name[0] || value[len(value)-1] != name[0]) {
+						continue
+					}
+					w = shape(provider, query, want)
+					same = same || g == w
 				}
-				if g, w := shape(provider, query, got), shape(provider, query, want); g != w {
+				if !same {
 					t.Errorf("%s: %q made\n%s of shape %s, want %s", provider, value, got, g, w)
 				}
 			}

@@ -35,8 +35,14 @@ type bench struct {
 
 func start(t *testing.T, m *memory) *bench {
 	t.Helper()
+	return startWith(t, m, m)
+}
+
+// startWith starts a router on what stands before a Consul.
+func startWith(t *testing.T, of backend, m *memory) *bench {
+	t.Helper()
 	clk := clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
-	b := &bench{Router: newRouter(m, nil, entries.Scope{}, clk), m: m, clock: clk, events: make(chan event.GenericEvent, 1000)}
+	b := &bench{Router: newRouter(of, nil, entries.Scope{}, clk), m: m, clock: clk, events: make(chan event.GenericEvent, 1000)}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
