@@ -277,7 +277,7 @@ func cutQuery(query string, limit int) string {
 // round counts; where it is only for these, nothing else does.
 func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.CheckID) ([]v1beta1.CheckStatus, *release.Counted) {
 	if id.Look != 0 {
-		counted, _ := k.counts(ctx, c) // what can't be counted now is counted by the round, which tells why it can't
+		counted, _ := counter{k}.counts(ctx, c) // what can't be counted now is counted by the round, which tells why it can't
 		return nil, counted
 	}
 	a := c.GetAnalysis()
@@ -314,10 +314,10 @@ func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1b
 	var wg sync.WaitGroup
 	var counted *release.Counted
 	var uncounted map[int]error
-	wg.Go(func() { counted, uncounted = k.counts(ctx, c) })
+	wg.Go(func() { counted, uncounted = counter{k}.counts(ctx, c) })
 	for i := range results {
 		if metric := c.GetAnalysis().Metrics[i]; onlyCompares(metric) {
-			results[i] = k.comparing(metric)
+			results[i] = comparing(metric, k.Clock.Now())
 			continue
 		}
 		wg.Go(func() {
@@ -326,17 +326,17 @@ func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1b
 		})
 	}
 	wg.Wait()
-	k.noteSources(c.GetAnalysis().Metrics, counted, results)
+	noteSources(c.GetAnalysis().Metrics, counted, results)
 	for i, err := range uncounted {
 		if results[i].Verdict == v1beta1.CheckPassed {
-			results[i] = k.uncounted(c.GetAnalysis().Metrics[i], err)
+			results[i] = uncountedResult(c.GetAnalysis().Metrics[i], err, k.Clock.Now())
 		}
 	}
 	return counted
 }
 
 // noteSources has the results of metrics that only compare tell who counts for them, so that he is asked the next time.
-func (k *Checker) noteSources(all []v1beta1.CanaryMetric, counted *release.Counted, results []v1beta1.CheckStatus) {
+func noteSources(all []v1beta1.CanaryMetric, counted *release.Counted, results []v1beta1.CheckStatus) {
 	if counted == nil {
 		return
 	}

@@ -30,7 +30,7 @@ const (
 // counts are the requests of both versions since the status has counted them, for the metrics that compare them. All
 // queries are about the same time, and all of them must be answered: what was not counted now is counted the next time.
 // errs are why a metric could not be counted, by its index.
-func (k *Checker) counts(ctx context.Context, c *v1beta1.Canary) (counted *release.Counted, errs map[int]error) {
+func (k counter) counts(ctx context.Context, c *v1beta1.Canary) (counted *release.Counted, errs map[int]error) {
 	a := c.GetAnalysis()
 	if !a.Compares() || c.Status.Judgement == nil {
 		return nil, nil
@@ -73,6 +73,9 @@ func (k *Checker) counts(ctx context.Context, c *v1beta1.Canary) (counted *relea
 	return counted, errs
 }
 
+// counter counts requests.
+type counter struct{ *Checker }
+
 // window is the time in which requests are counted.
 type window struct {
 	since, at time.Time
@@ -88,7 +91,7 @@ func (w window) interval() string {
 }
 
 // reading counts for one metric.
-func (k *Checker) reading(ctx context.Context, c *v1beta1.Canary, index int, w window) (r *release.Reading, err error) {
+func (k counter) reading(ctx context.Context, c *v1beta1.Canary, index int, w window) (r *release.Reading, err error) {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
 	metric := c.GetAnalysis().Metrics[index]
@@ -107,7 +110,7 @@ func (k *Checker) reading(ctx context.Context, c *v1beta1.Canary, index int, w w
 
 // readBuiltIn counts for a built-in metric, by who counted for it the last time, else by the first who has requests of the
 // primary.
-func (k *Checker) readBuiltIn(ctx context.Context, c *v1beta1.Canary, index int, w window) (*release.Reading, error) {
+func (k counter) readBuiltIn(ctx context.Context, c *v1beta1.Canary, index int, w window) (*release.Reading, error) {
 	of, err := k.counting(ctx, c, index)
 	if err != nil {
 		return nil, err
@@ -154,7 +157,7 @@ func (k *Checker) readBuiltIn(ctx context.Context, c *v1beta1.Canary, index int,
 
 // countingSource is who counted the metric's requests in the last round, else the first of those that may whose series the
 // server has.
-func (k *Checker) countingSource(ctx context.Context, c *v1beta1.Canary, of *counting, index int) (builtin.Source, error) {
+func (k counter) countingSource(ctx context.Context, c *v1beta1.Canary, of *counting, index int) (builtin.Source, error) {
 	if before := rounds.Before(c.Status.Checks, c.GetAnalysis().Metrics, index); before != nil {
 		if i := slices.IndexFunc(of.sources, func(s builtin.Source) bool { return s.Name == before.Source }); i >= 0 {
 			return of.sources[i], nil
@@ -174,7 +177,7 @@ func (k *Checker) countingSource(ctx context.Context, c *v1beta1.Canary, of *cou
 }
 
 // history is what was counted of the primary in the minutes before, without those at the beginning in which it had nothing.
-func (k *Checker) history(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window) ([]builtin.Counted, error) {
+func (k counter) history(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window) ([]builtin.Counted, error) {
 	vars := of.vars
 	vars.Interval, vars.Before = "1m", ""
 	expr, err := source.Counts(of.metric.Name, vars, builtin.Primary)
@@ -265,7 +268,7 @@ func slower(h compare.Histogram, edge float64) compare.Counts {
 }
 
 // readTemplate counts by the queries of a MetricTemplate.
-func (k *Checker) readTemplate(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric, w window) (*release.Reading, error) {
+func (k counter) readTemplate(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric, w window) (*release.Reading, error) {
 	number := func(version builtin.Version, bad bool, at time.Time, interval string) (float64, error) {
 		provider, query, err := k.Sources.Count(ctx, c, metric, string(version), bad, interval)
 		if err != nil {
@@ -307,7 +310,7 @@ func (k *Checker) readTemplate(ctx context.Context, c *v1beta1.Canary, metric v1
 }
 
 // templateHistory is the primary's by the queries of a MetricTemplate, where its provider can tell of the past.
-func (k *Checker) templateHistory(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric, w window) (*compare.History, error) {
+func (k counter) templateHistory(ctx context.Context, c *v1beta1.Canary, metric v1beta1.CanaryMetric, w window) (*compare.History, error) {
 	var both [2][]float64
 	for i, bad := range []bool{false, true} {
 		provider, query, err := k.Sources.Count(ctx, c, metric, string(builtin.Primary), bad, "1m")

@@ -17,8 +17,8 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 )
 
-// counter is a Prometheus that has counted so much.
-type counter struct {
+// tally is a Prometheus that has counted so much.
+type tally struct {
 	fakeProvider
 	err error
 	// asked are the queries, each with its time, and ranges those over a time.
@@ -34,7 +34,7 @@ func series(value float64, labels ...string) metrics.Series {
 	return out
 }
 
-func (p *counter) series(expr string) []metrics.Series {
+func (p *tally) series(expr string) []metrics.Series {
 	if !strings.Contains(expr, "_bucket") {
 		return []metrics.Series{series(100, "count", "canary"), series(98, "count", "canary-good"), series(900, "count", "primary"), series(891, "count", "primary-good")}
 	}
@@ -47,14 +47,14 @@ func (p *counter) series(expr string) []metrics.Series {
 	return out
 }
 
-func (p *counter) QuerySeries(_ context.Context, q metrics.Query) ([]metrics.Series, error) {
+func (p *tally) QuerySeries(_ context.Context, q metrics.Query) ([]metrics.Series, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked = append(p.asked, q)
 	return p.series(q.Expr), p.err
 }
 
-func (p *counter) QueryRange(_ context.Context, q metrics.Query, from, to time.Time, step time.Duration) ([][]metrics.Series, error) {
+func (p *tally) QueryRange(_ context.Context, q metrics.Query, from, to time.Time, step time.Duration) ([][]metrics.Series, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ranges++
@@ -88,7 +88,7 @@ func ended(t *testing.T, k *Checker, c *v1beta1.Canary, id release.CheckID) *rel
 }
 
 func TestCounts(t *testing.T) {
-	p := &counter{}
+	p := &tally{}
 	k := newTestChecker(p)
 	slow := compares(v1beta1.MetricRequestDuration)
 	slow.ThresholdRange = &v1beta1.CanaryThresholdRange{Max: new(400.0)}
@@ -144,7 +144,7 @@ func TestCounts(t *testing.T) {
 
 // TestCountsFail: what can't be counted gives no verdict, and nothing is counted of the other metrics either.
 func TestCountsFail(t *testing.T) {
-	p := &counter{err: &metrics.UnavailableError{Provider: "prometheus", Err: errors.New("it is down")}}
+	p := &tally{err: &metrics.UnavailableError{Provider: "prometheus", Err: errors.New("it is down")}}
 	for name, tc := range map[string]struct {
 		provider metrics.Provider
 		metrics  []v1beta1.CanaryMetric
@@ -153,7 +153,7 @@ func TestCountsFail(t *testing.T) {
 	}{
 		"no answer":        {p, []v1beta1.CanaryMetric{compares(v1beta1.MetricRequestSuccessRate)}, v1beta1.CheckUnavailable, "it is down"},
 		"no series":        {&fakeProvider{}, []v1beta1.CanaryMetric{compares(v1beta1.MetricRequestSuccessRate)}, v1beta1.CheckFailed, "gives no series"},
-		"no such template": {&counter{}, []v1beta1.CanaryMetric{{Name: "x", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "x"}, Comparison: &v1beta1.MetricComparison{}}}, v1beta1.CheckUnavailable, "no templates here"},
+		"no such template": {&tally{}, []v1beta1.CanaryMetric{{Name: "x", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "x"}, Comparison: &v1beta1.MetricComparison{}}}, v1beta1.CheckUnavailable, "no templates here"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run := ended(t, newTestChecker(tc.provider), compared(tc.metrics...), id(1))
@@ -164,7 +164,7 @@ func TestCountsFail(t *testing.T) {
 	}
 	c := compared(compares(v1beta1.MetricRequestSuccessRate))
 	c.Status.Judgement = nil
-	if run := ended(t, newTestChecker(&counter{}), c, id(1)); run.Counted != nil || run.Results[0].Verdict != v1beta1.CheckPassed {
+	if run := ended(t, newTestChecker(&tally{}), c, id(1)); run.Counted != nil || run.Results[0].Verdict != v1beta1.CheckPassed {
 		t.Errorf("before the counting began: %+v", run)
 	}
 }

@@ -47,13 +47,13 @@ func onlyCompares(metric v1beta1.CanaryMetric) bool {
 }
 
 // comparing is the result of such a metric, before the decision core puts in what the evidence says.
-func (k *Checker) comparing(metric v1beta1.CanaryMetric) v1beta1.CheckStatus {
-	return v1beta1.CheckStatus{Name: metric.Name, Window: metric.GetInterval(), Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
+func comparing(metric v1beta1.CanaryMetric, now time.Time) v1beta1.CheckStatus {
+	return v1beta1.CheckStatus{Name: metric.Name, Window: metric.GetInterval(), Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(now)}
 }
 
-// uncounted is the result of a metric whose requests could not be counted.
-func (k *Checker) uncounted(metric v1beta1.CanaryMetric, err error) v1beta1.CheckStatus {
-	result := metrics.Evaluate(metric, metrics.Answer{Err: err, At: k.Clock.Now()})
+// uncountedResult is the result of a metric whose requests could not be counted.
+func uncountedResult(metric v1beta1.CanaryMetric, err error, now time.Time) v1beta1.CheckStatus {
+	result := metrics.Evaluate(metric, metrics.Answer{Err: err, At: now})
 	result.Range = ""
 	return result
 }

@@ -164,7 +164,7 @@ func analyse(d *decider) {
 
 // actOn does what follows from a round.
 func actOn(d *decider, run *release.CheckRun, r *rounds.Round) {
-	switch v := d.judgement(); {
+	switch v := verdict(d); {
 	case v.Worse:
 		record(d, run, r, v1beta1.CheckFailed, []string{v.Because})
 		d.st.FailedChecks++

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
@@ -28,7 +29,7 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 			return nil
 		}
 	}
-	return rounds.Judge(metrics, d.st.Checks, compared(d, run.Results), warm(d))
+	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results), warm(d))
 }
 
 // warm is how long ago the first step began: the present one, for a status from

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
@@ -42,7 +43,7 @@ func (d *decider) strategy() v1beta1.Strategy { return d.Canary.GetAnalysis().St
 func stepName(d *decider) string {
 	p := d.plan()
 	if index := d.st.Step.Index; index >= 1 && index <= p.Len() {
-		return p.Describe(index) + standsInFor(d) + failedSoFar(d) + waitsForEvidence(d)
+		return p.Describe(index) + standsInFor(d) + failedSoFar(d) + judgement.WaitsFor(d.Canary.GetAnalysis(), d.st, d.Now)
 	}
 	return "waiting for the canary to be ready" + standsInFor(d) + failedSoFar(d)
 }
