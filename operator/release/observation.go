@@ -97,6 +97,22 @@ type Absence struct {
 	From, To time.Time
 }
 
+// Elapsed is how long ago a moment was, without the time in which there was no operator.
+func (a Absence) Elapsed(now, since time.Time) time.Duration {
+	gone := now.Sub(since)
+	from, to := a.From, a.To
+	if since.After(from) {
+		from = since
+	}
+	if to.After(now) {
+		to = now
+	}
+	if absent := to.Sub(from); absent > 0 {
+		gone -= absent
+	}
+	return gone
+}
+
 // Workload is the state of the target or of the primary.
 type Workload struct {
 	// Exists is false while there is no such workload.

@@ -31,7 +31,7 @@ import (
 // interval) leaves the status as it is.
 func Decide(o release.Observation) release.Decision {
 	d := newDecider(o)
-	hold := holdOf(&d.Observation)
+	hold := conditions.HoldOf(&d.Observation)
 	switch {
 	case !o.Canary.DeletionTimestamp.IsZero():
 		terminate(d)
@@ -54,7 +54,7 @@ func Decide(o release.Observation) release.Decision {
 		}
 		conclude(d)
 		d.describe()
-		rememberTarget(d)
+		adopt.RememberTarget(d.Target, &d.Canary.Status, d.st)
 	}
 	conditions.KeepTimes(&d.Canary.Status, d.st)
 	d.out.Status = *d.st

@@ -109,11 +109,11 @@ func evidenceMissing(d *decider, run *release.CheckRun, r *rounds.Round) {
 	overdue := evidenceOverdue(d)
 	switch action := a.GetOnNoEvidence(); {
 	case overdue && action == v1beta1.NoEvidenceRollback:
-		record(d, run, r, v1beta1.CheckUndecided, r.Open)
+		rounds.Record(d.st, run, r, v1beta1.CheckUndecided, r.Open)
 		rollBack(d, release.ReasonNoEvidence, "too little evidence for "+judgement.Longest(a)+": "+message)
 		return
 	case overdue && action == v1beta1.NoEvidencePromote && !verdict(d).Suspected:
-		record(d, run, r, v1beta1.CheckPassed, append(r.Noted, r.Open...))
+		rounds.Record(d.st, run, r, v1beta1.CheckPassed, append(r.Noted, r.Open...))
 		raise(d, "Too little evidence for "+judgement.Longest(a)+", and spec.analysis.judgement.onNoEvidence is Promote: "+message)
 		return
 	}
@@ -125,7 +125,7 @@ func evidenceMissing(d *decider, run *release.CheckRun, r *rounds.Round) {
 		}
 		d.out.Events = append(d.out.Events, release.Event{Warning: overdue, Reason: release.ReasonNoEvidence, Message: what + message, Muted: !overdue})
 	}
-	record(d, run, r, v1beta1.CheckUndecided, r.Open)
+	rounds.Record(d.st, run, r, v1beta1.CheckUndecided, r.Open)
 	checkOnceMore(d)
 	d.waiting = stepName(d)
 }

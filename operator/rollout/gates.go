@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/gates"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
@@ -44,27 +44,27 @@ const (
 func gate(d *decider, kind v1beta1.HookType) opening {
 	hooks := d.hooks(kind)
 	if len(hooks) == 0 {
-		if d.atGate(kind) {
+		if gates.At(d.st, kind) {
 			d.st.Gate = nil
 		}
 		return open
 	}
 	if d.st.Step != nil && d.st.Step.Approved == kind {
-		if d.atGate(kind) {
+		if gates.At(d.st, kind) {
 			d.st.Gate = nil
 		}
 		return open
 	}
 	run := called(d, kind)
 	if run == nil {
-		if d.atGate(kind) {
+		if gates.At(d.st, kind) {
 			d.waiting = gateName(d, d.st.Gate.Message)
 		}
 		return asking
 	}
-	shut := shut(d, hooks, run)
+	shut := gateClock(d).Shut(hooks, run.Results)
 	if len(shut) == 0 {
-		if d.atGate(kind) {
+		if gates.At(d.st, kind) {
 			d.event(false, release.ReasonGateOpened, text.Sentence(string(kind))+" gate is open")
 			mute(d, hooks)
 		}
@@ -75,12 +75,12 @@ func gate(d *decider, kind v1beta1.HookType) opening {
 }
 
 // stop keeps the release at a gate that hooks hold closed.
-func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []answer) opening {
+func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []gates.Answer) opening {
 	holder := ""
-	if d.atGate(kind) {
+	if gates.At(d.st, kind) {
 		holder = d.st.Gate.Hook
 	}
-	holder, anew := takesOver(d, kind, shut, holder)
+	holder, anew := gates.TakesOver(d.Canary.GetAnalysis().Sequential(kind), shut, holder)
 	if anew {
 		d.st.Gate = nil
 	}
@@ -88,11 +88,11 @@ func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []answe
 		return ended
 	}
 	askAgain(d, run, gatePoll)
-	if !d.atGate(kind) {
-		message := strings.Join(answers(shut), "; ")
+	if !gates.At(d.st, kind) {
+		message := strings.Join(gates.Messages(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
 		d.event(false, release.ReasonGateClosed, text.Sentence(gateName(d, message)))
-		mute(d, hooksOf(shut))
+		mute(d, gates.Hooks(shut))
 	}
 	d.st.Gate.Hook = holder
 	watchDeadlines(d, shut)
@@ -100,102 +100,24 @@ func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []answe
 	return closed
 }
 
-// answer is what a hook answered.
-type answer struct {
-	hook   v1beta1.CanaryWebhook
-	result v1beta1.CheckStatus
-}
-
-func hooksOf(of []answer) []v1beta1.CanaryWebhook {
-	out := make([]v1beta1.CanaryWebhook, len(of))
-	for i, a := range of {
-		out[i] = a.hook
-	}
-	return out
-}
-
-func answers(of []answer) []string {
-	out := make([]string, len(of))
-	for i, a := range of {
-		out[i] = a.result.Message
-	}
-	return out
-}
-
-// takesOver tells whether a hook that stops those after it holds the release since now,
-// where another one did before: its deadline begins now. Holder is the name to be
-// noted, which is empty where all hooks are called at once.
-func takesOver(d *decider, kind v1beta1.HookType, shut []answer, before string) (holder string, now bool) {
-	if !d.Canary.GetAnalysis().Sequential(kind) || len(shut) == 0 {
-		return "", false
-	}
-	last := shut[len(shut)-1].hook
-	return last.Name, last.Stops() && before != "" && before != last.Name
-}
-
-// shut are the hooks that hold a gate closed, but for those that were not asked. One whose
-// deadline has passed no longer does where its spec says so.
-func shut(d *decider, hooks []v1beta1.CanaryWebhook, run *release.CheckRun) []answer {
-	var out []answer
-	for i, hook := range hooks {
-		goesOn := hook.GetOnDeadline() == v1beta1.DeadlineContinue && deadlinePassed(d, hook)
-		verdict := run.Results[i].Verdict
-		if verdict != v1beta1.CheckPassed && verdict != v1beta1.CheckSkipped && !goesOn {
-			out = append(out, answer{hook, run.Results[i]})
-		}
-	}
-	return out
-}
-
 // gateOverdue rolls the release back when a hook has held it for longer than
 // its deadline.
-func gateOverdue(d *decider, kind v1beta1.HookType, shut []answer) bool {
-	for _, a := range shut {
-		if deadlinePassed(d, a.hook) {
-			rollBack(d, release.ReasonGateDeadline, fmt.Sprintf("the %s gate was not opened within %s: %s", kind, a.hook.Deadline, a.result.Message))
-			return true
-		}
+func gateOverdue(d *decider, kind v1beta1.HookType, shut []gates.Answer) bool {
+	a := gateClock(d).Overdue(shut)
+	if a == nil {
+		return false
 	}
-	return false
+	rollBack(d, release.ReasonGateDeadline, fmt.Sprintf("the %s gate was not opened within %s: %s", kind, a.Hook.Deadline, a.Result.Message))
+	return true
 }
 
-func watchDeadlines(d *decider, shut []answer) {
-	for _, a := range shut {
-		if limit, since := deadline(a.hook), heldSince(d, a.hook.GetType()); limit > 0 && since != nil {
-			d.lookAgain(d.Now.Add(limit - d.elapsed(since.Time)))
-		}
+func watchDeadlines(d *decider, shut []gates.Answer) {
+	for _, left := range gateClock(d).Left(shut) {
+		d.lookAgain(d.Now.Add(left))
 	}
 }
 
-// deadlinePassed tells whether a hook has held the release for longer than it
-// allows.
-func deadlinePassed(d *decider, hook v1beta1.CanaryWebhook) bool {
-	limit, since := deadline(hook), heldSince(d, hook.GetType())
-	return limit > 0 && since != nil && d.elapsed(since.Time) >= limit
-}
-
-// heldSince is since when hooks of a type hold the release, nil if they don't.
-func heldSince(d *decider, kind v1beta1.HookType) *metav1.MicroTime {
-	switch {
-	case kind == v1beta1.PreRolloutHook && d.st.Step != nil:
-		return d.st.Step.PreRolloutSince
-	case d.atGate(kind):
-		return &d.st.Gate.Since
-	default:
-		return nil
-	}
-}
-
-// deadline is how long a hook may hold a release, 0 for ever. One that can't be
-// parsed is a Mistake, so it does not come here.
-func deadline(hook v1beta1.CanaryWebhook) time.Duration {
-	limit, _ := hook.GetDeadline()
-	return limit
-}
-
-func (d *decider) atGate(kind v1beta1.HookType) bool {
-	return d.st.Gate != nil && d.st.Gate.Type == kind
-}
+func gateClock(d *decider) gates.Clock { return gates.Clock{Status: d.st, Elapsed: d.elapsed} }
 
 // gateName says which gate is closed and what traffic does meanwhile.
 func gateName(d *decider, message string) string {
@@ -206,7 +128,7 @@ func gateName(d *decider, message string) string {
 // mute sends no alert about the last event when every hook that it is about
 // wants none.
 func mute(d *decider, hooks []v1beta1.CanaryWebhook) {
-	d.out.Events[len(d.out.Events)-1].Muted = !slices.ContainsFunc(hooks, func(h v1beta1.CanaryWebhook) bool { return !h.MuteAlert })
+	d.out.Events[len(d.out.Events)-1].Muted = gates.Muted(hooks)
 }
 
 // rollbackAsked rolls back when a rollback hook answers with success, whatever
@@ -282,9 +204,9 @@ func preRollout(d *decider) {
 		d.blocked(d.st.Step.Since.Time, "the pre-rollout hooks have not answered yet")
 		return
 	}
-	recordHooks(d, run.Results)
-	shut := shut(d, hooks, run)
-	holder, anew := takesOver(d, v1beta1.PreRolloutHook, shut, d.st.Step.PreRolloutHook)
+	rounds.RecordHooks(d.st, run.Results)
+	shut := gateClock(d).Shut(hooks, run.Results)
+	holder, anew := gates.TakesOver(d.Canary.GetAnalysis().Sequential(v1beta1.PreRolloutHook), shut, d.st.Step.PreRolloutHook)
 	if anew {
 		d.st.Step.PreRolloutSince = nil
 	}
@@ -298,7 +220,7 @@ func preRollout(d *decider) {
 			d.st.Step.PreRolloutSince = microTime(d.Now)
 		}
 		watchDeadlines(d, shut)
-		if countFailure(d, answers(shut)) {
+		if countFailure(d, gates.Messages(shut)) {
 			d.st.Step.PreRolloutFailures++
 			beginWindow(d)
 			d.waiting = "waiting to call the pre-rollout hooks again" + failedSoFar(d)
@@ -330,7 +252,7 @@ func raise(d *decider, because string) {
 // passes tells whether a gate is open. When it is first found closed, the
 // present step begins to be checked once more, as traffic goes on in it.
 func passes(d *decider, kind v1beta1.HookType) bool {
-	waited := d.atGate(kind)
+	waited := gates.At(d.st, kind)
 	switch gate(d, kind) {
 	case open:
 		return true
@@ -373,7 +295,7 @@ func leaveGate(d *decider) {
 // waitsToRaise tells whether the checks of the present step have passed and a
 // gate holds it.
 func waitsToRaise(d *decider) bool {
-	return d.atGate(v1beta1.ConfirmTrafficIncreaseHook) || d.atGate(v1beta1.ConfirmPromotionHook)
+	return gates.At(d.st, v1beta1.ConfirmTrafficIncreaseHook) || gates.At(d.st, v1beta1.ConfirmPromotionHook)
 }
 
 // callPostRollout has the post-rollout hooks called once the release has ended, or its
@@ -451,7 +373,7 @@ func (d *decider) checkID(kind v1beta1.HookType) release.CheckID {
 		id.Window = d.st.PostRollout.UnixMicro()
 	case kind == v1beta1.RollbackHook:
 		// Whoever asks for a rollback means the release, in whatever step the answer comes.
-	case kind != "" && d.atGate(kind) && d.st.Step != nil:
+	case kind != "" && gates.At(d.st, kind) && d.st.Step != nil:
 		// Rounds go on while the gate is asked, and its answer may take longer than one of them.
 		id.Step, id.Window = d.st.Step.Index, d.st.Gate.Since.UnixMicro()
 	case d.st.Step != nil:

@@ -9,19 +9,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
-func holdOf(o *release.Observation) *conditions.Hold {
-	switch {
-	case o.Mistake != nil:
-		return &conditions.Hold{Reason: o.Mistake.Reason, Message: o.Mistake.Message, Mistake: true, Warning: true}
-	case o.Outage != "":
-		return &conditions.Hold{Reason: release.ReasonMeshUnreachable, Message: o.Outage, Warning: true, Passing: true}
-	case o.Canary.Spec.Suspend:
-		return &conditions.Hold{Reason: release.ReasonSuspended, Message: "spec.suspend is true: nothing moves until it is false, but traffic away from pods that are gone"}
-	default:
-		return nil
-	}
-}
-
 // untouchable is true where nothing may be touched: the objects are somebody
 // else's, or none was made yet.
 func untouchable(d *decider) bool {

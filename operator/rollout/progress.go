@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/gates"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
@@ -23,7 +24,7 @@ func progress(d *decider) {
 		return
 	}
 	needStep(d)
-	if !d.atGate(v1beta1.ConfirmPromotionHook) {
+	if !gates.At(d.st, v1beta1.ConfirmPromotionHook) {
 		d.st.Phase = v1beta1.PhaseProgressing
 	}
 	if setBack(d) {
@@ -166,7 +167,7 @@ func analyse(d *decider) {
 func actOn(d *decider, run *release.CheckRun, r *rounds.Round) {
 	switch v := verdict(d); {
 	case v.Worse:
-		record(d, run, r, v1beta1.CheckFailed, []string{v.Because})
+		rounds.Record(d.st, run, r, v1beta1.CheckFailed, []string{v.Because})
 		d.st.FailedChecks++
 		rollBack(d, release.ReasonCanaryWorse, v.Because)
 	case len(r.Failed) > 0:
@@ -176,10 +177,10 @@ func actOn(d *decider, run *release.CheckRun, r *rounds.Round) {
 	case len(r.Open) > 0 && !r.Warming:
 		evidenceMissing(d, run, r)
 	case r.Warming, waitsToRaise(d):
-		record(d, run, r, v1beta1.CheckPassed, r.Noted)
+		rounds.Record(d.st, run, r, v1beta1.CheckPassed, r.Noted)
 		checkOnceMore(d)
 	default:
-		record(d, run, r, v1beta1.CheckPassed, r.Noted)
+		rounds.Record(d.st, run, r, v1beta1.CheckPassed, r.Noted)
 		raise(d, strings.Join(append([]string{"All checks passed"}, r.Noted...), "; "))
 	}
 }
@@ -213,7 +214,7 @@ func speaksAgainst(d *decider) bool {
 // checkFailed keeps the weight where it is, or rolls back at the threshold. A
 // gate that the release waits at is asked again after the next round that passes.
 func checkFailed(d *decider, run *release.CheckRun, r *rounds.Round) {
-	record(d, run, r, v1beta1.CheckFailed, r.Failed)
+	rounds.Record(d.st, run, r, v1beta1.CheckFailed, r.Failed)
 	leaveGate(d)
 	if r.AtLimit != "" {
 		d.st.FailedChecks++
@@ -247,15 +248,15 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 	d.unwell("the checks give no verdict: " + message)
 	d.health.record = true
 	if d.overdue() {
-		record(d, run, r, v1beta1.CheckUnavailable, r.Silent)
-		rollBack(d, reasonOfSilence(r.Results), "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
+		rounds.Record(d.st, run, r, v1beta1.CheckUnavailable, r.Silent)
+		rollBack(d, rounds.ReasonOfSilence(r.Results), "the checks gave no verdict for "+d.Canary.GetProgressDeadline().String()+": "+message)
 		return
 	}
 	leaveGate(d) // it is asked again after a round that passes
 	d.waiting += "; nothing moves until the checks give a verdict: " + message
 	if !rounds.Same(d.st.Checks, r.Results) {
 		d.st.Checks = r.Results
-		d.event(true, reasonOfSilence(r.Results), "The checks give no verdict; nothing moves until they do: "+message)
+		d.event(true, rounds.ReasonOfSilence(r.Results), "The checks give no verdict; nothing moves until they do: "+message)
 	}
 	next := run.At.Add(min(d.interval(), maxRetry))
 	if d.Now.Before(next) {

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
@@ -41,19 +42,8 @@ func (d *decider) overdue() bool {
 	return d.elapsed(d.st.Unwell.Since.Time) >= d.Canary.GetProgressDeadline()
 }
 
-// elapsed is how long ago a moment was, without the time in which there was no
-// operator.
-func (d *decider) elapsed(since time.Time) time.Duration {
-	gone := d.Now.Sub(since)
-	from, to := later(d.Absence.From, since), d.Absence.To
-	if to.After(d.Now) {
-		to = d.Now
-	}
-	if absent := to.Sub(from); absent > 0 {
-		gone -= absent
-	}
-	return gone
-}
+// elapsed is how long ago a moment was, without the time in which there was no operator.
+func (d *decider) elapsed(since time.Time) time.Duration { return d.Absence.Elapsed(d.Now, since) }
 
 // within says how long was waited.
 func within(d *decider) string { return fmt.Sprintf(" within %s", d.Canary.GetProgressDeadline()) }
@@ -73,7 +63,7 @@ func recordHealth(d *decider) {
 			d.lookAgain(due)
 			return
 		}
-		d.st.Unwell = newUnwell(d.Now, is.reason)
+		d.st.Unwell = &v1beta1.UnwellStatus{Since: metav1.NewMicroTime(d.Now), Reason: text.Cut(is.reason, rounds.MaxMessage)}
 	}
 	if d.st.Unwell != nil && !d.overdue() {
 		d.lookAgain(d.Now.Add(d.Canary.GetProgressDeadline() - d.elapsed(d.st.Unwell.Since.Time)))
@@ -100,8 +90,3 @@ func later(a, b time.Time) time.Time {
 }
 
 func microTime(t time.Time) *metav1.MicroTime { return &metav1.MicroTime{Time: t} }
-
-// newUnwell begins the deadline.
-func newUnwell(now time.Time, reason string) *v1beta1.UnwellStatus {
-	return &v1beta1.UnwellStatus{Since: metav1.NewMicroTime(now), Reason: text.Cut(reason, maxRoundMessage)}
-}

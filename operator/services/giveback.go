@@ -20,7 +20,7 @@ import (
 // were and the apex Service that was made for the Canary leads to the target. One
 // that is gone holds up nothing, nor does a target that is gone.
 func (s *Share) givenBack(ctx context.Context) (bool, error) {
-	if s.onlyPrimary() {
+	if onlyPrimary(s.world) {
 		return true, nil
 	}
 	all, err := s.live(ctx)
@@ -29,7 +29,7 @@ func (s *Share) givenBack(ctx context.Context) (bool, error) {
 	}
 	for _, live := range all {
 		ours := s.world.Owner.Owns(live)
-		if ours && s.isApex(live) || !ours && (!s.intents.GivenBack(live) || s.astray(live)) {
+		if ours && isApex(s.intents.Apex, live) || !ours && (!s.intents.GivenBack(live) || s.astray(live)) {
 			return false, nil
 		}
 	}
@@ -38,14 +38,13 @@ func (s *Share) givenBack(ctx context.Context) (bool, error) {
 
 // onlyPrimary tells whether nothing but the primary can serve, or be found, so that what leads to
 // it has to stay.
-func (s *Share) onlyPrimary() bool {
-	w := s.world
+func onlyPrimary(w *world.World) bool {
 	return w.PrimaryObject != nil && (w.TargetObject == nil || w.ApexMisses || w.Target.Available == 0 && w.Primary.Available > 0)
 }
 
 // isApex tells whether an object is the apex Service, as far as one can be let go of.
-func (s *Share) isApex(live *corev1.Service) bool {
-	return s.intents.Apex != nil && live.Name == s.intents.Apex.Name
+func isApex(apex, live *corev1.Service) bool {
+	return apex != nil && live.Name == apex.Name
 }
 
 // KeepBackends has the Services that the route of a deleted Canary divides traffic between lead on to
@@ -85,7 +84,7 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	for _, live := range all {
 		ours := s.world.Owner.Owns(live)
 		switch {
-		case ours && s.isApex(live):
+		case ours && isApex(s.intents.Apex, live):
 			if err := s.part.Applier.Merge(ctx, s.intents.LetGo(live), live); err != nil {
 				return fmt.Errorf("let go of Service %s: %w", live.Name, err)
 			}
@@ -106,7 +105,7 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 // target was created anew with other labels. Clients find no pod until it leads to those.
 func (s *Share) astray(live *corev1.Service) bool {
 	w := s.world
-	return w.ApexMisses && w.PrimaryObject == nil && s.isApex(live) && s.intents.Canary != nil &&
+	return w.ApexMisses && w.PrimaryObject == nil && isApex(s.intents.Apex, live) && s.intents.Canary != nil &&
 		!labels.SelectorFromSet(live.Spec.Selector).Matches(labels.Set(workload.Template(w.TargetObject).Labels))
 }
 

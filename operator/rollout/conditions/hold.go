@@ -19,6 +19,20 @@ type Hold struct {
 	Passing bool
 }
 
+// HoldOf is why a rollout does not get on, nil where nothing holds it.
+func HoldOf(o *release.Observation) *Hold {
+	switch {
+	case o.Mistake != nil:
+		return &Hold{Reason: o.Mistake.Reason, Message: o.Mistake.Message, Mistake: true, Warning: true}
+	case o.Outage != "":
+		return &Hold{Reason: release.ReasonMeshUnreachable, Message: o.Outage, Warning: true, Passing: true}
+	case o.Canary.Spec.Suspend:
+		return &Hold{Reason: release.ReasonSuspended, Message: "spec.suspend is true: nothing moves until it is false, but traffic away from pods that are gone"}
+	default:
+		return nil
+	}
+}
+
 // WriteHeld is Write for a rollout that is held. Where the release has been rolled back all the
 // same, why is the reason of that.
 func WriteHeld(o *release.Observation, st *v1beta1.CanaryStatus, why string, h Hold) []release.Event {

@@ -368,7 +368,7 @@ func (r *Router) plan(ctx context.Context, route providers.Route, has present) (
 	if err != nil {
 		return wanted{}, err
 	}
-	if err := r.addressed(c, spec.ParentRefs); err != nil {
+	if err := addressed(r.mesh, c, spec.ParentRefs); err != nil {
 		return wanted{}, err
 	}
 	outdone, err := r.beside(ctx, route, has, before, spec)
@@ -439,12 +439,12 @@ func (r *Router) check(route providers.Route, has present) error {
 }
 
 // addressed refuses a Service without an address as a parent. What Gateways send there goes by the route.
-func (r *Router) addressed(c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
+func addressed(mesh Mesh, c *v1beta1.Canary, parents []gatewayv1.ParentReference) error {
 	for _, p := range parents {
 		if p.Kind != nil && *p.Kind == "Service" {
-			can := r.mesh.Can
+			can := mesh.Can
 			can.ByAddress = true
-			return can.Check(r.mesh.Name, c)
+			return can.Check(mesh.Name, c)
 		}
 	}
 	return nil
