@@ -240,7 +240,7 @@ func (s *stage) watchTurns(turn func(context.Context, int) (time.Duration, error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		pause := time.NewTicker(100 * time.Millisecond)
+		pause := time.NewTicker(100 * time.Millisecond) //nolint:forbidigo // how often turns are taken, and nothing that is waited for
 		defer pause.Stop()
 		for {
 			took, err := turn(ctx, len(all))

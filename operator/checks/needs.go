@@ -65,21 +65,10 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 	served := false
 	var missing error // what is wrong with another metric is more than that something is not there yet
 	for i, metric := range c.GetAnalysis().Metrics {
-		var err error
-		var field string
-		switch {
-		case unknown(metric):
+		if unknown(metric) {
 			continue
-		case metric.TemplateRef != nil:
-			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
-			_, _, err = n.Sources.Template(ctx, c, metric)
-			if err == nil && metric.Comparison != nil {
-				_, _, err = n.Sources.Count(ctx, c, metric, string(builtin.Canary), false, "1m")
-			}
-		case metric.Query != "":
-			field = fmt.Sprintf("spec.analysis.metrics[%d].", i)
-			_, err = sources.Inline(c, metric)
 		}
+		field, err := n.look(ctx, c, i, metric)
 		if err == nil && metric.TemplateRef == nil && !served {
 			field, served = "", true
 			_, err = n.Sources.Server(ctx, c)
@@ -95,6 +84,23 @@ func (n *Needs) Observe(ctx context.Context, w *world.World) error {
 		}
 	}
 	return missing
+}
+
+// look finds out whether what a metric asks for can be asked, and names the field that says what it asks for.
+func (n *Needs) look(ctx context.Context, c *v1beta1.Canary, index int, metric v1beta1.CanaryMetric) (field string, err error) {
+	field = fmt.Sprintf("spec.analysis.metrics[%d].", index)
+	switch {
+	case metric.TemplateRef != nil:
+		_, _, err = n.Sources.Template(ctx, c, metric)
+		if err == nil && metric.Comparison != nil {
+			_, _, err = n.Sources.Count(ctx, c, metric, string(builtin.Canary), false, "1m")
+		}
+	case metric.Query != "":
+		_, err = sources.Inline(c, metric)
+	default:
+		return "", nil
+	}
+	return field, err
 }
 
 // SetUp brings back the Canaries whose MetricTemplates or credentials change.

@@ -116,7 +116,7 @@ func watchOne(ctx context.Context, a *app, c *connection, first *view.Release, o
 // unlessEnded passes over what comes of the end of ctx: whoever watches has seen enough.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it came of the end
 	}
 	return err
 }

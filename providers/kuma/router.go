@@ -158,9 +158,9 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 			return err
 		}
 		return custom.Explain(gvk, r.applier.Merge(ctx, taking.Restored(&live.Resource, original, ours), live))
-	default:
-		return nil
+	case ownership.Others:
 	}
+	return nil
 }
 
 // get reads from the cache the TrafficRoute of a Canary, nil where there is none, and says which name it has: that of the
