@@ -34,7 +34,10 @@ var exceptions = map[string]string{
 }
 
 // tags are build tags, by program, as in test/tools/build.
-var tags = map[string]string{"github.com/prometheus/prometheus/cmd/prometheus": "remove_all_sd,enable_file_sd"}
+var tags = map[string]string{
+	"github.com/prometheus/prometheus/cmd/prometheus": "remove_all_sd,enable_file_sd",
+	"github.com/prometheus/prometheus/cmd/promtool":   "remove_all_sd,enable_file_sd",
+}
 
 func main() {
 	all := flag.Bool("v", false, "list all modules and their licences")
