@@ -127,8 +127,11 @@ func (t *Targets) Read(ctx context.Context, c *v1beta1.Canary, name string) (cli
 }
 
 // Unchanged tells whether a target that was read from the cache has, on the API server, the pods still that it had
-// there.
+// there. A Service has none of its own.
 func (t *Targets) Unchanged(ctx context.Context, target client.Object) (bool, error) {
+	if workload.Kind(target) == workload.KindService {
+		return true, nil
+	}
 	live := workload.New(workload.Kind(target))
 	if err := t.Live.Get(ctx, client.ObjectKeyFromObject(target), live); err != nil {
 		if apierrors.IsNotFound(err) {

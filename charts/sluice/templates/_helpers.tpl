@@ -120,7 +120,7 @@ rules:
     verbs: [patch]
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
-    verbs: [list, watch, create, patch, delete]
+    verbs: [get, list, watch, create, patch, delete]
   - apiGroups: [""]
     resources: [services]
     verbs: [list, watch, create, patch, delete]
