@@ -145,8 +145,8 @@ func Files(ctx context.Context, paths []string, o Options) (Report, error) {
 	}
 	l.twice()
 	refused := map[types.UID]bool{}
-	fit, unfit := schemas.Fits(l.objects)
-	for _, f := range unfit {
+	fit, found := schemas.Fits(l.objects)
+	for _, f := range found {
 		l.all(f, f.Refusals, Error, RuleSchema)
 	}
 	for _, u := range fit {
