@@ -57,7 +57,7 @@ func TestBadInput(t *testing.T) {
 			deploy: (*app).deploy,
 			canary: func(c *v1beta1.Canary) { c.Spec.TargetRef.APIVersion = "serving.knative.dev/v1" },
 			reason: "InvalidSpec",
-			parts:  []string{"spec.targetRef.apiVersion: Knative is not served"},
+			parts:  []string{"spec.targetRef.kind", `"Deployment" of Knative can't be released`, "allowed is Service"},
 			mend:   func(a *app) { a.edit(func(c *v1beta1.Canary) { c.Spec.TargetRef.APIVersion = "apps/v1" }) },
 			served: true,
 		},
