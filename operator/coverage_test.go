@@ -83,8 +83,8 @@ var selectors = []struct{ manifest, told, copied string }{
 	},
 }
 
-// stageLimit is how long anything may take that takes a second.
-const stageLimit = time.Minute
+// stageLimit is how long anything may take that takes a second, where dozens of operators start at once on two processors.
+const stageLimit = 2 * time.Minute
 
 // stage is a namespace with the application, what selects its pods, and an
 // operator for the whole cluster.
