@@ -10,13 +10,13 @@ import (
 	"fmt"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ingresses"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -62,7 +62,7 @@ func (*Router) Ignores() map[string]string {
 // Observe implements providers.Router.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
 	c := route.Canary
-	live, err := r.get(ctx, c.Namespace, canaryName(c))
+	live, err := ingresses.Get(ctx, r.reader, c.Namespace, ingresses.Name(c))
 	if err != nil {
 		return providers.State{}, err
 	}
@@ -110,7 +110,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 
 // Release implements providers.Router: the user's Ingress was never touched.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
-	live, err := r.get(ctx, route.Canary.Namespace, canaryName(route.Canary))
+	live, err := ingresses.Get(ctx, r.reader, route.Canary.Namespace, ingresses.Name(route.Canary))
 	if err != nil || live == nil || !route.Owner().Owns(live) {
 		return err
 	}
@@ -119,13 +119,8 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 
 // refuse says which field of the spec cannot be served.
 func (r *Router) refuse(c *v1beta1.Canary) error {
-	if c.Spec.IngressRef == nil || c.Spec.IngressRef.Name == "" {
-		return &providers.InvalidError{
-			Field: "spec.ingressRef.name", Allowed: "provider nginx needs the name of the Ingress that leads to Service " + apexName(c),
-		}
-	}
-	if kind := c.Spec.IngressRef.Kind; kind != "" && kind != "Ingress" {
-		return &providers.InvalidError{Field: "spec.ingressRef.kind", Value: kind, Allowed: "Ingress"}
+	if err := ingresses.CheckRef(v1beta1.ProviderNGINX, c); err != nil {
+		return err
 	}
 	if err := r.Capabilities().Check(v1beta1.ProviderNGINX, c); err != nil {
 		return err
@@ -141,20 +136,14 @@ func unsupported(field, why string) error {
 // desired is the canary Ingress for the traffic of a route.
 func (r *Router) desired(ctx context.Context, route providers.Route) (*networkingv1.Ingress, error) {
 	c := route.Canary
-	users, err := r.get(ctx, c.Namespace, c.Spec.IngressRef.Name)
+	users, err := ingresses.Users(ctx, r.reader, c)
 	if err != nil {
 		return nil, err
-	}
-	if users == nil {
-		return nil, &providers.InvalidError{
-			Field: "spec.ingressRef.name", Value: c.Spec.IngressRef.Name, Allowed: "an Ingress of namespace " + c.Namespace + "; there is none of that name",
-			Missing: true,
-		}
 	}
 	spec := r.specFor(c, users)
 	if len(spec.Rules) == 0 && spec.DefaultBackend == nil {
 		return nil, &providers.InvalidError{
-			Field: "spec.ingressRef.name", Value: users.Name, Allowed: "an Ingress of which a path leads to Service " + apexName(c) + ", the Canary's apex",
+			Field: "spec.ingressRef.name", Value: users.Name, Allowed: "an Ingress of which a path leads to Service " + ingresses.Apex(c) + ", the Canary's apex",
 		}
 	}
 	if err := r.alone(ctx, route, spec); err != nil {
@@ -165,7 +154,7 @@ func (r *Router) desired(ctx context.Context, route providers.Route) (*networkin
 		return nil, err
 	}
 	want := &networkingv1.Ingress{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: canaryName(c), Annotations: annotations},
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: ingresses.Name(c), Annotations: annotations},
 		Spec:       spec,
 	}
 	route.Owner().Mark(want)
@@ -183,7 +172,7 @@ func (r *Router) alone(ctx context.Context, route providers.Route, spec networki
 	for i := range all.Items {
 		other := &all.Items[i]
 		switch {
-		case other.Name == canaryName(route.Canary):
+		case other.Name == ingresses.Name(route.Canary):
 			if whose := route.Owner().Of(other); whose != ownership.Ours {
 				return providers.Conflict("Ingress", other)
 			}
@@ -200,32 +189,4 @@ func (r *Router) alone(ctx context.Context, route providers.Route, spec networki
 		}
 	}
 	return nil
-}
-
-// get reads from the cache, nil where there is no such Ingress.
-func (r *Router) get(ctx context.Context, namespace, name string) (*networkingv1.Ingress, error) {
-	out := &networkingv1.Ingress{}
-	err := r.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, out)
-	switch {
-	case err == nil:
-		return out, nil
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("read Ingress %s/%s: %w", namespace, name, err)
-	}
-}
-
-func apexName(c *v1beta1.Canary) string {
-	apex, _, _ := c.ServiceNames()
-	return apex
-}
-
-// canaryName is the name of the canary Ingress, which is Flagger's. It is empty where the spec
-// names no Ingress, so that nothing is found.
-func canaryName(c *v1beta1.Canary) string {
-	if c.Spec.IngressRef == nil {
-		return ""
-	}
-	return c.Spec.IngressRef.Name + "-canary"
 }

@@ -7,16 +7,15 @@ package skipper
 
 import (
 	"context"
-	"fmt"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
+	"github.com/sluice-delivery/sluice/providers/internal/ingresses"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
@@ -50,7 +49,7 @@ func (*Router) Ignores() map[string]string {
 // Observe implements providers.Router.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
 	c := route.Canary
-	live, err := r.get(ctx, c.Namespace, canaryName(c))
+	live, err := ingresses.Get(ctx, r.reader, c.Namespace, ingresses.Name(c))
 	if err != nil {
 		return providers.State{}, err
 	}
@@ -82,7 +81,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 	if err := r.refuse(route.Canary); err != nil {
 		return err
 	}
-	live, err := r.get(ctx, route.Canary.Namespace, canaryName(route.Canary))
+	live, err := ingresses.Get(ctx, r.reader, route.Canary.Namespace, ingresses.Name(route.Canary))
 	if err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 
 // Release implements providers.Router: the user's Ingress was never touched.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
-	live, err := r.get(ctx, route.Canary.Namespace, canaryName(route.Canary))
+	live, err := ingresses.Get(ctx, r.reader, route.Canary.Namespace, ingresses.Name(route.Canary))
 	if err != nil || live == nil || !route.Owner().Owns(live) {
 		return err
 	}
@@ -104,13 +103,8 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 
 // refuse says which field of the spec cannot be served.
 func (r *Router) refuse(c *v1beta1.Canary) error {
-	apex, _, _ := c.ServiceNames()
-	ref := c.Spec.IngressRef
-	if ref == nil || ref.Name == "" {
-		return &providers.InvalidError{Field: "spec.ingressRef.name", Allowed: "provider skipper needs the name of the Ingress that leads to Service " + apex}
-	}
-	if ref.Kind != "" && ref.Kind != "Ingress" {
-		return &providers.InvalidError{Field: "spec.ingressRef.kind", Value: ref.Kind, Allowed: "Ingress"}
+	if err := ingresses.CheckRef(v1beta1.ProviderSkipper, c); err != nil {
+		return err
 	}
 	if err := r.Capabilities().Check(v1beta1.ProviderSkipper, c); err != nil {
 		return err
@@ -134,15 +128,9 @@ func (r *Router) desired(ctx context.Context, route providers.Route, live *netwo
 	case live != nil && route.Owner().Of(live) != ownership.Ours:
 		return nil, providers.Conflict("Ingress", live)
 	}
-	users, err := r.get(ctx, c.Namespace, c.Spec.IngressRef.Name)
+	users, err := ingresses.Users(ctx, r.reader, c)
 	if err != nil {
 		return nil, err
-	}
-	if users == nil {
-		return nil, &providers.InvalidError{
-			Field: "spec.ingressRef.name", Value: c.Spec.IngressRef.Name, Missing: true,
-			Allowed: "an Ingress of namespace " + c.Namespace + "; there is none of that name",
-		}
 	}
 	spec, err := specFor(c, users)
 	if err != nil {
@@ -153,31 +141,8 @@ func (r *Router) desired(ctx context.Context, route providers.Route, live *netwo
 		return nil, err
 	}
 	want := &networkingv1.Ingress{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: canaryName(c), Annotations: annotations}, Spec: spec,
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: ingresses.Name(c), Annotations: annotations}, Spec: spec,
 	}
 	route.Owner().Mark(want)
 	return want, nil
-}
-
-// get reads from the cache, nil where there is no such Ingress.
-func (r *Router) get(ctx context.Context, namespace, name string) (*networkingv1.Ingress, error) {
-	out := &networkingv1.Ingress{}
-	err := r.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, out)
-	switch {
-	case err == nil:
-		return out, nil
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("read Ingress %s/%s: %w", namespace, name, err)
-	}
-}
-
-// canaryName is the name of our Ingress, which is Flagger's. It is empty where the spec names no Ingress, so that nothing is
-// found.
-func canaryName(c *v1beta1.Canary) string {
-	if c.Spec.IngressRef == nil {
-		return ""
-	}
-	return c.Spec.IngressRef.Name + "-canary"
 }
