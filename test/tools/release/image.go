@@ -164,7 +164,7 @@ func (m *maker) papers(p program, binary, arch string, img v1.Image) ([]mutate.I
 // publish writes an archive NAME_VERSION.oci.tar, and pushes the same where that was asked for.
 func (m *maker) publish(ctx context.Context, image, tag string, what mutate.Appendable, attached []mutate.IndexAddendum) error {
 	file := m.file("%s_%s.oci.tar", strings.ReplaceAll(image, "/", "-"), tag)
-	if err := writeLayout(file, tag, m, what, attached); err != nil {
+	if err := m.writeLayout(file, tag, what, attached); err != nil {
 		return err
 	}
 	info, err := os.Stat(file)
@@ -215,7 +215,7 @@ func push(ctx context.Context, ref name.Reference, what mutate.Appendable, attac
 }
 
 // writeLayout writes an archive of the OCI image layout, whose files are in the order of their names.
-func writeLayout(file, tag string, m *maker, what mutate.Appendable, attached []mutate.IndexAddendum) error {
+func (m *maker) writeLayout(file, tag string, what mutate.Appendable, attached []mutate.IndexAddendum) error {
 	folder, err := os.MkdirTemp("", "release-layout-")
 	if err != nil {
 		return err
