@@ -35,18 +35,23 @@ var heldIncidents = []incident{
 			s.awaitCondition(v1beta1.ConditionStalled, corev1.ConditionTrue, "HorizontalPodAutoscaler", app)
 		})
 	}},
+	{"suspended and the canary crashes", func(s *site) {
+		testHeld(s, nil, func() {
+			s.edit(func(c *v1beta1.Canary) { c.Spec.Suspend = true })
+			s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionFalse, "Suspended")
+		})
+	}},
+}
+
+// kindIncidents take a kind from the whole cluster. An operator that starts at that moment waits for what the API server
+// has told it of, and does nothing until it gives up: they don't happen beside others, which start operators.
+var kindIncidents = []incident{
 	{"CRD of the autoscaler deleted and the canary crashes", func(s *site) {
 		testHeld(s, (*site).withScaledObject, func() {
 			if _, err := s.cluster.Kubectl(s.t.Context(), "delete", "crd", "scaledobjects.keda.sh"); err != nil {
 				s.t.Fatal(err)
 			}
 			s.awaitCondition(v1beta1.ConditionStalled, corev1.ConditionTrue, "ScaledObject")
-		})
-	}},
-	{"suspended and the canary crashes", func(s *site) {
-		testHeld(s, nil, func() {
-			s.edit(func(c *v1beta1.Canary) { c.Spec.Suspend = true })
-			s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionFalse, "Suspended")
 		})
 	}},
 }

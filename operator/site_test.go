@@ -42,7 +42,7 @@ type incident struct {
 	run  func(*site)
 }
 
-// incidents are all of them. Those that take longest come first.
+// incidents are all that may happen beside each other. Those that take longest come first.
 func incidents() []incident {
 	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, ingressIncidents, rivalIncidents)
 }
@@ -51,6 +51,9 @@ func incidents() []incident {
 // What becomes of users' requests is read from the mesh's route and from who answers.
 func testIncidents(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	r := keepRecords(t, api)
+	for i, x := range kindIncidents {
+		t.Run(x.name, func(t *testing.T) { x.run(newSite(t, c, r, fmt.Sprintf("kind-incident-%d", i))) })
+	}
 	for i, x := range incidents() {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
