@@ -89,6 +89,7 @@ func chartIsAccepted(t *testing.T, s *suite) {
 			t.Error(err)
 			continue
 		}
+		wantAccepted(t, s, out)
 		for _, want := range tc.want {
 			if !strings.Contains(out, want) {
 				t.Errorf("with %s there is no %q in\n%s", tc.set, want, out)

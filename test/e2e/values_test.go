@@ -2,21 +2,16 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
 
 // A values file of Flagger's chart installs this one. What each must bring, or must not, is in its comments.
 func TestValuesOfFlagger(t *testing.T) {
-	helm, err := cluster.Binary("helm")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := setUp(t)
 	chart, err := rig.Chart()
 	if err != nil {
 		t.Fatal(err)
@@ -31,14 +26,11 @@ func TestValuesOfFlagger(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), helm, "template", "sluice", chart, "--namespace", "delivery", "--skip-crds", "--values", file) //nolint:gosec // helm
-			home := t.TempDir()
-			cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
-			raw, err := cmd.CombinedOutput()
+			out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--skip-crds", "--values", file)
 			if err != nil {
-				t.Fatalf("%v\n%s", err, raw)
+				t.Fatal(err)
 			}
-			out := string(raw)
+			wantAccepted(t, s, out)
 			for line := range strings.Lines(string(values)) {
 				line = strings.TrimSpace(line)
 				if want, ok := strings.CutPrefix(line, "# want: "); ok && !strings.Contains(out, want) {
