@@ -82,6 +82,9 @@ type Route struct {
 	Port corev1.ServicePort
 	// ClusterIPs are the addresses of the Services that clients call by their names.
 	ClusterIPs ClusterIPs
+	// Again says, of Release, that it is called again until it is not set. A router that keeps what a user's object was before
+	// it was taken over keeps it until then: a tool that had read the object with what we wrote may write that once more.
+	Again bool
 }
 
 // ClusterIPs are the addresses of Services, each empty where it is not known, or "None".
@@ -128,7 +131,8 @@ type Router interface {
 	Apply(ctx context.Context, r Route) error
 	// Release is called when the Canary is being deleted, once the apex Service
 	// selects the target again. It removes what Sluice made, so that requests go
-	// to the apex Service as they did before. It is idempotent.
+	// to the apex Service as they did before. It is idempotent, and called once more, without
+	// r.Again, when nobody is on his way to what goes next.
 	Release(ctx context.Context, r Route) error
 	// Capabilities says what the router can do; always the same.
 	Capabilities() Capabilities

@@ -31,17 +31,18 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 	if want.LeadToPrimary {
 		a.made("apex Service", w.services.LeadToPrimary(ctx))
 	}
+	routeReleased := true
 	if want.Released {
 		switch given := a.made("Services", w.services.GiveBack(ctx, want)); {
 		case given && want.KeepRoute:
 		case given:
-			a.made("route", w.route.GiveBack(ctx, want))
+			routeReleased = a.made("route", w.route.GiveBack(ctx, want))
 		default:
 			// Clients are led to it still, and without the route to it alone, whoever serves.
 			want.KeepPrimary = true
 		}
 	}
-	if !want.Finished {
+	if !want.Finished || !routeReleased && !r.longDeleted(w.Canary) {
 		return
 	}
 	if !a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)) && !r.longDeleted(w.Canary) {

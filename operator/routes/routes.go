@@ -274,11 +274,13 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 }
 
 // GiveBack takes the route away. A mesh that is not there has none.
-func (s *Share) GiveBack(ctx context.Context, _ release.Desired) error {
+func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	if s.world.Router == nil {
 		return nil
 	}
-	if err := s.world.Router.Release(ctx, s.present()); err != nil && !providers.IsNotInstalled(err) {
+	route := s.present()
+	route.Again = !want.Finished
+	if err := s.world.Router.Release(ctx, route); err != nil && !providers.IsNotInstalled(err) {
 		return err
 	}
 	return nil

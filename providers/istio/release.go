@@ -7,7 +7,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/objects"
 	"github.com/sluice-delivery/sluice/providers/istio/internal/original"
@@ -60,19 +59,26 @@ func (r *Router) releaseVirtualService(ctx context.Context, route providers.Rout
 		if live.Annotations[ssa.AppliedAnnotation] == "" {
 			return nil // never adopted, or given back
 		}
-		return r.restore(ctx, live, route.Canary)
+		return r.restore(ctx, live, route)
 	case ownership.Others:
 	}
 	return nil
 }
 
-// restore gives a user's VirtualService back.
-func (r *Router) restore(ctx context.Context, live *networkingv1.VirtualService, canary *v1beta1.Canary) error {
-	users, err := original.Cached(ctx, live, canary)
-	if err != nil {
+// restore gives a user's VirtualService back. What it was is kept until the last call: a GitOps tool that ignores its routes writes
+// them as it has read them, which may have been before they were given back.
+func (r *Router) restore(ctx context.Context, live *networkingv1.VirtualService, route providers.Route) error {
+	users, err := original.Cached(ctx, live, route.Canary)
+	switch {
+	case err != nil:
 		return err
+	case !route.Again:
+		return objects.Explain(r.applier.Merge(ctx, users.GiveBack(route.Canary), live))
+	case users.Is(live):
+		return nil
+	default:
+		return objects.Explain(r.applier.Merge(ctx, users.GiveBackRoutes(), live))
 	}
-	return objects.Explain(r.applier.Merge(ctx, users.GiveBack(canary), live))
 }
 
 // remove deletes the very object that was read.

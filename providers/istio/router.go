@@ -241,6 +241,9 @@ func (r *Router) trafficOf(route providers.Route, vs *networkingv1.VirtualServic
 			return providers.Traffic{}, false
 		}
 		if o, err := original.Parse(vs.Annotations[original.Annotation], c); err == nil {
+			if !c.DeletionTimestamp.IsZero() && o.Is(vs) {
+				return providers.Traffic{}, false
+			}
 			users = o.Base()
 		}
 	case ownership.Ours:

@@ -177,23 +177,34 @@ func (r *Rig) DeployPodinfo(ctx context.Context, edits ...func(*unstructured.Uns
 	})
 }
 
+// Manifest are the objects of one of the rig's manifests, as they are in its file.
+func Manifest(name string) ([]*unstructured.Unstructured, error) {
+	file, err := manifests.Open("manifests/" + name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var out []*unstructured.Unstructured
+	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
+		u := &unstructured.Unstructured{}
+		switch err := decoder.Decode(&u.Object); {
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out = append(out, u)
+	}
+}
+
 // Create creates the objects of one of the manifests in the rig's namespace,
 // which may exist.
 func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstructured.Unstructured)) error {
-	file, err := manifests.Open("manifests/" + manifest)
+	objects, err := Manifest(manifest)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
-	for {
-		var u unstructured.Unstructured
-		switch err := decoder.Decode(&u.Object); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("%s: %w", manifest, err)
-		}
+	for _, u := range objects {
 		isNamespace := u.GetKind() == "Namespace"
 		if isNamespace {
 			u.SetName(r.Namespace)
@@ -201,12 +212,13 @@ func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstru
 			u.SetNamespace(r.Namespace)
 		}
 		for _, edit := range edits {
-			edit(&u)
+			edit(u)
 		}
-		if err := r.API.Create(ctx, &u); err != nil && !(isNamespace && apierrors.IsAlreadyExists(err)) {
+		if err := r.API.Create(ctx, u); err != nil && !(isNamespace && apierrors.IsAlreadyExists(err)) {
 			return fmt.Errorf("%s: %w", manifest, err)
 		}
 	}
+	return nil
 }
 
 // Call starts a client in the mesh that calls the application at a steady rate

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -299,6 +300,16 @@ func released(c *v1beta1.Canary) (*VirtualService, error) {
 // GiveBack is the merge patch by which the VirtualService becomes what it was, which takes away
 // what else we have set, also where somebody else has set the same, as the operator before us has.
 func (o *VirtualService) GiveBack(canary *v1beta1.Canary) map[string]any {
+	ours := settings.Metadata(canary)
+	ours.Annotations[Annotation], ours.Annotations[ssa.AppliedAnnotation] = "", ""
+	return map[string]any{
+		"spec":     o.GiveBackRoutes()["spec"],
+		"metadata": map[string]any{"labels": restored(ours.Labels, o.Labels), "annotations": restored(ours.Annotations, o.Annotations)},
+	}
+}
+
+// GiveBackRoutes is the part of GiveBack after which it is still known what the VirtualService was.
+func (o *VirtualService) GiveBackRoutes() map[string]any {
 	spec := map[string]any{}
 	for _, field := range takenOver {
 		spec[field] = nil
@@ -307,12 +318,14 @@ func (o *VirtualService) GiveBack(canary *v1beta1.Canary) map[string]any {
 	if !slices.ContainsFunc(slices.Collect(maps.Values(o.Spec)), func(v any) bool { return v != nil }) {
 		spec["hosts"] = []any{} // a spec of which nothing is left is null, which the server refuses
 	}
-	ours := settings.Metadata(canary)
-	ours.Annotations[Annotation], ours.Annotations[ssa.AppliedAnnotation] = "", ""
-	return map[string]any{
-		"spec":     spec,
-		"metadata": map[string]any{"labels": restored(ours.Labels, o.Labels), "annotations": restored(ours.Annotations, o.Annotations)},
-	}
+	return map[string]any{"spec": spec}
+}
+
+// Is tells whether a VirtualService has the routes that it was given back with.
+func (o *VirtualService) Is(live *networkingv1.VirtualService) bool {
+	was := &networking.VirtualService{Hosts: o.Hosts, Gateways: o.Gateways, Http: o.HTTP, Tcp: o.TCP, Tls: o.TLS}
+	is := &networking.VirtualService{Hosts: live.Spec.Hosts, Gateways: live.Spec.Gateways, Http: live.Spec.Http, Tcp: live.Spec.Tcp, Tls: live.Spec.Tls}
+	return proto.Equal(was, is)
 }
 
 // restored are the user's pairs, and null for the others of ours.
