@@ -45,6 +45,16 @@ func TestUsersObjects(t *testing.T) {
 			Router: w.router, Route: providers.Route{Canary: c}, Closed: routertest.LeadTo(users.Spec.Rules, key.Name),
 			Serve:  func() []routertest.Outcome { return routertest.Outcomes(w.httpRoute(outer).Spec.Rules, requests) },
 			Stored: func() any { return stored(t, w, outer) }, Mesh: func() { w.accept(outer) },
+			Replay: func() func() {
+				was := w.httpRoute(outer)
+				return func() {
+					live := w.httpRoute(outer)
+					was.Spec.DeepCopyInto(&live.Spec)
+					if err := w.Update(outer.Context(), live); err != nil {
+						outer.Fatal(err)
+					}
+				}
+			},
 			Check: func(t *rapid.T) {
 				live := w.httpRoute(outer)
 				if d := cmp.Diff(users.Spec.ParentRefs, live.Spec.ParentRefs); d != "" && !ours {

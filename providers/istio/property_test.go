@@ -59,7 +59,26 @@ func (u *usersObjects) world(t *testing.T) *routertest.Users {
 	return &routertest.Users{
 		Router: u.live.router, Route: providers.Route{Canary: u.canary, Ports: u.ports},
 		Serve: func() []routertest.Outcome { return u.outcomes(t) }, Stored: func() any { return u.stored(t) }, Check: u.protected,
-		Closed: closed, Mixed: mixed,
+		Closed: closed, Mixed: mixed, Replay: func() func() { return u.replay(t) },
+	}
+}
+
+// replay keeps the VirtualService as it is, and writes its spec.
+func (u *usersObjects) replay(t *testing.T) func() {
+	read := func() *networkingv1.VirtualService {
+		live := &networkingv1.VirtualService{}
+		if err := u.live.Get(t.Context(), client.ObjectKey{Namespace: "test", Name: "podinfo"}, live); err != nil {
+			t.Fatal(err)
+		}
+		return live
+	}
+	was := read()
+	return func() {
+		live := read()
+		was.Spec.DeepCopyInto(&live.Spec)
+		if err := u.live.Update(t.Context(), live); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -43,6 +43,9 @@ type Users struct {
 	Mesh func()
 	// Check looks at what else has to hold while there is a Canary, such as policies.
 	Check func(t *rapid.T)
+	// Replay reads the user's object as it is now. What it returns writes its spec once more, but no labels or annotations, as a
+	// GitOps tool does that ignores the routes of an object in Git.
+	Replay func() (write func())
 }
 
 // Outcome is what becomes of a request, or of a connection.
@@ -125,6 +128,7 @@ func (u *Users) hold(t *rapid.T) bool {
 	c := u.Route.Canary.DeepCopy()
 	c.DeletionTimestamp = new(metav1.Now())
 	u.Route.Canary = c
+	u.writeOver(t)
 	for range 2 {
 		if err := u.patiently(func() error { return u.Router.Release(t.Context(), u.Route) }); err != nil {
 			t.Fatalf("release: %v", err)
@@ -134,6 +138,26 @@ func (u *Users) hold(t *rapid.T) bool {
 		t.Fatalf("given back (-had +has)\n%s", d)
 	}
 	return kept
+}
+
+// writeOver has a tool write what it had read before, over what was just given back: its own object as it was in the release. A
+// router that gives users' objects back does so again, as often as need be.
+func (u *Users) writeOver(t *rapid.T) {
+	if u.Replay == nil {
+		return
+	}
+	again := u.Route
+	again.Again = true
+	replay := u.Replay()
+	for range 2 {
+		if err := u.patiently(func() error { return u.Router.Release(t.Context(), again) }); err != nil {
+			t.Fatalf("release, to be called again: %v", err)
+		}
+		if state, err := u.Router.Observe(t.Context(), again); err != nil || state.Exists {
+			t.Fatalf("observed %+v, %v after what is the user's was given back", state, err)
+		}
+		replay()
+	}
 }
 
 func refuses(err error) bool {

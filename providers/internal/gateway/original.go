@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,6 +45,13 @@ func (o *original) specOf() *gatewayv1.HTTPRouteSpec {
 		return nil
 	}
 	return &o.spec
+}
+
+// has tells whether a route has the parts that we write as they are in a spec.
+func (f found) has(was *gatewayv1.HTTPRouteSpec) bool {
+	now, _ := f.kind.Read(f.live)
+	return equality.Semantic.DeepEqual(was.ParentRefs, now.ParentRefs) && equality.Semantic.DeepEqual(was.Hostnames, now.Hostnames) &&
+		equality.Semantic.DeepEqual(was.Rules, now.Rules)
 }
 
 // usersOf is what the user of a live object has had there, as far as it says nothing of the Canary's traffic: nil where

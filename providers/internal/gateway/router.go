@@ -186,7 +186,7 @@ func (r *Router) giveBack(ctx context.Context, f found, route providers.Route) e
 	if f.live == nil || route.Owner().Of(f.live) != ownership.Users || f.live.GetAnnotations()[ssa.AppliedAnnotation] == "" {
 		return nil // ours, somebody else's, never adopted, or given back
 	}
-	return r.restore(ctx, f, route.Canary)
+	return r.restore(ctx, f, route)
 }
 
 // found is a live object, nil where there is none, its kind and its name.
@@ -314,8 +314,8 @@ func (p present) state(route providers.Route) (providers.State, error) {
 			switch users, taken, err = usersOf(f, route.Canary); {
 			case err != nil && route.Canary.DeletionTimestamp.IsZero():
 				return providers.State{}, err
-			case err == nil && !taken:
-				continue
+			case err == nil && (!taken || users != nil && !route.Canary.DeletionTimestamp.IsZero() && f.has(users)):
+				continue // it is the user's, or is again
 			}
 		case ownership.Ours:
 		}
@@ -517,11 +517,25 @@ func (r *Router) metadata(f found, c *v1beta1.Canary) (metav1.ObjectMeta, error)
 }
 
 // restore writes the original. As it is all that we own then, what else we
-// had set goes.
-func (r *Router) restore(ctx context.Context, has found, c *v1beta1.Canary) error {
-	before, err := originalOf(has.kind, has.live, c, nil, nil)
+// had set goes. Until the last call it is still known what the original was: a GitOps tool that
+// ignores the rules writes them as it has read them, which may have been before they were given back.
+func (r *Router) restore(ctx context.Context, has found, route providers.Route) error {
+	before, err := originalOf(has.kind, has.live, route.Canary, nil, nil)
 	if err != nil {
 		return err
+	}
+	// It is said outright, as what somebody else has written too does not go by our no longer asking for it.
+	if !has.has(&before.spec) {
+		spec := map[string]any{}
+		for _, field := range takenOver {
+			spec[field] = before.Spec[field] // null takes away what was not there
+		}
+		if err := r.applier.Merge(ctx, map[string]any{"spec": spec}, has.live); err != nil {
+			return r.explain(err)
+		}
+	}
+	if route.Again {
+		return nil
 	}
 	spec := before.Spec
 	if len(spec) == 0 {
