@@ -37,7 +37,7 @@ type gitTool interface {
 // and given back; no request fails, the tool writes what was committed and nothing else, and takes nothing of ours.
 func TestGitOps(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(*app) gitTool{"argocd": startArgoCD} {
+	for name, start := range map[string]func(*app) gitTool{"argocd": startArgoCD, "flux": startFlux} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newApp(t, "gitops-"+name)

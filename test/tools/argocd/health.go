@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/argoproj/argo-cd/gitops-engine/pkg/health"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/utils/kube"
 	customizations "github.com/argoproj/argo-cd/v3/resource_customizations"
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,7 +18,7 @@ type healths struct{ script string }
 func newHealths() (*healths, error) {
 	script, err := customizations.Embedded.ReadFile(scriptOf("flagger.app", "Canary"))
 	if err != nil {
-		return nil, fmt.Errorf("Argo CD's health check of Canaries: %w", err)
+		return nil, fmt.Errorf("health check of Canaries: %w", err)
 	}
 	return &healths{script: string(script)}, nil
 }
@@ -39,6 +42,28 @@ func (h *healths) GetResourceHealth(o *unstructured.Unstructured) (*health.Healt
 		Status:  health.HealthStatusCode(lua.LVAsString(table.RawGetString("status"))),
 		Message: lua.LVAsString(table.RawGetString("message")),
 	}, nil
+}
+
+// print writes what Argo CD says of each object that it reads, a line of JSON for each.
+func (h *healths) print(in io.Reader, out io.Writer) error {
+	raw, err := io.ReadAll(in)
+	if err != nil {
+		return fmt.Errorf("read objects: %w", err)
+	}
+	objects, err := kube.SplitYAML(raw)
+	if err != nil {
+		return fmt.Errorf("objects: %w", err)
+	}
+	for _, o := range objects {
+		is, err := health.GetResourceHealth(o, h)
+		if err != nil {
+			return fmt.Errorf("health of %s: %w", name(o), err)
+		}
+		if err := json.NewEncoder(out).Encode(is); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // value is a value of an object as Lua has it.

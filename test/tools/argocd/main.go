@@ -34,18 +34,22 @@ func run(ctx context.Context, args []string) error {
 	namespace := flags.String("namespace", "default", "the namespace that is kept")
 	name := flags.String("app", "app", "the application's name, by which what it made is known")
 	folder := flags.String("folder", ".", "the folder of the manifests")
+	onlyHealth := flags.Bool("health", false, "only say of the objects on standard input how Argo CD says that they are")
 	var ignored ignored
 	flags.Func("ignore", "KIND/NAME:field.field: what is neither compared nor written (ignoreDifferences with RespectIgnoreDifferences)", ignored.add)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
-	if err != nil {
-		return fmt.Errorf("kubeconfig: %w", err)
-	}
 	healths, err := newHealths()
 	if err != nil {
 		return err
+	}
+	if *onlyHealth {
+		return healths.print(os.Stdin, os.Stdout)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
+	if err != nil {
+		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	out := json.NewEncoder(os.Stdout)
 	a := &application{
