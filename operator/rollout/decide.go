@@ -56,6 +56,7 @@ func Decide(o release.Observation) release.Decision {
 		d.describe()
 		adopt.RememberTarget(d.Target, &d.Canary.Status, d.st)
 	}
+	keepWords(d)
 	conditions.KeepTimes(&d.Canary.Status, d.st)
 	d.out.Status = *d.st
 	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
@@ -150,6 +151,17 @@ func (d *decider) blocked(since time.Time, detail string) {
 		return
 	}
 	d.waiting += ": " + detail
+}
+
+// keepWords leaves a status as it is that would say the same in other words alone, if it has said others a moment ago. Of two
+// leaders for a moment one goes by another clock and by older caches, and each would set right what the other has written.
+func keepWords(d *decider) {
+	if len(d.out.Events) > 0 {
+		return // there is news in them
+	}
+	if since := conditions.KeepWords(&d.Canary.Status, d.st, d.Now, patience); !since.IsZero() {
+		d.lookAgain(since.Add(patience))
+	}
 }
 
 // lookAgain asks for the next look no later than at t.

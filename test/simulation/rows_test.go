@@ -77,6 +77,7 @@ func TestNamed(t *testing.T) {
 		{"target with another label, primary and Canary deleted", plan{OwnApex: true, Acts: []act{{After: 8 * time.Second, What: "recreate the target with another label"}, and("delete the primary with its pods"), at("weight", "delete the Canary in the foreground")}}, "", 0},
 		{"target with one more label, primary and status lost", plan{Acts: []act{at("Initialized", "recreate the target with one more label"), after(3*time.Second, "delete the primary with its pods"), after(time.Second, "lose the status")}}, "Succeeded", 2},
 		{"another leader in a promotion that has failed", plan{Hooks: []string{"post-rollout"}, Acts: []act{at("Initialized", "release a broken one"), {When: "Succeeded", After: 12 * time.Second, What: "two operators lead", Rand: 771358552555178629}}}, "", 0},
+		{"two leaders by different clocks in a promotion that waits", plan{Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 12985 * time.Millisecond, What: "two operators lead", Rand: 3201297996516279412}}}, "", 0},
 		{"status lost in a promotion that is not to end, and a bad one", plan{Pods: 4, Acts: []act{at("Initialized", "release a limping one"), at("Promoting", "release a bad one"), and("lose the status")}}, "", 0},
 		{"a primary as target", plan{Acts: []act{{When: "Initializing", What: "edit: target's name", Rand: 1}}}, "", 2},
 		{"config and image edited", plan{Configs: true, Acts: []act{at("Initialized", "edit a config and the image")}}, "Succeeded", 2},
