@@ -134,6 +134,8 @@ type Workload struct {
 	Ready bool
 	// Available is how many pods, of whatever revision, can serve now.
 	Available int32
+	// Empty is true where no pod is asked for and its controller has none left.
+	Empty bool
 	// Unconfirmed is true while nothing is known of the endpoints of its Service, so that it is not sure that
 	// those pods can be reached.
 	Unconfirmed bool

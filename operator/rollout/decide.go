@@ -204,7 +204,14 @@ func betweenReleases(d *decider) {
 
 // begin starts an analysis of the target's revision.
 func begin(d *decider, reason, what string) {
-	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); it gets traffic when it is ready")
+	replace, until := haveReadOthers(d), "it gets traffic when it is ready"
+	if replace {
+		until = "its pods are replaced, as they may have read ConfigMaps and Secrets as these were before, and get traffic when they are ready"
+	}
+	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); "+until)
+	if d.st.Phase == v1beta1.PhasePromoting && d.primaryCarries(d.st.LastAppliedSpec) {
+		d.st.LastPromotedSpec = d.st.LastAppliedSpec // that is what it can be made from again, and what it was found good as
+	}
 	d.st.Step = nil
 	d.st.Phase = v1beta1.PhaseProgressing
 	if len(d.hooks(v1beta1.ConfirmRolloutHook)) > 0 {
@@ -218,6 +225,9 @@ func begin(d *decider, reason, what string) {
 	d.st.Unwell = nil
 	serving.EndSessions(d.st)
 	enterStep(d, 0)
+	if replace {
+		d.st.Step.Replacing, d.st.Step.Pods = true, d.Target.Replicas
+	}
 	d.st.Iterations = 0
 	d.waiting = stepName(d)
 }

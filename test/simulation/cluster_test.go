@@ -75,6 +75,8 @@ type cluster struct {
 	slow time.Duration
 	// contents are what was in each config last.
 	contents map[id]string
+	// readAtStart is true where pods read configs when they start and never again.
+	readAtStart bool
 	// collected is the version of the store that the garbage collector has looked at.
 	collected int
 	// startup says when a pod of an image can be ready: false is never. primary is whether it is one of the primary's.
