@@ -126,10 +126,21 @@ func (c *cluster) readyAt(image string, of map[string]string) time.Time {
 	return time.Now().Add(time.Second + time.Duration(c.rand.Int64N(int64(c.slow)+1)))
 }
 
+// published is when endpoints are up to date at the latest. Those that are about to be written while they lag come no sooner once they don't.
+func (c *cluster) published() time.Time {
+	at := time.Now().Add(c.endpointsLag)
+	for _, next := range c.pending {
+		if next.at.After(at) {
+			at = next.at
+		}
+	}
+	return at
+}
+
 // end asks a pod to end.
 func (c *cluster) end(p *pod) {
 	if !p.ending() {
-		p.ends = time.Now().Add(grace + c.endpointsLag)
+		p.ends = c.published().Add(grace)
 	}
 }
 
