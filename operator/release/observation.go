@@ -124,6 +124,8 @@ type Workload struct {
 	// Revision identifies what a user can mean by a change of the workload. For
 	// the primary it is the revision that was copied to it.
 	Revision string
+	// Configs is the part of the target's Revision that the ConfigMaps and Secrets are which its pods read, empty where none is tracked.
+	Configs string
 	// Images are the images of its containers, for people to read.
 	Images string
 	// Replicas is how many pods are asked for.

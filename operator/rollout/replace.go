@@ -1,8 +1,6 @@
 package rollout
 
-import (
-	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
-)
+import "strings"
 
 // A pod reads environment variables, and files of a volume by subPath, once, when it starts, and most applications read their other
 // files only then. So pods that are there when a ConfigMap or a Secret changes go on with what that was before, and an
@@ -12,7 +10,7 @@ import (
 // haveReadOthers is true where the target's pods may have read other ConfigMaps and Secrets than those of the revision that begins to be
 // analysed.
 func haveReadOthers(d *decider) bool {
-	return d.Target.Replicas > 0 && !d.Canary.Spec.SkipAnalysis && adopt.Configs(d.st.LastAppliedSpec) != adopt.Configs(d.Target.Revision)
+	return d.Target.Replicas > 0 && !d.Canary.Spec.SkipAnalysis && d.Target.Configs != "" && !strings.HasSuffix(d.st.LastAppliedSpec, "-"+d.Target.Configs)
 }
 
 // replaced ends the replacement of the canary's pods when none is left. Where nobody serves without them they stay what they are: people

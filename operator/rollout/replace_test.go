@@ -37,6 +37,7 @@ func TestPodsThatHaveReadOldConfigs(t *testing.T) {
 		"the image":                              {was: withOldConfigs, is: revC + "-old"},
 		"the image without configs":              {was: revB, is: revC},
 		"the first config":                       {was: revB, is: withNewConfigs, want: true},
+		"no config any more":                     {was: withOldConfigs, is: revC},
 		"configs, and nobody is to analyse them": {was: withOldConfigs, is: withNewConfigs, with: func(s *scene) { s.Canary.Spec.SkipAnalysis = true }},
 		"configs, and the target has no pods":    {was: withOldConfigs, is: withNewConfigs, with: func(s *scene) { s.Target.Replicas, s.Target.Available = 0, 0 }},
 		"configs in the promotion":               {was: withOldConfigs, is: withNewConfigs, with: func(s *scene) { s.Canary.Status.Phase = v1beta1.PhasePromoting }, want: true},
@@ -47,6 +48,9 @@ func TestPodsThatHaveReadOldConfigs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := midRelease()
 			s.Canary.Status.LastAppliedSpec, s.Target.Revision = tc.was, tc.is
+			if parts := strings.SplitN(tc.is, "-", 3); len(parts) == 3 {
+				s.Target.Configs = parts[2]
+			}
 			if tc.with != nil {
 				tc.with(s)
 			}
@@ -88,13 +92,15 @@ func TestPodsAreReplaced(t *testing.T) {
 		phase    v1beta1.CanaryPhase
 		waits    string
 	}{
-		"nobody is led to them":          {replicas: 0, waits: "waiting for the canary's pods to be replaced"},
-		"while it is paused":             {with: func(s *scene) { s.paused() }, replicas: 0},
-		"the mesh leads to them":         {with: func(s *scene) { s.outOfSync() }, replicas: keeps},
-		"requests are on their way":      {with: func(s *scene) { s.Route.Seen = t0.Add(-time.Second) }, replicas: keeps},
-		"they stand in for the primary":  {with: func(s *scene) { s.primaryAvailable(0) }, replicas: keeps, goesOn: true},
-		"they are not gone yet":          {with: func(s *scene) { s.Target.Replicas, s.Target.Available = 0, 0 }, replicas: 0},
-		"they are gone":                  {with: func(s *scene) { s.Target.Replicas, s.Target.Available, s.Target.Ready, s.Target.Empty = 0, 0, false, true }, replicas: 3, goesOn: true},
+		"nobody is led to them":         {replicas: 0, waits: "waiting for the canary's pods to be replaced"},
+		"while it is paused":            {with: func(s *scene) { s.paused() }, replicas: 0},
+		"the mesh leads to them":        {with: func(s *scene) { s.outOfSync() }, replicas: keeps},
+		"requests are on their way":     {with: func(s *scene) { s.Route.Seen = t0.Add(-time.Second) }, replicas: keeps},
+		"they stand in for the primary": {with: func(s *scene) { s.primaryAvailable(0) }, replicas: keeps, goesOn: true},
+		"they are not gone yet":         {with: func(s *scene) { s.Target.Replicas, s.Target.Available = 0, 0 }, replicas: 0},
+		"they are gone": {with: func(s *scene) {
+			s.Target.Replicas, s.Target.Available, s.Target.Ready, s.Target.Empty = 0, 0, false, true
+		}, replicas: 3, goesOn: true},
 		"they do not go":                 {with: func(s *scene) { s.unwell(time.Hour) }, replicas: keeps, phase: v1beta1.PhaseFailed},
 		"a mistake holds the release":    {with: func(s *scene) { s.Mistake = &release.Mistake{Reason: "X", Message: "x"} }, replicas: keeps},
 		"a gate has the release waiting": {with: func(s *scene) { s.Canary.Status.Phase = v1beta1.PhaseWaiting; s.hooked(v1beta1.ConfirmRolloutHook) }, replicas: keeps, phase: v1beta1.PhaseWaiting},

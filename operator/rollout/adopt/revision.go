@@ -19,7 +19,7 @@ func Revision(o *release.Observation, st *v1beta1.CanaryStatus) {
 	was, is := st.LastAppliedSpec, o.Target.Revision
 	switch {
 	case was == "" || is == "" || was == is:
-	case SameTarget(o.Target, st) && Configs(was) == Configs(is):
+	case SameTarget(o.Target, st) && configs(was) == configs(is):
 		st.LastAppliedSpec = is
 		if st.LastPromotedSpec == was {
 			st.LastPromotedSpec = is
@@ -49,9 +49,9 @@ func SameTarget(target release.Workload, st *v1beta1.CanaryStatus) bool {
 	return known.Generation == is.Generation || drained
 }
 
-// Configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS,
+// configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS,
 // empty where there are none.
-func Configs(revision string) string {
+func configs(revision string) string {
 	if parts := strings.SplitN(revision, "-", 3); len(parts) == 3 {
 		return parts[2]
 	}
