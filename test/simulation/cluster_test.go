@@ -84,6 +84,8 @@ type cluster struct {
 	scaled  map[string]time.Time // when each autoscaler scaled last
 	// demand is for how many pods there are requests.
 	demand float64
+	// shrinks is called before an autoscaler takes pods of a workload.
+	shrinks func(*appsv1.Deployment)
 	// load gives the share of requests that a workload has.
 	load func(workload string) float64
 }
@@ -375,6 +377,9 @@ func (c *cluster) autoscale(h *autoscalingv2.HorizontalPodAutoscaler) {
 	}
 	if want != *d.Spec.Replicas {
 		c.scaled[h.Name] = time.Now()
+		if want < *d.Spec.Replicas {
+			c.shrinks(d)
+		}
 		edit(c.store, "Deployment", name, func(d *appsv1.Deployment) { d.Spec.Replicas = &want })
 	}
 }

@@ -112,7 +112,7 @@ func newWorld(ctx context.Context, p plan) *world {
 		cacheLags: map[string]lag{}, refusals: map[string]time.Time{},
 	}
 	w.oracle = newOracle(w)
-	w.startup = w.canStart
+	w.startup, w.shrinks = w.canStart, w.shrunk
 	w.load = w.shareOf
 	w.metrics = &metricsServer{w}
 	w.meshes = map[string]*mesh{}
@@ -188,6 +188,14 @@ func (w *world) canStart(image string, primary bool) bool {
 		return n < w.plan.Pods-1
 	default:
 		return true
+	}
+}
+
+// shrunk is called when an autoscaler is about to take pods. While nobody may write its lower bound, and pods of two revisions are there, it
+// may take those that serve.
+func (w *world) shrunk(d *appsv1.Deployment) {
+	if time.Now().Before(w.refusals["HorizontalPodAutoscaler"].Add(retry)) && w.mixed(d) {
+		w.oracle.robbed()
 	}
 }
 
