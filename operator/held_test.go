@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -43,17 +48,51 @@ var heldIncidents = []incident{
 	}},
 }
 
-// kindIncidents take a kind from the whole cluster. An operator that starts at that moment waits for what the API server
-// has told it of, and does nothing until it gives up: they don't happen beside others, which start operators.
+// kindIncidents take a kind from the whole cluster, which others have use for.
 var kindIncidents = []incident{
+	{"a kind goes while the operator starts", testKindGoes},
 	{"CRD of the autoscaler deleted and the canary crashes", func(s *site) {
 		testHeld(s, (*site).withScaledObject, func() {
-			if _, err := s.cluster.Kubectl(s.t.Context(), "delete", "crd", "scaledobjects.keda.sh"); err != nil {
-				s.t.Fatal(err)
-			}
+			s.removeScaledObjects()
 			s.awaitCondition(v1beta1.ConditionStalled, corev1.ConditionTrue, "ScaledObject")
 		})
 	}},
+}
+
+// testKindGoes starts an operator that is told of a kind which is gone when it wants to read it. The others' Canaries have
+// nothing to do with that.
+func testKindGoes(s *site) {
+	s.stop()
+	s.installScaledObjects()
+	s.create(s.deployment(oldImage, nil))
+	s.create(s.newCanary(nil))
+	var asked atomic.Int32
+	config := rest.CopyConfig(s.cluster.Config())
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if !strings.Contains(r.URL.Path, "/scaledobjects") {
+				return next.RoundTrip(r)
+			}
+			asked.Add(1)
+			return &http.Response{
+				Status: "404 Not Found", StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+				Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: r,
+			}, nil
+		})
+	})
+	s.operateOn(config, nil)
+	s.awaitPhase(v1beta1.PhaseInitialized)
+	s.await("the operator to look for ScaledObjects", func(context.Context) error {
+		if asked.Load() == 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	s.release(newImage)
+	s.awaitPhase(v1beta1.PhaseSucceeded)
+	s.stop()
+	s.removeScaledObjects()
+	s.operate()
 }
 
 // testHeld holds a release up and has all pods of the canary fail.
@@ -125,13 +164,7 @@ spec:
 // withScaledObject gives the target an autoscaler of a kind that can be taken away.
 func (s *site) withScaledObject(c *v1beta1.Canary) {
 	s.stop()
-	file := filepath.Join(s.t.TempDir(), "crd.yaml")
-	if err := os.WriteFile(file, []byte(scaledObjectCRD), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.cluster.InstallCRDs(s.t.Context(), file); err != nil {
-		s.t.Fatal(err)
-	}
+	s.installScaledObjects()
 	o := s.object("{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, spec: {scaleTargetRef: {name: podinfo}, minReplicaCount: 2, maxReplicaCount: 4, triggers: []}}")
 	o.SetName(app)
 	s.await("the kind ScaledObject", func(ctx context.Context) error {
@@ -139,4 +172,22 @@ func (s *site) withScaledObject(c *v1beta1.Canary) {
 	})
 	c.Spec.AutoscalerRef = &v1beta1.AutoscalerReference{APIVersion: "keda.sh/v1alpha1", Kind: "ScaledObject", Name: app}
 	s.operate()
+}
+
+func (s *site) installScaledObjects() {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "crd.yaml")
+	if err := os.WriteFile(file, []byte(scaledObjectCRD), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cluster.InstallCRDs(s.t.Context(), file); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) removeScaledObjects() {
+	s.t.Helper()
+	if _, err := s.cluster.Kubectl(s.t.Context(), "delete", "crd", "scaledobjects.keda.sh"); err != nil {
+		s.t.Fatal(err)
+	}
 }

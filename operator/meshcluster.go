@@ -27,7 +27,7 @@ func newMeshCluster(mgr ctrl.Manager, scheme *runtime.Scheme, o options, w wirin
 	like := managerOptions(scheme, o, w, nil, nil)
 	like.Cache.ByObject = nil // they are for kinds that are not the mesh's
 	mesh, err := cluster.New(config, func(c *cluster.Options) {
-		c.Scheme, c.Cache, c.Client, c.NewClient = like.Scheme, like.Cache, like.Client, like.NewClient
+		c.Scheme, c.Cache, c.Client, c.NewClient, c.NewCache = like.Scheme, like.Cache, like.Client, like.NewClient, like.NewCache
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cluster of the mesh: %w", err)

@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -115,6 +116,12 @@ func (s *site) operate(args ...string) { s.operateWith(nil, args...) }
 // operateWith starts one whose client is wrapped.
 func (s *site) operateWith(wrap func(client.WithWatch) client.Client, args ...string) {
 	s.t.Helper()
+	s.operateOn(s.cluster.Config(), wrap, args...)
+}
+
+// operateOn starts one that reaches the cluster in another way.
+func (s *site) operateOn(config *rest.Config, wrap func(client.WithWatch) client.Client, args ...string) {
+	s.t.Helper()
 	o, err := parseFlags(append([]string{"-port", "0", "-allowed-addresses", loopback, "-namespace", s.namespace, "-coverage", "none", "-threadiness", "1"}, args...), io.Discard)
 	if err != nil {
 		s.t.Fatal(err)
@@ -122,7 +129,7 @@ func (s *site) operateWith(wrap func(client.WithWatch) client.Client, args ...st
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- start(ctx, s.cluster.Config(), o, wiring{wrap: wrap, registry: prometheus.NewRegistry(), oneOfMany: true})
+		ended <- start(ctx, config, o, wiring{wrap: wrap, registry: prometheus.NewRegistry(), oneOfMany: true})
 	}()
 	s.stop = func() {
 		cancel()

@@ -324,9 +324,14 @@ type StepStatus struct {
 	// +optional
 	From int32 `json:"from,omitempty"`
 
-	// Pods is how many pods the canary must have before it is given all requests; 0 for no such number.
+	// Pods is how many pods the canary must have before it is given all requests, or has again after they were replaced; 0 for
+	// no such number.
 	// +optional
 	Pods int32 `json:"pods,omitempty"`
+
+	// Replacing is true while the canary's pods are removed for others, as they may have read ConfigMaps and Secrets as these were before.
+	// +optional
+	Replacing bool `json:"replacing,omitempty"`
 
 	// PreRolloutFailures is how often the pre-rollout hooks have failed.
 	// +optional

@@ -274,7 +274,7 @@ func (s *Share) observeFormer(ctx context.Context) error {
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(ScaledObjectKind)
 	if err := s.part.Client.List(ctx, &list, of...); err != nil {
-		return fmt.Errorf("list ScaledObjects: %w", err)
+		return unlessNotNeeded(c, err)
 	}
 	for i := range list.Items {
 		so := &list.Items[i]
@@ -328,7 +328,7 @@ func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Objec
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(ScaledObjectKind)
 	if err := a.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list ScaledObjects: %w", err)
+		return out, unlessNotNeeded(w.Canary, err)
 	}
 	for i := range list.Items {
 		if w.Owner.Owns(&list.Items[i]) {
@@ -336,6 +336,15 @@ func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Objec
 		}
 	}
 	return out, nil
+}
+
+// unlessNotNeeded is the error of a list of ScaledObjects. Where those can't be read, as KEDA was taken from the cluster
+// while the operator started, a Canary that names none has nothing of them.
+func unlessNotNeeded(c *v1beta1.Canary, err error) error {
+	if kube.IsNotRead(err) && !wantsKEDA(c) {
+		return nil
+	}
+	return fmt.Errorf("list ScaledObjects: %w", err)
 }
 
 func refersTo(c *v1beta1.Canary, kind, name string) bool {

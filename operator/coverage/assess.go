@@ -39,6 +39,9 @@ type Subject struct {
 	Services []string
 	// Split is true where requests for the apex Service are sent to the two others.
 	Split bool
+	// Narrowed is the field by which rules of their own take some of the requests of a rule of the apex' route, empty where
+	// there are none.
+	Narrowed string
 	// RootNamespace is Istio's.
 	RootNamespace string
 }
@@ -89,6 +92,7 @@ func Assess(s Subject, objects []*unstructured.Unstructured) Assessment {
 		}
 		out.Gaps = append(out.Gaps, s.peerGaps(k, o)...)
 		out.Gaps = append(out.Gaps, s.attachedGaps(k, o, others, names)...)
+		out.Gaps = append(out.Gaps, s.ruleGaps(k, o)...)
 	}
 	slices.SortFunc(out.Gaps, func(a, b Gap) int { return cmp.Compare(a.What, b.What) })
 	out.Gaps = slices.CompactFunc(out.Gaps, func(a, b Gap) bool { return a.What == b.What && b.Copy == nil })
@@ -102,7 +106,7 @@ func Concerns(s Subject, o *unstructured.Unstructured) bool {
 	if !ok || k.isOwn(s, o) {
 		return false
 	}
-	if s.made(o) || len(s.peerGaps(k, o)) > 0 || s.names(k, o, s.Services...) {
+	if s.made(o) || len(s.peerGaps(k, o)) > 0 || len(s.ruleGaps(k, o)) > 0 || s.names(k, o, s.Services...) {
 		return true
 	}
 	return k.selectsIn(o, s.Namespace, s.RootNamespace) && (s.misses(k, o) || s.coversPrimary(k, k.selectorOf(o)))

@@ -39,6 +39,7 @@ var versions = map[string]string{
 	"ConfigMap": "v1", "DestinationRule": "networking.istio.io/v1", "ServiceEntry": "networking.istio.io/v1", "ProxyConfig": "networking.istio.io/v1beta1",
 	"WasmPlugin": "extensions.istio.io/v1alpha1", "CiliumNetworkPolicy": "cilium.io/v2", "CalicoPolicy": "projectcalico.org/v3",
 	"BackendTLSPolicy": "gateway.networking.k8s.io/v1", "HealthCheckPolicy": "networking.gke.io/v1",
+	"SecurityPolicy": "gateway.envoyproxy.io/v1alpha1", "AuthPolicy": "kuadrant.io/v1",
 }
 
 // object makes one from "Kind [namespace/]name" and its spec in YAML.

@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -71,6 +72,37 @@ func (s Subject) attachedGaps(k Kind, o *unstructured.Unstructured, others []*un
 func (s Subject) backends() []string {
 	return slices.DeleteFunc(slices.Clone(s.Services), func(name string) bool { return name == s.Apex })
 }
+
+// ruleGaps are the gap that a policy for one rule of the Canary's route leaves where other rules take some of its requests: names of rules
+// are unique, so that those have none. One for the whole route is for them as well.
+func (s Subject) ruleGaps(k Kind, o *unstructured.Unstructured) []Gap {
+	if !k.rules || s.Narrowed == "" || o.GetNamespace() != s.Namespace {
+		return nil
+	}
+	targets := k.targetsOf(o)
+	if k.targets != oneTarget { // Envoy Gateway's may name a single one in the older field
+		k.targets = oneTarget
+		targets = append(targets, k.targetsOf(o)...)
+	}
+	var out []Gap
+	for _, t := range targets {
+		section, _ := t["sectionName"].(string)
+		if section == "" || t["group"] != gatewayGroup || t["kind"] != "HTTPRoute" && t["kind"] != "GRPCRoute" || t["name"] != s.Apex {
+			continue
+		}
+		out = append(out, Gap{
+			What: fmt.Sprintf("%s %s (for rule %s of %s %s, not for what %s takes from it)", k.Kind, o.GetName(), section, t["kind"], s.Apex, s.Narrowed),
+			Why:  "the rules for that have no name; have it be for the whole route",
+		})
+	}
+	return out
+}
+
+// gatewayGroup is that of the Gateway API, and oneTarget the field of policies that are for one thing.
+const (
+	gatewayGroup = "gateway.networking.k8s.io"
+	oneTarget    = "targetRef"
+)
 
 func listed(names []string) string {
 	out := names[0]

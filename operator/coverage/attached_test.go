@@ -1,6 +1,7 @@
 package coverage_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -60,6 +61,43 @@ targetRefs: [{group: '', kind: Service, name: podinfo-web}, {group: '', kind: Se
 				}
 			}
 			if d := cmp.Diff(tc.want, lines(t, coverage.Assess(s, objects))); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+// A policy for one rule of a route does not reach the rules for what is taken from it.
+func TestPoliciesOfRules(t *testing.T) {
+	const rule = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: podinfo-web, sectionName: api}"
+	const gap = "for rule api of HTTPRoute podinfo-web, not for what spec.analysis.match takes from it) | no copy: the rules for that have no name; have it be for the whole route"
+	for name, tc := range map[string]struct {
+		what, spec string
+		whole      bool // no requests are taken from a rule
+		want       []string
+	}{
+		"a rule":                     {"SecurityPolicy s", "targetRefs: [" + rule + "]", false, []string{"SecurityPolicy s (" + gap}},
+		"in the older field":         {"SecurityPolicy s", "targetRef: " + rule, false, []string{"SecurityPolicy s (" + gap}},
+		"one each":                   {"AuthPolicy a", "targetRef: " + rule, false, []string{"AuthPolicy a (" + gap}},
+		"two rules, and the route":   {"SecurityPolicy s", "targetRefs: [" + rule + ", " + strings.Replace(rule, "api", "web", 1) + ", {group: gateway.networking.k8s.io, kind: HTTPRoute, name: podinfo-web}]", false, []string{"SecurityPolicy s (" + gap, "SecurityPolicy s (" + strings.Replace(gap, "api", "web", 1)}},
+		"nothing is taken from it":   {"SecurityPolicy s", "targetRefs: [" + rule + "]", true, nil},
+		"the whole route":            {"SecurityPolicy s", "targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: podinfo-web}]", false, nil},
+		"of another route":           {"SecurityPolicy s", "targetRefs: [" + strings.Replace(rule, "podinfo-web", "billing", 1) + "]", false, nil},
+		"of a Gateway":               {"SecurityPolicy s", "targetRefs: [" + strings.Replace(rule, "HTTPRoute", "Gateway", 1) + "]", false, nil},
+		"of a kind of another group": {"SecurityPolicy s", "targetRefs: [" + strings.Replace(rule, "gateway.networking", "gateway", 1) + "]", false, nil},
+		"in another namespace":       {"SecurityPolicy other/s", "targetRefs: [" + rule + "]", false, nil},
+		"a kind that knows no rules": {"BackendTLSPolicy tls", "targetRefs: [" + rule + "]", false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := subject()
+			if !tc.whole {
+				s.Narrowed = "spec.analysis.match"
+			}
+			o := object(t, tc.what, tc.spec)
+			if got := coverage.Concerns(s, o); got != (tc.want != nil) {
+				t.Errorf("it wakes somebody: %t", got)
+			}
+			if d := cmp.Diff(tc.want, lines(t, coverage.Assess(s, []*unstructured.Unstructured{o}))); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 		})

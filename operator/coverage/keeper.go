@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -235,6 +236,9 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 		Split:         c.GetProvider(k.Options.MeshProvider) != v1beta1.ProviderKubernetes,
 		RootNamespace: k.RootNamespace,
 	}
+	if strings.HasPrefix(c.GetProvider(k.Options.MeshProvider), v1beta1.ProviderGatewayAPIAny) {
+		s.Narrowed = narrowed(c.GetAnalysis())
+	}
 	if c.GetProvider(k.Options.MeshProvider) == v1beta1.ProviderConsul {
 		s.Services = append(s.Services, c.RegistrationName())
 	}
@@ -242,6 +246,18 @@ func (k *Keeper) subject(c *v1beta1.Canary, of world.Objects) (Subject, error) {
 		s.Pods = append(s.Pods, workload.Template(of.PrimaryObject).Labels)
 	}
 	return s, nil
+}
+
+// narrowed is the field by which an analysis takes some requests of a rule for a rule of their own, empty for none.
+func narrowed(a *v1beta1.CanaryAnalysis) string {
+	switch {
+	case len(a.Match) > 0:
+		return "spec.analysis.match"
+	case a.SessionAffinity != nil:
+		return "spec.analysis.sessionAffinity"
+	default:
+		return ""
+	}
 }
 
 // concerned are the Canaries for which an object that came, went or changed

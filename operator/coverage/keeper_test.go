@@ -257,3 +257,33 @@ func TestChanged(t *testing.T) {
 		}
 	}
 }
+
+// Only a route of the Gateway API has rules that requests are taken from.
+func TestNarrowed(t *testing.T) {
+	match := v1beta1.CanaryAnalysis{Match: []v1beta1.RawObject{{Raw: []byte(`{}`)}}}
+	sessions := v1beta1.CanaryAnalysis{SessionAffinity: &v1beta1.SessionAffinity{CookieName: "c"}}
+	for name, tc := range map[string]struct {
+		provider string
+		analysis v1beta1.CanaryAnalysis
+		want     string
+	}{
+		"A/B":                      {"gatewayapi:v1", match, "spec.analysis.match"},
+		"A/B by the default":       {"", match, "spec.analysis.match"},
+		"sessions":                 {"gatewayapi", sessions, "spec.analysis.sessionAffinity"},
+		"weights":                  {"gatewayapi:v1", v1beta1.CanaryAnalysis{StepWeight: 10}, ""},
+		"A/B of another provider":  {"istio", match, ""},
+		"sessions without routes":  {"kubernetes", sessions, ""},
+		"sessions of A/B, as both": {"gatewayapi:v1", v1beta1.CanaryAnalysis{Match: match.Match, SessionAffinity: sessions.SessionAffinity}, "spec.analysis.match"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, _ := newKeeper(t)
+			k.Options.MeshProvider = "gatewayapi:v1"
+			c := newCanary("podinfo", "podinfo")
+			c.Spec.Provider, c.Spec.Analysis = tc.provider, &tc.analysis
+			s, err := k.subject(c, world.Objects{TargetObject: newTarget("podinfo")})
+			if err != nil || s.Narrowed != tc.want {
+				t.Errorf("%q, %v, want %q", s.Narrowed, err, tc.want)
+			}
+		})
+	}
+}

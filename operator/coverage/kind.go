@@ -31,7 +31,8 @@ type Kind struct {
 	root       bool     // in Istio's root namespace it is for all namespaces
 	byName     bool     // it is known by its name, so that no other one stands in for it
 	uncopied   string   // why no copy is made, empty where one is
-	targets    string   // the field that names what it is for, where that can be a Service
+	targets    string   // the field that names what it is for
+	rules      bool     // that can be one rule of a route, by its name
 	prefixes   []string // that the keys of its labels may have
 	expression bool     // its selector is an expression of Calico's
 	instead    string   // a group whose kinds show the same objects, where it is served
@@ -94,6 +95,12 @@ var kinds = []Kind{
 	policy("networking.gke.io", "HealthCheckPolicy", "targetRef"),
 	policy("application-networking.k8s.aws", "TargetGroupPolicy", "targetRef"),
 	policy("gateway.k8s.aws", "TargetGroupConfiguration", "targetReference"),
+	rulePolicy("gateway.envoyproxy.io", "BackendTrafficPolicy", "targetRefs"),
+	rulePolicy("gateway.envoyproxy.io", "EnvoyExtensionPolicy", "targetRefs"),
+	rulePolicy("gateway.envoyproxy.io", "SecurityPolicy", "targetRefs"),
+	rulePolicy("gateway.kgateway.dev", "TrafficPolicy", "targetRefs"),
+	rulePolicy("kuadrant.io", "AuthPolicy", "targetRef"),
+	rulePolicy("kuadrant.io", "RateLimitPolicy", "targetRef"),
 	{
 		GroupKind: schema.GroupKind{Group: "policy.linkerd.io", Kind: "Server"},
 		selector:  []string{"spec", "podSelector"},
@@ -126,6 +133,13 @@ func attachable(k Kind) Kind {
 // policy is a kind that selects nothing, and names in a field what it is for.
 func policy(group, kind, targets string) Kind {
 	return Kind{GroupKind: schema.GroupKind{Group: group, Kind: kind}, targets: targets}
+}
+
+// rulePolicy is a policy for routes, and for single rules of them.
+func rulePolicy(group, kind, targets string) Kind {
+	k := policy(group, kind, targets)
+	k.rules = true
+	return k
 }
 
 // kindOf finds the kind of an object, in whatever version it is.

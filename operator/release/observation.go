@@ -124,6 +124,8 @@ type Workload struct {
 	// Revision identifies what a user can mean by a change of the workload. For
 	// the primary it is the revision that was copied to it.
 	Revision string
+	// Configs is the part of the target's Revision that the ConfigMaps and Secrets are which its pods read, empty where none is tracked.
+	Configs string
 	// Images are the images of its containers, for people to read.
 	Images string
 	// Replicas is how many pods are asked for.
@@ -134,6 +136,8 @@ type Workload struct {
 	Ready bool
 	// Available is how many pods, of whatever revision, can serve now.
 	Available int32
+	// Empty is true where no pod is asked for and its controller has none left.
+	Empty bool
 	// Unconfirmed is true while nothing is known of the endpoints of its Service, so that it is not sure that
 	// those pods can be reached.
 	Unconfirmed bool

@@ -56,6 +56,7 @@ func Decide(o release.Observation) release.Decision {
 		d.describe()
 		adopt.RememberTarget(d.Target, &d.Canary.Status, d.st)
 	}
+	keepWords(d)
 	conditions.KeepTimes(&d.Canary.Status, d.st)
 	d.out.Status = *d.st
 	d.out.PrimaryImages, d.out.TargetImages = o.Primary.Images, o.Target.Images
@@ -152,6 +153,17 @@ func (d *decider) blocked(since time.Time, detail string) {
 	d.waiting += ": " + detail
 }
 
+// keepWords leaves a status as it is that would say the same in other words alone, if it has said others a moment ago. Of two
+// leaders for a moment one goes by another clock and by older caches, and each would set right what the other has written.
+func keepWords(d *decider) {
+	if len(d.out.Events) > 0 {
+		return // there is news in them
+	}
+	if since := conditions.KeepWords(&d.Canary.Status, d.st, d.Now, patience); !since.IsZero() {
+		d.lookAgain(since.Add(patience))
+	}
+}
+
 // lookAgain asks for the next look no later than at t.
 func (d *decider) lookAgain(t time.Time) {
 	in := max(t.Sub(d.Now), time.Millisecond)
@@ -192,7 +204,14 @@ func betweenReleases(d *decider) {
 
 // begin starts an analysis of the target's revision.
 func begin(d *decider, reason, what string) {
-	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); it gets traffic when it is ready")
+	replace, until := haveReadOthers(d), "it gets traffic when it is ready"
+	if replace {
+		until = "its pods are replaced, as they may have read ConfigMaps and Secrets as these were before, and get traffic when they are ready"
+	}
+	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); "+until)
+	if d.st.Phase == v1beta1.PhasePromoting && d.primaryCarries(d.st.LastAppliedSpec) {
+		d.st.LastPromotedSpec = d.st.LastAppliedSpec // that is what it can be made from again, and what it was found good as
+	}
 	d.st.Step = nil
 	d.st.Phase = v1beta1.PhaseProgressing
 	if len(d.hooks(v1beta1.ConfirmRolloutHook)) > 0 {
@@ -206,6 +225,9 @@ func begin(d *decider, reason, what string) {
 	d.st.Unwell = nil
 	serving.EndSessions(d.st)
 	enterStep(d, 0)
+	if replace {
+		d.st.Step.Replacing, d.st.Step.Pods = true, d.Target.Replicas
+	}
 	d.st.Iterations = 0
 	d.waiting = stepName(d)
 }

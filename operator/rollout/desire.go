@@ -98,8 +98,14 @@ func promotedRevision(d *decider) string {
 // to have everything: the primary that is gone had pods for that.
 func wakeTarget(d *decider) {
 	d.st.DrainedGeneration = 0
+	if d.st.Step != nil && d.st.Step.Replacing {
+		emptyTarget(d)
+		return
+	}
 	need := int32(0)
 	switch {
+	case d.Target.Replicas == 0 && d.st.Step != nil && d.st.Step.Pods > 0:
+		need = d.st.Step.Pods
 	case d.Target.Replicas == 0:
 		need = max(d.Primary.Replicas, 1)
 		if !d.Primary.Exists {
@@ -123,13 +129,7 @@ func drainTarget(d *decider) {
 	if scaling.ScaledUp(d.st, &d.Target) {
 		return
 	}
-	// The decision on who serves is made by now: both what the mesh has and what it is asked for count.
-	routed := d.Route.InSync && d.st.CanaryWeight == 0 && d.Canary.Status.CanaryWeight == 0
-	if d.Target.Replicas == 0 || !routed || d.Primary.Available == 0 {
-		return
-	}
-	if drained := later(d.Route.Seen, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay()); d.Now.Before(drained) {
-		d.lookAgain(drained)
+	if d.Target.Replicas == 0 || !drained(d) {
 		return
 	}
 	d.st.DrainedGeneration = d.Target.Generation
@@ -137,4 +137,18 @@ func drainTarget(d *decider) {
 		d.st.ReleasedReplicas = d.Target.Replicas
 	}
 	d.out.Desired.TargetReplicas = new(int32)
+}
+
+// drained is true when the mesh has led nobody to the canary for the drain delay. The decision on who serves is made by now: both
+// what the mesh has and what it is asked for count.
+func drained(d *decider) bool {
+	if !d.Route.InSync || d.st.CanaryWeight > 0 || d.Canary.Status.CanaryWeight > 0 || d.Primary.Available == 0 {
+		return false
+	}
+	due := later(d.Route.Seen, d.st.LastTransitionTime.Time).Add(d.Canary.GetDrainDelay())
+	if d.Now.Before(due) {
+		d.lookAgain(due)
+		return false
+	}
+	return true
 }

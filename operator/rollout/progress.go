@@ -30,10 +30,13 @@ func progress(d *decider) {
 	if setBack(d) {
 		return
 	}
+	replaced(d)
 	d.waiting = stepName(d)
 	switch due := stepDue(d); {
 	case d.st.Paused:
 		d.waiting = paused(d)
+	case d.st.Step.Replacing:
+		d.blocked(due, "its pods are being replaced: "+d.Target.Message)
 	case !d.Target.Ready:
 		d.blocked(due, "the canary is not ready: "+d.Target.Message)
 	case !d.Route.InSync:
@@ -103,6 +106,8 @@ func tooLate(d *decider) bool {
 	case d.st.Paused || d.st.Gate != nil:
 		d.well()
 		return false
+	case d.st.Step.Replacing:
+		what, detail = "the canary's pods were not replaced", d.Target.Message
 	case !d.Target.Ready:
 		what, detail = "the canary was not ready", d.Target.Message
 	case !d.Route.InSync:

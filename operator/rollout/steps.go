@@ -45,6 +45,9 @@ func stepName(d *decider) string {
 	if index := d.st.Step.Index; index >= 1 && index <= p.Len() {
 		return p.Describe(index) + standsInFor(d) + failedSoFar(d) + judgement.WaitsFor(d.Canary.GetAnalysis(), d.st, d.Now)
 	}
+	if d.st.Step.Replacing {
+		return "waiting for the canary's pods to be replaced, as they may have read ConfigMaps and Secrets as these were before" + standsInFor(d) + failedSoFar(d)
+	}
 	return "waiting for the canary to be ready" + standsInFor(d) + failedSoFar(d)
 }
 
@@ -75,6 +78,9 @@ func enterStep(d *decider, index int32) {
 		next.Began = d.st.Step.Began
 	default:
 		next.Began = microTime(d.Now)
+	}
+	if index == 0 && d.st.Step != nil && d.st.Step.Replacing {
+		next.Replacing, next.Pods = true, d.st.Step.Pods
 	}
 	d.st.Step = next
 	d.st.Gate = nil

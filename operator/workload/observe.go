@@ -34,6 +34,7 @@ func Observe(o client.Object, revision string, threshold int32) release.Workload
 	}
 	p := podsOf(o)
 	w.Available = p.available
+	w.Empty = p.observed && w.Replicas == 0 && p.all == 0
 	w.Message = p.unready(w.Replicas, threshold)
 	w.Ready = w.Message == ""
 	return w

@@ -102,7 +102,7 @@ func (w *World) Conflict(o client.Object, kind string) error {
 
 // Unobserved says of a workload that the cache has it older than our last write of it.
 func Unobserved(w *release.Workload) {
-	w.Ready, w.Unobserved, w.Message = false, true, "its last change is not observed yet"
+	w.Ready, w.Empty, w.Unobserved, w.Message = false, false, true, "its last change is not observed yet"
 }
 
 // Objects are those that a release is about.

@@ -63,8 +63,11 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := stateOf(c, live)
-	if live != nil && route.Owner().Of(live) == ownership.Others {
-		state = providers.State{}
+	if live != nil {
+		switch whose := route.Owner().Of(live); {
+		case whose == ownership.Others, whose == ownership.Users && !custom.Taken(&live.Resource):
+			state = providers.State{} // whatever it leads to is not by us
+		}
 	}
 	if !c.DeletionTimestamp.IsZero() {
 		return state, nil

@@ -2,6 +2,7 @@ package contour_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -116,6 +117,19 @@ func TestConformance(t *testing.T) {
 				w.update(t, live)
 			},
 			Refuse: func(t *testing.T) { w.says(t, metav1.ConditionFalse, custom.Reason{Type: "ServiceError"}) },
+			Flagger: func(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+				theirs := proxy(t, fmt.Sprintf(`routes: [{conditions: [{prefix: /}], services: [{name: podinfo-primary, port: 80, weight: %d}, {name: podinfo-canary, port: 80, weight: %d}]}]`, traffic.Primary, traffic.Canary))
+				routertest.OfFlagger(theirs, "podinfo")
+				if err := w.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				was := request{path: "/"}.served(t, theirs.Spec)
+				return func(t *testing.T) {
+					if is := (request{path: "/"}).served(t, w.get(t).Spec); is != was {
+						t.Errorf("requests came to %s and come to %s", was, is)
+					}
+				}
+			},
 			Mistakes: map[string]func(*v1beta1.Canary){
 				"a method":                func(c *v1beta1.Canary) { c.Spec.Service.Match = objects(`{"method":{"exact":"GET"}}`) },
 				"the suffix of a path":    func(c *v1beta1.Canary) { c.Spec.Service.Match = objects(`{"uri":{"suffix":".js"}}`) },
@@ -334,22 +348,5 @@ func TestRelease(t *testing.T) {
 		if diff := cmp.Diff(want.Spec, live.Spec); diff != "" || live.Annotations["sluice.dev/canary"] != "" {
 			t.Errorf("it is left as %v: %s", live.Annotations, diff)
 		}
-	}
-}
-
-// Flagger's HTTPProxy is taken over by the reference to the Canary that it has.
-func TestFlaggers(t *testing.T) {
-	w := newWorld(t, "", kind)
-	theirs := proxy(t, `routes: [{conditions: [{prefix: /}], services: [{name: podinfo-primary, port: 80, weight: 60}, {name: podinfo-canary, port: 80, weight: 40}]}]`)
-	theirs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "c1", Controller: new(true)}}
-	if err := w.Create(t.Context(), theirs); err != nil {
-		t.Fatal(err)
-	}
-	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
-	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
-		t.Errorf("observed %+v, %v", state, err)
-	}
-	if err := w.router.Apply(t.Context(), route); err != nil {
-		t.Error(err)
 	}
 }

@@ -259,8 +259,45 @@ func (p plan) users(name string, spec map[string]any, t providers.Traffic) ([]an
 		return out, nil
 	}
 	ours, err := p.ours(t)
-	return append(out, ours...), err
+	if err != nil {
+		return nil, err
+	}
+	return append(out, ours...), p.apart(name, had, ours)
 }
+
+// apart refuses routes of ours for the very requests of a route of the user's: Contour knows routes by their conditions, and those
+// requests would be lost to his Services.
+func (p plan) apart(name string, users, ours []any) error {
+	for i, one := range users {
+		had := conditionsOf(one)
+		if slices.ContainsFunc(ours, func(o any) bool { return conditionsOf(o) == had }) {
+			apex, _, _ := p.canary.ServiceNames()
+			return &providers.InvalidError{
+				Field: fmt.Sprintf("HTTPProxy %s: spec.routes[%d]", name, i), Value: had,
+				Allowed: "a route to Service " + apex + " in this HTTPProxy, or spec.service.match for requests that no route of it is for",
+			}
+		}
+	}
+	return nil
+}
+
+// conditionsOf names the requests that a route is for.
+func conditionsOf(route any) string {
+	r, _ := route.(map[string]any)
+	list, _ := r["conditions"].([]any)
+	if len(list) == 0 {
+		return anyPath
+	}
+	var all []string
+	for _, c := range list {
+		all = append(all, fmt.Sprint(c)) // the keys of a map are in order
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// anyPath is conditionsOf a route for all requests.
+var anyPath = fmt.Sprint(map[string]any{"prefix": "/"})
 
 // hasConditions tells whether a route has conditions beside that on the path.
 func hasConditions(route map[string]any) bool {
@@ -302,7 +339,7 @@ func read(c *v1beta1.Canary, spec map[string]any) []shares.Read {
 				r.ToCanary, r.Canary = true, r.Canary+weight
 			}
 		}
-		if r.ToPrimary || r.ToCanary {
+		if r.ToPrimary { // one to the canary alone is a user's
 			out = append(out, r)
 		}
 	}

@@ -75,6 +75,8 @@ type cluster struct {
 	slow time.Duration
 	// contents are what was in each config last.
 	contents map[id]string
+	// readAtStart is true where pods read configs when they start and never again.
+	readAtStart bool
 	// collected is the version of the store that the garbage collector has looked at.
 	collected int
 	// startup says when a pod of an image can be ready: false is never. primary is whether it is one of the primary's.
@@ -82,6 +84,8 @@ type cluster struct {
 	scaled  map[string]time.Time // when each autoscaler scaled last
 	// demand is for how many pods there are requests.
 	demand float64
+	// shrinks is called before an autoscaler takes pods of a workload.
+	shrinks func(*appsv1.Deployment)
 	// load gives the share of requests that a workload has.
 	load func(workload string) float64
 }
@@ -124,10 +128,21 @@ func (c *cluster) readyAt(image string, of map[string]string) time.Time {
 	return time.Now().Add(time.Second + time.Duration(c.rand.Int64N(int64(c.slow)+1)))
 }
 
+// published is when endpoints are up to date at the latest. Those that are about to be written while they lag come no sooner once they don't.
+func (c *cluster) published() time.Time {
+	at := time.Now().Add(c.endpointsLag)
+	for _, next := range c.pending {
+		if next.at.After(at) {
+			at = next.at
+		}
+	}
+	return at
+}
+
 // end asks a pod to end.
 func (c *cluster) end(p *pod) {
 	if !p.ending() {
-		p.ends = time.Now().Add(grace + c.endpointsLag)
+		p.ends = c.published().Add(grace)
 	}
 }
 
@@ -362,6 +377,9 @@ func (c *cluster) autoscale(h *autoscalingv2.HorizontalPodAutoscaler) {
 	}
 	if want != *d.Spec.Replicas {
 		c.scaled[h.Name] = time.Now()
+		if want < *d.Spec.Replicas {
+			c.shrinks(d)
+		}
 		edit(c.store, "Deployment", name, func(d *appsv1.Deployment) { d.Spec.Replicas = &want })
 	}
 }

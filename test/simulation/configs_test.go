@@ -93,7 +93,9 @@ func (c *cluster) syncConfigs() {
 			continue
 		}
 		version, complete := c.versionFrom(p.base, p.configs)
-		p.image = version
+		if p.waits || !c.readAtStart {
+			p.image = version
+		}
 		if p.waits && complete {
 			p.waits, p.readyAt = false, c.readyAt(p.image, p.labels)
 		}

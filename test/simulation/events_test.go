@@ -22,6 +22,7 @@ import (
 var doings = func() map[string]func(*world, *rand.Rand) {
 	out := maps.Clone(clusterDoings)
 	maps.Copy(out, configDoings)
+	maps.Copy(out, hands)
 	return out
 }()
 
@@ -209,20 +210,6 @@ var clusterDoings = map[string]func(*world, *rand.Rand){
 		w.offset = time.Duration(r.IntN(20)-10) * time.Second
 		w.start(w.offset)
 	},
-
-	"pause and resume later": func(w *world, _ *rand.Rand) {
-		w.action(v1beta1.ActionPause)
-		w.resumeAt(time.Now().Add(20 * time.Minute))
-	},
-	"pause":            func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionPause) },
-	"pause and resume": func(w *world, r *rand.Rand) { w.action(v1beta1.ActionPause); w.resumeAt(until(r)) },
-	"resume":           func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionResume) },
-	"abort":            func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionAbort) },
-	"promote": func(w *world, _ *rand.Rand) {
-		w.oracle.exempt("somebody promotes it")
-		w.action(v1beta1.ActionPromote)
-	},
-	"retry": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
 
 	"suspend": func(w *world, r *rand.Rand) {
 		w.spec(r, func(s *v1beta1.CanarySpec, _ *rand.Rand) { s.Suspend = true })
@@ -569,8 +556,6 @@ func (w *world) does(a act) {
 	r := rand.New(rand.NewPCG(a.Rand, 2))
 	if name, ok := strings.CutPrefix(a.What, "edit: "); ok {
 		edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { edits[name](&c.Spec, r) })
-	} else if by, ok := hands[a.What]; ok {
-		by(w)
 	} else {
 		doings[a.What](w, r)
 	}

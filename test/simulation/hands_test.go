@@ -1,18 +1,51 @@
 package simulation
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// hands are what people do at gates and with steps. Random plans have none of it.
-var hands = map[string]func(*world){
-	"approve": func(w *world) { w.action(v1beta1.ActionApprove) },
-	"advance": func(w *world) {
+// hands are what people ask of a release by CanaryActions: for all of it, at gates, and of its steps.
+var hands = map[string]func(*world, *rand.Rand){
+	"pause and resume later": func(w *world, _ *rand.Rand) {
+		w.action(v1beta1.ActionPause)
+		w.resumeAt(time.Now().Add(20 * time.Minute))
+	},
+	"pause":            func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionPause) },
+	"pause and resume": func(w *world, r *rand.Rand) { w.action(v1beta1.ActionPause); w.resumeAt(until(r)) },
+	"resume":           func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionResume) },
+	"abort":            func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionAbort) },
+	"promote": func(w *world, _ *rand.Rand) {
+		w.oracle.exempt("somebody promotes it")
+		w.action(v1beta1.ActionPromote)
+	},
+	"retry":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
+	"approve": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionApprove) },
+	"advance": func(w *world, _ *rand.Rand) {
 		w.oracle.exempt("somebody ends its steps")
 		w.action(v1beta1.ActionAdvance)
+	},
+	"advance again and again": func(w *world, r *rand.Rand) {
+		w.oracle.exempt("somebody ends its steps")
+		for i := range 2 + r.IntN(4) {
+			w.later(time.Now().Add(time.Duration(i*r.IntN(12000))*time.Millisecond), "another step is ended", func() {
+				w.oracle.exempt("somebody ends its steps")
+				w.action(v1beta1.ActionAdvance)
+			})
+		}
+	},
+	"abort and retry later": func(w *world, r *rand.Rand) {
+		w.action(v1beta1.ActionAbort)
+		w.later(until(r), "somebody tries again", func() { w.action(v1beta1.ActionRetry) })
+	},
+	"gates are closed, and opened by hand": func(w *world, r *rand.Rand) {
+		w.gatesClosed = time.Now().Add(10 * time.Minute)
+		for range 4 {
+			w.later(until(r), "a gate is opened by hand", func() { w.action(v1beta1.ActionApprove) })
+		}
 	},
 }
 

@@ -56,6 +56,7 @@ type plan struct {
 	CacheLag      time.Duration `json:",omitempty"`
 	MeshLag       time.Duration `json:",omitempty"`
 	Configs       bool          `json:",omitempty"`
+	ReadAtStart   bool          `json:",omitempty"` // pods read configs when they start, and never again
 	Coverage      bool          `json:",omitempty"`
 	Acts          []act
 }
@@ -120,6 +121,7 @@ func planOf(seed uint64) plan {
 		}
 	}
 	p.Configs, p.Coverage = r.IntN(3) == 0, r.IntN(6) == 0
+	p.ReadAtStart = r.IntN(2) == 0
 	return p
 }
 
@@ -278,6 +280,7 @@ func smaller(p plan) []plan {
 	add(func(n *plan) { n.GitOps = false })
 	add(func(n *plan) { n.ReplicasInGit = false })
 	add(func(n *plan) { n.Configs = false })
+	add(func(n *plan) { n.ReadAtStart = false })
 	add(func(n *plan) { n.Coverage = false })
 	add(func(n *plan) { n.Strategy = "" })
 	add(func(n *plan) { n.Analysis = "" })

@@ -105,14 +105,14 @@ var scheme = newScheme()
 func newWorld(ctx context.Context, p plan) *world {
 	c := &cluster{
 		store: newStore(scheme), rand: rand.New(rand.NewPCG(p.Seed, 1)), endpoints: map[string][]*pod{}, pending: map[string]publication{},
-		contents: map[id]string{}, slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods),
+		contents: map[id]string{}, slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods), readAtStart: p.ReadAtStart,
 	}
 	w := &world{
 		cluster: c, plan: p, key: canaryKey, context: ctx, began: time.Now(), fewest: p.Pods, byHand: -1,
 		cacheLags: map[string]lag{}, refusals: map[string]time.Time{},
 	}
 	w.oracle = newOracle(w)
-	w.startup = w.canStart
+	w.startup, w.shrinks = w.canStart, w.shrunk
 	w.load = w.shareOf
 	w.metrics = &metricsServer{w}
 	w.meshes = map[string]*mesh{}
@@ -188,6 +188,14 @@ func (w *world) canStart(image string, primary bool) bool {
 		return n < w.plan.Pods-1
 	default:
 		return true
+	}
+}
+
+// shrunk is called when an autoscaler is about to take pods. While nobody may write its lower bound, and pods of two revisions are there, it
+// may take those that serve.
+func (w *world) shrunk(d *appsv1.Deployment) {
+	if time.Now().Before(w.refusals["HorizontalPodAutoscaler"].Add(retry)) && w.mixed(d) {
+		w.oracle.robbed()
 	}
 }
 

@@ -278,6 +278,16 @@ rules:
 - apiGroups: [gateway.kgateway.dev]
   resources: [backendconfigpolicies]
   verbs: {{ $verbs }}
+# Policies for rules of routes.
+- apiGroups: [gateway.envoyproxy.io]
+  resources: [backendtrafficpolicies, envoyextensionpolicies, securitypolicies]
+  verbs: [list, watch]
+- apiGroups: [gateway.kgateway.dev]
+  resources: [trafficpolicies]
+  verbs: [list, watch]
+- apiGroups: [kuadrant.io]
+  resources: [authpolicies, ratelimitpolicies]
+  verbs: [list, watch]
 - apiGroups: [networking.gke.io]
   resources: [gcpbackendpolicies, healthcheckpolicies]
   verbs: [list, watch]

@@ -3,7 +3,9 @@
 package conditions
 
 import (
+	"reflect"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -154,6 +156,36 @@ func (w *writer) set(kind v1beta1.CanaryConditionType, status corev1.ConditionSt
 	w.st.SetCondition(v1beta1.CanaryCondition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: w.Canary.Generation,
 	}, w.Now)
+}
+
+// KeepWords gives conditions the messages back that they had, where nothing else of a status has changed and one of these is
+// younger than that. It returns since when that one is as it is, and zero where it gives nothing back. A time that is yet to come is of another's
+// clock.
+func KeepWords(before, after *v1beta1.CanaryStatus, now time.Time, young time.Duration) (since time.Time) {
+	if len(before.Conditions) != len(after.Conditions) {
+		return time.Time{}
+	}
+	for i := range after.Conditions {
+		is := after.Conditions[i]
+		was := before.GetCondition(is.Type)
+		if was == nil || was.Status != is.Status || was.Reason != is.Reason || was.ObservedGeneration != is.ObservedGeneration {
+			return time.Time{}
+		}
+		if was.Message != is.Message && was.LastUpdateTime.After(since) {
+			since = was.LastUpdateTime.Time
+		}
+	}
+	if age := now.Sub(since); since.IsZero() || age >= young || -age >= young {
+		return time.Time{}
+	}
+	same := *after
+	if same.Conditions = before.Conditions; !reflect.DeepEqual(&same, before) {
+		return time.Time{}
+	}
+	for i := range after.Conditions {
+		after.Conditions[i] = *before.GetCondition(after.Conditions[i].Type)
+	}
+	return since
 }
 
 // KeepTimes gives conditions that are as they were the times that they had. In the

@@ -18,6 +18,8 @@ func PauseTarget(phase v1beta1.CanaryPhase, target, primary release.Workload, wa
 		return nil
 	case release.Idle(phase), phase == v1beta1.PhaseWaiting:
 		return pauseIdle(phase, target, want, spare)
+	case release.Analysing(phase) && want.TargetReplicas != nil && *want.TargetReplicas == 0:
+		return new(int32) // its pods are replaced
 	case !target.ScalesToZero:
 		return nil
 	case release.Analysing(phase), phase == v1beta1.PhasePromoting:

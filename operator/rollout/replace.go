@@ -1,0 +1,29 @@
+package rollout
+
+import "strings"
+
+// A pod reads environment variables, and files of a volume by subPath, once, when it starts, and most applications read their other
+// files only then. So pods that are there when a ConfigMap or a Secret changes go on with what that was before, and an
+// analysis of them would be about what is not released. They are no different from those of a canary that starts when the
+// target has no pods, which is what they are replaced by.
+
+// haveReadOthers is true where the target's pods may have read other ConfigMaps and Secrets than those of the revision that begins to be
+// analysed.
+func haveReadOthers(d *decider) bool {
+	return d.Target.Replicas > 0 && !d.Canary.Spec.SkipAnalysis && d.Target.Configs != "" && !strings.HasSuffix(d.st.LastAppliedSpec, "-"+d.Target.Configs)
+}
+
+// replaced ends the replacement of the canary's pods when none is left. Where nobody serves without them they stay what they are: people
+// are served first.
+func replaced(d *decider) {
+	if d.Target.Empty || d.Primary.Available == 0 && d.Target.Available > 0 {
+		d.st.Step.Replacing = false
+	}
+}
+
+// emptyTarget removes the pods that are to be replaced, once nobody is led to them.
+func emptyTarget(d *decider) {
+	if d.Target.Replicas == 0 || drained(d) {
+		d.out.Desired.TargetReplicas = new(int32)
+	}
+}
