@@ -352,3 +352,33 @@ func TestNeverMoreThanMay(t *testing.T) {
 		}
 	}
 }
+
+// A place that is offered is kept, whoever comes meanwhile.
+func TestAnOfferIsKept(t *testing.T) {
+	f := newFleet(t)
+	f.index.SetPolicy(limit("a", 1), f.now)
+	f.set("a/1", waits(1))
+	f.index.Ask(f.all["a/1"], f.now)
+	f.set("a/2", func(c *v1beta1.Canary) {
+		waits(2)(c)
+		c.Annotations = map[string]string{v1alpha1.PriorityAnnotation: "10"}
+	})
+	f.expect("a/2 MaximumReached")
+	f.index.Settle(f.changed("a/1", in(v1beta1.PhaseProgressing)), f.now)
+	f.expect("a/2 MaximumReached")
+}
+
+// What a cache shows late is not believed.
+func TestLateEvents(t *testing.T) {
+	f := newFleet(t)
+	f.index.SetPolicy(limit("a", 1), f.now)
+	f.set("a/1", waits(1))
+	before := f.all["a/1"]
+	f.set("a/2", waits(2))
+	f.expect("a/1")
+	f.index.SetCanary(before, f.now)
+	f.expect("a/2 MaximumReached")
+	if releasing, waiting := f.index.Count(Key{"a", "limit"}); releasing != 1 || waiting != 1 {
+		t.Errorf("%d are in a release and %d wait", releasing, waiting)
+	}
+}
