@@ -96,7 +96,7 @@ type ReleasePolicySpec struct {
 	// Windows are when releases may begin; without one at any time. What has begun goes on when its window ends.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:MaxItems=21
 	Windows []ReleaseWindow `json:"windows,omitempty"`
 
 	// Freeze keeps all releases from beginning.
@@ -121,11 +121,13 @@ type ReleaseWindow struct {
 
 	// From is when it begins, as 09:00.
 	// +required
+	// +kubebuilder:validation:MaxLength=5
 	// +kubebuilder:validation:Pattern=`^([01][0-9]|2[0-3]):[0-5][0-9]$`
 	From string `json:"from"`
 
 	// To is when it ends, as 17:00 or 24:00. Where that is before from it is a time of the next day.
 	// +required
+	// +kubebuilder:validation:MaxLength=5
 	// +kubebuilder:validation:Pattern=`^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$`
 	To string `json:"to"`
 }
