@@ -96,7 +96,13 @@ func (s *state) at(now time.Time) *Hold {
 	return s.hold
 }
 
-func (s *state) free() int { return s.rules.max - len(s.holders) }
+// free is how many places there are, less than none where more are in a release than may.
+func (s *state) free() int {
+	if s.rules.max == 0 {
+		return len(s.queue) + 1
+	}
+	return s.rules.max - len(s.holders)
+}
 
 // earlier orders those who wait.
 func earlier(a, b *member) int {
@@ -320,7 +326,7 @@ func (x *Index) RemoveCanary(key types.NamespacedName, now time.Time) []types.Na
 
 // next adds those of a policy who are to look again: as many as there are places, or those that are one too many.
 func (x *Index) next(s *state, now time.Time, wake map[types.NamespacedName]struct{}) {
-	if s == nil || s.rules.max == 0 {
+	if s == nil || s.rules.max == 0 || s.at(now) != nil && s.free() >= 0 {
 		return
 	}
 	free := s.free()
@@ -409,9 +415,6 @@ func (x *Index) decide(m *member, now time.Time, t *release.Turn) {
 		return
 	}
 	for _, s := range m.policies {
-		if s.rules.max == 0 {
-			continue
-		}
 		if ahead := s.ahead(m, now); s.free() <= ahead {
 			t.Reason, t.Policy = release.ReasonMaximumReached, s.rules.key.String()
 			t.Message = fmt.Sprintf("%s allows %s at once", t.Policy, releases(s.rules.max))

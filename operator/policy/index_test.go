@@ -250,6 +250,25 @@ func TestPoliciesChange(t *testing.T) {
 	}
 }
 
+// Without a maximum nobody waits for a place, and nobody is sent back.
+func TestNoMaximum(t *testing.T) {
+	f := newFleet(t)
+	frozen := func(f *v1alpha1.ReleaseFreeze) Rules {
+		return Of(&v1alpha1.ReleasePolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "freeze"}, Spec: v1alpha1.ReleasePolicySpec{Freeze: f}})
+	}
+	f.index.SetPolicy(frozen(&v1alpha1.ReleaseFreeze{Reason: "r", Author: "a"}), f.now)
+	f.set("a/1", waits(1))
+	f.set("a/2", waits(2))
+	f.expect("a/1 Frozen", "a/2 Frozen")
+	f.wantWoken("the end of a freeze", namesOf(f.index.SetPolicy(frozen(nil), f.now)), "a/1", "a/2")
+	f.expect("a/2", "a/1")
+	for _, name := range []string{"a/1", "a/2"} {
+		if turn, _ := f.turn(name, true); turn == nil || turn.Yield {
+			t.Errorf("%s: %+v", name, turn)
+		}
+	}
+}
+
 // Two operators may let too many begin. The last of them wait again, as long as they had no traffic.
 func TestBeyond(t *testing.T) {
 	f := newFleet(t)
