@@ -372,7 +372,7 @@ func later(err error) (ctrl.Result, error) {
 // forget drops what is remembered of a Canary that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	for _, part := range []interface{ Forget(types.NamespacedName) }{
-		&r.failures, &r.turns, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Policies, r.Telemetry,
+		&r.failures, &r.turns, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Telemetry,
 	} {
 		part.Forget(key)
 	}

@@ -109,13 +109,6 @@ func (x *Policies) Settle(ctx context.Context, c *v1beta1.Canary) {
 	}
 }
 
-// Forget drops a Canary that is gone.
-func (x *Policies) Forget(key types.NamespacedName) {
-	if x.follows() {
-		x.wake(context.Background(), x.index.RemoveCanary(key, x.Clock.Now()))
-	}
-}
-
 func (x *Policies) follows() bool {
 	if x == nil {
 		return false

@@ -517,24 +517,31 @@ func (x *Index) Count(policy Key) (releasing, waiting int) {
 	return len(s.holders), len(s.queue)
 }
 
-// standingOf reads how a Canary stands from its status. Who can't begin, whatever the policies say, does not wait.
+// standingOf reads how a Canary stands from its status.
 func standingOf(c *v1beta1.Canary) standing {
-	st, is := &c.Status, standing{}
-	a := st.Admission
+	a, phase := c.Status.Admission, c.Status.Phase
 	switch {
-	case !c.DeletionTimestamp.IsZero():
-	case st.Phase == v1beta1.PhaseWaiting && a == nil:
-	case st.Phase == v1beta1.PhaseWaiting && a.Admitted == nil:
-		if st.Paused || c.Spec.Suspend || mistaken(st) {
-			return is
-		}
-		is.stage, is.since = waiting, a.Since.Time
-		is.priority, _ = strconv.ParseInt(c.Annotations[v1alpha1.PriorityAnnotation], 10, 32)
-	case release.Running(st.Phase):
-		is.stage = releasing
-		if a != nil && a.Admitted != nil && a.Reason != release.ReasonApproved && st.Phase == v1beta1.PhaseProgressing && st.Step != nil && st.Step.Index == 0 {
-			is.yields, is.admitted = true, a.Admitted.Time
-		}
+	case !c.DeletionTimestamp.IsZero() || !release.Running(phase) || phase == v1beta1.PhaseWaiting && a == nil:
+		return standing{}
+	case phase == v1beta1.PhaseWaiting && a.Admitted == nil:
+		return waitingOf(c)
+	}
+	is := standing{stage: releasing}
+	early := phase == v1beta1.PhaseProgressing && c.Status.Step != nil && c.Status.Step.Index == 0
+	if early && a != nil && a.Admitted != nil && a.Reason != release.ReasonApproved {
+		is.yields, is.admitted = true, a.Admitted.Time
+	}
+	return is
+}
+
+// waitingOf is how a Canary stands whose release waits. One that could not begin, whatever the policies say, does not.
+func waitingOf(c *v1beta1.Canary) standing {
+	if c.Status.Paused || c.Spec.Suspend || mistaken(&c.Status) {
+		return standing{}
+	}
+	is := standing{stage: waiting, since: c.Status.Admission.Since.Time}
+	if priority, err := strconv.ParseInt(c.Annotations[v1alpha1.PriorityAnnotation], 10, 32); err == nil {
+		is.priority = priority
 	}
 	return is
 }
