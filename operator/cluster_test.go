@@ -73,6 +73,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
 	t.Run("warnings", func(t *testing.T) { testWarnings(t, c) })
 	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
+	t.Run("release policies", func(t *testing.T) { testPolicies(t, c, api) })
 	t.Run("kubectl sluice", func(t *testing.T) { testCLI(t, c, api) })
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })

@@ -30,6 +30,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -167,6 +168,9 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		RouteApplier:     deps.Applier,
 	}
 	assembly.AddParts(r, mgr.GetAPIReader(), partsOf(o))
+	r.Policies = policies.New(policies.Config{
+		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespace: o.namespace,
+	})
 	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: o.scope.watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
 }

@@ -6,8 +6,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// CanaryActionKind is the kind of this API group.
-const CanaryActionKind = "CanaryAction"
+// Kinds of this API group.
+const (
+	CanaryActionKind         = "CanaryAction"
+	ReleasePolicyKind        = "ReleasePolicy"
+	ClusterReleasePolicyKind = "ClusterReleasePolicy"
+)
 
 var (
 	// GroupVersion is the group and version of every type in this package.
@@ -21,7 +25,8 @@ var (
 )
 
 func addKnownTypes(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &CanaryAction{}, &CanaryActionList{})
+	s.AddKnownTypes(GroupVersion, &CanaryAction{}, &CanaryActionList{},
+		&ReleasePolicy{}, &ReleasePolicyList{}, &ClusterReleasePolicy{}, &ClusterReleasePolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

@@ -22,7 +22,8 @@ import (
 
 const (
 	root = "../.."
-	crd  = root + "/charts/sluice/crds/sluice.dev_canaryactions.yaml"
+	crds = root + "/charts/sluice/crds"
+	crd  = crds + "/sluice.dev_canaryactions.yaml"
 )
 
 // TestSchema asks a real API server, with the CRD as it is shipped.
@@ -31,6 +32,7 @@ func TestSchema(t *testing.T) {
 	t.Run("create", func(t *testing.T) { testCreate(t, c) })
 	t.Run("never changed", func(t *testing.T) { testNeverChanged(t, c) })
 	t.Run("status", func(t *testing.T) { testStatus(t, c) })
+	t.Run("release policies", func(t *testing.T) { testPolicies(t, c) })
 }
 
 func newAction(change func(*v1alpha1.CanaryAction)) *v1alpha1.CanaryAction {
@@ -167,7 +169,7 @@ func startServer(t *testing.T) client.Client {
 	}
 	env := &envtest.Environment{
 		BinaryAssetsDirectory: binaries,
-		CRDInstallOptions:     envtest.CRDInstallOptions{Paths: []string{crd}, ErrorIfPathMissing: true},
+		CRDInstallOptions:     envtest.CRDInstallOptions{Paths: []string{crds}, ErrorIfPathMissing: true},
 	}
 	config, err := env.Start()
 	t.Cleanup(func() {

@@ -61,6 +61,9 @@ const (
 	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is
 	// absent when nobody did.
 	ConditionTargetScaledUp CanaryConditionType = "TargetScaledUp"
+	// ConditionAdmitted says whether the release policies that select the Canary have let the present release begin, and
+	// until when it waits at least; it is absent where the release did not have to ask.
+	ConditionAdmitted CanaryConditionType = "Admitted"
 )
 
 // CanaryStatus is what the operator has seen and done. It is written before anything is moved, so that what
@@ -125,6 +128,10 @@ type CanaryStatus struct {
 	// StartedAt is when the release that is under way, or the last one, began.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+
+	// Admission is how the release stands with the release policies that select the Canary; absent where none did.
+	// +optional
+	Admission *AdmissionStatus `json:"admission,omitempty"`
 
 	// Gate is the gate that the release waits at; absent otherwise.
 	// +optional
@@ -456,6 +463,32 @@ type GateStatus struct {
 	// Message says which hooks hold it closed, and what they answered first.
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// AdmissionStatus is how a release stands with the release policies that select its Canary.
+type AdmissionStatus struct {
+	// Since is when it began to wait for its turn, by which several that wait are ordered.
+	Since metav1.MicroTime `json:"since"`
+
+	// Admitted is when it was let begin; absent while it waits. It holds a place from then until it has ended.
+	// +optional
+	Admitted *metav1.MicroTime `json:"admitted,omitempty"`
+
+	// By is who let it begin whatever the policies say; empty where they did.
+	// +optional
+	By string `json:"by,omitempty"`
+
+	// Reason says in one word why it waits, and Policy names the policy, as ReleasePolicy/NAME.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+
+	// Policy names the policy that it waits for.
+	// +optional
+	Policy string `json:"policy,omitempty"`
+
+	// Until is when the policy allows it at the earliest; absent where that depends on other releases or on people.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
 }
 
 // ActionType is what a person can ask of a release that is under way.

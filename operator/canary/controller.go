@@ -33,6 +33,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/memory"
+	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
@@ -90,6 +91,8 @@ type Reconciler struct {
 
 	// Actions are what people ask of a release.
 	Actions *actions.Actions
+	// Policies say when releases may begin; nil for at any time.
+	Policies *policies.Policies
 	// Targets are the workloads that Canaries name.
 	Targets *targets.Targets
 	// Configs tracks ConfigMaps and Secrets.
@@ -163,7 +166,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) e
 	if err := watches.Index(ctx, wake.Indexes()...); err != nil {
 		return err
 	}
-	for _, part := range []wake.Waker{r.Targets, r.Services, r.Metrics, r.Configs, r.Autoscalers, r.Coverage, r.Actions, r.Routes} {
+	for _, part := range []wake.Waker{r.Targets, r.Services, r.Metrics, r.Configs, r.Autoscalers, r.Coverage, r.Actions, r.Policies, r.Routes} {
 		if err := part.SetUp(ctx, watches); err != nil {
 			return err
 		}
@@ -209,8 +212,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	last.Reached = world.services.Reached()
-	actionsErr := r.Actions.Observe(ctx, world.World)
+	actionsErr := errors.Join(r.Actions.Observe(ctx, world.World), r.Policies.Observe(ctx, world.World))
 	t := turn{}
+	defer func() { r.Policies.Settle(ctx, t.left(world.Canary)) }()
 	if err := r.carryOut(ctx, world, &t); err != nil {
 		return later(err)
 	}
@@ -231,6 +235,16 @@ type turn struct {
 	decision release.Decision
 	wrote    bool // the status
 	attempts *attempts
+}
+
+// left is a Canary as the turn has left it.
+func (t *turn) left(c *v1beta1.Canary) *v1beta1.Canary {
+	if !t.wrote {
+		return c
+	}
+	out := *c
+	out.Status = t.decision.Status
+	return &out
 }
 
 // ended tells when to look again after a turn, and whether all that it has to do was

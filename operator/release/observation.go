@@ -40,6 +40,8 @@ type Observation struct {
 	Hooks map[v1beta1.HookType]*CheckRun
 	// Actions are what people ask for, the oldest first.
 	Actions []Action
+	// Turn is how the release stands with the release policies that select the Canary; nil where none does.
+	Turn *Turn
 	// Mistake is what the user must mend before anything may move, or nil.
 	Mistake *Mistake
 	// Outage is why nothing is known of the route, which is no fault of the user's.

@@ -47,4 +47,12 @@ const (
 	ReasonGateDeadline       = "GateDeadlineExceeded"
 	ReasonHookFailed         = "HookFailed"
 	ReasonRollbackAsked      = "RollbackAsked"
+	ReasonAdmitted           = "Admitted"
+	ReasonAdmissionRevoked   = "AdmissionRevoked"
+	ReasonApproved           = "Approved"
+	ReasonFrozen             = "Frozen"
+	ReasonWindowClosed       = "WindowClosed"
+	ReasonMaximumReached     = "MaximumReached"
+	ReasonPolicyInvalid      = "PolicyInvalid"
+	ReasonPoliciesUnread     = "PoliciesUnread"
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
+	"github.com/sluice-delivery/sluice/operator/rollout/turns"
 )
 
 // act takes the oldest action that was not taken yet. It returns whether that
@@ -104,9 +105,14 @@ func resume(d *decider, a release.Action, analysing bool) (refused string) {
 	return ""
 }
 
-// approve opens the gate that the release waits at. That is noted in the step, so that it stays open where the release
+// approve opens the gate that the release waits at, or lets it begin where it waits for its turn. That is noted in the step, so that it stays open where the release
 // can't pass it yet.
 func approve(d *decider, a release.Action) (refused string) {
+	if turns.Waits(d.st) && hands.OfBefore(d.st, a) == "" {
+		turns.Approve(d.st, a, d.Now)
+		d.event(false, release.ReasonApproved, "The release begins whatever the release policies say, as approved"+hands.By(a))
+		return ""
+	}
 	if refused := hands.RefuseApproval(&d.Observation, d.st, a); refused != "" {
 		return refused
 	}
@@ -163,13 +169,4 @@ func retry(d *decider) bool {
 	}
 	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.Canary.TargetName())
 	return true
-}
-
-// paused says that a person must resume.
-func paused(d *decider) string {
-	who := ""
-	if a := d.st.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionPause && a.By != "" {
-		who = " by " + a.By
-	}
-	return "paused" + who + ": nothing moves until it is resumed, " + plan.Percent(d.st.CanaryWeight) + " of the traffic goes to the canary" + failedSoFar(d)
 }

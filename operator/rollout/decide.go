@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
+	"github.com/sluice-delivery/sluice/operator/rollout/turns"
 )
 
 // Decide gives the next status of a rollout and the state of the world that it
@@ -98,6 +99,7 @@ func newDecider(o release.Observation) *decider {
 // must be for that.
 func conclude(d *decider) {
 	recordHealth(d)
+	turns.Done(d.st)
 	recordFacts(d)
 	serve(d)
 	stamp(d)
@@ -213,8 +215,10 @@ func begin(d *decider, reason, what string) {
 		d.st.LastPromotedSpec = d.st.LastAppliedSpec // that is what it can be made from again, and what it was found good as
 	}
 	d.st.Step = nil
+	gated := len(d.hooks(v1beta1.ConfirmRolloutHook)) > 0
+	d.st.Admission = turns.Begin(&d.Observation, d.st, gated)
 	d.st.Phase = v1beta1.PhaseProgressing
-	if len(d.hooks(v1beta1.ConfirmRolloutHook)) > 0 {
+	if gated || d.st.Admission != nil {
 		d.st.Phase = v1beta1.PhaseWaiting
 	}
 	d.st.StartedAt = microTime(d.Now)

@@ -10,9 +10,11 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/gates"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
+	"github.com/sluice-delivery/sluice/operator/rollout/turns"
 )
 
 const (
@@ -152,13 +154,13 @@ func rollbackAsked(d *decider) bool {
 	return false
 }
 
-// rollbackUnknown has the rollback hooks asked once more before the release goes
-// on, where their last answer is from before a moment.
-func rollbackUnknown(d *decider, since time.Time) bool {
-	if len(d.hooks(v1beta1.RollbackHook)) == 0 {
+// unknownSince has the hooks of a type asked once more before the release goes on, where
+// their last answer is from before a moment.
+func unknownSince(d *decider, kind v1beta1.HookType, since time.Time) bool {
+	if len(d.hooks(kind)) == 0 {
 		return false
 	}
-	run := called(d, v1beta1.RollbackHook)
+	run := called(d, kind)
 	if run == nil || !run.At.Before(since) {
 		return run == nil
 	}
@@ -177,14 +179,35 @@ func confirmRollout(d *decider) {
 	}
 	d.waiting = "waiting to begin"
 	if d.st.Paused {
-		d.waiting = paused(d)
+		d.waiting = hands.Paused(d.st) + failedSoFar(d)
 		return
 	}
-	if gate(d, v1beta1.ConfirmRolloutHook) == open {
+	if gate(d, v1beta1.ConfirmRolloutHook) != open {
+		turns.Withdraw(d.st)
+	} else if takesTurn(d) {
 		d.st.Phase = v1beta1.PhaseProgressing
 		d.st.Step.Since = metav1.NewMicroTime(d.Now)
 		d.waiting = stepName(d)
 	}
+}
+
+// takesTurn tells whether the release policies let the release begin. A gate that was open before it waited for that is
+// asked again.
+func takesTurn(d *decider) bool {
+	approved := d.st.Step.Approved == v1beta1.ConfirmRolloutHook
+	if turns.Calls(&d.Observation, d.st) && !approved && unknownSince(d, v1beta1.ConfirmRolloutHook, d.Now.Add(-d.interval())) {
+		return false
+	}
+	a := turns.Take(&d.Observation, d.st)
+	d.out.Events = append(d.out.Events, a.Events...)
+	if a.Open {
+		return true
+	}
+	d.waiting = a.Waiting
+	if !a.Look.IsZero() {
+		d.lookAgain(a.Look)
+	}
+	return false
 }
 
 // preRollout calls the pre-rollout hooks before the first request goes to the
@@ -231,7 +254,7 @@ func preRollout(d *decider) {
 // raise goes on to the next step. Before a step that gives the canary more
 // traffic its gate must be open.
 func raise(d *decider, because string) {
-	if due := stepDue(d); !d.Now.Before(due) && rollbackUnknown(d, due) {
+	if due := stepDue(d); !d.Now.Before(due) && unknownSince(d, v1beta1.RollbackHook, due) {
 		return
 	}
 	p := d.plan()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
@@ -13,7 +14,7 @@ import (
 // can be mended by setting another. A primary that is there already, as after the
 // status was lost, is taken as it is: what the target is beyond that is a release.
 func initialize(d *decider) {
-	if servedBefore(d) {
+	if adopt.ServedBefore(&d.Observation, d.st) {
 		begin(d, release.ReasonPrimaryMissing, d.Canary.PrimaryName()+" is gone, and "+d.Canary.TargetName()+" may be another revision than it ran, so that it is analysed before it is made the primary")
 		return
 	}
@@ -37,7 +38,7 @@ func initialize(d *decider) {
 	case !d.Primary.Ready:
 		d.blocked(since, d.Primary.Message)
 		d.unwell(d.Primary.Message)
-		if d.overdue() && mayRelease(d, first) {
+		if d.overdue() && adopt.MayRelease(&d.Observation, d.st, first) {
 			begin(d, release.ReasonNewRevision, d.Canary.PrimaryName()+" did not become ready"+within(d)+" and serves as it is; new revision of "+d.Canary.TargetName())
 			return
 		}
@@ -59,26 +60,6 @@ func initialize(d *decider) {
 		d.st.LastPromotedSpec = first
 		d.event(false, release.ReasonInitialized, d.Canary.PrimaryName()+" is ready and serves all traffic")
 	}
-}
-
-// mayRelease is true where a primary that was there before serves, though not as it should, and the target is another
-// revision than it has. That may mend it, and whatever share it has been left with meanwhile, somebody has to judge it.
-func mayRelease(d *decider, first string) bool {
-	return first != d.Target.Revision && first == d.st.LastPromotedSpec && d.Primary.Available > 0
-}
-
-// servedBefore is true where a primary is gone that was initialized once, and nobody knows that
-// the target is what it ran: the status was lost, or the target is another revision. Everybody
-// is about to get the target, so somebody must find it good. Where the status was lost, and without a mesh, the
-// target can't stand in meanwhile, and nothing better is known: to serve is worth more.
-func servedBefore(d *decider) bool {
-	if d.Primary.Exists {
-		return false
-	}
-	if d.st.LastAppliedSpec == "" {
-		return d.HasServices && !d.Route.Fixed
-	}
-	return d.st.LastPromotedSpec != "" && d.st.LastPromotedSpec != d.Target.Revision
 }
 
 // firstRevision is what the primary is to have before any release.

@@ -8,10 +8,12 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/gates"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
+	"github.com/sluice-delivery/sluice/operator/rollout/turns"
 )
 
 // maxRetry bounds how long unavailable checks wait before they are run again.
@@ -32,9 +34,14 @@ func progress(d *decider) {
 	}
 	replaced(d)
 	d.waiting = stepName(d)
+	if e, yields := turns.Yield(&d.Observation, d.st); yields {
+		d.out.Events = append(d.out.Events, e)
+		d.waiting = "waiting for its turn"
+		return
+	}
 	switch due := stepDue(d); {
 	case d.st.Paused:
-		d.waiting = paused(d)
+		d.waiting = hands.Paused(d.st) + failedSoFar(d)
 	case d.st.Step.Replacing:
 		d.blocked(due, "its pods are being replaced: "+d.Target.Message)
 	case !d.Target.Ready:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
@@ -77,7 +78,7 @@ func promote(d *decider) {
 	postRolloutOfFailed(d)
 	d.waiting = promotionName(d)
 	if d.st.Paused {
-		d.waiting = paused(d)
+		d.waiting = hands.Paused(d.st) + failedSoFar(d)
 		d.well()
 		return
 	}

@@ -27,23 +27,10 @@ func neededOfPrimary(d *decider) int32 {
 	return scaling.Needed(d.Primary, d.Target, d.st.PrimaryReplicas, serving.Helps(d.st))
 }
 
-// scaledToZero is true for a primary that its autoscaler has left without pods, or that is started at the
-// beginning of a release: no pod of it is missing, and nobody stands in for it.
-func scaledToZero(d *decider) bool {
-	switch {
-	case !d.Primary.Exists || !d.Primary.ScalesToZero || d.Primary.Available > 0:
-		return false
-	case d.st.Phase == v1beta1.PhaseProgressing:
-		return d.st.Step == nil || d.st.Step.Index == 0
-	default:
-		return d.Primary.Replicas == 0 && (release.Idle(d.st.Phase) || d.st.Phase == v1beta1.PhaseWaiting)
-	}
-}
-
 // awaitsStart tells whether a release waits for a primary that had no pods. It does not for longer than
 // the deadline: the release may be what mends it.
 func awaitsStart(d *decider) bool {
-	if !scaledToZero(d) {
+	if !scaling.ToZero(d.st, d.Primary) {
 		return false
 	}
 	why := d.Canary.PrimaryName() + " had no pods and is being started: " + d.Primary.Message

@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
@@ -22,7 +23,7 @@ func serve(d *decider) {
 	is := serving.Situation{
 		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: neededOfPrimary(d), Canary: d.Target, Fixed: d.Route.Fixed,
 		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
-		ScaledToZero: scaledToZero(d), Matches: len(d.Canary.GetAnalysis().Match) > 0,
+		ScaledToZero: scaling.ToZero(d.st, d.Primary), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight
 	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.Matched, Mirror: is.Mirror, Reason: is.Reason}

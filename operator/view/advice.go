@@ -24,7 +24,9 @@ func Possible(c *v1beta1.Canary) []v1beta1.ActionType {
 	if analysing {
 		out = append(out, v1beta1.ActionPromote, v1beta1.ActionAbort)
 	}
-	if a := ofStep(&c.Status); analysing && a != "" {
+	if turnOf(c) != nil {
+		out = append(out, v1beta1.ActionApprove)
+	} else if a := ofStep(&c.Status); analysing && a != "" {
 		out = append(out, a)
 	}
 	if c.Status.Phase == v1beta1.PhaseFailed {
@@ -67,9 +69,26 @@ func adviceOf(c *v1beta1.Canary, r *Release) []Advice {
 		return []Advice{{Text: "Set spec.suspend to false."}}
 	case Stalled:
 		return stalled(c, r)
+	case AtPolicy:
+		return waiting(r)
 	case Initializing, Progressing, Promoting, Terminating, AtRest:
 	}
 	return nil
+}
+
+// waiting is what can be done about a release that waits for its turn.
+func waiting(r *Release) []Advice {
+	return []Advice{
+		{Text: "It begins by itself when " + orElse(r.Turn.Policy, "the release policies") + " allows it. Where it can't wait, let it begin all the same:", Command: command("approve", r)},
+		{Text: "Call it off:", Command: command("abort", r) + " --reason=..."},
+	}
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
 }
 
 func atGate(r *Release) []Advice {

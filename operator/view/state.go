@@ -26,6 +26,8 @@ const (
 	Paused State = "Paused"
 	// Suspended: spec.suspend is true.
 	Suspended State = "Suspended"
+	// AtPolicy: the release policies have not let the release begin.
+	AtPolicy State = "AtPolicy"
 	// Initializing: the first primary is being made.
 	Initializing State = "Initializing"
 	// Progressing: a revision is being analysed.
@@ -38,7 +40,7 @@ const (
 	AtRest State = "AtRest"
 )
 
-var states = []State{Halted, Stalled, RolledBack, AtGate, Paused, Suspended, Initializing, Progressing, Promoting, Terminating, AtRest}
+var states = []State{Halted, Stalled, RolledBack, AtGate, Paused, Suspended, AtPolicy, Initializing, Progressing, Promoting, Terminating, AtRest}
 
 // NeedsPerson tells whether nothing goes on until a person does something.
 func (s State) NeedsPerson() bool { return s.rank() <= Suspended.rank() }
@@ -75,6 +77,8 @@ func stateOf(c *v1beta1.Canary) State {
 		return Paused
 	case st.Gate != nil:
 		return AtGate
+	case turnOf(c) != nil:
+		return AtPolicy
 	}
 	return stateOfPhase(st.Phase)
 }

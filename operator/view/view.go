@@ -87,6 +87,8 @@ type Release struct {
 	Rounds []Round `json:"rounds,omitempty"`
 	// Gate is the gate that the release waits at; absent otherwise.
 	Gate *Gate `json:"gate,omitempty"`
+	// Turn is what the release waits for before it begins; absent otherwise.
+	Turn *Turn `json:"turn,omitempty"`
 	// Actions are what people asked for, the newest first.
 	Actions []Action `json:"actions,omitempty"`
 	// Events are what has happened, the oldest first.
@@ -184,6 +186,17 @@ type Gate struct {
 	Message string           `json:"message,omitempty"`
 }
 
+// Turn is a release policy that does not let a release begin yet.
+type Turn struct {
+	// Policy is its kind and name, and Reason one word for why. Both are empty for a moment.
+	Policy string `json:"policy,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Since is when the release began to wait, and Until when it may begin at the earliest; absent where that depends on
+	// other releases or on people.
+	Since metav1.Time  `json:"since"`
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
 // Action is what a person asked for, and what came of it.
 type Action struct {
 	Name    string                     `json:"name"`
@@ -225,7 +238,7 @@ func Of(in Input) Release {
 		Traffic: trafficOf(&c.Status),
 		Primary: sideOf(c.PrimaryName(), in.Primary), Canary: sideOf(c.Spec.TargetRef.Name, in.Target),
 		Checks: checksOf(c, in.Samples), Rounds: roundsOf(&c.Status),
-		Gate: gateOf(c), Actions: actionsOf(c, in.Actions), Events: eventsOf(c, in.Events), Warnings: warningsOf(&c.Status),
+		Gate: gateOf(c), Turn: turnOf(c), Actions: actionsOf(c, in.Actions), Events: eventsOf(c, in.Events), Warnings: warningsOf(&c.Status),
 	}
 	if r.Provider == "" && c.Status.Identity != nil {
 		r.Provider = c.Status.Identity.Provider
@@ -253,7 +266,7 @@ func trafficOf(st *v1beta1.CanaryStatus) Traffic {
 // stepOf is the step of a release that is under way.
 func stepOf(c *v1beta1.Canary, s State) *Step {
 	at := c.Status.Step
-	if at == nil {
+	if at == nil || s == AtPolicy {
 		return nil
 	}
 	p := plan.Of(c.GetAnalysis())
@@ -291,6 +304,15 @@ func gateOf(c *v1beta1.Canary) *Gate {
 		}
 	}
 	return out
+}
+
+// turnOf is what a release waits for before it begins, nil where it does not.
+func turnOf(c *v1beta1.Canary) *Turn {
+	a := c.Status.Admission
+	if c.Status.Phase != v1beta1.PhaseWaiting || c.Status.Gate != nil || a == nil || a.Admitted != nil {
+		return nil
+	}
+	return &Turn{Policy: a.Policy, Reason: a.Reason, Since: metav1.NewTime(a.Since.Time), Until: a.Until}
 }
 
 // seconds is a time in the resolution that people read.

@@ -100,6 +100,19 @@ func atClosedGate(c *v1beta1.Canary) {
 	condition(c, v1beta1.ConditionReconciling, corev1.ConditionTrue, "WaitingPromotion", "Waiting for the confirm-promotion gate to open, 20% of the traffic goes to the canary: hook people: 403 Forbidden")
 }
 
+func waitsForItsTurn(c *v1beta1.Canary) {
+	progressing(c)
+	st := &c.Status
+	st.Phase, st.CanaryWeight, st.FailedChecks, st.Checks, st.History = v1beta1.PhaseWaiting, 0, 0, nil, nil
+	st.Step = &v1beta1.StepStatus{Since: microBefore(2 * time.Hour)}
+	until := metav1.NewTime(now.Add(14 * time.Hour))
+	st.Admission = &v1beta1.AdmissionStatus{Since: microBefore(2 * time.Hour), Reason: "WindowClosed", Policy: "ClusterReleasePolicy/office-hours", Until: &until}
+	message := "Waiting for its turn, as ClusterReleasePolicy/office-hours lets releases begin in its windows only; until Fri 2026-01-02 09:00 CET"
+	condition(c, v1beta1.ConditionPromoted, corev1.ConditionUnknown, "Waiting", message)
+	condition(c, v1beta1.ConditionReady, corev1.ConditionUnknown, "Waiting", message)
+	condition(c, v1beta1.ConditionReconciling, corev1.ConditionTrue, "Waiting", message)
+}
+
 func pausedByAlice(c *v1beta1.Canary) {
 	progressing(c)
 	c.Status.Paused = true
@@ -167,7 +180,7 @@ func inputs() map[string]Input {
 	idle.Target.Replicas, idle.Target.Pods, idle.Actions, idle.Events = 0, nil, nil, nil
 	return map[string]Input{
 		"at-rest": idle, "progressing": watched, "rolled-back": full(failed), "gate": full(atClosedGate), "paused": full(pausedByAlice),
-		"halted": full(halted), "stalled": full(mistaken),
+		"halted": full(halted), "policy": full(waitsForItsTurn), "stalled": full(mistaken),
 		"new": {Canary: canaryWith(unlooked), Now: now, Primary: Workload{Unread: "no right to read Deployments"}},
 	}
 }
@@ -272,6 +285,7 @@ func TestPossible(t *testing.T) {
 	}{
 		"at rest":     {nil, []v1beta1.ActionType{v1beta1.ActionPause}},
 		"progressing": {progressing, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionAdvance}},
+		"at a policy": {waitsForItsTurn, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionApprove}},
 		"at a gate":   {atClosedGate, []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionApprove}},
 		"approved": {func(c *v1beta1.Canary) { atClosedGate(c); c.Status.Step.Approved = c.Status.Gate.Type },
 			[]v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionPromote, v1beta1.ActionAbort}},

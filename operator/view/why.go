@@ -84,6 +84,8 @@ func sinceWhen(r *Release, now time.Time) string {
 	switch {
 	case r.Gate != nil && r.State == AtGate:
 		return " for " + ago(now, r.Gate.Since.Time)
+	case r.Turn != nil && r.State == AtPolicy:
+		return " for " + ago(now, r.Turn.Since.Time)
 	case r.Changed == nil:
 		return ""
 	case r.State == RolledBack:
@@ -107,7 +109,7 @@ func lastOf(all []Action) *Action {
 
 var isAt = map[State]string{
 	Halted: "has halted in its promotion", Stalled: "is stalled", RolledBack: "was rolled back", AtGate: "waits at a gate",
-	Paused: "is paused", Suspended: "is suspended", Initializing: "is being initialized", Progressing: "is being analysed",
+	Paused: "is paused", Suspended: "is suspended", AtPolicy: "has a release that has not begun", Initializing: "is being initialized", Progressing: "is being analysed",
 	Promoting: "is being promoted", Terminating: "is being deleted", AtRest: "is at rest",
 }
 

@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -30,6 +33,16 @@ func (s *Signals) Send(ctx context.Context, e event.GenericEvent) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// Wake has Canaries looked at that are known by their names.
+func (s *Signals) Wake(ctx context.Context, all []types.NamespacedName) {
+	for _, key := range all {
+		c := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+		if !s.Send(ctx, event.GenericEvent{Object: c}) {
+			return
+		}
 	}
 }
 

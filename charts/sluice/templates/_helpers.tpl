@@ -118,6 +118,18 @@ rules:
   - apiGroups: [sluice.dev]
     resources: [canaryactions/status]
     verbs: [patch]
+  - apiGroups: [sluice.dev]
+    resources: [releasepolicies{{ if not .Values.namespace }}, clusterreleasepolicies{{ end }}]
+    verbs: [list, watch]
+  - apiGroups: [sluice.dev]
+    resources: [releasepolicies/status{{ if not .Values.namespace }}, clusterreleasepolicies/status{{ end }}]
+    verbs: [update]
+  {{- if not .Values.namespace }}
+  # Their labels, by which ClusterReleasePolicies select them.
+  - apiGroups: [""]
+    resources: [namespaces]
+    verbs: [list, watch]
+  {{- end }}
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
     verbs: [get, list, watch, create, patch, delete]

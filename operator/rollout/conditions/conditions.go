@@ -70,6 +70,7 @@ func (w *writer) all() {
 		w.running()
 	}
 	w.ignored()
+	w.admission()
 	w.coverage()
 	w.scaledUp()
 	w.measured()

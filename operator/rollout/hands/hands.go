@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 )
 
 // Done are the actions as a past participle.
@@ -25,6 +26,15 @@ func By(a release.Action) string {
 		out += " (" + a.Reason + ")"
 	}
 	return out
+}
+
+// Paused says that a person must resume a release.
+func Paused(st *v1beta1.CanaryStatus) string {
+	who := ""
+	if a := st.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionPause && a.By != "" {
+		who = " by " + a.By
+	}
+	return "paused" + who + ": nothing moves until it is resumed, " + plan.Percent(st.CanaryWeight) + " of the traffic goes to the canary"
 }
 
 // maxRevision is how much is shown of the revision that somebody has named.

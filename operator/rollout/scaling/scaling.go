@@ -96,3 +96,16 @@ func ScaledUp(st *v1beta1.CanaryStatus, target *release.Workload) bool {
 	}
 	return target.Generation >= st.DrainedGeneration+2
 }
+
+// ToZero is true for a primary that its autoscaler has left without pods, or that is started at the
+// beginning of a release: no pod of it is missing, and nobody stands in for it.
+func ToZero(st *v1beta1.CanaryStatus, primary release.Workload) bool {
+	switch {
+	case !primary.Exists || !primary.ScalesToZero || primary.Available > 0:
+		return false
+	case st.Phase == v1beta1.PhaseProgressing:
+		return st.Step == nil || st.Step.Index == 0
+	default:
+		return primary.Replicas == 0 && (release.Idle(st.Phase) || st.Phase == v1beta1.PhaseWaiting)
+	}
+}
