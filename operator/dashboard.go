@@ -52,14 +52,22 @@ func (o *dashboardOptions) register(f *flag.FlagSet) {
 
 // check finds what is better known now than when somebody looks.
 func (o *dashboardOptions) check() error {
-	_, err := o.trusted()
-	switch {
-	case err != nil:
+	if _, err := o.trusted(); err != nil {
 		return err
+	}
+	_, _, err := net.SplitHostPort(o.address)
+	switch {
+	case o.address != "" && err != nil:
+		return fmt.Errorf("-dashboard-address: %q is no address such as :8090", o.address)
 	case o.address == "" && (o.anonymous || o.tlsDirectory != "" || len(o.proxies) > 0 || o.proxyCA != "" || len(o.links) > 0):
 		return errors.New("-dashboard-anonymous, -tls-dir, -proxies, -proxy-ca and -link are about the dashboard, which -dashboard-address turns on")
 	case o.proxyCA != "" && o.tlsDirectory == "":
 		return errors.New("-dashboard-proxy-ca: it needs -dashboard-tls-dir, as certificates are shown over TLS alone")
+	}
+	if o.tlsDirectory != "" {
+		if _, err := tls.LoadX509KeyPair(filepath.Join(o.tlsDirectory, "tls.crt"), filepath.Join(o.tlsDirectory, "tls.key")); err != nil {
+			return fmt.Errorf("-dashboard-tls-dir: %w", err)
+		}
 	}
 	_, err = o.authorities()
 	return err

@@ -68,6 +68,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /api/logout", s.logout)
 	mux.HandleFunc("GET /api/stream", s.stream)
 	mux.HandleFunc("GET /api/releases/{namespace}/{name}", s.release)
+	mux.HandleFunc("POST /api/releases/{namespace}/{name}/actions", s.act)
 	return s.guard(mux), nil
 }
 

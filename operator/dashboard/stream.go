@@ -117,8 +117,7 @@ func (b *browser) rights(ctx context.Context, frames []fleet.Frame) error {
 // all sends the releases that there are.
 func (b *browser) all(ctx context.Context, frames []fleet.Frame) error {
 	if err := b.rights(ctx, frames); err != nil {
-		b.send("event: failed\ndata: " + quote(err.Error()) + "\n\n")
-		return err
+		return errors.Join(err, b.send("event: failed\ndata: "+quote(err.Error())+"\n\n"))
 	}
 	b.write("event: fleet\ndata: [")
 	first := true

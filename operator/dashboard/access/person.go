@@ -110,6 +110,13 @@ func (p *Person) May(ctx context.Context, r Right) (bool, error) {
 	return review.Status.Allowed, nil
 }
 
+// Forget has the API server be asked anew.
+func (p *Person) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.known)
+}
+
 // Seen are those of some namespaces whose releases the person may see.
 func (p *Person) Seen(ctx context.Context, namespaces []string) (map[string]bool, error) {
 	out := map[string]bool{}

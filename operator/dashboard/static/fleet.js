@@ -16,6 +16,7 @@ export function FleetPage({ store, session, params }) {
     <h1 class="visually-hidden" tabindex="-1" id="title">Releases</h1>
     <${Summary} all=${all} states=${session.states} params=${params} />
     <${Filters} namespaces=${namespaces} params=${params} states=${session.states} all=${all} />
+    ${store.error && html`<p class="warning" role="alert">${store.error}</p>`}
     <p class="found" role="status">${found(store, all, shown)}</p>
     ${shown.length > 0 && html`<${List} rows=${shown} />`}
     ${store.loaded && shown.length === 0 && html`<${Nothing} all=${all} params=${params} />`}

@@ -49,7 +49,8 @@ export class Store {
     source.addEventListener('fleet', (e) => this.replace(JSON.parse(e.data)));
     source.addEventListener('row', (e) => this.put(JSON.parse(e.data)));
     source.addEventListener('gone', (e) => this.remove(JSON.parse(e.data)));
-    source.addEventListener('open', () => this.set({ connected: true, error: null }));
+    source.addEventListener('failed', (e) => this.set({ error: JSON.parse(e.data) }));
+    source.addEventListener('open', () => this.set({ connected: true }));
     source.addEventListener('error', () => this.lost());
   }
 
@@ -89,7 +90,7 @@ export class Store {
   replace(all) {
     this.rows = new Map(all.map((r) => [r.namespace + '/' + r.name, r]));
     this.loaded = true;
-    this.connected = true;
+    this.error = null;
     this.changed();
   }
 
