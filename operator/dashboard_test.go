@@ -103,8 +103,8 @@ func (s *dashboardSite) account(name string) looker {
 		s.t.Fatal(err)
 	}
 	var cookies []string
-	s.await("the dashboard", func(context.Context) error {
-		code, _, h, err := s.ask(http.MethodPost, "/api/login", looker{}, map[string]string{"token": config.BearerToken})
+	s.await("the dashboard", func(ctx context.Context) error {
+		code, _, h, err := s.ask(ctx, http.MethodPost, "/api/login", looker{}, map[string]string{"token": config.BearerToken})
 		if err != nil || code != http.StatusOK {
 			return fmt.Errorf("login: %d, %w", code, err)
 		}
@@ -119,12 +119,12 @@ func (s *dashboardSite) account(name string) looker {
 }
 
 // ask sends a request as the page does.
-func (s *dashboardSite) ask(method, path string, who looker, body any) (int, string, http.Header, error) {
+func (s *dashboardSite) ask(ctx context.Context, method, path string, who looker, body any) (int, string, http.Header, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return 0, "", nil, err
 	}
-	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(string(raw)))
+	r, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(string(raw)))
 	if err != nil {
 		return 0, "", nil, err
 	}
@@ -141,9 +141,9 @@ func (s *dashboardSite) ask(method, path string, who looker, body any) (int, str
 	return answer.StatusCode, string(text), answer.Header, err
 }
 
-func (s *dashboardSite) must(method, path string, who looker, body any) (int, string) {
+func (s *dashboardSite) must(ctx context.Context, method, path string, who looker, body any) (int, string) {
 	s.t.Helper()
-	code, text, _, err := s.ask(method, path, who, body)
+	code, text, _, err := s.ask(ctx, method, path, who, body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -155,8 +155,8 @@ func (s *dashboardSite) testSeen(alice, bob, carol looker) {
 	path := "/api/releases/" + s.namespace + "/" + app
 	for _, who := range []looker{alice, carol} {
 		// A binding takes the API server a moment.
-		s.await("the right to look", func(context.Context) error {
-			code, text := s.must(http.MethodGet, path, who, nil)
+		s.await("the right to look", func(ctx context.Context) error {
+			code, text := s.must(ctx, http.MethodGet, path, who, nil)
 			if code != http.StatusOK {
 				return fmt.Errorf("%d %s", code, text)
 			}
@@ -174,17 +174,17 @@ func (s *dashboardSite) testSeen(alice, bob, carol looker) {
 			return nil
 		})
 	}
-	if code, text := s.must(http.MethodGet, path, bob, nil); code != http.StatusNotFound {
+	if code, text := s.must(s.t.Context(), http.MethodGet, path, bob, nil); code != http.StatusNotFound {
 		s.t.Errorf("bob sees it: %d %s", code, text)
 	}
-	if code, text := s.must(http.MethodGet, path, looker{"Cookie": "sluice-token-0=nobody"}, nil); code != http.StatusUnauthorized {
+	if code, text := s.must(s.t.Context(), http.MethodGet, path, looker{"Cookie": "sluice-token-0=nobody"}, nil); code != http.StatusUnauthorized {
 		s.t.Errorf("nobody sees it: %d %s", code, text)
 	}
 }
 
 func (s *dashboardSite) act(who looker, action v1beta1.ActionType, want int, says string) {
 	s.t.Helper()
-	code, text := s.must(http.MethodPost, "/api/releases/"+s.namespace+"/"+app+"/actions", who, map[string]string{
+	code, text := s.must(s.t.Context(), http.MethodPost, "/api/releases/"+s.namespace+"/"+app+"/actions", who, map[string]string{
 		"action": string(action), "reason": "because", "revision": s.status(s.t.Context()).LastAppliedSpec,
 	})
 	if code != want || !strings.Contains(text, says) {

@@ -627,6 +627,25 @@ func TestButtons(t *testing.T) {
 	}
 }
 
+// TestLocal lets nobody in who does not know the path.
+func TestLocal(t *testing.T) {
+	h, path := Local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.Path) }))
+	other, otherPath := Local(http.NotFoundHandler())
+	if path == otherPath || len(path) < 22 || other == nil {
+		t.Errorf("the paths are %s and %s", path, otherPath)
+	}
+	for at, want := range map[string]string{
+		path: "/", path + "app.js": "/app.js", path + "api/stream": "/api/stream",
+		"/": "", "/app.js": "", strings.TrimSuffix(path, "/"): "", "/x" + path: "", otherPath + "app.js": "", path[:8] + "/": "",
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, at, nil))
+		if want == "" && w.Code != http.StatusNotFound || want != "" && w.Body.String() != want {
+			t.Errorf("%s: %d %s", at, w.Code, w.Body)
+		}
+	}
+}
+
 // TestStream has changes come, each once, and none of what may not be seen.
 func TestStream(t *testing.T) {
 	g := newRig(t)

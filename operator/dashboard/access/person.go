@@ -11,11 +11,12 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/operator/kube"
 )
 
 // knownFor is for how long an answer of the API server about rights holds.
@@ -157,15 +158,7 @@ func (p *Person) SeesIn(ctx context.Context, namespace string) (bool, error) {
 
 // NewClient makes a client that makes no request but those that it is told to: the kinds are known.
 func NewClient(config *rest.Config, scheme *runtime.Scheme) (client.Client, error) {
-	mapper := meta.NewDefaultRESTMapper(nil)
-	for kind := range scheme.AllKnownTypes() {
-		scope := meta.RESTScopeNamespace
-		if kind.Group == authenticationv1.GroupName || kind.Group == authorizationv1.GroupName && kind.Kind != "LocalSubjectAccessReview" {
-			scope = meta.RESTScopeRoot
-		}
-		mapper.Add(kind, scope)
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: kube.KnownMapper(scheme)})
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
