@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -60,6 +63,7 @@ func testCLI(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	s.testGoodRelease()
 	s.testBadRelease()
 	s.testGate()
+	s.testDashboard()
 	s.testHands()
 	s.testPast()
 	s.testMissingRights()
@@ -149,6 +153,49 @@ func (s *cliSite) testGate() {
 	s.run(statusOK, []string{"Approved by", "(seen to work)"}, "approve", app, "--reason=seen to work")
 	s.run(statusOK, nil, "status", app, "--wait-for-people", "--timeout=1m")
 	s.shut.Store(false)
+}
+
+// testDashboard has the dashboard of the command line show what its user may see, to who knows its address alone.
+func (s *cliSite) testDashboard() {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	defer cancel()
+	var out safeBuffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(ctx, []string{"dashboard", "--browser=false", "--kubeconfig", s.cluster.Kubeconfig(), "-n", s.namespace}, cli.Setting{
+			IOStreams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &out}, Clock: clock.RealClock{}, Version: "test", Getenv: func(string) string { return "" },
+		})
+	}()
+	address := ""
+	s.await("the dashboard", func(context.Context) error {
+		if address = regexp.MustCompile(`http://127\.0\.0\.1:\d+/\S+/`).FindString(out.String()); address == "" {
+			return errors.New(out.String())
+		}
+		return nil
+	})
+	for path, want := range map[string]int{"api/session": http.StatusOK, "api/releases/" + s.namespace + "/" + app: http.StatusOK, "api/releases/other/" + app: http.StatusNotFound, "../api/session": http.StatusNotFound} {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, nil)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		raw, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != want {
+			s.t.Errorf("%s: %s %s, %v", path, answer.Status, raw, err)
+		}
+		if strings.HasSuffix(path, "session") && want == http.StatusOK && !strings.Contains(string(raw), `"seesReleases":true,"login":false`) {
+			s.t.Errorf("session: %s", raw)
+		}
+	}
+	cancel()
+	if got := <-ended; got != statusOK {
+		s.t.Errorf("it ended with %d:\n%s", got, out.String())
+	}
 }
 
 func (s *cliSite) testHands() {

@@ -75,6 +75,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
 	t.Run("release policies", func(t *testing.T) { testPolicies(t, c, api) })
 	t.Run("kubectl sluice", func(t *testing.T) { testCLI(t, c, api) })
+	t.Run("dashboard", func(t *testing.T) { testDashboard(t, c, api) })
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
 	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })

@@ -43,6 +43,7 @@ type options struct {
 	outbound            outboundOptions
 	scope               scopeOptions
 	server              serverOptions
+	dashboard           dashboardOptions
 	alerts              alertOptions
 	consul              factory.Consul
 	objects             workload.Options
@@ -91,6 +92,7 @@ func (o *options) register(f *flag.FlagSet) {
 	o.alerts.register(f)
 	o.scope.register(f)
 	o.server.register(f)
+	o.dashboard.register(f)
 	consulFlags(f, &o.consul)
 	ignoredFlags(f, &o.ignored)
 }
@@ -113,7 +115,7 @@ func (o *options) complete(f *flag.FlagSet) error {
 	case len(o.objects.SelectorLabels) == 0:
 		return fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check()); err != nil {
+	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check(), o.dashboard.check()); err != nil {
 		return err
 	}
 	return o.outbound.settle(o.alerts.noCrossNamespaceRefs)

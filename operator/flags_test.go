@@ -28,8 +28,9 @@ func TestParseFlags(t *testing.T) {
 		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
 		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
 		coverage: "report", istioRootNamespace: "istio-system",
-		objects:  workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
-		outbound: outboundOptions{cloudIdentity: []string{"*"}, unmarkedSecretsAllowed: true},
+		objects:   workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
+		outbound:  outboundOptions{cloudIdentity: []string{"*"}, unmarkedSecretsAllowed: true},
+		dashboard: dashboardOptions{userHeader: "X-Forwarded-User", groupHeader: "X-Forwarded-Groups"},
 	}
 	for name, tc := range map[string]struct {
 		args []string
@@ -46,6 +47,12 @@ func TestParseFlags(t *testing.T) {
 		"the last of a repeated list counts": {
 			args: []string{"-selector-labels=a,b", "-selector-labels=c"},
 			want: func(o *options) { o.objects.SelectorLabels = []string{"c"} },
+		},
+		"the dashboard": {
+			args: []string{"-dashboard-address=:8090", "-dashboard-anonymous", "-dashboard-proxies=10.0.0.0/8,::1", "-dashboard-user-header=X-User", "-dashboard-group-header=X-Groups"},
+			want: func(o *options) {
+				o.dashboard = dashboardOptions{address: ":8090", anonymous: true, proxies: list{"10.0.0.0/8", "::1"}, userHeader: "X-User", groupHeader: "X-Groups"}
+			},
 		},
 		"bounds are allowed": {
 			args: []string{"-port=65535", "-threadiness=1", "-checks-concurrency=1"},
@@ -112,7 +119,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, scopeOptions{}, serverOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, scopeOptions{}, serverOptions{}, dashboardOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -135,6 +142,12 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"unmarked Secrets":     {[]string{"-unmarked-secrets=no"}, `-unmarked-secrets: "no" is neither allow nor refuse`},
 		"unknown encoding":     {[]string{"-zap-encoding=xml"}, `-zap-encoding: "xml" is none of json, console`},
 		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
+		"dashboard's address":  {[]string{"-dashboard-address=8090"}, `-dashboard-address: "8090" is no address such as :8090`},
+		"no dashboard":         {[]string{"-dashboard-anonymous"}, "-dashboard-address turns on"},
+		"dashboard's proxies":  {[]string{"-dashboard-address=:8090", "-dashboard-proxies=10.0.0.0/8,ingress"}, `-dashboard-proxies: "ingress" is neither an address nor a CIDR`},
+		"dashboard's TLS":      {[]string{"-dashboard-address=:8090", "-dashboard-tls-dir=/does/not/exist"}, "-dashboard-tls-dir: "},
+		"proxies without TLS":  {[]string{"-dashboard-address=:8090", "-dashboard-proxy-ca=ca.crt"}, "-dashboard-proxy-ca: it needs -dashboard-tls-dir"},
+		"dashboard's links":    {[]string{"-dashboard-address=:8090", "-dashboard-link=logs"}, `link "logs"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parseFlags(tc.args, t.Output()); err == nil || !strings.Contains(err.Error(), tc.wantErr) {

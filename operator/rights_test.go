@@ -41,7 +41,8 @@ func audited(config *rest.Config) *rest.Config {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			response, err := next.RoundTrip(r)
 			// What is not served has no object that a right would be for.
-			if asked, ok := asked(r); ok && err == nil && (response.StatusCode != http.StatusNotFound || asked.name != "") {
+			// What is asked for as somebody else needs their rights.
+			if asked, ok := asked(r); ok && err == nil && r.Header.Get("Impersonate-User") == "" && (response.StatusCode != http.StatusNotFound || asked.name != "") {
 				audit.Lock()
 				defer audit.Unlock()
 				audit.made[asked] = r.URL.Path

@@ -111,6 +111,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err := reconciler.SetUp(ctx, mgr, o.workers); err != nil {
 		return nil, err
 	}
+	if err := addDashboard(ctx, mgr, o); err != nil {
+		return nil, err
+	}
 	return mgr, nil
 }
 

@@ -2,7 +2,9 @@ package view
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
@@ -167,6 +169,28 @@ type series struct {
 	name   string
 	at     metav1.MicroTime
 	values []float64
+	times  []int64 // of the values, in seconds since 1970
+}
+
+// Sample is a value of a check, and when it had it, in seconds since 1970. It is an array in JSON.
+type Sample struct {
+	Time  int64
+	Value float64
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Sample) MarshalJSON() ([]byte, error) { return json.Marshal([]any{s.Time, s.Value}) }
+
+// Points are the values of the check of a Canary with this index, the oldest first.
+func (s Samples) Points(c *v1beta1.Canary, i int) []Sample {
+	var out []Sample
+	if !s.has(c, i) {
+		return out
+	}
+	for j, value := range s.checks[i].values {
+		out = append(out, Sample{s.checks[i].times[j], value})
+	}
+	return out
 }
 
 // Follow adds the values of a Canary that was seen. What belongs to a release of before is dropped.
@@ -181,8 +205,11 @@ func (s Samples) Follow(c *v1beta1.Canary) Samples {
 			was = series{name: check.Name}
 		}
 		value, err := strconv.ParseFloat(check.Value, 64)
-		if err == nil && !check.Time.Equal(&was.at) {
-			was.values = append(slices.Clone(was.values[max(len(was.values)-maxSamples+1, 0):]), value)
+		// Neither a chart nor JSON has a place for what is no number, or none that is finite.
+		if err == nil && !math.IsNaN(value) && !math.IsInf(value, 0) && !check.Time.Equal(&was.at) {
+			from := max(len(was.values)-maxSamples+1, 0)
+			was.values = append(slices.Clone(was.values[from:]), value)
+			was.times = append(slices.Clone(was.times[from:]), check.Time.Unix())
 			was.at = check.Time
 		}
 		checks[i] = was
@@ -192,10 +219,15 @@ func (s Samples) Follow(c *v1beta1.Canary) Samples {
 }
 
 func (s Samples) of(c *v1beta1.Canary, i int) []float64 {
-	if s.attempt != attemptOf(c) || i >= len(s.checks) || s.checks[i].name != c.Status.Checks[i].Name {
+	if !s.has(c, i) {
 		return nil
 	}
 	return s.checks[i].values
+}
+
+// has tells whether there are values of a check.
+func (s Samples) has(c *v1beta1.Canary, i int) bool {
+	return s.attempt == attemptOf(c) && i < len(s.checks) && i < len(c.Status.Checks) && s.checks[i].name == c.Status.Checks[i].Name
 }
 
 func attemptOf(c *v1beta1.Canary) string {

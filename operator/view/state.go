@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -41,6 +42,9 @@ const (
 )
 
 var states = []State{Halted, Stalled, RolledBack, AtGate, Paused, Suspended, AtPolicy, Initializing, Progressing, Promoting, Terminating, AtRest}
+
+// States are all of them, those that need attention most first.
+func States() []State { return slices.Clone(states) }
 
 // NeedsPerson tells whether nothing goes on until a person does something.
 func (s State) NeedsPerson() bool { return s.rank() <= Suspended.rank() }

@@ -82,6 +82,10 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "networkPolicy.enabled=true", want: []string{"kind: NetworkPolicy\n", "policyTypes: [Ingress]"}},
 		{set: "networkPolicy.enabled=true,networkPolicy.to[0].podSelector.matchLabels.app=x", want: []string{"policyTypes: [Ingress, Egress]", "port: 6443"}},
 		{set: "telemetry.tlsSecret=tls,telemetry.tokenSecret=token,serviceMonitor.enabled=true", want: []string{"-telemetry-tls-dir=/etc/sluice/telemetry-tls", "-telemetry-token-file=/etc/sluice/telemetry-token/token", "scheme: HTTPS", "scheme: https", "credentials:\n          name: token"}},
+		{set: "dashboard.enabled=false", not: []string{"dashboard", "impersonate"}},
+		{set: "dashboard.enabled=true,networkPolicy.enabled=true,dashboard.tlsSecret=tls,dashboard.links.Logs=https://l", want: []string{"-dashboard-address=:8090", "name: sluice-dashboard\n", "- port: dashboard\n", "-dashboard-tls-dir=/etc/sluice/dashboard-tls", "secretName: tls\n", "appProtocol: https", `"-dashboard-link=Logs=https://l"`}, not: []string{"impersonate", "dashboard-anonymous", "[events, pods]"}},
+		{set: "dashboard.enabled=true,dashboard.anonymous=true", want: []string{"-dashboard-anonymous", "[events, pods]\n    verbs: [list]\n"}},
+		{set: "dashboard.enabled=true,dashboard.proxy.addresses={10.0.0.0/8},dashboard.proxy.users={alice},dashboard.proxy.groups={*}", want: []string{`"-dashboard-proxies=10.0.0.0/8"`, "[users]\n    verbs: [impersonate]\n    resourceNames:\n      - alice\n", "[groups]\n    verbs: [impersonate]\n"}},
 		{set: "podMonitor.enabled=true", want: []string{"kind: PodMonitor"}},
 	} {
 		out, err := s.Helm(t.Context(), "template", releaseName, chart, "--namespace", releaseNamespace, "--set", tc.set)

@@ -88,6 +88,11 @@ subjects:
     namespace: {{ .Release.Namespace }}
 {{- end -}}
 
+{{/* true where the dashboard has proxies say who people are. */}}
+{{- define "sluice.dashboardProxies" -}}
+{{- if and .Values.dashboard.enabled (or .Values.dashboard.proxy.addresses .Values.dashboard.proxy.caSecret) -}}true{{- end -}}
+{{- end -}}
+
 {{/* true where Canaries may have one of the providers in the list, by the value providers; empty there is all. */}}
 {{- define "sluice.serves" -}}
 {{- $all := .root.Values.providers -}}
@@ -223,6 +228,15 @@ rules:
   - apiGroups: [metrics.keptn.sh]
     resources: [analyses]
     verbs: [get, create, delete]
+  {{- end }}
+  {{- if and .Values.dashboard.enabled .Values.dashboard.anonymous }}
+  # What the dashboard shows to everybody.
+  - apiGroups: [""]
+    resources: [events, pods]
+    verbs: [list]
+  - apiGroups: [apps]
+    resources: [replicasets]
+    verbs: [list]
   {{- end }}
   # A look at whether Flagger is at work.
   - apiGroups: [coordination.k8s.io]
