@@ -40,6 +40,6 @@ func AddParts(r *canary.Reconciler, live client.Reader, o Options) {
 	r.Services = &services.Services{Client: c, Applier: applier, Options: o.Objects}
 	r.Coverage = &coverage.Keeper{
 		Reports: o.ReportCoverage, Copies: o.CopyCoverage, RootNamespace: o.IstioRootNamespace,
-		Client: c, Applier: applier, Options: o.Objects, Workload: r.Targets.Read,
+		Client: c, Applier: applier, Options: o.Objects,
 	}
 }

@@ -175,7 +175,7 @@ func (s *scene) cover() {
 	r := s.reconciler
 	r.Coverage = &coverage.Keeper{
 		Reports: s.reports, Copies: s.copies, RootNamespace: "istio-system",
-		Client: r.Client, Reader: s.api, Applier: r.Applier, Options: r.Options, Workload: r.Targets.Read,
+		Client: r.Client, Reader: s.api, Applier: r.Applier, Options: r.Options,
 	}
 }
 

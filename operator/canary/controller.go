@@ -160,7 +160,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) e
 		For(&v1beta1.Canary{}, builder.WithPredicates(wake.BeyondStatus())).
 		Watches(&v1beta1.Canary{}, news.OfStatus()).
 		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.Siblings), builder.WithPredicates(wake.ComesOrGoes())).
-		WatchesRawSource(source.Channel(r.Checker.Finished(), &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.Checker.Finished(), wake.OfChecks(r.takesBack))).
 		WatchesRawSource(source.Channel(r.Signals.Events(), &handler.EnqueueRequestForObject{}))
 	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Events: news, Signals: r.Signals}
 	if err := watches.Index(ctx, wake.Indexes()...); err != nil {
@@ -176,6 +176,17 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) e
 		return fmt.Errorf("canary controller: %w", err)
 	}
 	return watches.Begin(c)
+}
+
+// takesBack tells whether the last checks of a Canary may take its release back: one has failed, or somebody asks for it.
+func (r *Reconciler) takesBack(c *v1beta1.Canary) bool {
+	failed := func(of v1beta1.CheckStatus) bool { return of.Verdict == v1beta1.CheckFailed }
+	round, hooks := r.Checker.Results(c)
+	if round != nil && slices.ContainsFunc(round.Results, failed) {
+		return true
+	}
+	asked := hooks[v1beta1.RollbackHook]
+	return asked != nil && !slices.ContainsFunc(asked.Results, failed)
 }
 
 // Caches are the settings of the manager's cache for the kinds of which it must

@@ -2,7 +2,6 @@ package coverage
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -101,15 +100,24 @@ func Assess(s Subject, objects []*unstructured.Unstructured) Assessment {
 
 // Concerns tells whether an object that came, went or was changed may change
 // what Assess finds.
-func Concerns(s Subject, o *unstructured.Unstructured) bool {
+func Concerns(s Subject, o *unstructured.Unstructured) bool { return about(o)(s) }
+
+// about is Concerns for many subjects: what is to be read of the object is read once.
+func about(o *unstructured.Unstructured) func(Subject) bool {
 	k, ok := kindOf(o)
-	if !ok || k.isOwn(s, o) {
-		return false
+	if !ok {
+		return func(Subject) bool { return false }
 	}
-	if s.made(o) || len(s.peerGaps(k, o)) > 0 || len(s.ruleGaps(k, o)) > 0 || s.names(k, o, s.Services...) {
-		return true
+	selector := k.selectorOf(o)
+	return func(s Subject) bool {
+		if k.isOwn(s, o) {
+			return false
+		}
+		if s.made(o) || len(s.peerGaps(k, o)) > 0 || len(s.ruleGaps(k, o)) > 0 || s.names(k, o, s.Services...) {
+			return true
+		}
+		return k.selectsIn(o, s.Namespace, s.RootNamespace) && (s.missedBy(k, selector) || s.coversPrimary(k, selector))
 	}
-	return k.selectsIn(o, s.Namespace, s.RootNamespace) && (s.misses(k, o) || s.coversPrimary(k, k.selectorOf(o)))
 }
 
 // made tells whether an object is a copy that was made for the Canary.
@@ -128,7 +136,11 @@ func (s Subject) misses(k Kind, o *unstructured.Unstructured) bool {
 	if k.isOwn(s, o) || !k.selectsIn(o, s.Namespace, s.RootNamespace) {
 		return false
 	}
-	selector := k.selectorOf(o)
+	return s.missedBy(k, k.selectorOf(o))
+}
+
+// missedBy does so for its selector.
+func (s Subject) missedBy(k Kind, selector selector) bool {
 	from, to := s.values(k)
 	for _, set := range s.sets(k) {
 		if selector.Matches(s.labelled(set, from)) && !selector.Matches(s.labelled(set, to)) {
@@ -187,14 +199,32 @@ func (s Subject) values(k Kind) (before, after string) {
 	return s.Target, s.Primary
 }
 
-func (s Subject) labelled(set map[string]string, value string) labels.Set {
-	out := labels.Set(maps.Clone(set))
-	if out == nil {
-		out = labels.Set{}
-	}
-	out[s.Label] = value
-	return out
+func (s Subject) labelled(set map[string]string, value string) labels.Labels {
+	return relabelled{set, s.Label, value}
 }
+
+// relabelled are labels with another value of one of them.
+type relabelled struct {
+	set        map[string]string
+	key, value string
+}
+
+// Has implements labels.Labels.
+func (l relabelled) Has(key string) bool {
+	_, ok := l.set[key]
+	return ok || key == l.key
+}
+
+// Get implements labels.Labels.
+func (l relabelled) Get(key string) string {
+	if key == l.key {
+		return l.value
+	}
+	return l.set[key]
+}
+
+// Lookup implements labels.Labels.
+func (l relabelled) Lookup(key string) (value string, exists bool) { return l.Get(key), l.Has(key) }
 
 // madeGood tells whether another object does for the primary's pods what o
 // does for the target's.

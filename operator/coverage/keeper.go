@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,12 +40,11 @@ type Keeper struct {
 	Applier *ssa.Applier
 	// Options are the settings for generated objects.
 	Options workload.Options
-	// Workload reads a workload of the kind of a Canary's target, nil if there is none.
-	Workload func(ctx context.Context, c *v1beta1.Canary, name string) (client.Object, error)
-
 	watched kindsWatched
 	changes changes
 	memory  memory.Memory[assessed]
+	// subjects are those of which an event may be.
+	subjects subjects
 }
 
 // Share is what was found for a Canary in a turn.
@@ -130,6 +128,7 @@ func (k *Keeper) assess(ctx context.Context, w *world.World, label workload.Labe
 	if apex != nil {
 		maps.Copy(subject.ApexLabels, apex.Labels)
 	}
+	k.subjects.put(c, subject)
 	subject.Owner = w.Owner
 	objects, err := k.objects(ctx, subject)
 	if err != nil {
@@ -262,49 +261,6 @@ func narrowed(a *v1beta1.CanaryAnalysis) string {
 
 // concerned are the Canaries for which an object that came, went or changed
 // may change what covers their primaries.
-func (k *Keeper) concerned(ctx context.Context, o *unstructured.Unstructured) ([]client.ObjectKey, error) {
-	var out []client.ObjectKey
-	namespaces := Reach(o, k.RootNamespace)
-	if slices.Contains(namespaces, Everywhere) {
-		namespaces = []string{""}
-	}
-	for _, namespace := range namespaces {
-		var list v1beta1.CanaryList
-		if err := k.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("list Canaries: %w", err)
-		}
-		for i := range list.Items {
-			is, err := k.isConcerned(ctx, &list.Items[i], o)
-			if err != nil {
-				return nil, err
-			}
-			if is {
-				out = append(out, client.ObjectKeyFromObject(&list.Items[i]))
-			}
-		}
-	}
-	return out, nil
-}
-
-func (k *Keeper) isConcerned(ctx context.Context, c *v1beta1.Canary, o *unstructured.Unstructured) (bool, error) {
-	target, err := k.Workload(ctx, c, c.Spec.TargetRef.Name)
-	if target == nil || err != nil || workload.Template(target) == nil {
-		return false, err
-	}
-	primary, err := k.Workload(ctx, c, c.PrimaryName())
-	if err != nil {
-		return false, err
-	}
-	subject, err := k.subject(c, world.Objects{TargetObject: target, PrimaryObject: primary})
-	if err != nil {
-		return false, nil //nolint:nilerr // a target without selector label has no primary
-	}
-	apex, err := kube.Get[corev1.Service](ctx, k.Client, c.Namespace, subject.Apex)
-	if err != nil {
-		return false, err
-	}
-	if apex != nil {
-		maps.Copy(subject.ApexLabels, apex.Labels)
-	}
-	return Concerns(subject, o), nil
+func (k *Keeper) concerned(o *unstructured.Unstructured) []client.ObjectKey {
+	return k.subjects.concerned(o, Reach(o, k.RootNamespace))
 }

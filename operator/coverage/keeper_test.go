@@ -1,7 +1,7 @@
 package coverage
 
 import (
-	"context"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,13 +43,6 @@ func newKeeper(t *testing.T, objects ...client.Object) (*Keeper, client.Client) 
 	k := &Keeper{
 		Reports: true, Copies: true, RootNamespace: "istio-system",
 		Client: api, Reader: api, Applier: ssa.New(api), Options: workload.Options{SelectorLabels: []string{"app"}},
-		Workload: func(ctx context.Context, c *v1beta1.Canary, name string) (client.Object, error) {
-			d := &appsv1.Deployment{}
-			if err := api.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, d); err != nil {
-				return nil, client.IgnoreNotFound(err)
-			}
-			return d, nil
-		},
 	}
 	k.Watched(budgets, func() bool { return true })
 	return k, api
@@ -191,20 +184,27 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestConcerned has Canaries found without reading any of them, as their last turns have left them.
 func TestConcerned(t *testing.T) {
-	other := newCanary("other", "other")
-	elsewhere := newCanary("podinfo", "podinfo")
-	elsewhere.Namespace = "shop"
-	target := newTarget("podinfo")
-	target.Namespace = "shop"
-	noTarget := newCanary("no-target", "missing")
-	noLabel := newCanary("no-label", "no-label")
-	unlabelled := newTarget("podinfo")
-	unlabelled.Name, unlabelled.Spec.Selector = "no-label", &metav1.LabelSelector{MatchLabels: map[string]string{"id": "5"}}
-	otherTarget := newTarget("podinfo")
-	otherTarget.Name, otherTarget.Spec.Selector.MatchLabels, otherTarget.Spec.Template.Labels = "other", map[string]string{"app": "other"}, map[string]string{"app": "other"}
-	objects := []client.Object{newCanary("podinfo", "podinfo"), other, elsewhere, noTarget, noLabel, newTarget("podinfo"), target, otherTarget, unlabelled}
-	k, _ := newKeeper(t, objects...)
+	k, _ := newKeeper(t)
+	known := func(namespace, name, app string) *v1beta1.Canary {
+		c, target := newCanary(name, name), newTarget(name)
+		c.Namespace, target.Namespace = namespace, namespace
+		target.Spec.Selector.MatchLabels["app"], target.Spec.Template.Labels["app"] = app, app
+		if _, err := k.Observe(t.Context(), (&state{canary: c, target: target}).world()); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	known("test", "podinfo", "podinfo")
+	known("test", "other", "other")
+	known("shop", "podinfo", "podinfo")
+	gone := known("test", "gone", "podinfo")
+	k.Forget(client.ObjectKeyFromObject(gone))
+	if _, err := k.Observe(t.Context(), (&state{canary: newCanary("no-target", "missing")}).world()); err != nil {
+		t.Fatal(err)
+	}
+	k.Client, k.Reader = nil, nil // whoever reads panics
 	for name, tc := range map[string]struct {
 		object *unstructured.Unstructured
 		want   []string
@@ -217,18 +217,37 @@ func TestConcerned(t *testing.T) {
 		}}, []string{"shop/podinfo", "test/podinfo"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			keys, err := k.concerned(t.Context(), tc.object)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var got []string
-			for _, k := range keys {
+			for _, k := range k.concerned(tc.object) {
 				got = append(got, k.String())
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// BenchmarkConcerned is one event in a namespace of 1,000 Canaries, in a cluster of 5,000.
+func BenchmarkConcerned(b *testing.B) {
+	var all subjects
+	for i := range 5000 {
+		c := newCanary(fmt.Sprint("app-", i), "web")
+		if c.Namespace = "test"; i >= 1000 {
+			c.Namespace = fmt.Sprint("test-", i%500)
+		}
+		pods := map[string]string{"app": c.Name, "team": "shop", "tier": "web"}
+		all.put(c, Subject{
+			Namespace: c.Namespace, Label: "app", Target: c.Name, Primary: c.Name + "-primary", Apex: c.Name, ApexLabels: map[string]string{"app": c.Name},
+			Pods: []map[string]string{pods, pods}, Services: []string{c.Name, c.Name + "-primary", c.Name + "-canary"}, RootNamespace: "istio-system",
+		})
+	}
+	service := serviceObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "app-7"}}})
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := len(all.concerned(service, []string{"test"})); n != 1 {
+			b.Fatal(n)
+		}
 	}
 }
 

@@ -109,4 +109,7 @@ func (k *Keeper) recall(c *v1beta1.Canary, key assessedKey) (Assessment, bool) {
 }
 
 // Forget drops what is remembered of a Canary that is gone.
-func (k *Keeper) Forget(key types.NamespacedName) { k.memory.Forget(key) }
+func (k *Keeper) Forget(key types.NamespacedName) {
+	k.memory.Forget(key)
+	k.subjects.forget(key)
+}

@@ -160,7 +160,7 @@ func (s *eventSource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 	if err != nil {
 		return fmt.Errorf("watch Services: %w", err)
 	}
-	if _, err := informer.AddEventHandler(s.handler(ctx)); err != nil {
+	if _, err := informer.AddEventHandler(s.handler()); err != nil {
 		return fmt.Errorf("watch Services: %w", err)
 	}
 	s.keeper.changes.counted()
@@ -227,7 +227,7 @@ func (s *eventSource) watch(ctx context.Context, k Kind) bool {
 	if err == nil {
 		var informer cache.Informer
 		if informer, err = objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err == nil {
-			_, err = informer.AddEventHandler(s.handler(ctx))
+			_, err = informer.AddEventHandler(s.handler())
 			s.keeper.watched.add(watched{GroupVersionKind: mapping.GroupVersionKind, hasSynced: informer.HasSynced})
 		}
 	}
@@ -238,19 +238,19 @@ func (s *eventSource) watch(ctx context.Context, k Kind) bool {
 }
 
 // handler brings the Canaries that an object concerns, as it was or as it is.
-func (s *eventSource) handler(ctx context.Context) toolscache.ResourceEventHandler {
+func (s *eventSource) handler() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) { s.enqueue(ctx, selecting(o)) },
+		AddFunc: func(o any) { s.enqueue(selecting(o)) },
 		UpdateFunc: func(before, after any) {
 			if b, a := selecting(before), selecting(after); changed(b, a) {
-				s.enqueue(ctx, b, a)
+				s.enqueue(b, a)
 			}
 		},
 		DeleteFunc: func(o any) {
 			if last, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = last.Obj
 			}
-			s.enqueue(ctx, selecting(o))
+			s.enqueue(selecting(o))
 		},
 	}
 }
@@ -279,17 +279,13 @@ func changed(before, after *unstructured.Unstructured) bool {
 		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
 }
 
-func (s *eventSource) enqueue(ctx context.Context, objects ...*unstructured.Unstructured) {
+func (s *eventSource) enqueue(objects ...*unstructured.Unstructured) {
 	for _, u := range objects {
 		if u == nil {
 			continue
 		}
 		s.keeper.changed(u)
-		keys, err := s.keeper.concerned(ctx, u)
-		if err != nil {
-			log.FromContext(ctx).Error(err, "Finding the Canaries of an object that selects pods", "kind", u.GetKind(), "namespace", u.GetNamespace(), "name", u.GetName())
-		}
-		for _, key := range keys {
+		for _, key := range s.keeper.concerned(u) {
 			s.queue.Add(reconcile.Request{NamespacedName: key})
 		}
 	}

@@ -23,17 +23,18 @@ import (
 const metadataOnly = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1," +
 	"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
-// briefClient is a client whose frequent writes are answered with metadata alone.
+// briefClient is a client whose frequent writes are answered with metadata alone, and which unpacks what Pack has packed.
 type briefClient struct {
 	client.WithWatch
 
-	rest  *rest.RESTClient
-	kinds sync.Map // *meta.RESTMapping by schema.GroupVersionKind
+	rest     *rest.RESTClient
+	kinds    sync.Map // *meta.RESTMapping by schema.GroupVersionKind
+	unpacker unpacker
 }
 
 // NewClient is client.NewWithWatch, but that Apply and the Update of a status change only the
 // metadata of the object that they are given. Nobody reads the rest, which the informer caches
-// show a moment later.
+// show a moment later. Get unpacks what Pack has packed in them; List leaves it packed.
 func NewClient(config *rest.Config, o client.Options) (client.WithWatch, error) {
 	c, err := client.NewWithWatch(config, o)
 	if err != nil {

@@ -32,7 +32,30 @@ const (
 	// progressDelay is for what only says, to those who wait for long, how far a
 	// workload has come.
 	progressDelay = time.Second
+	// lost is for pods that serve and are gone: who is left may have to take over, before anything else is done.
+	lost = time.Duration(-1)
 )
+
+// bring has a Canary looked at after a delay.
+func bring(q workqueue.TypedRateLimitingInterface[reconcile.Request], request reconcile.Request, delay time.Duration) {
+	if delay == lost {
+		Urgently(q, request)
+		return
+	}
+	q.AddAfter(request, delay)
+}
+
+// OfChecks brings the Canaries whose checks have come to an end, and those first of which it is said that it is urgent.
+func OfChecks(urgent func(*v1beta1.Canary) bool) handler.EventHandler {
+	return handler.Funcs{GenericFunc: func(_ context.Context, e event.GenericEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)}
+		if c, ok := e.Object.(*v1beta1.Canary); ok && urgent(c) {
+			Urgently(q, request)
+			return
+		}
+		q.Add(request)
+	}}
+}
 
 // deploymentRevision is an annotation that changes with the status.
 const deploymentRevision = "deployment.kubernetes.io/revision"
@@ -146,7 +169,7 @@ func (v *Events) OfWorkloads() handler.EventHandler {
 					echoes: func(last Outcome) bool {
 						return last.Complete && v.Applier.Wrote(e.ObjectNew) && workload.SamePods(e.ObjectOld, e.ObjectNew)
 					},
-					wake: func() { q.AddAfter(request, delay) },
+					wake: func() { bring(q, request, delay) },
 				})
 			}
 		},
@@ -166,7 +189,7 @@ func (v *Events) urgency(e event.UpdateEvent) (wait time.Duration, matters bool)
 	}
 	switch {
 	case after.Available == 0 && before.Available > 0:
-		return 0, true // who serves may have to take over
+		return lost, true
 	case after.Ready && !before.Ready:
 		return 0, true // nothing more is to follow
 	case after.Available == before.Available && !canBeReady(e.ObjectOld) && !canBeReady(e.ObjectNew):
@@ -195,12 +218,12 @@ func (v *Events) OfEndpoints() handler.EventHandler {
 			case before == after:
 				return
 			case after == 0:
-				delay = 0 // who serves may have to take over
+				delay = lost
 			}
 			for _, request := range v.byService(ctx, e.ObjectNew) {
 				v.Turns.updated(request.NamespacedName, update{
 					echoes: func(last Outcome) bool { return after > before && last.Reached },
-					wake:   func() { q.AddAfter(request, delay) },
+					wake:   func() { bring(q, request, delay) },
 				})
 			}
 		},

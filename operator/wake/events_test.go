@@ -3,6 +3,7 @@ package wake
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -24,7 +25,7 @@ import (
 
 // queue notes what is added to it.
 type queue struct {
-	workqueue.TypedRateLimitingInterface[reconcile.Request]
+	priorityqueue.PriorityQueue[reconcile.Request]
 
 	now   int
 	waits []time.Duration
@@ -34,6 +35,19 @@ func (q *queue) Add(reconcile.Request) { q.now++ }
 
 func (q *queue) AddAfter(_ reconcile.Request, wait time.Duration) {
 	q.waits = append(q.waits, wait)
+}
+
+// AddWithOpts is what handlers of events make of both, and what is urgent comes by.
+func (q *queue) AddWithOpts(o priorityqueue.AddOpts, of ...reconcile.Request) {
+	switch {
+	case o.Priority != nil && *o.Priority == Urgent:
+		q.waits = append(q.waits, lost)
+	default:
+		q.waits = append(q.waits, o.After)
+		if o.After == 0 {
+			q.now += len(of)
+		}
+	}
 }
 
 func TestCanaryEvents(t *testing.T) {
@@ -84,6 +98,7 @@ func TestCanaryEvents(t *testing.T) {
 				q.now++ // the handler of all other events adds it
 			}
 			r.OfStatus().Update(t.Context(), e, q)
+			q.waits = slices.DeleteFunc(q.waits, func(wait time.Duration) bool { return wait == 0 }) // which is at once
 			if atOnce := q.now == 1; atOnce != tc.wantAtOnce || q.now > 1 || len(q.waits) > 0 {
 				t.Errorf("at once %d, later %d", q.now, len(q.waits))
 			}
@@ -115,11 +130,11 @@ func TestWorkloadEvents(t *testing.T) {
 		}},
 		"one more is available":    {before: func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(3)) }, change: available(2), want: readyDelay},
 		"all are available":        {change: available(2)},
-		"one is gone":              {change: available(0)},
+		"one is gone":              {change: available(0), want: lost},
 		"a rollout begins":         {change: starting, want: readyDelay},
 		"it goes on":               {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }, want: progressDelay},
 		"pods on the way":          {before: starting, change: available(2), want: readyDelay},
-		"pods lost on the way":     {before: starting, change: available(0)},
+		"pods lost on the way":     {before: starting, change: available(0), want: lost},
 		"it ends":                  {before: starting, change: func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.Replicas = 2, 2 }, want: readyDelay},
 		"acted on":                 {before: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 2; starting(d) }, want: progressDelay},
 		"no more acted on":         {change: func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 1 }, want: readyDelay},
@@ -173,6 +188,17 @@ func TestWorkloadEvents(t *testing.T) {
 			t.Errorf("matters %t, waits %v", matters, wait)
 		}
 	})
+}
+
+// Checks that may take a release back come before those of all other releases.
+func TestCheckEvents(t *testing.T) {
+	for _, urgent := range []bool{false, true} {
+		q := &queue{}
+		OfChecks(func(*v1beta1.Canary) bool { return urgent }).Generic(t.Context(), event.GenericEvent{Object: newCanary("podinfo")}, q)
+		if isUrgent := slices.Equal(q.waits, []time.Duration{lost}); isUrgent != urgent || isUrgent == (q.now == 1) {
+			t.Errorf("urgent %t: it waits %v, and %d come at once", urgent, q.waits, q.now)
+		}
+	}
 }
 
 // The state that a turn made of a workload, and waits for more of, wakes nobody.
@@ -269,8 +295,8 @@ func TestEndpointEvents(t *testing.T) {
 		"one more that nobody missed":  {before: 1, after: 2, last: Outcome{Reached: true}},
 		"one less":                     {before: 2, after: 1, want: []time.Duration{readyDelay}},
 		"one less that nobody missed":  {before: 2, after: 1, last: Outcome{Reached: true}, want: []time.Duration{readyDelay}},
-		"none is left":                 {before: 2, after: 0, want: []time.Duration{0}},
-		"none is left of all there is": {before: 2, after: 0, last: Outcome{Reached: true, Complete: true}, want: []time.Duration{0}},
+		"none is left":                 {before: 2, after: 0, want: []time.Duration{lost}},
+		"none is left of all there is": {before: 2, after: 0, last: Outcome{Reached: true, Complete: true}, want: []time.Duration{lost}},
 		"as many":                      {before: 2, after: 2},
 	} {
 		t.Run(name, func(t *testing.T) {

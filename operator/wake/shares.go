@@ -1,6 +1,7 @@
 package wake
 
 import (
+	"slices"
 	"sync"
 
 	"k8s.io/client-go/util/workqueue"
@@ -8,8 +9,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
+// Urgent is the priority of what must not wait for the releases of others: a rollback, and whatever may become one.
+const Urgent = 100
+
+// Urgently has an object come before all that is not urgent.
+func Urgently(queue workqueue.TypedRateLimitingInterface[reconcile.Request], objects ...reconcile.Request) {
+	if by, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		by.AddWithOpts(priorityqueue.AddOpts{Priority: new(Urgent)}, objects...)
+		return
+	}
+	for _, o := range objects {
+		queue.Add(o)
+	}
+}
+
 // Shared has a queue leave places for others: of so many workers, the objects of one namespace get three quarters at most. A
-// turn takes as long as the API server takes for its writes, so this is a share of those, too.
+// turn takes as long as the API server takes for its writes, so this is a share of those, too. Among the objects of a
+// namespace, and among namespaces that have places left, it is the queue's order that counts.
 func Shared(queue workqueue.TypedRateLimitingInterface[reconcile.Request], workers int) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	inner, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request])
 	if !ok || workers < 2 {
@@ -23,14 +39,14 @@ func Shared(queue workqueue.TypedRateLimitingInterface[reconcile.Request], worke
 }
 
 // shares is a queue that hands out no more objects of a namespace at once than its share. What is beyond it is parked until
-// one of them is done: whoever was at work on that one comes for the next.
+// one of them is done, and then goes back into the queue within, where what is urgent comes first.
 type shares struct {
 	priorityqueue.PriorityQueue[reconcile.Request]
 	share int
 
 	mu     sync.Mutex
 	busy   map[string]int
-	parked map[string][]parked
+	parked map[string][]parked // in the order of their priorities, and where these are the same in that in which they came
 }
 
 // parked is an object that waits for its namespace's share; for the queue within it is handed out.
@@ -44,9 +60,6 @@ var _ priorityqueue.PriorityQueue[reconcile.Request] = (*shares)(nil)
 // GetWithPriority implements priorityqueue.PriorityQueue.
 func (s *shares) GetWithPriority() (reconcile.Request, int, bool) {
 	for {
-		if next, ok := s.unpark(); ok {
-			return next.object, next.priority, false
-		}
 		object, priority, shutdown := s.PriorityQueue.GetWithPriority()
 		if shutdown || s.enter(parked{object, priority}) {
 			return object, priority, shutdown
@@ -62,12 +75,12 @@ func (s *shares) Get() (reconcile.Request, bool) {
 
 // Done implements workqueue.TypedInterface.
 func (s *shares) Done(object reconcile.Request) {
-	s.mu.Lock()
-	if s.busy[object.Namespace]--; s.busy[object.Namespace] <= 0 {
-		delete(s.busy, object.Namespace)
-	}
-	s.mu.Unlock()
+	next, ok := s.leave(object.Namespace)
 	s.PriorityQueue.Done(object)
+	if ok {
+		s.PriorityQueue.AddWithOpts(priorityqueue.AddOpts{Priority: &next.priority}, next.object)
+		s.PriorityQueue.Done(next.object)
+	}
 }
 
 // Len implements workqueue.TypedInterface.
@@ -86,27 +99,34 @@ func (s *shares) enter(next parked) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	namespace := next.object.Namespace
-	if s.busy[namespace] >= s.share {
-		s.parked[namespace] = append(s.parked[namespace], next)
-		return false
+	if s.busy[namespace] < s.share {
+		s.busy[namespace]++
+		return true
 	}
-	s.busy[namespace]++
-	return true
+	waiting := s.parked[namespace]
+	at, _ := slices.BinarySearchFunc(waiting, next.priority, func(p parked, priority int) int {
+		if p.priority >= priority {
+			return -1
+		}
+		return 1
+	})
+	s.parked[namespace] = slices.Insert(waiting, at, next)
+	return false
 }
 
-// unpark takes a place for an object that was parked, if there is one.
-func (s *shares) unpark() (parked, bool) {
+// leave gives the place of a namespace's object back, and gives the object that waits for one, if there is any.
+func (s *shares) leave(namespace string) (next parked, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for namespace, waiting := range s.parked {
-		if s.busy[namespace] >= s.share {
-			continue
-		}
-		s.busy[namespace]++
-		if s.parked[namespace] = waiting[1:]; len(waiting) == 1 {
-			delete(s.parked, namespace)
-		}
-		return waiting[0], true
+	if s.busy[namespace]--; s.busy[namespace] <= 0 {
+		delete(s.busy, namespace)
 	}
-	return parked{}, false
+	waiting := s.parked[namespace]
+	if len(waiting) == 0 {
+		return parked{}, false
+	}
+	if s.parked[namespace] = waiting[1:]; len(waiting) == 1 {
+		delete(s.parked, namespace)
+	}
+	return waiting[0], true
 }

@@ -1,6 +1,7 @@
 package wake_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,61 @@ func TestShares(t *testing.T) {
 			synctest.Wait()
 		})
 	}
+}
+
+// TestUrgent has 500 releases wait for workers that are all busy. What is urgent comes next, in its namespace's share, and
+// neither that namespace nor the others wait for all the rest.
+func TestUrgent(t *testing.T) {
+	const workers, share, many = 16, 12, 500
+	synctest.Test(t, func(t *testing.T) {
+		inner := priorityqueue.New("", func(o *priorityqueue.Opts[reconcile.Request]) {
+			o.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Millisecond, time.Second)
+		})
+		queue := wake.Shared(inner, workers)
+		defer queue.ShutDown()
+		begun := make(chan reconcile.Request, many)
+		ends := map[string]chan struct{}{"shop": make(chan struct{}), "other": make(chan struct{})}
+		for range workers {
+			go func() {
+				for {
+					o, shutdown := queue.Get()
+					if shutdown {
+						return
+					}
+					begun <- o
+					<-ends[o.Namespace]
+					queue.Done(o)
+				}
+			}()
+		}
+		object := func(namespace, name string) reconcile.Request {
+			return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
+		}
+		for i := range many {
+			queue.Add(object("shop", fmt.Sprint("release-", i)))
+		}
+		synctest.Wait() // all others are parked
+		if got := taken(begun); got["shop"] != share {
+			t.Fatalf("%v are at work", got)
+		}
+		wake.Urgently(queue, object("shop", "rollback"))
+		queue.Add(object("other", "web"))
+		synctest.Wait()
+		if got := taken(begun); got["other"] != 1 || got["shop"] != 0 {
+			t.Errorf("%v are at work, beside as many of shop's as may be", got)
+		}
+		ends["shop"] <- struct{}{}
+		synctest.Wait()
+		if got := <-begun; got != object("shop", "rollback") {
+			t.Errorf("a place has gone to %v, and not to the rollback", got)
+		}
+		close(ends["shop"])
+		close(ends["other"])
+		synctest.Wait()
+		if got := taken(begun); got["shop"] != many-share || queue.Len() != 0 {
+			t.Errorf("%v have come after that, and %d wait", got, queue.Len())
+		}
+	})
 }
 
 // taken counts what has begun by namespace.

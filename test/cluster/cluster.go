@@ -33,6 +33,8 @@ type Options struct {
 	Prometheus bool
 	// APIServerArgs are added to the arguments of kube-apiserver.
 	APIServerArgs []string
+	// ControllerManagerArgs are added to the arguments of kube-controller-manager.
+	ControllerManagerArgs []string
 }
 
 // Cluster is a running control plane. Its methods may be called from several

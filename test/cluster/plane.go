@@ -107,12 +107,15 @@ func (c *Cluster) apiReady(ctx context.Context) error {
 
 // startControllers starts kube-controller-manager and waits for its first work.
 func (c *Cluster) startControllers(ctx context.Context, plane controlPlane) error {
-	manager, err := c.run("kube-controller-manager", nil, plane.binaries["kube-controller-manager"],
+	argv := append([]string{
+		plane.binaries["kube-controller-manager"],
 		"--kubeconfig", c.userKubeconfig(controllerUser), "--leader-elect=false", "--secure-port", "0",
 		"--service-account-private-key-file", c.path("sa.key"), "--controllers", controllers,
 		"--kube-api-qps", "2000", "--kube-api-burst", "4000",
 		"--concurrent-deployment-syncs", "20", "--concurrent-replicaset-syncs", "20",
-		"--concurrent-service-endpoint-syncs", "10")
+		"--concurrent-service-endpoint-syncs", "10",
+	}, c.options.ControllerManagerArgs...)
+	manager, err := c.run("kube-controller-manager", nil, argv...)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (w *world) start(offset time.Duration) {
 		Autoscalers: &autoscaling.Autoscalers{Client: through, Applier: applier, Options: options},
 		Configs:     configs.New(configs.Config{Client: through, Live: direct, Applier: applier, Options: options, Clock: clock, Off: !w.plan.Configs}),
 		Coverage: &coverage.Keeper{
-			Client: through, Reader: through, Applier: applier, Options: options, Workload: workloads.Read,
+			Client: through, Reader: through, Applier: applier, Options: options,
 			Reports: w.plan.Coverage, Copies: w.plan.Coverage,
 		},
 	}
