@@ -7,10 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -20,7 +24,6 @@ type argoCD struct {
 	t       *testing.T
 	folder  string
 	program *cluster.Program
-	since   time.Time
 }
 
 func startArgoCD(a *app) gitTool {
@@ -48,7 +51,6 @@ func (c *argoCD) commit(manifests []byte) {
 	if err := errors.Join(os.WriteFile(next, manifests, 0o600), os.Rename(next, filepath.Join(c.folder, "app.yaml"))); err != nil {
 		c.t.Fatal(err)
 	}
-	c.since = time.Now()
 }
 
 // lines are what the program printed.
@@ -74,6 +76,7 @@ type argoLine struct {
 	Health map[string]string
 }
 
+// inSync objects to a program that has ended; that there is nothing to do is seen at the end, by what was written.
 func (c *argoCD) inSync(context.Context) error { return c.program.Err() }
 
 func (c *argoCD) writes() (out [][]string) {
@@ -86,4 +89,42 @@ func (c *argoCD) writes() (out [][]string) {
 		}
 	}
 	return out
+}
+
+// TestHealthInArgoCD holds the table of docs/gitops.md against Argo CD's own health check.
+func TestHealthInArgoCD(t *testing.T) {
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := os.ReadFile(filepath.Join(root, "docs", "gitops.md")) //nolint:gosec // of this repository
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := cluster.Binary("argocd-sync")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, phase := range []v1beta1.CanaryPhase{
+		v1beta1.PhaseInitializing, v1beta1.PhaseInitialized, v1beta1.PhaseWaiting, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion, v1beta1.PhasePromoting,
+		v1beta1.PhaseFinalising, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed, v1beta1.PhaseTerminating,
+	} {
+		c := &v1beta1.Canary{TypeMeta: metav1.TypeMeta{APIVersion: "flagger.app/v1beta1", Kind: "Canary"}, ObjectMeta: metav1.ObjectMeta{Name: rig.Name}}
+		c.Status.Phase = phase
+		c.Status.Conditions = []v1beta1.CanaryCondition{{Type: v1beta1.ConditionPromoted, Message: "as it is"}}
+		raw, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), binary, "-health") //nolint:gosec // argocd-sync
+		cmd.Stdin = bytes.NewReader(raw)
+		out, err := cmd.Output()
+		var is struct{ Status string }
+		if err = errors.Join(err, json.Unmarshal(out, &is)); err != nil {
+			t.Fatalf("%s: %v", phase, err)
+		}
+		if row := "| " + string(phase) + " | " + is.Status; !bytes.Contains(docs, []byte(row)) {
+			t.Errorf("docs/gitops.md has no row %q", row)
+		}
+	}
 }
