@@ -76,7 +76,7 @@ func (t *tracker) run(ctx context.Context) error {
 		return err
 	}
 	for path, see := range map[string]func(*state, *seen, time.Time){
-		"/apis/flagger.app/v1beta1/canaries":            (*state).canary,
+		"/apis/flagger.app/v1beta1/canaries":           (*state).canary,
 		"/apis/networking.istio.io/v1/virtualservices": (*state).route,
 	} {
 		go func() {

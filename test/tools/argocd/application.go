@@ -224,4 +224,6 @@ func (i ignored) Normalize(o *unstructured.Unstructured) error {
 var _ diff.Normalizer = ignored(nil)
 
 // scriptOf is where the health check of a kind is in Argo CD.
-func scriptOf(group, kind string) string { return strings.Join([]string{group, kind, "health.lua"}, "/") }
+func scriptOf(group, kind string) string {
+	return strings.Join([]string{group, kind, "health.lua"}, "/")
+}
