@@ -61,6 +61,9 @@ const (
 	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is
 	// absent when nobody did.
 	ConditionTargetScaledUp CanaryConditionType = "TargetScaledUp"
+	// ConditionRouteContested says that somebody else, such as a GitOps tool, writes over the route or the Services again
+	// and again; it is absent when nobody does.
+	ConditionRouteContested CanaryConditionType = "RouteContested"
 	// ConditionAdmitted says whether the release policies that select the Canary have let the present release begin, and
 	// until when it waits at least; it is absent where the release did not have to ask.
 	ConditionAdmitted CanaryConditionType = "Admitted"

@@ -75,6 +75,7 @@ var rules = map[string]rule{
 	release.ReasonNotCovered:     {title: "Primary not covered", severity: v1beta1.SeverityWarn},
 	release.ReasonCovered:        quiet,
 	release.ReasonTargetScaledUp: {title: "Target scaled up", severity: v1beta1.SeverityWarn},
+	release.ReasonRouteContested: {title: "Route contested", severity: v1beta1.SeverityWarn},
 	release.ReasonFieldsIgnored:  quiet,
 	release.ReasonMeasured:       quiet,
 	release.ReasonTerminating:    quiet,

@@ -189,6 +189,8 @@ type Route struct {
 	// GivenBack is since when, on deletion, the Services were seen to lead where they did before;
 	// zero as long as they don't.
 	GivenBack time.Time
+	// Contested is true while somebody else writes over the route or the Services again and again.
+	Contested bool
 	// Unreachable is true where the mesh can be neither asked nor told anything.
 	Unreachable bool
 	// Fixed is true where no mesh moves traffic: the route always leads to the primary,

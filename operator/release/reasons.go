@@ -41,6 +41,7 @@ const (
 	ReasonNotCovered         = "NotCovered"
 	ReasonCovered            = "Covered"
 	ReasonTargetScaledUp     = "TargetScaledUp"
+	ReasonRouteContested     = "RouteContested"
 	ReasonStepEnded          = "StepEnded"
 	ReasonGateClosed         = "GateClosed"
 	ReasonGateOpened         = "GateOpened"

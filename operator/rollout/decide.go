@@ -130,6 +130,9 @@ func (d *decider) event(warning bool, reason, message string) {
 }
 
 func (d *decider) describe() {
+	if d.Route.Contested {
+		d.lookAgain(d.Now.Add(time.Minute)) // when nobody does any more, nothing tells
+	}
 	d.out.Events = append(d.out.Events, conditions.Write(&d.Observation, d.st, d.waiting, d.stalled)...)
 }
 

@@ -50,6 +50,8 @@ type seen struct {
 	shown  time.Time // since when it was seen to be, the first look included
 
 	givenBack time.Time // since when the Services were seen given back
+
+	undone []time.Time // when it was written over, the last few times
 }
 
 // Share is the route of a Canary in a turn.
@@ -132,9 +134,33 @@ func (p *Routes) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		w.Route.GivenBack = s.noteGivenBack()
 		w.Route.InSync = w.ServicesInSync && !state.Exists
 	}
+	if state.Detail == "" {
+		w.Route.Contested = s.contested(w.Route.InSync, weight)
+	}
 	w.Route.Since, w.Route.Seen = s.note(w.Route.InSync, weight, w.Now)
 	return s, nil
 }
+
+// contested tells whether somebody else has written over what was in sync, again and again: this process has seen it so, and with the
+// same weight as now, often enough within contestedWithin.
+func (s *Share) contested(inSync bool, weight int32) (is bool) {
+	s.part.memory.Update(s.world.Canary, func(last *seen) {
+		if !inSync && last.inSync && last.weight == weight {
+			last.undone = append(last.undone, s.world.Now)
+		}
+		last.undone = slices.DeleteFunc(last.undone, func(at time.Time) bool { return s.world.Now.Sub(at) > contestedWithin })
+		last.undone = last.undone[max(len(last.undone)-contestedTimes, 0):]
+		is = len(last.undone) == contestedTimes
+	})
+	return is
+}
+
+// A route that is written over so many times within so long has somebody who will go on with it. People, and a GitOps
+// tool that is told of a change once, stay below.
+const (
+	contestedTimes  = 5
+	contestedWithin = time.Minute
+)
 
 // tell adds to what the Canary's conditions say what of it does not hold in the mesh. The slices are other
 // parts'.

@@ -65,6 +65,43 @@ func TestRouteInSync(t *testing.T) {
 	}
 }
 
+func TestContested(t *testing.T) {
+	// Each look is a letter: in sync with one weight or another, or over-written with the first.
+	for name, tc := range map[string]struct {
+		looks string
+		every time.Duration
+		want  bool
+	}{
+		"written over five times":      {looks: "s.s.s.s.s.", every: time.Second, want: true},
+		"four times":                   {looks: "s.s.s.s.s", every: time.Second},
+		"now and then":                 {looks: "s.s.s.s.s.s.s.s.", every: 10 * time.Second},
+		"never set right":              {looks: "s..........", every: time.Second},
+		"steps of ours between":        {looks: "so so so so so ", every: time.Second},
+		"ours follows as we ask":       {looks: "s_s_s_s_s_s_", every: time.Second},
+		"it was, and a minute is over": {looks: "s.s.s.s.s.sssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss", every: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world.New(release.Observation{Canary: newCanary()})
+			route := &Share{part: &Routes{}, world: w}
+			got := false
+			for i, look := range tc.looks {
+				w.Now = start.Add(time.Duration(i) * tc.every)
+				inSync, weight := look == 's' || look == 'o', int32(20)
+				if look == 'o' || look == '_' {
+					weight = 40
+				}
+				if look != ' ' {
+					got = route.contested(inSync, weight)
+					route.note(inSync, weight, w.Now)
+				}
+			}
+			if got != tc.want {
+				t.Errorf("contested: %v", got)
+			}
+		})
+	}
+}
+
 // router is one that notes the route that it was given last.
 type router struct {
 	providers.Router

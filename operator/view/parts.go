@@ -147,6 +147,7 @@ func warningsOf(st *v1beta1.CanaryStatus) []string {
 		{v1beta1.ConditionCovered, corev1.ConditionFalse},
 		{v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue},
 		{v1beta1.ConditionTargetScaledUp, corev1.ConditionTrue},
+		{v1beta1.ConditionRouteContested, corev1.ConditionTrue},
 	} {
 		if c := st.GetCondition(w.kind); c != nil && c.Status == w.bad {
 			out = append(out, string(w.kind)+": "+c.Message)

@@ -27,13 +27,21 @@ type argoCD struct {
 }
 
 func startArgoCD(a *app) gitTool {
+	return runArgoCD(a, "Deployment/podinfo:spec.replicas", "VirtualService/podinfo:spec.http",
+		"Service/podinfo:spec.selector", "Service/podinfo:spec.ports", "Service/podinfo:metadata.labels.app")
+}
+
+// runArgoCD has it ignore the given fields.
+func runArgoCD(a *app, ignored ...string) *argoCD {
 	a.t.Helper()
 	binary, err := cluster.Binary("argocd-sync")
 	a.must(err)
 	folder := a.t.TempDir()
-	p, err := a.StartProgram("argocd-"+a.Namespace, nil, binary, "-kubeconfig="+a.Rig.Kubeconfig(), "-namespace="+a.Namespace, "-app="+rig.Name, "-folder="+folder,
-		"-ignore=Deployment/podinfo:spec.replicas",
-		"-ignore=VirtualService/podinfo:spec.http", "-ignore=Service/podinfo:spec.selector", "-ignore=Service/podinfo:spec.ports", "-ignore=Service/podinfo:metadata.labels.app")
+	argv := []string{binary, "-kubeconfig=" + a.Rig.Kubeconfig(), "-namespace=" + a.Namespace, "-app=" + rig.Name, "-folder=" + folder}
+	for _, field := range ignored {
+		argv = append(argv, "-ignore="+field)
+	}
+	p, err := a.StartProgram("argocd-"+a.Namespace, nil, argv...)
 	a.must(err)
 	a.t.Cleanup(func() {
 		if a.t.Failed() {

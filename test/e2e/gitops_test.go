@@ -48,6 +48,17 @@ func TestGitOps(t *testing.T) {
 	}
 }
 
+// TestRouteContested has a route in Git with Argo CD not told to ignore what a release changes of it. The two write it in turn;
+// the Canary says so, and requests go on.
+func TestRouteContested(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, "contested")
+	a.must(a.API.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.Namespace}}))
+	s := &gitStory{app: a, tool: runArgoCD(a, "Service/podinfo:spec.selector", "Service/podinfo:spec.ports", "Service/podinfo:metadata.labels.app")}
+	s.commit("the app and its Canary", append(s.manifests("6.0.0"), s.canaryInGit()))
+	a.awaitCondition(rig.Name, v1beta1.ConditionRouteContested, corev1.ConditionTrue, "RouteContested", "docs/gitops.md")
+}
+
 // gitStory is what happens to an app in Git, commit by commit.
 type gitStory struct {
 	*app

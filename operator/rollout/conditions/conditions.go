@@ -73,6 +73,7 @@ func (w *writer) all() {
 	w.admission()
 	w.coverage()
 	w.scaledUp()
+	w.contested()
 	w.measured()
 	w.failures(false)
 }
