@@ -209,6 +209,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("read Canary: %w", err)
 	}
 	c = c.DeepCopy() // the cache hands out its own objects
+	if r.turns.WasReleased(c) {
+		return ctrl.Result{}, nil // what was made for it would be made again, and nobody would remove it
+	}
 	if r.turns.Stale(c) {
 		return next(true, 0), nil // our own last write is not in the cache yet
 	}

@@ -55,6 +55,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 		a.made("Canary "+w.Canary.Name, kube.IgnoreChanged(fmt.Errorf("remove the finalizer: %w", err)))
 		return
 	}
+	r.turns.Released(w.Canary)
 	log.FromContext(ctx).Info("Released")
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -174,5 +175,28 @@ func TestBackendsOfDeletedCanary(t *testing.T) {
 				t.Errorf("the apex Service selects %v", s.service("podinfo").Spec.Selector)
 			}
 		})
+	}
+}
+
+// A cache shows a Canary for a while that was let go. What was made for it would be made again, and stay.
+func TestNothingIsMadeForACanaryThatIsGone(t *testing.T) {
+	s := newInitialized(t)
+	s.delete()
+	var last *v1beta1.Canary
+	for i := 0; !s.gone(); i++ {
+		if i == 100 {
+			t.Fatal("it does not go")
+		}
+		last = s.now()
+		s.wait(s.mustTurn())
+		s.rollOut()
+		s.publish()
+	}
+	s.cached = last
+	s.writes = nil
+	// Somebody takes pods of the target meanwhile, which serves alone by now.
+	edit(s, s.deployment("podinfo"), func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
+	if result := s.mustTurn(); result.RequeueAfter != 0 || len(s.worldWrites()) > 0 {
+		t.Errorf("it looks again after %s, and writes %v", result.RequeueAfter, s.worldWrites())
 	}
 }

@@ -17,6 +17,8 @@ type Turns struct{ memory memory.Memory[turns] }
 type turns struct {
 	writing bool   // a write of ours to the Canary is under way
 	written string // resource version of the last one
+	// released is true once it was let go: the cache may show it a while longer.
+	released bool
 
 	underWay bool
 	last     Outcome
@@ -109,6 +111,17 @@ func (t *Turns) Stale(c *v1beta1.Canary) bool {
 	}
 	order, err := resourceversion.CompareResourceVersion(c.ResourceVersion, of.written)
 	return err == nil && order < 0
+}
+
+// Released notes that a Canary which is deleted was let go.
+func (t *Turns) Released(c *v1beta1.Canary) {
+	t.memory.Update(c, func(of *turns) { of.released = true })
+}
+
+// WasReleased tells whether a Canary that the cache shows was let go, so that nothing is to be done for it any more.
+func (t *Turns) WasReleased(c *v1beta1.Canary) bool {
+	of, known := t.memory.Get(c)
+	return known && of.released
 }
 
 // own tells whether this may be the Canary as we wrote it last. It may be

@@ -107,3 +107,20 @@ func TestForget(t *testing.T) {
 		t.Error("it is still remembered")
 	}
 }
+
+func TestReleased(t *testing.T) {
+	var m Turns
+	c, again := versioned("5"), versioned("9")
+	again.UID = "another of its name"
+	if m.WasReleased(c) {
+		t.Error("it was not let go yet")
+	}
+	m.Released(c)
+	if !m.WasReleased(versioned("4")) || !m.WasReleased(versioned("6")) || m.WasReleased(again) {
+		t.Error("it was let go, in whatever version, and another was not")
+	}
+	m.Forget(client.ObjectKeyFromObject(c))
+	if m.WasReleased(c) {
+		t.Error("it is remembered for ever")
+	}
+}
