@@ -80,7 +80,6 @@ func TestNamed(t *testing.T) {
 		{"two leaders by different clocks in a promotion that waits", plan{Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 12985 * time.Millisecond, What: "two operators lead", Rand: 3201297996516279412}}}, "", 0},
 		{"status lost in a promotion that is not to end, and a bad one", plan{Pods: 4, Acts: []act{at("Initialized", "release a limping one"), at("Promoting", "release a bad one"), and("lose the status")}}, "", 0},
 		{"a primary as target", plan{Acts: []act{{When: "Initializing", What: "edit: target's name", Rand: 1}}}, "", 2},
-		{"pods taken in Git while a Canary goes, and its cache lags", plan{OwnApex: true, GitOps: true, CacheLag: 2 * time.Second, MeshLag: 4 * time.Second, Acts: []act{{When: "Initialized", What: "release a good one", Rand: 15236942107027765684}, after(1882*time.Millisecond, "release a broken one"), {When: "Failed", After: 14034 * time.Millisecond, What: "delete the Canary in the foreground"}, after(2881*time.Millisecond, "half as many in Git")}}, "", 0},
 		{"config that pods read when they start edited in mid-release", plan{Configs: true, ReadAtStart: true, Acts: []act{begin, {When: "most", What: "edit a config", Rand: 14555252095171107569}}}, "", 2},
 		{"bad config that pods read when they start, in mid-release", plan{Configs: true, ReadAtStart: true, Acts: []act{begin, {When: "most", What: "edit a config", Rand: 7}}}, "", 2},
 		{"config and image edited", plan{Configs: true, Acts: []act{at("Initialized", "edit a config and the image")}}, "Succeeded", 2},
