@@ -59,10 +59,10 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 	log.FromContext(ctx).Info("Released")
 }
 
-// longDeleted is true when a deletion has lasted for so long that it no longer waits for
+// longDeleted is true when a deletion has lasted for so long, while there was an operator, that it no longer waits for
 // what can't be removed.
 func (r *Reconciler) longDeleted(c *v1beta1.Canary) bool {
-	return r.Clock.Since(c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
+	return r.Absence.Elapsed(r.Clock.Now(), c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
 }
 
 // ensureFinalizer gives a Canary the finalizer by which its deletion waits for

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
@@ -175,6 +176,20 @@ func TestBackendsOfDeletedCanary(t *testing.T) {
 				t.Errorf("the apex Service selects %v", s.service("podinfo").Spec.Selector)
 			}
 		})
+	}
+}
+
+// What can't be removed is waited for no longer than that while there is an operator.
+func TestLongDeleted(t *testing.T) {
+	s := newInitialized(t)
+	c := s.now()
+	c.DeletionTimestamp = new(metav1.NewTime(s.clock.Now().Add(-31 * time.Minute)))
+	if !s.reconciler.longDeleted(c) {
+		t.Error("after 31 minutes, of a deadline of 10 minutes, it is waited for still")
+	}
+	s.reconciler.Absence = release.Absence{From: s.clock.Now().Add(-20 * time.Minute), To: s.clock.Now()}
+	if s.reconciler.longDeleted(c) {
+		t.Error("the time without an operator counts")
 	}
 }
 

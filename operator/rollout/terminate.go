@@ -127,7 +127,7 @@ func targetCarriesAll(d *decider) bool {
 	if d.Target.ScalesToZero {
 		want.TargetPaused = &need // it would be without pods again before it serves
 	}
-	deadline := d.st.Step.Since.Add(d.Canary.GetProgressDeadline() + d.Now.Sub(d.st.Step.Since.Time) - d.elapsed(d.st.Step.Since.Time))
+	deadline := d.deadline(d.st.Step.Since.Time, d.Canary.GetProgressDeadline())
 	if d.Now.Before(deadline) {
 		want.LeadToPrimary = d.Primary.Available > 0
 		d.waiting += fmt.Sprintf(", %d of %d pods are available", d.Target.Available, need)
@@ -150,7 +150,7 @@ func released(d *decider) bool {
 		d.waiting = "waiting for the mesh to give up the route"
 		detail := unreleased(d)
 		// As long as the target may take, once more.
-		deadline := since.Add(2 * d.Canary.GetProgressDeadline())
+		deadline := d.deadline(since, 2*d.Canary.GetProgressDeadline())
 		if !d.Now.Before(deadline) {
 			d.event(true, release.ReasonLeftBehind, "The route could not be taken back"+within(d)+"; it is left behind, and what it leads to stays: "+detail)
 			d.out.Desired.KeepPrimary, d.out.Desired.KeepRoute = true, true

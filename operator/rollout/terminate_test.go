@@ -17,6 +17,9 @@ func TestDeletionEnds(t *testing.T) {
 		return newScene().step(0, 0, ago).phase(v1beta1.PhaseTerminating).with(deleted)
 	}
 	misses := func(o *release.Observation) { o.ApexMisses = true }
+	absent := func(o *release.Observation) {
+		o.Absence = release.Absence{From: t0.Add(-deadline + time.Minute), To: t0.Add(-time.Minute)}
+	}
 	for name, tc := range map[string]struct {
 		scene                     *scene
 		wantPods                  int32 // -1: kept
@@ -40,6 +43,10 @@ func TestDeletionEnds(t *testing.T) {
 		"the mesh is gone for good": {
 			terminating(2 * deadline).outOfSync().with(func(o *release.Observation) { o.Outage = "Consul can't be asked" }), -1, true, true, true, "",
 		},
+		"the mesh is gone, and no operator was there for most of the time": {
+			terminating(2 * deadline).outOfSync().with(func(o *release.Observation) { o.Outage = "Consul can't be asked" }).with(absent), -1, true, false, false, release.ReasonMeshUnreachable,
+		},
+		"the target does not come, and no operator was there for most of the time": {terminating(deadline).targetAvailable(0).with(absent), -1, false, false, false, ""},
 		"a mistake": {terminating(time.Minute).with(mistake), -1, true, true, false, ""},
 		"objects of another": {terminating(time.Minute).with(func(o *release.Observation) {
 			o.Mistake, o.Canary.Status.LastPromotedSpec = &release.Mistake{Foreign: true}, ""

@@ -45,6 +45,12 @@ func (d *decider) overdue() bool {
 // elapsed is how long ago a moment was, without the time in which there was no operator.
 func (d *decider) elapsed(since time.Time) time.Duration { return d.Absence.Elapsed(d.Now, since) }
 
+// deadline is when so much time will have gone by since a moment, without that in which there was no operator. One that can't reach the
+// API server for longer than its lease lasts is none: it ends, and the next one counts from that lease.
+func (d *decider) deadline(since time.Time, after time.Duration) time.Time {
+	return since.Add(after + d.Now.Sub(since) - d.elapsed(since))
+}
+
 // within says how long was waited.
 func within(d *decider) string { return fmt.Sprintf(" within %s", d.Canary.GetProgressDeadline()) }
 
