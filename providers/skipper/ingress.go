@@ -50,6 +50,11 @@ func specFor(c *v1beta1.Canary, users *networkingv1.Ingress) (networkingv1.Ingre
 					Field: "spec.ingressRef.name", Value: users.Name, Allowed: fmt.Sprintf("an Ingress whose path %s%s leads to Service %s alone, as its requests are shared out between the primary and the canary", rule.Host, path.Path, apex),
 				}
 			}
+			if host := takesFrom(users, rule.Host, path.Path, apex); host != "" {
+				return out, &providers.InvalidError{
+					Field: "spec.ingressRef.name", Value: users.Name, Allowed: fmt.Sprintf("an Ingress whose path %s for all hosts leads to Service %s in the rule of host %s too: a release would take the requests for that host", path.Path, apex, host),
+				}
+			}
 			for _, name := range []string{primary, canary} {
 				backend := networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: name, Port: path.Backend.Service.Port}}
 				paths = append(paths, networkingv1.HTTPIngressPath{Path: path.Path, PathType: path.PathType, Backend: backend})
@@ -66,6 +71,25 @@ func specFor(c *v1beta1.Canary, users *networkingv1.Ingress) (networkingv1.Ingre
 		}
 	}
 	return out, nil
+}
+
+// takesFrom is a host whose requests for a path go elsewhere, and would not any more: of routes for the same path Skipper takes the one
+// whose predicates weigh most, and ours for all hosts weighs more than one for a single host. It is empty where there is none.
+func takesFrom(users *networkingv1.Ingress, host, path, apex string) string {
+	if host != "" {
+		return ""
+	}
+	for _, rule := range users.Spec.Rules {
+		if rule.Host == "" || rule.HTTP == nil {
+			continue
+		}
+		for _, p := range rule.HTTP.Paths {
+			if p.Path == path && (p.Backend.Service == nil || p.Backend.Service.Name != apex) {
+				return rule.Host
+			}
+		}
+	}
+	return ""
 }
 
 // shared tells whether a path leads to more than one backend.
