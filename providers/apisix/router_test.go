@@ -2,6 +2,7 @@ package apisix_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -123,6 +124,25 @@ func TestConformance(t *testing.T) {
 				w.update(t, live)
 			},
 			Refuse: func(t *testing.T) { w.says(t, "Accepted", metav1.ConditionFalse) },
+			Flagger: func(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+				theirs := named(t, ourName, fmt.Sprintf(`http: [{name: app, priority: 10000, match: {hosts: [app.example.com], paths: [/*]}, backends: [{serviceName: podinfo-primary, servicePort: 80, weight: %d}, {serviceName: podinfo-canary, servicePort: 80, weight: %d}]}]`, traffic.Primary, traffic.Canary))
+				routertest.OfFlagger(theirs, "podinfo")
+				if err := w.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				backends := func(t *testing.T) (out []string) {
+					for _, b := range w.get(t, ourName).Spec["http"].([]any)[0].(map[string]any)["backends"].([]any) {
+						out = append(out, fmt.Sprint(b.(map[string]any)["serviceName"], b.(map[string]any)["weight"]))
+					}
+					return out
+				}
+				was := backends(t)
+				return func(t *testing.T) {
+					if diff := cmp.Diff(was, backends(t)); diff != "" {
+						t.Error(diff)
+					}
+				}
+			},
 			Foreign: func(t *testing.T) func(*testing.T) {
 				live := w.get(t, ourName)
 				live.Annotations["example.com/team"] = "shop"
@@ -269,20 +289,6 @@ func TestStatus(t *testing.T) {
 		if state, err := w.router.Observe(t.Context(), route); err != nil || state.InSync != tc.inSync || state.Refused != tc.refused || tc.inSync != (state.Detail == "") {
 			t.Errorf("%+v: observed %+v, %v", tc, state, err)
 		}
-	}
-}
-
-// Flagger's route is taken over by the reference to the Canary that it has.
-func TestFlaggers(t *testing.T) {
-	theirs := named(t, ourName, `http: [{name: app, priority: 10000, backends: [{serviceName: podinfo-primary, servicePort: 80, weight: 60}, {serviceName: podinfo-canary, servicePort: 80, weight: 40}]}]`)
-	theirs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "podinfo", UID: "c1", Controller: new(true)}}
-	w := newWorld(t, served(), named(t, "edge", users), theirs)
-	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
-	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
-		t.Errorf("observed %+v, %v", state, err)
-	}
-	if err := w.router.Apply(t.Context(), route); err != nil {
-		t.Error(err)
 	}
 }
 

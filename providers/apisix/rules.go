@@ -3,7 +3,9 @@ package apisix
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
@@ -11,7 +13,7 @@ import (
 )
 
 const (
-	// highest is the priority of our rules, as with Flagger, unless the user's have it too.
+	// highest is the priority of our rules, as with Flagger, unless the user's have it too or come before the one that is shared out.
 	highest = 10000
 	// defaultWeight is that of a backend without one.
 	defaultWeight = 100
@@ -29,7 +31,8 @@ func rulesFor(c *v1beta1.Canary, users *ApisixRoute, t providers.Traffic) ([]any
 		return nil, err
 	}
 	var out []any
-	for i, rule := range rulesOf(users.Spec) {
+	all := rulesOf(users.Spec)
+	for i, rule := range all {
 		if !slices.Contains(backends(rule), apex) {
 			continue
 		}
@@ -39,7 +42,11 @@ func rulesFor(c *v1beta1.Canary, users *ApisixRoute, t providers.Traffic) ([]any
 				Field: field + ".backends", Value: apex, Allowed: "Service " + apex + " alone, as its requests are shared out between the primary and the canary",
 			}
 		}
-		shared, err := share(c, rule, field, matched, t)
+		priority, err := priorityOf(all, i, apex, t.Matched)
+		if err != nil {
+			return nil, &providers.InvalidError{Field: field + ".priority", Value: strconv.FormatInt(priorityIn(rule), 10), Allowed: err.Error()}
+		}
+		shared, err := share(c, rule, field, priority, matched, t)
 		if err != nil {
 			return nil, err
 		}
@@ -53,12 +60,52 @@ func rulesFor(c *v1beta1.Canary, users *ApisixRoute, t providers.Traffic) ([]any
 	return out, nil
 }
 
-// share divides the requests of a rule by the traffic. What matches has a rule of its own that comes first.
-func share(c *v1beta1.Canary, rule map[string]any, field string, matched []requests.Match, t providers.Traffic) ([]any, error) {
-	priority := int64(highest)
-	if users, _ := rule["priority"].(int64); users >= priority {
-		priority = users + 1
+// priorityOf is that of our rule in the place of one of the user's: before that one, and after those of his that come before it by
+// the same path. Where all of these lead to the apex Service ours come before all of his.
+func priorityOf(all []map[string]any, i int, apex string, matched bool) (int64, error) {
+	own := priorityIn(all[i])
+	next, below, elsewhere := int64(math.MaxInt64), map[int64]bool{}, false
+	for j, other := range all {
+		p := priorityIn(other)
+		switch {
+		case j == i || !samePath(all[i], other):
+		case p > own:
+			next, elsewhere = min(next, p), elsewhere || !slices.Contains(backends(other), apex)
+		case p < own:
+			below[p] = true
+		}
 	}
+	if !elsewhere {
+		return max(highest, own+1) + 2*int64(len(below)), nil // a rule for what matches is between two of them
+	}
+	needed := int64(1)
+	if matched {
+		needed = 2
+	}
+	if own+needed >= next {
+		return 0, fmt.Errorf("%d or less, as rules of ours come between it and the rule with %d for the same path", next-needed-1, next)
+	}
+	return own + 1, nil
+}
+
+func priorityIn(rule map[string]any) int64 {
+	p, _ := rule["priority"].(int64)
+	return p
+}
+
+// samePath tells whether two rules have a path in common. By those of different paths it is the longer one that counts, whatever their
+// priorities.
+func samePath(a, b map[string]any) bool {
+	paths := func(rule map[string]any) []any {
+		match, _ := rule["match"].(map[string]any)
+		list, _ := match["paths"].([]any)
+		return list
+	}
+	return slices.ContainsFunc(paths(a), func(p any) bool { return slices.Contains(paths(b), p) })
+}
+
+// share divides the requests of a rule by the traffic, by rules with a priority. What matches has a rule of its own that comes first.
+func share(c *v1beta1.Canary, rule map[string]any, field string, priority int64, matched []requests.Match, t providers.Traffic) ([]any, error) {
 	base := maps.Clone(rule)
 	base["priority"] = priority
 	var out []any

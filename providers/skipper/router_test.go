@@ -116,6 +116,19 @@ func TestConformance(t *testing.T) {
 		w := newWorld(t, ingress(t, users))
 		return routertest.World{
 			Router: w.router, Canary: canary(), Writes: func() int { return w.Writes },
+			Flagger: func(t *testing.T, traffic providers.Traffic) func(*testing.T) {
+				theirs := ingress(t, "metadata: {name: web-canary, namespace: test, annotations: {zalando.org/skipper-predicate: Weight(100)}}")
+				theirs.Annotations[backendWeights] = fmt.Sprintf(`{"podinfo-canary":%d,"podinfo-primary":%d}`, traffic.Canary, traffic.Primary)
+				routertest.OfFlagger(theirs, "podinfo")
+				if err := w.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				return func(t *testing.T) {
+					if now := w.get(t, "web-canary").Annotations; now[backendWeights] != theirs.Annotations[backendWeights] {
+						t.Errorf("the annotations are %v", now)
+					}
+				}
+			},
 			Drift: func(t *testing.T, traffic providers.Traffic) {
 				live := w.get(t, "web-canary")
 				live.Annotations["zalando.org/backend-weights"] = fmt.Sprintf(`{"podinfo-primary": %d, "podinfo-canary": %d}`, traffic.Primary, traffic.Canary)
@@ -255,27 +268,5 @@ func TestObserved(t *testing.T) {
 				t.Errorf("observed %+v, %v", state, err)
 			}
 		})
-	}
-}
-
-// Flagger's Ingress is taken over by the reference to the Canary that it has.
-func TestFlaggers(t *testing.T) {
-	theirs := ingress(t, `
-metadata:
-  name: web-canary
-  namespace: test
-  ownerReferences: [{apiVersion: flagger.app/v1beta1, kind: Canary, name: podinfo, uid: c1, controller: true}]
-  annotations: {zalando.org/backend-weights: '{"podinfo-canary":40,"podinfo-primary":60}', zalando.org/skipper-predicate: Weight(100)}
-`)
-	w := newWorld(t, ingress(t, users), theirs)
-	route := providers.Route{Canary: canary(), Traffic: providers.Traffic{Primary: 60, Canary: 40}}
-	if state, err := w.router.Observe(t.Context(), route); err != nil || !state.Exists || state.Traffic != route.Traffic {
-		t.Errorf("observed %+v, %v", state, err)
-	}
-	if err := w.router.Apply(t.Context(), route); err != nil {
-		t.Error(err)
-	}
-	if err := w.router.Release(t.Context(), route); err != nil || w.get(t, "web-canary") != nil {
-		t.Errorf("released: %v", err)
 	}
 }
