@@ -1,0 +1,134 @@
+package judgement
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/metrics/compare"
+	"github.com/sluice-delivery/sluice/operator/release"
+)
+
+func TestSameVerdicts(t *testing.T) {
+	of := func(verdicts ...v1beta1.CheckVerdict) (out []v1beta1.CheckStatus) {
+		for i, v := range verdicts {
+			out = append(out, v1beta1.CheckStatus{Name: string(rune('a' + i)), Verdict: v, Value: "another each time"})
+		}
+		return out
+	}
+	passed := of(v1beta1.CheckPassed, v1beta1.CheckPassed)
+	renamed := of(v1beta1.CheckPassed, v1beta1.CheckPassed)
+	renamed[1].Name = "z"
+	for name, tc := range map[string]struct {
+		a, b []v1beta1.CheckStatus
+		want bool
+	}{
+		"the same":     {passed, of(v1beta1.CheckPassed, v1beta1.CheckPassed), true},
+		"none":         {nil, nil, true},
+		"another":      {passed, of(v1beta1.CheckPassed, v1beta1.CheckFailed), false},
+		"another name": {passed, renamed, false},
+		"fewer":        {passed, of(v1beta1.CheckPassed), false},
+		"more":         {of(v1beta1.CheckPassed), passed, false},
+	} {
+		if got := SameVerdicts(tc.a, tc.b); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	for want, c := range map[string]compare.Counts{
+		"": {}, "12": {Requests: 1000, Bad: 123}, "1.2": {Requests: 1000, Bad: 12.3}, "0.5": {Requests: 1000, Bad: 5}, "0": {Requests: 1000}, "100": {Requests: 3, Bad: 3},
+	} {
+		if got := rate(c); got != want {
+			t.Errorf("%+v: %q, want %q", c, got, want)
+		}
+	}
+}
+
+func compared() *v1beta1.CanaryAnalysis {
+	return &v1beta1.CanaryAnalysis{StepWeight: 20, Metrics: []v1beta1.CanaryMetric{
+		{Name: "slo"}, {Name: v1beta1.MetricRequestSuccessRate, Comparison: &v1beta1.MetricComparison{}},
+	}}
+}
+
+var began = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func counted(since, at time.Time, bad float64) *release.Counted {
+	return &release.Counted{Since: since, At: at, Readings: []release.Reading{{Metric: v1beta1.MetricRequestSuccessRate, Blocks: []compare.Block{{
+		Canary: compare.Counts{Requests: 1000, Bad: bad}, Primary: compare.Counts{Requests: 4000, Bad: 4}, Length: at.Sub(since),
+	}}}}}
+}
+
+// TestTake: counts are taken once, and only where they begin at the end of the last ones.
+func TestTake(t *testing.T) {
+	never := func(string) bool { return false }
+	always := func(string) bool { return true }
+	next := began.Add(15 * time.Second)
+	for name, tc := range map[string]struct {
+		counted *release.Counted
+		warming func(string) bool
+		none    bool // nothing was begun
+		want    bool
+		bad     int64
+	}{
+		"the first":          {counted(began, next, 7), never, false, true, 7},
+		"none":               {nil, never, false, false, 0},
+		"nothing was begun":  {counted(began, next, 7), never, true, false, 0},
+		"of a while before":  {counted(began.Add(-time.Second), next, 7), never, false, false, 0},
+		"of no time":         {counted(began, began, 7), never, false, false, 0},
+		"while it warms up":  {counted(began, next, 7), always, false, true, 0},
+		"of another quality": {&release.Counted{Since: began, At: next, Readings: []release.Reading{{Metric: "other"}}}, never, false, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
+			if tc.none {
+				st.Judgement = nil
+			}
+			if got := Take(compared(), st, tc.counted, tc.warming); got != tc.want {
+				t.Fatalf("taken: %t", got)
+			}
+			if !tc.want {
+				return
+			}
+			if m := st.Judgement.Metrics[0]; m.CanaryBad != tc.bad || !st.Judgement.Counted.Time.Equal(next) {
+				t.Errorf("counted until %s: %+v", st.Judgement.Counted, m)
+			}
+			if Take(compared(), st, tc.counted, tc.warming) {
+				t.Error("it is taken twice")
+			}
+		})
+	}
+}
+
+// TestCompared: the comparison has its say only of what no other check has found wrong, and the status says what it lacks.
+func TestCompared(t *testing.T) {
+	a := compared()
+	st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
+	if !Take(a, st, counted(began, began.Add(15*time.Second), 700), func(string) bool { return false }) {
+		t.Fatal("nothing is taken")
+	}
+	results := []v1beta1.CheckStatus{{Name: "slo", Verdict: v1beta1.CheckPassed}, {Name: a.Metrics[1].Name, Verdict: v1beta1.CheckPassed}}
+	got := Compared(a, st, compare.Question{}, results)
+	if got[0].Verdict != v1beta1.CheckPassed || got[1].Verdict == v1beta1.CheckPassed || got[1].Message == "" || results[1].Message != "" {
+		t.Errorf("700 of 1000 requests are bad: %+v", got)
+	}
+	results[1].Verdict = v1beta1.CheckUnavailable
+	if got := Compared(a, st, compare.Question{}, results); got[1].Verdict != v1beta1.CheckUnavailable {
+		t.Errorf("nobody could tell, and it is %s", got[1].Verdict)
+	}
+	few := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
+	Take(a, few, counted(began, began.Add(15*time.Second), 1), func(string) bool { return false })
+	few.Judgement.Metrics[0].Missing = math.MinInt64
+	results[1].Verdict = v1beta1.CheckPassed
+	Compared(a, few, compare.Question{}, results)
+	if few.Judgement.Metrics[0].Missing == math.MinInt64 {
+		t.Error("it is not told how many requests are missing")
+	}
+	if got := Compared(a, &v1beta1.CanaryStatus{}, compare.Question{}, results); len(got) != 2 {
+		t.Errorf("before anything is counted: %+v", got)
+	}
+}
