@@ -336,3 +336,61 @@ func BenchmarkLook(b *testing.B) {
 		s = look(b, j, s, block(150, 2, 1350, 13))
 	}
 }
+
+// TestWorst: the answer is about the metric with the most evidence against the canary, of those that decide.
+func TestWorst(t *testing.T) {
+	dry := Failures("dry")
+	dry.Dry = true
+	bad, good := block(150, 9, 1350, 13.5), block(150, 1.5, 1350, 13.5)
+	for name, tc := range map[string]struct {
+		metrics []Metric
+		bad     int // which gets the bad blocks
+		want    int
+	}{
+		"the second":                    {[]Metric{Failures("a"), Failures("b")}, 1, 1},
+		"the first":                     {[]Metric{Failures("a"), Failures("b")}, 0, 0},
+		"a worse one that decides none": {[]Metric{Failures("a"), dry}, 1, 0},
+		"it comes first":                {[]Metric{dry, Failures("b")}, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := judge(tc.metrics...)
+			s := begin(t, j)
+			for range 20 {
+				var readings []Reading
+				for i, m := range tc.metrics {
+					b := good
+					if i == tc.bad {
+						b = bad
+					}
+					readings = append(readings, Reading{m.Name, []Block{b}})
+				}
+				var err error
+				if s, err = j.Look(s, readings); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := j.worst(s); got != tc.want {
+				t.Errorf("it is about metric %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestMissing: more evidence leaves less to be counted, and a lesser regression, which need not be ruled out when it has taken
+// too long, asks for fewer requests.
+func TestMissing(t *testing.T) {
+	j := judge(Failures("errors"))
+	s := begin(t, j)
+	before := math.Inf(1)
+	for range 5 {
+		s = look(t, j, s, block(15, .15, 135, 1.35))
+		missing := j.Answer(s, Question{Promote: true}).Missing
+		if missing < 1 || missing >= before {
+			t.Fatalf("%g requests are missing, and %g were before", missing, before)
+		}
+		before = missing
+		if late := j.Answer(s, Question{Promote: true, Overdue: true}); late.Verdict == Open && (late.Missing < 1 || late.Missing >= missing) {
+			t.Errorf("%g are missing where it has taken too long, and %g else", late.Missing, missing)
+		}
+	}
+}
