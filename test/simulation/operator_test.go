@@ -50,6 +50,7 @@ type process struct {
 	lost error
 	// suspended is until when the process does not run.
 	suspended time.Time
+	readsAt   time.Time // when it reads the release policies; zero once it has
 }
 
 // skewed is a clock that is off.
@@ -105,6 +106,7 @@ func (w *world) start(offset time.Duration) {
 	}
 	p.reconciler.Coverage.Watched(served["PodDisruptionBudget"], func() bool { return true })
 	p.reconciler.Actions.Served()
+	w.rule(p, through, clock)
 	w.operator = p
 }
 

@@ -61,6 +61,8 @@ type world struct {
 
 	due []later
 	git git
+	// policy is the release policy, nil where there is none.
+	policy *ruled
 	// fewest is the lowest number of pods that somebody has asked for.
 	fewest int32
 	// byHand is what somebody has scaled the primary to last, -1 where nobody has.
@@ -143,6 +145,7 @@ func newWorld(ctx context.Context, p plan) *world {
 	}
 	w.make(newTemplate())
 	w.make(newCanary(p))
+	w.makePolicy()
 	w.git = git{heals: p.GitOps, target: newTarget(p)}
 	if p.ReplicasInGit {
 		w.git.replicas = p.Pods
@@ -227,6 +230,7 @@ func (w *world) step() {
 		if p.finished() {
 			p.wake(0)
 		}
+		p.reads(w)
 		if !p.wakeAt.IsZero() && !p.wakeAt.After(time.Now()) {
 			w.reconcile(p)
 		}
@@ -264,6 +268,7 @@ func (w *world) act(passed time.Duration) {
 		w.meshes[name].tick()
 	}
 	w.syncGit()
+	w.policy.tick()
 	if away := w.meshError() != nil; w.meshAway != away {
 		w.meshAway = away
 		w.wakeOperator()
@@ -274,6 +279,7 @@ func (w *world) act(passed time.Duration) {
 		w.trace("the operator starts, its clock is off by %s", w.offset)
 	}
 	w.oracle.pass(passed)
+	w.policy.forgotten(passed)
 }
 
 // syncGit is the GitOps tool.
