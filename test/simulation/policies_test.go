@@ -173,8 +173,8 @@ func (u *ruled) escaped(was, is *v1beta1.CanaryStatus) {
 	if w.former != nil || time.Since(w.formerUntil) < time.Minute {
 		allowed += 30 * time.Second // one that has lost its lease sees things late
 	}
-	if u.kind == policyTimes {
-		allowed += 30 * time.Second // clocks are off
+	if u.kind == policyTimes && time.Until(u.next) < 15*time.Second {
+		return // it is over by a clock that is ahead
 	}
 	if time.Since(w.apiDown) < time.Minute {
 		allowed += time.Minute
