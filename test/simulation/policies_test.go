@@ -161,7 +161,7 @@ func (u *ruled) escaped(was, is *v1beta1.CanaryStatus) {
 	if u == nil || !u.shut || is.Phase != v1beta1.PhaseProgressing {
 		return
 	}
-	began := was.Phase == v1beta1.PhaseWaiting || is.StartedAt != nil && (was.StartedAt == nil || !was.StartedAt.Equal(is.StartedAt))
+	began := was.Phase == v1beta1.PhaseWaiting || is.StartedAt != nil && (was.StartedAt == nil || was.StartedAt.UnixMicro() != is.StartedAt.UnixMicro())
 	if !began || is.Admission != nil && is.Admission.Reason == release.ReasonApproved {
 		return
 	}
