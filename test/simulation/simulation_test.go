@@ -59,6 +59,7 @@ type plan struct {
 	ReadAtStart   bool          `json:",omitempty"` // pods read configs when they start, and never again
 	Coverage      bool          `json:",omitempty"`
 	Policy        string        `json:",omitempty"`
+	Compare       string        `json:",omitempty"` // canary and primary, beside the range of values or alone
 	Acts          []act
 }
 
@@ -123,6 +124,7 @@ func planOf(seed uint64) plan {
 	}
 	p.Configs, p.Coverage = r.IntN(3) == 0, r.IntN(6) == 0
 	p.ReadAtStart = r.IntN(2) == 0
+	p.Compare = pick(r, "", "", "beside", "alone")
 	p.Policy = pick(r, "", "", "", "", policyFreeze, policyTimes, policyPlace, policyInvalid)
 	return p
 }
@@ -285,6 +287,7 @@ func smaller(p plan) []plan {
 	add(func(n *plan) { n.ReadAtStart = false })
 	add(func(n *plan) { n.Coverage = false })
 	add(func(n *plan) { n.Policy = "" })
+	add(func(n *plan) { n.Compare = "" })
 	add(func(n *plan) { n.Strategy = "" })
 	add(func(n *plan) { n.Analysis = "" })
 	add(func(n *plan) { n.CacheLag = 0 })
