@@ -71,11 +71,12 @@ func sourcesOf(o options, config *rest.Config, reader client.Reader, to *outboun
 }
 
 // newSources makes what answers metrics, and tells of each MetricTemplate whether it can.
-func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, recorder events.EventRecorder, queues *telemetry.Queues) (*sources.Sources, error) {
+func newSources(ctx context.Context, mgr ctrl.Manager, o options, to *outbound, recorder events.EventRecorder, queues *telemetry.Queues, timed *telemetry.Answers) (*sources.Sources, error) {
 	out, err := sourcesOf(o, mgr.GetConfig(), mgr.GetClient(), to)
 	if err != nil {
 		return nil, err
 	}
+	out.New = timed.Timed(out.New)
 	templates := &references.Reconciler[*v1beta1.MetricTemplate]{
 		New:  func() *v1beta1.MetricTemplate { return &v1beta1.MetricTemplate{} },
 		List: func() client.ObjectList { return &v1beta1.MetricTemplateList{} },

@@ -129,7 +129,8 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		return nil, err
 	}
 	queues := telemetry.NewQueues(registry)
-	answers, err := newSources(ctx, mgr, o, to, recorder, queues)
+	timed := telemetry.NewAnswers(registry, clock.RealClock{})
+	answers, err := newSources(ctx, mgr, o, to, recorder, queues, timed)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +141,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Concurrency:  o.checksConcurrency,
 		Clock:        clock.RealClock{},
 		Telemetry:    rollouts,
+		Answers:      timed,
 	})
 	alerts, err := newAlerts(ctx, mgr, o, to, registry, recorder, queues)
 	if err != nil {

@@ -43,6 +43,8 @@ type Config struct {
 	Clock clock.PassiveClock
 	// Telemetry publishes the values.
 	Telemetry *telemetry.Rollouts
+	// Answers publishes how long hooks take; nil for nobody.
+	Answers *telemetry.Answers
 }
 
 // Checker runs the checks of analyses, and calls hooks, beside the reconciler,
@@ -414,9 +416,11 @@ func polled(kind v1beta1.HookType) bool {
 func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.CanaryWebhook, id release.CheckID) v1beta1.CheckStatus {
 	var answer string
 	var err error
+	began := k.Clock.Now()
 	if mistake := contained(ctx, c, hook.Name, func() { answer, err = k.Hooks(ctx, c, hook, id) }); mistake != nil {
 		err = mistake
 	}
+	k.Answers.Hook(hook.GetType(), began, err)
 	st := v1beta1.CheckStatus{Name: hook.Name, Value: answer, Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
 	if err != nil {
 		st.Verdict, st.Message = v1beta1.CheckFailed, "hook "+hook.Name+": "+err.Error()

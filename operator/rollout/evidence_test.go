@@ -276,3 +276,34 @@ func TestEvidenceCondition(t *testing.T) {
 		}
 	}
 }
+
+// Where the primary is gone there is nothing to compare with, and users have the canary already: the release goes on by what
+// is left, and brings a primary back.
+func TestNothingToCompareWith(t *testing.T) {
+	for name, tc := range map[string]struct {
+		verdict v1beta1.CheckVerdict
+		gone    bool
+		want    string
+	}{
+		"the primary is there":            {passed, false, "NoEvidence"},
+		"it is gone":                      {passed, true, "WeightRaised"},
+		"it is gone, and a limit is past": {failed, true, "CheckFailed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().step(1, 20, 10*time.Second).checked(tc.verdict, 0)
+			s.Canary.Spec.Analysis.Metrics[0].Comparison = &v1beta1.MetricComparison{}
+			if tc.gone {
+				s.Primary = release.Workload{}
+				s.Canary.Status.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPrimaryUnavailable}
+				s.Canary.Status.CanaryWeight = 100
+			}
+			d := rollout.Decide(s.Observation)
+			if got := strings.Join(outcomeOf(d).Events, " "); got != tc.want {
+				t.Errorf("events: %s, want %s; %+v", got, tc.want, d.Status.Checks)
+			}
+			if told := d.Status.Checks[0].Message; tc.gone && tc.verdict == passed && told != "request-success-rate: not compared, as the primary is gone" {
+				t.Errorf("the check says %q", told)
+			}
+		})
+	}
+}

@@ -18,6 +18,9 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 			return nil
 		}
 	}
+	if !d.Primary.Exists {
+		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results), warm(d))
+	}
 	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results), warm(d))
 }
 

@@ -140,13 +140,14 @@ func described(t *testing.T) map[string]bool {
 	telemetry.NewRollouts(registry, clock.RealClock{}, "", "")
 	telemetry.NewAlerts(registry)
 	telemetry.NewQueues(registry)
+	telemetry.NewAnswers(registry, clock.RealClock{})
 	out := map[string]bool{}
 	for _, c := range registry.collectors {
 		descs := make(chan *prometheus.Desc)
 		go func() { c.Describe(descs); close(descs) }()
 		for desc := range descs {
 			name := regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(desc.String())[1]
-			out[name], out[name+"_bucket"] = true, true
+			out[name], out[name+"_bucket"], out[name+"_count"] = true, true, true
 		}
 	}
 	return out

@@ -38,6 +38,8 @@ type views struct {
 	lag   func(kind string) time.Duration
 	// deleted is called when a view shows that an object is gone, before anybody is woken by that.
 	deleted func(client.Object)
+	// seen and gone are called when a view shows that an object has come or changed, or is gone; nil for nobody.
+	seen, gone func(client.Object)
 }
 
 // of gives the view of a kind, filled at the first use as informers are.
@@ -65,10 +67,16 @@ func (v *views) advance() (news bool) {
 			if c.object == nil {
 				if was := have.objects[c.name]; was != nil {
 					v.deleted(was)
+					if v.gone != nil {
+						v.gone(was)
+					}
 				}
 				delete(have.objects, c.name)
 			} else {
 				have.objects[c.name] = c.object
+				if v.seen != nil {
+					v.seen(c.object)
+				}
 			}
 			have.next++
 			news = true

@@ -482,6 +482,7 @@ func (w *world) resumeAt(at time.Time) {
 // repair ends everything that the adversary does, and gives back what was taken.
 func (w *world) repair() {
 	w.trace("everything is mended")
+	w.policy.end()
 	w.cacheLags, w.refusals = map[string]lag{}, map[string]time.Time{}
 	w.meshDown, w.meshGone, w.metricsDown, w.gatesClosed, w.hooksSlow, w.endpointLag = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	for _, due := range w.due {

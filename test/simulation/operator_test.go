@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/builtin"
 	"github.com/sluice-delivery/sluice/operator/actions"
 	"github.com/sluice-delivery/sluice/operator/autoscaling"
 	"github.com/sluice-delivery/sluice/operator/canary"
@@ -50,6 +50,7 @@ type process struct {
 	lost error
 	// suspended is until when the process does not run.
 	suspended time.Time
+	readsAt   time.Time // when it reads the release policies; zero once it has
 }
 
 // skewed is a clock that is off.
@@ -105,6 +106,7 @@ func (w *world) start(offset time.Duration) {
 	}
 	p.reconciler.Coverage.Watched(served["PodDisruptionBudget"], func() bool { return true })
 	p.reconciler.Actions.Served()
+	w.rule(p, through, clock)
 	w.operator = p
 }
 
@@ -232,8 +234,11 @@ func (a asked) Template(_ context.Context, _ *v1beta1.Canary, m v1beta1.CanaryMe
 }
 
 // Count implements checks.Sources.
-func (asked) Count(context.Context, *v1beta1.Canary, v1beta1.CanaryMetric, string, bool, string) (metrics.Provider, metrics.Query, error) {
-	return nil, metrics.Query{}, errors.New("there are no templates here")
+func (a asked) Count(_ context.Context, _ *v1beta1.Canary, m v1beta1.CanaryMetric, version string, bad bool, _ string) (metrics.Provider, metrics.Query, error) {
+	if m.TemplateRef == nil || a.w.objects[id{"MetricTemplate", m.TemplateRef.Name}] == nil {
+		return nil, metrics.Query{}, &sources.Problem{Reason: "TemplateMissing", Message: "there is no MetricTemplate"}
+	}
+	return counts{a.w, version == string(builtin.Canary), bad}, metrics.Query{Expr: m.Name}, nil
 }
 
 // Place implements checks.Sources.

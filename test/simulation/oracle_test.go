@@ -424,13 +424,16 @@ func (o *oracle) changed(of id) {
 			o.targetIs(o.w.versionOf(&o.target.Spec.Template))
 		}
 	case *v1beta1.Canary:
-		o.canaryIs(now)
+		if now.Name == canaryKey.Name {
+			o.w.policy.escaped(&o.status, &now.Status)
+			o.canaryIs(now)
+		}
 	case nil:
 		if of == (id{"Deployment", "podinfo-primary"}) {
 			o.primaryGone = true
 			o.forgotten()
 		}
-		if of.kind == "Canary" {
+		if of == (id{"Canary", canaryKey.Name}) {
 			o.gone = true
 			o.left = o.excuse > 0 // nobody is there any more to make up for what was just taken
 		}

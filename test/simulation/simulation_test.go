@@ -58,6 +58,8 @@ type plan struct {
 	Configs       bool          `json:",omitempty"`
 	ReadAtStart   bool          `json:",omitempty"` // pods read configs when they start, and never again
 	Coverage      bool          `json:",omitempty"`
+	Policy        string        `json:",omitempty"`
+	Compare       string        `json:",omitempty"` // canary and primary, beside the range of values or alone
 	Acts          []act
 }
 
@@ -122,6 +124,8 @@ func planOf(seed uint64) plan {
 	}
 	p.Configs, p.Coverage = r.IntN(3) == 0, r.IntN(6) == 0
 	p.ReadAtStart = r.IntN(2) == 0
+	p.Compare = pick(r, "", "", "beside", "alone")
+	p.Policy = pick(r, "", "", "", "", policyFreeze, policyTimes, policyPlace, policyInvalid)
 	return p
 }
 
@@ -282,6 +286,8 @@ func smaller(p plan) []plan {
 	add(func(n *plan) { n.Configs = false })
 	add(func(n *plan) { n.ReadAtStart = false })
 	add(func(n *plan) { n.Coverage = false })
+	add(func(n *plan) { n.Policy = "" })
+	add(func(n *plan) { n.Compare = "" })
 	add(func(n *plan) { n.Strategy = "" })
 	add(func(n *plan) { n.Analysis = "" })
 	add(func(n *plan) { n.CacheLag = 0 })

@@ -106,6 +106,7 @@ var served = map[string]schema.GroupVersionKind{
 	"PodDisruptionBudget":     policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),
 	"Canary":                  v1beta1.GroupVersion.WithKind("Canary"),
 	"CanaryAction":            v1alpha1.GroupVersion.WithKind("CanaryAction"),
+	"ReleasePolicy":           v1alpha1.GroupVersion.WithKind("ReleasePolicy"),
 }
 
 // get gives an object as it is, the zero value if there is none.

@@ -61,6 +61,8 @@ type world struct {
 
 	due []later
 	git git
+	// policy is the release policy, nil where there is none.
+	policy *ruled
 	// fewest is the lowest number of pods that somebody has asked for.
 	fewest int32
 	// byHand is what somebody has scaled the primary to last, -1 where nobody has.
@@ -143,6 +145,7 @@ func newWorld(ctx context.Context, p plan) *world {
 	}
 	w.make(newTemplate())
 	w.make(newCanary(p))
+	w.makePolicy()
 	w.git = git{heals: p.GitOps, target: newTarget(p)}
 	if p.ReplicasInGit {
 		w.git.replicas = p.Pods
@@ -227,6 +230,7 @@ func (w *world) step() {
 		if p.finished() {
 			p.wake(0)
 		}
+		p.reads(w)
 		if !p.wakeAt.IsZero() && !p.wakeAt.After(time.Now()) {
 			w.reconcile(p)
 		}
@@ -264,6 +268,7 @@ func (w *world) act(passed time.Duration) {
 		w.meshes[name].tick()
 	}
 	w.syncGit()
+	w.policy.tick()
 	if away := w.meshError() != nil; w.meshAway != away {
 		w.meshAway = away
 		w.wakeOperator()
@@ -274,6 +279,7 @@ func (w *world) act(passed time.Duration) {
 		w.trace("the operator starts, its clock is off by %s", w.offset)
 	}
 	w.oracle.pass(passed)
+	w.policy.forgotten(passed)
 }
 
 // syncGit is the GitOps tool.
@@ -378,6 +384,57 @@ func (m *metricsServer) Query(context.Context, metrics.Query) (metrics.Sample, e
 	}
 	w.oracle.measured(images, value > 99, traffic, since)
 	return metrics.Sample{Value: value}, nil
+}
+
+// requestsPerSecond are those that users make while they are counted.
+const requestsPerSecond = 1000
+
+// counts counts the requests of one version, or those of them that fail: half of a bad canary's, and no others.
+type counts struct {
+	w           *world
+	canary, bad bool
+}
+
+// Query implements metrics.Provider.
+func (x counts) Query(_ context.Context, q metrics.Query) (metrics.Sample, error) {
+	w := x.w
+	if time.Now().Before(w.metricsDown) {
+		return metrics.Sample{}, &metrics.UnavailableError{Provider: "metrics", Err: errors.New("connection refused")}
+	}
+	c := w.canary()
+	if c == nil {
+		return metrics.Sample{}, metrics.ErrNoData
+	}
+	apex, primary, canary := c.ServiceNames()
+	traffic, since := w.effective(apex)
+	name, share := primary, unmatched(traffic, false)
+	if x.canary {
+		// Copies are counted like any other request.
+		name, share = canary, unmatched(traffic, true)+traffic.Mirror*share/100
+	}
+	images := map[string]bool{}
+	for _, p := range w.endpoints[name] {
+		if p.serves(time.Now()) {
+			images[p.image] = true
+		}
+	}
+	if len(images) == 0 || share == 0 {
+		return metrics.Sample{}, metrics.ErrNoData
+	}
+	n, failing := float64(share)/100*requestsPerSecond*q.Interval.Seconds(), false
+	for image := range images {
+		failing = failing || strings.Contains(image, "bad")
+	}
+	if x.bad {
+		n /= 2
+	}
+	if x.bad && !failing {
+		n = 0
+	}
+	if x.canary && x.bad {
+		w.oracle.measured(images, !failing, traffic, since)
+	}
+	return metrics.Sample{Value: n}, nil
 }
 
 // hook answers a call of a hook.
@@ -497,6 +554,12 @@ func newCanary(p plan) *v1beta1.Canary {
 		a.StepWeights, a.StepWeightPromotion = []int32{20, 60}, 50
 	default:
 		a.StepWeights = []int32{20, 50}
+	}
+	if p.Compare != "" && a.Comparable() {
+		a.Metrics[0].Comparison, a.Judgement = &v1beta1.MetricComparison{}, &v1beta1.CanaryJudgement{MaxDuration: "2m"}
+		if p.Compare == "alone" {
+			a.Metrics[0].ThresholdRange = nil
+		}
 	}
 	for _, kind := range p.Hooks {
 		a.Webhooks = append(a.Webhooks, v1beta1.CanaryWebhook{Type: v1beta1.HookType(kind), Name: kind, URL: "http://hooks.test/" + kind, Timeout: "60s"})

@@ -51,6 +51,18 @@ func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Que
 	return out
 }
 
+// Uncompared are the results of a round where the primary is gone, so that there is nothing to compare with: users have the
+// canary already, and a promotion makes a primary of it. What its ranges of values say holds.
+func Uncompared(a *v1beta1.CanaryAnalysis, results []v1beta1.CheckStatus) []v1beta1.CheckStatus {
+	out := append([]v1beta1.CheckStatus(nil), results...)
+	for i, m := range a.Metrics {
+		if m.Comparison != nil && out[i].Verdict == v1beta1.CheckPassed {
+			out[i].Message = m.Name + ": not compared, as the primary is gone"
+		}
+	}
+	return out
+}
+
 // noteMissing tells in the status how many requests a metric lacks.
 func noteMissing(st *v1beta1.CanaryStatus, i int, missing int64) {
 	if st.Judgement != nil && i < len(st.Judgement.Metrics) {
