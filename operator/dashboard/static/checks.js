@@ -29,14 +29,18 @@ function Chart({ check, points }) {
   const plot = useRef(null);
   const limits = limitsOf(check.limit);
   const shape = JSON.stringify(limits);
+  const latest = useRef(points);
+  latest.current = points;
   useEffect(() => {
+    const element = box.current;
+    if (!element) return undefined; // it has gone already
     const make = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(optionsOf(box.current, limits), dataOf(points, limits), box.current);
+      plot.current = new uPlot(optionsOf(element, limits), dataOf(latest.current, limits), element);
     };
     make();
-    const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current.clientWidth, height: chartHeight }));
-    resized.observe(box.current);
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: chartHeight }));
+    resized.observe(element);
     const dark = matchMedia('(prefers-color-scheme: dark)');
     dark.addEventListener('change', make);
     addEventListener('sluice-theme', make);

@@ -7,9 +7,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
@@ -27,14 +29,19 @@ import (
 
 // World is a dashboard and what it shows.
 type World struct {
-	http.Handler
-
+	// Handler is a dashboard for everybody, who may look.
+	Handler http.Handler
+	// People is one for those whom API knows.
+	People http.Handler
+	API    *fleettest.API
 	Fleet  *fleet.Fleet
-	Client client.Client
-	all    []*v1beta1.Canary
+
+	mu      sync.Mutex
+	all     []*v1beta1.Canary
+	version int
 }
 
-// New has as many Canaries as are asked for. The first ten have pods, events and actions.
+// New has as many Canaries as are asked for. The first twenty have pods, events and actions. Close has to be called.
 func New(count int) (*World, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme} {
@@ -43,7 +50,7 @@ func New(count int) (*World, error) {
 		}
 	}
 	now := time.Now()
-	w := &World{Fleet: fleet.New(clock.RealClock{}), all: fleettest.Fleet(count, now)}
+	w := &World{Fleet: fleet.New(clock.RealClock{}), all: fleettest.Fleet(count, now), API: fleettest.NewAPI(), version: 1}
 	var around []client.Object
 	for i, c := range w.all {
 		if i < 20 {
@@ -54,7 +61,7 @@ func New(count int) (*World, error) {
 		}
 		w.Fleet.Changed(c)
 	}
-	w.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(around...).
+	own := fake.NewClientBuilder().WithScheme(scheme).WithObjects(around...).
 		WithIndex(&corev1.Event{}, "involvedObject.kind", fleettest.KindOf).WithIndex(&corev1.Event{}, "involvedObject.name", fleettest.NameOf).Build()
 	var links alerts.LinkTemplates
 	for _, l := range []string{"Logs=https://logs.example.com/?ns={{ .Namespace }}", "Grafana=https://grafana.example.com/d/x?var-app={{ .Name }}"} {
@@ -62,13 +69,58 @@ func New(count int) (*World, error) {
 			return nil, err
 		}
 	}
-	person := access.Anonymous(w.Client, clock.RealClock{})
+	w.API.OnAction = w.act
+	config := dashboard.Config{Fleet: w.Fleet, Links: links, Cluster: "eu-west", Version: "dev", Clock: clock.RealClock{}}
+	person := access.Anonymous(own, clock.RealClock{})
+	config.Who = func(*http.Request) (*access.Person, error) { return person, nil }
 	var err error
-	w.Handler, err = dashboard.New(dashboard.Config{
-		Fleet: w.Fleet, Who: func(*http.Request) (*access.Person, error) { return person, nil },
-		Links: links, Cluster: "eu-west", Version: "dev", Clock: clock.RealClock{},
-	})
+	if w.Handler, err = dashboard.New(config); err != nil {
+		return nil, err
+	}
+	people := &access.People{Config: w.API.Config(), Scheme: scheme, Clock: clock.RealClock{}}
+	config.Who, config.Login = people.Of, people
+	w.People, err = dashboard.New(config)
 	return w, err
+}
+
+// Close ends it.
+func (w *World) Close() { w.API.Close() }
+
+// act does what somebody asks for, as the operator would.
+func (w *World) act(a *v1alpha1.CanaryAction) {
+	w.Change(a.Namespace, a.Spec.Canary, func(c *v1beta1.Canary) {
+		message := fmt.Sprintf("%s by %s (%s)", a.Spec.Action, a.Spec.RequestedBy, a.Spec.Reason)
+		c.Status.LastAction = &v1beta1.ActionStatus{Name: a.Name + "/" + string(a.UID), Action: a.Spec.Action, By: a.Spec.RequestedBy, Done: true, Message: message, Time: metav1.NowMicro()}
+		switch a.Spec.Action {
+		case v1beta1.ActionPause:
+			fleettest.Pause(c, time.Now())
+		case v1beta1.ActionAbort:
+			fleettest.Fail(c, time.Now())
+		default:
+			fleettest.Progress(c, 2, 99.8, time.Now())
+			c.Status.Paused = false
+		}
+	})
+}
+
+// Change edits a Canary.
+func (w *World) Change(namespace, name string, edit func(*v1beta1.Canary)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, c := range w.all {
+		if c.Namespace == namespace && c.Name == name {
+			w.set(i, edit)
+		}
+	}
+}
+
+func (w *World) set(i int, edit func(*v1beta1.Canary)) {
+	next := w.all[i].DeepCopy()
+	w.version++
+	next.ResourceVersion = strconv.Itoa(w.version)
+	edit(next)
+	w.all[i] = next
+	w.Fleet.Changed(next)
 }
 
 // past has a Canary's checks have had values before.
@@ -93,26 +145,26 @@ func (w *World) past(c *v1beta1.Canary, now time.Time) {
 func (w *World) Move(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for n := 2; ; n++ {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		w.Step(n)
+		w.Step()
 	}
 }
 
 // Step moves all that are under way.
-func (w *World) Step(n int) {
+func (w *World) Step() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for i, c := range w.all {
 		if c.Status.Phase != v1beta1.PhaseProgressing || c.Status.Paused || c.Status.Step == nil {
 			continue
 		}
-		next := c.DeepCopy()
-		next.ResourceVersion = strconv.Itoa(n)
-		fleettest.Progress(next, next.Status.Step.Index%5+1, 99.2+rand.Float64()*0.7, time.Now())
-		w.all[i] = next
-		w.Fleet.Changed(next)
+		w.set(i, func(c *v1beta1.Canary) {
+			fleettest.Progress(c, c.Status.Step.Index%5+1, 99.2+rand.Float64()*0.7, time.Now())
+		})
 	}
 }
