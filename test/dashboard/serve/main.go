@@ -30,7 +30,7 @@ func main() {
 	if *move > 0 {
 		go w.Move(ctx, *move)
 	}
-	handler := w.Handler
+	handler := w.Own
 	if *people {
 		handler = w.People
 	}

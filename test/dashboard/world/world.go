@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -33,15 +36,17 @@ type World struct {
 	Handler http.Handler
 	// People is one for those whom API knows.
 	People http.Handler
-	API    *fleettest.API
-	Fleet  *fleet.Fleet
+	// Own is one for a user who may do everything, as kubectl sluice dashboard serves it.
+	Own   http.Handler
+	API   *fleettest.API
+	Fleet *fleet.Fleet
 
 	mu      sync.Mutex
 	all     []*v1beta1.Canary
 	version int
 }
 
-// New has as many Canaries as are asked for. The first twenty have pods, events and actions. Close has to be called.
+// New has as many Canaries as are asked for. The first sixty have pods, events and actions. Close has to be called.
 func New(count int) (*World, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme} {
@@ -53,7 +58,7 @@ func New(count int) (*World, error) {
 	w := &World{Fleet: fleet.New(clock.RealClock{}), all: fleettest.Fleet(count, now), API: fleettest.NewAPI(), version: 1}
 	var around []client.Object
 	for i, c := range w.all {
-		if i < 20 {
+		if i < 60 {
 			around = append(around, fleettest.Surroundings(c, now)...)
 		}
 		if len(c.Status.Checks) > 0 {
@@ -77,6 +82,14 @@ func New(count int) (*World, error) {
 	if w.Handler, err = dashboard.New(config); err != nil {
 		return nil, err
 	}
+	user, err := access.NewPerson(context.Background(), interceptor.NewClient(own, interceptor.Funcs{Create: w.create}), clock.RealClock{})
+	if err != nil {
+		return nil, err
+	}
+	config.Who = func(*http.Request) (*access.Person, error) { return user, nil }
+	if w.Own, err = dashboard.New(config); err != nil {
+		return nil, err
+	}
 	people := &access.People{Config: w.API.Config(), Scheme: scheme, Clock: clock.RealClock{}}
 	config.Who, config.Login = people.Of, people
 	w.People, err = dashboard.New(config)
@@ -85,6 +98,25 @@ func New(count int) (*World, error) {
 
 // Close ends it.
 func (w *World) Close() { w.API.Close() }
+
+// create has a user who may do everything do so.
+func (w *World) create(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+	switch o := o.(type) {
+	case *authenticationv1.SelfSubjectReview:
+		o.Status.UserInfo.Username = "alice@example.com"
+		return nil
+	case *authorizationv1.SelfSubjectAccessReview:
+		o.Status.Allowed = true
+		return nil
+	}
+	if err := c.Create(ctx, o, options...); err != nil {
+		return err
+	}
+	if a, ok := o.(*v1alpha1.CanaryAction); ok {
+		w.act(a)
+	}
+	return nil
+}
 
 // act does what somebody asks for, as the operator would.
 func (w *World) act(a *v1alpha1.CanaryAction) {
