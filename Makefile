@@ -27,7 +27,7 @@ PROVIDER_DOCS := docs/providers.md
 # The load tester is a module of its own: what hey and ghz need is nothing to the operator.
 LOADTESTER := webhooks/loadtester
 # Modules with code of our own, beside this one.
-OWN_MODULES := $(LOADTESTER) $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
+OWN_MODULES := $(LOADTESTER) test/dashboard $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
 
 .PHONY: help
 help: ## Show this help
@@ -147,6 +147,10 @@ disturb: ## Have something happen at every write of simulated releases of each s
 .PHONY: test-metric-servers
 test-metric-servers: ## Test metric providers against Debian's servers (apt-get install influxdb graphite-carbon graphite-web)
 	@$(GO) test -count=1 -tags metricservers ./test/metricservers
+
+.PHONY: test-dashboard
+test-dashboard: ## Look at the dashboard in a headless Chromium (apt-get install chromium); seconds, skipped where there is none
+	@cd test/dashboard && $(GO) test -count=1 -timeout=10m -v .
 
 .PHONY: demo
 demo: build ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)

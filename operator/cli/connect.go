@@ -5,9 +5,7 @@ import (
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -16,8 +14,8 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/surroundings"
 	"github.com/sluice-delivery/sluice/operator/view"
-	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // connection is a client with the rights of whoever runs the command, and the namespace that is meant.
@@ -71,68 +69,13 @@ func (c *connection) canary(ctx context.Context, name string) (*v1beta1.Canary, 
 // surroundings reads what else there is to say of a Canary. What may not be read is left out, and said so where it would
 // be missed.
 func (c *connection) surroundings(ctx context.Context, of *v1beta1.Canary) (view.Input, error) {
-	in := view.Input{Canary: of}
-	var actions v1alpha1.CanaryActionList
-	if err := ignoreUnread(c.List(ctx, &actions, client.InNamespace(of.Namespace))); err != nil {
-		return in, fmt.Errorf("read CanaryActions: %w", err)
-	}
-	in.Actions = actions.Items
-	var events corev1.EventList
-	if err := ignoreUnread(c.List(ctx, &events, client.InNamespace(of.Namespace),
-		client.MatchingFields{"involvedObject.kind": "Canary", "involvedObject.name": of.Name})); err != nil {
-		return in, fmt.Errorf("read events: %w", err)
-	}
-	in.Events = events.Items
-	in.Primary = c.workload(ctx, of, of.PrimaryName())
-	in.Target = c.workload(ctx, of, of.Spec.TargetRef.Name)
-	return in, nil
-}
-
-// ignoreUnread passes over what the user has no right to read, and kinds that are not served.
-func ignoreUnread(err error) error {
-	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
-}
-
-// workload reads the target or the primary of a Canary, with its pods.
-func (c *connection) workload(ctx context.Context, of *v1beta1.Canary, name string) view.Workload {
-	o, err := c.object(ctx, of, name)
-	switch {
-	case err != nil:
-		return view.Workload{Unread: err.Error()}
-	case o == nil:
-		return view.Workload{}
-	}
-	out := view.Workload{Exists: true, Images: workload.Images(o), Replicas: workload.Replicas(o)}
-	selector := workload.Selector(o)
-	if selector == nil {
-		return out
-	}
-	labels, err := metav1.LabelSelectorAsSelector(selector)
-	if err != nil {
-		return view.Workload{Unread: err.Error()}
-	}
-	var pods corev1.PodList
-	if err := c.List(ctx, &pods, client.InNamespace(of.Namespace), client.MatchingLabelsSelector{Selector: labels}); err != nil {
-		out.Unread = err.Error()
-		return out
-	}
-	out.Pods = pods.Items
-	return out
+	in, _, err := surroundings.Read(ctx, c, of)
+	return in, err
 }
 
 // object reads a workload of the kind of a Canary's target, nil if there is none.
 func (c *connection) object(ctx context.Context, of *v1beta1.Canary, name string) (client.Object, error) {
-	o := workload.New(of.Spec.TargetRef.Kind)
-	if o == nil {
-		return nil, nil
-	}
-	if err := c.Get(ctx, client.ObjectKey{Namespace: of.Namespace, Name: name}, o); err != nil {
-		return nil, client.IgnoreNotFound(err)
-	}
-	return o, nil
+	return surroundings.Object(ctx, c, of, name)
 }
 
 // release reads all that there is to say of a Canary.

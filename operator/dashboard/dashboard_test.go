@@ -17,17 +17,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
@@ -37,128 +31,11 @@ import (
 	"github.com/sluice-delivery/sluice/operator/dashboard/fleettest"
 )
 
-// user is somebody whom the API server knows.
-type user struct {
-	name string
-	// sees and acts are the namespaces in which they may; "*" is all.
-	sees, acts []string
-}
-
-var users = map[string]user{
-	"token-of-alice": {"alice", []string{"*"}, []string{"shop"}},
-	"token-of-bob":   {"bob", []string{"shop"}, nil},
-	"token-of-eve":   {"eve", nil, nil},
-}
-
-// apiServer answers what the dashboard sends to an API server.
-type apiServer struct {
-	*httptest.Server
-
-	mu       sync.Mutex
-	requests []string // method, path and user
-	created  []v1alpha1.CanaryAction
-	// onAction is called for an action that was created.
-	onAction func(*v1alpha1.CanaryAction)
-	// without has tokens that are not accepted any more.
-	without map[string]bool
-	// mayNot has rights that were taken away.
-	mayNot map[string]bool
-}
-
-func newAPIServer(t *testing.T) *apiServer {
-	a := &apiServer{without: map[string]bool{}, mayNot: map[string]bool{}}
-	a.Server = httptest.NewServer(a)
-	t.Cleanup(a.Close)
-	return a
-}
-
-// who is the user of a request: of a token, or whom the operator impersonates.
-func (a *apiServer) who(r *http.Request) (user, bool) {
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if a.without[token] {
-		return user{}, false
-	}
-	if as := r.Header.Get("Impersonate-User"); as != "" && token == "operator" {
-		for _, u := range users {
-			if u.name == as {
-				return u, true
-			}
-		}
-		return user{name: as}, true
-	}
-	u, ok := users[token]
-	return u, ok
-}
-
-func (u user) may(where []string, namespace string) bool {
-	return slices.Contains(where, "*") || slices.Contains(where, namespace) && namespace != ""
-}
-
-func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	u, ok := a.who(r)
-	a.requests = append(a.requests, fmt.Sprintf("%s %s as %s", r.Method, r.URL.Path, u.name))
-	w.Header().Set("Content-Type", "application/json")
-	if !ok {
-		w.WriteHeader(http.StatusUnauthorized)
-		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonUnauthorized, Code: http.StatusUnauthorized})
-		return
-	}
-	raw, _ := io.ReadAll(r.Body)
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/selfsubjectreviews"):
-		_ = json.NewEncoder(w).Encode(authenticationv1.SelfSubjectReview{
-			TypeMeta: metav1.TypeMeta{Kind: "SelfSubjectReview", APIVersion: "authentication.k8s.io/v1"},
-			Status:   authenticationv1.SelfSubjectReviewStatus{UserInfo: authenticationv1.UserInfo{Username: u.name}},
-		})
-	case strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
-		var review authorizationv1.SelfSubjectAccessReview
-		_ = json.Unmarshal(raw, &review)
-		of := review.Spec.ResourceAttributes
-		switch of.Verb + " " + of.Resource + "." + of.Group {
-		case "list canaries.flagger.app":
-			review.Status.Allowed = u.may(u.sees, of.Namespace) && !a.mayNot[u.name+" "+of.Namespace]
-		case "create canaryactions.sluice.dev":
-			review.Status.Allowed = u.may(u.acts, of.Namespace)
-		}
-		_ = json.NewEncoder(w).Encode(review)
-	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/canaryactions"):
-		a.create(w, u, raw)
-	default:
-		w.WriteHeader(http.StatusForbidden)
-		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: u.name + " cannot read it"})
-	}
-}
-
-func (a *apiServer) create(w http.ResponseWriter, u user, raw []byte) {
-	var action v1alpha1.CanaryAction
-	_ = json.Unmarshal(raw, &action)
-	if !u.may(u.acts, action.Namespace) {
-		w.WriteHeader(http.StatusForbidden)
-		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: "no right"})
-		return
-	}
-	action.Name, action.UID = action.GenerateName+"abcde", types.UID("u1")
-	a.created = append(a.created, action)
-	if a.onAction != nil {
-		a.onAction(&action)
-	}
-	w.WriteHeader(http.StatusCreated)
-	_ = json.NewEncoder(w).Encode(action)
-}
-
-func (a *apiServer) count() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.requests)
-}
-
 // rig is a dashboard with some releases.
 type rig struct {
 	*httptest.Server
 
-	api    *apiServer
+	api    *fleettest.API
 	fleet  *fleet.Fleet
 	people *access.People
 }
@@ -173,8 +50,9 @@ func newRig(t *testing.T, canaries ...*v1beta1.Canary) *rig {
 			t.Fatal(err)
 		}
 	}
-	g := &rig{api: newAPIServer(t), fleet: fleet.New(clock.RealClock{})}
-	g.people = &access.People{Config: &rest.Config{Host: g.api.URL, BearerToken: "operator", QPS: -1, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}, Scheme: scheme, Clock: clock.RealClock{}}
+	g := &rig{api: fleettest.NewAPI(), fleet: fleet.New(clock.RealClock{})}
+	t.Cleanup(g.api.Close)
+	g.people = &access.People{Config: g.api.Config(), Scheme: scheme, Clock: clock.RealClock{}}
 	if len(canaries) == 0 {
 		for _, at := range []string{"shop/cart", "shop/checkout", "payments/ledger"} {
 			namespace, name, _ := strings.Cut(at, "/")
@@ -434,8 +312,8 @@ func TestAnonymous(t *testing.T) {
 		t.Errorf("it sees %v", got)
 	}
 	code, body, _ := g.ask(t, http.MethodPost, "/api/releases/shop/cart/actions", "", `{"action":"Pause","revision":"`+fleettest.NewRevision+`"}`)
-	if code != http.StatusForbidden || len(g.api.created) > 0 {
-		t.Errorf("an action: %d %s, %v", code, body, g.api.created)
+	if code != http.StatusForbidden || len(g.api.Created()) > 0 {
+		t.Errorf("an action: %d %s, %v", code, body, g.api.Created())
 	}
 	if _, body, _ := g.ask(t, http.MethodGet, "/api/session", "token-of-alice", ""); !strings.Contains(body, `"user":"alice"`) {
 		t.Errorf("who has logged in is not anonymous: %s", body)
@@ -447,8 +325,7 @@ func TestLogin(t *testing.T) {
 	g := newRig(t)
 	https := func(r *http.Request) { r.Host = "sluice.example.com"; r.Header.Set("X-Forwarded-Proto", "https") }
 	long := strings.Repeat("x", 5000)
-	users[long] = user{"carol", []string{"*"}, nil}
-	defer delete(users, long)
+	g.api.Set(long, fleettest.User{Name: "carol", Sees: []string{"*"}})
 	for name, tc := range map[string]struct {
 		token   string
 		edit    func(*http.Request)
@@ -490,7 +367,7 @@ func TestLogin(t *testing.T) {
 					}
 				}
 			})
-			if want := users[tc.token].name; !strings.Contains(body, `"user":"`+want+`"`) {
+			if want := map[string]string{"token-of-alice": "alice", long: "carol"}[tc.token]; !strings.Contains(body, `"user":"`+want+`"`) {
 				t.Errorf("after it: %s, want %s", body, want)
 			}
 		})
@@ -556,8 +433,8 @@ func TestForeignPages(t *testing.T) {
 			}
 		}
 	}
-	if len(g.api.created) > 0 {
-		t.Errorf("it did: %v", g.api.created)
+	if len(g.api.Created()) > 0 {
+		t.Errorf("it did: %v", g.api.Created())
 	}
 }
 
@@ -597,15 +474,15 @@ func TestActions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
-			g.api.onAction = done(g, !tc.refused, "Paused by alice (errors in the checkout)")
+			g.api.OnAction = done(g, !tc.refused, "Paused by alice (errors in the checkout)")
 			code, answer, _ := g.ask(t, http.MethodPost, "/api/releases/"+tc.at+"/actions", tc.token, tc.body)
 			if code != tc.want || !strings.Contains(answer, tc.says) {
 				t.Errorf("%d %s, want %d %s", code, answer, tc.want, tc.says)
 			}
-			if (len(g.api.created) > 0) != (tc.want == http.StatusOK || tc.refused) {
-				t.Errorf("created: %v", g.api.created)
+			if (len(g.api.Created()) > 0) != (tc.want == http.StatusOK || tc.refused) {
+				t.Errorf("created: %v", g.api.Created())
 			}
-			for _, a := range g.api.created {
+			for _, a := range g.api.Created() {
 				if s := a.Spec; s.RequestedBy != "alice" || s.Revision != fleettest.NewRevision || s.Reason != "errors in the checkout" || a.GenerateName != "cart-" || a.Namespace != "shop" {
 					t.Errorf("created: %+v", a)
 				}
@@ -683,9 +560,7 @@ func TestLostRights(t *testing.T) {
 	}
 	bob := g.stream(t, "token-of-bob")
 	bob.mustNext(t, "fleet")
-	g.api.mu.Lock()
-	g.api.mayNot["bob shop"] = true
-	g.api.mu.Unlock()
+	g.api.Set("token-of-bob", fleettest.User{Name: "bob"})
 	person.Forget()
 	c := fleettest.Canary("shop", "cart", now)
 	c.ResourceVersion = "2"
@@ -712,7 +587,7 @@ func TestIdle(t *testing.T) {
 	if n := g.fleet.Encoded(); n != 1000 {
 		t.Errorf("%d encodings for 20 browsers and 1000 releases", n)
 	}
-	requests := g.api.count()
+	requests := g.api.Requests()
 	if requests > 4 {
 		t.Errorf("20 browsers of one person cost %d requests", requests)
 	}
@@ -725,7 +600,7 @@ func TestIdle(t *testing.T) {
 	if n := g.fleet.Encoded(); n != 1001 {
 		t.Errorf("%d encodings of one change for 20 browsers", n-1000)
 	}
-	if n := g.api.count() - requests; n != 0 {
+	if n := g.api.Requests() - requests; n != 0 {
 		t.Errorf("a change cost %d requests", n)
 	}
 }

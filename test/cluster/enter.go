@@ -16,8 +16,9 @@ import (
 
 const (
 	insideEnv = "SLUICE_CLUSTER_INSIDE"
-	// hostListenerFD is the first of exec.Cmd.ExtraFiles.
-	hostListenerFD = 3
+	// hostListenerFD is the first of exec.Cmd.ExtraFiles, and serverListenerFD the second.
+	hostListenerFD   = 3
+	serverListenerFD = 4
 
 	hostIP = "10.244.0.1"
 	podNet = hostIP + "/16"
@@ -26,6 +27,16 @@ const (
 // hostAddress is where the API server can be reached from the namespace that
 // the program was started in. It is empty until Enter has returned.
 var hostAddress string
+
+// serverListener is one of that namespace too, for a server of the program's own; nil until Enter has returned.
+var serverListener net.Listener
+
+// Outside has whoever is in the namespace that the program was started in reach a server of this one, at the address that it
+// returns. A program has one such server.
+func Outside(server string) string {
+	go forward(serverListener, server)
+	return serverListener.Addr().String()
+}
 
 // Main enters the cluster's network namespace, runs the tests there and exits
 // with their code. It is for TestMain; m is a *testing.M.
@@ -61,30 +72,27 @@ func Enter() error {
 	return nil
 }
 
-// runInside runs the program in new namespaces and returns its exit code. A
-// listener of this side goes along: sockets keep the namespace they were made
+// runInside runs the program in new namespaces and returns its exit code. Two
+// listeners of this side go along: sockets keep the namespace they were made
 // in, so the program inside can serve connections from here.
 func runInside() (int, error) {
 	// The parent-death signal of the child follows the thread that forked it,
 	// so this goroutine keeps its thread to the end.
 	runtime.LockOSThread()
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("listen for connections to the cluster: %w", err)
-	}
-	file, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		return 0, fmt.Errorf("listen for connections to the cluster: %w", err)
-	}
-	if err := listener.Close(); err != nil {
-		return 0, fmt.Errorf("listen for connections to the cluster: %w", err)
+	var listeners []*os.File
+	for range 2 {
+		file, err := listenerFile()
+		if err != nil {
+			return 0, fmt.Errorf("listen for connections to the cluster: %w", err)
+		}
+		listeners = append(listeners, file)
 	}
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 
-	cmd, err := startInside(file)
+	cmd, err := startInside(listeners)
 	if err != nil {
 		return 0, namespaceError(err)
 	}
@@ -96,19 +104,29 @@ func runInside() (int, error) {
 	return exitCode(cmd.Wait())
 }
 
-func startInside(listener *os.File) (*exec.Cmd, error) {
+// listenerFile is a listener on a free port of the loopback interface.
+func listenerFile() (*os.File, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	file, err := listener.(*net.TCPListener).File()
+	return file, errors.Join(err, listener.Close())
+}
+
+func startInside(listeners []*os.File) (*exec.Cmd, error) {
 	const withUser = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET
 	if os.Geteuid() != 0 {
-		return startWith(withUser, listener)
+		return startWith(withUser, listeners)
 	}
-	cmd, err := startWith(syscall.CLONE_NEWNET, listener)
+	cmd, err := startWith(syscall.CLONE_NEWNET, listeners)
 	if errors.Is(err, syscall.EPERM) { // root of a container without CAP_SYS_ADMIN
-		return startWith(withUser, listener)
+		return startWith(withUser, listeners)
 	}
 	return cmd, err
 }
 
-func startWith(flags uintptr, listener *os.File) (*exec.Cmd, error) {
+func startWith(flags uintptr, listeners []*os.File) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -116,7 +134,7 @@ func startWith(flags uintptr, listener *os.File) (*exec.Cmd, error) {
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.ExtraFiles = []*os.File{listener}
+	cmd.ExtraFiles = listeners
 	// A process group of its own, or a terminal's Ctrl-C would arrive twice.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if flags&syscall.CLONE_NEWUSER != 0 {
@@ -157,17 +175,26 @@ func setUpNetwork() error {
 	if err := netlink.AddrAdd(lo, addr); err != nil {
 		return namespaceError(err)
 	}
-	file := os.NewFile(hostListenerFD, "host-listener")
-	listener, err := net.FileListener(file)
+	listener, err := inherited(hostListenerFD)
 	if err != nil {
-		return fmt.Errorf("listener of the host's side: %w", err)
+		return err
 	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("listener of the host's side: %w", err)
+	if serverListener, err = inherited(serverListenerFD); err != nil {
+		return err
 	}
 	go forward(listener, apiServerAddress)
 	hostAddress = listener.Addr().String()
 	return nil
+}
+
+// inherited is a listener that the first run has made.
+func inherited(fd uintptr) (net.Listener, error) {
+	file := os.NewFile(fd, "host-listener")
+	listener, err := net.FileListener(file)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("listener of the host's side: %w", err)
+	}
+	return listener, nil
 }
 
 // namespaceError names the kernel settings that are in the way on this machine.

@@ -1,15 +1,22 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/cli"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -41,6 +48,11 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	if _, err := r.StartOperator(ctx, ""); err != nil {
 		return err
 	}
+	dashboard, err := openDashboard(ctx, r)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nWatch it in the dashboard:\n\n  %s\n", dashboard)
 	if err := r.DeployPodinfo(ctx); err != nil {
 		return err
 	}
@@ -82,7 +94,7 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	printSummary(out, summary)
 	if keep {
-		return stay(ctx, out, r)
+		return stay(ctx, out, r, dashboard)
 	}
 	return nil
 }
@@ -144,11 +156,11 @@ func wrongEnd(is, want v1beta1.CanaryPhase) error {
 }
 
 // stay keeps the cluster up for as long as the user wants it.
-func stay(ctx context.Context, out io.Writer, r *rig.Rig) error {
-	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. In another terminal:\n\n"+
+func stay(ctx context.Context, out io.Writer, r *rig.Rig, dashboard string) error {
+	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. The dashboard is at\n\n  %s\n\nIn another terminal:\n\n"+
 		"  export KUBECONFIG=%s\n  kubectl -n %s get canaries\n  kubectl -n %s describe canary %s\n\nMend the bad release and watch it being promoted:\n\n"+
 		"  kubectl -n %s set env deployment/%s SLUICE_ERROR_PERCENT-\n  kubectl -n %s get canaries -w\n",
-		r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name, rig.Namespace)
+		dashboard, r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name, rig.Namespace)
 	<-ctx.Done()
 	return nil
 }
@@ -166,5 +178,40 @@ func story(ctx context.Context, out io.Writer, r *rig.Rig) error {
 		}
 		fmt.Fprintf(out, "\n$ kubectl -n %s %s %s\n%s", rig.Namespace, args[2], args[3], text)
 	}
+	for _, args := range [][]string{{"list"}, {"why", canaryName, "-n", rig.Namespace}} {
+		fmt.Fprintf(out, "\n$ kubectl sluice %s\n", strings.Join(args, " "))
+		if status := cli.Run(ctx, append(args, "--kubeconfig", r.Kubeconfig()), setting(out)); status != 0 {
+			return fmt.Errorf("kubectl sluice %s: exit status %d", args[0], status)
+		}
+	}
 	return nil
+}
+
+// setting is what the command line runs in.
+func setting(out io.Writer) cli.Setting {
+	return cli.Setting{
+		IOStreams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: out, ErrOut: out},
+		Clock:     clock.RealClock{}, Version: "demo", Getenv: func(string) string { return "" },
+	}
+}
+
+// openDashboard has the command line serve the dashboard, and returns where it is for those outside the cluster's network.
+func openDashboard(ctx context.Context, r *rig.Rig) (string, error) {
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(ctx, []string{"dashboard", "--browser=false", "--kubeconfig", r.Kubeconfig()}, setting(in))
+		in.Close()
+	}()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		inside, err := url.Parse(strings.TrimSpace(lines.Text()))
+		if err != nil || inside.Host == "" {
+			continue
+		}
+		go func() { _, _ = io.Copy(io.Discard, out) }() // what it says later is nothing new
+		inside.Host = cluster.Outside(inside.Host)
+		return inside.String(), nil
+	}
+	return "", fmt.Errorf("kubectl sluice dashboard: exit status %d", <-ended)
 }

@@ -29,14 +29,18 @@ function Chart({ check, points }) {
   const plot = useRef(null);
   const limits = limitsOf(check.limit);
   const shape = JSON.stringify(limits);
+  const latest = useRef(points);
+  latest.current = points;
   useEffect(() => {
+    const element = box.current;
+    if (!element) return undefined; // it has gone already
     const make = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(optionsOf(box.current, limits), dataOf(points, limits), box.current);
+      plot.current = new uPlot(optionsOf(element, limits), dataOf(latest.current, limits), element);
     };
     make();
-    const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current.clientWidth, height: chartHeight }));
-    resized.observe(box.current);
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: chartHeight }));
+    resized.observe(element);
     const dark = matchMedia('(prefers-color-scheme: dark)');
     dark.addEventListener('change', make);
     addEventListener('sluice-theme', make);
@@ -78,9 +82,16 @@ function optionsOf(box, limits) {
     width: box.clientWidth, height: chartHeight, series,
     legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
     scales: { y: { range: (_, low, high) => rangeOf(low, high, limits) } },
-    axes: [{ ...axis, size: 26, space: 70 }, { ...axis, size: 52, space: 28 }],
+    axes: [{ ...axis, size: 26, space: 84, values: (_, at) => at.map(timeOf) }, { ...axis, size: 52, space: 28 }],
     hooks: { setCursor: [showValue] },
   };
+}
+
+// timeOf is the time of day at an axis, with seconds where they are not nought.
+function timeOf(at) {
+  const options = { hour: '2-digit', minute: '2-digit', hour12: false };
+  if (at % 60 !== 0) options.second = '2-digit';
+  return new Date(at * 1000).toLocaleTimeString([], options);
 }
 
 // rangeOf has the values and the limits in sight, with some room about them.

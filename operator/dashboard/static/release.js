@@ -52,12 +52,19 @@ export function ReleasePage({ store, namespace, name, back }) {
     return html`<div class="release"><${Back} to=${back} /><div class="card nothing">${title}
       <p>There is no such release, or you may not see it.</p></div></div>`;
   }
-  if (!detail) {
-    return html`<div class="release"><${Back} to=${back} />${title}<p class="loading" role="status">${error ? error.message : 'Loading the release'}</p></div>`;
-  }
+  // The title stays the same element while the release is loaded, so that it keeps the focus.
   return html`<div class="release"><${Back} to=${back} />
-    <${Head} detail=${detail} title=${title} now=${now} error=${error} onDone=${read} />
-    <div class="columns">
+    <header class="release-head">
+      <div class="line">${title}${detail && html`<${Since} release=${detail.release} now=${now} />`}</div>
+      ${detail && html`<${Head} detail=${detail} error=${error} onDone=${read} />`}
+    </header>
+    ${!detail && html`<p class="loading" role="status">${error ? error.message : 'Loading the release'}</p>`}
+    ${detail && html`<${Columns} detail=${detail} now=${now} />`}
+  </div>`;
+}
+
+function Columns({ detail, now }) {
+  return html`<div class="columns">
       <div class="main">
         <${Section} title="Traffic" id="traffic"><${Flow} release=${detail.release} /></${Section}>
         <${Section} title="Steps" id="steps"><${Steps} detail=${detail} now=${now} /></${Section}>
@@ -72,27 +79,26 @@ export function ReleasePage({ store, namespace, name, back }) {
         <${Facts} release=${detail.release} now=${now} />
         <${Manifest} yaml=${detail.yaml} />
       </div>
-    </div>
-  </div>`;
+    </div>`;
 }
 
 function Back({ to }) {
   return html`<nav aria-label="Breadcrumb"><a class="back" href=${to || toFleet()}>← All releases</a></nav>`;
 }
 
-function Head({ detail, title, now, error, onDone }) {
+function Since({ release: r, now }) {
+  return html`<${State} state=${r.state} />${r.changed && html`<span class="note">for <${Ago} time=${r.changed} now=${now} /></span>`}`;
+}
+
+function Head({ detail, error, onDone }) {
   const { release: r, links } = detail;
-  return html`<header class="release-head">
-    <div class="line">${title}<${State} state=${r.state} />
-      ${r.changed && html`<span class="note">for <${Ago} time=${r.changed} now=${now} /></span>`}</div>
-    <p class="summary-text" aria-live="polite">${r.message}</p>
+  return html`<p class="summary-text" aria-live="polite">${r.message}</p>
     ${r.warnings?.map((w) => html`<p class="warning">${w}</p>`)}
     ${error && html`<p class="warning" role="alert">${error.message} What is shown may be old.</p>`}
     <div class="line tools">
       <${Actions} detail=${detail} onDone=${onDone} />
       ${links?.length > 0 && html`<nav class="links" aria-label="Elsewhere">${links.map((l) => html`<a href=${l.url} target="_blank" rel="noopener noreferrer">${l.name}<span aria-hidden="true"> ↗</span></a>`)}</nav>`}
-    </div>
-  </header>`;
+    </div>`;
 }
 
 function roundsSaid(r) {

@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { html } from './html.js';
 
 const key = 'sluice-theme';
-const choices = { '': 'As the system', light: 'Light', dark: 'Dark' };
+const choices = { '': 'Auto', light: 'Light', dark: 'Dark' };
 
 function stored() {
   try {

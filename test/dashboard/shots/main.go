@@ -1,5 +1,6 @@
 // Command shots takes pictures of a dashboard.
 //
+//	go run ./serve -canaries 60 &
 //	go run ./shots -url http://127.0.0.1:8091 -out ../../docs/images
 package main
 
@@ -10,6 +11,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -30,27 +32,31 @@ func main() {
 	url := flag.String("url", "http://127.0.0.1:8091", "the dashboard")
 	out := flag.String("out", ".", "folder of the pictures")
 	only := flag.String("only", "", "take this one alone")
+	path := flag.String("path", "", "take one of this page, such as #/releases/test/podinfo, in place of those")
+	width := flag.Int64("width", 1360, "width of it")
+	dark := flag.Bool("dark", false, "whether it is dark")
 	flag.Parse()
+	all := shots()
+	if *path != "" {
+		all = []shot{{name: "page", path: *path, width: *width, height: 900, full: true, dark: *dark}}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	if err := take(ctx, *url, *out, *only); err != nil {
+	if err := take(ctx, all, *url, *out, *only); err != nil {
 		log.Fatal(err)
 	}
 }
 
 func shots() []shot {
 	return []shot{
-		{name: "fleet", path: "#/", width: 1360, height: 820},
-		{name: "fleet-dark", path: "#/?show=person", width: 1360, height: 820, dark: true},
-		{name: "fleet-phone", path: "#/", width: 390, height: 800},
-		{name: "release", path: "#/releases/shop/cart", width: 1360, height: 900, full: true},
-		{name: "release-dark", path: "#/releases/payments/checkout", width: 1360, height: 900, dark: true},
-		{name: "release-phone", path: "#/releases/shop/cart", width: 390, height: 844, dark: true, full: true},
-		{name: "gate", path: "#/releases/identity/ledger", width: 1360, height: 900},
+		{name: "dashboard-fleet", path: "#/", width: 1280, height: 760},
+		{name: "dashboard-release", path: "#/releases/search/thumbnails-2", width: 1280, height: 860},
+		{name: "dashboard-rolled-back", path: "#/releases/payments/checkout", width: 1280, height: 860, dark: true},
+		{name: "dashboard-phone", path: "#/releases/search/thumbnails-2", width: 390, height: 844, dark: true},
 	}
 }
 
-func take(ctx context.Context, url, out, only string) error {
+func take(ctx context.Context, all []shot, url, out, only string) error {
 	ctx, stop, err := browser.Start(ctx)
 	if err != nil {
 		return err
@@ -65,12 +71,15 @@ func take(ctx context.Context, url, out, only string) error {
 			fmt.Fprintln(os.Stderr, "console:", m)
 		}
 	}()
-	for _, s := range shots() {
+	for _, s := range all {
 		if only != "" && s.name != only {
 			continue
 		}
 		picture, err := one(ctx, url, s)
 		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if picture, err = small(picture); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		if err := os.WriteFile(filepath.Join(out, s.name+".png"), picture, 0o644); err != nil {
@@ -94,7 +103,7 @@ func one(ctx context.Context, url string, s shot) ([]byte, error) {
 	err := chromedp.Do(ctx,
 		chromedp.EmulateViewport(s.width, s.height),
 		chromedp.Navigate("about:blank"),
-		chromedp.Navigate(url+"/"+s.path),
+		chromedp.Navigate(strings.TrimSuffix(url, "/")+"/"+s.path),
 		chromedp.WaitVisible(chromedp.CSS("main .list, main .columns")),
 		// What moves comes to where it is to be.
 		chromedp.Sleep(1200*time.Millisecond),
