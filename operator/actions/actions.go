@@ -89,6 +89,7 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 		w.Actions = []release.Action{{
 			Name: requestName(next), Type: next.Spec.Action,
 			By: quoted(next.Spec.RequestedBy), Reason: quoted(next.Spec.Reason), Revision: next.Spec.Revision, Created: next.CreationTimestamp.Time,
+			To: next.Spec.ToRevision,
 		}}
 	}
 	return errors.Join(removeErr, err)

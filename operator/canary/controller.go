@@ -223,7 +223,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	last.Reached = world.services.Reached()
-	actionsErr := errors.Join(r.Actions.Observe(ctx, world.World), r.Policies.Observe(ctx, world.World))
+	actionsErr := errors.Join(r.Actions.Observe(ctx, world.World), world.primary.ObserveStored(ctx), r.Policies.Observe(ctx, world.World))
 	t := turn{}
 	defer func() { r.Policies.Settle(ctx, t.left(world.Canary)) }()
 	if err := r.carryOut(ctx, world, &t); err != nil {

@@ -46,7 +46,12 @@ type actOptions struct {
 	yes      bool
 	wait     bool
 	timeout  time.Duration
+	// to is the revision to go back to, for a rollback.
+	to string
 }
+
+// actTimeout is how long is waited for the operator where nothing else is said.
+const actTimeout = 30 * time.Second
 
 func newActions(a *app) []*cobra.Command {
 	out := make([]*cobra.Command, 0, len(verbs))
@@ -79,7 +84,7 @@ meanwhile, waits until the operator has done or refused it, and prints what came
 	c.Flags().StringVarP(&o.selector, "selector", "l", "", "labels of the Canaries that are meant, of all namespaces unless -n names one")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask no question")
 	c.Flags().BoolVar(&o.wait, "wait", true, "wait until it is done or refused")
-	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait at the most")
+	c.Flags().DurationVar(&o.timeout, "timeout", actTimeout, "how long to wait at the most")
 	return c
 }
 
@@ -215,7 +220,7 @@ func actOn(ctx context.Context, a *app, c *connection, v verb, canary *v1beta1.C
 	action := &v1alpha1.CanaryAction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: canary.Namespace, GenerateName: generated(canary.Name)},
 		Spec: v1alpha1.CanaryActionSpec{
-			Canary: canary.Name, Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who,
+			Canary: canary.Name, Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who, ToRevision: o.to,
 		},
 	}
 	if err := c.Create(ctx, action); err != nil {

@@ -55,4 +55,7 @@ const (
 	ReasonMaximumReached     = "MaximumReached"
 	ReasonPolicyInvalid      = "PolicyInvalid"
 	ReasonPoliciesUnread     = "PoliciesUnread"
+	ReasonRolledBack         = "RolledBack"
+	ReasonRollbackHalted     = "RollbackHalted"
+	ReasonPrimaryRestored    = "PrimaryRestored"
 )
