@@ -115,8 +115,12 @@ func (s *workloadStory) goBack(revision string) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, GenerateName: rig.Name + "-"},
 		Spec:       v1alpha1.CanaryActionSpec{Canary: rig.Name, Action: v1beta1.ActionRollback, ToRevision: revision, RequestedBy: "admin"},
 	}))
-	s.await("the primary as it was", func(context.Context) error {
-		if st := s.canary().Status; st.LastPromotedSpec != revision || st.Rollback != nil {
+	s.await("the primary as it was", func(ctx context.Context) error {
+		c, err := s.Canary(ctx)
+		if err != nil {
+			return err
+		}
+		if st := c.Status; st.LastPromotedSpec != revision || st.Rollback != nil {
 			return fmt.Errorf("the last action is %+v, the rollback %+v", st.LastAction, st.Rollback)
 		}
 		return nil

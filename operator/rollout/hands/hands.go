@@ -118,29 +118,40 @@ func HasFailed(o *release.Observation, st *v1beta1.CanaryStatus) bool {
 // else serves: the canary, if there is one, was found good by nobody. So it must keep pods, as in any change, and nobody
 // must be about to change it otherwise.
 func RefuseRollback(o *release.Observation, st *v1beta1.CanaryStatus, a release.Action) string {
-	primary := o.Canary.PrimaryName()
-	to := v1beta1.OneLine(a.To, maxRevision)
+	primary, target := o.Canary.PrimaryName(), o.Canary.TargetName()
 	switch {
 	case st.Phase == v1beta1.PhasePromoting || st.Phase == v1beta1.PhaseFinalising:
-		return primary + " is getting revision " + st.LastAppliedSpec + "; ask again once that has ended, or set " + o.Canary.TargetName() + " back"
+		return primary + " is getting revision " + st.LastAppliedSpec + "; ask again once that has ended, or set " + target + " back"
 	case !release.Analysing(st.Phase) && !release.Idle(st.Phase):
 		return "nothing was promoted yet"
+	case !o.Primary.Exists:
+		return "there is no " + primary
+	}
+	if why := refuseRevision(o, st, a); why != "" {
+		return why
+	}
+	if o.Primary.Interrupted && o.Primary.Available > 0 {
+		return primary + " would be without a pod while it changes, by its update strategy, and nobody else would serve; release the revision by " + target
+	}
+	return OfBefore(st, a)
+}
+
+// refuseRevision says why a revision is none to go back to.
+func refuseRevision(o *release.Observation, st *v1beta1.CanaryStatus, a release.Action) string {
+	primary, target := o.Canary.PrimaryName(), o.Canary.TargetName()
+	switch {
 	case st.Rollback != nil && st.Rollback.Revision == a.To:
 		return primary + " is going back to it already"
 	case a.To == o.Primary.Revision || st.Rollback == nil && a.To == st.LastPromotedSpec:
 		return primary + " runs it already"
 	case a.To == st.LastAppliedSpec || a.To == o.Target.Revision:
-		return o.Canary.TargetName() + " is that revision: it is released by its analysis, or by Promote or Retry"
-	case !o.Primary.Exists:
-		return "there is no " + primary
+		return target + " is that revision: it is released by its analysis, or by Promote or Retry"
 	case a.Unavailable != "":
 		return a.Unavailable
 	case Configs(a.To) != "" && Configs(a.To) != Configs(o.Primary.Revision):
-		return "revision " + to + " was released with other contents of its ConfigMaps and Secrets, of which no copy is left; release it with them by " + o.Canary.TargetName()
-	case o.Primary.Interrupted && o.Primary.Available > 0:
-		return primary + " would be without a pod while it changes, by its update strategy, and nobody else would serve; release the revision by " + o.Canary.TargetName()
+		return "revision " + v1beta1.OneLine(a.To, maxRevision) + " was released with other contents of its ConfigMaps and Secrets, of which no copy is left; release it with them by " + target
 	}
-	return OfBefore(st, a)
+	return ""
 }
 
 // Configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS, empty where there are none.
