@@ -35,7 +35,7 @@ type CanaryAction struct {
 
 // CanaryActionSpec is what is asked for.
 //
-// +kubebuilder:validation:XValidation:rule="self.action == 'Rollback' ? has(self.toRevision) && self.toRevision != ” : !has(self.toRevision) || self.toRevision == ”",message="spec.toRevision is needed for Rollback, and for no other action"
+// +kubebuilder:validation:XValidation:rule="(self.action == 'Rollback') == (has(self.toRevision) && size(self.toRevision) > 0)",message="spec.toRevision is needed for Rollback, and for no other action"
 type CanaryActionSpec struct {
 	// Canary is the name of the Canary, in the same namespace.
 	// +required
