@@ -126,6 +126,8 @@ func (s *cliSite) testGoodRelease() {
 	s.run(statusOK, []string{"at rest", "podinfo-primary serves all traffic"}, "why", app)
 	s.run(statusOK, []string{"TRAFFIC", "primary 100%", "CHECKS", "health", ">= 1", "EVENTS", "Promoted"}, "get", app)
 	s.run(statusError, []string{"there is no Canary nothing in namespace cli"}, "get", "nothing")
+	s.run(statusOK, []string{"health", ">= 1", "Passed", "query: health"}, "check", app)
+	s.run(statusError, []string{"--output"}, "check", app, "-o", "xml")
 }
 
 func (s *cliSite) testBadRelease() {
@@ -137,7 +139,10 @@ func (s *cliSite) testBadRelease() {
 	s.run(statusOK, []string{"RolledBack", "rounds", "x"}, "get", app)
 	s.run(statusOK, []string{`"state": "RolledBack"`, `"needsPerson": true`}, "get", app, "-o", "json")
 	s.run(statusOK, []string{app}, "list", "--needs-person", "-o", "name")
+	s.run(statusUndone, []string{`"kind": "Checks"`, `"verdict": "Failed"`, "0 of 1 metrics pass"}, "check", app, "-o", "json")
 	s.bad.Store(false)
+	s.run(statusOK, []string{"Passed"}, "check", app) // and the release that has failed has failed still
+	s.run(statusUndone, nil, "status", app)
 	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
 	s.run(statusOK, nil, "status", app, "--timeout=1m")
 }
@@ -314,6 +319,7 @@ func (s *cliSite) testMissingRights() {
 	s.runWith(bob, statusOK, []string{"RolledBack", "forbidden"}, "get", app)
 	s.runWith(bob, statusUndone, []string{"warning", "what the operator has seen by now is followed"}, "status", app)
 	s.runWith(bob, statusError, []string{"forbidden", "--clusterrole=sluice-actions --user=bob"}, "retry", app)
+	s.runWith(bob, statusError, []string{"forbidden", "--clusterrole=sluice-actions --user=bob"}, "check", app)
 }
 
 // testNobodyActs asks for something while no operator runs.
@@ -329,7 +335,7 @@ func (s *cliSite) testNobodyActs() {
 		s.t.Fatal(err)
 	}
 	for _, a := range actions.Items {
-		if a.Spec.Revision == "" || a.Spec.RequestedBy == "" {
+		if a.Spec.Revision == "" && a.Spec.Action != v1beta1.ActionCheck || a.Spec.RequestedBy == "" {
 			s.t.Errorf("%s: %s", a.Name, fmt.Sprintf("%+v", a.Spec))
 		}
 	}

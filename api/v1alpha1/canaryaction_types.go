@@ -103,6 +103,10 @@ type CanaryActionStatus struct {
 	// Revision is the one that the Canary was about then.
 	// +optional
 	Revision string `json:"revision,omitempty"`
+
+	// Checks are what each metric of the analysis has answered, for a Check.
+	// +optional
+	Checks []v1beta1.CheckStatus `json:"checks,omitempty"`
 }
 
 // Finished tells whether the action was done or refused.

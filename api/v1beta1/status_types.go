@@ -498,7 +498,7 @@ type AdmissionStatus struct {
 
 // ActionType is what a person can ask of a release that is under way.
 //
-// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry;Approve;Advance;Rollback
+// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry;Approve;Advance;Rollback;Check
 type ActionType string
 
 // Actions.
@@ -521,6 +521,8 @@ const (
 	// ActionRollback gives the primary the pod template of a revision that it had before, at once. The target stays as it
 	// is, and its revision counts as one that has failed.
 	ActionRollback ActionType = "Rollback"
+	// ActionCheck asks each metric of the analysis once, for whoever wants to know. It changes nothing of a release.
+	ActionCheck ActionType = "Check"
 )
 
 // RollbackStatus is about a primary that is to have an earlier revision again, and is not ready with it yet.

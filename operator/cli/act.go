@@ -223,18 +223,32 @@ func actOn(ctx context.Context, a *app, c *connection, v verb, canary *v1beta1.C
 			Canary: canary.Name, Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who, ToRevision: o.to,
 		},
 	}
-	if err := c.Create(ctx, action); err != nil {
-		if apierrors.IsForbidden(err) {
-			return fmt.Errorf("%s %s/%s: %w (the role that the chart has for it is bound with: kubectl -n %s create rolebinding NAME --clusterrole=sluice-actions --user=%s)",
-				v.name, canary.Namespace, canary.Name, err, canary.Namespace, who)
-		}
-		return fmt.Errorf("%s %s/%s: %w", v.name, canary.Namespace, canary.Name, err)
+	if err := c.request(ctx, v.name, action); err != nil {
+		return err
 	}
 	if !o.wait {
 		fmt.Fprintf(a.Out, "canaryaction.sluice.dev/%s created\n", action.Name)
 		return nil
 	}
-	return await(ctx, a, c, canary, action, o.timeout)
+	is, err := ended(ctx, a, c, canary, action, o.timeout)
+	if err == nil {
+		fmt.Fprintf(a.Out, "%s/%s: %s\n", canary.Namespace, canary.Name, v1beta1.OneLine(is.Status.Message, 4096))
+	}
+	return err
+}
+
+// request creates an action, and says which right is missing for it.
+func (c *connection) request(ctx context.Context, verb string, action *v1alpha1.CanaryAction) error {
+	err := c.Create(ctx, action)
+	of := action.Namespace + "/" + action.Spec.Canary
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("%s %s: %w (the role that the chart has for it is bound with: kubectl -n %s create rolebinding NAME --clusterrole=sluice-actions --user=%s)",
+			verb, of, err, action.Namespace, action.Spec.RequestedBy)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", verb, of, err)
+	}
+	return nil
 }
 
 // generated is the beginning of a name that the API server makes up.
@@ -243,8 +257,8 @@ func generated(canary string) string {
 	return canary[:min(len(canary), longest)] + "-"
 }
 
-// await waits until an action is done or refused.
-func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, action *v1alpha1.CanaryAction, timeout time.Duration) error {
+// ended waits until an action is done, and gives it as it is then. That it was refused is an error.
+func ended(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, action *v1alpha1.CanaryAction, timeout time.Duration) (done *v1alpha1.CanaryAction, err error) {
 	waitCtx, stop := a.withTimeout(ctx, timeout)
 	defer stop()
 	var result error
@@ -257,7 +271,7 @@ func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, a
 			case deleted:
 				result = fmt.Errorf("CanaryAction %s was deleted before it was acted on", is.Name)
 			case is.Status.Phase == v1alpha1.ActionDone:
-				fmt.Fprintf(a.Out, "%s/%s: %s\n", canary.Namespace, canary.Name, v1beta1.OneLine(is.Status.Message, 4096))
+				done = is
 			case is.Status.Phase == v1alpha1.ActionRefused:
 				result = &statusError{exitRefused, errors.New("refused: " + v1beta1.OneLine(is.Status.Message, 4096))}
 			default:
@@ -266,12 +280,12 @@ func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, a
 			return true, nil
 		},
 	}
-	err := f.run(waitCtx)
+	err = f.run(waitCtx)
 	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
-		return &statusError{int(view.TimedOut), fmt.Errorf("nobody has acted on it within %s, and it still waits: %s; take it back with: kubectl -n %s delete canaryaction %s",
+		return nil, &statusError{int(view.TimedOut), fmt.Errorf("nobody has acted on it within %s, and it still waits: %s; take it back with: kubectl -n %s delete canaryaction %s",
 			timeout, whyPending(ctx, a, c, canary), action.Namespace, action.Name)}
 	}
-	return errors.Join(err, result)
+	return done, errors.Join(err, result)
 }
 
 // whyPending says what an action may wait for.

@@ -290,6 +290,24 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+func TestChecks(t *testing.T) {
+	c := canaryWith(progressing)
+	c.Status.Checks[0].Query = "sum(rate(istio_requests_total{reporter=\"destination\", destination_workload=\"podinfo\", response_code!~\"5.*\"}[1m]))\n  / sum(rate(istio_requests_total{reporter=\"destination\"}[1m])) * 100"
+	all := Checks(append(c.Status.Checks, v1beta1.CheckStatus{Name: "latency", Window: "1m", Verdict: v1beta1.CheckUnavailable, Query: "latency", Message: "latency: no answer: dial tcp: i/o timeout"}))
+	for _, width := range []int{80, 120} {
+		golden(t, fmt.Sprintf("checks-%d.txt", width), Screen{Width: width, Now: now}.Checks(all))
+	}
+	var against []string
+	for _, c := range all {
+		if c.Speaks() {
+			against = append(against, c.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"request-success-rate", "latency"}, against); diff != "" {
+		t.Errorf("those that speak against a release: -want +got\n%s", diff)
+	}
+}
+
 func TestPossible(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edit func(*v1beta1.Canary)

@@ -24,6 +24,7 @@ var hands = map[string]func(*world, *rand.Rand){
 	},
 	"retry":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
 	"approve": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionApprove) },
+	"check":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionCheck) },
 	"set the primary back": func(w *world, r *rand.Rand) {
 		all := w.oracle.promoted
 		if len(all) < 2 {
