@@ -114,7 +114,7 @@ lint: ## Lint the Go code and the charts
 .PHONY: test
 test: servers build ## Run all tests: unit, integration and end to end
 	@$(GO) test $(TEST_FLAGS) $(PKGS)
-	@if [ '$(PKGS)' = ./... ]; then for module in $(LOADTESTER) test/tools/release; do (cd $$module && $(GO) test $(TEST_FLAGS) ./...); done; fi
+	@if [ '$(PKGS)' = ./... ]; then for module in $(LOADTESTER) test/tools/release test/tools/argocdactions; do (cd $$module && $(GO) test $(TEST_FLAGS) ./...); done; fi
 
 # A package needs servers when it is under test/ or its tests import something from there, or envtest; the simulation
 # is a cluster by itself.

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -125,6 +126,8 @@ func (s *cliSite) testGoodRelease() {
 	s.run(statusOK, []string{"at rest", "podinfo-primary serves all traffic"}, "why", app)
 	s.run(statusOK, []string{"TRAFFIC", "primary 100%", "CHECKS", "health", ">= 1", "EVENTS", "Promoted"}, "get", app)
 	s.run(statusError, []string{"there is no Canary nothing in namespace cli"}, "get", "nothing")
+	s.run(statusOK, []string{"health", ">= 1", "Passed", "query: health"}, "check", app)
+	s.run(statusError, []string{"--output"}, "check", app, "-o", "xml")
 }
 
 func (s *cliSite) testBadRelease() {
@@ -136,7 +139,10 @@ func (s *cliSite) testBadRelease() {
 	s.run(statusOK, []string{"RolledBack", "rounds", "x"}, "get", app)
 	s.run(statusOK, []string{`"state": "RolledBack"`, `"needsPerson": true`}, "get", app, "-o", "json")
 	s.run(statusOK, []string{app}, "list", "--needs-person", "-o", "name")
+	s.run(statusUndone, []string{`"kind": "Checks"`, `"verdict": "Failed"`, "0 of 1 metrics pass"}, "check", app, "-o", "json")
 	s.bad.Store(false)
+	s.run(statusOK, []string{"Passed"}, "check", app) // and the release that has failed has failed still
+	s.run(statusUndone, nil, "status", app)
 	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
 	s.run(statusOK, nil, "status", app, "--timeout=1m")
 }
@@ -238,7 +244,7 @@ func (s *cliSite) testPast() {
 	failed := s.primaryImage()
 	s.run(statusOK, []string{"REVISION", "RolledBack", "customers complain", "Serving", "Promoted", oldImage, newImage}, "history", app)
 	s.run(statusOK, []string{`"kind": "History"`}, "history", app, "-o", "json")
-	s.run(statusError, []string{"has no ReplicaSet of revision s2-none"}, "undo", app, "--to=s2-none")
+	s.run(statusError, []string{"no template is kept of revision s2-none"}, "undo", app, "--to=s2-none")
 	change[appsv1.Deployment](s.site, app, func(d *appsv1.Deployment) { d.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"} })
 	s.run(statusError, []string{"is kept by Flux", "--force"}, "undo", app)
 	s.run(statusOK, []string{"is set back to"}, "undo", app, "--force")
@@ -246,9 +252,43 @@ func (s *cliSite) testPast() {
 	if got := s.primaryImage(); got != failed {
 		s.t.Errorf("the primary has %s, and had %s", got, failed)
 	}
+	s.testUndoNow(failed)
 	s.run(statusOK, []string{"is set back to"}, "undo", app, "--force")
 	s.awaitRoute(20)
 	s.run(statusOK, []string{"Aborted by"}, "abort", app, "--reason=that was a test")
+}
+
+// testUndoNow has the primary go back at once, with the target left alone, and the undone revision released once more.
+func (s *cliSite) testUndoNow(serves string) {
+	s.t.Helper()
+	s.run(statusError, []string{"say why with --reason"}, "undo", app, "--now")
+	s.run(statusError, []string{"--reason is for --now"}, "undo", app, "--reason=x")
+	s.run(statusRefused, []string{"refused: no template of that revision is kept of podinfo-primary; there are those of s2-"}, "undo", app, "--now", "--to=s2-none", "--reason=x")
+	s.run(statusOK, []string{"Rolled back to s2-", "(the checkout fails)"}, "undo", app, "--now", "--reason=the checkout fails")
+	s.run(statusUndone, []string{"the checkout fails"}, "status", app)
+	s.await("the earlier revision", func(ctx context.Context) error {
+		c := &v1beta1.Canary{}
+		if err := s.api.Get(ctx, s.key(app), c); err != nil {
+			return err
+		}
+		if c.Status.Rollback != nil || c.Status.LastPromotedSpec == c.Status.LastAppliedSpec {
+			return fmt.Errorf("the status is %+v", c.Status)
+		}
+		return nil
+	})
+	if got := s.primaryImage(); got == serves {
+		s.t.Errorf("the primary has %s still", got)
+	}
+	s.run(statusOK, []string{"RolledBack", "the checkout fails", "Serving"}, "history", app)
+	s.run(statusOK, []string{"was rolled back", "is set back to revision s2-", "kubectl sluice retry"}, "why", app)
+	s.run(statusError, []string{"already", "is not promoted", "--to"}, "undo", app, "--now", "--reason=x")
+	s.run(statusOK, []string{"Tried again by"}, "retry", app)
+	s.awaitRoute(20)
+	s.run(statusOK, []string{"Promoted early by"}, "promote", app)
+	s.run(statusOK, nil, "status", app, "--timeout=1m")
+	if got := s.primaryImage(); got != serves {
+		s.t.Errorf("the primary has %s, and the target is %s", got, serves)
+	}
 }
 
 // testMissingRights has people with few rights get as far as these go, and be told which is missing.
@@ -266,10 +306,20 @@ func (s *cliSite) testMissingRights() {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "bob"}},
 	})
+	s.await("his rights", func(ctx context.Context) error {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: "bob", ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: s.namespace, Group: "flagger.app", Resource: "canaries", Verb: "list",
+		}}}
+		if err := s.api.Create(ctx, review); err != nil || review.Status.Allowed {
+			return err
+		}
+		return errors.New("he has none yet")
+	})
 	s.runWith(bob, statusOK, []string{app}, "list")
 	s.runWith(bob, statusOK, []string{"RolledBack", "forbidden"}, "get", app)
 	s.runWith(bob, statusUndone, []string{"warning", "what the operator has seen by now is followed"}, "status", app)
 	s.runWith(bob, statusError, []string{"forbidden", "--clusterrole=sluice-actions --user=bob"}, "retry", app)
+	s.runWith(bob, statusError, []string{"forbidden", "--clusterrole=sluice-actions --user=bob"}, "check", app)
 }
 
 // testNobodyActs asks for something while no operator runs.
@@ -285,7 +335,7 @@ func (s *cliSite) testNobodyActs() {
 		s.t.Fatal(err)
 	}
 	for _, a := range actions.Items {
-		if a.Spec.Revision == "" || a.Spec.RequestedBy == "" {
+		if a.Spec.Revision == "" && a.Spec.Action != v1beta1.ActionCheck || a.Spec.RequestedBy == "" {
 			s.t.Errorf("%s: %s", a.Name, fmt.Sprintf("%+v", a.Spec))
 		}
 	}

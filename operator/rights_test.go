@@ -185,6 +185,7 @@ func rulesNamed(t *testing.T, wanted func(name string) bool, values ...string) [
 var alike = map[string]string{
 	"apps/daemonsets":                                     "apps/deployments",
 	"apps/statefulsets":                                   "apps/deployments",
+	"apps/controllerrevisions":                            "apps/replicasets",
 	"keda.sh/scaledobjects":                               "autoscaling/horizontalpodautoscalers",
 	"/secrets":                                            "/configmaps",
 	"gateway.networking.k8s.io/httproutes":                "networking.istio.io/destinationrules",

@@ -34,6 +34,8 @@ type CanaryAction struct {
 }
 
 // CanaryActionSpec is what is asked for.
+//
+// +kubebuilder:validation:XValidation:rule="(self.action == 'Rollback') == (has(self.toRevision) && size(self.toRevision) > 0)",message="spec.toRevision is needed for Rollback, and for no other action"
 type CanaryActionSpec struct {
 	// Canary is the name of the Canary, in the same namespace.
 	// +required
@@ -56,6 +58,11 @@ type CanaryActionSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=100
 	Revision string `json:"revision,omitempty"`
+
+	// ToRevision, for a Rollback, is the revision that the primary is to have again, as kubectl sluice history shows it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=100
+	ToRevision string `json:"toRevision,omitempty"`
 
 	// RequestedBy is the name of the user who asks. The chart's admission policies fill it in where the API server has
 	// such policies, and refuse any other name than that of who creates the object.
@@ -96,6 +103,10 @@ type CanaryActionStatus struct {
 	// Revision is the one that the Canary was about then.
 	// +optional
 	Revision string `json:"revision,omitempty"`
+
+	// Checks are what each metric of the analysis has answered, for a Check.
+	// +optional
+	Checks []v1beta1.CheckStatus `json:"checks,omitempty"`
 }
 
 // Finished tells whether the action was done or refused.

@@ -49,11 +49,15 @@ func testCreate(t *testing.T, c client.Client) {
 		change  func(*v1alpha1.CanaryAction)
 		wantErr string
 	}{
-		"minimal": {change: func(*v1alpha1.CanaryAction) {}},
-		"resume":  {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionResume }},
-		"promote": {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionPromote }},
-		"abort":   {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionAbort }},
-		"retry":   {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionRetry }},
+		"minimal":  {change: func(*v1alpha1.CanaryAction) {}},
+		"resume":   {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionResume }},
+		"promote":  {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionPromote }},
+		"abort":    {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionAbort }},
+		"retry":    {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionRetry }},
+		"rollback": {change: func(a *v1alpha1.CanaryAction) { a.Spec.Action, a.Spec.ToRevision = v1beta1.ActionRollback, "s2-1234" }},
+		"rollback to nothing": {func(a *v1alpha1.CanaryAction) { a.Spec.Action = v1beta1.ActionRollback },
+			"spec.toRevision is needed for Rollback, and for no other action"},
+		"pause to something": {func(a *v1alpha1.CanaryAction) { a.Spec.ToRevision = "s2-1234" }, "spec.toRevision is needed for Rollback"},
 		"complete": {change: func(a *v1alpha1.CanaryAction) {
 			a.Spec.Reason, a.Spec.Revision = strings.Repeat("é", 300), "s2-1234"
 			a.Spec.RequestedBy = "system:serviceaccount:argocd:argocd-application-controller"
@@ -63,7 +67,10 @@ func testCreate(t *testing.T, c client.Client) {
 		"unknown action": {func(a *v1alpha1.CanaryAction) { a.Spec.Action = "Stop" }, `supported values: "Pause", "Resume", "Promote", "Abort", "Retry"`},
 		"long reason":    {func(a *v1alpha1.CanaryAction) { a.Spec.Reason = strings.Repeat("x", 301) }, "spec.reason: Too long"},
 		"long revision":  {func(a *v1alpha1.CanaryAction) { a.Spec.Revision = strings.Repeat("x", 101) }, "spec.revision: Too long"},
-		"long name":      {func(a *v1alpha1.CanaryAction) { a.Spec.RequestedBy = strings.Repeat("x", 513) }, "spec.requestedBy: Too long"},
+		"long goal": {func(a *v1alpha1.CanaryAction) {
+			a.Spec.Action, a.Spec.ToRevision = v1beta1.ActionRollback, strings.Repeat("x", 101)
+		}, "spec.toRevision: Too long"},
+		"long name": {func(a *v1alpha1.CanaryAction) { a.Spec.RequestedBy = strings.Repeat("x", 513) }, "spec.requestedBy: Too long"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAction(tc.change)

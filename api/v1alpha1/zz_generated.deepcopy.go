@@ -5,6 +5,7 @@
 package v1alpha1
 
 import (
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -89,6 +90,13 @@ func (in *CanaryActionStatus) DeepCopyInto(out *CanaryActionStatus) {
 	if in.Time != nil {
 		in, out := &in.Time, &out.Time
 		*out = (*in).DeepCopy()
+	}
+	if in.Checks != nil {
+		in, out := &in.Checks, &out.Checks
+		*out = make([]v1beta1.CheckStatus, len(*in))
+		for i := range *in {
+			(*in)[i].DeepCopyInto(&(*out)[i])
+		}
 	}
 }
 

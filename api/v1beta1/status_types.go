@@ -144,6 +144,11 @@ type CanaryStatus struct {
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
+	// Rollback is set while the primary is to have an earlier revision again, as a person asked for by Rollback, and is not
+	// ready with it yet.
+	// +optional
+	Rollback *RollbackStatus `json:"rollback,omitempty"`
+
 	// Retry is the last value of the annotation sluice.dev/retry that was seen.
 	// +optional
 	Retry string `json:"retry,omitempty"`
@@ -496,7 +501,7 @@ type AdmissionStatus struct {
 
 // ActionType is what a person can ask of a release that is under way.
 //
-// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry;Approve;Advance
+// +kubebuilder:validation:Enum=Pause;Resume;Promote;Abort;Retry;Approve;Advance;Rollback;Check
 type ActionType string
 
 // Actions.
@@ -516,7 +521,21 @@ const (
 	ActionApprove ActionType = "Approve"
 	// ActionAdvance ends the present step now, as if its checks had passed.
 	ActionAdvance ActionType = "Advance"
+	// ActionRollback gives the primary the pod template of a revision that it had before, at once. The target stays as it
+	// is, and its revision counts as one that has failed.
+	ActionRollback ActionType = "Rollback"
+	// ActionCheck asks each metric of the analysis once, for whoever wants to know. It changes nothing of a release.
+	ActionCheck ActionType = "Check"
 )
+
+// RollbackStatus is about a primary that is to have an earlier revision again, and is not ready with it yet.
+type RollbackStatus struct {
+	// Revision is the one that the primary gets.
+	Revision string `json:"revision"`
+
+	// Since is when that was asked for.
+	Since metav1.MicroTime `json:"since"`
+}
 
 // ActionStatus is an action that a person asked for and what came of it.
 type ActionStatus struct {

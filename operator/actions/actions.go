@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,6 +37,9 @@ const actionIndex = "canary"
 // those whose names were made up by the API server.
 const finishedKept = 10
 
+// checksKept is how many of those are kept that only look.
+const checksKept = 3
+
 // Indexes are those of the cache for CanaryActions.
 func Indexes() []wake.Index {
 	return []wake.Index{{Of: &v1alpha1.CanaryAction{}, Name: actionIndex, Values: canaryNames}}
@@ -49,8 +53,16 @@ type Actions struct {
 	Live client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Checks asks metrics for whoever wants to know.
+	Checks Checks
 
 	served atomic.Bool
+}
+
+// Checks asks the metrics of Canaries for no release.
+type Checks interface {
+	// DryRun gives what each metric of the analysis says, for a request of a time in seconds, nil until all have answered.
+	DryRun(ctx context.Context, c *v1beta1.Canary, request string, asked time.Time) []v1beta1.CheckStatus
 }
 
 // Served says that the cache has CanaryActions.
@@ -80,7 +92,8 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 	if err := x.markLast(ctx, c, all); err != nil {
 		return err
 	}
-	removeErr := x.removeFinished(ctx, all)
+	removeErr := errors.Join(x.removeFinished(ctx, all), x.check(ctx, c, all))
+	all = slices.DeleteFunc(all, isCheck)
 	if held := w.Mistake != nil || c.Spec.Suspend; held && !abortFirst(c, all) {
 		return removeErr
 	}
@@ -89,6 +102,7 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 		w.Actions = []release.Action{{
 			Name: requestName(next), Type: next.Spec.Action,
 			By: quoted(next.Spec.RequestedBy), Reason: quoted(next.Spec.Reason), Revision: next.Spec.Revision, Created: next.CreationTimestamp.Time,
+			To: next.Spec.ToRevision,
 		}}
 	}
 	return errors.Join(removeErr, err)
@@ -225,15 +239,19 @@ func (x *Actions) finish(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.Can
 }
 
 // removeFinished removes all but the newest finished actions with a generated
-// name. One with a name that somebody chose may be kept in Git, from where it
+// name, and of those that only look fewer: they must not push out what tells who has done what. One with a name that somebody chose may be kept in Git, from where it
 // would come back and be acted on again.
 func (x *Actions) removeFinished(ctx context.Context, all []*v1alpha1.CanaryAction) error {
-	kept := 0
+	acts, checks := 0, 0
 	for _, a := range slices.Backward(all) {
 		if a.GenerateName == "" || !a.Finished() || !a.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if kept++; kept <= finishedKept {
+		kept, most := &acts, finishedKept
+		if isCheck(a) {
+			kept, most = &checks, checksKept
+		}
+		if *kept++; *kept <= most {
 			continue
 		}
 		if err := x.Client.Delete(ctx, a.DeepCopy(), client.Preconditions{UID: &a.UID}); kube.IgnoreChanged(err) != nil {

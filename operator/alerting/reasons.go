@@ -62,6 +62,9 @@ var rules = map[string]rule{
 	release.ReasonGateDeadline:      {title: "Gate not opened", severity: v1beta1.SeverityError},
 	release.ReasonAborted:           {title: "Aborted", severity: v1beta1.SeverityWarn},
 	release.ReasonRollbackAsked:     {title: "Rollback asked for", severity: v1beta1.SeverityWarn},
+	release.ReasonRolledBack:        {title: "Primary set back", severity: v1beta1.SeverityWarn},
+	release.ReasonPrimaryRestored:   {title: "Primary as before", severity: v1beta1.SeverityInfo},
+	release.ReasonRollbackHalted:    {title: "Rollback halted", severity: v1beta1.SeverityError},
 	release.ReasonActionRefused:     {title: "Action refused", severity: v1beta1.SeverityWarn},
 
 	release.ReasonPromotionHalted:    {title: "Promotion halted", severity: v1beta1.SeverityError},

@@ -171,6 +171,46 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// TestCheck answers who wants to know what the metrics say, whatever holds the release, and changes nothing of that.
+func TestCheck(t *testing.T) {
+	for name, change := range map[string]func(*v1beta1.Canary){
+		"in a step": func(*v1beta1.Canary) {}, "suspended": func(c *v1beta1.Canary) { c.Spec.Suspend = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := atFirstStep(t)
+			edit(s, s.now(), change)
+			s.settle()
+			s.sent()
+			before := s.now().Status
+			s.provider.value(50)
+			other := newAction("y", v1beta1.ActionCheck).after(time.Second)
+			other.Spec.Revision = "another"
+			s.request(newAction("x", v1beta1.ActionCheck), other)
+			s.mustTurn()
+			awaitFinished(t, s.checker)
+			s.settle()
+			for name, want := range map[string]string{
+				"x": "Done 0 of 1 metrics pass; health is 50, below the minimum 99",
+				"y": "Refused it is for revision another, and the present one is " + before.LastAppliedSpec,
+			} {
+				if got := s.outcomes()[name]; got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			a := s.actions()["x"]
+			if len(a.Status.Checks) != 1 || a.Status.Checks[0].Value != "50" || a.Status.Checks[0].Query == "" || a.Status.Time == nil || len(a.OwnerReferences) != 1 {
+				t.Errorf("the action: %+v", a.Status)
+			}
+			if diff := cmp.Diff(before, s.now().Status); diff != "" {
+				t.Errorf("the release is another: -want +got\n%s", diff)
+			}
+			if sent := s.sent(); len(sent) != 0 {
+				t.Errorf("events: %q", sent)
+			}
+		})
+	}
+}
+
 // Whose pause was refused has not paused it.
 func TestWhoPaused(t *testing.T) {
 	s := atFirstStep(t)

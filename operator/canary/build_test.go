@@ -157,12 +157,12 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 func (s *scene) wire() {
 	r := s.reconciler
 	r.Targets = &targets.Targets{Client: r.Client, Live: s.api, Applier: r.Applier}
-	r.Primaries = &primaries.Primaries{Client: r.Client, Applier: r.Applier, Options: r.Options, Workloads: r.Targets}
+	r.Primaries = &primaries.Primaries{Client: r.Client, Live: s.api, Applier: r.Applier, Options: r.Options, Workloads: r.Targets}
 	r.Autoscalers = &autoscaling.Autoscalers{Client: r.Client, Applier: r.Applier, Options: r.Options}
 	r.Services = &services.Services{Client: r.Client, Applier: r.Applier, Options: r.Options}
 	s.cover()
 	r.Configs = configs.New(configs.Config{Off: true})
-	r.Actions = &actions.Actions{Client: r.Client, Live: s.api, Clock: r.Clock}
+	r.Actions = &actions.Actions{Client: r.Client, Live: s.api, Clock: r.Clock, Checks: r.Checker}
 	r.Actions.Served()
 	r.Routes = &routes.Routes{Client: r.Client, Provider: r.Provider}
 	if s.keda {

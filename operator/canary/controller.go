@@ -130,6 +130,8 @@ type Checker interface {
 	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID)
 	// RunPromptly starts a round and gives its results if they come at once.
 	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun
+	// DryRun gives what each metric says, nil until that is known.
+	DryRun(ctx context.Context, c *v1beta1.Canary, request string, asked time.Time) []v1beta1.CheckStatus
 	// Forget calls off what runs for a Canary and drops its results.
 	Forget(key types.NamespacedName)
 	// Finished gives the Canaries whose checks have come to an end.
@@ -226,7 +228,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	last.Reached = world.services.Reached()
-	actionsErr := errors.Join(r.Actions.Observe(ctx, world.World), r.Policies.Observe(ctx, world.World))
+	actionsErr := errors.Join(r.Actions.Observe(ctx, world.World), world.primary.ObserveStored(ctx), r.Policies.Observe(ctx, world.World))
 	t := turn{}
 	defer func() { r.Policies.Settle(ctx, t.left(world.Canary)) }()
 	if err := r.carryOut(ctx, world, &t); err != nil {

@@ -71,3 +71,5 @@ func (c canaryOf) with(change func(*v1beta1.CanarySpec)) canaryOf {
 	change(&c.Spec)
 	return c
 }
+
+func keyOf(c *v1beta1.Canary) client.ObjectKey { return client.ObjectKeyFromObject(c) }

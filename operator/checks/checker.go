@@ -61,6 +61,8 @@ type Checker struct {
 
 	mu   sync.Mutex
 	runs map[types.NamespacedName]map[v1beta1.HookType]*run
+	// dryRuns are of metrics that are asked for no release.
+	dryRuns map[types.NamespacedName]*dryRun
 }
 
 // How often hooks that are polled may be called in a second, over all Canaries: as
@@ -108,6 +110,7 @@ func New(config Config) *Checker {
 		waiting:  make(chan struct{}, waiters),
 		finished: make(chan event.GenericEvent, 1024),
 		runs:     map[types.NamespacedName]map[v1beta1.HookType]*run{},
+		dryRuns:  map[types.NamespacedName]*dryRun{},
 	}
 }
 
@@ -217,6 +220,7 @@ func (k *Checker) Forget(key types.NamespacedName) {
 		k.stop(r)
 	}
 	delete(k.runs, key)
+	k.forgetDry(key)
 }
 
 func (k *Checker) stop(r *run) {

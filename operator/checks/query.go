@@ -22,23 +22,28 @@ import (
 func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1beta1.CheckStatus {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
-	all := c.GetAnalysis().Metrics
-	metric := all[index]
+	metric := c.GetAnalysis().Metrics[index]
 	if unknown(metric) {
 		return unchecked(metric, k.Clock.Now())
 	}
-	var answer metrics.Answer
-	if err := contained(ctx, c, metric.Name, func() { answer = k.query(ctx, c, index) }); err != nil {
-		answer.Err = &metrics.UnavailableError{Provider: "of the metric", Err: err}
-	}
+	answer := k.answer(ctx, c, index)
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
+	}
+	return metrics.Evaluate(metric, answer)
+}
+
+// answer is what is known of a metric now.
+func (k *Checker) answer(ctx context.Context, c *v1beta1.Canary, index int) (answer metrics.Answer) {
+	all := c.GetAnalysis().Metrics
+	if err := contained(ctx, c, all[index].Name, func() { answer = k.query(ctx, c, index) }); err != nil {
+		answer.Err = &metrics.UnavailableError{Provider: "of the metric", Err: err}
 	}
 	if before := rounds.Before(c.Status.Checks, all, index); before != nil {
 		answer.HadValue = before.HadValue
 	}
 	answer.At = k.Clock.Now()
-	return metrics.Evaluate(metric, answer)
+	return answer
 }
 
 // onlyCompares is true for a metric whose value has no range to be in: nothing is asked but its counts.

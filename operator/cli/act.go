@@ -46,7 +46,12 @@ type actOptions struct {
 	yes      bool
 	wait     bool
 	timeout  time.Duration
+	// to is the revision to go back to, for a rollback.
+	to string
 }
+
+// actTimeout is how long is waited for the operator where nothing else is said.
+const actTimeout = 30 * time.Second
 
 func newActions(a *app) []*cobra.Command {
 	out := make([]*cobra.Command, 0, len(verbs))
@@ -79,7 +84,7 @@ meanwhile, waits until the operator has done or refused it, and prints what came
 	c.Flags().StringVarP(&o.selector, "selector", "l", "", "labels of the Canaries that are meant, of all namespaces unless -n names one")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "ask no question")
 	c.Flags().BoolVar(&o.wait, "wait", true, "wait until it is done or refused")
-	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait at the most")
+	c.Flags().DurationVar(&o.timeout, "timeout", actTimeout, "how long to wait at the most")
 	return c
 }
 
@@ -215,21 +220,35 @@ func actOn(ctx context.Context, a *app, c *connection, v verb, canary *v1beta1.C
 	action := &v1alpha1.CanaryAction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: canary.Namespace, GenerateName: generated(canary.Name)},
 		Spec: v1alpha1.CanaryActionSpec{
-			Canary: canary.Name, Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who,
+			Canary: canary.Name, Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who, ToRevision: o.to,
 		},
 	}
-	if err := c.Create(ctx, action); err != nil {
-		if apierrors.IsForbidden(err) {
-			return fmt.Errorf("%s %s/%s: %w (the role that the chart has for it is bound with: kubectl -n %s create rolebinding NAME --clusterrole=sluice-actions --user=%s)",
-				v.name, canary.Namespace, canary.Name, err, canary.Namespace, who)
-		}
-		return fmt.Errorf("%s %s/%s: %w", v.name, canary.Namespace, canary.Name, err)
+	if err := c.request(ctx, v.name, action); err != nil {
+		return err
 	}
 	if !o.wait {
 		fmt.Fprintf(a.Out, "canaryaction.sluice.dev/%s created\n", action.Name)
 		return nil
 	}
-	return await(ctx, a, c, canary, action, o.timeout)
+	is, err := ended(ctx, a, c, canary, action, o.timeout)
+	if err == nil {
+		fmt.Fprintf(a.Out, "%s/%s: %s\n", canary.Namespace, canary.Name, v1beta1.OneLine(is.Status.Message, 4096))
+	}
+	return err
+}
+
+// request creates an action, and says which right is missing for it.
+func (c *connection) request(ctx context.Context, verb string, action *v1alpha1.CanaryAction) error {
+	err := c.Create(ctx, action)
+	of := action.Namespace + "/" + action.Spec.Canary
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("%s %s: %w (the role that the chart has for it is bound with: kubectl -n %s create rolebinding NAME --clusterrole=sluice-actions --user=%s)",
+			verb, of, err, action.Namespace, action.Spec.RequestedBy)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", verb, of, err)
+	}
+	return nil
 }
 
 // generated is the beginning of a name that the API server makes up.
@@ -238,8 +257,8 @@ func generated(canary string) string {
 	return canary[:min(len(canary), longest)] + "-"
 }
 
-// await waits until an action is done or refused.
-func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, action *v1alpha1.CanaryAction, timeout time.Duration) error {
+// ended waits until an action is done, and gives it as it is then. That it was refused is an error.
+func ended(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, action *v1alpha1.CanaryAction, timeout time.Duration) (done *v1alpha1.CanaryAction, err error) {
 	waitCtx, stop := a.withTimeout(ctx, timeout)
 	defer stop()
 	var result error
@@ -252,7 +271,7 @@ func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, a
 			case deleted:
 				result = fmt.Errorf("CanaryAction %s was deleted before it was acted on", is.Name)
 			case is.Status.Phase == v1alpha1.ActionDone:
-				fmt.Fprintf(a.Out, "%s/%s: %s\n", canary.Namespace, canary.Name, v1beta1.OneLine(is.Status.Message, 4096))
+				done = is
 			case is.Status.Phase == v1alpha1.ActionRefused:
 				result = &statusError{exitRefused, errors.New("refused: " + v1beta1.OneLine(is.Status.Message, 4096))}
 			default:
@@ -261,12 +280,12 @@ func await(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, a
 			return true, nil
 		},
 	}
-	err := f.run(waitCtx)
+	err = f.run(waitCtx)
 	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
-		return &statusError{int(view.TimedOut), fmt.Errorf("nobody has acted on it within %s, and it still waits: %s; take it back with: kubectl -n %s delete canaryaction %s",
+		return nil, &statusError{int(view.TimedOut), fmt.Errorf("nobody has acted on it within %s, and it still waits: %s; take it back with: kubectl -n %s delete canaryaction %s",
 			timeout, whyPending(ctx, a, c, canary), action.Namespace, action.Name)}
 	}
-	return errors.Join(err, result)
+	return done, errors.Join(err, result)
 }
 
 // whyPending says what an action may wait for.

@@ -103,7 +103,7 @@ It talks to the API server alone, with your own rights and your kubeconfig. What
 	root.SetErr(s.ErrOut)
 	a.flags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&a.colour, "color", "auto", "auto, always or never: whether what is written has colours")
-	root.AddCommand(newList(a), newGet(a), newStatus(a), newWhy(a), newLint(a), newHistory(a), newUndo(a), newDashboard(a), newMan(a))
+	root.AddCommand(newList(a), newGet(a), newStatus(a), newWhy(a), newLint(a), newHistory(a), newUndo(a), newCheck(a), newDashboard(a), newMan(a))
 	root.AddCommand(newActions(a)...)
 	completeNames(a, root)
 	return root

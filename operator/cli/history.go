@@ -1,28 +1,22 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/templates"
 	"github.com/sluice-delivery/sluice/operator/view"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
-
-// numberAnnotation is the Deployment controller's count of the templates of a Deployment.
-const numberAnnotation = "deployment.kubernetes.io/revision"
 
 // historyOutput is a history for programs.
 type historyOutput struct {
@@ -36,8 +30,9 @@ func newHistory(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history NAME",
 		Short: "Show the last release and what was promoted before",
-		Long: `Show the last release, and the revisions that the primary had before: those of which Kubernetes keeps a ReplicaSet,
-ten unless spec.revisionHistoryLimit of the target says otherwise. Nothing is stored for it beside them.`,
+		Long: `Show the last release, and the revisions that the primary had before: those of which Kubernetes keeps the pod template in
+a ReplicaSet or ControllerRevision, ten unless spec.revisionHistoryLimit of the target says otherwise. Nothing is stored for
+it beside them.`,
 		Example: "  kubectl sluice history podinfo -n test",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runHistory(cmd.Context(), a, args[0], output) },
@@ -59,7 +54,11 @@ func runHistory(ctx context.Context, a *app, name, output string) error {
 	if err != nil {
 		return err
 	}
-	promoted, err := promoted(ctx, a, c, name)
+	canary, err := c.canary(ctx, name)
+	if err != nil {
+		return err
+	}
+	promoted, err := promoted(ctx, c, canary)
 	if err != nil {
 		return err
 	}
@@ -75,94 +74,71 @@ func runHistory(ctx context.Context, a *app, name, output string) error {
 	}
 }
 
-// promoted are the revisions of which the primary has a ReplicaSet, the newest first.
-func promoted(ctx context.Context, a *app, c *connection, name string) ([]view.Past, error) {
-	canary, err := c.canary(ctx, name)
-	if err != nil {
+// promoted are the revisions of which a template of the primary is kept, the newest first.
+func promoted(ctx context.Context, c *connection, canary *v1beta1.Canary) ([]view.Past, error) {
+	primary, err := c.object(ctx, canary, canary.PrimaryName())
+	if err != nil || primary == nil {
 		return nil, err
 	}
-	sets, err := c.replicaSets(ctx, canary, canary.PrimaryName())
+	all, err := templates.Of(ctx, c, primary)
 	if err != nil {
 		return nil, err
 	}
 	var out []view.Past
-	for i := range sets {
-		revision := sets[i].Annotations[workload.RevisionAnnotation]
-		if revision == "" {
-			continue
+	for i := range all {
+		if revision := all[i].Revision; revision != "" {
+			out = append(out, view.Past{Revision: revision, Images: workload.Images(all[i].With(primary)), First: &all[i].Created})
 		}
-		created := sets[i].CreationTimestamp
-		out = append(out, view.Past{Revision: revision, Images: workload.Images(withTemplate(&appsv1.Deployment{}, &sets[i])), First: &created})
 	}
 	return out, nil
-}
-
-// replicaSets are those of a Deployment of a Canary, the newest first; none for other kinds.
-func (c *connection) replicaSets(ctx context.Context, of *v1beta1.Canary, name string) ([]appsv1.ReplicaSet, error) {
-	o, err := c.object(ctx, of, name)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	d, ok := o.(*appsv1.Deployment)
-	if !ok || d == nil {
-		return nil, nil
-	}
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil {
-		return nil, fmt.Errorf("selector of %s: %w", name, err)
-	}
-	var list appsv1.ReplicaSetList
-	if err := c.List(ctx, &list, client.InNamespace(of.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return nil, fmt.Errorf("list ReplicaSets of %s: %w", name, err)
-	}
-	out := slices.DeleteFunc(list.Items, func(s appsv1.ReplicaSet) bool { return !metav1.IsControlledBy(&s, d) })
-	slices.SortFunc(out, func(a, b appsv1.ReplicaSet) int { return cmp.Compare(number(&b), number(&a)) })
-	return out, nil
-}
-
-// number is a ReplicaSet's place in the history of its Deployment, 0 for none.
-func number(s *appsv1.ReplicaSet) int {
-	n, err := strconv.Atoi(s.Annotations[numberAnnotation])
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// withTemplate is a Deployment with the pod template of a ReplicaSet, as its user wrote it.
-func withTemplate(d *appsv1.Deployment, s *appsv1.ReplicaSet) *appsv1.Deployment {
-	out := d.DeepCopy()
-	out.Spec.Template = *s.Spec.Template.DeepCopy()
-	delete(out.Spec.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
-	return out
 }
 
 type undoOptions struct {
 	to    string
 	force bool
+	now   bool
+	act   actOptions
 }
 
 func newUndo(a *app) *cobra.Command {
-	o := undoOptions{}
+	o := undoOptions{act: actOptions{wait: true}}
 	c := &cobra.Command{
 		Use:   "undo NAME",
-		Short: "Set the target back to an earlier revision, which is released as any other",
-		Long: `Set a Deployment back to the pod template of an earlier revision: what the primary runs, where a release is under way or
-has failed, which needs no analysis; else the one that was promoted before, which is analysed as any other release. Where
-there is no time for that: undo, and then promote.
+		Short: "Go back to an earlier revision, by a release of it or at once",
+		Long: `Set the target back to the pod template of an earlier revision: what the primary runs, where a release is under way or
+has failed, which needs no analysis; else the one that was promoted before, which is analysed as any other release.
 
-Where a tool has the target in Git it would put it forward again: revert it there. It is refused without --force.`,
+Where a tool has the target in Git it would put it forward again: revert it there. It is refused without --force.
+
+With --now there is no analysis: the primary gets the template that it had at that revision at once, and the target is left
+as it is, also in Git. What the target is counts as a release that has failed: it is not promoted again until it changes, or
+somebody has it tried again. That creates a CanaryAction, and ends as the other commands that do:
+
+  0  it was done
+  1  an error, as a missing right
+  3  nobody has acted on it within --timeout; it still waits
+  5  the operator has refused it`,
 		Example: `  kubectl sluice undo podinfo -n test
-  kubectl sluice undo podinfo -n test --to=s2-1f2e3d4c5b6a`,
+  kubectl sluice undo podinfo -n test --to=s2-1f2e3d4c5b6a
+  kubectl sluice undo podinfo -n test --now --reason="the checkout fails"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runUndo(cmd.Context(), a, args[0], o) },
 	}
 	c.Flags().StringVar(&o.to, "to", "", "the revision, as in history")
 	c.Flags().BoolVar(&o.force, "force", false, "also where the target seems to be in Git")
+	c.Flags().BoolVar(&o.now, "now", false, "give the primary the revision at once, without an analysis")
+	c.Flags().StringVar(&o.act.reason, "reason", "", "with --now: why, for people to read, at most 300 characters")
+	c.Flags().DurationVar(&o.act.timeout, "timeout", actTimeout, "with --now: how long to wait at the most until it is done or refused")
 	return c
 }
 
 func runUndo(ctx context.Context, a *app, name string, o undoOptions) error {
+	if !o.now && o.act.reason != "" {
+		return errors.New("--reason is for --now")
+	}
+	if err := o.act.check([]string{name}); err != nil {
+		return err
+	}
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -171,78 +147,111 @@ func runUndo(ctx context.Context, a *app, name string, o undoOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.now {
+		return undoNow(ctx, a, c, canary, o)
+	}
+	return undo(ctx, a, c, canary, o)
+}
+
+// rollback is the verb of undo --now.
+var rollback = verb{name: "undo --now", action: v1beta1.ActionRollback, needsReason: true}
+
+// undoNow has the primary go back to a revision that it had.
+func undoNow(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, o undoOptions) error {
+	if o.act.to = o.to; o.to == "" {
+		if is := canary.Status.LastPromotedSpec; is != canary.Status.LastAppliedSpec {
+			return fmt.Errorf("%s runs %s already, and the release of %s is not promoted; abort that where it is under way, or name with --to what to go back to",
+				canary.PrimaryName(), is, canary.Status.LastAppliedSpec)
+		}
+		all, err := promoted(ctx, c, canary)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(p view.Past) bool { return p.Revision != canary.Status.LastPromotedSpec })
+		if i < 0 {
+			return fmt.Errorf("no template is kept of what %s ran before", canary.PrimaryName())
+		}
+		o.act.to = all[i].Revision
+	}
+	if err := a.ask(rollback, []*v1beta1.Canary{canary}, &o.act); err != nil {
+		return err
+	}
+	return actOn(ctx, a, c, rollback, canary, c.whoami(ctx), o.act)
+}
+
+// undo sets the target back.
+func undo(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, o undoOptions) error {
 	target, err := c.object(ctx, canary, canary.Spec.TargetRef.Name)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", canary.TargetName(), err)
 	}
-	d, ok := target.(*appsv1.Deployment)
-	if !ok {
-		return fmt.Errorf("undo is for Deployments; for %s there is kubectl rollout undo", canary.TargetName())
+	if target == nil || workload.Template(target) == nil {
+		return fmt.Errorf("nothing is kept of what %s was before; undo is for Deployments, DaemonSets and StatefulSets", canary.TargetName())
 	}
-	if tool := keeper(d); tool != "" && !o.force {
-		return fmt.Errorf("%s is kept by %s, which would put it forward again: revert it in Git, or use --force", canary.TargetName(), tool)
+	if tool := keeper(target); tool != "" && !o.force {
+		return fmt.Errorf("%s is kept by %s, which would put it forward again: revert it in Git, or use --force; with --now the primary alone goes back", canary.TargetName(), tool)
 	}
 	to := o.to
 	if to == "" {
-		if to, err = before(ctx, a, c, canary, d); err != nil {
+		if to, err = before(ctx, c, canary, target); err != nil {
 			return err
 		}
 	}
-	next, err := templateOf(ctx, a, c, canary, d, to)
+	next, err := templateOf(ctx, c, canary, target, to)
 	if err != nil {
 		return err
 	}
-	if err := c.Patch(ctx, next, client.MergeFromWithOptions(d, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := c.Patch(ctx, next, client.MergeFromWithOptions(target, client.MergeFromWithOptimisticLock{})); err != nil {
 		if apierrors.IsConflict(err) {
 			return errors.New("somebody has changed the target meanwhile; look at it and try again")
 		}
 		return fmt.Errorf("set %s back: %w", canary.TargetName(), err)
 	}
 	fmt.Fprintf(a.Out, "%s is set back to %s (%s -> %s); see it through with: kubectl sluice status %s -n %s\n",
-		canary.TargetName(), to, workload.Images(d), workload.Images(next), canary.Name, canary.Namespace)
+		canary.TargetName(), to, workload.Images(target), workload.Images(next), canary.Name, canary.Namespace)
 	return nil
 }
 
 // before is the revision to go back to where none is named.
-func before(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, d *appsv1.Deployment) (string, error) {
-	is, err := workload.Revision(d)
+func before(ctx context.Context, c *connection, canary *v1beta1.Canary, target client.Object) (string, error) {
+	is, err := workload.Revision(target)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", canary.TargetName(), err)
 	}
 	if was := canary.Status.LastPromotedSpec; was != "" && template(was) != is {
 		return was, nil
 	}
-	promoted, err := promoted(ctx, a, c, canary.Name)
+	all, err := promoted(ctx, c, canary)
 	if err != nil {
 		return "", err
 	}
-	for _, p := range promoted {
+	for _, p := range all {
 		if template(p.Revision) != is {
 			return p.Revision, nil
 		}
 	}
-	return "", fmt.Errorf("nothing was promoted before %s that %s still has a ReplicaSet of", is, canary.PrimaryName())
+	return "", fmt.Errorf("no template is kept of what %s ran before %s", canary.PrimaryName(), is)
 }
 
 // templateOf is the target with the pod template that it had at a revision.
-func templateOf(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, d *appsv1.Deployment, to string) (*appsv1.Deployment, error) {
-	sets, err := c.replicaSets(ctx, canary, d.Name)
+func templateOf(ctx context.Context, c *connection, canary *v1beta1.Canary, target client.Object, to string) (client.Object, error) {
+	all, err := templates.Of(ctx, c, target)
 	if err != nil {
 		return nil, err
 	}
 	var known []string
-	for i := range sets {
-		past := withTemplate(d, &sets[i])
+	for i := range all {
+		past := all[i].With(target)
 		revision, err := workload.Revision(past)
 		if err != nil {
-			return nil, fmt.Errorf("read ReplicaSet %s: %w", sets[i].Name, err)
+			return nil, fmt.Errorf("read %s: %w", all[i].Name, err)
 		}
 		if revision == template(to) {
 			return past, nil
 		}
 		known = append(known, revision)
 	}
-	return nil, fmt.Errorf("%s has no ReplicaSet of revision %s; it has %s", canary.TargetName(), to, strings.Join(known, ", "))
+	return nil, fmt.Errorf("no template is kept of revision %s of %s; there are those of %s", to, canary.TargetName(), strings.Join(known, ", "))
 }
 
 // template is the part of a revision that is of the pod template, without that of its configs.

@@ -38,6 +38,8 @@ type Workloads interface {
 type Primaries struct {
 	// Client reads from the informer cache.
 	Client client.Reader
+	// Live reads from the API server what is stored of primaries.
+	Live client.Reader
 	// Applier writes primaries.
 	Applier *ssa.Applier
 	// Options are the settings for generated objects.
@@ -118,6 +120,9 @@ func (s *Share) foreign(primary client.Object) error {
 // read, which come before it.
 func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	p, w := s.part, s.world
+	if want.StoredRevision != "" {
+		return s.restore(ctx, want)
+	}
 	if !w.Promotes(want) {
 		return nil
 	}
@@ -151,7 +156,12 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	if w.PrimaryObject != nil && w.Primary.Revision != want.PrimaryRevision {
 		options = append(options, ssa.Before(s.judged))
 	}
-	err = p.Applier.Apply(ctx, primary, options...)
+	return s.write(ctx, primary, options)
+}
+
+// write applies the intent for the primary.
+func (s *Share) write(ctx context.Context, primary client.Object, options []ssa.Option) error {
+	err := s.part.Applier.Apply(ctx, primary, options...)
 	if apierrors.IsConflict(err) {
 		return fmt.Errorf("%w: %s %s", world.ErrChanged, workload.Kind(primary), primary.GetName())
 	}

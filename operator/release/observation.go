@@ -76,6 +76,10 @@ type Action struct {
 	Revision string
 	// Created is when it was asked for, in seconds of the API server's clock; zero where nobody knows.
 	Created time.Time
+	// To, for a rollback, is the revision that the primary is to have again.
+	To string
+	// Unavailable, for a rollback, says why the primary's template of To can't be had. Empty where it can.
+	Unavailable string
 }
 
 // Failure is a part of the desired state that could not be applied.
@@ -301,6 +305,9 @@ type Desired struct {
 	// PrimaryRevision is the revision of the target that the primary must be a
 	// copy of. Empty: the primary stays what it is.
 	PrimaryRevision string
+	// StoredRevision is a revision that the primary had before and must have again, from what is stored of it, whatever
+	// the target is. Empty: none.
+	StoredRevision string
 	// Routed is true when the apex service must lead to the primary and the
 	// mesh must have Traffic. False: both stay what they are.
 	Routed bool

@@ -56,4 +56,7 @@ const (
 	ReasonMaximumReached     = "MaximumReached"
 	ReasonPolicyInvalid      = "PolicyInvalid"
 	ReasonPoliciesUnread     = "PoliciesUnread"
+	ReasonRolledBack         = "RolledBack"
+	ReasonRollbackHalted     = "RollbackHalted"
+	ReasonPrimaryRestored    = "PrimaryRestored"
 )

@@ -26,7 +26,7 @@ func act(d *decider) bool {
 	if refused != "" {
 		d.event(true, release.ReasonActionRefused, string(a.Type)+hands.By(a)+" is refused: "+refused)
 	} else {
-		st.Message = hands.Done[a.Type] + hands.By(a)
+		st.Message = hands.Done[a.Type] + hands.To(a) + hands.By(a)
 	}
 	d.st.LastAction = st
 	return moved
@@ -82,6 +82,9 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 		}
 		begin(d, release.ReasonRetried, "Tried again"+hands.By(a)+": "+d.Canary.TargetName())
 		return "", true
+	case v1beta1.ActionRollback:
+		refused = goBack(d, a)
+		return refused, refused == ""
 	case v1beta1.ActionApprove:
 		return approve(d, a), false
 	case v1beta1.ActionAdvance:

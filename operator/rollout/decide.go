@@ -43,6 +43,7 @@ func Decide(o release.Observation) release.Decision {
 		d.held = true
 		adopt.Status(&d.Observation, d.st)
 		adopt.Revision(&d.Observation, d.st)
+		noteRollback(d)
 		keepSafe(d, hold)
 		conclude(d)
 		holdDesired(d)
@@ -50,6 +51,7 @@ func Decide(o release.Observation) release.Decision {
 	default:
 		adopt.Status(&d.Observation, d.st)
 		adopt.Revision(&d.Observation, d.st)
+		noteRollback(d)
 		if !act(d) {
 			advance(d)
 		}
@@ -205,6 +207,7 @@ func betweenReleases(d *decider) {
 	}
 	d.well()
 	postRollout(d)
+	awaitRollback(d)
 }
 
 // begin starts an analysis of the target's revision.

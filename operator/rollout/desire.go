@@ -38,6 +38,9 @@ func desire(d *decider) {
 	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
 		// terminate decides over workloads.
 	}
+	if want.StoredRevision = storedRevision(d); want.StoredRevision != "" {
+		want.PrimaryRevision = ""
+	}
 	want.PrimaryFloor = primaryFloor(d)
 	want.PrimaryReplicas = primaryReplicas(d)
 	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare(d))

@@ -100,7 +100,7 @@ func FuzzPlan(f *testing.F) {
 // FuzzActions has people ask anything of a release at any point: what is decided can be written and routed.
 func FuzzActions(f *testing.F) {
 	for _, phase := range []v1beta1.CanaryPhase{"", v1beta1.PhaseInitialized, v1beta1.PhaseProgressing, v1beta1.PhaseWaitingPromotion, v1beta1.PhaseFailed} {
-		for _, action := range []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionRetry, v1beta1.ActionApprove, v1beta1.ActionAdvance, "nonsense"} {
+		for _, action := range []v1beta1.ActionType{v1beta1.ActionPause, v1beta1.ActionResume, v1beta1.ActionPromote, v1beta1.ActionAbort, v1beta1.ActionRetry, v1beta1.ActionApprove, v1beta1.ActionAdvance, v1beta1.ActionRollback, "nonsense"} {
 			f.Add(string(phase), string(action), "a", "because\n\u202eof", "", int32(1))
 			f.Add(string(phase), string(action), "a", "", "another", int32(2147483647))
 		}
@@ -108,7 +108,7 @@ func FuzzActions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, phase, action, name, reason, revision string, step int32) {
 		o := newScene().step(1, 20, time.Minute).Observation
 		o.Canary.Status.Phase, o.Canary.Status.Step.Index = v1beta1.CanaryPhase(phase), step
-		a := release.Action{Name: name, Type: v1beta1.ActionType(action), By: name, Reason: reason, Revision: revision}
+		a := release.Action{Name: name, Type: v1beta1.ActionType(action), By: name, Reason: reason, Revision: revision, To: reason}
 		for range 2 { // the second time it is known
 			o.Actions = []release.Action{a}
 			d := rollout.Decide(o)

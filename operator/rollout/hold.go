@@ -31,7 +31,7 @@ func keepSafe(d *decider, h *conditions.Hold) {
 		return
 	}
 	needStep(d)
-	if d.Target.Exists && d.Primary.Exists && d.Target.Revision != d.st.LastAppliedSpec && d.primaryCarries(d.Target.Revision) && !d.Primary.Unobserved {
+	if d.Target.Exists && d.Primary.Exists && d.Target.Revision != d.st.LastAppliedSpec && d.primaryCarries(d.Target.Revision) && !d.Primary.Unobserved && !goesBack(d) {
 		revert(d)
 		return
 	}
@@ -64,7 +64,7 @@ func takeFromUnjudged(d *decider) {
 // holdDesired leaves workloads as they are while a rollout is held, but for a primary that is gone: it is made again
 // from what it was made from before, or was to be in a promotion, as the target may have no pods to stand in with.
 func holdDesired(d *decider) {
-	d.out.Desired.TargetReplicas = nil
+	d.out.Desired.TargetReplicas, d.out.Desired.StoredRevision = nil, ""
 	again := promotedRevision(d)
 	if again == "" && d.st.Phase == v1beta1.PhasePromoting {
 		again = d.st.LastAppliedSpec // it was found good

@@ -125,11 +125,11 @@ func reactToRevision(d *decider) bool {
 		return true
 	case d.Target.Revision == d.st.LastAppliedSpec:
 		return primaryLost(d)
-	case d.primaryCarries(d.Target.Revision) && d.Primary.Unobserved:
+	case d.primaryCarries(d.Target.Revision) && d.Primary.Unobserved && !goesBack(d):
 		d.waiting = "waiting to see the last change of " + d.Canary.PrimaryName() // it may be getting another revision
 		d.lookAgain(d.Now.Add(time.Second))
 		return true
-	case d.primaryCarries(d.Target.Revision):
+	case d.primaryCarries(d.Target.Revision) && !goesBack(d):
 		revert(d)
 		return true
 	default:
@@ -150,6 +150,7 @@ func revert(d *decider) {
 	}
 	d.st.LastAppliedSpec = d.Target.Revision
 	d.st.LastPromotedSpec = d.Target.Revision
+	d.st.Rollback = nil
 	d.st.FailedChecks = 0
 	settle(d)
 }

@@ -31,7 +31,7 @@ func beginPromotion(d *decider, because string) {
 		return
 	}
 	d.st.Phase = v1beta1.PhasePromoting
-	d.st.Gate = nil
+	d.st.Gate, d.st.Rollback = nil, nil
 	was := d.st.Step
 	d.st.Step = &v1beta1.StepStatus{Since: metav1.NewMicroTime(d.Now), From: was.From, Plan: was.Plan, Weight: was.Weight, Share: was.Share}
 	if d.strategy() != v1beta1.StrategyWeighted {

@@ -22,7 +22,7 @@ func serve(d *decider) {
 	}
 	is := serving.Situation{
 		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: neededOfPrimary(d), Canary: d.Target, Fixed: d.Route.Fixed,
-		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st.Phase),
+		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st),
 		ScaledToZero: scaling.ToZero(d.st, d.Primary), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight
@@ -33,8 +33,8 @@ func serve(d *decider) {
 }
 
 // changing is true where the primary may be getting another revision.
-func changing(phase v1beta1.CanaryPhase) bool {
-	return phase == v1beta1.PhasePromoting || phase == "" || phase == v1beta1.PhaseInitializing
+func changing(st *v1beta1.CanaryStatus) bool {
+	return st.Rollback != nil || st.Phase == v1beta1.PhasePromoting || st.Phase == "" || st.Phase == v1beta1.PhaseInitializing
 }
 
 func describeServing(d *decider, was, is serving.Split) {

@@ -48,6 +48,8 @@ type world struct {
 	opened map[release.CheckID]bool
 	// passed are the steps of which the last round that was seen has passed.
 	passed map[release.CheckID]bool
+	// had are the revisions that the primary has had.
+	had []string
 
 	violation string
 }
@@ -122,7 +124,15 @@ func (w *world) reconcile() {
 	if d.Desired.Hold {
 		return
 	}
-	if r := d.Desired.PrimaryRevision; r != "" && w.primary.Revision != r {
+	r := d.Desired.PrimaryRevision
+	if back := d.Desired.StoredRevision; back != "" {
+		if r != "" || !slices.Contains(w.had, back) {
+			w.fail("the primary is to have %q again, and %q", back, r)
+		}
+		r = back
+	}
+	if r != "" && w.primary.Revision != r {
+		w.had = append(w.had, r)
 		if w.interrupted && w.primary.Exists {
 			if !w.fixed && w.routed && w.mesh.Canary < 100 && w.primary.Ready && w.target.Available > 0 {
 				w.fail("invariant 1: a primary that is interrupted still has users")
@@ -304,6 +314,15 @@ func (w *world) act(a v1beta1.ActionType) {
 	w.actions = append(w.actions, release.Action{Name: fmt.Sprint(len(w.actions)), Type: a})
 }
 
+// back asks for the primary to have a revision again.
+func (w *world) back(to string) {
+	w.act(v1beta1.ActionRollback)
+	a := &w.actions[len(w.actions)-1]
+	if a.To = to; !slices.Contains(w.had, to) {
+		a.Unavailable = "the primary never had it"
+	}
+}
+
 // settle lets pods and mesh do what was asked of them.
 func (w *world) settle() {
 	w.mesh = w.asked
@@ -385,6 +404,9 @@ func TestSimulatedRollouts(t *testing.T) {
 					v1beta1.ActionApprove, v1beta1.ActionAdvance,
 				}).Draw(t, "action"))
 			},
+			"somebody sets the primary back": func(t *rapid.T) {
+				w.back(rapid.SampledFrom([]string{revA, revB, revC}).Draw(t, "back"))
+			},
 			// Most random actions are setbacks; these bring rollouts far enough for
 			// setbacks in every phase.
 			"goes on": func(*rapid.T) { w.goOn() },
@@ -437,9 +459,13 @@ func TestCrashAfterAnyWrite(t *testing.T) {
 		verdict func(weight int32) v1beta1.CheckVerdict
 		want    v1beta1.CanaryPhase
 		weights []int32
+		back    bool // whether the primary is set back after the release
 	}{
+		"release that is undone": {
+			func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }, v1beta1.PhaseFailed, []int32{0, 20, 40, 60, 0}, true,
+		},
 		"good release": {
-			func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }, v1beta1.PhaseSucceeded, []int32{0, 20, 40, 60, 0},
+			func(int32) v1beta1.CheckVerdict { return v1beta1.CheckPassed }, v1beta1.PhaseSucceeded, []int32{0, 20, 40, 60, 0}, false,
 		},
 		"bad release": {
 			func(weight int32) v1beta1.CheckVerdict {
@@ -447,7 +473,7 @@ func TestCrashAfterAnyWrite(t *testing.T) {
 					return v1beta1.CheckFailed
 				}
 				return v1beta1.CheckPassed
-			}, v1beta1.PhaseFailed, []int32{0, 20, 40, 0},
+			}, v1beta1.PhaseFailed, []int32{0, 20, 40, 0}, false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -460,6 +486,9 @@ func TestCrashAfterAnyWrite(t *testing.T) {
 					w.now = w.now.Add(min(max(w.requeue, time.Second), 10*time.Second))
 					if w.canary.Status.Phase == v1beta1.PhaseInitialized && w.target.Replicas == 0 {
 						w.target.Revision = revB
+					}
+					if tc.back && w.canary.Status.Phase == v1beta1.PhaseSucceeded && len(w.actions) == 0 {
+						w.back(revA)
 					}
 				}
 				return w
@@ -478,6 +507,9 @@ func TestCrashAfterAnyWrite(t *testing.T) {
 				}
 				if got := w.canary.Status.Phase; got != tc.want {
 					t.Errorf("crash after write %d: ends %s, want %s", crashAt, got, tc.want)
+				}
+				if st := w.canary.Status; tc.back && (w.primary.Revision != revA || st.LastPromotedSpec != revA || st.LastAppliedSpec != revB || st.Rollback != nil) {
+					t.Errorf("crash after write %d: the primary has %s, and the status is %+v", crashAt, w.primary.Revision, st)
 				}
 				if got, want := w.canary.Status.FailedChecks, undisturbed.canary.Status.FailedChecks; got != want {
 					t.Errorf("crash after write %d: %d failed checks, want %d", crashAt, got, want)

@@ -111,17 +111,18 @@ func hooks(g *Gate) string {
 
 // whatToDo is for the reasons of the condition Stalled.
 var whatToDo = map[string]string{
-	"InvalidSpec":            "Change the field that the message names.",
-	"UnknownProvider":        "Set spec.provider to one of those that the message lists.",
-	"MeshNotInstalled":       "Install the mesh, or set spec.provider to the one that is.",
-	"TargetMissing":          "Create the workload that spec.targetRef names.",
-	"TargetShared":           "Delete one of the Canaries, or give one of them another target and Service.",
-	"NoSelectorLabel":        "Give the target's selector one of the labels that the message names, or set the operator's -selector-labels.",
-	"ObjectConflict":         "Delete the object that the message names, or use another name.",
-	"ImmutableField":         "Set the field back, or delete the Canary, which loses no request, and create it again.",
-	"PrimaryMissing":         "Set the target back to the revision that was promoted, or release another one.",
-	"ConfigsUnreadable":      "Give the operator the right to read what the message names, or mend it.",
-	release.ReasonLeftBehind: "Nothing else could serve, so the primary stays. Delete it by hand once something else serves.",
+	"InvalidSpec":                "Change the field that the message names.",
+	"UnknownProvider":            "Set spec.provider to one of those that the message lists.",
+	"MeshNotInstalled":           "Install the mesh, or set spec.provider to the one that is.",
+	"TargetMissing":              "Create the workload that spec.targetRef names.",
+	"TargetShared":               "Delete one of the Canaries, or give one of them another target and Service.",
+	"NoSelectorLabel":            "Give the target's selector one of the labels that the message names, or set the operator's -selector-labels.",
+	"ObjectConflict":             "Delete the object that the message names, or use another name.",
+	release.ReasonRollbackHalted: "What is left of the primary's pods serves. See why its new ones don't start, release a revision that mends it, or roll back to another one.",
+	"ImmutableField":             "Set the field back, or delete the Canary, which loses no request, and create it again.",
+	"PrimaryMissing":             "Set the target back to the revision that was promoted, or release another one.",
+	"ConfigsUnreadable":          "Give the operator the right to read what the message names, or mend it.",
+	release.ReasonLeftBehind:     "Nothing else could serve, so the primary stays. Delete it by hand once something else serves.",
 }
 
 func stalled(c *v1beta1.Canary, r *Release) []Advice {

@@ -68,12 +68,21 @@ func join(what, detail string) string {
 }
 
 func checksOf(c *v1beta1.Canary, samples Samples) []Check {
+	out := Checks(c.Status.Checks)
+	for i := range out {
+		out[i].Trend = samples.of(c, i)
+	}
+	return out
+}
+
+// Checks are results of checks as people see them.
+func Checks(results []v1beta1.CheckStatus) []Check {
 	var out []Check
-	for i, s := range c.Status.Checks {
+	for _, s := range results {
 		t := metav1.NewTime(s.Time.Time)
 		out = append(out, Check{
 			Name: s.Name, Value: s.Value, Limit: s.Range, Window: s.Window, Query: s.Query, Source: s.Source, Verdict: s.Verdict,
-			Decides: !s.DryRun && !s.WarmingUp, Failures: s.Failures, Message: s.Message, Time: &t, Trend: samples.of(c, i),
+			Decides: !s.DryRun && !s.WarmingUp, Failures: s.Failures, Message: s.Message, Time: &t,
 		})
 	}
 	return out

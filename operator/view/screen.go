@@ -260,11 +260,7 @@ func (p *page) checks(r *Release) {
 	p.title("CHECKS")
 	rows := [][]string{{"NAME", "VALUE", "LIMIT", "VERDICT", "TREND"}}
 	for _, c := range r.Checks {
-		verdict := string(c.Verdict)
-		if !c.Decides {
-			verdict += " (reported)"
-		}
-		rows = append(rows, []string{c.Name, c.Value, c.Limit, verdict, p.trend(c.Trend)})
+		rows = append(rows, []string{c.Name, c.Value, c.Limit, c.verdict(), p.trend(c.Trend)})
 	}
 	lines := p.columns(rows)
 	for i, l := range lines {
@@ -280,6 +276,37 @@ func (p *page) checks(r *Release) {
 			p.line(p.paint(dim, fit("      "+clean(c.Query), p.width())))
 		}
 	}
+}
+
+func (c *Check) verdict() string {
+	if !c.Decides {
+		return string(c.Verdict) + " (reported)"
+	}
+	return string(c.Verdict)
+}
+
+// Checks is a table of checks that were made for somebody who wants to know, with all of their queries.
+func (s Screen) Checks(all []Check) string {
+	rows := [][]string{{"NAME", "VALUE", "LIMIT", "WINDOW", "VERDICT"}}
+	for i := range all {
+		c := &all[i]
+		rows = append(rows, []string{c.Name, c.Value, c.Limit, c.Window, c.verdict()})
+	}
+	p := &page{Screen: s}
+	for i, l := range s.columns(rows) {
+		p.line(l[min(2, len(l)):])
+		if i == 0 {
+			continue
+		}
+		c := all[i-1]
+		if c.Message != "" {
+			p.wrapped("    ", c.Message)
+		}
+		if c.Query != "" {
+			p.wrapped("    ", "query: "+c.Query)
+		}
+	}
+	return p.b.String()
 }
 
 // bars are the heights of a trend.

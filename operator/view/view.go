@@ -168,6 +168,11 @@ type Check struct {
 	Trend []float64 `json:"trend,omitempty"`
 }
 
+// Speaks tells whether a check would speak against a release, or leave it without a verdict.
+func (c Check) Speaks() bool {
+	return c.Decides && c.Verdict != v1beta1.CheckPassed && c.Verdict != v1beta1.CheckSkipped
+}
+
 // Round is how a round of checks ended.
 type Round struct {
 	Step    int32                `json:"step"`

@@ -93,6 +93,18 @@ func failed(c *v1beta1.Canary) {
 	st.RemoveCondition(v1beta1.ConditionReconciling)
 }
 
+// undone is a release that was promoted and undone.
+func undone(c *v1beta1.Canary) {
+	failed(c)
+	st := &c.Status
+	st.LastAppliedSpec, st.LastPromotedSpec, st.FailedChecks, st.Checks, st.History = "s2-aaaaaaaaaaaa", "s2-000000000000", 0, nil, nil
+	const message = "podinfo-primary is set back to revision s2-000000000000 by alice (errors in the checkout)"
+	for _, kind := range []v1beta1.CanaryConditionType{v1beta1.ConditionPromoted, v1beta1.ConditionReady} {
+		condition(c, kind, corev1.ConditionFalse, "Failed", message)
+	}
+	condition(c, v1beta1.ConditionStalled, corev1.ConditionTrue, "Failed", message)
+}
+
 func atClosedGate(c *v1beta1.Canary) {
 	progressing(c)
 	c.Status.Phase = v1beta1.PhaseWaitingPromotion
@@ -180,7 +192,7 @@ func inputs() map[string]Input {
 	idle.Target.Replicas, idle.Target.Pods, idle.Actions, idle.Events = 0, nil, nil, nil
 	return map[string]Input{
 		"at-rest": idle, "progressing": watched, "rolled-back": full(failed), "gate": full(atClosedGate), "paused": full(pausedByAlice),
-		"halted": full(halted), "policy": full(waitsForItsTurn), "stalled": full(mistaken),
+		"halted": full(halted), "policy": full(waitsForItsTurn), "stalled": full(mistaken), "undone": full(undone),
 		"new": {Canary: canaryWith(unlooked), Now: now, Primary: Workload{Unread: "no right to read Deployments"}},
 	}
 }
@@ -272,9 +284,27 @@ func TestHistory(t *testing.T) {
 	promoted := []Past{
 		{Revision: "s2-aaaaaaaaaaaa", Images: "podinfo:6.0.0", First: &first}, {Revision: "s2-000000000000", Images: "podinfo:5.9.0", First: &first},
 	}
-	for _, name := range []string{"rolled-back", "at-rest", "progressing"} {
+	for _, name := range []string{"rolled-back", "at-rest", "progressing", "undone"} {
 		r := Of(inputs()[name])
 		golden(t, "history-"+name+".txt", Screen{Width: 120, Now: now}.Past(History(&r, promoted))+"\n"+Screen{Width: 120, Now: now}.Past(History(&r, nil)))
+	}
+}
+
+func TestChecks(t *testing.T) {
+	c := canaryWith(progressing)
+	c.Status.Checks[0].Query = "sum(rate(istio_requests_total{reporter=\"destination\", destination_workload=\"podinfo\", response_code!~\"5.*\"}[1m]))\n  / sum(rate(istio_requests_total{reporter=\"destination\"}[1m])) * 100"
+	all := Checks(append(c.Status.Checks, v1beta1.CheckStatus{Name: "latency", Window: "1m", Verdict: v1beta1.CheckUnavailable, Query: "latency", Message: "latency: no answer: dial tcp: i/o timeout"}))
+	for _, width := range []int{80, 120} {
+		golden(t, fmt.Sprintf("checks-%d.txt", width), Screen{Width: width, Now: now}.Checks(all))
+	}
+	var against []string
+	for _, c := range all {
+		if c.Speaks() {
+			against = append(against, c.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"request-success-rate", "latency"}, against); diff != "" {
+		t.Errorf("those that speak against a release: -want +got\n%s", diff)
 	}
 }
 

@@ -60,6 +60,18 @@ func Primary(canary *v1beta1.Canary, target, live client.Object, revision string
 	return primary, nil
 }
 
+// Restored is the complete intent for a primary that gets an earlier template of its own: primary is what is there, with that
+// template, which needs none of the changes by which a target's becomes that of a primary.
+func Restored(canary *v1beta1.Canary, target, primary client.Object, revision string, o Options) client.Object {
+	meta := CopyMeta(canary, target, primary.GetName(), o)
+	meta.Annotations[RevisionAnnotation] = revision
+	out := copyOf(primary, meta)
+	if d, ok := out.(*appsv1.Deployment); ok {
+		d.Spec.Paused = false
+	}
+	return out
+}
+
 // turnTemplate makes the pod template of a target that of its primary.
 func turnTemplate(template *corev1.PodTemplateSpec, label Label) {
 	template.Labels = meaningful(template.Labels)

@@ -62,7 +62,6 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	fmt.Fprintf(out, "\npodinfo 6.0.0 serves, and a client in the mesh calls it %d times a second.\n", rate)
 
-	var summary []result
 	for _, s := range []stage{
 		{
 			title: "A Canary is applied: the running application is taken over",
@@ -83,16 +82,14 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 		},
 	} {
 		got, err := perform(ctx, out, r, caller, s)
-		summary = append(summary, got)
+		got.print(out)
 		if err != nil {
-			printSummary(out, summary)
-			return fmt.Errorf("%s: %w", s.title, err)
+			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, out, r))
 		}
 	}
-	if err := story(ctx, out, r); err != nil {
+	if err := summary(ctx, out, r); err != nil {
 		return err
 	}
-	printSummary(out, summary)
 	if keep {
 		return stay(ctx, out, r, dashboard)
 	}
@@ -102,7 +99,7 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 // perform shows one stage until its phase has come and the canary's pods are
 // gone, and judges the requests of that time.
 func perform(ctx context.Context, out io.Writer, r *rig.Rig, caller *cluster.Client, s stage) (result, error) {
-	got := result{title: s.title, began: time.Now()}
+	got := result{began: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	fmt.Fprintf(out, "\n== %s\n\n%s\n", s.title, header)
@@ -165,20 +162,11 @@ func stay(ctx context.Context, out io.Writer, r *rig.Rig, dashboard string) erro
 	return nil
 }
 
-// story shows what people see with kubectl.
-func story(ctx context.Context, out io.Writer, r *rig.Rig) error {
-	for _, args := range [][]string{
-		{"-n", rig.Namespace, "get", "canaries"},
-		{"-n", rig.Namespace, "get", "events", "--field-selector", "involvedObject.kind=Canary", "-o",
-			"custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message", "--sort-by=.metadata.creationTimestamp"},
-	} {
-		text, err := r.Kubectl(ctx, args...)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "\n$ kubectl -n %s %s %s\n%s", rig.Namespace, args[2], args[3], text)
-	}
-	for _, args := range [][]string{{"list"}, {"why", canaryName, "-n", rig.Namespace}} {
+// summary shows what has happened as people see it, by the command line itself.
+func summary(ctx context.Context, out io.Writer, r *rig.Rig) error {
+	fmt.Fprintln(out, "\n== Summary")
+	of := []string{canaryName, "-n", rig.Namespace}
+	for _, args := range [][]string{{"list"}, append([]string{"history"}, of...), append([]string{"get"}, of...), append([]string{"why"}, of...)} {
 		fmt.Fprintf(out, "\n$ kubectl sluice %s\n", strings.Join(args, " "))
 		if status := cli.Run(ctx, append(args, "--kubeconfig", r.Kubeconfig()), setting(out)); status != 0 {
 			return fmt.Errorf("kubectl sluice %s: exit status %d", args[0], status)

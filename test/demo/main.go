@@ -11,10 +11,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
 func main() {
+	log.SetLogger(logr.Discard()) // else its absence is told, in the middle of the show
 	if err := cluster.Enter(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)

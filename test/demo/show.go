@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -48,7 +47,6 @@ func successRate(r cluster.Report) float64 {
 
 // result is what came of a stage.
 type result struct {
-	title     string
 	began     time.Time
 	took      time.Duration
 	maxWeight int32
@@ -82,14 +80,8 @@ func (g *result) judge(s stage) error {
 	return nil
 }
 
-func printSummary(out io.Writer, results []result) {
-	fmt.Fprintln(out, "\n== Summary")
-	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  stage\tended\ttook\thighest weight\trequests\tfailed for users")
-	for _, g := range results {
-		fmt.Fprintf(w, "  %s\t%s\t%.0f s\t%d%%\t%d\t%d (%.2f%%)\n", g.title, g.phase, g.took.Seconds(), g.maxWeight,
-			g.requests.Total, g.requests.Failed, 100-successRate(g.requests))
-	}
-	w.Flush()
+// print says what came of a stage for users, which nobody but the demo's client knows.
+func (g *result) print(out io.Writer) {
+	fmt.Fprintf(out, "\n%s after %.0f s, highest weight %d%%: %d requests, %d failed for users (%.2f%%)\n",
+		g.phase, g.took.Seconds(), g.maxWeight, g.requests.Total, g.requests.Failed, 100-successRate(g.requests))
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
@@ -37,6 +38,7 @@ func TestWorkloads(t *testing.T) {
 
 			s.takeOver()
 			before = s.noFailure(requests, "initialization", before)
+			first := s.canary().Status.LastPromotedSpec
 
 			s.setImage("6.0.1")
 			s.awaitPhase(v1beta1.PhaseSucceeded)
@@ -49,6 +51,10 @@ func TestWorkloads(t *testing.T) {
 			s.awaitDrained()
 			s.wantImage(primaryName, "6.0.1")
 			before = s.noFailure(requests, "the bad release", before)
+
+			s.goBack(first)
+			s.wantImage(primaryName, "6.0.0")
+			before = s.noFailure(requests, "the rollback of the primary", before)
 
 			s.deleteCanary()
 			s.noFailure(requests, "the deletion", before)
@@ -100,6 +106,25 @@ func (s *workloadStory) takeOver() {
 	})
 	s.awaitPhase(v1beta1.PhaseInitialized)
 	s.awaitDrained()
+}
+
+// goBack has the primary get the template of a revision that it had, as Kubernetes keeps it.
+func (s *workloadStory) goBack(revision string) {
+	s.t.Helper()
+	s.must(s.API.Create(s.t.Context(), &v1alpha1.CanaryAction{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, GenerateName: rig.Name + "-"},
+		Spec:       v1alpha1.CanaryActionSpec{Canary: rig.Name, Action: v1beta1.ActionRollback, ToRevision: revision, RequestedBy: "admin"},
+	}))
+	s.await("the primary as it was", func(ctx context.Context) error {
+		c, err := s.Canary(ctx)
+		if err != nil {
+			return err
+		}
+		if st := c.Status; st.LastPromotedSpec != revision || st.Rollback != nil {
+			return fmt.Errorf("the last action is %+v, the rollback %+v", st.LastAction, st.Rollback)
+		}
+		return nil
+	})
 }
 
 func (s *workloadStory) deleteCanary() {

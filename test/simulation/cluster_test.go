@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // grace is how long a pod that was asked to end goes on serving, beyond what the endpoints lag.
@@ -172,6 +175,7 @@ func (c *cluster) rollOut(d *appsv1.Deployment) {
 		}
 	}
 	revision := hashOf(&d.Spec.Template)
+	c.keepTemplate(d, revision)
 	var fresh, old []*pod
 	for _, p := range c.pods {
 		switch {
@@ -224,6 +228,51 @@ func (c *cluster) rollOut(d *appsv1.Deployment) {
 		}
 	}
 	c.report(d, fresh, old)
+}
+
+// templatesKept is how many earlier templates of a Deployment are kept.
+const templatesKept = 3
+
+// keepTemplate keeps the templates of the primary in ReplicaSets, as the controller of Deployments does with all.
+func (c *cluster) keepTemplate(d *appsv1.Deployment, revision string) {
+	if !strings.HasSuffix(d.Name, "-primary") {
+		return
+	}
+	const count = "deployment.kubernetes.io/revision"
+	number := func(s *appsv1.ReplicaSet) int {
+		n, _ := strconv.Atoi(s.Annotations[count]) // it is written here alone
+		return n
+	}
+	sets := c.templatesOf(d)
+	slices.SortFunc(sets, func(a, b *appsv1.ReplicaSet) int { return number(b) - number(a) })
+	name := d.Name + "-" + revision
+	if len(sets) > 0 && sets[0].Name == name && sets[0].Annotations[workload.RevisionAnnotation] == d.Annotations[workload.RevisionAnnotation] {
+		return
+	}
+	latest := 0
+	for _, s := range sets {
+		latest = max(latest, number(s))
+	}
+	s := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: maps.Clone(d.Spec.Template.Labels), Annotations: maps.Clone(d.Annotations),
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: d.Name, UID: d.UID, Controller: new(true)}},
+	}}
+	if s.Annotations == nil {
+		s.Annotations = map[string]string{}
+	}
+	s.Annotations[count] = strconv.Itoa(latest + 1)
+	s.Spec.Template = *d.Spec.Template.DeepCopy()
+	c.put(id{"ReplicaSet", name}, s)
+	for i, s := range sets {
+		if i >= templatesKept && s.Name != name {
+			c.drop(id{"ReplicaSet", s.Name})
+		}
+	}
+}
+
+// templatesOf are the ReplicaSets of a Deployment.
+func (c *cluster) templatesOf(d *appsv1.Deployment) []*appsv1.ReplicaSet {
+	return slices.DeleteFunc(all[*appsv1.ReplicaSet](c.store), func(s *appsv1.ReplicaSet) bool { return !metav1.IsControlledBy(s, d) })
 }
 
 func worth(p *pod, now time.Time) int {

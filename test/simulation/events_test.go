@@ -461,6 +461,16 @@ func (w *world) action(kind v1beta1.ActionType) {
 	})
 }
 
+// back asks for the primary to have a revision again.
+func (w *world) back(to string) {
+	w.uids++
+	w.trace("back to %s", to)
+	w.make(&v1alpha1.CanaryAction{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("a-%d", w.uids)},
+		Spec:       v1alpha1.CanaryActionSpec{Canary: w.key.Name, Action: v1beta1.ActionRollback, ToRevision: to},
+	})
+}
+
 // removeMesh takes the meshes' kinds away, and with them all routes.
 func (w *world) removeMesh(until time.Time) {
 	w.meshGone = until

@@ -24,6 +24,15 @@ var hands = map[string]func(*world, *rand.Rand){
 	},
 	"retry":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionRetry) },
 	"approve": func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionApprove) },
+	"check":   func(w *world, _ *rand.Rand) { w.action(v1beta1.ActionCheck) },
+	"set the primary back": func(w *world, r *rand.Rand) {
+		all := w.oracle.promoted
+		if len(all) < 2 {
+			w.back("s2-none")
+			return
+		}
+		w.back(all[max(len(all)-2-r.IntN(2), 0)])
+	},
 	"advance": func(w *world, _ *rand.Rand) {
 		w.oracle.exempt("somebody ends its steps")
 		w.action(v1beta1.ActionAdvance)

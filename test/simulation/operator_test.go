@@ -93,10 +93,10 @@ func (w *world) start(offset time.Duration) {
 		Canaries: wake.NewCanaries(through), Signals: wake.NewSignals(),
 		Recorder: recorder{w}, Telemetry: numbers, Clock: clock, Options: options, Provider: "one",
 		Targets:     workloads,
-		Primaries:   &primaries.Primaries{Client: through, Applier: applier, Options: options, Workloads: workloads},
+		Primaries:   &primaries.Primaries{Client: through, Live: direct, Applier: applier, Options: options, Workloads: workloads},
 		Services:    &services.Services{Client: through, Applier: applier, Options: options},
 		Routes:      &routes.Routes{Client: through, Provider: "one"},
-		Actions:     &actions.Actions{Client: through, Live: direct, Clock: clock},
+		Actions:     &actions.Actions{Client: through, Live: direct, Clock: clock, Checks: p.checker},
 		Autoscalers: &autoscaling.Autoscalers{Client: through, Applier: applier, Options: options},
 		Configs:     configs.New(configs.Config{Client: through, Live: direct, Applier: applier, Options: options, Clock: clock, Off: !w.plan.Configs}),
 		Coverage: &coverage.Keeper{

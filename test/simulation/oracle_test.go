@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers"
 )
 
@@ -34,6 +35,8 @@ type oracle struct {
 	lostStatus   bool
 	primaryImage string
 	primaryHash  string
+	promoted     []string             // the revisions that the primary has had, the latest last
+	proven       map[string]bool      // the versions that the primary has had
 	promotedHash string               // of the target's pods, when the primary got them
 	target       *appsv1.Deployment   // as it was last
 	primaryGone  bool                 // it was deleted, and is not there again
@@ -82,7 +85,7 @@ type sample struct {
 
 func newOracle(w *world) *oracle {
 	return &oracle{
-		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]*process{},
+		w: w, served: map[string]bool{}, releases: map[string]*released{}, carried: map[string][]sample{}, calls: map[string]*process{}, proven: map[string]bool{},
 	}
 }
 
@@ -412,7 +415,11 @@ func (o *oracle) changed(of id) {
 				if o.target != nil {
 					o.promotedHash = hashOf(&o.target.Spec.Template)
 				}
-				o.primaryHas(image)
+				back := o.goesBack(now)
+				if back {
+					o.promotedHash = "" // it is none of the target's
+				}
+				o.primaryHas(image, back)
 			}
 			o.primaryGone = false
 			return
@@ -567,15 +574,28 @@ func (o *oracle) measured(images map[string]bool, passed bool, traffic providers
 	}
 }
 
+// goesBack notes the revision of a primary that has become another one, and tells whether somebody has asked for that by a
+// rollback.
+func (o *oracle) goesBack(primary *appsv1.Deployment) bool {
+	revision := primary.Annotations[workload.RevisionAnnotation]
+	o.promoted = append(slices.DeleteFunc(o.promoted, func(r string) bool { return r == revision }), revision)
+	return o.status.Rollback != nil && o.status.Rollback.Revision == revision
+}
+
 // primaryHas is called when the primary's pods are of an image.
-func (o *oracle) primaryHas(image string) {
+func (o *oracle) primaryHas(image string, back bool) {
+	proven := o.proven[image]
+	o.proven[image] = true
 	if image == o.primaryImage {
 		return
 	}
 	before := o.primaryImage
 	o.primaryImage = image
+	if back && !proven {
+		o.fail("the primary is set back to %s, which it never had", image)
+	}
 	r := o.releases[image]
-	if before == "" || !o.initialized || r == nil || r.exempt != "" {
+	if back || before == "" || !o.initialized || r == nil || r.exempt != "" {
 		return
 	}
 	if o.lostStatus && (strings.Contains(before, "limping") || strings.Contains(before, "broken")) {
@@ -641,6 +661,9 @@ func (o *oracle) called(by *process, c *v1beta1.Canary, hook v1beta1.CanaryWebho
 		key = fmt.Sprint(c.UID, t, hook.Name, began, revision)
 		if since := c.Status.Unwell; since != nil && release.PromotionFailed(&c.Status) {
 			key += fmt.Sprint(" failed by ", since.Since.UnixMicro())
+		}
+		if a := c.Status.LastAction; a != nil && a.Done && a.Action == v1beta1.ActionRollback {
+			key += " undone by " + a.Name // a release that had ended well has failed after all
 		}
 	}
 	// An answer that a life of the operator took with it is asked for again, by the same key. One that is in the status

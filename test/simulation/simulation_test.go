@@ -216,6 +216,7 @@ type outcome struct {
 	writes    int
 	phase     string // "" for a Canary that is gone
 	pods      int32  // that the primary asks for
+	first     bool   // whether the primary runs what it ran first
 }
 
 // try plays a plan.
@@ -232,6 +233,7 @@ func try(t *testing.T, p plan, keep bool) (out outcome) {
 		}
 		if d := w.deployment("podinfo-primary"); d != nil {
 			out.pods = *d.Spec.Replicas
+			out.first = d.Spec.Template.Spec.Containers[0].Image == "app:good-0"
 		}
 	})
 	return out

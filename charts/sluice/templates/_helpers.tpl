@@ -138,6 +138,10 @@ rules:
   - apiGroups: [apps]
     resources: [daemonsets, deployments, statefulsets]
     verbs: [get, list, watch, create, patch, delete]
+  # What Kubernetes keeps of earlier pod templates of primaries, for the action Rollback.
+  - apiGroups: [apps]
+    resources: [controllerrevisions, replicasets]
+    verbs: [list]
   - apiGroups: [""]
     resources: [services]
     verbs: [list, watch, create, patch, delete]

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 )
 
 // Revision takes over a status whose revisions were computed in another
@@ -19,7 +20,7 @@ func Revision(o *release.Observation, st *v1beta1.CanaryStatus) {
 	was, is := st.LastAppliedSpec, o.Target.Revision
 	switch {
 	case was == "" || is == "" || was == is:
-	case SameTarget(o.Target, st) && configs(was) == configs(is):
+	case SameTarget(o.Target, st) && hands.Configs(was) == hands.Configs(is):
 		st.LastAppliedSpec = is
 		if st.LastPromotedSpec == was {
 			st.LastPromotedSpec = is
@@ -47,15 +48,6 @@ func SameTarget(target release.Workload, st *v1beta1.CanaryStatus) bool {
 	drained := st.DrainedGeneration > 0 && known.Generation == st.DrainedGeneration && is.Generation == known.Generation+1 && is.Replicas == 0 &&
 		(st.LastAppliedSpec == is.Revision || format(st.LastAppliedSpec) != format(is.Revision))
 	return known.Generation == is.Generation || drained
-}
-
-// configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS,
-// empty where there are none.
-func configs(revision string) string {
-	if parts := strings.SplitN(revision, "-", 3); len(parts) == 3 {
-		return parts[2]
-	}
-	return ""
 }
 
 // format is the version prefix of a revision.

@@ -2,6 +2,7 @@
 package hands
 
 import (
+	"strings"
 	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -13,7 +14,7 @@ import (
 var Done = map[v1beta1.ActionType]string{
 	v1beta1.ActionPause: "Paused", v1beta1.ActionResume: "Resumed", v1beta1.ActionPromote: "Promoted early",
 	v1beta1.ActionAbort: "Aborted", v1beta1.ActionRetry: "Tried again",
-	v1beta1.ActionApprove: "Approved", v1beta1.ActionAdvance: "Step ended",
+	v1beta1.ActionApprove: "Approved", v1beta1.ActionAdvance: "Step ended", v1beta1.ActionRollback: "Rolled back",
 }
 
 // By says who asks and why, as the end of a sentence.
@@ -35,6 +36,14 @@ func Paused(st *v1beta1.CanaryStatus) string {
 		who = " by " + a.By
 	}
 	return "paused" + who + ": nothing moves until it is resumed, " + plan.Percent(st.CanaryWeight) + " of the traffic goes to the canary"
+}
+
+// To says to what a rollback goes back, as a part of a sentence.
+func To(a release.Action) string {
+	if a.Type != v1beta1.ActionRollback {
+		return ""
+	}
+	return " to " + v1beta1.OneLine(a.To, maxRevision)
 }
 
 // maxRevision is how much is shown of the revision that somebody has named.
@@ -103,4 +112,52 @@ func RefuseAbort(c *v1beta1.Canary, st *v1beta1.CanaryStatus) string {
 // HasFailed tells whether the target still is what was rolled back, so that it can be tried again.
 func HasFailed(o *release.Observation, st *v1beta1.CanaryStatus) bool {
 	return st.Phase == v1beta1.PhaseFailed && o.Target.Revision == st.LastAppliedSpec
+}
+
+// RefuseRollback says why the primary can't be given an earlier revision, nothing where it can. While it changes nobody
+// else serves: the canary, if there is one, was found good by nobody. So it must keep pods, as in any change, and nobody
+// must be about to change it otherwise.
+func RefuseRollback(o *release.Observation, st *v1beta1.CanaryStatus, a release.Action) string {
+	primary, target := o.Canary.PrimaryName(), o.Canary.TargetName()
+	switch {
+	case st.Phase == v1beta1.PhasePromoting || st.Phase == v1beta1.PhaseFinalising:
+		return primary + " is getting revision " + st.LastAppliedSpec + "; ask again once that has ended, or set " + target + " back"
+	case !release.Analysing(st.Phase) && !release.Idle(st.Phase):
+		return "nothing was promoted yet"
+	case !o.Primary.Exists:
+		return "there is no " + primary
+	}
+	if why := refuseRevision(o, st, a); why != "" {
+		return why
+	}
+	if o.Primary.Interrupted && o.Primary.Available > 0 {
+		return primary + " would be without a pod while it changes, by its update strategy, and nobody else would serve; release the revision by " + target
+	}
+	return OfBefore(st, a)
+}
+
+// refuseRevision says why a revision is none to go back to.
+func refuseRevision(o *release.Observation, st *v1beta1.CanaryStatus, a release.Action) string {
+	primary, target := o.Canary.PrimaryName(), o.Canary.TargetName()
+	switch {
+	case st.Rollback != nil && st.Rollback.Revision == a.To:
+		return primary + " is going back to it already"
+	case a.To == o.Primary.Revision || st.Rollback == nil && a.To == st.LastPromotedSpec:
+		return primary + " runs it already"
+	case a.To == st.LastAppliedSpec || a.To == o.Target.Revision:
+		return target + " is that revision: it is released by its analysis, or by Promote or Retry"
+	case a.Unavailable != "":
+		return a.Unavailable
+	case Configs(a.To) != "" && Configs(a.To) != Configs(o.Primary.Revision):
+		return "revision " + v1beta1.OneLine(a.To, maxRevision) + " was released with other contents of its ConfigMaps and Secrets, of which no copy is left; release it with them by " + target
+	}
+	return ""
+}
+
+// Configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS, empty where there are none.
+func Configs(revision string) string {
+	if parts := strings.SplitN(revision, "-", 3); len(parts) == 3 {
+		return parts[2]
+	}
+	return ""
 }
