@@ -69,8 +69,8 @@ func (p *Provider) QueryTogether(ctx context.Context, q metrics.Query) (metrics.
 		return p.Query(ctx, q) // no other has the same
 	}
 	w := &waiter{ctx: ctx, query: q, answer: make(chan answer, 1)}
-	if now := p.enter(w); len(now) > 0 {
-		go p.send(now)
+	if now := p.enter(w); len(now) > 0 { //nolint:contextcheck // each query has its own
+		go p.send(now) //nolint:contextcheck // each query has its own
 	}
 	select {
 	case got := <-w.answer:

@@ -99,7 +99,7 @@ func TestRequests(t *testing.T) {
 				var wg sync.WaitGroup
 				for i := range 2 * releases {
 					wg.Go(func() {
-						time.Sleep(spread * time.Duration(i) / (2 * releases))
+						time.Sleep(spread * time.Duration(i) / (2 * releases)) //nolint:forbidigo // in a bubble, where it is the time that passes
 						for range rounds {
 							began := time.Now()
 							expr := fmt.Sprintf("canary%d", i)
@@ -111,7 +111,7 @@ func TestRequests(t *testing.T) {
 							if got != want || fmt.Sprint(err) != fmt.Sprint(wantErr) {
 								t.Errorf("%s: %v, %v, want %v, %v", expr, got, err, want, wantErr)
 							}
-							time.Sleep(interval - time.Since(began))
+							time.Sleep(interval - time.Since(began)) //nolint:forbidigo // in a bubble
 						}
 					})
 				}
@@ -140,7 +140,7 @@ func TestFewDoNotWait(t *testing.T) {
 			if got, err := p.QueryTogether(t.Context(), metrics.Query{Expr: "canary7"}); err != nil || got.Value != 7 || time.Since(began) > 0 {
 				t.Errorf("round %d: %v, %v after %s", round, got, err, time.Since(began))
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // in a bubble
 		}
 	})
 }
