@@ -27,6 +27,9 @@ const (
 	perSecond = 1.5
 	// label tells the answers of one request apart.
 	label = "sluice_query"
+	// sentinel is what each request of several queries asks beside them: a server that does not answer it does not do what
+	// Prometheus does, and that it says nothing else means nothing.
+	sentinel = "all"
 )
 
 // Provider is a metrics.SeriesProvider that can also answer queries together. It is safe for concurrent use.
@@ -39,6 +42,7 @@ type Provider struct {
 	mu      sync.Mutex
 	waiting []*waiter
 	timed   bool // a request is on its way for those who wait
+	unable  bool // the server does not answer several queries
 }
 
 // New gives a Provider that asks another one, which must be a Prometheus. A nil clock is the real one.
@@ -65,8 +69,8 @@ type answer struct {
 
 // QueryTogether implements metrics.Together.
 func (p *Provider) QueryTogether(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	if q.Timeout != 0 || !q.At.IsZero() {
-		return p.Query(ctx, q) // no other has the same
+	if q.Timeout != 0 || !q.At.IsZero() || p.isUnable() {
+		return p.Query(ctx, q)
 	}
 	w := &waiter{ctx: ctx, query: q, answer: make(chan answer, 1)}
 	if now := p.enter(w); len(now) > 0 { //nolint:contextcheck // each query has its own
@@ -129,22 +133,22 @@ func (p *Provider) request(all []*waiter) {
 		p.alone(all[0])
 		return
 	}
-	texts := make([]string, len(all))
+	texts := []string{labelled("vector(1)", sentinel)}
 	for i, w := range all {
-		texts[i] = fmt.Sprintf(`label_replace(%s, %q, "%d", "", "")`, w.query.Expr, label, i)
+		texts = append(texts, labelled(w.query.Expr, strconv.Itoa(i)))
 	}
 	// It ends by the provider's own limit; one who is gone takes the answer from nobody else.
 	series, err := p.QuerySeries(context.WithoutCancel(all[0].ctx), metrics.Query{Expr: strings.Join(texts, "\nor\n")})
-	values := make([][]float64, len(all))
-	for _, s := range series {
-		if i, parseErr := strconv.Atoi(s.Labels[label]); parseErr == nil && i >= 0 && i < len(all) {
-			values[i] = append(values[i], s.Value)
-		}
+	values, understood := sorted(series, len(all))
+	if err == nil && !understood {
+		p.mu.Lock()
+		p.unable = true
+		p.mu.Unlock()
 	}
 	var wg sync.WaitGroup
 	for i, w := range all {
 		switch {
-		case err != nil || len(values[i]) > 1:
+		case err != nil || !understood || len(values[i]) > 1:
 			wg.Go(func() { p.alone(w) })
 		case len(values[i]) == 0:
 			w.answer <- answer{err: metrics.ErrNoData}
@@ -153,6 +157,34 @@ func (p *Provider) request(all []*waiter) {
 		}
 	}
 	wg.Wait()
+}
+
+// labelled is a query whose answer is told from those of others.
+func labelled(expr, as string) string {
+	return fmt.Sprintf(`label_replace(%s, %q, %q, "", "")`, expr, label, as)
+}
+
+// sorted are the values of each of n queries. understood is false for the answer of a server that does not do what
+// Prometheus does.
+func sorted(series []metrics.Series, n int) (values [][]float64, understood bool) {
+	values = make([][]float64, n)
+	for _, s := range series {
+		if s.Labels[label] == sentinel {
+			understood = true
+			continue
+		}
+		if i, err := strconv.Atoi(s.Labels[label]); err == nil && i >= 0 && i < n {
+			values[i] = append(values[i], s.Value)
+		}
+	}
+	return values, understood
+}
+
+// isUnable tells whether the server was seen not to answer several queries.
+func (p *Provider) isUnable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unable
 }
 
 // alone asks for one query.
