@@ -27,7 +27,7 @@ PROVIDER_DOCS := docs/providers.md
 # The load tester is a module of its own: what hey and ghz need is nothing to the operator.
 LOADTESTER := webhooks/loadtester
 # Modules with code of our own, beside this one.
-OWN_MODULES := $(LOADTESTER) test/dashboard $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
+OWN_MODULES := $(LOADTESTER) test/bench test/dashboard $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
 
 .PHONY: help
 help: ## Show this help
@@ -81,7 +81,7 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	@for chart in $(CHARTS); do test/tools/chart-docs -check $$chart; done
 	@test/tools/kustomize-base -check
 	@$(GO) run ./test/provider-docs -check $(PROVIDER_DOCS)
-	@for module in . $(LOADTESTER); do \
+	@for module in . $(LOADTESTER) test/bench; do \
 		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \
 	done
 	@$(GO) run ./test/licences
@@ -143,6 +143,19 @@ judgement: ## Simulate how releases are judged, by the comparison and by others'
 .PHONY: disturb
 disturb: ## Have something happen at every write of simulated releases of each strategy (minutes)
 	@$(GO) test -count=1 -timeout=0 -v ./test/simulation -run TestDisturbedWrites -simulation.disturbances=0
+
+# How many Canaries make bench has released, and more flags, as -interval=1m or -stages=start,idle.
+BENCH_CANARIES ?= 100
+BENCH_FLAGS    ?=
+BENCH_OUT      ?= bin/bench-out
+
+.PHONY: bench
+bench: build ## Measure the decision core, and the operator with a fleet of BENCH_CANARIES (100: about 20 minutes)
+	@test/tools/build etcd kube-apiserver kube-controller-manager pod
+	@cd test/bench && $(GO) test -run XXX -bench . -benchtime 2000x .
+	@cd test/bench && $(GO) build -o "$(CURDIR)/bin/bench" .
+	@bin/bench -canaries $(BENCH_CANARIES) -out $(BENCH_OUT) $(BENCH_FLAGS)
+	@bin/bench -out $(BENCH_OUT) -report $(BENCH_OUT)
 
 .PHONY: test-metric-servers
 test-metric-servers: ## Test metric providers against Debian's servers (apt-get install influxdb graphite-carbon graphite-web)

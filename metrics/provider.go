@@ -69,3 +69,11 @@ type Checker interface {
 	// Check returns a [*QueryError], or nil.
 	Check(q Query) error
 }
+
+// Together is a Provider that can answer queries of many Canaries by one request. What it gives is what Query would.
+type Together interface {
+	Provider
+	// QueryTogether asks for one number, with others who ask at about the same time. The query must give an instant vector;
+	// what may cost a server much is better asked for alone. Its errors are those of Query.
+	QueryTogether(ctx context.Context, q Query) (Sample, error)
+}

@@ -231,7 +231,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 		Cache: cache.Options{
 			// Managed fields are half of what an object weighs, and nobody reads them. Of the rest of a
 			// workload it is the template.
-			DefaultTransform: kube.Pack(coverage.Slim(cache.TransformStripManagedFields())),
+			DefaultTransform: kube.Pack(kube.Share(coverage.Slim(cache.TransformStripManagedFields()))),
 			// What is read is only compared; the Canary, which is changed, is copied
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),

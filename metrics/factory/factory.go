@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/batch"
 	"github.com/sluice-delivery/sluice/metrics/cloudwatch"
 	"github.com/sluice-delivery/sluice/metrics/datadog"
 	"github.com/sluice-delivery/sluice/metrics/dynatrace"
@@ -37,11 +38,20 @@ var constructors = map[string]func(metrics.Config) (metrics.Provider, error){
 	"influxdb":        influxdb.New,
 	"keptn":           keptn.New,
 	"newrelic":        newrelic.New,
-	Prometheus:        func(c metrics.Config) (metrics.Provider, error) { return prometheus.New(c) },
+	Prometheus:        newPrometheus,
 	"skywalking":      skywalking.New,
 	"splunk":          splunk.New,
 	"stackdriver":     stackdriver.New,
 	"web":             web.New,
+}
+
+// newPrometheus gives one that can answer the queries of many Canaries by one request.
+func newPrometheus(c metrics.Config) (metrics.Provider, error) {
+	server, err := prometheus.New(c)
+	if err != nil {
+		return nil, err
+	}
+	return batch.New(server, c.Clock), nil
 }
 
 // New returns the metric provider that c describes. A [*metrics.ConfigError]

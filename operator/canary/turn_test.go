@@ -6,6 +6,8 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 )
 
@@ -86,4 +88,44 @@ func TestNext(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What may take a release back is urgent: a check that failed, whatever the threshold is, and a hook that asks for it.
+func TestTakesBack(t *testing.T) {
+	with := func(verdicts ...v1beta1.CheckVerdict) *release.CheckRun {
+		run := &release.CheckRun{}
+		for _, v := range verdicts {
+			run.Results = append(run.Results, v1beta1.CheckStatus{Verdict: v})
+		}
+		return run
+	}
+	for name, tc := range map[string]struct {
+		results fixedResults
+		want    bool
+	}{
+		"nothing":            {fixedResults{}, false},
+		"all passed":         {fixedResults{round: with(v1beta1.CheckPassed, v1beta1.CheckPassed)}, false},
+		"one failed":         {fixedResults{round: with(v1beta1.CheckPassed, v1beta1.CheckFailed)}, true},
+		"a hook asks for it": {fixedResults{round: with(v1beta1.CheckPassed), rollback: with(v1beta1.CheckPassed)}, true},
+		"a hook does not":    {fixedResults{round: with(v1beta1.CheckPassed), rollback: with(v1beta1.CheckFailed)}, false},
+	} {
+		r := &Reconciler{Checker: tc.results}
+		if got := r.takesBack(&v1beta1.Canary{}); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// fixedResults are those of a Checker that has no others.
+type fixedResults struct {
+	Checker
+
+	round, rollback *release.CheckRun
+}
+
+func (f fixedResults) Results(*v1beta1.Canary) (*release.CheckRun, map[v1beta1.HookType]*release.CheckRun) {
+	if f.rollback == nil {
+		return f.round, nil
+	}
+	return f.round, map[v1beta1.HookType]*release.CheckRun{v1beta1.RollbackHook: f.rollback}
 }

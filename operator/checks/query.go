@@ -193,7 +193,15 @@ func (of *counting) ask(ctx context.Context, source builtin.Source) {
 			return
 		}
 	}
-	of.answer.Sample, of.answer.Err = of.server.Query(ctx, of.answer.Query)
+	of.answer.Sample, of.answer.Err = of.send(ctx, of.answer.Query)
+}
+
+// send sends a query of ours, which many Canaries have and no user has written, together with those of others.
+func (of *counting) send(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	if server, ok := of.server.(metrics.Together); ok {
+		return server.QueryTogether(ctx, q)
+	}
+	return of.server.Query(ctx, q)
 }
 
 // which is the source that has series of the application, nil for none.
@@ -234,7 +242,7 @@ func (of *counting) number(ctx context.Context) func(expr string, err error) (*f
 		if err != nil {
 			return nil, err
 		}
-		sample, err := of.server.Query(ctx, metrics.Query{Expr: expr})
+		sample, err := of.send(ctx, metrics.Query{Expr: expr})
 		if err != nil && !metrics.IsNoData(err) {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
+	"github.com/sluice-delivery/sluice/operator/kube"
 )
 
 // contents knows what is in objects by their hashes, and reads of them what has changed.
@@ -22,6 +23,7 @@ type contents struct {
 
 	index index
 	facts records
+	marks kube.Sharer
 	reads sync.Map // namespace -> *sync.Mutex: several Canaries with one config read it once
 }
 
@@ -123,7 +125,11 @@ func (k *contents) note(ref Ref, o client.Object) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	fact := record{marks: marksOf(o), uid: o.GetUID(), version: o.GetResourceVersion(), shared: Shared(o), hash: hash, data: data}
+	marks := marksOf(o)
+	if marks != nil { // those of all copies for a Canary are the same
+		marks.Labels, marks.Annotations = k.marks.Map(marks.Labels), k.marks.Map(marks.Annotations)
+	}
+	fact := record{marks: marks, uid: o.GetUID(), version: o.GetResourceVersion(), shared: Shared(o), hash: hash, data: data}
 	k.facts.put(objectKey{o.GetNamespace(), ref}, fact)
 	return fact, nil
 }

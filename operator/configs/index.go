@@ -18,7 +18,7 @@ type objectKey struct {
 type index struct {
 	mu       sync.RWMutex
 	byCanary map[types.NamespacedName][]objectKey
-	byConfig map[objectKey]map[types.NamespacedName]struct{}
+	byConfig map[objectKey][]types.NamespacedName // most have one, for which a map would be large
 }
 
 // set replaces what matters to a Canary and returns what matters to nobody any
@@ -32,19 +32,19 @@ func (x *index) set(canary types.NamespacedName, keys []objectKey) (dropped []ob
 	}
 	if x.byCanary == nil {
 		x.byCanary = map[types.NamespacedName][]objectKey{}
-		x.byConfig = map[objectKey]map[types.NamespacedName]struct{}{}
-	}
-	for _, k := range old {
-		delete(x.byConfig[k], canary)
+		x.byConfig = map[objectKey][]types.NamespacedName{}
 	}
 	for _, k := range keys {
-		if x.byConfig[k] == nil {
-			x.byConfig[k] = map[types.NamespacedName]struct{}{}
+		if !slices.Contains(x.byConfig[k], canary) {
+			x.byConfig[k] = append(x.byConfig[k], canary)
 		}
-		x.byConfig[k][canary] = struct{}{}
 	}
 	for _, k := range old {
-		if users, ok := x.byConfig[k]; ok && len(users) == 0 {
+		if slices.Contains(keys, k) {
+			continue
+		}
+		users := slices.DeleteFunc(x.byConfig[k], func(c types.NamespacedName) bool { return c == canary })
+		if x.byConfig[k] = users; len(users) == 0 {
 			delete(x.byConfig, k)
 			dropped = append(dropped, k)
 		}
@@ -59,11 +59,7 @@ func (x *index) set(canary types.NamespacedName, keys []objectKey) (dropped []ob
 func (x *index) canaries(key objectKey) []types.NamespacedName {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	out := make([]types.NamespacedName, 0, len(x.byConfig[key]))
-	for c := range x.byConfig[key] {
-		out = append(out, c)
-	}
-	return out
+	return slices.Clone(x.byConfig[key])
 }
 
 // matters tells whether a config matters to any Canary.

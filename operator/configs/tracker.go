@@ -20,6 +20,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -98,7 +99,7 @@ func changes() predicate.Predicate { return predicate.ResourceVersionChangedPred
 func Caches() map[client.Object]cache.ByObject {
 	out := map[client.Object]cache.ByObject{}
 	for _, kind := range kinds {
-		out[newObject(kind)] = cache.ByObject{Transform: strip}
+		out[newObject(kind)] = cache.ByObject{Transform: kube.Share(strip)}
 	}
 	return out
 }

@@ -178,8 +178,9 @@ func (c *briefClient) Get(ctx context.Context, key client.ObjectKey, o client.Ob
 	return c.unpacker.unpack(o)
 }
 
-// recently is how many objects at least are remembered as those of which something has happened lately.
-const recently = 512
+// recently is how many objects at least are remembered as those of which something has happened lately. A template that is
+// unpacked weighs what several Canaries do.
+const recently = 256
 
 // recent remembers a T of those objects of which something has happened lately. It is safe for concurrent use; the zero
 // value knows nothing.

@@ -46,12 +46,33 @@ type sample struct {
 	Value  [2]any            `json:"value"`
 }
 
+// several is a query beside others in one request.
+var several = regexp.MustCompile(`(?s)^label_replace\((.*), "([a-z_]+)", "([a-z0-9]+)", "", ""\)$`)
+
 func (m *metricsServer) query(w http.ResponseWriter, r *http.Request) {
-	q := r.FormValue("query")
-	now := time.Now()
 	result := []sample{}
 	m.mu.Lock()
 	m.queries++
+	for q := range strings.SplitSeq(r.FormValue("query"), "\nor\n") {
+		one := several.FindStringSubmatch(q)
+		if one != nil {
+			q = one[1]
+		}
+		for _, s := range m.answer(q) {
+			if one != nil {
+				s.Metric[one[2]] = one[3]
+			}
+			result = append(result, s)
+		}
+	}
+	m.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": map[string]any{"resultType": "vector", "result": result}})
+}
+
+// answer is what a query gives. It is called with the lock.
+func (m *metricsServer) answer(q string) (result []sample) {
+	now := time.Now()
 	one := func(a app, labels map[string]string) {
 		value := "100"
 		if strings.Contains(q, "duration") {
@@ -75,9 +96,7 @@ func (m *metricsServer) query(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	m.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": map[string]any{"resultType": "vector", "result": result}})
+	return result
 }
 
 // fits tells whether a value is one of those that a matcher lists.
