@@ -148,8 +148,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		return nil, err
 	}
 	applier := ssa.New(mgr.GetClient())
-	signals := wake.NewSignals()
-	served := kube.NewServed(mesh.GetClient())
+	signals, served := wake.NewSignals(), kube.NewServed(mesh.GetClient())
 	deps := routerDeps(mesh, served, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	r := &canary.Reconciler{

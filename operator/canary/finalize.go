@@ -3,6 +3,7 @@ package canary
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -42,10 +43,10 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 			want.KeepPrimary = true
 		}
 	}
-	if !want.Finished || !routeReleased && !r.longDeleted(w.Canary) {
+	if !want.Finished || !routeReleased && !longDeleted(r.Absence, r.Clock.Now(), w.Canary) {
 		return
 	}
-	if !a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)) && !r.longDeleted(w.Canary) {
+	if !a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)) && !longDeleted(r.Absence, r.Clock.Now(), w.Canary) {
 		return
 	}
 	before := w.Canary.DeepCopy()
@@ -61,8 +62,8 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 
 // longDeleted is true when a deletion has lasted for so long, while there was an operator, that it no longer waits for
 // what can't be removed.
-func (r *Reconciler) longDeleted(c *v1beta1.Canary) bool {
-	return r.Absence.Elapsed(r.Clock.Now(), c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
+func longDeleted(absence release.Absence, now time.Time, c *v1beta1.Canary) bool {
+	return absence.Elapsed(now, c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
 }
 
 // ensureFinalizer gives a Canary the finalizer by which its deletion waits for

@@ -62,7 +62,7 @@ type Checker struct {
 	mu   sync.Mutex
 	runs map[types.NamespacedName]map[v1beta1.HookType]*run
 	// dryRuns are of metrics that are asked for no release.
-	dryRuns map[types.NamespacedName]*dryRun
+	dryRuns dryRuns
 }
 
 // How often hooks that are polled may be called in a second, over all Canaries: as
@@ -110,7 +110,7 @@ func New(config Config) *Checker {
 		waiting:  make(chan struct{}, waiters),
 		finished: make(chan event.GenericEvent, 1024),
 		runs:     map[types.NamespacedName]map[v1beta1.HookType]*run{},
-		dryRuns:  map[types.NamespacedName]*dryRun{},
+		dryRuns:  dryRuns{},
 	}
 }
 
@@ -153,7 +153,7 @@ func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id release.Check
 	}
 	r := k.runs[key][id.Hooks]
 	if r == nil || r.uid != c.UID {
-		k.stop(r)
+		r.stop()
 		r = &run{uid: c.UID}
 		k.runs[key][id.Hooks] = r
 	}
@@ -161,7 +161,7 @@ func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id release.Check
 	if r.cancel != nil && r.id == id {
 		return r
 	}
-	k.stop(r)
+	r.stop()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the turn that asks for it
 	r.id, r.cancel = id, cancel
 	go k.run(ctx, c.DeepCopy(), id)
@@ -217,13 +217,13 @@ func (k *Checker) Forget(key types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, r := range k.runs[key] {
-		k.stop(r)
+		r.stop()
 	}
 	delete(k.runs, key)
-	k.forgetDry(key)
+	k.dryRuns.forget(key)
 }
 
-func (k *Checker) stop(r *run) {
+func (r *run) stop() {
 	if r != nil && r.cancel != nil {
 		r.cancel()
 		r.cancel = nil
@@ -245,7 +245,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 		return
 	}
 	r := k.runs[client.ObjectKeyFromObject(c)][id.Hooks]
-	k.stop(r)
+	r.stop()
 	r.done = &release.CheckRun{ID: id, At: k.Clock.Now(), Results: results, Counted: counted}
 	if r.answer != nil {
 		r.answer <- r.done // there is room for it
@@ -304,7 +304,7 @@ func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.Che
 	}
 	if stopped := k.callInOrder(ctx, c, hooks, id, answers); stopped != "" {
 		for i := range metrics {
-			metrics[i] = k.skipped(a.Metrics[i].Name, stopped)
+			metrics[i] = skipped(a.Metrics[i].Name, stopped, k.Clock.Now())
 			metrics[i].Window = a.Metrics[i].GetInterval()
 		}
 		return results, nil
@@ -372,7 +372,7 @@ func (k *Checker) callAll(ctx context.Context, c *v1beta1.Canary, hooks []v1beta
 func (k *Checker) callInOrder(ctx context.Context, c *v1beta1.Canary, hooks []v1beta1.CanaryWebhook, id release.CheckID, results []v1beta1.CheckStatus) (stopped string) {
 	for i := range hooks {
 		if stopped != "" {
-			results[i] = k.skipped(hooks[i].Name, stopped)
+			results[i] = skipped(hooks[i].Name, stopped, k.Clock.Now())
 			continue
 		}
 		results[i] = k.place(ctx, c, hooks[i], id)
@@ -384,9 +384,9 @@ func (k *Checker) callInOrder(ctx context.Context, c *v1beta1.Canary, hooks []v1
 }
 
 // skipped is the result of what was not asked, as a hook before it stopped it.
-func (k *Checker) skipped(name, stopped string) v1beta1.CheckStatus {
+func skipped(name, stopped string, now time.Time) v1beta1.CheckStatus {
 	return v1beta1.CheckStatus{
-		Name: name, Verdict: v1beta1.CheckSkipped, Message: name + ": not asked, as hook " + stopped + " has failed", Time: metav1.NewMicroTime(k.Clock.Now()),
+		Name: name, Verdict: v1beta1.CheckSkipped, Message: name + ": not asked, as hook " + stopped + " has failed", Time: metav1.NewMicroTime(now),
 	}
 }
 

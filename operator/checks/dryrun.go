@@ -24,6 +24,9 @@ type dryRun struct {
 	results    []v1beta1.CheckStatus
 }
 
+// dryRuns are those of Canaries.
+type dryRuns map[types.NamespacedName]*dryRun
+
 // DryRun gives what each metric of a Canary's analysis says, for a request of somebody who wants to know: nil until all
 // have answered, which brings the Canary by Finished. It is beside all rounds: nothing is decided by it, no hook is called,
 // and no value is published. Of a Canary one goes on at a time, and what has begun after a request was made is an answer
@@ -36,7 +39,7 @@ func (k *Checker) DryRun(ctx context.Context, c *v1beta1.Canary, request string,
 	switch {
 	case r == nil:
 	case r.uid != c.UID:
-		k.forgetDry(key)
+		k.dryRuns.forget(key)
 	case r.cancel != nil && r.generation == c.Generation:
 		return nil
 	case r.cancel != nil: // it asks what the Canary did not mean any more
@@ -47,11 +50,14 @@ func (k *Checker) DryRun(ctx context.Context, c *v1beta1.Canary, request string,
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the turn that asks for it
 	r = &dryRun{uid: c.UID, generation: c.Generation, request: request, cancel: cancel, began: k.Clock.Now()}
 	k.dryRuns[key] = r
-	go k.runDry(ctx, c.DeepCopy(), r)
+	go dry{k}.run(ctx, c.DeepCopy(), r)
 	return nil
 }
 
-func (k *Checker) runDry(ctx context.Context, c *v1beta1.Canary, r *dryRun) {
+// dry runs metrics for no release.
+type dry struct{ *Checker }
+
+func (k dry) run(ctx context.Context, c *v1beta1.Canary, r *dryRun) {
 	results := make([]v1beta1.CheckStatus, len(c.GetAnalysis().Metrics))
 	var wg sync.WaitGroup
 	for i, metric := range c.GetAnalysis().Metrics {
@@ -74,7 +80,7 @@ func (k *Checker) runDry(ctx context.Context, c *v1beta1.Canary, r *dryRun) {
 }
 
 // evaluated is what a metric says now.
-func (k *Checker) evaluated(ctx context.Context, c *v1beta1.Canary, index int) v1beta1.CheckStatus {
+func (k dry) evaluated(ctx context.Context, c *v1beta1.Canary, index int) v1beta1.CheckStatus {
 	metric := c.GetAnalysis().Metrics[index]
 	switch {
 	case unknown(metric):
@@ -91,10 +97,10 @@ func (k *Checker) evaluated(ctx context.Context, c *v1beta1.Canary, index int) v
 	return result
 }
 
-// forgetDry calls off what is asked for no release.
-func (k *Checker) forgetDry(key types.NamespacedName) {
-	if r := k.dryRuns[key]; r != nil && r.cancel != nil {
+// forget calls off what is asked for no release.
+func (d dryRuns) forget(key types.NamespacedName) {
+	if r := d[key]; r != nil && r.cancel != nil {
 		r.cancel()
 	}
-	delete(k.dryRuns, key)
+	delete(d, key)
 }

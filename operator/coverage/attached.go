@@ -48,7 +48,7 @@ func (s Subject) attachedGaps(k Kind, o *unstructured.Unstructured, others []*un
 	if !s.Split || !s.names(k, o, s.Apex) {
 		return nil
 	}
-	missing := slices.DeleteFunc(slices.Clone(s.backends()), func(service string) bool {
+	missing := slices.DeleteFunc(slices.Clone(backends(s)), func(service string) bool {
 		return s.names(k, o, service) || slices.ContainsFunc(others, func(other *unstructured.Unstructured) bool {
 			return other.GroupVersionKind() == o.GroupVersionKind() && s.names(k, other, service) &&
 				equality.Semantic.DeepEqual(k.withoutTargets(o), k.withoutTargets(other))
@@ -62,14 +62,14 @@ func (s Subject) attachedGaps(k Kind, o *unstructured.Unstructured, others []*un
 		g.Why = "it is for one Service; write one for each of the others"
 		return []Gap{g}
 	}
-	if g.Copy, g.Why = s.blank(k, o, names); g.Copy != nil {
+	if g.Copy, g.Why = blank(s, k, o, names); g.Copy != nil {
 		retarget(k, g.Copy, s.Apex, missing)
 	}
 	return []Gap{g}
 }
 
 // backends are the Services that requests for the apex Service go to.
-func (s Subject) backends() []string {
+func backends(s Subject) []string {
 	return slices.DeleteFunc(slices.Clone(s.Services), func(name string) bool { return name == s.Apex })
 }
 

@@ -18,7 +18,7 @@ const suffix = "-primary"
 // copyOf is the intent for the copy of an object, or why there can be none.
 // names are those of the objects that are not copies of ours.
 func (s Subject) copyOf(k Kind, o *unstructured.Unstructured, names map[string]bool) (intent *unstructured.Unstructured, why string) {
-	if intent, why = s.blank(k, o, names); intent == nil {
+	if intent, why = blank(s, k, o, names); intent == nil {
 		return nil, why
 	}
 	from, to := s.values(k)
@@ -30,7 +30,7 @@ func (s Subject) copyOf(k Kind, o *unstructured.Unstructured, names map[string]b
 }
 
 // blank is a copy of an object that still selects what that does, or why there can be none.
-func (s Subject) blank(k Kind, o *unstructured.Unstructured, names map[string]bool) (intent *unstructured.Unstructured, why string) {
+func blank(s Subject, k Kind, o *unstructured.Unstructured, names map[string]bool) (intent *unstructured.Unstructured, why string) {
 	switch {
 	case k.uncopied != "":
 		return nil, k.uncopied
