@@ -162,6 +162,9 @@ type Workload struct {
 	Message string
 }
 
+// Carries tells whether the workload is there and was made of a revision.
+func (w *Workload) Carries(revision string) bool { return w.Exists && w.Revision == revision }
+
 // Coverage is how far the objects that select the target's pods by label cover
 // those of the primary, which have another value of that label.
 type Coverage struct {
@@ -200,6 +203,15 @@ type Route struct {
 	// Fixed is true where no mesh moves traffic: the route always leads to the primary,
 	// and the canary is checked without users.
 	Fixed bool
+}
+
+// Unshown says why the route does not count yet.
+func (r *Route) Unshown() string {
+	const why = "the mesh does not show the route yet"
+	if r.Detail == "" {
+		return why
+	}
+	return why + ": " + r.Detail
 }
 
 // CheckID names one round of checks, or one call of the hooks of a type. It is

@@ -1,8 +1,6 @@
 package rollout
 
 import (
-	"slices"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -16,7 +14,7 @@ import (
 // act takes the oldest action that was not taken yet. It returns whether that
 // has moved the release, so that nothing else does in this decision.
 func act(d *decider) bool {
-	a, ok := nextAction(d)
+	a, ok := hands.Next(&d.Observation, d.st)
 	if !ok {
 		return false
 	}
@@ -32,22 +30,9 @@ func act(d *decider) bool {
 	return moved
 }
 
-// nextAction is the oldest action that was not taken yet.
-func nextAction(d *decider) (release.Action, bool) {
-	last, all := d.st.LastAction, d.Actions
-	if i := slices.IndexFunc(all, func(a release.Action) bool { return last != nil && a.Name == last.Name }); i >= 0 {
-		// What is still listed up to the last one taken has only not been marked as done yet.
-		all = all[i+1:]
-	}
-	if len(all) == 0 {
-		return release.Action{}, false
-	}
-	return all[0], true
-}
-
 // abortAsked carries out an abort while the rollout is held. All other actions wait.
 func abortAsked(d *decider) bool {
-	a, ok := nextAction(d)
+	a, ok := hands.Next(&d.Observation, d.st)
 	return ok && a.Type == v1beta1.ActionAbort && act(d)
 }
 
@@ -68,7 +53,7 @@ func take(d *decider, a release.Action) (refused string, moved bool) {
 	case v1beta1.ActionResume:
 		return resume(d, a, analysing), false
 	case v1beta1.ActionPromote:
-		refused = promoteNow(d, a, analysing)
+		refused = promoteNow(d, a)
 		return refused, refused == ""
 	case v1beta1.ActionAbort:
 		if !analysing {
@@ -136,15 +121,9 @@ func endStep(d *decider, a release.Action) (refused string) {
 	return ""
 }
 
-func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
-	switch {
-	case !analysing || d.Target.Revision != d.st.LastAppliedSpec:
-		return "there is no analysis under way"
-	case !d.Target.Ready:
-		return "the canary is not ready: " + d.Target.Message
-	}
-	if of := hands.OfBefore(d.st, a); of != "" {
-		return of
+func promoteNow(d *decider, a release.Action) (refused string) {
+	if refused := hands.RefusePromotion(&d.Observation, d.st, a); refused != "" {
+		return refused
 	}
 	needStep(d)
 	d.st.Paused = false
@@ -155,21 +134,12 @@ func promoteNow(d *decider, a release.Action, analysing bool) (refused string) {
 	return ""
 }
 
-// RetryAnnotation on a Canary asks for another try of a revision that failed,
-// once for each of its values.
-const RetryAnnotation = "sluice.dev/retry"
-
 // retry begins another analysis of a revision that failed when the annotation
 // has a new value.
 func retry(d *decider) bool {
-	value := d.Canary.Annotations[RetryAnnotation]
-	if value == d.st.Retry {
+	if !hands.RetryAsked(&d.Observation, d.st) {
 		return false
 	}
-	d.st.Retry = value
-	if value == "" || !hands.HasFailed(&d.Observation, d.st) {
-		return false
-	}
-	begin(d, release.ReasonRetried, "Tried again, as annotation "+RetryAnnotation+" asks: "+d.Canary.TargetName())
+	begin(d, release.ReasonRetried, "Tried again, as annotation "+hands.RetryAnnotation+" asks: "+d.Canary.TargetName())
 	return true
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
 	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
+	"github.com/sluice-delivery/sluice/operator/rollout/restore"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 	"github.com/sluice-delivery/sluice/operator/rollout/turns"
@@ -43,7 +44,7 @@ func Decide(o release.Observation) release.Decision {
 		d.held = true
 		adopt.Status(&d.Observation, d.st)
 		adopt.Revision(&d.Observation, d.st)
-		noteRollback(d)
+		d.out.Events = append(d.out.Events, restore.Note(&d.Observation, d.st)...)
 		keepSafe(d, hold)
 		conclude(d)
 		holdDesired(d)
@@ -51,7 +52,7 @@ func Decide(o release.Observation) release.Decision {
 	default:
 		adopt.Status(&d.Observation, d.st)
 		adopt.Revision(&d.Observation, d.st)
-		noteRollback(d)
+		d.out.Events = append(d.out.Events, restore.Note(&d.Observation, d.st)...)
 		if !act(d) {
 			advance(d)
 		}
@@ -217,7 +218,7 @@ func begin(d *decider, reason, what string) {
 		until = "its pods are replaced, as they may have read ConfigMaps and Secrets as these were before, and get traffic when they are ready"
 	}
 	d.event(false, reason, what+" ("+d.Primary.Images+" -> "+d.Target.Images+"); "+until)
-	if d.st.Phase == v1beta1.PhasePromoting && d.primaryCarries(d.st.LastAppliedSpec) {
+	if d.st.Phase == v1beta1.PhasePromoting && d.Primary.Carries(d.st.LastAppliedSpec) {
 		d.st.LastPromotedSpec = d.st.LastAppliedSpec // that is what it can be made from again, and what it was found good as
 	}
 	d.st.Step = nil
@@ -277,7 +278,3 @@ func needStep(d *decider) {
 // stepBegan is when the present step began: when the mesh was seen to have its
 // route, which is never before it was asked for.
 func (d *decider) stepBegan() time.Time { return later(d.st.Step.Since.Time, d.Route.Since) }
-
-func (d *decider) primaryCarries(revision string) bool {
-	return d.Primary.Exists && d.Primary.Revision == revision
-}

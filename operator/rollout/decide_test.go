@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 )
 
 const (
@@ -648,13 +649,13 @@ func TestDecide(t *testing.T) {
 		},
 		"pain 9: retry by annotation": {
 			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).failed(3).targetAt(revB, 0).with(func(o *release.Observation) {
-				o.Canary.Annotations = map[string]string{rollout.RetryAnnotation: "2"}
+				o.Canary.Annotations = map[string]string{hands.RetryAnnotation: "2"}
 			}),
 			with(started, func(o *outcome) { o.Events = []string{release.ReasonRetried} }),
 		},
 		"a retry that was seen is none": {
 			newScene().step(0, 0, 0).phase(v1beta1.PhaseFailed).targetAt(revB, 0).with(func(o *release.Observation) {
-				o.Canary.Annotations = map[string]string{rollout.RetryAnnotation: "2"}
+				o.Canary.Annotations = map[string]string{hands.RetryAnnotation: "2"}
 				o.Canary.Status.Retry, o.Canary.Status.Step = "2", nil
 			}),
 			at(v1beta1.PhaseFailed, 0, -1),

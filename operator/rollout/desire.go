@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout/restore"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
@@ -25,25 +26,25 @@ func desire(d *decider) {
 		}
 		wakeTarget(d)
 	case v1beta1.PhaseFinalising:
-		want.PrimaryRevision = promotedRevision(d)
+		want.PrimaryRevision = restore.FromTarget(&d.Observation, d.st)
 	case v1beta1.PhaseFailed:
 		// The target is what has failed, even where the primary had that before.
 		if d.Target.Revision != d.st.LastAppliedSpec {
-			want.PrimaryRevision = promotedRevision(d)
+			want.PrimaryRevision = restore.FromTarget(&d.Observation, d.st)
 		}
 		drainTarget(d)
 	case v1beta1.PhaseInitialized, v1beta1.PhaseSucceeded:
-		want.PrimaryRevision = promotedRevision(d)
+		want.PrimaryRevision = restore.FromTarget(&d.Observation, d.st)
 		drainTarget(d)
 	case v1beta1.PhaseTerminating, v1beta1.PhaseTerminated:
 		// terminate decides over workloads.
 	}
-	if want.StoredRevision = storedRevision(d); want.StoredRevision != "" {
+	if want.StoredRevision = restore.Revision(&d.Observation, d.st, want.Traffic == serving.TrafficOf(d.Canary, &d.Canary.Status)); want.StoredRevision != "" {
 		want.PrimaryRevision = ""
 	}
-	want.PrimaryFloor = primaryFloor(d)
-	want.PrimaryReplicas = primaryReplicas(d)
-	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare(d))
+	want.PrimaryFloor = scaling.Floor(&d.Observation, d.st)
+	want.PrimaryReplicas = scaling.Given(&d.Observation, d.st)
+	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, scaling.Spare(&d.Observation, d.st))
 }
 
 // routed is true where people are to be led to the primary. To the first they are when it is ready and
@@ -54,12 +55,7 @@ func routed(d *decider) bool {
 	}
 	alone := d.Target.Available == 0
 	serves := d.Primary.Ready && (!d.held || alone) || d.Primary.Available > 0 && alone && (!d.held || d.Target.Replicas == 0)
-	return d.Route.Has != nil || d.primaryCarries(d.st.LastAppliedSpec) && serves || takenOver(d) && !d.Route.Fixed
-}
-
-// spare is true where nobody is led to the pods of the target, and nobody else gave it these.
-func spare(d *decider) bool {
-	return d.st.CanaryWeight == 0 && (d.st.Traffic == nil || d.st.Traffic.Mirror == 0) && !scaling.ScaledUp(d.st, &d.Target)
+	return d.Route.Has != nil || d.Primary.Carries(d.st.LastAppliedSpec) && serves || takenOver(d) && !d.Route.Fixed
 }
 
 // mayTouchPrimary is true when the mesh shows the traffic for the promotion: in
@@ -68,7 +64,7 @@ func spare(d *decider) bool {
 // A primary that has the revision already is healed at any time.
 func mayTouchPrimary(d *decider) bool {
 	switch {
-	case d.primaryCarries(d.st.LastAppliedSpec), !d.Primary.Exists:
+	case d.Primary.Carries(d.st.LastAppliedSpec), !d.Primary.Exists:
 		return true
 	case d.st.Paused:
 		return false
@@ -85,15 +81,6 @@ func mayTouchPrimary(d *decider) bool {
 		return false
 	}
 	return true
-}
-
-// promotedRevision is the revision that heals the primary: the promoted one,
-// as long as the target still is its source.
-func promotedRevision(d *decider) string {
-	if d.Target.Revision == d.st.LastPromotedSpec {
-		return d.Target.Revision
-	}
-	return ""
 }
 
 // wakeTarget gives the canary as many pods as the primary has, so that it can

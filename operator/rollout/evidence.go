@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics/compare"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/gates"
 	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 )
@@ -37,7 +38,7 @@ func lookBetween(d *decider, due time.Time) {
 	if d.st.Judgement == nil {
 		return
 	}
-	id := d.checkID("")
+	id := gates.CheckID(d.st, "")
 	id.Look = d.st.Judgement.Counted.UnixMicro()
 	next := d.st.Judgement.Counted.Add(judgement.LookEvery)
 	if run := d.Checks; run != nil && run.ID == id {
@@ -85,14 +86,9 @@ func verdict(d *decider) judgement.Verdict {
 	return judgement.Judge(d.Canary.GetAnalysis(), d.st, question(d))
 }
 
-// question is what the release wants to do next. A step in which the canary has all requests is as much as a promotion:
-// from then on the primary has none to compare with.
+// question is what the release wants to do next. Where the primary will have no requests there is none to compare with.
 func question(d *decider) compare.Question {
-	p := d.plan()
-	index := p.Next(d.st.Step)
-	next := p.At(index)
-	everything := index > p.Len() || next.Weight == 100 && next.Share == v1beta1.ShareAll
-	return compare.Question{Promote: everything, Overdue: evidenceOverdue(d)}
+	return compare.Question{Promote: d.plan().LeavesNobody(d.st.Step), Overdue: evidenceOverdue(d)}
 }
 
 // evidenceOverdue is true once the release has waited for evidence for as long as its spec has it wait.

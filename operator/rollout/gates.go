@@ -375,32 +375,11 @@ func askAgain(d *decider, run *release.CheckRun, every time.Duration) {
 // called gives the answers of one call of the hooks of a type, and asks for
 // that call where it has not been made.
 func called(d *decider, kind v1beta1.HookType) *release.CheckRun {
-	id := d.checkID(kind)
+	id := gates.CheckID(d.st, kind)
 	run := d.Hooks[kind]
 	if run == nil || run.ID != id || len(run.Results) != len(d.hooks(kind)) {
 		d.out.CallHooks = append(d.out.CallHooks, id)
 		return nil
 	}
 	return run
-}
-
-// checkID names the present round of checks, for no type, or the present call of
-// the hooks of one.
-func (d *decider) checkID(kind v1beta1.HookType) release.CheckID {
-	id := release.CheckID{Hooks: kind, Revision: d.st.LastAppliedSpec}
-	if d.st.StartedAt != nil {
-		id.Attempt = d.st.StartedAt.UnixMicro()
-	}
-	switch {
-	case kind == v1beta1.PostRolloutHook && d.st.PostRollout != nil:
-		id.Window = d.st.PostRollout.UnixMicro()
-	case kind == v1beta1.RollbackHook:
-		// Whoever asks for a rollback means the release, in whatever step the answer comes.
-	case kind != "" && gates.At(d.st, kind) && d.st.Step != nil:
-		// Rounds go on while the gate is asked, and its answer may take longer than one of them.
-		id.Step, id.Window = d.st.Step.Index, d.st.Gate.Since.UnixMicro()
-	case d.st.Step != nil:
-		id.Step, id.Window, id.Round = d.st.Step.Index, d.st.Step.Since.UnixMicro(), d.st.Step.Checks
-	}
-	return id
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
+	"github.com/sluice-delivery/sluice/operator/rollout/restore"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
@@ -31,7 +32,7 @@ func keepSafe(d *decider, h *conditions.Hold) {
 		return
 	}
 	needStep(d)
-	if d.Target.Exists && d.Primary.Exists && d.Target.Revision != d.st.LastAppliedSpec && d.primaryCarries(d.Target.Revision) && !d.Primary.Unobserved && !goesBack(d) {
+	if d.Target.Exists && d.Primary.Exists && d.Target.Revision != d.st.LastAppliedSpec && d.Primary.Carries(d.Target.Revision) && !d.Primary.Unobserved && !restore.Goes(&d.Observation, d.st) {
 		revert(d)
 		return
 	}
@@ -65,7 +66,7 @@ func takeFromUnjudged(d *decider) {
 // from what it was made from before, or was to be in a promotion, as the target may have no pods to stand in with.
 func holdDesired(d *decider) {
 	d.out.Desired.TargetReplicas, d.out.Desired.StoredRevision = nil, ""
-	again := promotedRevision(d)
+	again := restore.FromTarget(&d.Observation, d.st)
 	if again == "" && d.st.Phase == v1beta1.PhasePromoting {
 		again = d.st.LastAppliedSpec // it was found good
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
+	"github.com/sluice-delivery/sluice/operator/rollout/restore"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
 )
 
@@ -33,7 +34,7 @@ func initialize(d *decider) {
 		since = d.Now
 	}
 	switch {
-	case !d.primaryCarries(first):
+	case !d.Primary.Carries(first):
 		d.blocked(since, "it is not yet a copy of "+d.Canary.TargetName())
 	case !d.Primary.Ready:
 		d.blocked(since, d.Primary.Message)
@@ -52,7 +53,7 @@ func initialize(d *decider) {
 	case d.st.CanaryWeight != 0: // what a lost primary left with the canary goes back first
 		d.well()
 	case !d.Route.InSync:
-		d.blocked(since, unrouted(d))
+		d.blocked(since, d.Route.Unshown())
 		d.well()
 	default:
 		d.well()
@@ -67,20 +68,11 @@ func firstRevision(d *decider) string {
 	switch {
 	case d.Primary.Revision != "" && (d.Primary.Ready || d.Primary.Interrupted && d.Primary.Available > 0 && takenOver(d)):
 		return d.Primary.Revision // it may serve already; what the target is now comes as a release
-	case d.st.LastPromotedSpec != "" && d.primaryCarries(d.st.LastPromotedSpec):
+	case d.st.LastPromotedSpec != "" && d.Primary.Carries(d.st.LastPromotedSpec):
 		return d.st.LastPromotedSpec
 	default:
 		return d.Target.Revision
 	}
-}
-
-// unrouted says why the route does not count yet.
-func unrouted(d *decider) string {
-	const why = "the mesh does not show the route yet"
-	if d.Route.Detail == "" {
-		return why
-	}
-	return why + ": " + d.Route.Detail
 }
 
 // stall says, once, that a wait has lasted too long. The wait goes on.
@@ -125,11 +117,11 @@ func reactToRevision(d *decider) bool {
 		return true
 	case d.Target.Revision == d.st.LastAppliedSpec:
 		return primaryLost(d)
-	case d.primaryCarries(d.Target.Revision) && d.Primary.Unobserved && !goesBack(d):
+	case d.Primary.Carries(d.Target.Revision) && d.Primary.Unobserved && !restore.Goes(&d.Observation, d.st):
 		d.waiting = "waiting to see the last change of " + d.Canary.PrimaryName() // it may be getting another revision
 		d.lookAgain(d.Now.Add(time.Second))
 		return true
-	case d.primaryCarries(d.Target.Revision) && !goesBack(d):
+	case d.Primary.Carries(d.Target.Revision) && !restore.Goes(&d.Observation, d.st):
 		revert(d)
 		return true
 	default:

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 	"github.com/sluice-delivery/sluice/operator/rollout/text"
 	"github.com/sluice-delivery/sluice/operator/rollout/turns"
@@ -47,7 +48,7 @@ func progress(d *decider) {
 	case !d.Target.Ready:
 		d.blocked(due, "the canary is not ready: "+d.Target.Message)
 	case !d.Route.InSync:
-		d.blocked(due, unrouted(d))
+		d.blocked(due, d.Route.Unshown())
 	case d.Canary.Spec.SkipAnalysis:
 		beginPromotion(d, "spec.skipAnalysis is true")
 	case d.st.Step.Index == 0 && awaitsStart(d):
@@ -138,7 +139,7 @@ func tooLate(d *decider) bool {
 // their results.
 func analyse(d *decider) {
 	count(d)
-	if d.Checks != nil && d.Checks.ID == d.checkID("") {
+	if d.Checks != nil && d.Checks.ID == gates.CheckID(d.st, "") {
 		takeCounts(d, d.Checks)
 	}
 	if goesOn(d) {
@@ -149,7 +150,7 @@ func analyse(d *decider) {
 		lookBetween(d, due)
 		return
 	}
-	id := d.checkID("")
+	id := gates.CheckID(d.st, "")
 	run := d.Checks
 	if len(d.Canary.GetAnalysis().Metrics)+len(d.hooks(v1beta1.RolloutHook)) == 0 {
 		run = &release.CheckRun{ID: id, At: due}
@@ -216,7 +217,7 @@ func goesOn(d *decider) bool {
 // speaksAgainst is true when the round that ran while a release waited at a gate has not
 // passed: then it is judged before the gate is asked.
 func speaksAgainst(d *decider) bool {
-	if d.Checks == nil || d.Checks.ID != d.checkID("") {
+	if d.Checks == nil || d.Checks.ID != gates.CheckID(d.st, "") {
 		return false
 	}
 	r := judgeRun(d, d.Checks)
@@ -279,7 +280,7 @@ func checksUnavailable(d *decider, run *release.CheckRun, r *rounds.Round) {
 	if len(d.hooks(v1beta1.RolloutHook)) > 0 {
 		// A hook that has answered would take the same name for the same call.
 		d.st.Step.Checks++
-		id = d.checkID("")
+		id = gates.CheckID(d.st, "")
 	}
 	d.out.RunChecks = &id
 }
@@ -320,4 +321,19 @@ func stepDue(d *decider) time.Time {
 		return d.st.Step.Since.Time
 	}
 	return d.stepBegan().Add(d.interval())
+}
+
+// awaitsStart tells whether a release waits for a primary that had no pods. It does not for longer than
+// the deadline: the release may be what mends it.
+func awaitsStart(d *decider) bool {
+	if !scaling.ToZero(d.st, d.Primary) {
+		return false
+	}
+	why := d.Canary.PrimaryName() + " had no pods and is being started: " + d.Primary.Message
+	d.unwell(why)
+	if d.overdue() {
+		return false
+	}
+	d.blocked(stepDue(d), why)
+	return true
 }

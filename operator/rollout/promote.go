@@ -82,7 +82,7 @@ func promote(d *decider) {
 		d.well()
 		return
 	}
-	if d.primaryCarries(d.st.LastAppliedSpec) && d.Primary.Ready && primaryHasEnough(d) {
+	if d.Primary.Carries(d.st.LastAppliedSpec) && d.Primary.Ready && primaryHasEnough(d) {
 		handBack(d)
 		return
 	}
@@ -92,7 +92,7 @@ func promote(d *decider) {
 // awaitPrimary leaves the traffic with the canary, and gives it all where the primary is
 // about to be without a pod, or has far too few for its share when the deadline is over.
 func awaitPrimary(d *decider) {
-	if d.Primary.Interrupted && !d.primaryCarries(d.st.LastAppliedSpec) && d.Target.Ready && d.st.Step.Weight < 100 && canaryCarriesAll(d) {
+	if d.Primary.Interrupted && !d.Primary.Carries(d.st.LastAppliedSpec) && d.Target.Ready && d.st.Step.Weight < 100 && canaryCarriesAll(d) {
 		giveCanaryAll(d)
 	}
 	d.unwell(d.Primary.Message)
@@ -160,8 +160,8 @@ func primaryHasEnough(d *decider) bool {
 func handBack(d *decider) {
 	d.st.LastPromotedSpec = d.st.LastAppliedSpec
 	if !d.Route.InSync {
-		d.blocked(d.st.Step.Since.Time, unrouted(d))
-		d.unwell(unrouted(d))
+		d.blocked(d.st.Step.Since.Time, d.Route.Unshown())
+		d.unwell(d.Route.Unshown())
 		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the route of the promotion")
 		return
 	}
@@ -223,8 +223,8 @@ func finalise(d *decider) {
 		callPostRollout(d)
 		d.event(false, release.ReasonPromoted, "Promoted: "+d.Canary.PrimaryName()+" runs "+d.Primary.Images+" and serves all traffic")
 	default:
-		d.blocked(since, unrouted(d))
-		d.unwell(unrouted(d))
+		d.blocked(since, d.Route.Unshown())
+		d.unwell(d.Route.Unshown())
 		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
 	}
 }

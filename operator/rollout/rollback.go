@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/hands"
-	"github.com/sluice-delivery/sluice/operator/rollout/serving"
+	"github.com/sluice-delivery/sluice/operator/rollout/restore"
 )
 
 // goBack has the primary become what it was at an earlier revision, as a person asks. What the target is counts as a
@@ -22,29 +22,6 @@ func goBack(d *decider, a release.Action) (refused string) {
 	return ""
 }
 
-// goesBack is true until the primary was seen to be of the revision that it is to have again.
-func goesBack(d *decider) bool {
-	return d.st.Rollback != nil && !d.primaryCarries(d.st.Rollback.Revision)
-}
-
-// noteRollback records how far the primary has come with the revision that it is to have again. What it was promoted
-// with is that one from the moment at which it is a copy of it. With the primary goes what was stored of it.
-func noteRollback(d *decider) {
-	r := d.st.Rollback
-	switch {
-	case r == nil || d.Primary.Unobserved:
-	case !d.Primary.Exists:
-		d.st.Rollback = nil
-	case d.primaryCarries(r.Revision):
-		d.st.LastPromotedSpec = r.Revision
-		if !d.Primary.Ready {
-			return
-		}
-		d.st.Rollback = nil
-		d.event(false, release.ReasonPrimaryRestored, d.Canary.PrimaryName()+" runs revision "+r.Revision+" again ("+d.Primary.Images+")")
-	}
-}
-
 // awaitRollback tells when the primary does not become ready with the revision that it is to have again. What is left of
 // its pods serves.
 func awaitRollback(d *decider) {
@@ -53,7 +30,7 @@ func awaitRollback(d *decider) {
 		return
 	}
 	why := d.Primary.Message
-	if goesBack(d) {
+	if restore.Goes(&d.Observation, d.st) {
 		why = "it is not yet of that revision"
 	}
 	d.unwell(why)
@@ -61,16 +38,4 @@ func awaitRollback(d *decider) {
 		stall(d, release.ReasonRollbackHalted, fmt.Sprintf("%s did not become ready with revision %s%s: %s; release or roll back to another one",
 			d.Canary.PrimaryName(), r.Revision, within(d), d.Primary.Message))
 	}
-}
-
-// storedRevision is the one that the primary must get from what is stored of it, empty for none. As with every change of
-// the primary the mesh must show the present route before.
-func storedRevision(d *decider) string {
-	switch {
-	case !goesBack(d) || !release.Analysing(d.st.Phase) && d.st.Phase != v1beta1.PhaseFailed:
-		return ""
-	case !d.Route.InSync || d.out.Desired.Traffic != serving.TrafficOf(d.Canary, &d.Canary.Status):
-		return ""
-	}
-	return d.st.Rollback.Revision
 }

@@ -21,7 +21,7 @@ func serve(d *decider) {
 		return
 	}
 	is := serving.Situation{
-		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: neededOfPrimary(d), Canary: d.Target, Fixed: d.Route.Fixed,
+		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: scaling.Carrying(&d.Observation, d.st), Canary: d.Target, Fixed: d.Route.Fixed,
 		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st),
 		ScaledToZero: scaling.ToZero(d.st, d.Primary), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()

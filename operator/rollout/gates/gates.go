@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 // Clock is what deadlines are read by.
@@ -122,4 +123,25 @@ func (c Clock) heldSince(kind v1beta1.HookType) *metav1.MicroTime {
 func deadline(hook v1beta1.CanaryWebhook) time.Duration {
 	limit, _ := hook.GetDeadline()
 	return limit
+}
+
+// CheckID names the present round of checks, for no type, or the present call of
+// the hooks of one.
+func CheckID(st *v1beta1.CanaryStatus, kind v1beta1.HookType) release.CheckID {
+	id := release.CheckID{Hooks: kind, Revision: st.LastAppliedSpec}
+	if st.StartedAt != nil {
+		id.Attempt = st.StartedAt.UnixMicro()
+	}
+	switch {
+	case kind == v1beta1.PostRolloutHook && st.PostRollout != nil:
+		id.Window = st.PostRollout.UnixMicro()
+	case kind == v1beta1.RollbackHook:
+		// Whoever asks for a rollback means the release, in whatever step the answer comes.
+	case kind != "" && At(st, kind) && st.Step != nil:
+		// Rounds go on while the gate is asked, and its answer may take longer than one of them.
+		id.Step, id.Window = st.Step.Index, st.Gate.Since.UnixMicro()
+	case st.Step != nil:
+		id.Step, id.Window, id.Round = st.Step.Index, st.Step.Since.UnixMicro(), st.Step.Checks
+	}
+	return id
 }

@@ -2,6 +2,7 @@
 package hands
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -160,4 +161,42 @@ func Configs(revision string) string {
 		return parts[2]
 	}
 	return ""
+}
+
+// Next is the oldest action that was not taken yet.
+func Next(o *release.Observation, st *v1beta1.CanaryStatus) (release.Action, bool) {
+	last, all := st.LastAction, o.Actions
+	if i := slices.IndexFunc(all, func(a release.Action) bool { return last != nil && a.Name == last.Name }); i >= 0 {
+		// What is still listed up to the last one taken has only not been marked as done yet.
+		all = all[i+1:]
+	}
+	if len(all) == 0 {
+		return release.Action{}, false
+	}
+	return all[0], true
+}
+
+// RefusePromotion is why a release can't be promoted before its analysis has ended, empty where it can.
+func RefusePromotion(o *release.Observation, st *v1beta1.CanaryStatus, a release.Action) string {
+	switch {
+	case !release.Analysing(st.Phase) || o.Target.Revision != st.LastAppliedSpec:
+		return "there is no analysis under way"
+	case !o.Target.Ready:
+		return "the canary is not ready: " + o.Target.Message
+	}
+	return OfBefore(st, a)
+}
+
+// RetryAnnotation on a Canary asks for another try of a revision that failed,
+// once for each of its values.
+const RetryAnnotation = "sluice.dev/retry"
+
+// RetryAsked tells whether the annotation has a new value that asks for a try, and notes it.
+func RetryAsked(o *release.Observation, st *v1beta1.CanaryStatus) bool {
+	value := o.Canary.Annotations[RetryAnnotation]
+	if value == st.Retry {
+		return false
+	}
+	st.Retry = value
+	return value != "" && HasFailed(o, st)
 }

@@ -120,6 +120,14 @@ func (p Plan) Next(at *v1beta1.StepStatus) int32 {
 	}
 }
 
+// LeavesNobody tells whether what comes after the step that a release is at leaves the primary no requests: a promotion, and as
+// much a step in which the canary has all of them.
+func (p Plan) LeavesNobody(at *v1beta1.StepStatus) bool {
+	index := p.Next(at)
+	next := p.At(index)
+	return index > p.Len() || next.Weight == 100 && next.Share == v1beta1.ShareAll
+}
+
 // Hash names the plan in a status: the way in which it brings the canary in, of
 // which the weights of two plans can be compared, then all that its steps are.
 func (p Plan) Hash() string {
