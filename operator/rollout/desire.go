@@ -42,7 +42,7 @@ func desire(d *decider) {
 		want.PrimaryRevision = ""
 	}
 	want.PrimaryFloor = primaryFloor(d)
-	want.PrimaryReplicas = primaryReplicas(d)
+	want.PrimaryReplicas = scaling.PrimaryReplicas(&d.Observation, d.st)
 	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, spare(d))
 }
 

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
@@ -40,21 +39,4 @@ func awaitsStart(d *decider) bool {
 	}
 	d.blocked(stepDue(d), why)
 	return true
-}
-
-// primaryReplicas is the number of pods that the primary must be given, nil where it
-// keeps what it has: one that was lost gets what it had, and one that a release has
-// made smaller gets what the target asked for, when that has no pods any more that
-// could serve.
-func primaryReplicas(d *decider) *int32 {
-	switch {
-	case !d.Primary.Exists && d.st.PrimaryReplicas > 0:
-		return new(d.st.PrimaryReplicas)
-	case d.st.ReleasedReplicas == 0 || !release.Idle(d.st.Phase):
-		return nil
-	case d.Target.Replicas == 0 && d.Target.Available == 0, scaling.ScaledUp(d.st, &d.Target):
-		return new(d.st.ReleasedReplicas)
-	default:
-		return nil
-	}
 }

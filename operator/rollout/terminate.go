@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
+	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
@@ -148,7 +149,7 @@ func released(d *decider) bool {
 	gone := d.Route.InSync || d.out.Desired.LeadToPrimary && d.Route.Has == nil && d.Outage == ""
 	if !gone {
 		d.waiting = "waiting for the mesh to give up the route"
-		detail := unreleased(d)
+		detail := conditions.Unreleased(&d.Observation)
 		// As long as the target may take, once more.
 		deadline := d.deadline(since, 2*d.Canary.GetProgressDeadline())
 		if !d.Now.Before(deadline) {
@@ -169,19 +170,6 @@ func released(d *decider) bool {
 		return false
 	}
 	return true
-}
-
-func unreleased(d *decider) string {
-	switch {
-	case d.Outage != "":
-		return d.Outage
-	case len(d.Failures) > 0:
-		return d.Failures[0].Object + ": " + d.Failures[0].Message
-	case d.Route.Detail != "":
-		return d.Route.Detail
-	default:
-		return "the mesh still has it"
-	}
 }
 
 func describeTermination(d *decider) {
