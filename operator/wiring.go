@@ -239,7 +239,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 		// What has no Go type here is read from the cache too.
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:                     w.newClient,
-		NewCache:                      kube.NewCache,
+		NewCache:                      kube.NewCache(v1beta1.GroupVersion.Group),
 		Controller:                    config.Controller{SkipNameValidation: &w.oneOfMany},
 		Metrics:                       o.server.options(address, map[string]http.Handler{"/healthz": alive, "/readyz": ready}),
 		PprofBindAddress:              o.pprofAddress,

@@ -20,8 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-
-	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
 // readWithin is how long reads of an optional kind wait at first until all objects of it are in the cache.
@@ -50,6 +48,7 @@ type optionalCache struct {
 	cache.Cache
 
 	scheme *runtime.Scheme
+	served []string // groups that are, beside those of Kubernetes
 	within time.Duration
 
 	mu       sync.Mutex
@@ -72,28 +71,30 @@ type reading struct {
 	cancel context.CancelFunc
 }
 
-// NewCache implements cache.NewCacheFunc.
-func NewCache(config *rest.Config, options cache.Options) (cache.Cache, error) {
-	c, err := cache.New(config, options)
-	if err != nil {
-		return nil, fmt.Errorf("cache: %w", err)
+// NewCache makes caches that wait for what Kubernetes serves and for kinds of other groups that are always served.
+func NewCache(served ...string) cache.NewCacheFunc {
+	return func(config *rest.Config, options cache.Options) (cache.Cache, error) {
+		c, err := cache.New(config, options)
+		if err != nil {
+			return nil, fmt.Errorf("cache: %w", err)
+		}
+		return withOptional(c, options.Scheme, readWithin, served...), nil
 	}
-	return withOptional(c, options.Scheme, readWithin), nil
 }
 
-func withOptional(c cache.Cache, kinds *runtime.Scheme, within time.Duration) *optionalCache {
+func withOptional(c cache.Cache, kinds *runtime.Scheme, within time.Duration, served ...string) *optionalCache {
 	return &optionalCache{
-		Cache: c, scheme: kinds, within: within,
+		Cache: c, scheme: kinds, within: within, served: served,
 		needed: map[form]toolscache.InformerSynced{}, optional: map[form]*reading{},
 	}
 }
 
 // isOptional tells whether the operator can do without a kind that is read as such objects.
-func isOptional(o runtime.Object, kind schema.GroupVersionKind) bool {
+func (c *optionalCache) isOptional(o runtime.Object, kind schema.GroupVersionKind) bool {
 	if _, ok := o.(runtime.Unstructured); ok {
 		return true
 	}
-	return !scheme.Scheme.IsGroupRegistered(kind.Group) && kind.Group != v1beta1.GroupVersion.Group
+	return !scheme.Scheme.IsGroupRegistered(kind.Group) && !slices.Contains(c.served, kind.Group)
 }
 
 // GetInformer implements cache.Informers.
@@ -118,7 +119,7 @@ func (c *optionalCache) note(ctx context.Context, o client.Object) error {
 	if err != nil {
 		return fmt.Errorf("kind of %T: %w", o, err)
 	}
-	if isOptional(o, kind) {
+	if c.isOptional(o, kind) {
 		return nil
 	}
 	informer, err := c.Cache.GetInformer(ctx, o, cache.BlockUntilSynced(false))
@@ -148,7 +149,7 @@ func (c *optionalCache) Get(ctx context.Context, key client.ObjectKey, o client.
 	if err != nil {
 		return fmt.Errorf("kind of %T: %w", o, err)
 	}
-	if isOptional(o, kind) {
+	if c.isOptional(o, kind) {
 		if err := c.await(ctx, kind, o); err != nil {
 			return err
 		}
@@ -163,7 +164,7 @@ func (c *optionalCache) List(ctx context.Context, list client.ObjectList, option
 		return fmt.Errorf("kind of %T: %w", list, err)
 	}
 	kind.Kind = strings.TrimSuffix(kind.Kind, "List")
-	if isOptional(list, kind) {
+	if c.isOptional(list, kind) {
 		one, err := c.oneOf(list, kind)
 		if err != nil {
 			return err
@@ -207,7 +208,7 @@ func (c *optionalCache) await(ctx context.Context, kind schema.GroupVersionKind,
 	}
 	waits, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(r.waited, cancel)()
+	defer context.AfterFunc(r.waited, cancel)() //nolint:contextcheck // it is that of all reads of the kind
 	if !toolscache.WaitForCacheSync(waits.Done(), r.informer.HasSynced) {
 		return errors.Join(ctx.Err(), &NotReadError{kind})
 	}

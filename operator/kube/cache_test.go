@@ -78,7 +78,7 @@ func TestStartWaitsForWhatIsNeeded(t *testing.T) {
 				of := newUnread(t)
 				of.kind(v1beta1.GroupVersion.WithKind("MetricTemplate"))()
 				read := of.kind(tc.gvk)
-				c := withOptional(of, of.Scheme, time.Second)
+				c := withOptional(of, of.Scheme, time.Second, v1beta1.GroupVersion.Group)
 				if err := c.IndexField(t.Context(), &v1beta1.MetricTemplate{}, "x", nil); err != nil {
 					t.Fatal(err)
 				}
@@ -126,7 +126,7 @@ func TestReadsOfOptionalKinds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				of := newUnread(t)
 				served := of.kind(tc.kind)
-				c := withOptional(of, of.Scheme, 10*time.Second)
+				c := withOptional(of, of.Scheme, 10*time.Second, v1beta1.GroupVersion.Group)
 				for _, want := range []time.Duration{10 * time.Second, 0, 0} {
 					began := time.Now()
 					if err := tc.read(t.Context(), c); !IsNotRead(err) {
@@ -150,7 +150,7 @@ func TestReadsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		of := newUnread(t)
 		served := of.kind(scaledObjects)
-		c := withOptional(of, of.Scheme, 10*time.Second)
+		c := withOptional(of, of.Scheme, 10*time.Second, v1beta1.GroupVersion.Group)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := c.Get(ctx, client.ObjectKey{}, scaledObject()); !IsNotRead(err) {

@@ -43,7 +43,7 @@ func desire(d *decider) {
 		want.PrimaryRevision = ""
 	}
 	want.PrimaryFloor = scaling.Floor(&d.Observation, d.st)
-	want.PrimaryReplicas = scaling.Given(&d.Observation, d.st)
+	want.PrimaryReplicas = scaling.PrimaryReplicas(&d.Observation, d.st)
 	want.TargetPaused = scaling.PauseTarget(d.st.Phase, d.Target, d.Primary, *want, scaling.Spare(&d.Observation, d.st))
 }
 

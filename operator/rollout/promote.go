@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
@@ -41,7 +42,7 @@ func beginPromotion(d *decider, because string) {
 		giveCanaryAll(d)
 	}
 	d.event(false, release.ReasonPromoting, because+"; "+what)
-	d.waiting = promotionName(d)
+	d.waiting = conditions.Promotion(d.Canary, d.st)
 }
 
 // giveCanaryAll plans all requests for the canary.
@@ -76,7 +77,7 @@ func promote(d *decider) {
 	canaryLostInPromotion(d)
 	canaryShrunkInPromotion(d)
 	postRolloutOfFailed(d)
-	d.waiting = promotionName(d)
+	d.waiting = conditions.Promotion(d.Canary, d.st)
 	if d.st.Paused {
 		d.waiting = hands.Paused(d.st) + failedSoFar(d)
 		d.well()
@@ -96,11 +97,11 @@ func awaitPrimary(d *decider) {
 		giveCanaryAll(d)
 	}
 	d.unwell(d.Primary.Message)
-	if stalledFor(d, release.ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && overloaded(d) &&
+	if stalledFor(d, release.ReasonPromotionHalted, halted(d)+": "+d.Canary.PrimaryName()+" did not become ready") && serving.Overloaded(d.st, d.Primary) &&
 		d.Target.Ready && d.Target.Available >= max(d.Primary.Replicas, 1) && !d.Route.Fixed {
 		giveCanaryAll(d)
 	}
-	d.waiting = promotionName(d)
+	d.waiting = conditions.Promotion(d.Canary, d.st)
 	d.blocked(d.st.Step.Since.Time, d.Primary.Message)
 }
 
@@ -130,15 +131,6 @@ func canaryShrunkInPromotion(d *decider) {
 	d.st.Step.Weight = keeps
 	d.event(true, release.ReasonCanaryUnavailable, fmt.Sprintf("The canary has %d pods left of the %d that all traffic needs; %s of it stays, %s takes the rest",
 		d.Target.Available, need, plan.Percent(keeps), d.Canary.PrimaryName()))
-}
-
-// overloaded is true when what is left of the primary has far too few pods for its share:
-// less than three quarters of those that it takes. Where the canary keeps more than is planned, as the primary
-// is too small, its share is the less.
-func overloaded(d *decider) bool {
-	planned, now := serving.Planned(d.st), serving.Current(d.st)
-	share := 100 - max(planned.Weight, now.Weight)
-	return !planned.Matched && d.Primary.Available*100*4 < share*d.Primary.Replicas*3
 }
 
 // halted says what becomes of a promotion that does not get on.
@@ -184,7 +176,7 @@ func handBack(d *decider) {
 		d.st.Step.Weight -= by
 		d.st.Step.Since = metav1.NewMicroTime(d.Now)
 		d.st.Step.Lowered++
-		d.waiting = promotionName(d)
+		d.waiting = conditions.Promotion(d.Canary, d.st)
 		d.event(false, release.ReasonWeightLowered, plan.Percent(d.st.Step.Weight)+" of the traffic stays with the canary, "+d.Canary.PrimaryName()+" has the rest")
 		d.lookAgain(d.Now.Add(d.interval()))
 		return
@@ -227,16 +219,4 @@ func finalise(d *decider) {
 		d.unwell(d.Route.Unshown())
 		stalledFor(d, release.ReasonDeadlineExceeded, "the mesh did not show the last route of the release")
 	}
-}
-
-func promotionName(d *decider) string {
-	planned := serving.Planned(d.st)
-	stays := plan.Percent(planned.Weight) + " of the traffic stays with the canary"
-	switch {
-	case planned.Weight == 100 && !planned.Matched || serving.StandsIn(d.st):
-		stays = "all traffic stays with the canary"
-	case planned.Matched:
-		stays = "requests that match stay with the canary"
-	}
-	return "waiting for " + d.Canary.PrimaryName() + " to run the new revision, " + stays
 }

@@ -1,11 +1,9 @@
 package rollout
 
 import (
-	"fmt"
-
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
-	"github.com/sluice-delivery/sluice/operator/rollout/plan"
+	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
@@ -28,42 +26,11 @@ func serve(d *decider) {
 	d.st.CanaryWeight = is.Weight
 	d.st.Traffic = &v1beta1.TrafficStatus{Matched: is.Matched, Mirror: is.Mirror, Reason: is.Reason}
 	if was.Reason != is.Reason {
-		describeServing(d, was, is)
+		d.out.Events = append(d.out.Events, conditions.Serving(&d.Observation, was, is)...)
 	}
 }
 
 // changing is true where the primary may be getting another revision.
 func changing(st *v1beta1.CanaryStatus) bool {
 	return st.Rollback != nil || st.Phase == v1beta1.PhasePromoting || st.Phase == "" || st.Phase == v1beta1.PhaseInitializing
-}
-
-func describeServing(d *decider, was, is serving.Split) {
-	primary := d.Canary.PrimaryName()
-	switch is.Reason {
-	case v1beta1.TrafficPrimaryUnavailable:
-		d.event(true, release.ReasonPrimaryUnavailable, "No pod of "+primary+" is available; the canary takes all traffic")
-	case v1beta1.TrafficCanaryUnavailable:
-		d.event(true, release.ReasonCanaryUnavailable, "No pod of the canary is available; "+primary+" takes all traffic until it is back")
-	case v1beta1.TrafficPrimaryTooSmall:
-		lacks, until := fmt.Sprintf("%s has %d of %d pods", primary, d.Primary.Available, d.Primary.Replicas), "there are more"
-		switch {
-		case serving.Leaving(d.Primary):
-			lacks, until = "The pods of "+primary+" are about to go for others", "those are there"
-		case d.Primary.Unconfirmed:
-			lacks, until = "Nothing is known yet of the endpoints of "+primary, "its pods are known to be reached"
-		}
-		d.event(true, release.ReasonPrimaryUnavailable, fmt.Sprintf("%s; the canary keeps %s of the traffic until %s", lacks, plan.Percent(is.Weight), until))
-	case v1beta1.TrafficPlanned:
-		if was.Reason != v1beta1.TrafficPrimaryUnavailable || d.Primary.Available == 0 || is.Weight == was.Weight && is.Matched == was.Matched {
-			return
-		}
-		back := plan.Percent(100-is.Weight) + " of the traffic goes"
-		switch {
-		case is.Matched:
-			back = "requests that do not match go"
-		case is.Weight == 0:
-			back = "all traffic goes"
-		}
-		d.event(false, release.ReasonPrimaryRecovered, primary+" serves again; "+back+" back to it")
-	}
 }

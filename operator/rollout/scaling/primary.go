@@ -27,23 +27,6 @@ func Carrying(o *release.Observation, st *v1beta1.CanaryStatus) int32 {
 	return Needed(o.Primary, o.Target, st.PrimaryReplicas, serving.Helps(st))
 }
 
-// Given is the number of pods that the primary must be given, nil where it
-// keeps what it has: one that was lost gets what it had, and one that a release has
-// made smaller gets what the target asked for, when that has no pods any more that
-// could serve.
-func Given(o *release.Observation, st *v1beta1.CanaryStatus) *int32 {
-	switch {
-	case !o.Primary.Exists && st.PrimaryReplicas > 0:
-		return new(st.PrimaryReplicas)
-	case st.ReleasedReplicas == 0 || !release.Idle(st.Phase):
-		return nil
-	case o.Target.Replicas == 0 && o.Target.Available == 0, ScaledUp(st, &o.Target):
-		return new(st.ReleasedReplicas)
-	default:
-		return nil
-	}
-}
-
 // Spare is true where nobody is led to the pods of the target, and nobody else gave it these.
 func Spare(o *release.Observation, st *v1beta1.CanaryStatus) bool {
 	return st.CanaryWeight == 0 && (st.Traffic == nil || st.Traffic.Mirror == 0) && !ScaledUp(st, &o.Target)

@@ -109,3 +109,20 @@ func ToZero(st *v1beta1.CanaryStatus, primary release.Workload) bool {
 		return primary.Replicas == 0 && (release.Idle(st.Phase) || st.Phase == v1beta1.PhaseWaiting)
 	}
 }
+
+// PrimaryReplicas is the number of pods that the primary must be given, nil where it
+// keeps what it has: one that was lost gets what it had, and one that a release has
+// made smaller gets what the target asked for, when that has no pods any more that
+// could serve.
+func PrimaryReplicas(o *release.Observation, st *v1beta1.CanaryStatus) *int32 {
+	switch {
+	case !o.Primary.Exists && st.PrimaryReplicas > 0:
+		return new(st.PrimaryReplicas)
+	case st.ReleasedReplicas == 0 || !release.Idle(st.Phase):
+		return nil
+	case o.Target.Replicas == 0 && o.Target.Available == 0, ScaledUp(st, &o.Target):
+		return new(st.ReleasedReplicas)
+	default:
+		return nil
+	}
+}
