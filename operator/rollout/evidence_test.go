@@ -277,21 +277,27 @@ func TestEvidenceCondition(t *testing.T) {
 	}
 }
 
-// Where the primary is gone there is nothing to compare with, and users have the canary already: the release goes on by what
-// is left, and brings a primary back.
+// Where the primary is gone there is nothing to compare with, and users have the canary already: the release goes on by a
+// range of values, and brings a primary back. Where there is none nobody has judged it, and a person has to.
 func TestNothingToCompareWith(t *testing.T) {
 	for name, tc := range map[string]struct {
 		verdict v1beta1.CheckVerdict
 		gone    bool
+		alone   bool // without a range of values
 		want    string
+		told    string
 	}{
-		"the primary is there":            {passed, false, "NoEvidence"},
-		"it is gone":                      {passed, true, "WeightRaised"},
-		"it is gone, and a limit is past": {failed, true, "CheckFailed"},
+		"the primary is there":                  {verdict: passed, want: "NoEvidence", told: "no requests were compared yet"},
+		"it is gone":                            {verdict: passed, gone: true, want: "WeightRaised", told: "not compared, as the primary is gone"},
+		"it is gone, and a range is left":       {verdict: failed, gone: true, want: "CheckFailed", told: "because"},
+		"it is gone, and nothing else is known": {verdict: passed, gone: true, alone: true, want: "NoEvidence", told: "there is nothing to compare with; promote the canary"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene().step(1, 20, 10*time.Second).checked(tc.verdict, 0)
 			s.Canary.Spec.Analysis.Metrics[0].Comparison = &v1beta1.MetricComparison{}
+			if !tc.alone {
+				s.Canary.Spec.Analysis.Metrics[0].ThresholdRange = &v1beta1.CanaryThresholdRange{Min: new(99.0)}
+			}
 			if tc.gone {
 				s.Primary = release.Workload{}
 				s.Canary.Status.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPrimaryUnavailable}
@@ -301,7 +307,7 @@ func TestNothingToCompareWith(t *testing.T) {
 			if got := strings.Join(outcomeOf(d).Events, " "); got != tc.want {
 				t.Errorf("events: %s, want %s; %+v", got, tc.want, d.Status.Checks)
 			}
-			if told := d.Status.Checks[0].Message; tc.gone && tc.verdict == passed && told != "request-success-rate: not compared, as the primary is gone" {
+			if told := d.Status.Checks[0].Message; !strings.Contains(told, tc.told) {
 				t.Errorf("the check says %q", told)
 			}
 		})

@@ -876,6 +876,9 @@ func (o *oracle) atEnd() {
 		}
 		return
 	}
+	if w.plan.Compare == "alone" && o.primaryGone && !over(c) {
+		return // nothing is left that could judge the canary, so it waits for a person
+	}
 	if hopeless := o.hopeless(); !o.settled() && !hopeless || !over(c) && !(o.settled() && hopeless) {
 		o.fail("it does not come to an end: phase %s, %s", c.Status.Phase, describe(c))
 		return

@@ -51,13 +51,19 @@ func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Que
 	return out
 }
 
-// Uncompared are the results of a round where the primary is gone, so that there is nothing to compare with: users have the
-// canary already, and a promotion makes a primary of it. What its ranges of values say holds.
+// Uncompared are the results of a round where the primary is gone, so that there is nothing to compare with. Users have the
+// canary already: a metric that has a range of values beside its comparison judges by that, and a promotion makes a
+// primary of the canary. One that has none can't judge, and a person has to.
 func Uncompared(a *v1beta1.CanaryAnalysis, results []v1beta1.CheckStatus) []v1beta1.CheckStatus {
 	out := append([]v1beta1.CheckStatus(nil), results...)
 	for i, m := range a.Metrics {
-		if m.Comparison != nil && out[i].Verdict == v1beta1.CheckPassed {
+		switch {
+		case m.Comparison == nil || out[i].Verdict != v1beta1.CheckPassed:
+		case m.ThresholdRange != nil || m.Threshold != nil:
 			out[i].Message = m.Name + ": not compared, as the primary is gone"
+		default:
+			out[i].Verdict = v1beta1.CheckUndecided
+			out[i].Message = m.Name + ": the primary is gone, so that there is nothing to compare with; promote the canary, which serves everybody, by hand, or bring the primary's revision back to the target"
 		}
 	}
 	return out
