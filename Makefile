@@ -81,7 +81,7 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	@for chart in $(CHARTS); do test/tools/chart-docs -check $$chart; done
 	@test/tools/kustomize-base -check
 	@$(GO) run ./test/provider-docs -check $(PROVIDER_DOCS)
-	@for module in . $(LOADTESTER) test/bench; do \
+	@for module in . $(LOADTESTER) test/bench test/dashboard; do \
 		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \
 	done
 	@$(GO) run ./test/licences

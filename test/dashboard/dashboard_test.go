@@ -43,16 +43,16 @@ type site struct {
 	foreign  []string // what was loaded from elsewhere
 }
 
+// shared is the browser of all tests.
 var (
-	shared    context.Context
-	startOnce sync.Once
-	startErr  error
+	shared   context.Context
+	startErr error
 )
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
 	var stop func()
-	startOnce.Do(func() { shared, stop, startErr = browser.Start(context.Background()) })
+	shared, stop, startErr = browser.Start(context.Background())
 	code := m.Run()
 	if stop != nil {
 		stop()
@@ -284,7 +284,7 @@ func TestPhone(t *testing.T) {
 			s := open(t, 100, false, path, 360, 740)
 			s.do(chromedp.WaitVisible(chromedp.CSS("main .list, main .columns")))
 			if wide := value[int](s, `document.documentElement.scrollWidth`); wide > 360 {
-				t.Errorf("it is %d wide", wide)
+				t.Errorf("it is %d wide: %s", wide, value[string](s, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 361 && !e.closest('.scroll, pre, .command')).map((e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40)).slice(0, 5).join('; ')`))
 			}
 			for what, expression := range map[string]string{
 				"one main, one h1, a header":     `document.querySelectorAll('main').length === 1 && document.querySelectorAll('h1').length === 1 && !!document.querySelector('header')`,

@@ -123,15 +123,16 @@ func (w *World) act(a *v1alpha1.CanaryAction) {
 	w.Change(a.Namespace, a.Spec.Canary, func(c *v1beta1.Canary) {
 		message := fmt.Sprintf("%s by %s (%s)", a.Spec.Action, a.Spec.RequestedBy, a.Spec.Reason)
 		c.Status.LastAction = &v1beta1.ActionStatus{Name: a.Name + "/" + string(a.UID), Action: a.Spec.Action, By: a.Spec.RequestedBy, Done: true, Message: message, Time: metav1.NowMicro()}
-		switch a.Spec.Action {
-		case v1beta1.ActionPause:
+		if a.Spec.Action == v1beta1.ActionPause {
 			fleettest.Pause(c, time.Now())
-		case v1beta1.ActionAbort:
-			fleettest.Fail(c, time.Now())
-		default:
-			fleettest.Progress(c, 2, 99.8, time.Now())
-			c.Status.Paused = false
+			return
 		}
+		if a.Spec.Action == v1beta1.ActionAbort {
+			fleettest.Fail(c, time.Now())
+			return
+		}
+		fleettest.Progress(c, 2, 99.8, time.Now())
+		c.Status.Paused = false
 	})
 }
 
