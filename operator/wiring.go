@@ -172,6 +172,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		RouteApplier:     deps.Applier,
 	}
 	assembly.AddParts(r, mgr.GetAPIReader(), partsOf(o))
+	r.Actions.Checks = checker
 	r.Policies = policies.New(policies.Config{
 		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespace: o.namespace,
 	})

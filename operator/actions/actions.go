@@ -53,7 +53,7 @@ type Actions struct {
 	Live client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// Checks asks metrics for whoever wants to know.
+	// Checks asks metrics for whoever wants to know; nil where nobody can.
 	Checks Checks
 
 	served atomic.Bool

@@ -52,6 +52,9 @@ func (x *Actions) answer(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.Can
 	if len(c.GetAnalysis().Metrics) == 0 {
 		return &v1alpha1.CanaryActionStatus{Phase: v1alpha1.ActionRefused, Message: "spec.analysis.metrics is empty, so there is nothing to check"}
 	}
+	if x.Checks == nil {
+		return nil
+	}
 	results := x.Checks.DryRun(ctx, c, requestName(a), a.CreationTimestamp.Time)
 	if results == nil {
 		return nil

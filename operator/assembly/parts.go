@@ -32,7 +32,7 @@ type Options struct {
 // by live.
 func AddParts(r *canary.Reconciler, live client.Reader, o Options) {
 	c, applier := r.Client, r.Applier
-	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock, Checks: r.Checker}
+	r.Actions = &actions.Actions{Client: c, Live: live, Clock: r.Clock}
 	r.Targets = &targets.Targets{Client: c, Live: live, Applier: applier}
 	r.Configs = configs.New(configs.Config{Client: c, Live: live, Applier: applier, Options: o.Objects, Clock: r.Clock, Off: o.NoConfigTracking})
 	r.Primaries = &primaries.Primaries{Client: c, Live: live, Applier: applier, Options: o.Objects, Workloads: r.Targets}

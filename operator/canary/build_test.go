@@ -162,7 +162,7 @@ func (s *scene) wire() {
 	r.Services = &services.Services{Client: r.Client, Applier: r.Applier, Options: r.Options}
 	s.cover()
 	r.Configs = configs.New(configs.Config{Off: true})
-	r.Actions = &actions.Actions{Client: r.Client, Live: s.api, Clock: r.Clock, Checks: r.Checker}
+	r.Actions = &actions.Actions{Client: r.Client, Live: s.api, Clock: r.Clock, Checks: s.checker}
 	r.Actions.Served()
 	r.Routes = &routes.Routes{Client: r.Client, Provider: r.Provider}
 	if s.keda {

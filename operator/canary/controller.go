@@ -130,8 +130,6 @@ type Checker interface {
 	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID)
 	// RunPromptly starts a round and gives its results if they come at once.
 	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun
-	// DryRun gives what each metric says, nil until that is known.
-	DryRun(ctx context.Context, c *v1beta1.Canary, request string, asked time.Time) []v1beta1.CheckStatus
 	// Forget calls off what runs for a Canary and drops its results.
 	Forget(key types.NamespacedName)
 	// Finished gives the Canaries whose checks have come to an end.

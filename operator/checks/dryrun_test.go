@@ -84,7 +84,9 @@ func TestDryRunEnds(t *testing.T) {
 	k.DryRun(t.Context(), again, "a", start)
 	receive(t, g.began)
 	k.Forget(keyOf(c.Canary))
-	receive(t, g.ended)
+	if err := receive(t, g.ended); err == nil {
+		t.Error("a query ends without an error")
+	}
 	if g.mostAtOnce() > 2 || len(k.Finished()) != 0 {
 		t.Errorf("%d at once, %d ends are told", g.mostAtOnce(), len(k.Finished()))
 	}
