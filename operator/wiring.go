@@ -128,8 +128,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	if err != nil {
 		return nil, err
 	}
-	queues := telemetry.NewQueues(registry)
-	timed := telemetry.NewAnswers(registry, clock.RealClock{})
+	queues, timed := telemetry.NewQueues(registry), telemetry.NewAnswers(registry, clock.RealClock{})
 	answers, err := newSources(ctx, mgr, o, to, recorder, queues, timed)
 	if err != nil {
 		return nil, err

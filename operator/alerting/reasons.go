@@ -49,6 +49,15 @@ var rules = map[string]rule{
 	release.ReasonResumed:    {title: "Resumed", severity: v1beta1.SeverityInfo},
 	release.ReasonSuspended:  {title: "Suspended", severity: v1beta1.SeverityInfo},
 
+	release.ReasonAdmitted:         quiet,
+	release.ReasonAdmissionRevoked: {title: "Waiting for its turn again", severity: v1beta1.SeverityInfo},
+	release.ReasonApproved:         {title: "Begins by approval", severity: v1beta1.SeverityInfo},
+	release.ReasonFrozen:           {title: "Waiting: releases are frozen", severity: v1beta1.SeverityInfo},
+	release.ReasonWindowClosed:     {title: "Waiting for a window", severity: v1beta1.SeverityInfo},
+	release.ReasonMaximumReached:   {title: "Waiting for its turn", severity: v1beta1.SeverityInfo},
+	release.ReasonPolicyInvalid:    {title: "Release policy invalid", severity: v1beta1.SeverityWarn},
+	release.ReasonPoliciesUnread:   quiet,
+
 	release.ReasonCheckFailed:       {title: "Check failed", severity: v1beta1.SeverityWarn},
 	release.ReasonNotMeasured:       {title: "Not measured", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},
 	release.ReasonChecksUnavailable: {title: "Checks unavailable", severity: v1beta1.SeverityWarn, rolledBack: v1beta1.SeverityError},

@@ -32,21 +32,11 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 	if want.LeadToPrimary {
 		a.made("apex Service", w.services.LeadToPrimary(ctx))
 	}
-	routeReleased := true
-	if want.Released {
-		switch given := a.made("Services", w.services.GiveBack(ctx, want)); {
-		case given && want.KeepRoute:
-		case given:
-			routeReleased = a.made("route", w.route.GiveBack(ctx, want))
-		default:
-			// Clients are led to it still, and without the route to it alone, whoever serves.
-			want.KeepPrimary = true
-		}
-	}
-	if !want.Finished || !routeReleased && !longDeleted(r.Absence, r.Clock.Now(), w.Canary) {
+	routed := w.releaseRoute(ctx, &want, a)
+	if !want.Finished {
 		return
 	}
-	if !a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)) && !longDeleted(r.Absence, r.Clock.Now(), w.Canary) {
+	if removed := routed && a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)); !removed && !longDeleted(r.Absence, r.Clock.Now(), w.Canary) {
 		return
 	}
 	before := w.Canary.DeepCopy()
@@ -58,6 +48,20 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 	}
 	r.turns.Released(w.Canary)
 	log.FromContext(ctx).Info("Released")
+}
+
+// releaseRoute gives the Services back, and then the route, once that is decided. It returns whether nothing of it failed that
+// would be in the way of the deletion's end.
+func (w *world) releaseRoute(ctx context.Context, want *release.Desired, a *attempts) bool {
+	if !want.Released {
+		return true
+	}
+	if !a.made("Services", w.services.GiveBack(ctx, *want)) {
+		// Clients are led to it still, and without the route to it alone, whoever serves.
+		want.KeepPrimary = true
+		return true
+	}
+	return want.KeepRoute || a.made("route", w.route.GiveBack(ctx, *want))
 }
 
 // longDeleted is true when a deletion has lasted for so long, while there was an operator, that it no longer waits for
