@@ -27,7 +27,7 @@ PROVIDER_DOCS := docs/providers.md
 # The load tester is a module of its own: what hey and ghz need is nothing to the operator.
 LOADTESTER := webhooks/loadtester
 # Modules with code of our own, beside this one.
-OWN_MODULES := $(LOADTESTER) test/dashboard $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
+OWN_MODULES := $(LOADTESTER) test/bench test/dashboard $(patsubst %/,%,$(sort $(dir $(wildcard test/tools/*/*.go))))
 
 .PHONY: help
 help: ## Show this help

@@ -14,9 +14,8 @@ import (
 
 // state is what the watches have shown of an application.
 type state struct {
-	phase    string
-	weight   int // of the canary, in the route
-	restarts int
+	phase  string
+	weight int // of the canary, in the route
 	// sent is when its release began, and the others when that was first seen of it.
 	sent, progressing, ended time.Time
 	failed                   bool

@@ -51,8 +51,8 @@ var (
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
-	var stop func()
-	shared, stop, startErr = browser.Start(context.Background())
+	tab, stop, err := browser.Start(context.Background())
+	shared, startErr = tab, err //nolint:fatcontext // set once, before any test
 	code := m.Run()
 	if stop != nil {
 		stop()

@@ -69,13 +69,13 @@ func batchedQueries(t *testing.T, apps int) (out []string) {
 		}
 		out = append(out, which)
 		for _, s := range sources {
-			for _, make := range []func() (string, error){
+			for _, query := range []func() (string, error){
 				func() (string, error) { return s.Expr(v1beta1.MetricRequestSuccessRate, v) },
 				func() (string, error) { return s.Expr(v1beta1.MetricRequestDuration, v) },
 				func() (string, error) { return s.Requests(builtin.Canary, v) },
 				func() (string, error) { return s.Scrapes(builtin.Canary, v) },
 			} {
-				expr, err := make()
+				expr, err := query()
 				if err != nil {
 					t.Fatal(err)
 				}
