@@ -21,7 +21,7 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 	if !d.Primary.Exists {
 		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results), warm(d))
 	}
-	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results), warm(d))
+	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results, d.Primary.Available > 0), warm(d))
 }
 
 // warm is how long ago the first step began: the present one, for a status from

@@ -876,7 +876,7 @@ func (o *oracle) atEnd() {
 		}
 		return
 	}
-	if w.plan.Compare == "alone" && o.primaryGone && !over(c) {
+	if _, primary, _ := c.ServiceNames(); w.plan.Compare == "alone" && (o.primaryGone || o.pods(primary) == 0) && !over(c) {
 		return // nothing is left that could judge the canary, so it waits for a person
 	}
 	if hopeless := o.hopeless(); !o.settled() && !hopeless || !over(c) && !(o.settled() && hopeless) {

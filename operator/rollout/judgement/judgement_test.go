@@ -2,6 +2,7 @@ package judgement
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,23 +113,26 @@ func TestCompared(t *testing.T) {
 		t.Fatal("nothing is taken")
 	}
 	results := []v1beta1.CheckStatus{{Name: "slo", Verdict: v1beta1.CheckPassed}, {Name: a.Metrics[1].Name, Verdict: v1beta1.CheckPassed}}
-	got := Compared(a, st, compare.Question{}, results)
+	got := Compared(a, st, compare.Question{}, results, true)
 	if got[0].Verdict != v1beta1.CheckPassed || got[1].Verdict == v1beta1.CheckPassed || got[1].Message == "" || results[1].Message != "" {
 		t.Errorf("700 of 1000 requests are bad: %+v", got)
 	}
 	results[1].Verdict = v1beta1.CheckUnavailable
-	if got := Compared(a, st, compare.Question{}, results); got[1].Verdict != v1beta1.CheckUnavailable {
+	if got := Compared(a, st, compare.Question{}, results, true); got[1].Verdict != v1beta1.CheckUnavailable {
 		t.Errorf("nobody could tell, and it is %s", got[1].Verdict)
 	}
 	few := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
 	Take(a, few, counted(began, began.Add(15*time.Second), 1), func(string) bool { return false })
 	few.Judgement.Metrics[0].Missing = math.MinInt64
 	results[1].Verdict = v1beta1.CheckPassed
-	Compared(a, few, compare.Question{}, results)
+	Compared(a, few, compare.Question{}, results, true)
+	if got := Compared(a, few, compare.Question{}, results, false); got[1].Verdict != v1beta1.CheckUndecided || !strings.Contains(got[1].Message, "no pod of the primary serves") {
+		t.Errorf("without a primary that serves: %+v", got[1])
+	}
 	if few.Judgement.Metrics[0].Missing == math.MinInt64 {
 		t.Error("it is not told how many requests are missing")
 	}
-	if got := Compared(a, &v1beta1.CanaryStatus{}, compare.Question{}, results); len(got) != 2 {
+	if got := Compared(a, &v1beta1.CanaryStatus{}, compare.Question{}, results, true); len(got) != 2 {
 		t.Errorf("before anything is counted: %+v", got)
 	}
 }

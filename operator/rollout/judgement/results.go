@@ -28,8 +28,8 @@ func NoteFailed(st *v1beta1.CanaryStatus, v Verdict, now time.Time) {
 }
 
 // Compared puts the verdicts of the comparison into the results of a round. A metric that was out of its range, or that
-// nobody could tell of, keeps that verdict.
-func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Question, results []v1beta1.CheckStatus) []v1beta1.CheckStatus {
+// nobody could tell of, keeps that verdict. serves says whether the primary has a pod that can be compared with.
+func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Question, results []v1beta1.CheckStatus, serves bool) []v1beta1.CheckStatus {
 	if !a.Compares() {
 		return results
 	}
@@ -47,6 +47,9 @@ func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Que
 			continue
 		}
 		out[i].Verdict, out[i].Message = v.Verdict, v.Message
+		if !serves && v.Verdict == v1beta1.CheckUndecided {
+			out[i].Message = m.Name + ": no pod of the primary serves, so that there is nothing to compare with"
+		}
 	}
 	return out
 }
