@@ -21,9 +21,10 @@ func replaced(d *decider) {
 	}
 }
 
-// emptyTarget removes the pods that are to be replaced, once nobody is led to them.
+// emptyTarget removes the pods that are to be replaced, once nobody is led to them, or at once where neither they nor the primary's
+// serve anybody.
 func emptyTarget(d *decider) {
-	if d.Target.Replicas == 0 || drained(d) {
+	if d.Target.Replicas == 0 || drained(d) || d.Target.Available == 0 && d.Primary.Available == 0 {
 		d.out.Desired.TargetReplicas = new(int32)
 	}
 }

@@ -97,7 +97,11 @@ func TestPodsAreReplaced(t *testing.T) {
 		"the mesh leads to them":        {with: func(s *scene) { s.outOfSync() }, replicas: keeps},
 		"requests are on their way":     {with: func(s *scene) { s.Route.Seen = t0.Add(-time.Second) }, replicas: keeps},
 		"they stand in for the primary": {with: func(s *scene) { s.primaryAvailable(0) }, replicas: keeps, goesOn: true},
-		"they are not gone yet":         {with: func(s *scene) { s.Target.Replicas, s.Target.Available = 0, 0 }, replicas: 0},
+		"nobody serves, without them or with them": {with: func(s *scene) {
+			s.primaryAvailable(0)
+			s.Target.Available, s.Target.Ready = 0, false
+		}, replicas: 0},
+		"they are not gone yet": {with: func(s *scene) { s.Target.Replicas, s.Target.Available = 0, 0 }, replicas: 0},
 		"they are gone": {with: func(s *scene) {
 			s.Target.Replicas, s.Target.Available, s.Target.Ready, s.Target.Empty = 0, 0, false, true
 		}, replicas: 3, goesOn: true},

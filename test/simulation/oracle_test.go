@@ -210,10 +210,17 @@ func (o *oracle) pass(passed time.Duration) {
 	}
 }
 
+func isBad(p *pod) bool { return strings.Contains(p.image, "bad") }
+
+// bothBad is true where a canary is only compared with a primary that is bad itself: it is no worse.
+func (o *oracle) bothBad(primary string) bool {
+	return o.w.plan.Compare == "alone" && slices.ContainsFunc(o.w.endpoints[primary], isBad)
+}
+
 // tolerated finds a bad canary that goes on getting users' requests, although it can be judged and nobody holds it.
 func (o *oracle) tolerated(c *v1beta1.Canary, apex, primary, canary string, passed time.Duration) {
 	t, _ := o.w.effective(apex)
-	bad := t.Canary > 0 && slices.ContainsFunc(o.w.endpoints[canary], func(p *pod) bool { return strings.Contains(p.image, "bad") })
+	bad := t.Canary > 0 && !o.bothBad(primary) && slices.ContainsFunc(o.w.endpoints[canary], isBad)
 	a := c.GetAnalysis()
 	lagging := slices.ContainsFunc(slices.Collect(maps.Values(o.w.cacheLags)), func(l lag) bool { return time.Now().Before(l.until) }) || time.Now().Before(o.w.endpointLag)
 	held := o.impaired() || lagging || time.Now().Before(o.w.metricsDown) || time.Now().Before(o.w.hooksSlow) || c.Status.Paused || c.Spec.Suspend ||
@@ -605,6 +612,9 @@ func (o *oracle) primaryHas(image string, back bool) {
 		return // nobody serves, nobody can stand in, and nobody knows what the primary was: the target is all that there is
 	}
 	o.w.trace("the primary gets %s", image)
+	if o.w.plan.ReadAtStart && o.primaryGone {
+		return // its canary stood in for the primary, and pods that serve everybody are not replaced for a config that they have not read
+	}
 	if problem := o.unjudged(r); problem != "" {
 		o.fail("the primary gets %s, which nobody has judged: %s", image, problem)
 	}
@@ -876,8 +886,8 @@ func (o *oracle) atEnd() {
 		}
 		return
 	}
-	if _, primary, _ := c.ServiceNames(); w.plan.Compare == "alone" && (o.primaryGone || o.pods(primary) == 0) && !over(c) {
-		return // nothing is left that could judge the canary, so it waits for a person
+	if _, primary, _ := c.ServiceNames(); w.plan.Compare == "alone" && (o.primaryGone || o.pods(primary) == 0 || o.bothBad(primary)) && !over(c) {
+		return // nothing is left that could judge the canary, so it waits for a person, or for millions of requests
 	}
 	if hopeless := o.hopeless(); !o.settled() && !hopeless || !over(c) && !(o.settled() && hopeless) {
 		o.fail("it does not come to an end: phase %s, %s", c.Status.Phase, describe(c))
