@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"math"
 	"reflect"
 	"runtime"
 	"strings"
@@ -135,15 +136,30 @@ func TestPackOthers(t *testing.T) {
 	}
 }
 
-// TestPackedWeight holds what a Deployment weighs in the cache, whoever's it is.
+// TestPackedWeight holds what a Deployment weighs in the cache, whoever's it is. What the runtime does beside it can only add to that, so that
+// the least of a few is taken.
 func TestPackedWeight(t *testing.T) {
-	const many, most = 2000, 4 << 10
+	const most = 4 << 10
+	least := uint64(math.MaxUint64)
+	for range 3 {
+		least = min(least, packedWeight(t))
+	}
+	t.Logf("a Deployment with a template of 8 KB weighs %d bytes", least)
+	if least > most {
+		t.Errorf("a Deployment weighs %d bytes, more than %d", least, most)
+	}
+}
+
+// packedWeight is what each of many Deployments adds to the heap.
+func packedWeight(t *testing.T) uint64 {
+	t.Helper()
+	const many = 500
 	pack := Pack(same)
 	all := make([]any, many)
 	weigh := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
-		runtime.GC() // what is pooled goes with the second
+		runtime.GC() // what pools have is let go by the second
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
@@ -163,10 +179,7 @@ func TestPackedWeight(t *testing.T) {
 	}
 	each := (weigh() - before) / many
 	runtime.KeepAlive(all)
-	t.Logf("a Deployment with a template of 8 KB weighs %d bytes", each)
-	if each > most {
-		t.Errorf("a Deployment weighs %d bytes, more than %d", each, most)
-	}
+	return each
 }
 
 // What is read again and again is unpacked once; what is read by many more names than are remembered is let go.
