@@ -212,7 +212,8 @@ func chartRights(t *testing.T, s *suite) {
 		{right{Resource: "pods", Subresource: "exec"}, "create get", false},
 		{right{Resource: "pods", Subresource: "log"}, "get", false},
 		{right{Resource: "nodes"}, "get list patch", false},
-		{right{Resource: "namespaces"}, "list create delete patch", false},
+		{right{Resource: "namespaces"}, "list watch", true}, // by their labels cluster-wide release policies choose Canaries
+		{right{Resource: "namespaces"}, "create delete patch update", false},
 		{right{Resource: "services"}, "deletecollection", false},
 		{right{Resource: "services", Subresource: "proxy"}, "get create", false},
 		{right{Resource: "events"}, "get list delete", false},

@@ -42,6 +42,10 @@ type flux struct {
 	url     string
 	program *cluster.Program
 
+	// manifests are those of the last commit, and changed the objects that each revision has otherwise than the one before.
+	manifests map[string]string
+	changed   map[string]map[string]bool
+
 	mu       sync.Mutex
 	commits  int
 	artifact []byte
@@ -49,7 +53,7 @@ type flux struct {
 
 func startFlux(a *app) gitTool {
 	a.t.Helper()
-	f := &flux{app: a}
+	f := &flux{app: a, changed: map[string]map[string]bool{}}
 	f.url = serve(a.t, f)
 	f.kinds()
 	binary, err := cluster.Binary("kustomize-controller")
@@ -100,6 +104,15 @@ func (f *flux) kinds() {
 	}
 	file := f.t.TempDir() + "/crds.yaml"
 	f.must(errors.Join(os.WriteFile(file, crds.Bytes(), 0o600), f.InstallCRDs(f.t.Context(), file)))
+	f.await("Flux's kinds to be served", func(ctx context.Context) error {
+		errs := make([]error, 0, 2)
+		for _, gvk := range []schema.GroupVersionKind{gitRepository, kustomization} {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(gvk)
+			errs = append(errs, f.API.List(ctx, list, client.InNamespace(f.Namespace)))
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // ServeHTTP gives kustomize-controller the last commit.
@@ -121,12 +134,27 @@ func (f *flux) commit(manifests []byte) {
 	f.commits++
 	f.artifact = archive.Bytes()
 	f.mu.Unlock()
+	f.note(manifests)
 	f.offer()
 	if f.commits == 1 {
 		f.must(f.API.Create(f.t.Context(), f.object(kustomization, map[string]any{
 			"interval": "2s", "path": "./", "prune": true, "timeout": "30s", "sourceRef": map[string]any{"kind": gitRepository.Kind, "name": rig.Name},
 		})))
 	}
+}
+
+// note keeps which objects a commit has changed.
+func (f *flux) note(manifests []byte) {
+	f.t.Helper()
+	now, changed := map[string]string{}, map[string]bool{}
+	for manifest := range strings.SplitSeq(string(manifests), "---\n") {
+		var o metav1.PartialObjectMetadata
+		f.must(yaml.Unmarshal([]byte(manifest), &o))
+		name := o.Kind + "/" + o.Name
+		now[name] = manifest
+		changed[name] = f.manifests[name] != manifest
+	}
+	f.manifests, f.changed[f.revision()] = now, changed
 }
 
 // offer has the GitRepository say that there is another revision.
@@ -176,6 +204,10 @@ func (f *flux) inSync(ctx context.Context) error {
 	return nil
 }
 
+// mostEchoes is how often Flux may say that it has configured what no commit has changed: it does so where somebody else, such as an
+// autoscaler, writes an object between its read of it and its comparison. In a fight it would be at every reconciliation.
+const mostEchoes = 3
+
 // writes are read from kustomize-controller's log, which has each object that it changed.
 func (f *flux) writes() (out [][]string) {
 	f.t.Helper()
@@ -183,22 +215,28 @@ func (f *flux) writes() (out [][]string) {
 	f.must(err)
 	s := bufio.NewScanner(bytes.NewReader(raw))
 	s.Buffer(nil, 1<<20)
+	echoes := 0
 	for s.Scan() {
 		var l struct {
-			Msg    string            `json:"msg"`
-			Output map[string]string `json:"output"`
+			Msg      string            `json:"msg"`
+			Revision string            `json:"revision"`
+			Output   map[string]string `json:"output"`
 		}
 		if json.Unmarshal(s.Bytes(), &l) != nil {
 			continue
 		}
 		var written []string
 		for object, how := range l.Output {
-			if how == "created" || how == "configured" {
-				written = append(written, f.short(object))
+			name := f.short(object)
+			switch {
+			case how == "configured" && !f.changed[l.Revision][name]:
+				echoes++
+			case how == "created", how == "configured":
+				written = append(written, name)
 			}
 		}
 		if list, ok := strings.CutPrefix(l.Msg, "garbage collection completed: "); ok {
-			for _, object := range strings.Split(strings.TrimSpace(list), "\n") {
+			for object := range strings.SplitSeq(strings.TrimSpace(list), "\n") {
 				name, _ := strings.CutSuffix(object, " deleted")
 				written = append(written, f.short(name)+" deleted")
 			}
@@ -207,6 +245,9 @@ func (f *flux) writes() (out [][]string) {
 			slices.Sort(written)
 			out = append(out, written)
 		}
+	}
+	if echoes > mostEchoes {
+		f.t.Errorf("Flux has configured what no commit has changed %d times", echoes)
 	}
 	return out
 }

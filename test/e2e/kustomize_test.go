@@ -77,7 +77,7 @@ func TestKustomizeBases(t *testing.T) {
 			continue
 		}
 		for what, want := range map[string]int{
-			"- -mesh-provider=" + provider + "\n": 1, "-mesh-provider=": 1, "kind: CustomResourceDefinition\n": 4, "kind: Namespace\n": 1, "kind: Deployment\n": 1, "helm.sh/": 0, "helm.sh/hook": 0,
+			"- -mesh-provider=" + provider + "\n": 1, "-mesh-provider=": 1, "kind: CustomResourceDefinition\n": 6, "kind: Namespace\n": 1, "kind: Deployment\n": 1, "helm.sh/": 0, "helm.sh/hook": 0,
 		} {
 			if n := strings.Count(string(raw), what); n != want {
 				t.Errorf("%s has %d times %q, not %d times", base, n, what, want)
