@@ -117,23 +117,32 @@ func (s *actionStage) account(name string) client.Client {
 	return c
 }
 
+// operateUntil starts an operator, which ends when stop is called.
+func operateUntil(t *testing.T, c *cluster.Cluster, args ...string) (stop func()) {
+	t.Helper()
+	o, err := parseFlags(append([]string{"-port", "0"}, args...), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- start(ctx, c.Config(), o, wiring{registry: prometheus.NewRegistry(), oneOfMany: true})
+	}()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("operator: %v", err)
+		}
+	}
+}
+
 // operate starts an operator, after another has ended.
 func (s *actionStage) operate() {
 	s.t.Helper()
-	o, err := parseFlags([]string{"-port", "0", "-namespace", s.namespace, "-allowed-addresses", loopback}, io.Discard)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(s.t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- start(ctx, s.cluster.Config(), o, wiring{registry: prometheus.NewRegistry(), oneOfMany: true})
-	}()
+	stop := operateUntil(s.t, s.cluster, "-namespace", s.namespace, "-allowed-addresses", loopback)
 	s.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
-			s.t.Errorf("operator: %v", err)
-		}
+		stop()
 		s.stop = func() {}
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,20 +48,9 @@ func testPolicies(t *testing.T, c *cluster.Cluster, api client.Client) {
 func (s *policyStage) operate() {
 	s.t.Helper()
 	s.stop()
-	o, err := parseFlags([]string{"-port", "0", "-allowed-addresses", loopback}, io.Discard)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(s.t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- start(ctx, s.cluster.Config(), o, wiring{registry: prometheus.NewRegistry(), oneOfMany: true})
-	}()
+	stop := operateUntil(s.t, s.cluster, "-allowed-addresses", loopback)
 	s.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
-			s.t.Errorf("operator: %v", err)
-		}
+		stop()
 		s.stop = func() {}
 	}
 }
