@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/alerting"
+	"github.com/sluice-delivery/sluice/operator/approvals"
 	"github.com/sluice-delivery/sluice/operator/references"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
@@ -43,15 +44,20 @@ func (o *alertOptions) register(f *flag.FlagSet) {
 	f.BoolVar(&o.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references of Canaries to objects of other namespaces")
 }
 
-// global are the operator's own receivers. URLs and tokens, which are secrets, may come from the environment, which wins
+// slackProxy is the HTTP proxy to Slack, empty for none.
+func (o alertOptions) slackProxy() string {
+	return cmp.Or(os.Getenv("SLACK_PROXY_URL"), o.slackProxyURL)
+}
+
+// global are the operator's own receivers; interactive says that presses in Slack are taken. URLs and tokens, which are secrets, may come from the environment, which wins
 // over the command line, as with Flagger.
-func (o alertOptions) global() []alerting.Global {
+func (o alertOptions) global(interactive bool) []alerting.Global {
 	var out []alerting.Global
 	slackURL, token := cmp.Or(os.Getenv("SLACK_URL"), o.slackURL), cmp.Or(os.Getenv("SLACK_TOKEN"), o.slackToken)
 	if slackURL != "" || token != "" {
 		out = append(out, alerting.Global{Name: alertfactory.Slack, Receiver: alerts.Receiver{
 			Type: alertfactory.Slack, Address: slackURL, Token: token, Channel: o.slackChannel, Username: o.slackUser,
-			Proxy: cmp.Or(os.Getenv("SLACK_PROXY_URL"), o.slackProxyURL),
+			Proxy: o.slackProxy(), Interactive: interactive,
 		}})
 	}
 	if address := cmp.Or(os.Getenv("MSTEAMS_URL"), o.msteamsURL); address != "" {
@@ -62,18 +68,26 @@ func (o alertOptions) global() []alerting.Global {
 	return out
 }
 
+// alertKit is what messages are sent with.
+func alertKit(out *outbound) alerts.Kit {
+	return alerts.Kit{Transport: out.alerts.Transport, CheckURL: out.alerts.CheckURL, Threads: alerts.NewThreads(), Clock: clock.RealClock{}}
+}
+
 // alertsOf makes what tells people in chats, without a queue. AlertProviders are read by reader.
 func alertsOf(o options, reader client.Reader, out *outbound) (*alerting.Alerts, error) {
-	kit := alerts.Kit{Transport: out.alerts.Transport, CheckURL: out.alerts.CheckURL, Threads: alerts.NewThreads(), Clock: clock.RealClock{}}
+	kit := alertKit(out)
 	told := &alerting.Alerts{
 		Reader:           reader,
 		Secret:           out.secrets.Data,
 		New:              func(r alerts.Receiver) (alerts.Sender, error) { return alertfactory.New(r, kit) },
 		Clock:            clock.RealClock{},
-		Global:           o.alerts.global(),
+		Global:           o.alerts.global(o.approvals.enabled()),
 		Cluster:          o.alerts.clusterName,
 		Links:            o.alerts.links,
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
+	}
+	if o.approvals.enabled() {
+		told.Choices = approvals.Choices(o.approvals.secret)
 	}
 	for _, g := range told.Global {
 		if _, err := told.New(g.Receiver); err != nil { // what can't be sent at all is better known now

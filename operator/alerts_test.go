@@ -65,7 +65,7 @@ func TestAlertFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, o.alerts.global()); diff != "" {
+			if diff := cmp.Diff(tc.want, o.alerts.global(false)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

@@ -77,6 +77,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("kubectl sluice", func(t *testing.T) { testCLI(t, c, api) })
 	t.Run("dashboard", func(t *testing.T) { testDashboard(t, c, api) })
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
+	t.Run("approvals in Slack", func(t *testing.T) { testApprovals(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
 	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
 	t.Run("ownership", func(t *testing.T) { testOwnership(t, c, api) })

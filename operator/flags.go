@@ -44,6 +44,7 @@ type options struct {
 	scope               scopeOptions
 	server              serverOptions
 	dashboard           dashboardOptions
+	approvals           approvalOptions
 	alerts              alertOptions
 	consul              factory.Consul
 	objects             workload.Options
@@ -93,6 +94,7 @@ func (o *options) register(f *flag.FlagSet) {
 	o.scope.register(f)
 	o.server.register(f)
 	o.dashboard.register(f)
+	o.approvals.register(f)
 	consulFlags(f, &o.consul)
 	ignoredFlags(f, &o.ignored)
 }
@@ -115,7 +117,7 @@ func (o *options) complete(f *flag.FlagSet) error {
 	case len(o.objects.SelectorLabels) == 0:
 		return fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check(), o.dashboard.check()); err != nil {
+	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check(), o.dashboard.check(), o.approvals.check()); err != nil {
 		return err
 	}
 	return o.outbound.settle(o.alerts.noCrossNamespaceRefs)

@@ -121,8 +121,10 @@ func privateEndpoints(ctx context.Context, config *rest.Config, reader client.Re
 		}
 	}
 	ports := []string{strconv.Itoa(o.port)}
-	if _, port, err := net.SplitHostPort(o.pprofAddress); err == nil {
-		ports = append(ports, port)
+	for _, address := range []string{o.pprofAddress, o.dashboard.address, o.approvals.address} {
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			ports = append(ports, port)
+		}
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {

@@ -114,6 +114,19 @@ func (a *CanaryAction) Finished() bool {
 	return a.Status.Phase == ActionDone || a.Status.Phase == ActionRefused
 }
 
+// Identity tells the action from another of the same name, before or after it. It is the name of an action in the status of
+// a Canary.
+func (a *CanaryAction) Identity() string { return a.Name + "/" + string(a.UID) }
+
+// Outcome is what came of the action, as the status of its Canary says; nil where it was not taken yet, or another one was
+// since.
+func (a *CanaryAction) Outcome(c *v1beta1.Canary) *v1beta1.ActionStatus {
+	if last := c.Status.LastAction; last != nil && last.Name == a.Identity() {
+		return last
+	}
+	return nil
+}
+
 // CanaryActionList is a list of CanaryActions.
 //
 // +kubebuilder:object:root=true

@@ -39,6 +39,7 @@ type AlertProviderList struct {
 // AlertProviderSpec says where alerts go.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0) || has(self.secretRef)",message="one of address and secretRef must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.approvals) || !self.approvals || self.type == 'slack'",message="approvals is for type slack"
 type AlertProviderSpec struct {
 	// Type of the receiver; webhook is any HTTP endpoint.
 	// +required
@@ -70,6 +71,11 @@ type AlertProviderSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="secretRef must have a name"
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Approvals, for type slack, gives messages about a gate buttons to approve or to abort the release. It needs a bot, or
+	// a webhook, of the Slack app whose presses the operator takes.
+	// +optional
+	Approvals bool `json:"approvals,omitempty"`
 }
 
 // GetStatus returns where the provider's condition is.

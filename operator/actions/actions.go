@@ -100,7 +100,7 @@ func (x *Actions) Observe(ctx context.Context, w *world.World) error {
 	next, err := x.next(ctx, c, all)
 	if next != nil && err == nil {
 		w.Actions = []release.Action{{
-			Name: requestName(next), Type: next.Spec.Action,
+			Name: next.Identity(), Type: next.Spec.Action,
 			By: quoted(next.Spec.RequestedBy), Reason: quoted(next.Spec.Reason), Revision: next.Spec.Revision, Created: next.CreationTimestamp.Time,
 			To: next.Spec.ToRevision,
 		}}
@@ -113,10 +113,6 @@ func abortFirst(c *v1beta1.Canary, all []*v1alpha1.CanaryAction) bool {
 	i := slices.IndexFunc(all, func(a *v1alpha1.CanaryAction) bool { return waits(a) && !taken(c, a) })
 	return i >= 0 && all[i].Spec.Action == v1beta1.ActionAbort
 }
-
-// requestName tells an action from another of the same name, before or after
-// it.
-func requestName(a *v1alpha1.CanaryAction) string { return a.Name + "/" + string(a.UID) }
 
 // list gives those for a Canary, the oldest first. They are the cache's own
 // and must not be changed.
@@ -175,7 +171,7 @@ func waits(a *v1alpha1.CanaryAction) bool { return !a.Finished() && a.DeletionTi
 
 // taken tells whether an action is the last one that was taken.
 func taken(c *v1beta1.Canary, a *v1alpha1.CanaryAction) bool {
-	return c.Status.LastAction != nil && c.Status.LastAction.Name == requestName(a)
+	return a.Outcome(c) != nil
 }
 
 // live is an action as the API server has it, nil if it is gone.

@@ -55,7 +55,7 @@ func (x *Actions) answer(ctx context.Context, c *v1beta1.Canary, a *v1alpha1.Can
 	if x.Checks == nil {
 		return nil
 	}
-	results := x.Checks.DryRun(ctx, c, requestName(a), a.CreationTimestamp.Time)
+	results := x.Checks.DryRun(ctx, c, a.Identity(), a.CreationTimestamp.Time)
 	if results == nil {
 		return nil
 	}

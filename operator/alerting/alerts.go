@@ -59,6 +59,8 @@ type Alerts struct {
 	Cluster string
 	// Links are those of every message.
 	Links alerts.LinkTemplates
+	// Choices are what a person can do about an alert of a Canary by buttons; nil where no presses are taken.
+	Choices func(after *v1beta1.Canary, a alerts.Alert) []alerts.Choice
 	// NoCrossNamespace refuses AlertProviders of other namespaces.
 	NoCrossNamespace bool
 
@@ -82,6 +84,9 @@ func (a *Alerts) Notify(_ context.Context, before *v1beta1.CanaryStatus, after *
 		}
 		a.memory.complete(&alert)
 		alert.Links = a.Links.Render(alert)
+		if a.Choices != nil {
+			alert.Choices = a.Choices(after, alert)
+		}
 		a.send(after, alert)
 	}
 }
@@ -165,12 +170,15 @@ func (a *Alerts) Check(ctx context.Context, p *v1beta1.AlertProvider) error {
 	if _, err := a.New(receiver); err != nil {
 		return &sources.Problem{Reason: sources.ReasonProviderInvalid, Message: "spec: " + err.Error()}
 	}
+	if p.Spec.Approvals && a.Choices == nil {
+		return &sources.Problem{Reason: sources.ReasonProviderInvalid, Message: "spec.approvals: messages have no buttons, as this operator takes no presses from Slack (-slack-approvals-address)"}
+	}
 	return nil
 }
 
 // receiver is an AlertProvider with what its Secret says, which comes first.
 func (a *Alerts) receiver(ctx context.Context, p *v1beta1.AlertProvider) (alerts.Receiver, error) {
-	r := alerts.Receiver{Type: p.Spec.Type, Address: p.Spec.Address, Channel: p.Spec.Channel, Username: p.Spec.Username, Proxy: p.Spec.Proxy}
+	r := alerts.Receiver{Type: p.Spec.Type, Address: p.Spec.Address, Channel: p.Spec.Channel, Username: p.Spec.Username, Proxy: p.Spec.Proxy, Interactive: p.Spec.Approvals}
 	if p.Spec.SecretRef == nil {
 		return r, nil
 	}

@@ -66,15 +66,15 @@ func progress(a *alerts.Alert, before *v1beta1.CanaryStatus, after *v1beta1.Cana
 
 // belong makes an alert one of a release.
 func belong(a *alerts.Alert, c *v1beta1.Canary, of *v1beta1.CanaryStatus) {
-	a.Release = releaseOf(c, of)
+	a.Release = Release(c, of)
 	a.Revision = of.LastAppliedSpec
 	if of.StartedAt != nil {
 		a.Started = of.StartedAt.Time
 	}
 }
 
-// releaseOf identifies one release. The same revision may be released, or tried, again: that is another one.
-func releaseOf(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
+// Release identifies one release. The same revision may be released, or tried, again: that is another one.
+func Release(c *v1beta1.Canary, of *v1beta1.CanaryStatus) string {
 	parts := []string{string(c.UID), of.LastAppliedSpec}
 	if of.StartedAt != nil {
 		parts = append(parts, strconv.FormatInt(of.StartedAt.Unix(), 10))

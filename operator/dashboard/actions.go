@@ -106,7 +106,7 @@ func (s *server) settle(ctx context.Context, w http.ResponseWriter, action *v1al
 		if c == nil {
 			break
 		}
-		if last := c.Status.LastAction; last != nil && last.Name == action.Name+"/"+string(action.UID) {
+		if last := action.Outcome(c); last != nil {
 			out.Message = v1beta1.OneLine(last.Message, 4096)
 			if !last.Done {
 				fail(w, http.StatusConflict, "Refused: "+out.Message)

@@ -57,6 +57,20 @@ type Alert struct {
 	Final bool
 	// Links lead to more, such as a dashboard.
 	Links []Link
+	// Choices are what a person can do about it, for receivers whose buttons reach the operator.
+	Choices []Choice
+}
+
+// Choice is a button by which a person acts.
+type Choice struct {
+	// Name is what people press.
+	Name string
+	// Value comes back to the operator when it is pressed. It is at most 2,000 characters.
+	Value string
+	// Question is what people are asked before.
+	Question string
+	// Dangerous is true for one that ends a release.
+	Dangerous bool
 }
 
 // Link leads to more.

@@ -34,6 +34,8 @@ type Receiver struct {
 	Channel, Username string
 	// Proxy is the URL of an HTTP proxy to send through, empty for none. It may hold a password.
 	Proxy string
+	// Interactive says that what people press in a message reaches the operator.
+	Interactive bool
 }
 
 // Kit is what Senders are made with.

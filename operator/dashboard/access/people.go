@@ -55,9 +55,7 @@ func (p *People) Of(r *http.Request) (*Person, error) {
 			return nil, err
 		}
 		if user != nil {
-			config := rest.CopyConfig(p.Config)
-			config.Impersonate = *user
-			return p.meet(r.Context(), sha256.Sum256([]byte("user\x00"+user.UserName+"\x00"+strings.Join(user.Groups, "\x00"))), config)
+			return p.As(r.Context(), *user)
 		}
 	}
 	if token := tokenOf(r); token != "" {
@@ -70,6 +68,14 @@ func (p *People) Of(r *http.Request) (*Person, error) {
 		return p.Anonymous, nil
 	}
 	return nil, ErrNobody
+}
+
+// As is the user of that name and those groups, of whom it was found out elsewhere that it is them. The operator needs the
+// right to impersonate both.
+func (p *People) As(ctx context.Context, user rest.ImpersonationConfig) (*Person, error) {
+	config := rest.CopyConfig(p.Config)
+	config.Impersonate = user
+	return p.meet(ctx, sha256.Sum256([]byte("user\x00"+user.UserName+"\x00"+strings.Join(user.Groups, "\x00"))), config)
 }
 
 // withToken is the user of a token.

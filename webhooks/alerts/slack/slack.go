@@ -21,6 +21,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
+	"github.com/sluice-delivery/sluice/webhooks/interactions"
 )
 
 const (
@@ -55,7 +56,7 @@ func New(r alerts.Receiver, kit alerts.Kit) (alerts.Sender, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &webhook{poster: poster, channel: r.Channel, username: r.Username}, nil
+		return &webhook{poster: poster, channel: r.Channel, username: r.Username, interactive: r.Interactive}, nil
 	}
 	return newBot(r, kit)
 }
@@ -69,12 +70,13 @@ func isAPI(address string) bool {
 type webhook struct {
 	poster            *alerts.Poster
 	channel, username string
+	interactive       bool
 }
 
 // Send writes a message.
 func (w *webhook) Send(ctx context.Context, m alerts.Message) error {
 	_, err := w.poster.Post(ctx, &slack.WebhookMessage{
-		Channel: w.channel, Username: w.username, Text: escape(m.Title), Attachments: []slack.Attachment{Attachment(m)},
+		Channel: w.channel, Username: w.username, Text: escape(m.Title), Attachments: attachments(m, w.interactive),
 	}, nil)
 	return err
 }
@@ -85,6 +87,7 @@ type bot struct {
 	to                string
 	place             string
 	channel, username string
+	interactive       bool
 	threads           *alerts.Threads
 }
 
@@ -111,6 +114,8 @@ func newBot(r alerts.Receiver, kit alerts.Kit) (alerts.Sender, error) {
 		channel:  r.Channel,
 		username: r.Username,
 		threads:  kit.Threads,
+
+		interactive: r.Interactive,
 	}, nil
 }
 
@@ -139,7 +144,7 @@ func (b *bot) Send(ctx context.Context, m alerts.Message) error {
 func (b *bot) post(ctx context.Context, m alerts.Message, parent string) (ts string, err error) {
 	options := []slack.MsgOption{
 		slack.MsgOptionText(escape(m.Title), false),
-		slack.MsgOptionAttachments(Attachment(m)),
+		slack.MsgOptionAttachments(attachments(m, b.interactive)...),
 		slack.MsgOptionUsername(b.username),
 		slack.MsgOptionDisableLinkUnfurl(),
 	}
@@ -200,6 +205,34 @@ func Attachment(m alerts.Message) slack.Attachment {
 		out.Actions = append(out.Actions, slack.AttachmentAction{Type: "button", Text: l.Name, URL: l.URL})
 	}
 	return out
+}
+
+// attachments are a message, and below it what a person can do about it where that reaches the operator.
+func attachments(m alerts.Message, interactive bool) []slack.Attachment {
+	out := []slack.Attachment{Attachment(m)}
+	if !interactive || len(m.Alert.Choices) == 0 {
+		return out
+	}
+	var buttons []slack.BlockElement
+	for i, c := range m.Alert.Choices {
+		style := slack.StylePrimary
+		if c.Dangerous {
+			style = slack.StyleDanger
+		}
+		confirm := slack.NewConfirmationBlockObject(plain(c.Name), plain(alerts.Cut(c.Question, maxQuestion)), plain(c.Name), plain("Cancel")).WithStyle(style)
+		buttons = append(buttons, slack.NewButtonBlockElement(interactions.Block+"-"+strconv.Itoa(i), c.Value, plain(c.Name)).WithStyle(style).WithConfirm(confirm))
+	}
+	return append(out, slack.Attachment{
+		Color: colors[m.Alert.Severity], Fallback: escape(m.Title),
+		Blocks: slack.Blocks{BlockSet: []slack.Block{slack.NewActionBlock(interactions.Block, buttons...)}},
+	})
+}
+
+// maxQuestion is how long Slack lets the text of a confirmation be.
+const maxQuestion = 300
+
+func plain(text string) *slack.TextBlockObject {
+	return slack.NewTextBlockObject(slack.PlainTextType, text, false, false)
 }
 
 var colors = map[v1beta1.AlertSeverity]string{

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
+	"github.com/sluice-delivery/sluice/webhooks/interactions"
 )
 
 const token = "xoxb-secret"
@@ -147,6 +148,42 @@ func TestThread(t *testing.T) {
 	var attachments []slack.Attachment
 	if err := json.Unmarshal([]byte(w.posts[0].Get("attachments")), &attachments); err != nil || len(attachments) != 1 || attachments[0].Color != "good" {
 		t.Errorf("attachments %v, %v", attachments, err)
+	}
+}
+
+// What a person can do about a message is below it, where presses reach the operator.
+func TestButtons(t *testing.T) {
+	w := newWorkspace(t)
+	choices := func(a *alerts.Alert) {
+		a.Choices = []alerts.Choice{{Name: "Approve", Value: "v", Question: "Open it?"}, {Name: "Abort", Value: "w", Question: "Sure?", Dangerous: true}}
+	}
+	for i, interactive := range []bool{true, false} {
+		s := w.sender(t, func(r *alerts.Receiver, _ *alerts.Kit) { r.Interactive = interactive })
+		if err := s.Send(t.Context(), message("gate", "1", choices)); err != nil {
+			t.Fatal(err)
+		}
+		var got []slack.Attachment
+		if err := json.Unmarshal([]byte(w.posts[i].Get("attachments")), &got); err != nil {
+			t.Fatal(err)
+		}
+		if !interactive {
+			if len(got) != 1 {
+				t.Errorf("buttons of which nobody would know that they were pressed: %+v", got)
+			}
+			continue
+		}
+		if len(got) != 2 || len(got[1].Blocks.BlockSet) != 1 {
+			t.Fatalf("got %+v", got)
+		}
+		block := got[1].Blocks.BlockSet[0].(*slack.ActionBlock)
+		var buttons []string
+		for _, e := range block.Elements.ElementSet {
+			b := e.(*slack.ButtonBlockElement)
+			buttons = append(buttons, strings.Join([]string{b.Text.Text, b.Value, string(b.Style), b.Confirm.Text.Text}, " "))
+		}
+		if diff := cmp.Diff([]string{"Approve v primary Open it?", "Abort w danger Sure?"}, buttons); diff != "" || block.BlockID != interactions.Block {
+			t.Errorf("block %s (-want +got)\n%s", block.BlockID, diff)
+		}
 	}
 }
 
