@@ -118,5 +118,5 @@ func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, 
 		return nil, fmt.Errorf("queue of alerts: %w", err)
 	}
 	told.Queue = queue
-	return told, nil
+	return told, addApprovals(ctx, mgr, o, alertKit(out))
 }

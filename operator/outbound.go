@@ -90,6 +90,17 @@ func newOutbound(ctx context.Context, config *rest.Config, cached, live client.R
 	return out, nil
 }
 
+// ownPorts are those at which the operator listens.
+func ownPorts(o options) []string {
+	out := []string{strconv.Itoa(o.port)}
+	for _, address := range []string{o.pprofAddress, o.dashboard.address, o.approvals.address} {
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			out = append(out, port)
+		}
+	}
+	return out
+}
+
 // privateEndpoints are the API server, by the address that the operator has for it and by those of its endpoints, and the
 // operator's own ports: neither is for users, who would reach them from within the operator's pod.
 func privateEndpoints(ctx context.Context, config *rest.Config, reader client.Reader, o options) ([]webhooks.Endpoint, error) {
@@ -120,19 +131,13 @@ func privateEndpoints(ctx context.Context, config *rest.Config, reader client.Re
 			}
 		}
 	}
-	ports := []string{strconv.Itoa(o.port)}
-	for _, address := range []string{o.pprofAddress, o.dashboard.address, o.approvals.address} {
-		if _, port, err := net.SplitHostPort(address); err == nil {
-			ports = append(ports, port)
-		}
-	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, fmt.Errorf("addresses of the operator: %w", err)
 	}
 	for _, a := range addresses {
 		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-			for _, port := range ports {
+			for _, port := range ownPorts(o) {
 				add(prefix.Addr().String(), port, own)
 			}
 		}

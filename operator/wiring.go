@@ -146,9 +146,6 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	if err != nil {
 		return nil, err
 	}
-	if err := addApprovals(ctx, mgr, o, alertKit(to)); err != nil {
-		return nil, err
-	}
 	applier := ssa.New(mgr.GetClient())
 	signals, served := wake.NewSignals(), kube.NewServed(mesh.GetClient())
 	deps := routerDeps(mesh, served, o, applier)

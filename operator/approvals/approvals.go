@@ -125,7 +125,7 @@ func (h *Handler) take(ctx context.Context, press interactions.Press) {
 	}
 }
 
-// refused is for a press that comes to nothing, for a reason that whoever has pressed can read.
+// errRefused is for a press that comes to nothing, for a reason that whoever has pressed can read.
 var errRefused = errors.New("refused")
 
 // act creates the action of a button as the user whom the one who has pressed is in the cluster, and waits for what comes of
@@ -175,10 +175,10 @@ func (h *Handler) act(ctx context.Context, press interactions.Press) (string, er
 // outcome waits until the operator has acted, and says what came of it.
 func (h *Handler) outcome(ctx context.Context, action *v1alpha1.CanaryAction) (string, error) {
 	until := h.Clock.Now().Add(actWithin)
+	c := &v1beta1.Canary{}
 	for h.Clock.Now().Before(until) {
-		c := &v1beta1.Canary{}
-		if err := h.Canaries.Get(ctx, client.ObjectKey{Namespace: action.Namespace, Name: action.Spec.Canary}, c); err != nil {
-			break
+		if err := h.Canaries.Get(ctx, client.ObjectKey{Namespace: action.Namespace, Name: action.Spec.Canary}, c); client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("what came of %s: %w", action.Name, err)
 		}
 		if last := action.Outcome(c); last != nil {
 			text := sentence(v1beta1.OneLine(last.Message, 500))
