@@ -119,7 +119,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, scopeOptions{}, serverOptions{}, dashboardOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, scopeOptions{}, serverOptions{}, dashboardOptions{}, approvalOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -147,6 +147,9 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"dashboard's proxies":  {[]string{"-dashboard-address=:8090", "-dashboard-proxies=10.0.0.0/8,ingress"}, `-dashboard-proxies: "ingress" is neither an address nor a CIDR`},
 		"dashboard's TLS":      {[]string{"-dashboard-address=:8090", "-dashboard-tls-dir=/does/not/exist"}, "-dashboard-tls-dir: "},
 		"proxies without TLS":  {[]string{"-dashboard-address=:8090", "-dashboard-proxy-ca=ca.crt"}, "-dashboard-proxy-ca: it needs -dashboard-tls-dir"},
+		"no presses":           {[]string{"-slack-approvals-users=/x"}, "-slack-approvals-address turns on"},
+		"address of presses":   {[]string{"-slack-approvals-address=8091"}, `-slack-approvals-address: "8091" is no address`},
+		"no signing secret":    {[]string{"-slack-approvals-address=:8091"}, "it needs $SLACK_SIGNING_SECRET"},
 		"dashboard's links":    {[]string{"-dashboard-address=:8090", "-dashboard-link=logs"}, `link "logs"`},
 	} {
 		t.Run(name, func(t *testing.T) {
