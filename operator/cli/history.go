@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/surroundings"
 	"github.com/sluice-delivery/sluice/operator/templates"
 	"github.com/sluice-delivery/sluice/operator/view"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -58,7 +59,7 @@ func runHistory(ctx context.Context, a *app, name, output string) error {
 	if err != nil {
 		return err
 	}
-	promoted, err := promoted(ctx, c, canary)
+	promoted, err := surroundings.Promoted(ctx, c, canary)
 	if err != nil {
 		return err
 	}
@@ -72,25 +73,6 @@ func runHistory(ctx context.Context, a *app, name, output string) error {
 	default:
 		return fmt.Errorf("--output: %q is none of table, json, yaml", output)
 	}
-}
-
-// promoted are the revisions of which a template of the primary is kept, the newest first.
-func promoted(ctx context.Context, c *connection, canary *v1beta1.Canary) ([]view.Past, error) {
-	primary, err := c.object(ctx, canary, canary.PrimaryName())
-	if err != nil || primary == nil {
-		return nil, err
-	}
-	all, err := templates.Of(ctx, c, primary)
-	if err != nil {
-		return nil, err
-	}
-	var out []view.Past
-	for i := range all {
-		if revision := all[i].Revision; revision != "" {
-			out = append(out, view.Past{Revision: revision, Images: workload.Images(all[i].With(primary)), First: &all[i].Created})
-		}
-	}
-	return out, nil
 }
 
 type undoOptions struct {
@@ -163,7 +145,7 @@ func undoNow(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary,
 			return fmt.Errorf("%s runs %s already, and the release of %s is not promoted; abort that where it is under way, or name with --to what to go back to",
 				canary.PrimaryName(), is, canary.Status.LastAppliedSpec)
 		}
-		all, err := promoted(ctx, c, canary)
+		all, err := surroundings.Promoted(ctx, c, canary)
 		if err != nil {
 			return err
 		}
@@ -221,7 +203,7 @@ func before(ctx context.Context, c *connection, canary *v1beta1.Canary, target c
 	if was := canary.Status.LastPromotedSpec; was != "" && template(was) != is {
 		return was, nil
 	}
-	all, err := promoted(ctx, c, canary)
+	all, err := surroundings.Promoted(ctx, c, canary)
 	if err != nil {
 		return "", err
 	}

@@ -22,8 +22,11 @@ const (
 	lookEvery = 100 * time.Millisecond
 )
 
-// maxReason is how long a reason may be, in characters, as the CRD has it.
-const maxReason = 300
+// How long a reason may be, in characters, and a revision, as the CRD has it.
+const (
+	maxReason   = 300
+	maxRevision = 100
+)
 
 // actionRequest is what the page sends.
 type actionRequest struct {
@@ -31,6 +34,8 @@ type actionRequest struct {
 	Reason string             `json:"reason"`
 	// Revision is the one that the person had before them.
 	Revision string `json:"revision"`
+	// ToRevision, for a Rollback, is the one that the primary is to have again.
+	ToRevision string `json:"toRevision"`
 }
 
 // actionAnswer is what came of it.
@@ -67,7 +72,7 @@ func (s *server) act(w http.ResponseWriter, r *http.Request) {
 	action := &v1alpha1.CanaryAction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, GenerateName: c.Name[:min(len(c.Name), 200)] + "-"},
 		Spec: v1alpha1.CanaryActionSpec{
-			Canary: c.Name, Action: body.Action, Reason: strings.TrimSpace(body.Reason), Revision: body.Revision, RequestedBy: person.Name,
+			Canary: c.Name, Action: body.Action, Reason: strings.TrimSpace(body.Reason), Revision: body.Revision, ToRevision: body.ToRevision, RequestedBy: person.Name,
 		},
 	}
 	if err := person.Client.Create(ctx, action); err != nil {
@@ -90,7 +95,12 @@ func wrongAction(c *v1beta1.Canary, body actionRequest) (status int, message str
 		return http.StatusBadRequest, "The reason is longer than 300 characters."
 	case body.Revision != c.Status.LastAppliedSpec:
 		return http.StatusConflict, "Another revision is released by now: " + c.Status.LastAppliedSpec + "."
-	case !slices.Contains(view.Possible(c), body.Action):
+	case body.Action == v1beta1.ActionRollback && body.ToRevision == "":
+		return http.StatusBadRequest, "The request does not say to which revision the primary is to go back."
+	case len(body.ToRevision) > maxRevision:
+		return http.StatusBadRequest, "The revision is longer than 100 characters."
+	// Which revisions are kept, and may be gone back to, the operator knows.
+	case body.Action != v1beta1.ActionRollback && !slices.Contains(view.Possible(c), body.Action):
 		return http.StatusConflict, string(body.Action) + " is not possible any more: look at the release again."
 	default:
 		return 0, ""

@@ -467,6 +467,8 @@ func TestActions(t *testing.T) {
 		"of no revision":            {"token-of-alice", "shop/cart", body(v1beta1.ActionPause, ""), false, 400, "no revision"},
 		"that is not possible":      {"token-of-alice", "shop/cart", body(v1beta1.ActionRetry, fleettest.NewRevision), false, 409, "not possible"},
 		"that does not exist":       {"token-of-alice", "shop/cart", body("Explode", fleettest.NewRevision), false, 409, "not possible"},
+		"back to no revision":       {"token-of-alice", "shop/cart", body(v1beta1.ActionRollback, fleettest.NewRevision), false, 400, "to which revision"},
+		"back to a long revision":   {"token-of-alice", "shop/cart", fmt.Sprintf(`{"action":"Rollback","revision":%q,"toRevision":%q}`, fleettest.NewRevision, strings.Repeat("x", 101)), false, 400, "100"},
 		"that is no JSON":           {"token-of-alice", "shop/cart", "x", false, 400, "can't be read"},
 		"with a field of its own":   {"token-of-alice", "shop/cart", `{"action":"Pause","requestedBy":"root"}`, false, 400, "can't be read"},
 		"with too long a reason":    {"token-of-alice", "shop/cart", fmt.Sprintf(`{"action":"Pause","revision":%q,"reason":%q}`, fleettest.NewRevision, strings.Repeat("x", 301)), false, 400, "300"},

@@ -55,6 +55,8 @@ type link struct {
 // may is what the person may do now.
 type may struct {
 	Actions []v1beta1.ActionType `json:"actions,omitempty"`
+	// Earlier are the revisions that the primary may be given again, by a Rollback.
+	Earlier []string `json:"earlier,omitempty"`
 	// Why says why there is nothing; empty where there is something.
 	Why string `json:"why,omitempty"`
 }
@@ -127,14 +129,18 @@ func (s *server) detail(ctx context.Context, person *access.Person, c *v1beta1.C
 	}
 	in.Now = s.Clock.Now()
 	r := view.Of(in)
-	out := &detail{Release: &r, Why: view.Why(&r, in.Now), History: view.History(&r, nil), Plan: planOf(c.GetAnalysis()), Unread: unread}
+	promoted, err := surroundings.Promoted(ctx, person.Client, c)
+	if unread.History, err = surroundings.PassedOver(err); err != nil {
+		return nil, err
+	}
+	out := &detail{Release: &r, Why: view.Why(&r, in.Now), History: view.History(&r, promoted), Plan: planOf(c.GetAnalysis()), Unread: unread}
 	for i := range r.Checks {
 		out.Trends = append(out.Trends, samples.Points(c, i))
 	}
 	for _, l := range s.Links.Render(alertOf(c, s.Cluster, in.Now)) {
 		out.Links = append(out.Links, link{l.Name, l.URL})
 	}
-	if out.May, err = mayOf(ctx, person, c, &r); err != nil {
+	if out.May, err = mayOf(ctx, person, c, out); err != nil {
 		return nil, err
 	}
 	out.YAML, err = yamlOf(c)
@@ -142,7 +148,7 @@ func (s *server) detail(ctx context.Context, person *access.Person, c *v1beta1.C
 }
 
 // mayOf is what a person may do with a release: what the operator would not refuse and the API server allows.
-func mayOf(ctx context.Context, person *access.Person, c *v1beta1.Canary, r *view.Release) (may, error) {
+func mayOf(ctx context.Context, person *access.Person, c *v1beta1.Canary, d *detail) (may, error) {
 	if person.ReadOnly != "" {
 		return may{Why: person.ReadOnly}, nil
 	}
@@ -153,7 +159,7 @@ func mayOf(ctx context.Context, person *access.Person, c *v1beta1.Canary, r *vie
 	case !allowed:
 		return may{Why: person.Name + " may look, and has no right to " + access.Acts(c.Namespace).String() + " in " + c.Namespace + "."}, nil
 	default:
-		return may{Actions: r.Possible}, nil
+		return may{Actions: d.Release.Possible, Earlier: view.Earlier(c, d.History)}, nil
 	}
 }
 

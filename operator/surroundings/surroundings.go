@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/templates"
 	"github.com/sluice-delivery/sluice/operator/view"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -20,6 +21,8 @@ import (
 type Unread struct {
 	Actions string `json:"actions,omitempty"`
 	Events  string `json:"events,omitempty"`
+	// History is what the primary ran before.
+	History string `json:"history,omitempty"`
 }
 
 // Read reads actions, events, and the two workloads with their pods. What may not be read is left out and said so.
@@ -27,14 +30,14 @@ func Read(ctx context.Context, r client.Reader, of *v1beta1.Canary) (view.Input,
 	in, unread := view.Input{Canary: of}, Unread{}
 	var actions v1alpha1.CanaryActionList
 	err := r.List(ctx, &actions, client.InNamespace(of.Namespace))
-	if unread.Actions, err = passedOver(err); err != nil {
+	if unread.Actions, err = PassedOver(err); err != nil {
 		return in, unread, fmt.Errorf("read CanaryActions: %w", err)
 	}
 	in.Actions = actions.Items
 	var events corev1.EventList
 	err = r.List(ctx, &events, client.InNamespace(of.Namespace),
 		client.MatchingFields{"involvedObject.kind": "Canary", "involvedObject.name": of.Name})
-	if unread.Events, err = passedOver(err); err != nil {
+	if unread.Events, err = PassedOver(err); err != nil {
 		return in, unread, fmt.Errorf("read events: %w", err)
 	}
 	in.Events = events.Items
@@ -43,8 +46,8 @@ func Read(ctx context.Context, r client.Reader, of *v1beta1.Canary) (view.Input,
 	return in, unread, nil
 }
 
-// passedOver is what whoever looks has no right to read, and kinds that are not served, in words.
-func passedOver(err error) (string, error) {
+// PassedOver is what whoever looks has no right to read, and kinds that are not served, in words.
+func PassedOver(err error) (string, error) {
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 		return err.Error(), nil
 	}
@@ -88,4 +91,23 @@ func Object(ctx context.Context, r client.Reader, of *v1beta1.Canary, name strin
 		return nil, client.IgnoreNotFound(err)
 	}
 	return o, nil
+}
+
+// Promoted are the revisions of which Kubernetes keeps a pod template of the primary, the newest first.
+func Promoted(ctx context.Context, r client.Reader, of *v1beta1.Canary) ([]view.Past, error) {
+	primary, err := Object(ctx, r, of, of.PrimaryName())
+	if err != nil || primary == nil {
+		return nil, err
+	}
+	all, err := templates.Of(ctx, r, primary)
+	if err != nil {
+		return nil, err
+	}
+	var out []view.Past
+	for i := range all {
+		if revision := all[i].Revision; revision != "" {
+			out = append(out, view.Past{Revision: revision, Images: workload.Images(all[i].With(primary)), First: &all[i].Created})
+		}
+	}
+	return out, nil
 }

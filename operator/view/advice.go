@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 )
 
 // Possible are the actions that would not be refused as a Canary is now, as far as its status tells: the operator has
@@ -31,6 +32,22 @@ func Possible(c *v1beta1.Canary) []v1beta1.ActionType {
 	}
 	if c.Status.Phase == v1beta1.PhaseFailed {
 		out = append(out, v1beta1.ActionRetry)
+	}
+	return out
+}
+
+// Earlier are the revisions of the past that the primary can be given again, the newest first: nobody is about to change it
+// otherwise, and it has what they were configured with.
+func Earlier(c *v1beta1.Canary, history []Past) []string {
+	st := &c.Status
+	if !c.DeletionTimestamp.IsZero() || st.Rollback != nil || !release.Analysing(st.Phase) && !release.Idle(st.Phase) {
+		return nil
+	}
+	var out []string
+	for _, p := range history {
+		if p.State == StatePromoted && p.Revision != st.LastPromotedSpec && p.Revision != st.LastAppliedSpec && hands.Configs(p.Revision) == hands.Configs(st.LastPromotedSpec) {
+			out = append(out, p.Revision)
+		}
 	}
 	return out
 }

@@ -332,6 +332,36 @@ func TestPossible(t *testing.T) {
 	}
 }
 
+// TestEarlier has only revisions be offered to go back to that the operator would not refuse.
+func TestEarlier(t *testing.T) {
+	past := []Past{
+		{Revision: "s2-new", State: string(Progressing)}, {Revision: "s2-is-c1", State: StateServing}, {Revision: "s2-was-c1", State: StatePromoted},
+		{Revision: "s2-was-c0", State: StatePromoted}, {Revision: "s2-is-c1", State: StatePromoted}, {Revision: "s2-new", State: StatePromoted},
+	}
+	for name, tc := range map[string]struct {
+		edit     func(*v1beta1.Canary)
+		promoted string
+		want     []string
+	}{
+		"at rest":            {nil, "s2-is-c1", []string{"s2-was-c1"}},
+		"in a release":       {progressing, "s2-is-c1", []string{"s2-was-c1"}},
+		"failed":             {failed, "s2-is-c1", []string{"s2-was-c1"}},
+		"promoting":          {halted, "s2-is-c1", nil},
+		"new":                {unlooked, "s2-is-c1", nil},
+		"going back":         {func(c *v1beta1.Canary) { c.Status.Rollback = &v1beta1.RollbackStatus{} }, "s2-is-c1", nil},
+		"about to be gone":   {func(c *v1beta1.Canary) { c.DeletionTimestamp = &metav1.Time{Time: now} }, "s2-is-c1", nil},
+		"without any config": {nil, "s2-is", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := canaryWith(tc.edit)
+			c.Status.LastPromotedSpec, c.Status.LastAppliedSpec = tc.promoted, "s2-new"
+			if diff := cmp.Diff(tc.want, Earlier(c, past)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestWait(t *testing.T) {
 	const newRevision, oldRevision = "s2-bbbbbbbbbbbb", "s2-aaaaaaaaaaaa"
 	succeeded := func(c *v1beta1.Canary) {

@@ -60,8 +60,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// Whose dashboard is looked at: everybody's, who may look, that of people who log in, and that of one who may do everything.
+func everybodys(w *world.World) http.Handler { return w.Handler }
+func peoples(w *world.World) http.Handler    { return w.People }
+func ones(w *world.World) http.Handler       { return w.Own }
+
 // open serves a dashboard of so many releases and opens a page of it.
-func open(t *testing.T, count int, people bool, path string, width, height int64) *site {
+func open(t *testing.T, count int, of func(*world.World) http.Handler, path string, width, height int64) *site {
 	t.Helper()
 	if errors.Is(startErr, browser.ErrNone) {
 		t.Skip("SKIPPED, the dashboard was not looked at in a browser: ", startErr)
@@ -74,10 +79,7 @@ func open(t *testing.T, count int, people bool, path string, width, height int64
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)
-	s := &site{T: t, world: w, handler: w.Handler, address: "127.0.0.1:0"}
-	if people {
-		s.handler = w.People
-	}
+	s := &site{T: t, world: w, handler: of(w), address: "127.0.0.1:0"}
 	s.serve()
 	tab, stop := chromedp.NewContext(shared)
 	t.Cleanup(stop)
@@ -188,7 +190,7 @@ func (s *site) says(text string) {
 
 // TestFleet looks for one of 5,000 releases, with the keyboard alone.
 func TestFleet(t *testing.T) {
-	s := open(t, 5000, false, "", 1360, 820)
+	s := open(t, 5000, everybodys, "", 1360, 820)
 	s.says("5000 releases")
 	if n := value[int](s, `document.querySelectorAll('.rows .row').length`); n < 10 || n > 60 {
 		t.Errorf("%d rows are drawn of 5000", n)
@@ -218,7 +220,7 @@ func TestFleet(t *testing.T) {
 
 // TestLiveRelease follows a release while it goes on, through a reload in its midst and a restart of the server.
 func TestLiveRelease(t *testing.T) {
-	s := open(t, 200, false, "#/releases/shop/cart", 1360, 900)
+	s := open(t, 200, everybodys, "#/releases/shop/cart", 1360, 900)
 	s.says("Step 1 of 5")
 	s.await("the charts of the checks", `document.querySelectorAll('.chart canvas').length === 2`)
 	s.world.Step()
@@ -241,7 +243,7 @@ func TestLiveRelease(t *testing.T) {
 
 // TestActions has people log in, and take a hand in a release as far as they may.
 func TestActions(t *testing.T) {
-	s := open(t, 50, true, "#/releases/shop/cart", 1360, 900)
+	s := open(t, 50, peoples, "#/releases/shop/cart", 1360, 900)
 	login := func(token string) {
 		s.Helper()
 		s.do(chromedp.WaitVisible(chromedp.CSS("input[type=password]")), chromedp.SendKeys(chromedp.CSS("input[type=password]"), token), chromedp.Click(chromedp.CSS("form button[type=submit]")))
@@ -277,11 +279,24 @@ func TestActions(t *testing.T) {
 	s.says("alice may look, and has no right")
 }
 
+// TestRollBack has somebody go back to what was promoted before, from the history of a release.
+func TestRollBack(t *testing.T) {
+	s := open(t, 50, ones, "#/releases/shop/cart", 1360, 900)
+	back := fmt.Sprintf(`[data-action="Rollback"][data-to=%q]`, fleettest.EarlierRevision)
+	s.await("one way back", `document.querySelectorAll('[data-action="Rollback"]').length === 1`)
+	s.do(chromedp.Click(chromedp.CSS(back)), chromedp.WaitVisible(chromedp.CSS("dialog input")))
+	s.says("The primary gets " + fleettest.EarlierRevision + " again, without an analysis.")
+	s.do(chromedp.Click(chromedp.CSS(`dialog button[type=submit]`)))
+	s.says("Say why")
+	s.do(chromedp.SendKeys(chromedp.CSS("dialog input"), "the checkout fails"), chromedp.KeyEvent(kb.Enter))
+	s.says("Rollback by alice@example.com (the checkout fails)")
+}
+
 // TestPhone has nothing be wider than a phone, and the pages have what screen readers go by.
 func TestPhone(t *testing.T) {
 	for _, path := range []string{"#/", "#/releases/shop/cart", "#/releases/payments/checkout", "#/releases/identity/ledger"} {
 		t.Run(path, func(t *testing.T) {
-			s := open(t, 100, false, path, 360, 740)
+			s := open(t, 100, everybodys, path, 360, 740)
 			s.do(chromedp.WaitVisible(chromedp.CSS("main .list, main .columns")))
 			if wide := value[int](s, `document.documentElement.scrollWidth`); wide > 360 {
 				t.Errorf("it is %d wide: %s", wide, value[string](s, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 361 && !e.closest('.scroll, pre, .command')).map((e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40)).slice(0, 5).join('; ')`))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // Revisions of all releases.
@@ -194,12 +195,32 @@ func Surroundings(c *v1beta1.Canary, now time.Time) []client.Object {
 		canary = 0
 	}
 	out = append(out, workloadOf(c.Namespace, c.PrimaryName(), target+":2.14.0", primary, primary)...)
+	out = append(out, replicaSets(c, now)...)
 	return append(out, workloadOf(c.Namespace, target, target+":2.15.0", canary, canary)...)
+}
+
+// EarlierRevision was promoted before what the primary of each Canary runs.
+const EarlierRevision = "s2-03d9a1c4e77b"
+
+// replicaSets are those in which the Deployment controller keeps what the primary of a Canary runs and has run.
+func replicaSets(c *v1beta1.Canary, now time.Time) []client.Object {
+	var out []client.Object
+	for i, revision := range []string{EarlierRevision, OldRevision} {
+		s := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
+			Namespace: c.Namespace, Name: fmt.Sprintf("%s-%d", c.PrimaryName(), i), Labels: map[string]string{"app": c.PrimaryName()},
+			Annotations:       map[string]string{"deployment.kubernetes.io/revision": strconv.Itoa(i + 1), workload.RevisionAnnotation: revision},
+			CreationTimestamp: metav1.NewTime(now.Add(-time.Duration(9-4*i) * 24 * time.Hour)),
+			OwnerReferences:   []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: c.PrimaryName(), UID: types.UID(c.PrimaryName()), Controller: new(true)}},
+		}}
+		s.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: fmt.Sprintf("registry.example.com/%s:2.1%d.0", c.Spec.TargetRef.Name, 3+i)}}
+		out = append(out, s)
+	}
+	return out
 }
 
 func workloadOf(namespace, name, image string, replicas, ready int32) []client.Object {
 	labels := map[string]string{"app": name}
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name)}}
 	d.Spec.Replicas, d.Spec.Selector = &replicas, &metav1.LabelSelector{MatchLabels: labels}
 	d.Spec.Template.Labels = labels
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: "registry.example.com/" + image}}

@@ -25,7 +25,8 @@ export function Actions({ detail, onDone }) {
   </div>`;
 }
 
-function Dialog({ action, release: r, onClose, onDone }) {
+// Dialog asks for a reason and sends an action; one that goes back names the revision to.
+export function Dialog({ action, release: r, to, onClose, onDone }) {
   const dialog = useRef();
   const reason = useRef();
   const [busy, setBusy] = useState(false);
@@ -33,6 +34,7 @@ function Dialog({ action, release: r, onClose, onDone }) {
   useEffect(() => {
     const before = document.activeElement;
     dialog.current.showModal();
+    reason.current.focus();
     return () => before?.focus?.();
   }, []);
   const send = async (e) => {
@@ -45,7 +47,7 @@ function Dialog({ action, release: r, onClose, onDone }) {
     }
     setBusy(true);
     try {
-      const answer = await post(releasePath(r.namespace, r.name) + '/actions', { action, reason: why, revision: r.revision });
+      const answer = await post(releasePath(r.namespace, r.name) + '/actions', { action, reason: why, revision: r.revision, toRevision: to });
       onDone({ text: answer.message });
     } catch (err) {
       setError(err.message);
@@ -56,9 +58,10 @@ function Dialog({ action, release: r, onClose, onDone }) {
     <form onSubmit=${send}>
       <h2 id="ask">${label(action)} ${r.namespace}/${r.name}?</h2>
       <p>${meaning(action)}</p>
+      ${to && html`<p>The primary gets <code>${to}</code> again, without an analysis.</p>`}
       <p class="note">It is for revision <code>${r.revision}</code>, and is refused where another one has begun meanwhile.</p>
       <label>Reason${needReason.has(action) ? '' : ' (optional)'}
-        <input ref=${reason} maxlength="300" autocomplete="off" autofocus aria-invalid=${error ? 'true' : undefined} aria-describedby=${error ? 'ask-error' : undefined} /></label>
+        <input ref=${reason} maxlength="300" autocomplete="off" aria-invalid=${error ? 'true' : undefined} aria-describedby=${error ? 'ask-error' : undefined} /></label>
       <p class="error" id="ask-error" role="alert">${error}</p>
       <menu>
         <button type="button" class="button" onClick=${onClose}>Cancel</button>

@@ -8,7 +8,7 @@ import { toFleet } from './route.js';
 import { Flow } from './flow.js';
 import { Steps } from './steps.js';
 import { Checks } from './checks.js';
-import { Actions } from './actions.js';
+import { Actions, Dialog } from './actions.js';
 
 // While something is under way pods and events change without the Canary, so that they are read again now and then.
 const readEvery = 5000;
@@ -59,11 +59,11 @@ export function ReleasePage({ store, namespace, name, back }) {
       ${detail && html`<${Head} detail=${detail} error=${error} onDone=${read} />`}
     </header>
     ${!detail && html`<p class="loading" role="status">${error ? error.message : 'Loading the release'}</p>`}
-    ${detail && html`<${Columns} detail=${detail} now=${now} />`}
+    ${detail && html`<${Columns} detail=${detail} now=${now} onDone=${read} />`}
   </div>`;
 }
 
-function Columns({ detail, now }) {
+function Columns({ detail, now, onDone }) {
   return html`<div class="columns">
       <div class="main">
         <${Section} title="Traffic" id="traffic"><${Flow} release=${detail.release} /></${Section}>
@@ -75,7 +75,7 @@ function Columns({ detail, now }) {
         <${Workloads} release=${detail.release} />
         <${Asked} actions=${detail.release.actions} now=${now} unread=${detail.unread?.actions} />
         <${Events} events=${detail.release.events} now=${now} unread=${detail.unread?.events} />
-        <${History} history=${detail.history} now=${now} />
+        <${History} detail=${detail} now=${now} onDone=${onDone} />
         <${Facts} release=${detail.release} now=${now} />
         <${Manifest} yaml=${detail.yaml} />
       </div>
@@ -147,13 +147,25 @@ function Events({ events, now, unread }) {
   </${Section}>`;
 }
 
-function History({ history, now }) {
+function History({ detail, now, onDone }) {
+  const { history, may, unread } = detail;
+  const [to, goBack] = useState(null);
+  const [said, say] = useState('');
   if (!history?.length) return null;
-  return html`<${Section} title="History" id="history"><div class="scroll" tabindex="0" role="region" aria-labelledby="history"><table>
-    <thead><tr><th scope="col">Revision</th><th scope="col">State</th><th scope="col">First</th><th scope="col">Took</th><th scope="col">By</th></tr></thead>
-    <tbody>${history.map((p) => html`<tr><td><code>${p.revision}</code><span class="note">${p.images}</span></td><td>${label(p.state)}</td>
-      <td><${Ago} time=${p.first} now=${now} /></td><td>${p.tookSeconds ? span(p.tookSeconds) : '–'}</td><td>${p.by || '–'}</td></tr>`)}</tbody>
-  </table></div></${Section}>`;
+  const earlier = new Set(may.earlier || []);
+  return html`<${Section} title="History" id="history">
+    ${unread?.history && html`<p class="note">What was promoted before is not to be read: ${unread.history}</p>`}
+    <div class="scroll" tabindex="0" role="region" aria-labelledby="history"><table>
+    <thead><tr><th scope="col">Revision</th><th scope="col">State</th><th scope="col">Since</th></tr></thead>
+    <tbody>${history.map((p) => html`<tr key=${p.revision + p.state}><td><code>${p.revision}</code><span class="note">${p.images}</span></td>
+      <td>${label(p.state)}${p.by && html`<span class="note">by ${p.by}</span>`}
+        ${earlier.has(p.revision) && html`<p><button type="button" class="button small danger" data-action="Rollback" data-to=${p.revision}
+          aria-label=${'Roll back to ' + p.revision} onClick=${() => { say(''); goBack(p.revision); }}>Roll back</button></p>`}</td>
+      <td><${Ago} time=${p.first} now=${now} />${p.tookSeconds > 0 && html`<span class="note">took ${span(p.tookSeconds)}</span>`}</td></tr>`)}</tbody>
+  </table></div>
+  <p class="result" role="status">${said}</p>
+  ${to && html`<${Dialog} action="Rollback" release=${detail.release} to=${to} onClose=${() => goBack(null)} onDone=${(what) => { goBack(null); say(what.text); onDone(); }} />`}
+  </${Section}>`;
 }
 
 function Facts({ release: r, now }) {
