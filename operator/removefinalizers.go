@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
@@ -36,8 +37,13 @@ func removeFinalizers(ctx context.Context, args []string, stdout, stderr io.Writ
 	f.SetOutput(stderr)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
 	f.StringVar(&o.namespace, "namespace", "", "of the Canaries of this namespace only")
+	f.StringVar(&o.scope.selector, "watch-label-selector", "", "of the Canaries only whose labels it selects")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	selected, err := labels.Parse(o.scope.selector)
+	if err != nil {
+		return fmt.Errorf("-watch-label-selector: %w", err)
 	}
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", f.Arg(0))
@@ -54,12 +60,12 @@ func removeFinalizers(ctx context.Context, args []string, stdout, stderr io.Writ
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
-	return letGo(ctx, api, o.namespace, stdout, clock.RealClock{})
+	return letGo(ctx, api, []client.ListOption{client.InNamespace(o.namespace), client.MatchingLabelsSelector{Selector: selected}}, stdout, clock.RealClock{})
 }
 
 // letGo is removeFinalizers with what a test replaces.
-func letGo(ctx context.Context, api client.Client, namespace string, stdout io.Writer, clk clock.Clock) error {
-	held, err := withFinalizer(ctx, api, namespace)
+func letGo(ctx context.Context, api client.Client, of []client.ListOption, stdout io.Writer, clk clock.Clock) error {
+	held, err := withFinalizer(ctx, api, of)
 	if err != nil {
 		return err
 	}
@@ -78,7 +84,7 @@ func letGo(ctx context.Context, api client.Client, namespace string, stdout io.W
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	again, err := withFinalizer(ctx, api, namespace)
+	again, err := withFinalizer(ctx, api, of)
 	if err != nil {
 		return err
 	}
@@ -89,9 +95,9 @@ func letGo(ctx context.Context, api client.Client, namespace string, stdout io.W
 }
 
 // withFinalizer are the Canaries that wait for an operator when they are deleted.
-func withFinalizer(ctx context.Context, api client.Client, namespace string) ([]client.ObjectKey, error) {
+func withFinalizer(ctx context.Context, api client.Client, of []client.ListOption) ([]client.ObjectKey, error) {
 	var list v1beta1.CanaryList
-	if err := api.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+	if err := api.List(ctx, &list, of...); err != nil {
 		return nil, fmt.Errorf("list Canaries: %w", err)
 	}
 	var out []client.ObjectKey
