@@ -33,9 +33,9 @@ func mine(ctx context.Context, r *Reconciler, c *v1beta1.Canary) (bool, ctrl.Res
 			r.forget(client.ObjectKeyFromObject(c))
 		}
 		return false, result, err
-	default:
-		return false, ctrl.Result{}, nil
+	case shards.Leave:
 	}
+	return false, ctrl.Result{}, nil
 }
 
 // writeShard writes whose a Canary is. Another turn follows that sees it.

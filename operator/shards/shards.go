@@ -28,15 +28,15 @@ const maxSelector = 253
 type Turn int
 
 const (
-	// Serve: it is its own.
+	// Serve says that it is its own.
 	Serve Turn = iota
-	// Leave: it is another's, or nobody's.
+	// Leave says that it is another's, or nobody's.
 	Leave
-	// LetGo: it is another's from now on, which the status has to say.
+	// LetGo says that it is another's from now on, which the status has to say.
 	LetGo
-	// Take: it is its own from now on, which the status has to say.
+	// Take says that it is its own from now on, which the status has to say.
 	Take
-	// Wait: it is its own once another one has let go of it.
+	// Wait says that it is its own once another one has let go of it.
 	Wait
 )
 
