@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,9 +31,20 @@ func TestUsersObjects(t *testing.T) {
 		return &routertest.Users{
 			Router: w.router, Route: providers.Route{Canary: canary()},
 			Serve: func() []routertest.Outcome { return w.outcomes(outer) }, Stored: func() any { return w.stored(outer) },
-			Mesh: func() { w.says(outer, metav1.ConditionTrue) },
+			Mesh:   func() { w.says(outer, metav1.ConditionTrue) },
+			Replay: func() func() { return w.replay(outer) },
 		}
 	})
+}
+
+// replay keeps the HTTPProxy as it is, and writes its spec.
+func (w *world) replay(t *testing.T) func() {
+	was := w.get(t)
+	return func() {
+		live := w.get(t)
+		live.Spec = runtime.DeepCopyJSON(was.Spec)
+		w.update(t, live)
+	}
 }
 
 func drawProxy(t *rapid.T) *contour.HTTPProxy {

@@ -53,6 +53,9 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := stateOf(live)
+	if taking.IsBack(resource(live), c) || !custom.Taken(resource(live)) && !flaggers(live) {
+		state = providers.State{} // whatever it leads to is the user's
+	}
 	if !c.DeletionTimestamp.IsZero() {
 		return state, nil
 	}
@@ -102,7 +105,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 	return custom.Explain(knative.GVK, r.applier.Merge(ctx, patch, live))
 }
 
-// Release implements providers.Router: spec.traffic is what it was, and no revision is the primary any more.
+// Release implements providers.Router: spec.traffic is what it was, and in the end no revision is the primary any more.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	live, err := r.get(ctx, route.Canary)
 	if err != nil || live == nil || live.Annotations[knative.PrimaryAnnotation] == "" || foreign(live) != nil {
@@ -111,6 +114,13 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	original, err := original(live)
 	if err != nil {
 		return err
+	}
+	if route.Again { // somebody who had read it in the release may write that once more
+		patch := taking.Back(resource(live), original)
+		if patch == nil {
+			return nil
+		}
+		return custom.Explain(knative.GVK, r.applier.Merge(ctx, patch, live))
 	}
 	ours := metav1.ObjectMeta{Annotations: map[string]string{knative.PrimaryAnnotation: ""}}
 	return custom.Explain(knative.GVK, r.applier.Merge(ctx, taking.Restored(resource(live), original, ours), live))
@@ -184,12 +194,27 @@ func shares(live *knative.Service, t providers.Traffic) []any {
 	return out
 }
 
-// original is what spec.traffic was. One that leads to the primary already is Flagger's: before it was Knative's default.
+// original is what spec.traffic was. Before it was Flagger's it was Knative's default.
 func original(live *knative.Service) (*custom.Original, error) {
 	return taking.Original(resource(live), metav1.ObjectMeta{},
-		func(map[string]any) bool { return stateOf(live).Exists },
+		func(map[string]any) bool { return flaggers(live) },
 		func() map[string]any { return map[string]any{} },
 	)
+}
+
+// flaggers tells whether spec.traffic is as Flagger writes it: shares of the newest revision and of the primary, and nothing else.
+func flaggers(live *knative.Service) bool {
+	list, _ := live.Spec["traffic"].([]any)
+	var newest, primary bool
+	for _, one := range list {
+		t, _ := one.(map[string]any)
+		if t["tag"] != nil {
+			return false
+		}
+		newest = newest || t["latestRevision"] == true
+		primary = primary || t["revisionName"] == live.Annotations[knative.PrimaryAnnotation]
+	}
+	return len(list) == 2 && newest && primary
 }
 
 func resource(live *knative.Service) *custom.Resource {

@@ -82,7 +82,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{}
-	if live != nil && whose(c, live) != ownership.Others {
+	if live != nil && whose(c, live) != ownership.Others && !taking.IsBack(&live.Resource, c) {
 		state.Traffic, state.Exists = trafficOf(c, live.Spec)
 	}
 	if !c.DeletionTimestamp.IsZero() {
@@ -157,7 +157,13 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 		if err != nil {
 			return err
 		}
-		return custom.Explain(gvk, r.applier.Merge(ctx, taking.Restored(&live.Resource, original, ours), live))
+		patch := taking.Restored(&live.Resource, original, ours)
+		if route.Again { // somebody who had read it in the release may write that once more
+			if patch = taking.Back(&live.Resource, original); patch == nil {
+				return nil
+			}
+		}
+		return custom.Explain(gvk, r.applier.Merge(ctx, patch, live))
 	case ownership.Others:
 	}
 	return nil
