@@ -7,6 +7,7 @@ package knative
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -168,7 +169,7 @@ func (r *Router) desired(live *knative.Service, t providers.Traffic) (*custom.Re
 	}
 	out := &custom.Resource{
 		ObjectMeta: metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, Annotations: map[string]string{}},
-		Spec:       map[string]any{"traffic": shares(live, t)},
+		Spec:       map[string]any{"traffic": append(shares(live, t), tagged(before.Spec)...)},
 	}
 	before.Note(&out.ObjectMeta)
 	return out, nil
@@ -189,6 +190,21 @@ func shares(live *knative.Service, t providers.Traffic) []any {
 	}{{primary, t.Primary}, {canary, t.Canary}} {
 		if side.percent > 0 {
 			out = append(out, map[string]any{"revisionName": side.name, "percent": int64(side.percent)})
+		}
+	}
+	return out
+}
+
+// tagged are the user's entries with addresses of their own, which lead where they led, without a share of what comes by the
+// Service's own address.
+func tagged(spec map[string]any) []any {
+	list, _ := spec["traffic"].([]any)
+	var out []any
+	for _, one := range list {
+		if t, _ := one.(map[string]any); t["tag"] != nil && t["tag"] != "" {
+			t = maps.Clone(t)
+			delete(t, "percent")
+			out = append(out, t)
 		}
 	}
 	return out

@@ -86,7 +86,8 @@ func (w *world) route(t *testing.T, routes metav1.ConditionStatus) {
 		if share["latestRevision"] == true {
 			name = live.Status.LatestReadyRevisionName
 		}
-		live.Status.Traffic = append(live.Status.Traffic, api.Traffic{RevisionName: name, Percent: new(share["percent"].(int64))})
+		percent, _ := share["percent"].(int64)
+		live.Status.Traffic = append(live.Status.Traffic, api.Traffic{RevisionName: name, Percent: new(percent)})
 	}
 	w.update(t, live)
 }
