@@ -19,10 +19,7 @@ func TestUsersObjects(t *testing.T) {
 	outer := t
 	routertest.UsersObjects(t, func(t *rapid.T) *routertest.Users {
 		users := service(outer, template)
-		if traffic := drawTraffic(t); traffic != nil {
-			if flaggers(traffic) {
-				return nil // it counts as another operator's
-			}
+		if traffic := routertest.DrawTraffic(t, "podinfo"); traffic != nil {
 			users.Spec["traffic"] = traffic
 		}
 		users.Annotations["note"] = "theirs"
@@ -41,49 +38,6 @@ func TestUsersObjects(t *testing.T) {
 			},
 		}
 	})
-}
-
-// drawTraffic draws spec.traffic, nil for none.
-func drawTraffic(t *rapid.T) []any {
-	var out []any
-	left := int64(100)
-	n := rapid.IntRange(0, 4).Draw(t, "entries")
-	for i := range n {
-		entry := map[string]any{}
-		if to := rapid.SampledFrom([]string{"", "podinfo-00000", "podinfo-00001", "podinfo-00002"}).Draw(t, "revision"); to != "" {
-			entry["revisionName"] = to
-		} else {
-			entry["latestRevision"] = true
-		}
-		share := rapid.Int64Range(0, left).Draw(t, "percent")
-		if i == n-1 {
-			share = left
-		}
-		left -= share
-		tag := rapid.SampledFrom([]string{"", fmt.Sprint("tag", i)}).Draw(t, "tag")
-		if tag != "" {
-			entry["tag"] = tag
-		}
-		if share == 0 && tag == "" {
-			continue
-		}
-		entry["percent"] = share
-		out = append(out, entry)
-	}
-	return out
-}
-
-// flaggers tells whether it shares out between the newest revision and the one that serves, and does nothing else.
-func flaggers(traffic []any) bool {
-	to := map[any]bool{}
-	for _, one := range traffic {
-		entry := one.(map[string]any)
-		if entry["tag"] != nil {
-			return false
-		}
-		to[entry["revisionName"]] = true
-	}
-	return len(traffic) == 2 && to[nil] && to["podinfo-00001"]
 }
 
 // stored is the Service without the note that the operator makes before there is a route.

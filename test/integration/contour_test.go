@@ -1,13 +1,9 @@
 package integration
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -21,12 +17,11 @@ import (
 	"github.com/sluice-delivery/sluice/providers/contour"
 	"github.com/sluice-delivery/sluice/providers/routertest"
 	"github.com/sluice-delivery/sluice/providers/ssa"
-	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
 // TestContour has Contour make Envoy's routes of the HTTPProxies that we write, and looks at what becomes of requests by them.
 func TestContour(t *testing.T) {
-	judge := startContour(t)
+	judge := startJudge(t, "contour-translate")
 	header := func(name, value string) map[string]string { return map[string]string{name: value} }
 	insiders := providers.Traffic{Canary: 100, Matched: true}
 	for name, tc := range map[string]struct {
@@ -108,7 +103,7 @@ func TestContour(t *testing.T) {
 
 // TestContourRefuses has what Contour says against an HTTPProxy be final, but for one that only waits to be included.
 func TestContourRefuses(t *testing.T) {
-	judge := startContour(t)
+	judge := startJudge(t, "contour-translate")
 	for name, tc := range map[string]struct {
 		change  func(*contourWorld)
 		refused bool
@@ -137,7 +132,7 @@ func TestContourRefuses(t *testing.T) {
 // TestContourUsers has users' HTTPProxies, drawn at random, be shared out and given back, by what Contour makes of them, and
 // Contour have nothing against any that we write.
 func TestContourUsers(t *testing.T) {
-	outer, judge := t, startContour(t)
+	outer, judge := t, startJudge(t, "contour-translate")
 	routertest.UsersObjects(t, func(t *rapid.T) *routertest.Users {
 		w := newContour(outer, judge, "")
 		w.create(outer, routertest.DrawHTTPProxy(t, app))
@@ -155,53 +150,18 @@ func TestContourUsers(t *testing.T) {
 	})
 }
 
-// contourJudge is Contour, which answers what it makes of objects.
-type contourJudge struct {
-	in  io.Writer
-	out *json.Decoder
-}
-
-func startContour(t *testing.T) *contourJudge {
-	t.Helper()
-	binary, err := cluster.Binary("contour-translate")
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(binary) //nolint:noctx // it ends with its input
-	complains := &bytes.Buffer{}
-	command.Stderr = complains
-	in, err := command.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		if err := command.Wait(); err != nil {
-			t.Errorf("%v: %s", err, complains)
-		}
-	})
-	return &contourJudge{in: in, out: json.NewDecoder(bufio.NewReader(out))}
-}
-
 // contourWorld is a cluster in memory.
 type contourWorld struct {
 	*routertest.API
 
-	judge    *contourJudge
+	judge    *judge
 	router   *contour.Router
 	canary   *v1beta1.Canary
 	services []string // that there are
 	root     bool     // there is an HTTPProxy with the virtual host, which includes one without
 }
 
-func newContour(t *testing.T, judge *contourJudge, users string) *contourWorld {
+func newContour(t *testing.T, judge *judge, users string) *contourWorld {
 	t.Helper()
 	w := &contourWorld{
 		API: routertest.NewAPI(t, contour.AddToScheme, routertest.Mapper(httpProxies)), judge: judge, root: true,
@@ -264,17 +224,8 @@ func (w *contourWorld) translate(t *testing.T) *contourConfig {
 			map[string]any{"name": "http", "port": 80, "protocol": "TCP"}, map[string]any{"name": "more", "port": 9090, "protocol": "TCP"},
 		}}))
 	}
-	raw, err := json.Marshal(objects)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.judge.in.Write(raw); err != nil {
-		t.Fatal(err)
-	}
 	config := &contourConfig{}
-	if err := w.judge.out.Decode(config); err != nil {
-		t.Fatal(err)
-	}
+	w.judge.ask(t, objects, config)
 	for _, said := range config.Proxies {
 		if said.Name != app {
 			continue
