@@ -71,6 +71,9 @@ func TestOnCluster(t *testing.T) {
 	t.Run("knative", func(t *testing.T) { testKnative(t, e) })
 	t.Run("apisix", func(t *testing.T) { testAPISIX(t, e) })
 	t.Run("kuma", func(t *testing.T) { testKuma(t, e) })
+	t.Run("traefik", func(t *testing.T) { testTraefik(t, e) })
+	t.Run("nginx", func(t *testing.T) { testNginx(t, e) })
+	t.Run("skipper", func(t *testing.T) { testSkipper(t, e) })
 	istio, err := cluster.IstioCRDs(t.Context())
 	if err != nil {
 		t.Fatal(err)
