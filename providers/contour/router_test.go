@@ -350,3 +350,9 @@ func TestRelease(t *testing.T) {
 		}
 	}
 }
+
+func TestOvertaken(t *testing.T) {
+	w := newWorld(t, "", kind)
+	routertest.Overtaken(t, w.Client, canary(), func(first, then client.Client) providers.Router { return contour.New(first, ssa.New(then), "") },
+		func(t *testing.T) { w.says(t, metav1.ConditionTrue) })
+}
