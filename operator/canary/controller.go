@@ -82,8 +82,8 @@ type Reconciler struct {
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Absence is the time before this operator in which none was there, zero where
-	// nothing is known of one.
-	Absence release.Absence
+	// nothing is known of one. It may be nil for that.
+	Absence func() release.Absence
 	// Options are the settings for generated objects.
 	Options workload.Options
 	// Provider is the mesh provider of a Canary that names none.
