@@ -113,7 +113,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	reconciler.Watchdog = alive
-	if false {
+	if leads != nil {
 		reconciler.Absence = leads.Absence
 	}
 	if err := reconciler.SetUp(ctx, mgr, o.workers); err != nil {
