@@ -80,8 +80,8 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	healed, last := 0, int64(0)
 	fight := func(quiet time.Duration) {
 		t.Helper()
-		rest := time.NewTimer(quiet)
-		defer rest.Stop()
+		remaining := time.NewTimer(quiet)
+		defer remaining.Stop()
 		for before := healed; healed < before+20; {
 			select {
 			case e := <-seen.ResultChan():
@@ -94,8 +94,8 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 				if err := s.git(image); err != nil {
 					t.Fatal(err)
 				}
-				rest.Reset(quiet)
-			case <-rest.C:
+				remaining.Reset(quiet)
+			case <-remaining.C:
 				return
 			}
 		}

@@ -32,8 +32,8 @@ func withShortDeadline(c *v1beta1.Canary) {
 	c.Spec.ProgressDeadlineSeconds = new(int32(shortDeadline.Seconds()))
 }
 
-// ask has somebody ask for something, and waits until the release has done it.
-func (s *site) ask(what v1beta1.ActionType) {
+// request has somebody ask for something, and waits until the release has done it.
+func (s *site) request(what v1beta1.ActionType) {
 	s.t.Helper()
 	a := &v1alpha1.CanaryAction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, GenerateName: app + "-"},
@@ -70,11 +70,11 @@ func testPausedForLong(s *site) {
 	s.release(newImage)
 	s.awaitRoute(50)
 	p := s.probe(app)
-	s.ask(v1beta1.ActionPause)
+	s.request(v1beta1.ActionPause)
 	s.pods.limit(app, newImage, 1)
 	s.awaitTime(beforeNoted + shortDeadline + time.Second)
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Interval = "1s" })
-	s.ask(v1beta1.ActionResume)
+	s.request(v1beta1.ActionResume)
 	s.pods.limit(app, newImage, unlimited)
 	s.awaitSettled(v1beta1.PhaseSucceeded)
 	wantShares(s.t, p.stop(0), 50, 0)
@@ -93,10 +93,10 @@ func testMendedWhilePaused(s *site) {
 		}
 		return err
 	})
-	s.ask(v1beta1.ActionPause)
+	s.request(v1beta1.ActionPause)
 	s.away.Store(false)
 	s.awaitTime(shortDeadline)
-	s.ask(v1beta1.ActionResume)
+	s.request(v1beta1.ActionResume)
 	s.awaitSettled(v1beta1.PhaseSucceeded)
 	wantShares(s.t, p.stop(0), 0, 50, 0)
 }

@@ -197,11 +197,11 @@ func narrowed(base map[string]any, m requests.Match) (map[string]any, error) {
 	out := maps.Clone(base)
 	had, _ := base["conditions"].([]any)
 	if m.Path != nil {
-		rest := slices.DeleteFunc(slices.Clone(had), isAnyPath)
-		if slices.ContainsFunc(rest, isPath) {
+		remaining := slices.DeleteFunc(slices.Clone(had), isAnyPath)
+		if slices.ContainsFunc(remaining, isPath) {
 			return nil, unsupported(m.Field+".uri", "a route of an HTTPProxy has one condition on the path, and there is another one; leave one of them out")
 		}
-		had = rest
+		had = remaining
 	}
 	out["conditions"] = append(slices.Clone(had), conditions(m)...)
 	return out, nil
