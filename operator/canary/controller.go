@@ -215,6 +215,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if r.turns.Stale(c) {
 		return next(true, 0), nil // our own last write is not in the cache yet
 	}
+	if wait := r.turns.Outdated(c, r.Clock.Now()); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil // somebody else's is not, and ours would be refused
+	}
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
 	}

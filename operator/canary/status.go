@@ -31,10 +31,11 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 	}, Status: d.Status}
 	r.turns.Writing(c)
 	if err := r.Client.Status().Update(ctx, written); err != nil {
-		r.turns.Failed(c)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			r.turns.Conflicted(c, r.Clock.Now())
 			return false, ground.ErrChanged
 		}
+		r.turns.Failed(c)
 		return false, fmt.Errorf("write status: %w", err)
 	}
 	c.ResourceVersion = written.ResourceVersion // a later write of this turn follows this one
