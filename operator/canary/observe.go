@@ -55,7 +55,7 @@ func into[S ground.Share](part ground.Part[S], share *S) observer {
 // until then is there beside an error, too.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
 	is, mistake := pinned(c, r.Provider)
-	w := &world{World: ground.New(release.Observation{Now: r.Clock.Now(), Canary: is, Absence: r.Absence})}
+	w := &world{World: ground.New(release.Observation{Now: r.Clock.Now(), Canary: is, Absence: absence(r)})}
 	w.Mistake = mistake
 	if mistake != nil {
 		w.mistakes = append(w.mistakes, *mistake)
