@@ -106,7 +106,11 @@ func documents(file string) ([]map[string]any, error) {
 func (p *page) section(path string, t reflect.Type, s *schema) {
 	p.sections[t] = path
 	fmt.Fprintf(&p.out, "## %s\n\n", path)
-	if about := p.comments.of(t); about != "" {
+	about := p.comments.of(t)
+	if rest, ok := strings.CutPrefix(about, t.Name()+" "); ok {
+		about = code(path) + " " + rest
+	}
+	if about != "" {
 		p.out.WriteString(about + "\n\n")
 	}
 	for _, rule := range s.XValidations {
@@ -130,7 +134,11 @@ func (p *page) section(path string, t reflect.Type, s *schema) {
 		at := path + "." + f.json
 		of, deep, suffix := structIn(f.Type, &is)
 		kind := typeOf(f.Type, &is)
-		text := p.comments.field(f.owner, f.Name, f.json) + bounds(&is, slices.Contains(s.Required, f.json))
+		rules := is
+		if of != nil {
+			rules.XValidations = nil // they stand above its own table
+		}
+		text := p.comments.field(f.owner, f.Name, f.json) + bounds(&rules, slices.Contains(s.Required, f.json))
 		example := p.example(at)
 		switch {
 		case of == nil:

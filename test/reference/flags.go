@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/token"
 	"go/types"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,14 +142,8 @@ func constantsOf(file *ast.File) map[string]string {
 	return out
 }
 
-// asFlags marks the names of flags, variables and what is in braces.
-func asFlags(usage string) string {
-	parts := strings.Fields(usage)
-	for i, word := range parts {
-		bare := strings.TrimRight(word, ".,;:)")
-		if (len(bare) > 2 && bare[0] == '-' && bare[1] >= 'a') || strings.HasPrefix(bare, "$") || strings.ContainsAny(bare, "{}*<>") || strings.Contains(bare, "://") {
-			parts[i] = code(bare) + word[len(bare):]
-		}
-	}
-	return strings.Join(parts, " ")
-}
+// marked are names of flags and variables, addresses, and templates.
+var marked = regexp.MustCompile(`\S*\{\{[^}]*\}\}[^\s,;]*|\$[A-Z_]+|\B-[a-z]+(-[a-z]+)*|\S+://[^\s,;]+`)
+
+// asFlags marks what is no word of the language.
+func asFlags(usage string) string { return marked.ReplaceAllStringFunc(usage, code) }

@@ -153,8 +153,14 @@ func (s *tab) await(what, expression string) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression)); err != nil {
-		s.Fatalf("%s: %v", what, err)
+	for {
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
+		switch {
+		case err == nil:
+			return
+		case ctx.Err() != nil || !strings.Contains(err.Error(), "Cannot find context"): // which is that of the page before
+			s.Fatalf("%s: %v", what, err)
+		}
 	}
 }
 
