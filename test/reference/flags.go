@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sluice-delivery/sluice/operator/workload"
+	"github.com/sluice-delivery/sluice/providers/factory"
 )
 
 // flagOf is one of the operator's.
@@ -19,13 +22,13 @@ func flagsPage() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	constants := map[string]string{}
+	constants := map[string]string{"factory.IngressPrefix": factory.IngressPrefix}
 	for _, file := range files {
 		for name, value := range constantsOf(file) {
 			constants[name] = value
 		}
 	}
-	for _, folder := range []string{"providers/factory", "operator/secrets", "operator/workload"} {
+	for _, folder := range []string{"operator/secrets"} {
 		others, err := parse(folder)
 		if err != nil {
 			return "", err
@@ -47,6 +50,11 @@ func flagsPage() (string, error) {
 			}
 			return true
 		})
+	}
+	for i := range all {
+		if all[i].name == "selector-labels" { // whose value is set before it is registered
+			all[i].value = strings.Join(workload.DefaultSelectorLabels(), ",")
+		}
 	}
 	slices.SortFunc(all, func(a, b flagOf) int { return strings.Compare(a.name, b.name) })
 	var out strings.Builder
