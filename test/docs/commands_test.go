@@ -39,9 +39,9 @@ func (g guide) judge(ctx context.Context, c command) error {
 	case program == "make":
 		return g.make(args)
 	case program == "kubectl" && len(args) > 0 && args[0] == "sluice":
-		return plugin(args[1:], c.inline)
+		return plugin(args[1:], c.inline) //nolint:contextcheck // nothing is run
 	case program == "kubectl-sluice" || program == "bin/kubectl-sluice":
-		return plugin(args, c.inline)
+		return plugin(args, c.inline) //nolint:contextcheck // nothing is run
 	case program == "kubectl" && len(args) > 0 && args[0] == "krew":
 		return nil
 	case program == "kubectl":

@@ -186,18 +186,12 @@ func fieldsOf(t reflect.Type) []field {
 func structIn(t reflect.Type, s *schema) (reflect.Type, *schema, string) {
 	suffix := ""
 	for {
-		switch t.Kind() {
-		case reflect.Pointer:
+		switch kind := t.Kind(); {
+		case kind == reflect.Pointer:
 			t = t.Elem()
-		case reflect.Slice:
-			if s.Items == nil || s.Items.Schema == nil {
-				return nil, nil, ""
-			}
+		case kind == reflect.Slice && s.Items != nil && s.Items.Schema != nil:
 			t, s, suffix = t.Elem(), s.Items.Schema, suffix+"[]"
-		case reflect.Struct:
-			if !strings.HasPrefix(t.PkgPath(), "github.com/sluice-delivery/sluice/api") || len(s.Properties) == 0 {
-				return nil, nil, ""
-			}
+		case kind == reflect.Struct && strings.HasPrefix(t.PkgPath(), "github.com/sluice-delivery/sluice/api") && len(s.Properties) > 0:
 			return t, s, suffix
 		default:
 			return nil, nil, ""
