@@ -108,7 +108,9 @@ func (r *Reconciler) inventory() *inventory.Inventory {
 
 // Reasons of mistakes that the reconciler finds itself.
 const (
+	// reasonUnknownProvider: spec.provider names no router that there is; the message lists those that there are.
 	reasonUnknownProvider = "UnknownProvider"
+	// reasonTargetShared: an older Canary has the same target, or the same names of Services.
 	reasonTargetShared    = "TargetShared"
 )
 
