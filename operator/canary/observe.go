@@ -111,7 +111,7 @@ const (
 	// reasonUnknownProvider: spec.provider names no router that there is; the message lists those that there are.
 	reasonUnknownProvider = "UnknownProvider"
 	// reasonTargetShared: an older Canary has the same target, or the same names of Services.
-	reasonTargetShared    = "TargetShared"
+	reasonTargetShared = "TargetShared"
 )
 
 func (r *Reconciler) observeSpec(ctx context.Context, w *ground.World) error {
