@@ -31,35 +31,44 @@ const settleTime = 3 * time.Second
 // Nothing else is touched: what serves goes on serving, with the same share of the traffic. A Canary that is
 // being deleted goes, and leaves all that was made for it.
 func removeFinalizers(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	api, namespace, err := canariesCommand(removeFinalizersCommand, args, stderr)
+	if err != nil {
+		return err
+	}
+	return letGo(ctx, api, namespace, stdout, clock.RealClock{})
+}
+
+// canariesCommand reads the command line of a command that writes Canaries while no operator is at work, and gives it a
+// client and the namespace that it is for.
+func canariesCommand(name string, args []string, stderr io.Writer) (api client.Client, namespace string, err error) {
 	o := options{}
-	f := flag.NewFlagSet("sluice "+removeFinalizersCommand, flag.ContinueOnError)
+	f := flag.NewFlagSet("sluice "+name, flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
 	f.StringVar(&o.namespace, "namespace", "", "of the Canaries of this namespace only")
 	if err := f.Parse(args); err != nil {
-		return err
+		return nil, "", err
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+		return nil, "", fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	config, err := kubeConfig(o.kubeconfig, o)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	scheme := runtime.NewScheme()
 	if err := v1beta1.AddToScheme(scheme); err != nil {
-		return fmt.Errorf("scheme: %w", err)
+		return nil, "", fmt.Errorf("scheme: %w", err)
 	}
-	api, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return fmt.Errorf("client: %w", err)
+	if api, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return nil, "", fmt.Errorf("client: %w", err)
 	}
-	return letGo(ctx, api, o.namespace, stdout, clock.RealClock{})
+	return api, o.namespace, nil
 }
 
 // letGo is removeFinalizers with what a test replaces.
 func letGo(ctx context.Context, api client.Client, namespace string, stdout io.Writer, clk clock.Clock) error {
-	held, err := withFinalizer(ctx, api, namespace)
+	held, err := withFinalizer(ctx, api, namespace, func(*v1beta1.Canary) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -73,12 +82,10 @@ func letGo(ctx context.Context, api client.Client, namespace string, stdout io.W
 	if len(held) == 0 {
 		return nil
 	}
-	select {
-	case <-clk.After(settleTime):
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := settle(ctx, clk); err != nil {
+		return err
 	}
-	again, err := withFinalizer(ctx, api, namespace)
+	again, err := withFinalizer(ctx, api, namespace, func(*v1beta1.Canary) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -88,15 +95,25 @@ func letGo(ctx context.Context, api client.Client, namespace string, stdout io.W
 	return nil
 }
 
-// withFinalizer are the Canaries that wait for an operator when they are deleted.
-func withFinalizer(ctx context.Context, api client.Client, namespace string) ([]client.ObjectKey, error) {
+// settle gives an operator that is at work the time to show itself.
+func settle(ctx context.Context, clk clock.Clock) error {
+	select {
+	case <-clk.After(settleTime):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// withFinalizer are those of the Canaries that wait for an operator when they are deleted.
+func withFinalizer(ctx context.Context, api client.Client, namespace string, which func(*v1beta1.Canary) bool) ([]client.ObjectKey, error) {
 	var list v1beta1.CanaryList
 	if err := api.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list Canaries: %w", err)
 	}
 	var out []client.ObjectKey
 	for i := range list.Items {
-		if controllerutil.ContainsFinalizer(&list.Items[i], v1beta1.Finalizer) {
+		if controllerutil.ContainsFinalizer(&list.Items[i], v1beta1.Finalizer) && which(&list.Items[i]) {
 			out = append(out, client.ObjectKeyFromObject(&list.Items[i]))
 		}
 	}
