@@ -100,23 +100,17 @@ func nextWithFlagger(c *v1beta1.Canary) (string, error) {
 		return "", &notYetError{"it is being deleted without revertOnDeletion, which Flagger never ends"}
 	case !c.DeletionTimestamp.IsZero():
 		return "Flagger goes on with its deletion", nil
-	case st.Phase == v1beta1.PhasePromoting:
-		return "", &notYetError{"it is in the middle of its promotion, after which Flagger would release the same revision once more"}
-	case beginsAnew(st) && st.CanaryWeight > 0:
+	case st.Phase == v1beta1.PhasePromoting, st.Phase == v1beta1.PhaseFinalising:
+		return "", &notYetError{fmt.Sprintf("it is %s: Flagger would go by routes that it has not set, and release the same revision once more", st.Phase)}
+	case release.Idle(st.Phase) && st.CanaryWeight > 0:
 		return "", &notYetError{fmt.Sprintf("it is %s and its canary serves %d%% in place of the primary, which Flagger would take away", st.Phase, st.CanaryWeight)}
-	case beginsAnew(st):
+	case release.Idle(st.Phase):
 		return fmt.Sprintf("it was %s, and Flagger initializes it and releases nothing", st.Phase), nil
 	case release.Running(st.Phase):
 		return fmt.Sprintf("it is %s, and Flagger begins the analysis anew", st.Phase), nil
 	default:
 		return "Flagger initializes it", nil
 	}
-}
-
-// beginsAnew tells whether Flagger is to initialize a Canary: all that is left to do is to remove idle pods, which is what
-// it does then.
-func beginsAnew(st *v1beta1.CanaryStatus) bool {
-	return release.Idle(st.Phase) || st.Phase == v1beta1.PhaseFinalising
 }
 
 // handOneOver writes what Flagger goes by.
@@ -129,7 +123,7 @@ func handOneOver(ctx context.Context, api client.Client, key client.ObjectKey, c
 		if _, err := nextWithFlagger(c); err != nil {
 			return err // it has changed since
 		}
-		if c.DeletionTimestamp.IsZero() && beginsAnew(&c.Status) {
+		if c.DeletionTimestamp.IsZero() && release.Idle(c.Status.Phase) {
 			now := metav1.NewTime(clk.Now())
 			c.Status = v1beta1.CanaryStatus{Phase: v1beta1.PhaseInitializing, LastTransitionTime: now}
 			c.Status.SetCondition(v1beta1.CanaryCondition{

@@ -38,7 +38,6 @@ func TestHandOver(t *testing.T) {
 		"at rest, initialized":         {phase: initialized, says: "releases nothing", wantPhase: initializing},
 		"at rest, promoted":            {phase: succeeded, says: "releases nothing", wantPhase: initializing},
 		"at rest, rolled back":         {phase: failed, says: "releases nothing", wantPhase: initializing},
-		"all but its pods is promoted": {phase: finalising, says: "releases nothing", wantPhase: initializing},
 		"with revertOnDeletion":        {phase: succeeded, reverted: true, says: "releases nothing", wantPhase: initializing, wantFinalizer: true},
 		"the canary stands in":         {phase: succeeded, weight: 100, says: "not handed over: it is Succeeded and its canary serves 100%", wantPhase: succeeded, wantFinalizer: true, kept: true},
 		"not begun":                    {says: "Flagger initializes it"},
@@ -46,7 +45,8 @@ func TestHandOver(t *testing.T) {
 		"at the first gate":            {phase: waiting, says: "begins the analysis anew", wantPhase: waiting},
 		"in the analysis":              {phase: progressing, weight: 30, says: "begins the analysis anew", wantPhase: progressing},
 		"at the last gate":             {phase: waitingPromotion, weight: 50, says: "begins the analysis anew", wantPhase: waitingPromotion},
-		"in the promotion":             {phase: promoting, weight: 50, says: "not handed over: it is in the middle of its promotion", wantPhase: promoting, wantFinalizer: true, kept: true},
+		"in the promotion":             {phase: promoting, weight: 50, says: "not handed over: it is Promoting", wantPhase: promoting, wantFinalizer: true, kept: true},
+		"until the mesh has it":        {phase: finalising, says: "not handed over: it is Finalising", wantPhase: finalising, wantFinalizer: true, kept: true},
 		"deleted, and Flagger reverts": {phase: terminating, reverted: true, deleted: true, says: "goes on with its deletion", wantPhase: terminating, wantFinalizer: true},
 		"deleted":                      {phase: terminating, deleted: true, says: "not handed over: it is being deleted", wantPhase: terminating, wantFinalizer: true, kept: true},
 	} {

@@ -20,10 +20,14 @@ import (
 	"testing"
 	"time"
 
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -57,8 +61,11 @@ type site struct {
 	t       *testing.T
 	gate    *rig.Gate
 	hooks   *hooks
+	route   func() // lets the route be written again
 	client  *cluster.Client
 	history *rig.History
+	// byFlagger: it is Flagger that is at work.
+	byFlagger bool
 }
 
 func newSite(t *testing.T, r *rig.Rig, namespace string) *site {
@@ -78,11 +85,16 @@ func newSite(t *testing.T, r *rig.Rig, namespace string) *site {
 	history, err := s.Watch(t.Context())
 	s.must(err)
 	s.history = history
-	client, err := s.Call(t.Context(), rate)
-	s.must(err)
-	t.Cleanup(client.Stop)
-	s.client = client
 	return s
+}
+
+// call begins to call the application.
+func (s *site) call() {
+	s.t.Helper()
+	client, err := s.Call(s.t.Context(), rate)
+	s.must(err)
+	s.t.Cleanup(client.Stop)
+	s.client = client
 }
 
 // gated has pods be ready as far as the gate lets them.
@@ -138,7 +150,7 @@ func (s *site) tell() {
 }
 
 // apply gives the application its Canary. Flagger makes 10 s of its interval.
-func (s *site) apply(edit func(*v1beta1.Canary)) {
+func (s *site) apply(edits ...func(*v1beta1.Canary)) {
 	s.t.Helper()
 	s.must(s.Create(s.t.Context(), "canary.yaml", func(u *unstructured.Unstructured) {
 		var c v1beta1.Canary
@@ -148,7 +160,7 @@ func (s *site) apply(edit func(*v1beta1.Canary)) {
 		for _, kind := range []v1beta1.HookType{v1beta1.ConfirmRolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook, v1beta1.RollbackHook} {
 			a.Webhooks = append(a.Webhooks, v1beta1.CanaryWebhook{Name: string(kind), Type: kind, URL: s.hooks.url + "/" + string(kind)})
 		}
-		if edit != nil {
+		for _, edit := range edits {
 			edit(&c)
 		}
 		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&c)
@@ -158,11 +170,12 @@ func (s *site) apply(edit func(*v1beta1.Canary)) {
 	}))
 }
 
-// begin gives the application its Canary and waits until it is initialized.
-func (s *site) begin() {
+// begin gives the application its Canary, waits until it is initialized, and begins to call it.
+func (s *site) begin(edits ...func(*v1beta1.Canary)) {
 	s.t.Helper()
-	s.apply(nil)
+	s.apply(edits...)
 	s.awaitRest(v1beta1.PhaseInitialized)
+	s.call()
 }
 
 func (s *site) release() {
@@ -287,11 +300,13 @@ func (s *site) start(name string, argv ...string) *cluster.Program {
 	return p
 }
 
-func (s *site) flagger() *cluster.Program {
-	return s.start("flagger", "flagger", "-mesh-provider", "istio", "-control-loop-interval", "1s", "-port", "0")
+func (s *site) flagger(args ...string) *cluster.Program {
+	s.t.Helper()
+	return s.start("flagger", append([]string{"flagger", "-mesh-provider", "istio", "-control-loop-interval", "1s", "-port", "0"}, args...)...)
 }
 
 func (s *site) sluice() *cluster.Program {
+	s.t.Helper()
 	return s.start("sluice", "sluice", "-port", "0", "-coverage", "none", "-threadiness", "1", "-allowed-addresses", "127.0.0.0/8")
 }
 
@@ -305,6 +320,62 @@ func (s *site) handOver(ready bool) {
 	if (err == nil) != ready {
 		s.t.Fatal(err)
 	}
+}
+
+var scaledObjects = schema.GroupVersionKind{Group: "keda.sh", Version: "v1alpha1", Kind: "ScaledObject"}
+
+// scaleByKEDA gives the application a ScaledObject. KEDA itself is not there.
+func (s *site) scaleByKEDA() {
+	s.t.Helper()
+	so := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"scaleTargetRef": map[string]any{"name": rig.Name}, "minReplicaCount": int64(2), "maxReplicaCount": int64(4),
+		"triggers": []any{map[string]any{"type": "prometheus", "name": "load", "metadata": map[string]any{"query": "vector(1)", "threshold": "1"}}},
+	}}}
+	so.SetGroupVersionKind(scaledObjects)
+	so.SetNamespace(s.Namespace)
+	so.SetName(rig.Name)
+	s.must(s.API.Create(s.t.Context(), so))
+}
+
+// wantPaused makes sure that KEDA leaves what a ScaledObject scales at a number of pods; none means that it does its work.
+func (s *site) wantPaused(name, at string) {
+	s.t.Helper()
+	so := &unstructured.Unstructured{}
+	so.SetGroupVersionKind(scaledObjects)
+	s.must(s.API.Get(s.t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: name}, so))
+	if got := so.GetAnnotations()["autoscaling.keda.sh/paused-replicas"]; got != at {
+		s.t.Errorf("ScaledObject %s is paused at %q, want %q", name, got, at)
+	}
+}
+
+// keepRoute has the API server refuse writes of the application's route, until the function that is returned is called.
+func (s *site) keepRoute() (open func()) {
+	s.t.Helper()
+	name := "keep-" + s.Namespace
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Update},
+			Rule:       admissionv1.Rule{APIGroups: []string{"networking.istio.io"}, APIVersions: []string{"*"}, Resources: []string{"virtualservices"}},
+		}}}},
+		Validations: []admissionv1.Validation{{Expression: "false", Message: "not now"}},
+	}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.Namespace}}},
+	}}
+	s.must(errors.Join(s.API.Create(s.t.Context(), policy), s.API.Create(s.t.Context(), binding)))
+	s.await("writes to be refused", func(ctx context.Context) error {
+		route := get[istionetworking.VirtualService](s, rig.Name)
+		route.Labels = map[string]string{"a": "b"}
+		switch err := s.API.Update(ctx, route, client.DryRunAll); {
+		case err == nil:
+			return errors.New("one was not")
+		case !strings.Contains(err.Error(), "not now"):
+			return err
+		}
+		return nil
+	})
+	return func() { s.must(s.API.Delete(s.t.Context(), binding)) }
 }
 
 func podsOf(workload string) func(*corev1.Pod) bool {

@@ -20,6 +20,8 @@ import (
 
 // stop is a phase in which an operator is stopped and the other one started.
 type stop struct {
+	// name tells it from another one in the same phase.
+	name  string
 	phase v1beta1.CanaryPhase
 	// reach brings the application there.
 	reach func(*site)
@@ -27,8 +29,12 @@ type stop struct {
 	leave func(*site)
 	// rests: a Canary in this phase stays as it is until there is another revision.
 	rests bool
+	// ends: it is this operator that brings it to its end, before Flagger may have it.
+	ends bool
 	// version is that of the primary in the end.
 	version string
+	// also judges the end.
+	also func(*site)
 }
 
 var stops = []stop{
@@ -36,7 +42,8 @@ var stops = []stop{
 		phase: v1beta1.PhaseInitializing, version: oldVersion,
 		reach: func(s *site) {
 			s.gate.ShutFor(podsOf(rig.Name + "-primary"))
-			s.apply(nil)
+			s.call()
+			s.apply()
 			s.awaitPhase(v1beta1.PhaseInitializing)
 			s.await("the primary", func(ctx context.Context) error {
 				_, err := s.Kubectl(ctx, "-n", s.Namespace, "get", "deployment", rig.Name+"-primary")
@@ -66,26 +73,43 @@ var stops = []stop{
 		leave: func(s *site) { s.hooks.answer(v1beta1.ConfirmTrafficIncreaseHook, yes) },
 	},
 	{
+		name: "scaled by KEDA", phase: v1beta1.PhaseWaitingPromotion, version: newVersion,
+		reach: func(s *site) {
+			s.scaleByKEDA()
+			s.releaseUpTo(v1beta1.ConfirmPromotionHook, no, v1beta1.PhaseWaitingPromotion, func(c *v1beta1.Canary) {
+				c.Spec.AutoscalerRef = &v1beta1.AutoscalerReference{APIVersion: scaledObjects.GroupVersion().String(), Kind: scaledObjects.Kind, Name: rig.Name}
+			})
+			s.wantPaused(rig.Name, "")
+		},
+		leave: func(s *site) { s.hooks.answer(v1beta1.ConfirmPromotionHook, yes) },
+		also: func(s *site) {
+			s.wantPaused(rig.Name, "0")
+			s.wantPaused(rig.Name+"-primary", "")
+		},
+	},
+	{
 		phase: v1beta1.PhaseWaitingPromotion, version: newVersion,
 		reach: func(s *site) { s.releaseUpTo(v1beta1.ConfirmPromotionHook, no, v1beta1.PhaseWaitingPromotion) },
 		leave: func(s *site) { s.hooks.answer(v1beta1.ConfirmPromotionHook, yes) },
 	},
 	{
-		phase: v1beta1.PhasePromoting, version: newVersion,
-		reach: func(s *site) {
-			s.begin()
-			s.gate.ShutFor(rig.PodsOf(rig.Name+"-primary", newVersion))
-			s.release()
-			s.awaitPhase(v1beta1.PhasePromoting)
-		},
+		phase: v1beta1.PhasePromoting, version: newVersion, ends: true, reach: (*site).promote,
 		leave: func(s *site) { s.gate.Open() },
 	},
 	{
-		phase: v1beta1.PhaseFinalising, version: newVersion,
+		phase: v1beta1.PhaseFinalising, version: newVersion, ends: true,
 		reach: func(s *site) {
-			s.begin()
-			s.release()
+			s.promote()
+			if !s.byFlagger {
+				s.route = s.keepRoute() // else it is over in a moment
+			}
+			s.gate.Open()
 			s.awaitPhase(v1beta1.PhaseFinalising)
+		},
+		leave: func(s *site) {
+			if s.route != nil {
+				s.route()
+			}
 		},
 	},
 	{
@@ -107,8 +131,7 @@ var stops = []stop{
 	{
 		phase: v1beta1.PhaseTerminating,
 		reach: func(s *site) {
-			s.apply(func(c *v1beta1.Canary) { c.Spec.RevertOnDeletion = true })
-			s.awaitRest(v1beta1.PhaseInitialized)
+			s.begin(func(c *v1beta1.Canary) { c.Spec.RevertOnDeletion = true })
 			s.await("the finalizer", func(ctx context.Context) error {
 				c, err := s.Canary(ctx)
 				if err == nil && len(c.Finalizers) == 0 {
@@ -125,12 +148,21 @@ var stops = []stop{
 }
 
 // releaseUpTo releases the new version, whose gates of a type answer so, until a phase has come.
-func (s *site) releaseUpTo(kind v1beta1.HookType, answer func() bool, phase v1beta1.CanaryPhase) {
+func (s *site) releaseUpTo(kind v1beta1.HookType, answer func() bool, phase v1beta1.CanaryPhase, edits ...func(*v1beta1.Canary)) {
 	s.t.Helper()
-	s.begin()
+	s.begin(edits...)
 	s.hooks.answer(kind, answer)
 	s.release()
 	s.awaitPhase(phase)
+}
+
+// promote releases the new version until it is promoted and the primary's new pods are not ready.
+func (s *site) promote() {
+	s.t.Helper()
+	s.begin()
+	s.gate.ShutFor(rig.PodsOf(rig.Name+"-primary", newVersion))
+	s.release()
+	s.awaitPhase(v1beta1.PhasePromoting)
 }
 
 // notBegun lets the canary have its first requests and no more.
@@ -151,23 +183,56 @@ func TestSwitch(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if err := r.InstallCRDs(t.Context(), "../e2e/testdata/keda.yaml"); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("switches", func(t *testing.T) {
 		for _, x := range stops {
-			t.Run(string(x.phase)+"/from Flagger", func(t *testing.T) {
+			name := strings.TrimSuffix(string(x.phase)+" "+x.name, " ")
+			namespace := strings.ToLower(strings.ReplaceAll(name, " ", "-"))
+			t.Run(name+"/from Flagger", func(t *testing.T) {
 				t.Parallel()
-				x.fromFlagger(newSite(t, r, "from-flagger-"+strings.ToLower(string(x.phase))))
+				x.fromFlagger(newSite(t, r, "from-flagger-"+namespace))
 			})
-			t.Run(string(x.phase)+"/to Flagger", func(t *testing.T) {
+			t.Run(name+"/to Flagger", func(t *testing.T) {
 				t.Parallel()
-				x.toFlagger(newSite(t, r, "to-flagger-"+strings.ToLower(string(x.phase))))
+				x.toFlagger(newSite(t, r, "to-flagger-"+namespace))
 			})
 		}
+		t.Run("beside Flagger", func(t *testing.T) {
+			t.Parallel()
+			testBeside(newSite(t, r, "beside-flagger"))
+		})
 	})
+}
+
+// testBeside: this operator ends at once beside a Flagger that holds its lease, and works when Flagger has given it back.
+func testBeside(s *site) {
+	flagger := s.flagger("-enable-leader-election", "-leader-election-namespace", s.Namespace)
+	s.apply()
+	s.awaitRest(v1beta1.PhaseInitialized)
+	sluice := s.sluice()
+	s.await("the end of this operator", func(context.Context) error {
+		if sluice.Err() == nil {
+			return errors.New("it is at work")
+		}
+		return nil
+	})
+	log, err := os.ReadFile(sluice.Log())
+	s.must(err)
+	if !strings.Contains(string(log), "a Flagger is running") {
+		s.t.Errorf("it says\n%s", log)
+	}
+	sluice.Stop(0)
+	flagger.Stop(30 * time.Second)
+	s.sluice()
+	s.awaitTaken()
 }
 
 // fromFlagger has this operator take over from Flagger.
 func (x stop) fromFlagger(s *site) {
 	flagger := s.flagger()
+	s.byFlagger = true
 	x.reach(s)
 	s.tellFlaggers()
 	flagger.Stop(time.Second)
@@ -188,10 +253,17 @@ func (x stop) toFlagger(s *site) {
 	x.reach(s)
 	s.wantNoneLost("with this operator", cluster.Report{})
 	sluice.Stop(time.Second)
-	s.handOver(x.phase != v1beta1.PhasePromoting)
+	s.handOver(!x.ends)
 	before, seen := s.report(), len(s.statuses())
+	if x.ends {
+		sluice = s.sluice()
+		x.leave(s)
+		s.awaitRest(v1beta1.PhaseSucceeded)
+		sluice.Stop(time.Second)
+		s.handOver(true)
+	}
 	s.flagger()
-	if x.leave != nil {
+	if x.leave != nil && !x.ends {
 		x.leave(s)
 	}
 	x.endWithFlagger(s, seen)
@@ -215,6 +287,9 @@ func (x stop) end(s *site, seen int) {
 		s.awaitRest(v1beta1.PhaseSucceeded)
 	}
 	s.wantPrimary(x.version)
+	if x.also != nil {
+		x.also(s)
+	}
 	since := s.statuses()[seen:]
 	for _, m := range since {
 		if x.phase == v1beta1.PhaseProgressing && m.Status.Phase == x.phase && m.Status.CanaryWeight < 25 {
@@ -227,7 +302,7 @@ func (x stop) end(s *site, seen int) {
 // endWithFlagger is end where Flagger brings it to its end.
 func (x stop) endWithFlagger(s *site, seen int) {
 	s.t.Helper()
-	rests := x.rests || x.phase == v1beta1.PhaseFinalising
+	rests := x.rests || x.ends
 	switch {
 	case x.phase == v1beta1.PhaseTerminating:
 		s.awaitGivenBack()
@@ -239,6 +314,9 @@ func (x stop) endWithFlagger(s *site, seen int) {
 		s.awaitPhase(v1beta1.PhaseSucceeded)
 	}
 	s.wantPrimary(x.version)
+	if x.also != nil {
+		x.also(s)
+	}
 	if rests {
 		s.wantNoReleaseByItself(x, s.statuses()[seen:])
 	}
