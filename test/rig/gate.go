@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -16,8 +18,9 @@ const GateType corev1.PodConditionType = "test.sluice.dev/open"
 
 // Gate keeps the readiness gates of an application's pods.
 type Gate struct {
-	rig  *Rig
-	done chan struct{}
+	rig     *Rig
+	done    chan struct{}
+	changed chan struct{}
 
 	mu   sync.Mutex
 	shut func(*corev1.Pod) bool
@@ -25,7 +28,7 @@ type Gate struct {
 
 // KeepGate keeps the readiness gates of the application's pods until ctx ends. All are open at first.
 func (r *Rig) KeepGate(ctx context.Context) *Gate {
-	g := &Gate{rig: r, done: make(chan struct{})}
+	g := &Gate{rig: r, done: make(chan struct{}), changed: make(chan struct{}, 1)}
 	go func() {
 		defer close(g.done)
 		g.keep(ctx)
@@ -39,28 +42,56 @@ func (g *Gate) Wait() { <-g.done }
 // ShutFor keeps the pods that which names from being ready, and no others.
 func (g *Gate) ShutFor(which func(*corev1.Pod) bool) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.shut = which
+	g.mu.Unlock()
+	select {
+	case g.changed <- struct{}{}:
+	default: // it is still to look
+	}
 }
 
 // Open lets all pods be ready.
 func (g *Gate) Open() { g.ShutFor(nil) }
 
 func (g *Gate) keep(ctx context.Context) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
+	for ctx.Err() == nil {
+		pods, err := g.rig.API.Watch(ctx, &corev1.PodList{}, client.InNamespace(g.rig.Namespace))
+		if err == nil {
+			g.follow(ctx, pods)
+			pods.Stop()
+		}
+	}
+}
+
+// follow keeps the gates of the pods that a watch tells of, until it ends.
+func (g *Gate) follow(ctx context.Context, pods watch.Interface) {
+	known := map[types.UID]*corev1.Pod{}
+	again := time.NewTicker(time.Second) // what has failed
+	defer again.Stop()
 	for {
 		select {
+		case e, ok := <-pods.ResultChan():
+			if !ok {
+				return
+			}
+			pod, ok := e.Object.(*corev1.Pod)
+			switch {
+			case !ok:
+				return
+			case e.Type == watch.Deleted:
+				delete(known, pod.UID)
+				continue
+			}
+			known[pod.UID] = pod
+			g.set(ctx, pod)
+			continue
+		case <-g.changed:
+		case <-again.C:
 		case <-ctx.Done():
 			return
-		case <-tick.C:
 		}
-		var pods corev1.PodList
-		if err := g.rig.API.List(ctx, &pods, client.InNamespace(g.rig.Namespace)); err != nil {
-			continue // it is tried again
-		}
-		for i := range pods.Items {
-			g.set(ctx, &pods.Items[i])
+		for _, pod := range known {
+			g.set(ctx, pod)
 		}
 	}
 }
@@ -77,7 +108,8 @@ func (g *Gate) set(ctx context.Context, pod *corev1.Pod) {
 	if at >= 0 && pod.Status.Conditions[at].Status == status {
 		return
 	}
-	before := pod.DeepCopy()
+	before := pod
+	pod = pod.DeepCopy()
 	if at < 0 {
 		at = len(pod.Status.Conditions)
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: GateType})

@@ -114,14 +114,35 @@ func (s *site) must(err error) {
 	}
 }
 
+// await asks again and again, and not too often: there are many sites.
 func (s *site) await(what string, check func(context.Context) error) {
 	s.t.Helper()
-	s.must(rig.Await(s.t.Context(), what, limit, check))
+	ctx, cancel := context.WithTimeout(s.t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.t.Fatalf("%s: not within %s: %v", what, limit, err)
+		}
+	}
 }
 
 func (s *site) awaitPhase(phase v1beta1.CanaryPhase) {
 	s.t.Helper()
-	s.must(s.AwaitPhase(s.t.Context(), phase, limit))
+	s.await("phase "+string(phase), func(ctx context.Context) error {
+		c, err := s.Canary(ctx)
+		if err == nil && c.Status.Phase != phase {
+			err = fmt.Errorf("it is %s with weight %d", c.Status.Phase, c.Status.CanaryWeight)
+		}
+		return err
+	})
 }
 
 // awaitRest waits until a phase has come and the target's pods are gone.
@@ -157,6 +178,7 @@ func (s *site) apply(edits ...func(*v1beta1.Canary)) {
 		s.must(runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &c))
 		a := c.Spec.Analysis
 		a.Interval, a.StepWeight, a.MaxWeight, a.Metrics = "1s", 25, 50, nil
+		c.Spec.DrainDelaySeconds = new(int32(15)) // one istiod serves all, and collects changes for up to 10 s while they come fast
 		for _, kind := range []v1beta1.HookType{v1beta1.ConfirmRolloutHook, v1beta1.ConfirmTrafficIncreaseHook, v1beta1.ConfirmPromotionHook, v1beta1.RollbackHook} {
 			a.Webhooks = append(a.Webhooks, v1beta1.CanaryWebhook{Name: string(kind), Type: kind, URL: s.hooks.url + "/" + string(kind)})
 		}

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
@@ -46,8 +48,7 @@ var stops = []stop{
 			s.apply()
 			s.awaitPhase(v1beta1.PhaseInitializing)
 			s.await("the primary", func(ctx context.Context) error {
-				_, err := s.Kubectl(ctx, "-n", s.Namespace, "get", "deployment", rig.Name+"-primary")
-				return err
+				return s.API.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: rig.Name + "-primary"}, &appsv1.Deployment{})
 			})
 		},
 		leave: func(s *site) { s.gate.Open() },
