@@ -88,13 +88,19 @@ func newSite(t *testing.T, r *rig.Rig, namespace string) *site {
 	return s
 }
 
-// call begins to call the application.
+// call begins to call the application, unless that has been done.
 func (s *site) call() {
 	s.t.Helper()
-	client, err := s.Call(s.t.Context(), rate)
+	if s.client != nil {
+		return
+	}
+	client, err := s.StartClient(s.t.Context(), cluster.ClientOptions{
+		Target: rig.Name + "." + s.Namespace + ".svc.cluster.local:9999", Namespace: s.Namespace, Name: "caller", Rate: rate,
+	})
 	s.must(err)
 	s.t.Cleanup(client.Stop)
 	s.client = client
+	s.awaitMore(rate)
 }
 
 // gated has pods be ready as far as the gate lets them.
@@ -192,12 +198,11 @@ func (s *site) apply(edits ...func(*v1beta1.Canary)) {
 	}))
 }
 
-// begin gives the application its Canary, waits until it is initialized, and begins to call it.
+// begin gives the application its Canary and waits until it is initialized.
 func (s *site) begin(edits ...func(*v1beta1.Canary)) {
 	s.t.Helper()
 	s.apply(edits...)
 	s.awaitRest(v1beta1.PhaseInitialized)
-	s.call()
 }
 
 func (s *site) release() {

@@ -25,7 +25,7 @@ type stop struct {
 	// name tells it from another one in the same phase.
 	name  string
 	phase v1beta1.CanaryPhase
-	// reach brings the application there.
+	// reach brings the application there. It begins to call it where what comes then is of interest, or is over soon.
 	reach func(*site)
 	// leave takes away what kept it there, once the other operator has it.
 	leave func(*site)
@@ -133,6 +133,7 @@ var stops = []stop{
 		phase: v1beta1.PhaseTerminating,
 		reach: func(s *site) {
 			s.begin(func(c *v1beta1.Canary) { c.Spec.RevertOnDeletion = true })
+			s.call()
 			s.await("the finalizer", func(ctx context.Context) error {
 				c, err := s.Canary(ctx)
 				if err == nil && len(c.Finalizers) == 0 {
@@ -164,6 +165,7 @@ func (s *site) promote() {
 	s.gate.ShutFor(rig.PodsOf(rig.Name+"-primary", newVersion))
 	s.release()
 	s.awaitPhase(v1beta1.PhasePromoting)
+	s.call()
 }
 
 // notBegun lets the canary have its first requests and no more.
@@ -235,6 +237,7 @@ func (x stop) fromFlagger(s *site) {
 	flagger := s.flagger()
 	s.byFlagger = true
 	x.reach(s)
+	s.call()
 	s.tellFlaggers()
 	flagger.Stop(time.Second)
 	before, seen := s.report(), len(s.statuses())
@@ -252,6 +255,7 @@ func (x stop) fromFlagger(s *site) {
 func (x stop) toFlagger(s *site) {
 	sluice := s.sluice()
 	x.reach(s)
+	s.call()
 	s.wantNoneLost("with this operator", cluster.Report{})
 	sluice.Stop(time.Second)
 	s.handOver(!x.ends)
