@@ -41,7 +41,7 @@ const (
 // schema is tested there.
 func TestCorpus(t *testing.T) {
 	files, err := filepath.Glob("../../api/v1beta1/testdata/corpus/*.yaml")
-	if err != nil || len(files) < 50 {
+	if err != nil || len(files) < 130 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	var rows strings.Builder
