@@ -24,7 +24,7 @@ func lastAbsence(ctx context.Context, live client.Reader, o options, clk clock.P
 		return release.Absence{}, nil
 	}
 	var lease coordinationv1.Lease
-	err := live.Get(ctx, client.ObjectKey{Namespace: o.leaderElectionSpace, Name: leaderLease}, &lease)
+	err := live.Get(ctx, client.ObjectKey{Namespace: o.leaderElectionSpace, Name: o.scope.lease()}, &lease)
 	if apierrors.IsNotFound(err) {
 		return release.Absence{}, nil
 	}

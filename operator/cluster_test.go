@@ -78,6 +78,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("dashboard", func(t *testing.T) { testDashboard(t, c, api) })
 	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
 	t.Run("approvals in Slack", func(t *testing.T) { testApprovals(t, c, api) })
+	t.Run("shards", func(t *testing.T) { testShards(t, c, api) })
 	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
 	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
 	t.Run("ownership", func(t *testing.T) { testOwnership(t, c, api) })

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/operator/canary"
+	"github.com/sluice-delivery/sluice/operator/shards"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/factory"
 )
@@ -22,9 +25,12 @@ type scopeOptions struct {
 	providers []string
 	// secrets are the namespaces whose Secrets may be read; none are all.
 	secrets []string
+	// selector selects the Canaries by their labels, as Kubernetes writes it; empty are all.
+	selector string
 }
 
 func (o *scopeOptions) register(f *flag.FlagSet) {
+	f.StringVar(&o.selector, "watch-label-selector", "", "serve only the Canaries whose labels it selects, such as sluice.dev/shard=a or !sluice.dev/shard; all without it. Operators that share a fleet have one each, and each Canary must be one's")
 	f.Var((*list)(&o.providers), "providers", "mesh providers, comma separated, that Canaries may have; all without it. The operator needs no rights on the kinds of others")
 	f.Var((*list)(&o.secrets), "secret-namespaces", "namespaces, comma separated, whose Secrets the operator may read for hooks, alerts and metrics servers; all without it. It needs -enable-config-tracking=false, as that is about the Secrets of all targets")
 }
@@ -35,6 +41,9 @@ func (o *scopeOptions) check(meshProvider string, configTracking bool) error {
 			return fmt.Errorf("-providers: %q is none of %s", name, strings.Join(factory.Names(), ", "))
 		}
 	}
+	if _, err := shards.New(o.selector); err != nil {
+		return fmt.Errorf("-watch-label-selector: %w", err)
+	}
 	switch {
 	case len(o.providers) > 0 && !slices.Contains(o.providers, meshProvider):
 		return fmt.Errorf("-providers: %s lack that of Canaries that name none, -mesh-provider %s", strings.Join(o.providers, ", "), meshProvider)
@@ -42,6 +51,15 @@ func (o *scopeOptions) check(meshProvider string, configTracking bool) error {
 		return fmt.Errorf("-secret-namespaces: it needs -enable-config-tracking=false, as the Secrets that targets use are tracked in all namespaces")
 	}
 	return nil
+}
+
+// lease is the name of the lease that the leader of all replicas holds: those of one shard have one.
+func (o *scopeOptions) lease() string {
+	if o.selector == "" {
+		return leaderLease
+	}
+	sum := sha256.Sum256([]byte(o.selector))
+	return leaderLease + "-" + hex.EncodeToString(sum[:])[:8]
 }
 
 // serves tells whether Canaries may have a mesh provider.

@@ -63,3 +63,12 @@ func TestProviderThatIsOff(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The leader of a shard has the lease that the chart gives rights on.
+func TestLease(t *testing.T) {
+	for selector, want := range map[string]string{"": "sluice-leader-election", "sluice.dev/shard=a": "sluice-leader-election-857ec9d5"} {
+		if got := (&scopeOptions{selector: selector}).lease(); got != want {
+			t.Errorf("%q: got %s, want %s", selector, got, want)
+		}
+	}
+}

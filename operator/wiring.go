@@ -32,6 +32,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/routes"
+	"github.com/sluice-delivery/sluice/operator/shards"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
@@ -107,6 +108,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	reconciler.Watchdog = alive
 	if reconciler.Absence, err = lastAbsence(ctx, mgr.GetAPIReader(), o, clock.RealClock{}); err != nil {
 		return nil, err
+	}
+	if reconciler.Shard, err = shards.New(o.scope.selector); err != nil {
+		return nil, fmt.Errorf("-watch-label-selector: %w", err)
 	}
 	if err := reconciler.SetUp(ctx, mgr, o.workers); err != nil {
 		return nil, err
@@ -244,7 +248,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 		Metrics:                       o.server.options(address, map[string]http.Handler{"/healthz": alive, "/readyz": ready}),
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElection,
-		LeaderElectionID:              leaderLease,
+		LeaderElectionID:              o.scope.lease(),
 		LeaderElectionNamespace:       o.leaderElectionSpace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       new(20 * time.Second),

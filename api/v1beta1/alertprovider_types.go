@@ -72,8 +72,7 @@ type AlertProviderSpec struct {
 	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0 && size(self.name) <= 253",message="secretRef must have a name"
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
 
-	// Approvals, for type slack, gives messages about a gate buttons to approve or to abort the release. It needs a bot, or
-	// a webhook, of the Slack app whose presses the operator takes.
+	// Approvals gives messages of the Slack app whose presses the operator takes buttons to approve or abort at a gate.
 	// +optional
 	Approvals bool `json:"approvals,omitempty"`
 }

@@ -92,6 +92,11 @@ type CanaryStatus struct {
 	// +optional
 	Identity *IdentityStatus `json:"identity,omitempty"`
 
+	// Shard is the label selector of the operator that serves the Canary, where several share a fleet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Shard string `json:"shard,omitempty"`
+
 	// Unwell says what the deadline of the present phase is running for; absent while nothing is wrong, and while a
 	// person or a gate holds the release.
 	// +optional

@@ -39,6 +39,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/services"
+	"github.com/sluice-delivery/sluice/operator/shards"
 	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -84,6 +85,8 @@ type Reconciler struct {
 	// Absence is the time before this operator in which none was there, zero where
 	// nothing is known of one.
 	Absence release.Absence
+	// Shard is which Canaries are served.
+	Shard *shards.Shard
 	// Options are the settings for generated objects.
 	Options workload.Options
 	// Provider is the mesh provider of a Canary that names none.
@@ -214,6 +217,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if r.turns.Stale(c) {
 		return next(true, 0), nil // our own last write is not in the cache yet
+	}
+	if mine, result, err := mine(ctx, r, c); !mine {
+		return result, err
 	}
 	if done, err := r.ensureFinalizer(ctx, c); done || err != nil {
 		return ctrl.Result{}, err
@@ -386,7 +392,7 @@ func later(err error) (ctrl.Result, error) {
 // forget drops what is remembered of a Canary that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	for _, part := range []interface{ Forget(types.NamespacedName) }{
-		&r.failures, &r.turns, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Telemetry,
+		&r.failures, &r.turns, r.Shard, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Telemetry,
 	} {
 		part.Forget(key)
 	}

@@ -25,20 +25,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 		return false, nil
 	}
 	before := c.Status
-	// The API server takes no more than the status from it.
-	written := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{
-		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion,
-	}, Status: d.Status}
-	r.turns.Writing(c)
-	if err := r.Client.Status().Update(ctx, written); err != nil {
-		r.turns.Failed(c)
-		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return false, ground.ErrChanged
-		}
-		return false, fmt.Errorf("write status: %w", err)
+	if err := updateStatus(ctx, r, c, d.Status); err != nil {
+		return false, err
 	}
-	c.ResourceVersion = written.ResourceVersion // a later write of this turn follows this one
-	r.turns.Wrote(c)
 	next := *c
 	next.Status = d.Status
 	r.Telemetry.Transition(&next, &before)
@@ -47,6 +36,25 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 		r.Alerts.Notify(ctx, &before, &next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)
 	}
 	return true, nil
+}
+
+// updateStatus writes a status on top of what was read. ErrChanged says that the Canary has changed since.
+func updateStatus(ctx context.Context, r *Reconciler, c *v1beta1.Canary, status v1beta1.CanaryStatus) error {
+	// The API server takes no more than the status from it.
+	written := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{
+		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion,
+	}, Status: status}
+	r.turns.Writing(c)
+	if err := r.Client.Status().Update(ctx, written); err != nil {
+		r.turns.Failed(c)
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return ground.ErrChanged
+		}
+		return fmt.Errorf("write status: %w", err)
+	}
+	c.ResourceVersion = written.ResourceVersion // a later write of this turn follows this one
+	r.turns.Wrote(c)
+	return nil
 }
 
 // sameStatus tells whether two statuses say the same.

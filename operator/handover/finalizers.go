@@ -22,11 +22,11 @@ var errOperatorAtWork = errors.New("an operator is at work and puts the finalize
 // settleTime is how long an operator that is at work has to show itself.
 const settleTime = 3 * time.Second
 
-// RemoveFinalizers takes the finalizer from every Canary, so that none waits for an operator that is not there any more.
+// RemoveFinalizers takes the finalizer from the Canaries that a list of them has, so that none waits for an operator that is not there any more.
 // Nothing else is touched: what serves goes on serving, with the same share of the traffic. A Canary that is
 // being deleted goes, and leaves all that was made for it.
-func RemoveFinalizers(ctx context.Context, api client.Client, namespace string, stdout io.Writer, clk clock.Clock) error {
-	held, err := withFinalizer(ctx, api, namespace, func(*v1beta1.Canary) bool { return true })
+func RemoveFinalizers(ctx context.Context, api client.Client, of []client.ListOption, stdout io.Writer, clk clock.Clock) error {
+	held, err := withFinalizer(ctx, api, of, func(*v1beta1.Canary) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func RemoveFinalizers(ctx context.Context, api client.Client, namespace string, 
 	if err := settle(ctx, clk); err != nil {
 		return err
 	}
-	again, err := withFinalizer(ctx, api, namespace, func(*v1beta1.Canary) bool { return true })
+	again, err := withFinalizer(ctx, api, of, func(*v1beta1.Canary) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -64,9 +64,9 @@ func settle(ctx context.Context, clk clock.Clock) error {
 }
 
 // withFinalizer are those of the Canaries that wait for an operator when they are deleted.
-func withFinalizer(ctx context.Context, api client.Client, namespace string, which func(*v1beta1.Canary) bool) ([]client.ObjectKey, error) {
+func withFinalizer(ctx context.Context, api client.Client, of []client.ListOption, which func(*v1beta1.Canary) bool) ([]client.ObjectKey, error) {
 	var list v1beta1.CanaryList
-	if err := api.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+	if err := api.List(ctx, &list, of...); err != nil {
 		return nil, fmt.Errorf("list Canaries: %w", err)
 	}
 	var out []client.ObjectKey

@@ -50,7 +50,9 @@ func TestRemoveFinalizers(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(1e9, 0))
 			var out bytes.Buffer
 			ended := make(chan error, 1)
-			go func() { ended <- RemoveFinalizers(t.Context(), api, tc.namespace, &out, clk) }()
+			go func() {
+				ended <- RemoveFinalizers(t.Context(), api, []client.ListOption{client.InNamespace(tc.namespace)}, &out, clk)
+			}()
 			for !clk.HasWaiters() {
 				select {
 				case err := <-ended:

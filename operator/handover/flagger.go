@@ -20,13 +20,13 @@ import (
 // errNotHandedOver says that Flagger would not do well with all Canaries as they are.
 var errNotHandedOver = errors.New("not all Canaries are handed over; start the operator again, wait, and hand over anew")
 
-// ToFlagger readies Canaries for Flagger, after this operator was stopped and before Flagger is started. Flagger knows a
+// ToFlagger readies the Canaries that a list of them has for Flagger, after this operator was stopped and before Flagger is started. Flagger knows a
 // revision by a hash that it alone can compute. So it would take the hash of a Canary at rest for that of another
 // revision, and release what serves already; of a Canary that is being initialized it notes the hash, and releases nothing.
 // And it takes a finalizer away from those with revertOnDeletion only, so that the deletion of any other would hang.
-func ToFlagger(ctx context.Context, api client.Client, namespace string, stdout io.Writer, clk clock.Clock) error {
+func ToFlagger(ctx context.Context, api client.Client, of []client.ListOption, stdout io.Writer, clk clock.Clock) error {
 	var list v1beta1.CanaryList
-	if err := api.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+	if err := api.List(ctx, &list, of...); err != nil {
 		return fmt.Errorf("list Canaries: %w", err)
 	}
 	handed := map[client.ObjectKey]bool{}
@@ -47,7 +47,7 @@ func ToFlagger(ctx context.Context, api client.Client, namespace string, stdout 
 			fmt.Fprintf(stdout, "Canary %s: %s\n", key, next)
 		}
 	}
-	if err := undone(ctx, api, namespace, handed, clk); err != nil {
+	if err := undone(ctx, api, of, handed, clk); err != nil {
 		return err
 	}
 	if len(handed) < len(list.Items) {
@@ -57,14 +57,14 @@ func ToFlagger(ctx context.Context, api client.Client, namespace string, stdout 
 }
 
 // undone fails where an operator is at work and has taken Canaries back.
-func undone(ctx context.Context, api client.Client, namespace string, handed map[client.ObjectKey]bool, clk clock.Clock) error {
+func undone(ctx context.Context, api client.Client, of []client.ListOption, handed map[client.ObjectKey]bool, clk clock.Clock) error {
 	if len(handed) == 0 {
 		return nil
 	}
 	if err := settle(ctx, clk); err != nil {
 		return err
 	}
-	again, err := withFinalizer(ctx, api, namespace, func(c *v1beta1.Canary) bool { return !c.Spec.RevertOnDeletion })
+	again, err := withFinalizer(ctx, api, of, func(c *v1beta1.Canary) bool { return !c.Spec.RevertOnDeletion })
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,9 @@ func handOverBeside(t *testing.T, api client.Client, clk *clocktesting.FakeClock
 	t.Helper()
 	var stdout bytes.Buffer
 	ended := make(chan error, 1)
-	go func() { ended <- ToFlagger(t.Context(), api, "shop", &stdout, clk) }()
+	go func() {
+		ended <- ToFlagger(t.Context(), api, []client.ListOption{client.InNamespace("shop")}, &stdout, clk)
+	}()
 	for {
 		select {
 		case err := <-ended:

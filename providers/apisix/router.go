@@ -65,7 +65,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return state, err
 	}
 	same, err := r.applier.InSync(ctx, want, ssa.ProtoJSON)
-	if err != nil || !same {
+	if err != nil || !same || live == nil || !r.applier.Knows(live) { // what is in sync may be newer than live
 		return state, custom.Explain(gvk, err)
 	}
 	// Versions before 2 say ResourcesAvailable, and don't say again of a generation what they have said of the one before.

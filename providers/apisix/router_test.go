@@ -308,3 +308,9 @@ func TestAbout(t *testing.T) {
 		t.Error("what the controller says is no news")
 	}
 }
+
+func TestOvertaken(t *testing.T) {
+	w := newWorld(t, served(), named(t, "edge", users))
+	routertest.Overtaken(t, w.Client, canary(), func(first, then client.Client) providers.Router { return apisix.New(first, ssa.New(then)) },
+		func(t *testing.T) { w.says(t, "Accepted", metav1.ConditionTrue) })
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/consul/api"
 	"pgregory.net/rapid"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/consul/internal/consultest"
 	"github.com/sluice-delivery/sluice/providers/consul/internal/entries"
@@ -38,12 +39,36 @@ func TestUsersObjects(t *testing.T) {
 			v, err := b.cache.View(services.Of(c, nil, entries.Scope{}))
 			return err == nil && v.Settled
 		})
+		users := maps.Clone(m.has)
 		return &routertest.Users{
+			Replay: func() func() { return b.replay(outer, c, users) },
 			Router: b, Route: providers.Route{Canary: c}, Closed: true,
 			Serve: func() []routertest.Outcome { return m.outcomes(outer) }, Stored: m.stored, Check: m.protected,
 			Mesh: func() { b.clock.Step(5 * time.Second) }, // proxies take their time
 		}
 	})
+}
+
+// replay keeps a user's entries as they are. What it returns writes them once more, whole, as Consul has no other way, and
+// waits until that is seen.
+func (b *bench) replay(t *testing.T, c *v1beta1.Canary, users entries.Set) func() {
+	was := entries.Set{}
+	for k := range users {
+		was[k] = b.m.has[k]
+	}
+	return func() {
+		b.m.set(func() {
+			for k, e := range was {
+				e.Index = b.m.index + 1
+				b.m.has[k] = e
+			}
+		})
+		n := services.Of(c, nil, entries.Scope{})
+		eventually(t, "what was written once more is seen", func() bool {
+			v, err := b.cache.View(n)
+			return err == nil && !slices.ContainsFunc(n.Keys(), func(k entries.Key) bool { return v.Entries[k].Index != b.m.has[k].Index })
+		})
+	}
 }
 
 // drawEntries draws what a user has.

@@ -65,7 +65,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	state := stateOf(c, live)
 	if live != nil {
 		switch whose := route.Owner().Of(live); {
-		case whose == ownership.Others, whose == ownership.Users && !custom.Taken(&live.Resource):
+		case whose == ownership.Others, whose == ownership.Users && (!custom.Taken(&live.Resource) || taking.IsBack(&live.Resource, c)):
 			state = providers.State{} // whatever it leads to is not by us
 		}
 	}
@@ -77,7 +77,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return state, err
 	}
 	same, err := r.applier.InSync(ctx, want, ssa.ProtoJSON)
-	if err != nil || !same {
+	if err != nil || !same || live == nil || !r.applier.Knows(live) { // what is in sync may be newer than live
 		return state, custom.Explain(gvk, err)
 	}
 	if said := live.Verdict(c, custom.Speaking{Type: "Valid"}); said.Against != "" {
@@ -113,14 +113,29 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	case whose == ownership.Ours:
 		return custom.Explain(gvk, r.applier.Apply(ctx, r.released(route.Canary), ssa.ProtoJSON))
 	case whose == ownership.Users && custom.Taken(&live.Resource):
-		original, err := r.original(route.Canary, live, metav1.ObjectMeta{})
-		if err != nil {
-			return err
-		}
-		return custom.Explain(gvk, r.applier.ApplyPartial(ctx, taking.GivenBack(&live.Resource, original), live, ssa.ProtoJSON))
+		return custom.Explain(gvk, r.restore(ctx, live, route))
 	default:
 		return nil
 	}
+}
+
+// restore gives a user's HTTPProxy back. Until the last call it is still known what it was: a tool that had read it in the
+// release may write its routes once more.
+func (r *Router) restore(ctx context.Context, live *HTTPProxy, route providers.Route) error {
+	original, err := r.original(route.Canary, live, metav1.ObjectMeta{})
+	if err != nil {
+		return err
+	}
+	// It is said outright, as what somebody else has written too does not go by our no longer asking for it.
+	if patch := taking.Back(&live.Resource, original); patch != nil {
+		if err := r.applier.Merge(ctx, patch, live); err != nil {
+			return err
+		}
+	}
+	if route.Again {
+		return nil
+	}
+	return r.applier.ApplyPartial(ctx, taking.GivenBack(&live.Resource, original), live, ssa.ProtoJSON)
 }
 
 // get reads from the cache, nil where there is no such object.

@@ -174,12 +174,12 @@ routes:
 			traffic: providers.Traffic{Canary: 100, Matched: true},
 			want: `
 routes:
-- conditions: [{prefix: /}, {header: {name: agent, contains: a.b}}, {header: {name: cookie, contains: me}}, {header: {name: x-canary, exact: insider}}]
+- conditions: [{header: {name: agent, contains: a.b}}, {header: {name: cookie, contains: me}}, {header: {name: x-canary, exact: insider}}, {prefix: /}]
   retryPolicy: {count: -1}
   services:
   - {name: podinfo-primary, port: 80, weight: 0, requestHeadersPolicy: {set: [{name: ` + header + `primary.test.svc.cluster.local:80}]}}
   - {name: podinfo-canary, port: 80, weight: 100, requestHeadersPolicy: {set: [{name: ` + header + `canary.test.svc.cluster.local:80}]}}
-- conditions: [{regex: '/a.*'}, {queryParameter: {name: v, suffix: '2'}}]
+- conditions: [{queryParameter: {name: v, suffix: '2'}}, {regex: '/a.*'}]
   retryPolicy: {count: -1}
   services:
   - {name: podinfo-primary, port: 80, weight: 0, requestHeadersPolicy: {set: [{name: ` + header + `primary.test.svc.cluster.local:80}]}}
@@ -201,7 +201,7 @@ routes:
   services:
   - {name: podinfo-primary, port: 80, weight: 100, requestHeadersPolicy: {set: [{name: ` + header + `primary.test.svc.cluster.local:80}]}}
   - {name: podinfo-canary, port: 80, weight: 25, mirror: true, requestHeadersPolicy: {set: [{name: ` + header + `canary.test.svc.cluster.local:80}]}}
-- conditions: [{exact: /b}, {header: {name: x, present: true}}]
+- conditions: [{header: {name: x, present: true}}, {exact: /b}]
   services:
   - {name: podinfo-primary, port: 80, weight: 100, requestHeadersPolicy: {set: [{name: ` + header + `primary.test.svc.cluster.local:80}]}}
   - {name: podinfo-canary, port: 80, weight: 25, mirror: true, requestHeadersPolicy: {set: [{name: ` + header + `canary.test.svc.cluster.local:80}]}}
@@ -349,4 +349,10 @@ func TestRelease(t *testing.T) {
 			t.Errorf("it is left as %v: %s", live.Annotations, diff)
 		}
 	}
+}
+
+func TestOvertaken(t *testing.T) {
+	w := newWorld(t, "", kind)
+	routertest.Overtaken(t, w.Client, canary(), func(first, then client.Client) providers.Router { return contour.New(first, ssa.New(then), "") },
+		func(t *testing.T) { w.says(t, metav1.ConditionTrue) })
 }

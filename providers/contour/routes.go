@@ -96,19 +96,10 @@ func settings(s *v1beta1.CanaryService) (map[string]any, error) {
 	return out, nil
 }
 
-// conditions are those of a route for the requests of a match.
+// conditions are those of a route for the requests of a match. That on the path comes last: how the last one of a route has
+// the path is how Contour has it, and with a header there it takes an exact path for a prefix.
 func conditions(m requests.Match) []any {
 	var out []any
-	if m.Path != nil {
-		switch {
-		case m.Path.Exact != "":
-			out = append(out, map[string]any{"exact": m.Path.Exact})
-		case m.Path.Prefix != "":
-			out = append(out, map[string]any{"prefix": m.Path.Prefix})
-		default:
-			out = append(out, map[string]any{"regex": m.Path.Regex})
-		}
-	}
 	for _, h := range m.Headers {
 		c := map[string]any{"name": h.Name}
 		switch {
@@ -134,6 +125,16 @@ func conditions(m requests.Match) []any {
 			c["present"] = true
 		}
 		out = append(out, map[string]any{"queryParameter": c})
+	}
+	if m.Path != nil {
+		switch {
+		case m.Path.Exact != "":
+			out = append(out, map[string]any{"exact": m.Path.Exact})
+		case m.Path.Prefix != "":
+			out = append(out, map[string]any{"prefix": m.Path.Prefix})
+		default:
+			out = append(out, map[string]any{"regex": m.Path.Regex})
+		}
 	}
 	return out
 }
@@ -204,9 +205,10 @@ func narrowed(base map[string]any, m requests.Match) (map[string]any, error) {
 		if slices.ContainsFunc(rest, isPath) {
 			return nil, unsupported(m.Field+".uri", "a route of an HTTPProxy has one condition on the path, and there is another one; leave one of them out")
 		}
-		had = rest
+		out["conditions"] = append(rest, conditions(m)...)
+		return out, nil
 	}
-	out["conditions"] = append(slices.Clone(had), conditions(m)...)
+	out["conditions"] = append(conditions(m), had...) // the last one stays the last
 	return out, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,61 +25,30 @@ func TestUsersObjects(t *testing.T) {
 	outer := t
 	routertest.UsersObjects(t, func(t *rapid.T) *routertest.Users {
 		w := newWorld(outer, "", kind)
-		if err := w.Create(outer.Context(), drawProxy(t)); err != nil {
+		if err := w.Create(outer.Context(), drawn(t)); err != nil {
 			t.Fatal(err)
 		}
 		return &routertest.Users{
 			Router: w.router, Route: providers.Route{Canary: canary()},
 			Serve: func() []routertest.Outcome { return w.outcomes(outer) }, Stored: func() any { return w.stored(outer) },
-			Mesh: func() { w.says(outer, metav1.ConditionTrue) },
+			Mesh:   func() { w.says(outer, metav1.ConditionTrue) },
+			Replay: func() func() { return w.replay(outer) },
 		}
 	})
 }
 
-func drawProxy(t *rapid.T) *contour.HTTPProxy {
-	var routes []any
-	for _, path := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"/", "/a", "/a/b", "=/a"}), 1, 4, rapid.ID[string]).Draw(t, "paths") {
-		condition := map[string]any{"prefix": path}
-		if exact, ok := strings.CutPrefix(path, "="); ok {
-			condition = map[string]any{"exact": exact}
-		}
-		for _, beta := range rapid.SampledFrom([][]bool{{false}, {false}, {false}, {true}, {false, true}}).Draw(t, "for beta testers") {
-			conditions := []any{condition}
-			if beta {
-				conditions = append(conditions, map[string]any{"header": map[string]any{"name": "x-beta", "exact": "yes"}})
-			}
-			route := map[string]any{"conditions": conditions}
-			if rapid.Bool().Draw(t, "web sockets") {
-				route["enableWebsockets"] = true
-			}
-			routes = append(routes, withServices(t, route))
-		}
-	}
-	spec := map[string]any{"routes": routes}
-	if rapid.Bool().Draw(t, "a root") {
-		spec["virtualhost"] = map[string]any{"fqdn": "app.example.com"}
-	}
-	return &contour.HTTPProxy{Resource: custom.Resource{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}, Spec: spec}}
+func drawn(t *rapid.T) *contour.HTTPProxy {
+	return &contour.HTTPProxy{Resource: custom.Resource{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}, Spec: routertest.DrawHTTPProxy(t, "podinfo")}}
 }
 
-func withServices(t *rapid.T, route map[string]any) map[string]any {
-	var services []any
-	switch rapid.SampledFrom([]string{"ours", "ours", "another", "several", "the canary"}).Draw(t, "services") {
-	case "ours":
-		s := map[string]any{"name": "podinfo", "port": rapid.SampledFrom([]int64{80, 9090}).Draw(t, "port")}
-		if rapid.Bool().Draw(t, "h2c") {
-			s["protocol"] = "h2c"
-		}
-		services = []any{s}
-	case "another":
-		services = []any{map[string]any{"name": "billing", "port": int64(80)}}
-	case "several":
-		services = []any{map[string]any{"name": "billing", "port": int64(80), "weight": int64(3)}, map[string]any{"name": "ledger", "port": int64(80), "weight": int64(1)}}
-	default:
-		services = []any{map[string]any{"name": "podinfo-canary", "port": int64(80)}}
+// replay keeps the HTTPProxy as it is, and writes its spec.
+func (w *world) replay(t *testing.T) func() {
+	was := w.get(t)
+	return func() {
+		live := w.get(t)
+		live.Spec = runtime.DeepCopyJSON(was.Spec)
+		w.update(t, live)
 	}
-	route["services"] = services
-	return route
 }
 
 // request is what Contour has Envoy look at.
@@ -89,17 +59,13 @@ type request struct {
 
 func (w *world) outcomes(t *testing.T) (out []routertest.Outcome) {
 	t.Helper()
-	for _, path := range []string{"/", "/a", "/a/b/c", "/c"} {
-		for _, beta := range []bool{false, true} {
-			for _, insider := range []bool{false, true} {
-				r := request{path, beta, insider}
-				o := routertest.Outcome{Request: r, Matches: insider, Shares: map[string]float64{}, Copies: map[string]float64{}}
-				if live := w.proxy(t); live != nil {
-					r.serve(t, live.Spec, &o)
-				}
-				out = append(out, o)
-			}
+	for _, of := range routertest.ProxyRequests() {
+		r := request{of.Path, of.Beta, of.Insider}
+		o := routertest.Outcome{Request: r, Matches: of.Insider, Shares: map[string]float64{}, Copies: map[string]float64{}}
+		if live := w.proxy(t); live != nil {
+			r.serve(t, live.Spec, &o)
 		}
+		out = append(out, o)
 	}
 	return out
 }
@@ -171,8 +137,12 @@ func (r request) serve(t *testing.T, spec map[string]any, out *routertest.Outcom
 func (r request) fits(t *testing.T, route map[string]any) (specific int, ok bool) {
 	t.Helper()
 	conditions, _ := route["conditions"].([]any)
-	for _, one := range conditions {
-		c := one.(map[string]any)
+	for i, one := range conditions {
+		c := maps.Clone(one.(map[string]any))
+		if c["exact"] != nil && i < len(conditions)-1 { // Contour goes by the last condition for how the path is meant
+			c["prefix"] = c["exact"]
+			delete(c, "exact")
+		}
 		header, _ := c["header"].(map[string]any)
 		prefix, _ := c["prefix"].(string)
 		switch {

@@ -421,3 +421,10 @@ func TestUsersGRPCRoute(t *testing.T) {
 		t.Errorf("%v, %d writes", err, w.writes)
 	}
 }
+
+func TestOvertaken(t *testing.T) {
+	w := newWorld(t, all())
+	routertest.Overtaken(t, w.Client, canary(), func(first, then client.Client) providers.Router {
+		return gatewayapi.New(first, then, ssa.New(then), "gatewayapi:v1")
+	}, func(t *testing.T) { w.accept(t) })
+}

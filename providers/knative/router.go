@@ -7,6 +7,7 @@ package knative
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,6 +54,9 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := stateOf(live)
+	if taking.IsBack(resource(live), c) || !custom.Taken(resource(live)) && !flaggers(live) {
+		state = providers.State{} // whatever it leads to is the user's
+	}
 	if !c.DeletionTimestamp.IsZero() {
 		return state, nil
 	}
@@ -102,7 +106,7 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 	return custom.Explain(knative.GVK, r.applier.Merge(ctx, patch, live))
 }
 
-// Release implements providers.Router: spec.traffic is what it was, and no revision is the primary any more.
+// Release implements providers.Router: spec.traffic is what it was, and in the end no revision is the primary any more.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	live, err := r.get(ctx, route.Canary)
 	if err != nil || live == nil || live.Annotations[knative.PrimaryAnnotation] == "" || foreign(live) != nil {
@@ -111,6 +115,13 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	original, err := original(live)
 	if err != nil {
 		return err
+	}
+	if route.Again { // somebody who had read it in the release may write that once more
+		patch := taking.Back(resource(live), original)
+		if patch == nil {
+			return nil
+		}
+		return custom.Explain(knative.GVK, r.applier.Merge(ctx, patch, live))
 	}
 	ours := metav1.ObjectMeta{Annotations: map[string]string{knative.PrimaryAnnotation: ""}}
 	return custom.Explain(knative.GVK, r.applier.Merge(ctx, taking.Restored(resource(live), original, ours), live))
@@ -158,7 +169,7 @@ func (r *Router) desired(live *knative.Service, t providers.Traffic) (*custom.Re
 	}
 	out := &custom.Resource{
 		ObjectMeta: metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, Annotations: map[string]string{}},
-		Spec:       map[string]any{"traffic": shares(live, t)},
+		Spec:       map[string]any{"traffic": append(shares(live, t), tagged(before.Spec)...)},
 	}
 	before.Note(&out.ObjectMeta)
 	return out, nil
@@ -184,12 +195,42 @@ func shares(live *knative.Service, t providers.Traffic) []any {
 	return out
 }
 
-// original is what spec.traffic was. One that leads to the primary already is Flagger's: before it was Knative's default.
+// tagged are the user's entries with addresses of their own, which lead where they led, without a share of what comes by the
+// Service's own address.
+func tagged(spec map[string]any) []any {
+	list, _ := spec["traffic"].([]any)
+	var out []any
+	for _, one := range list {
+		if t, _ := one.(map[string]any); t["tag"] != nil && t["tag"] != "" {
+			t = maps.Clone(t)
+			delete(t, "percent")
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// original is what spec.traffic was. Before it was Flagger's it was Knative's default.
 func original(live *knative.Service) (*custom.Original, error) {
 	return taking.Original(resource(live), metav1.ObjectMeta{},
-		func(map[string]any) bool { return stateOf(live).Exists },
+		func(map[string]any) bool { return flaggers(live) },
 		func() map[string]any { return map[string]any{} },
 	)
+}
+
+// flaggers tells whether spec.traffic is as Flagger writes it: shares of the newest revision and of the primary, and nothing else.
+func flaggers(live *knative.Service) bool {
+	list, _ := live.Spec["traffic"].([]any)
+	var newest, primary bool
+	for _, one := range list {
+		t, _ := one.(map[string]any)
+		if t["tag"] != nil {
+			return false
+		}
+		newest = newest || t["latestRevision"] == true
+		primary = primary || t["revisionName"] == live.Annotations[knative.PrimaryAnnotation]
+	}
+	return len(list) == 2 && newest && primary
 }
 
 func resource(live *knative.Service) *custom.Resource {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,7 +86,8 @@ func (w *world) route(t *testing.T, routes metav1.ConditionStatus) {
 		if share["latestRevision"] == true {
 			name = live.Status.LatestReadyRevisionName
 		}
-		live.Status.Traffic = append(live.Status.Traffic, api.Traffic{RevisionName: name, Percent: new(share["percent"].(int64))})
+		percent, _ := share["percent"].(int64)
+		live.Status.Traffic = append(live.Status.Traffic, api.Traffic{RevisionName: name, Percent: new(percent)})
 	}
 	w.update(t, live)
 }
@@ -138,6 +140,25 @@ func TestConformance(t *testing.T) {
 					if got := w.get(t).Annotations["example.com/team"]; got != "shop" {
 						t.Errorf("the annotation of somebody else is %q", got)
 					}
+				}
+			},
+			Users: func(t *testing.T) func(*testing.T) {
+				live := w.get(t)
+				live.Spec = routertest.Spec(t, template+"\ntraffic: [{revisionName: podinfo-00001, percent: 100, tag: old}]")
+				w.update(t, live)
+				return func(t *testing.T) {
+					now := w.get(t)
+					if diff := cmp.Diff(live.Spec, now.Spec); diff != "" || len(now.Annotations) > 0 {
+						t.Errorf("annotations %v: %s", now.Annotations, diff)
+					}
+				}
+			},
+			Replay: func(t *testing.T) func(*testing.T) {
+				was := w.get(t)
+				return func(t *testing.T) {
+					live := w.get(t)
+					live.Spec = runtime.DeepCopyJSON(was.Spec)
+					w.update(t, live)
 				}
 			},
 			Others: func(t *testing.T) func(*testing.T) {

@@ -2,7 +2,7 @@ package kuma
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,14 +53,8 @@ func (r *Router) desired(route providers.Route, name string, live *TrafficRoute)
 		return nil, err
 	}
 	original.Note(&out.ObjectMeta)
-	if users, _ := original.Spec["conf"].(map[string]any); users != nil {
-		for _, field := range []string{"loadBalancer", "load_balancer"} { // what is about single endpoints holds
-			if v, ok := users[field]; ok {
-				conf[field] = v
-			}
-		}
-	}
-	return out, nil
+	out.Spec, err = users(c, name, original.Spec, route.Traffic)
+	return out, err
 }
 
 // original is what a user's TrafficRoute was; ours is what we set of its metadata.
@@ -75,29 +69,15 @@ func (r *Router) original(c *v1beta1.Canary, live *TrafficRoute, ours metav1.Obj
 
 // confOf is how a TrafficRoute divides requests. Of several conditions the first that holds decides.
 func confOf(c *v1beta1.Canary, t providers.Traffic) (map[string]any, error) {
-	if !t.Matched {
-		return map[string]any{"split": split(c, t.Primary, t.Canary)}, nil
-	}
-	matched, err := requests.Read(v1beta1.ProviderKuma, "spec.analysis.match", c.GetAnalysis().Match)
+	matched, err := matches(c, t)
 	if err != nil {
 		return nil, err
 	}
+	if !t.Matched {
+		return map[string]any{"split": split(c, t.Primary, t.Canary)}, nil
+	}
 	var http []any
-	for _, m := range matched {
-		if len(m.Params) > 0 {
-			return nil, unsupported(m.Field+".queryParams", "a TrafficRoute tells requests apart by path and headers")
-		}
-		match := map[string]any{}
-		if m.Path != nil {
-			match["path"] = matcher(*m.Path)
-		}
-		headers := map[string]any{}
-		for _, h := range m.Headers {
-			headers[h.Name] = matcher(h.Value)
-		}
-		if len(headers) > 0 {
-			match["headers"] = headers
-		}
+	for _, match := range matched {
 		http = append(http, map[string]any{"match": match, "split": split(c, t.Primary, t.Canary)})
 	}
 	return map[string]any{"http": http, "split": split(c, 100, 0)}, nil
@@ -149,22 +129,18 @@ func destinations(spec map[string]any) (out []string) {
 	return out
 }
 
-// isElsewhere tells whether a spec is for Services of other namespaces only.
+// isElsewhere tells whether a spec is for other Services only.
 func isElsewhere(c *v1beta1.Canary, spec map[string]any) bool {
-	all := destinations(spec)
-	for _, service := range all {
-		parts := strings.Split(service, "_")
-		if len(parts) < 2 || parts[1] == c.Namespace {
-			return false
-		}
-	}
-	return len(all) > 0
+	return !slices.Contains(destinations(spec), serviceTag(c, apexOf(c)))
 }
 
-// led tells whether a spec leads to the primary or the canary.
-func led(c *v1beta1.Canary, spec map[string]any) bool {
-	_, leads := trafficOf(c, spec)
-	return leads
+// flaggers tells whether a spec is as Flagger writes it: all requests for the apex Service shared out between the primary and
+// the canary, and nothing else.
+func flaggers(c *v1beta1.Canary, spec map[string]any) bool {
+	conf, _ := spec["conf"].(map[string]any)
+	list, _ := conf["split"].([]any)
+	_, leads := read(c, list)
+	return leads && len(list) == 2 && len(conf) == 1 && fromAll(spec) && len(destinations(spec)) == 1 && !isElsewhere(c, spec)
 }
 
 // trafficOf is what a TrafficRoute has Kuma do, false where it leads neither to the primary nor to the canary.
@@ -182,8 +158,10 @@ func trafficOf(c *v1beta1.Canary, spec map[string]any) (providers.Traffic, bool)
 	return shares.Of(routes)
 }
 
+// read is what a list does, false where it does not lead to both the primary and the canary, as one of ours always does.
 func read(c *v1beta1.Canary, list []any) (r shares.Read, leads bool) {
 	_, primary, canary := c.ServiceNames()
+	named := false
 	for _, one := range list {
 		part, _ := one.(map[string]any)
 		weight, _ := part["weight"].(int64)
@@ -192,8 +170,8 @@ func read(c *v1beta1.Canary, list []any) (r shares.Read, leads bool) {
 		case serviceTag(c, primary):
 			r.ToPrimary, r.Primary = true, r.Primary+weight
 		case serviceTag(c, canary):
-			r.ToCanary, r.Canary = weight > 0, r.Canary+weight
+			named, r.ToCanary, r.Canary = true, weight > 0, r.Canary+weight
 		}
 	}
-	return r, r.ToPrimary || r.ToCanary
+	return r, r.ToPrimary && named
 }

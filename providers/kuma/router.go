@@ -63,10 +63,22 @@ func ownerOf(c *v1beta1.Canary) ownership.Owner { return ownership.Remote(c) }
 // whose says whose a live object is. Flagger marks none of its own, so those are told by where they lead.
 func whose(c *v1beta1.Canary, live *TrafficRoute) ownership.Ownership {
 	is := ownerOf(c).Of(live)
-	if is == ownership.Users && !custom.Taken(&live.Resource) && led(c, live.Spec) {
+	if is == ownership.Users && !custom.Taken(&live.Resource) && flaggers(c, live.Spec) {
 		return ownership.Ours
 	}
 	return is
+}
+
+// isLed tells whether a live object leads where we have it lead, and not where its user has.
+func isLed(c *v1beta1.Canary, live *TrafficRoute) bool {
+	switch whose(c, live) {
+	case ownership.Ours:
+		return true
+	case ownership.Users:
+		return custom.Taken(&live.Resource) && !taking.IsBack(&live.Resource, c)
+	default:
+		return false
+	}
 }
 
 // Observe implements providers.Router.
@@ -82,7 +94,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{}
-	if live != nil && whose(c, live) != ownership.Others {
+	if live != nil && isLed(c, live) {
 		state.Traffic, state.Exists = trafficOf(c, live.Spec)
 	}
 	if !c.DeletionTimestamp.IsZero() {
@@ -157,30 +169,45 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 		if err != nil {
 			return err
 		}
-		return custom.Explain(gvk, r.applier.Merge(ctx, taking.Restored(&live.Resource, original, ours), live))
+		patch := taking.Restored(&live.Resource, original, ours)
+		if route.Again { // somebody who had read it in the release may write that once more
+			if patch = taking.Back(&live.Resource, original); patch == nil {
+				return nil
+			}
+		}
+		return custom.Explain(gvk, r.applier.Merge(ctx, patch, live))
 	case ownership.Others:
 	}
 	return nil
 }
 
 // get reads from the cache the TrafficRoute of a Canary, nil where there is none, and says which name it has: that of the
-// apex Service, or where the Canary of another namespace has that one, the same with the namespace.
+// apex Service, or where a Canary of another namespace has that one, or it is for another Service, the same with the namespace.
 func (r *Router) get(ctx context.Context, c *v1beta1.Canary) (string, *TrafficRoute, error) {
 	apex, _, _ := c.ServiceNames()
 	qualified := apex + "." + c.Namespace
 	ours := &TrafficRoute{}
-	found, err := custom.Get(ctx, r.reader, gvk, client.ObjectKey{Name: qualified}, ours)
-	if err != nil || found && whose(c, ours) == ownership.Ours {
+	there, err := custom.Get(ctx, r.reader, gvk, client.ObjectKey{Name: qualified}, ours)
+	if err != nil || there && whose(c, ours) == ownership.Ours {
 		return qualified, ours, err
 	}
 	live := &TrafficRoute{}
-	if found, err = custom.Get(ctx, r.reader, gvk, client.ObjectKey{Name: apex}, live); err != nil || !found {
+	found, err := custom.Get(ctx, r.reader, gvk, client.ObjectKey{Name: apex}, live)
+	is := ownership.Others
+	if found {
+		is = whose(c, live)
+	}
+	switch {
+	case err != nil || !found:
 		return apex, nil, err
+	case is == ownership.Others && ownership.Marked(live), is == ownership.Users && !custom.Taken(&live.Resource) && isElsewhere(c, live.Spec):
+		if !there {
+			ours = nil
+		}
+		return qualified, ours, nil
+	default:
+		return apex, live, nil
 	}
-	if whose(c, live) == ownership.Others && ownership.Marked(live) || whose(c, live) == ownership.Users && isElsewhere(c, live.Spec) {
-		return qualified, nil, nil
-	}
-	return apex, live, nil
 }
 
 // rival names a TrafficRoute that takes the requests for the apex Service, or some of them.

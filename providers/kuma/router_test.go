@@ -85,9 +85,9 @@ func (w *world) get(t *testing.T, name string) *kuma.TrafficRoute {
 }
 
 const users = `
-sources: [{match: {kuma.io/service: web_test_svc_80}}]
+sources: [{match: {kuma.io/service: '*'}}]
 destinations: [{match: {kuma.io/service: podinfo_test_svc_80}}]
-conf: {loadBalancer: {leastRequest: {choiceCount: 4}}, destination: {kuma.io/service: podinfo_test_svc_80, version: v1}}
+conf: {loadBalancer: {leastRequest: {choiceCount: 4}}, destination: {kuma.io/service: podinfo_test_svc_80}}
 `
 
 func TestConformance(t *testing.T) {

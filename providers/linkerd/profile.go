@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -92,15 +93,16 @@ func (p *profiles) Release(ctx context.Context, route providers.Route) error {
 	case owner == ownership.Ours && live.DeletionTimestamp.IsZero():
 		return explain(p.applier.Delete(ctx, live))
 	case owner == ownership.Users && live.Annotations[ssa.AppliedAnnotation] != "":
-		return p.restore(ctx, live)
+		return p.restore(ctx, live, route.Again)
 	default:
 		return nil
 	}
 }
 
-// restore writes back the overrides that were there, or none.
-func (p *profiles) restore(ctx context.Context, live *ServiceProfile) error {
-	var overrides any // null removes what is there
+// restore writes back the overrides that were there, or none. Where that is to be done once more, as somebody who had read
+// them in the release may write that, it is still known what they were.
+func (p *profiles) restore(ctx context.Context, live *ServiceProfile, again bool) error {
+	var overrides []WeightedDst // null removes what is there
 	if before := live.Annotations[originalAnnotation]; before != "" {
 		if err := json.Unmarshal([]byte(before), &overrides); err != nil {
 			return &providers.InvalidError{
@@ -109,14 +111,19 @@ func (p *profiles) restore(ctx context.Context, live *ServiceProfile) error {
 			}
 		}
 	}
+	spec := map[string]any{"spec": map[string]any{"dstOverrides": overrides}}
+	if again {
+		if equality.Semantic.DeepEqual(overrides, live.Spec.DstOverrides) {
+			return nil
+		}
+		return explain(p.applier.Merge(ctx, spec, live))
+	}
 	annotations := map[string]any{ssa.AppliedAnnotation: nil, originalAnnotation: nil}
 	if live.Annotations[skipAnnotation] == skipValue {
 		annotations[skipAnnotation] = nil
 	}
-	return explain(p.applier.Merge(ctx, map[string]any{
-		"metadata": map[string]any{"annotations": annotations},
-		"spec":     map[string]any{"dstOverrides": overrides},
-	}, live))
+	spec["metadata"] = map[string]any{"annotations": annotations}
+	return explain(p.applier.Merge(ctx, spec, live))
 }
 
 // plan returns the profile that expresses what is asked for.

@@ -83,7 +83,8 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if err != nil {
 		return state, err
 	}
-	if state.InSync, err = r.applier.InSync(ctx, want); err != nil || !state.InSync {
+	state.InSync, err = r.applier.InSync(ctx, want)
+	if state.InSync = state.InSync && live != nil && r.applier.Knows(live); err != nil || !state.InSync { // what is in sync may be newer than live
 		return state, err
 	}
 	if state.Traffic != route.Traffic {

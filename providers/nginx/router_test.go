@@ -410,3 +410,8 @@ func TestPrefix(t *testing.T) {
 		t.Errorf("annotations %v", a)
 	}
 }
+
+func TestOvertaken(t *testing.T) {
+	w := newWorld(t, "", ingress(t, users))
+	routertest.Overtaken(t, w.Client, canary(), func(first, then client.Client) providers.Router { return nginx.New(first, ssa.New(then), "") }, nil)
+}

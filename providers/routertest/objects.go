@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -34,7 +35,7 @@ func OfFlagger(o client.Object, canary string) {
 
 // With fills in what the suite does with the router's object.
 func (w World) With(o Object) World {
-	w.Foreign, w.Users, w.Others = o.foreign, o.users, o.others
+	w.Foreign, w.Users, w.Others, w.Replay = o.foreign, o.users, o.others, o.replay
 	if o.Rival != nil {
 		w.Rival = o.rival
 	}
@@ -70,6 +71,20 @@ func (o Object) foreign(t *testing.T) func(t *testing.T) {
 func (o Object) users(t *testing.T) func(t *testing.T) {
 	o.create(t, o.Users)
 	return o.unchanged(t)
+}
+
+// replay writes the spec as it is now, but no labels and no annotations.
+func (o Object) replay(t *testing.T) func(t *testing.T) {
+	was := o.read(t)
+	return func(t *testing.T) {
+		t.Helper()
+		live := o.read(t)
+		live.Object["spec"] = runtime.DeepCopyJSONValue(was.Object["spec"])
+		if err := o.Client.Update(t.Context(), live, client.FieldOwner("somebody")); err != nil {
+			t.Fatal(err)
+		}
+		o.seen(t, live)
+	}
 }
 
 func (o Object) others(t *testing.T) func(t *testing.T) {

@@ -39,6 +39,9 @@ type World struct {
 	// has the name that the router needs. The suite calls restored after the release, to
 	// learn whether it is what the user had.
 	Users func(t *testing.T) (restored func(t *testing.T))
+	// Replay reads the user's object as it is now. What it returns writes the part that says where requests go once more, as
+	// a tool does that had read the object in a release, and is late.
+	Replay func(t *testing.T) (write func(t *testing.T))
 	// Others makes an object of that name that belongs to another controller. The
 	// suite calls untouched to learn whether it still is as it was.
 	Others func(t *testing.T) (untouched func(t *testing.T))
@@ -76,6 +79,7 @@ func Run(t *testing.T, setup Setup) {
 		"headless":                headless,
 		"foreign fields stay":     foreign,
 		"a user's own object":     adopted,
+		"given back once more":    replayed,
 		"somebody else's object":  conflicting,
 		"taken over from Flagger": fromFlagger,
 		"a rival":                 rival,
@@ -193,6 +197,40 @@ func adopted(t *testing.T, w World) {
 	for _, weight := range []int32{0, 50, 100} {
 		w.apply(t, w.some(weight))
 		w.settle(t, w.some(weight))
+	}
+	w.delete(t)
+	restored(t)
+}
+
+// replayed has what is a user's be given back as often as somebody writes over it what he had read in the release, until
+// the deletion is at its end. Requests would go to a primary that is about to be deleted.
+func replayed(t *testing.T, w World) {
+	if w.Users == nil || w.Replay == nil {
+		return
+	}
+	restored := w.Users(t)
+	w.apply(t, w.some(50))
+	w.settle(t, w.some(50))
+	write := w.Replay(t)
+	w.Canary = deleted(w.Canary)
+	again := w.route(0)
+	again.Again = true
+	release := func() {
+		t.Helper()
+		if err := w.Router.Release(t.Context(), again); err != nil {
+			t.Fatalf("release, to be called again: %v", err)
+		}
+	}
+	for range 3 {
+		release()
+		w.eventually(t, "sees that the route is gone", func() bool { return !w.observe(t, 0).Exists })
+		before := w.Writes()
+		release()
+		if n := w.Writes() - before; n != 0 {
+			t.Errorf("releasing again wrote %d times", n)
+		}
+		write(t)
+		w.eventually(t, "sees that the route is there once more", func() bool { return w.observe(t, 0).Exists })
 	}
 	w.delete(t)
 	restored(t)

@@ -44,7 +44,7 @@ type Users struct {
 	// Check looks at what else has to hold while there is a Canary, such as policies.
 	Check func(t *rapid.T)
 	// Replay reads the user's object as it is now. What it returns writes its spec once more, but no labels or annotations, as a
-	// GitOps tool does that ignores the routes of an object in Git.
+	// GitOps tool does that ignores the routes of an object in Git. A router that watches has seen it when it returns.
 	Replay func() (write func())
 }
 
@@ -153,7 +153,13 @@ func (u *Users) writeOver(t *rapid.T) {
 		if err := u.patiently(func() error { return u.Router.Release(t.Context(), again) }); err != nil {
 			t.Fatalf("release, to be called again: %v", err)
 		}
-		if state, err := u.Router.Observe(t.Context(), again); err != nil || state.Exists {
+		var state providers.State
+		err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+			var err error
+			state, err = u.Router.Observe(ctx, again)
+			return !state.Exists, err
+		})
+		if err != nil {
 			t.Fatalf("observed %+v, %v after what is the user's was given back", state, err)
 		}
 		replay()

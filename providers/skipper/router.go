@@ -67,7 +67,8 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if err != nil {
 		return state, err
 	}
-	if state.InSync, err = r.applier.InSync(ctx, want); state.InSync {
+	same, err := r.applier.InSync(ctx, want)
+	if state.InSync = same && live != nil && r.applier.Knows(live); state.InSync { // what is in sync may be newer than live
 		state.Traffic = route.Traffic
 	}
 	return state, err

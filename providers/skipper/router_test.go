@@ -270,3 +270,8 @@ func TestObserved(t *testing.T) {
 		})
 	}
 }
+
+func TestOvertaken(t *testing.T) {
+	w := newWorld(t, ingress(t, users))
+	routertest.Overtaken(t, w.Client, canary(), func(first, then client.Client) providers.Router { return skipper.New(first, ssa.New(then)) }, nil)
+}

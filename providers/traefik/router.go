@@ -67,6 +67,9 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 		return providers.State{}, err
 	}
 	state := providers.State{Exists: true, Traffic: trafficOf(c, live)}
+	if !c.DeletionTimestamp.IsZero() && onlyToApex(c, live.Spec) {
+		return providers.State{}, nil // it is given back, and ours until the end only so that it can be given back once more
+	}
 	if !c.DeletionTimestamp.IsZero() || !served(route.Traffic) {
 		return state, nil // the spec asks for no such traffic, so Traefik can't have it
 	}
@@ -98,13 +101,18 @@ func (r *Router) Apply(ctx context.Context, route providers.Route) error {
 }
 
 // Release implements providers.Router. IngressRoutes may still lead to the TraefikService, so it
-// stays, leads to the apex Service as a whole, and is nobody's.
+// stays, leads to the apex Service as a whole, and is nobody's in the end. Until then it is ours: a tool that had read it
+// in the release may write that once more.
 func (r *Router) Release(ctx context.Context, route providers.Route) error {
 	live, err := r.get(ctx, route.Canary)
 	if err != nil || live == nil || !route.Owner().Owns(live) {
 		return err
 	}
-	return explain(r.applier.Apply(ctx, released(route.Canary), ssa.ProtoJSON))
+	back := released(route.Canary)
+	if route.Again {
+		route.Owner().Mark(back)
+	}
+	return explain(r.applier.Apply(ctx, back, ssa.ProtoJSON))
 }
 
 // refuseUsers leaves somebody else's object alone. One that only leads to the apex Service, at the Canary's port and with

@@ -89,6 +89,19 @@ func (w *world) update(t *testing.T, o client.Object) {
 	}
 }
 
+// leading makes a TraefikService of a user's that leads to the apex Service.
+func (w *world) leading(t *testing.T) *traefik.TraefikService {
+	t.Helper()
+	users := &traefik.TraefikService{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "test", Name: "podinfo", Annotations: map[string]string{"example.com/team": "shop"},
+	}}
+	users.Spec.Weighted = &traefik.Weighted{Services: []traefik.Service{{Name: "podinfo", Port: new(intstr.FromInt32(80))}}}
+	if err := w.Create(t.Context(), users, client.FieldOwner("somebody")); err != nil {
+		t.Fatal(err)
+	}
+	return users
+}
+
 func services(primary, canary int32) []traefik.Service {
 	var out []traefik.Service
 	for _, s := range []struct {
@@ -133,6 +146,24 @@ func TestConformance(t *testing.T) {
 					if diff := cmp.Diff(theirs.Spec, w.get(t).Spec); diff != "" {
 						t.Error(diff)
 					}
+				}
+			},
+			Users: func(t *testing.T) func(*testing.T) {
+				users := w.leading(t)
+				return func(t *testing.T) {
+					live := w.get(t)
+					if diff := cmp.Diff(w.served(t), routertest.Outcome{Shares: map[string]float64{"podinfo:80": 100}, Treatment: "{}"}); diff != "" ||
+						live.Annotations["example.com/team"] != users.Annotations["example.com/team"] || live.Annotations["sluice.dev/canary"] != "" {
+						t.Errorf("it is %+v\n%s", live, diff)
+					}
+				}
+			},
+			Replay: func(t *testing.T) func(*testing.T) {
+				was := w.get(t)
+				return func(t *testing.T) {
+					live := w.get(t)
+					live.Spec = was.Spec
+					w.update(t, live)
 				}
 			},
 			Others: func(t *testing.T) func(*testing.T) {

@@ -37,16 +37,31 @@ func GatewayCRDs(ctx context.Context, channel string) (files []string, err error
 	return files, nil
 }
 
+// ContourCRDs returns the file with the CRDs of Contour, from the module that its tool is built with. InstallCRDs takes it.
+func ContourCRDs(ctx context.Context) (string, error) {
+	return inModuleOf(ctx, filepath.Join("test", "tools", "contour"), "github.com/projectcontour/contour", "examples", "contour", "01-crds.yaml")
+}
+
+// KnativeCRDs returns the file with the CRD of Knative's Services, from the module that its tool is built with. InstallCRDs takes it.
+func KnativeCRDs(ctx context.Context) (string, error) {
+	return inModuleOf(ctx, filepath.Join("test", "tools", "knative"), "knative.dev/serving", "config", "core", "300-resources", "service.yaml")
+}
+
 // inModule is the path of a file of a module that this one is built with, in the
 // module cache.
 func inModule(ctx context.Context, module string, path ...string) (string, error) {
+	return inModuleOf(ctx, ".", module, path...)
+}
+
+// inModuleOf is the path of a file of a module that the one in a folder is built with, in the module cache.
+func inModuleOf(ctx context.Context, folder, module string, path ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOPROXY=off") // the namespace has no way out
+	cmd.Dir = filepath.Join(root, folder)
+	cmd.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off") // the namespace has no way out
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError

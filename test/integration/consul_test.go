@@ -170,6 +170,17 @@ func (c *consulTest) world(t *testing.T) routertest.World {
 				}
 			}
 		},
+		Replay: func(t *testing.T) func(*testing.T) {
+			var was []map[string]any
+			for _, kind := range []string{"service-defaults", "service-resolver", "service-splitter"} {
+				was = append(was, content(c.entry(t, kind, canary.Name)))
+			}
+			return func(t *testing.T) {
+				for _, e := range was {
+					c.put(t, e)
+				}
+			}
+		},
 		Others: func(t *testing.T) func(*testing.T) {
 			c.put(t, map[string]any{"Kind": "service-defaults", "Name": canary.Name, "Protocol": "http"})
 			c.put(t, map[string]any{

@@ -523,9 +523,14 @@ type gatewayRoute struct {
 		WeightedClusters struct {
 			Clusters []envoyCluster
 		}
-		Timeout               string
-		PrefixRewrite         string
-		RegexRewrite          struct{ Substitution string }
+		Timeout        string
+		PrefixRewrite  string
+		RegexRewrite   struct{ Substitution string }
+		UpgradeConfigs []struct{ UpgradeType string }
+		RetryPolicy    struct {
+			RetryOn    string
+			NumRetries int
+		}
 		RequestMirrorPolicies []struct {
 			Cluster         string
 			RuntimeFraction struct {

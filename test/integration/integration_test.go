@@ -56,12 +56,24 @@ func TestOnCluster(t *testing.T) {
 	}
 	t.Run("gatewayapi", func(t *testing.T) { testGatewayAPI(t, e) })
 	t.Run("linkerd by routes", func(t *testing.T) { testLinkerdRoutes(t, e) })
-	if err := e.InstallCRDs(t.Context(), filepath.Join("testdata", "proxies.yaml")); err != nil {
+	contours, err := cluster.ContourCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	services, err := cluster.KnativeCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.InstallCRDs(t.Context(), filepath.Join("testdata", "proxies.yaml"), contours, services); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("contour", func(t *testing.T) { testContour(t, e) })
+	t.Run("knative", func(t *testing.T) { testKnative(t, e) })
 	t.Run("apisix", func(t *testing.T) { testAPISIX(t, e) })
 	t.Run("kuma", func(t *testing.T) { testKuma(t, e) })
+	t.Run("traefik", func(t *testing.T) { testTraefik(t, e) })
+	t.Run("nginx", func(t *testing.T) { testNginx(t, e) })
+	t.Run("skipper", func(t *testing.T) { testSkipper(t, e) })
 	istio, err := cluster.IstioCRDs(t.Context())
 	if err != nil {
 		t.Fatal(err)

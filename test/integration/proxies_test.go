@@ -144,9 +144,9 @@ func testAPISIX(t *testing.T, e *environment) {
 }
 
 const usersTrafficRoute = `
-  sources: [{match: {kuma.io/service: web_NS_svc_80}}]
+  sources: [{match: {kuma.io/service: '*'}}]
   destinations: [{match: {kuma.io/service: podinfo_NS_svc_80}}]
-  conf: {loadBalancer: {roundRobin: {}}, destination: {kuma.io/service: podinfo_NS_svc_80, version: v1}}
+  conf: {loadBalancer: {roundRobin: {}}, destination: {kuma.io/service: podinfo_NS_svc_80}}
 `
 
 func testKuma(t *testing.T, e *environment) {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/internal/originals"
 	"github.com/sluice-delivery/sluice/providers/ssa"
@@ -45,15 +46,8 @@ type Taking struct {
 // Original is what live, a user's object, was before; ours is what we set of its metadata. fallback is its spec where that is
 // not known, because another operator has taken it over before, which led tells.
 func (t Taking) Original(live *Resource, ours metav1.ObjectMeta, led func(spec map[string]any) bool, fallback func() map[string]any) (*Original, error) {
-	if encoded := live.Annotations[originalAnnotation]; encoded != "" {
-		o := &Original{encoded: encoded}
-		if err := utiljson.Unmarshal([]byte(encoded), o); err != nil {
-			return nil, &providers.InvalidError{
-				Field:   fmt.Sprintf("%s %s: metadata.annotations[%s]", t.GVK.Kind, live.Name, originalAnnotation),
-				Allowed: "what the operator has written there; if it is lost, remove the annotation: " + err.Error(),
-			}
-		}
-		return o, nil
+	if Taken(live) {
+		return t.noted(live)
 	}
 	o := &Original{Spec: map[string]any{}}
 	if live.Annotations[ssa.AppliedAnnotation] != "" || led(live.Spec) {
@@ -80,11 +74,41 @@ func (t Taking) Original(live *Resource, ours metav1.ObjectMeta, led func(spec m
 	return o, nil
 }
 
+// noted is what live was before, as it says itself.
+func (t Taking) noted(live *Resource) (*Original, error) {
+	o := &Original{encoded: live.Annotations[originalAnnotation]}
+	if err := utiljson.Unmarshal([]byte(o.encoded), o); err != nil {
+		return nil, &providers.InvalidError{
+			Field:   fmt.Sprintf("%s %s: metadata.annotations[%s]", t.GVK.Kind, live.Name, originalAnnotation),
+			Allowed: "what the operator has written there; if it is lost, remove the annotation: " + err.Error(),
+		}
+	}
+	return o, nil
+}
+
 // Note adds the original to the metadata of what takes its place.
 func (o *Original) Note(m *metav1.ObjectMeta) { m.Annotations[originalAnnotation] = o.encoded }
 
 // Taken tells whether a user's object has been taken over and not been given back.
 func Taken(live *Resource) bool { return live.Annotations[originalAnnotation] != "" }
+
+// Back is the JSON merge patch by which what we take over of a user's object leads where it led, and nil where it does. What
+// was noted of it stays, so that this can be done once more.
+func (t Taking) Back(live *Resource, o *Original) map[string]any {
+	if patch := t.replaced(live.Spec, o.Spec); len(patch) > 0 {
+		return map[string]any{"spec": patch}
+	}
+	return nil
+}
+
+// IsBack tells whether a user's object that was taken over leads where it led, whatever is noted of it.
+func (t Taking) IsBack(live *Resource, c *v1beta1.Canary) bool {
+	if c.DeletionTimestamp.IsZero() || !Taken(live) {
+		return false
+	}
+	o, err := t.noted(live)
+	return err == nil && t.Back(live, o) == nil
+}
 
 // GivenBack is all that we own of a user's object once it is as it was.
 func (t Taking) GivenBack(live *Resource, o *Original) *unstructured.Unstructured {

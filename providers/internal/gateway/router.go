@@ -126,7 +126,7 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	switch {
 	case err != nil:
 		return state, r.explain(err)
-	case !same:
+	case !same, has.live == nil, !r.applier.Knows(has.live): // what is in sync may be newer than live
 		return state, nil
 	case has.other.isOurs(route.Owner()):
 		state.Detail = fmt.Sprintf("%s %s is to be removed", has.other.kind.GVK.Kind, has.other.key)
