@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -77,6 +79,29 @@ func TestEventWebhook(t *testing.T) {
 			}
 			if hook == nil || hook.Hook.URL != tc.want || (hook.Secret != nil) != tc.secret || mgr.added != 1 {
 				t.Errorf("%+v, %d queues", hook, mgr.added)
+			}
+		})
+	}
+}
+
+// The environment's proxies are for hooks only where the operator says so, as they see which address a host is at.
+func TestProxyOfHooks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want bool
+	}{
+		"by default":         {},
+		"with the option":    {args: []string{"-hooks-proxy-from-environment"}, want: true},
+		"with it turned off": {args: []string{"-hooks-proxy-from-environment=false"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, err := parseFlags(tc.args, t.Output())
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := o.hooks.proxy().Proxy
+			if got := proxy != nil && reflect.ValueOf(proxy).Pointer() == reflect.ValueOf(http.ProxyFromEnvironment).Pointer(); got != tc.want {
+				t.Errorf("the environment's proxies are used: %t, want %t", got, tc.want)
 			}
 		})
 	}

@@ -42,6 +42,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == removeFinalizersCommand {
 		return removeFinalizers(ctx, args[1:], stdout, stderr)
 	}
+	if len(args) > 0 && args[0] == handOverCommand {
+		return handOver(ctx, args[1:], stdout, stderr)
+	}
 	if len(args) > 0 && args[0] == applyCRDsCommand {
 		return applyCRDs(ctx, args[1:], stdout, stderr)
 	}

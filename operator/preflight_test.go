@@ -72,7 +72,7 @@ func corpusResults(t *testing.T) map[string]string {
 func TestPreflightCorpus(t *testing.T) {
 	results := corpusResults(t)
 	files, err := filepath.Glob("../api/v1beta1/testdata/corpus/*.yaml")
-	if err != nil || len(files) < 50 {
+	if err != nil || len(files) < 130 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	for _, file := range files {

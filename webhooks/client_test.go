@@ -132,6 +132,30 @@ func TestRequest(t *testing.T) {
 }
 
 // Pain 17: hooks were neither repeated with a bound, nor could be given up, nor was their answer bounded.
+// With a proxy it is the proxy that is called, and that looks up the host.
+func TestHookThroughAProxy(t *testing.T) {
+	var asked []string
+	proxy := serve(t, func(_ http.ResponseWriter, r *http.Request) { asked = append(asked, r.RequestURI) })
+	address, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := NewGuard([]string{"hooks.invalid"}, []string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := NewClient(Options{Clock: newQuickClock(), Guard: guard, Proxy: http.ProxyURL(address)})
+	if _, err := client.Do(t.Context(), Call{URL: "http://hooks.invalid/gate"}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"http://hooks.invalid/gate"}, asked); d != "" {
+		t.Errorf("asked of the proxy (-want +got):\n%s", d)
+	}
+	if _, err := client.Do(t.Context(), Call{URL: "http://others.invalid/gate"}); KindOf(err) != KindRefusedURL {
+		t.Errorf("a host that may not be called: %v", err)
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status       int

@@ -62,6 +62,10 @@ func TestNeeds(t *testing.T) {
 			metrics:     with(v1beta1.CanaryMetric{Name: "request-success-rate", Query: "up"}),
 			wantIgnored: "spec.analysis.metrics[0].name has no effect: query is set, so the built-in check request-success-rate is not run",
 		},
+		"the name of a built-in check beside a template": {
+			metrics:     with(v1beta1.CanaryMetric{Name: "request-duration", TemplateRef: template}),
+			wantIgnored: "spec.analysis.metrics[0].name has no effect: templateRef is set, so the built-in check request-duration is not run",
+		},
 		"a query with a mistake": {
 			metrics: with(v1beta1.CanaryMetric{Name: "x", Query: "{{ .Target }}"}), wantMistake: "spec.analysis.metrics[0].query: {{ .Target }}: write {{ target }}, without the dot",
 		},

@@ -106,6 +106,14 @@ func TestTakeoverFromFlagger(t *testing.T) {
 			drained(flagger(v1beta1.PhaseFailed, 0, release.Traffic{})),
 			result{v1beta1.PhaseFailed, release.Traffic{}, -1, ""},
 		},
+		"Failed, as a promotion was, and the canary has everything": {
+			flagger(v1beta1.PhaseFailed, 100, release.Traffic{Canary: 100}).primaryAt(revB).primaryAvailable(0),
+			result{v1beta1.PhaseFailed, release.Traffic{Canary: 100}, -1, ""},
+		},
+		"Failed, as a promotion was, and the primary is ready since": {
+			flagger(v1beta1.PhaseFailed, 100, release.Traffic{Canary: 100}).primaryAt(revB),
+			result{v1beta1.PhaseFailed, release.Traffic{}, -1, ""},
+		},
 		"no route at all": {
 			flagger(v1beta1.PhaseProgressing, 20, release.Traffic{}).with(func(o *release.Observation) { o.Route.Has = nil }),
 			result{v1beta1.PhaseProgressing, release.Traffic{Canary: 20}, 1, ""},

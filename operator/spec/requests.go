@@ -31,7 +31,7 @@ func InvalidRequests(c *v1beta1.Canary, provider string) string {
 		all   []v1beta1.RawObject
 	}{{"spec.service.match", s.Match}, {"spec.analysis.match", c.GetAnalysis().Match}} {
 		for i := range x.all {
-			if message := invalidMatch(&x.all[i]); message != "" {
+			if message := invalidMatch(&x.all[i], conditionsOf(provider)); message != "" {
 				return fmt.Sprintf("%s[%d].%s", x.field, i, message)
 			}
 		}
@@ -57,8 +57,19 @@ func InvalidRequests(c *v1beta1.Canary, provider string) string {
 	return ""
 }
 
+// conditionsOf are what the requests of a provider may be told apart by: Istio's, which has none for the end of a text, and
+// for the meshes that have one and that Flagger gives it to, also that.
+func conditionsOf(provider string) []string {
+	switch provider {
+	case v1beta1.ProviderContour, v1beta1.ProviderAPISIX, v1beta1.ProviderKuma, v1beta1.ProviderSkipper:
+		return []string{"exact", "prefix", "suffix", "regex"}
+	default:
+		return []string{"exact", "prefix", "regex"}
+	}
+}
+
 // invalidMatch looks at all conditions of an HTTPMatchRequest.
-func invalidMatch(raw *v1beta1.RawObject) string {
+func invalidMatch(raw *v1beta1.RawObject, known []string) string {
 	var match map[string]json.RawMessage
 	if raw.Decode(&match) != nil {
 		return "" // its router tells what it must be
@@ -66,7 +77,7 @@ func invalidMatch(raw *v1beta1.RawObject) string {
 	for _, name := range slices.Sorted(maps.Keys(match)) {
 		switch name {
 		case "uri", "scheme", "method", "authority":
-			if message := invalidCondition(match[name]); message != "" {
+			if message := invalidCondition(match[name], known); message != "" {
 				return name + message
 			}
 		case "headers", "withoutHeaders", "queryParams":
@@ -76,7 +87,7 @@ func invalidMatch(raw *v1beta1.RawObject) string {
 				if name != "queryParams" && !headerName.MatchString(key) {
 					return fmt.Sprintf("%s: %q is no name of a header", name, key)
 				}
-				if message := invalidCondition(all[key]); message != "" {
+				if message := invalidCondition(all[key], known); message != "" {
 					return fmt.Sprintf("%s[%q]%s", name, key, message)
 				}
 			}
@@ -85,18 +96,20 @@ func invalidMatch(raw *v1beta1.RawObject) string {
 	return ""
 }
 
-func invalidCondition(raw json.RawMessage) string {
+func invalidCondition(raw json.RawMessage, known []string) string {
 	var condition map[string]any
 	if json.Unmarshal(raw, &condition) != nil {
 		return ""
 	}
-	kinds := slices.DeleteFunc([]string{"exact", "prefix", "regex"}, func(kind string) bool { return condition[kind] == nil })
+	last := len(known) - 1
+	allowed := strings.Join(known[:last], ", ") + " and " + known[last]
+	kinds := slices.DeleteFunc(slices.Clone(known), func(kind string) bool { return condition[kind] == nil })
 	if len(kinds) > 1 {
-		return ": " + strings.Join(kinds, " and ") + " at once; allowed: one of exact, prefix and regex"
+		return ": " + strings.Join(kinds, " and ") + " at once; allowed: one of " + allowed
 	}
 	for _, kind := range slices.Sorted(maps.Keys(condition)) {
-		if !slices.Contains([]string{"exact", "prefix", "regex"}, kind) {
-			return fmt.Sprintf(": there is no condition %q; allowed: exact, prefix and regex", kind)
+		if !slices.Contains(known, kind) {
+			return fmt.Sprintf(": there is no condition %q; allowed: %s", kind, allowed)
 		}
 	}
 	return invalidTexts(condition)

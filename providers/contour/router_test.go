@@ -169,12 +169,12 @@ routes:
 		},
 		"requests that match": {
 			canary: canary(matching(
-				`{"headers":{"x-canary":{"exact":"insider"},"agent":{"prefix":"a.b"}}}`, `{"queryParams":{"v":{"suffix":"2"}},"uri":{"regex":"/a.*"}}`,
+				`{"headers":{"x-canary":{"exact":"insider"},"agent":{"prefix":"a.b"},"cookie":{"suffix":"me"}}}`, `{"queryParams":{"v":{"suffix":"2"}},"uri":{"regex":"/a.*"}}`,
 			), func(c *v1beta1.Canary) { c.Spec.Service.Retries = &objects(`{"attempts":0}`)[0] }),
 			traffic: providers.Traffic{Canary: 100, Matched: true},
 			want: `
 routes:
-- conditions: [{header: {name: agent, regex: 'a\.b.*'}}, {header: {name: x-canary, exact: insider}}, {prefix: /}]
+- conditions: [{header: {name: agent, contains: a.b}}, {header: {name: cookie, contains: me}}, {header: {name: x-canary, exact: insider}}, {prefix: /}]
   retryPolicy: {count: -1}
   services:
   - {name: podinfo-primary, port: 80, weight: 0, requestHeadersPolicy: {set: [{name: ` + header + `primary.test.svc.cluster.local:80}]}}

@@ -2,6 +2,7 @@ package contour
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -106,6 +107,8 @@ func conditions(m requests.Match) []any {
 			c["exact"] = h.Exact
 		case h.Value == (requests.Value{}):
 			c["present"] = true
+		case h.Prefix != "", h.Suffix != "":
+			c["contains"] = cmp.Or(h.Prefix, h.Suffix) // as with Flagger, whose documentation finds phones by the prefix "Mobile" of user-agent
 		default:
 			c["regex"] = h.Expression()
 		}

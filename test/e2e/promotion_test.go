@@ -16,7 +16,7 @@ import (
 )
 
 // beginGated is begin with a gate, the Deployment as edit has it, and a client.
-func beginGated(t *testing.T, namespace string, deployment func(*appsv1.Deployment), canary func(*v1beta1.Canary)) (*app, *gate, *caller) {
+func beginGated(t *testing.T, namespace string, deployment func(*appsv1.Deployment), canary func(*v1beta1.Canary)) (*app, *rig.Gate, *caller) {
 	t.Helper()
 	a := newApp(t, namespace)
 	g := a.deployGated(deployment)
@@ -45,7 +45,7 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 	weighted := func(*v1beta1.Canary) {}
 	for name, tc := range map[string]struct {
 		strategy func(*v1beta1.Canary)
-		goesOn   func(*app, *gate)
+		goesOn   func(*app, *rig.Gate)
 		promoted string
 		weight   int32 // while it is halted: the old pods of the primary carry the rest
 	}{
@@ -60,7 +60,7 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 			people := a.newChat()
 			a.edit(alerted)
 			before := requests.report()
-			g.shutFor(primaryPods("6.0.1"))
+			g.ShutFor(primaryPods("6.0.1"))
 			a.release("6.0.1")
 			a.awaitPhase(v1beta1.PhasePromoting)
 			// Only now: the canary may have had to wait for a busy machine.
@@ -98,9 +98,9 @@ func TestPrimaryBreaksInPromotion(t *testing.T) {
 	}
 }
 
-func recovers(_ *app, g *gate) { g.open() }
+func recovers(_ *app, g *rig.Gate) { g.Open() }
 
-func releasesAnother(a *app, _ *gate) {
+func releasesAnother(a *app, _ *rig.Gate) {
 	a.t.Helper()
 	a.release("6.0.2")
 	a.awaitPhase(v1beta1.PhaseProgressing)
@@ -120,7 +120,7 @@ func TestPrimaryRestartsInPromotion(t *testing.T) {
 	a.must(err)
 	pods := record[*corev1.Pod](a, &corev1.PodList{})
 	routes := record[*istionetworking.VirtualService](a, &istionetworking.VirtualServiceList{})
-	g.shutFor(primaryPods("6.0.1"))
+	g.ShutFor(primaryPods("6.0.1"))
 	a.release("6.0.1")
 	a.awaitEvent(rig.Name, "Promoting", "all traffic goes to the canary, as podinfo-primary will be without a pod for a moment")
 	a.await("the primary without pods", func(ctx context.Context) error {
@@ -136,7 +136,7 @@ func TestPrimaryRestartsInPromotion(t *testing.T) {
 	if seen := requests.wantNoFailure("without a primary", without); seen.Share(rig.Name) < 1 {
 		t.Errorf("the canary answered %.1f%% of the requests, want all", 100*seen.Share(rig.Name))
 	}
-	g.open()
+	g.Open()
 	a.awaitPhase(v1beta1.PhaseSucceeded)
 	a.awaitDrained()
 	requests.awaitMore(100)
@@ -160,7 +160,7 @@ func TestReleaseMendsThePrimary(t *testing.T) {
 	})
 	h, err := a.Watch(t.Context())
 	a.must(err)
-	g.shutFor(primaryPods("6.0.0"))
+	g.ShutFor(primaryPods("6.0.0"))
 	a.await("the end of the primary's endpoints", func(ctx context.Context) error {
 		var d appsv1.Deployment
 		err := a.API.Get(ctx, a.key(primaryName), &d)

@@ -64,6 +64,7 @@ func TestTargetThatScalesToZeroFollowsThePrimary(t *testing.T) {
 		"the primary has grown":    {target: 2, primary: 5, release: 5, finalising: 2},
 		"the canary has more":      {target: 4, primary: 2, release: 4, finalising: 4},
 		"both have none":           {want: new(int32(1)), release: 1},
+		"both have none, unasked":  {release: 1},
 		"it has none and is woken": {primary: 3, want: new(int32(3)), release: 3},
 	} {
 		for phase, at := range map[v1beta1.CanaryPhase]int32{

@@ -1,10 +1,8 @@
-package main
+package handover
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +51,7 @@ func TestRemoveFinalizers(t *testing.T) {
 			var out bytes.Buffer
 			ended := make(chan error, 1)
 			go func() {
-				ended <- letGo(t.Context(), api, []client.ListOption{client.InNamespace(tc.namespace)}, &out, clk)
+				ended <- RemoveFinalizers(t.Context(), api, []client.ListOption{client.InNamespace(tc.namespace)}, &out, clk)
 			}()
 			for !clk.HasWaiters() {
 				select {
@@ -98,16 +96,5 @@ func putBack(t *testing.T, api client.Client, key client.ObjectKey) {
 	controllerutil.AddFinalizer(c, v1beta1.Finalizer)
 	if err := api.Update(t.Context(), c); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestRemoveFinalizersCommand(t *testing.T) {
-	for want, args := range map[string][]string{
-		"unexpected argument":        {"remove-finalizers", "now"},
-		"no way to reach Kubernetes": {"remove-finalizers", "-kubeconfig=/does/not/exist"},
-	} {
-		if err := run(context.Background(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: %v", args, err)
-		}
 	}
 }
