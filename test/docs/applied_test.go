@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-delivery/sluice/test/cluster"
@@ -27,7 +29,10 @@ import (
 // testTime is some time.
 var testTime = time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard()) // what is judged is what is returned
+	cluster.Main(m)
+}
 
 // others are groups whose kinds nobody here has a CRD of: their manifests are read, and not judged.
 var others = []string{"apisix.apache.org", "argoproj.io", "keda.sh", "kustomize.toolkit.fluxcd.io", "monitoring.coreos.com", "projectcontour.io", "serving.knative.dev", "traefik.io"}

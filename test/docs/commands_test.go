@@ -182,7 +182,7 @@ var documentedFlag = regexp.MustCompile("(?m)^\\| `(-[a-z-]+)` \\|")
 // sluice looks at commands and flags of the operator. The page of flags is held to the real ones by a test of the
 // operator's, as are the flags of preflight.
 func (g guide) sluice(args []string) error {
-	commands := []string{"preflight", "apply-crds", "remove-finalizers"}
+	commands := []string{"preflight", "apply-crds", "remove-finalizers", "hand-over"}
 	if slices.Contains(commands, args[0]) {
 		return nil
 	}
