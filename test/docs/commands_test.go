@@ -158,7 +158,7 @@ func (g guide) helm(ctx context.Context, args []string) error {
 		switch {
 		case arg == "upgrade" || arg == "install":
 			full = append(full, "template")
-		case arg == "--install" || arg == "--reuse-values":
+		case arg == "--install" || arg == "-i" || arg == "--reuse-values":
 		case strings.HasPrefix(arg, "oci://"):
 			full = append(full, filepath.Join(g.root, "charts", filepath.Base(arg)))
 		case strings.HasPrefix(arg, "charts/"):
