@@ -550,6 +550,7 @@ type fuse struct {
 	how      disturbance
 	at       int      // which write, from 1
 	expected []string // what the undisturbed operator wrote
+	each     int      // how many writes an operator does that is stopped at each; 0 is 1
 
 	mu     sync.Mutex
 	writes []string
@@ -562,7 +563,7 @@ func (f *fuse) life() (writes int, after bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lives++
-	return 1, (f.lives%2 == 0) == (f.how == stoppedInTurn)
+	return max(f.each, 1), (f.lives%2 == 0) == (f.how == stoppedInTurn)
 }
 
 func (f *fuse) count() int {
@@ -621,7 +622,7 @@ func (f *fuse) client(end func()) func(client.WithWatch) client.Client {
 	}
 }
 
-// shortLife ends an operator at its first write, or before its second.
+// shortLife ends an operator at the last of its writes, or before the next.
 func (f *fuse) shortLife(end func()) func(what string, send func() error) error {
 	most, after := f.life()
 	var mu sync.Mutex
@@ -642,7 +643,7 @@ func (f *fuse) shortLife(end func()) func(what string, send func() error) error 
 		done++
 		f.next(what)
 		err := send()
-		if after {
+		if after && done == most {
 			dead = true
 			end()
 			return errors.Join(err, errStopped)
