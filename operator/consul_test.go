@@ -103,7 +103,7 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 		m.expect("a release in which the operator is "+string(how), 0, 20, 40, 60, 0)
 		stop()
 		t.Logf("%d operators for %d writes: %s", f.lives, f.count(), how)
-		if f.lives < 6 {
+		if f.lives < 4 {
 			t.Errorf("there were %d operators for %d writes: %s", f.lives, f.count(), how)
 		}
 		stop = m.operate(c, &fuse{how: undisturbed})
