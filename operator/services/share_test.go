@@ -221,8 +221,10 @@ func TestLeadToPrimary(t *testing.T) {
 func TestKeepBackends(t *testing.T) {
 	s := newStage(t)
 	s.edit("podinfo-primary", func(o *corev1.Service) { o.Spec.Selector = map[string]string{"app": "nobody"} })
-	s.remove("podinfo-canary")
-	s.make("podinfo-canary", map[string]string{"app": "podinfo", "users": "own"})
+	s.edit("podinfo-canary", func(o *corev1.Service) { // it is no longer the Canary's
+		o.Labels, o.Annotations, o.OwnerReferences = nil, nil, nil
+		o.Spec.Selector = map[string]string{"app": "podinfo", "users": "own"}
+	})
 	users := s.service("podinfo-canary").ResourceVersion
 	s.canary.DeletionTimestamp = new(metav1.Now())
 	if err := s.look().KeepBackends(t.Context()); err != nil {
