@@ -318,7 +318,7 @@ func start(ctx context.Context, config *rest.Config, o options, w wiring) error 
 // drive does what people do, and waits for what they wait for.
 func (x *trial) drive(ctx context.Context) error {
 	if x.release.pods != nil {
-		x.release.pods(newPods(&stage{t: x.t, api: x.lab.api, namespace: x.namespace}, x.lab.api))
+		x.release.pods(newPods(&stage{t: x.t, api: x.lab.api, namespace: x.namespace}, x.lab.api)) //nolint:contextcheck // they live as long as the test
 	}
 	for _, o := range x.objects() {
 		if err := x.lab.api.Create(ctx, o); err != nil {
