@@ -123,7 +123,7 @@ func (*Router) RouteFirst() bool { return true }
 // Observe implements providers.Router. It reads what the watches have; only after a
 // change it asks Consul once, for the discovery chain.
 func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.State, error) {
-	n, v, err := r.look(route)
+	n, v, err := r.look(ctx, route)
 	if err != nil {
 		return providers.State{}, err
 	}
@@ -161,7 +161,7 @@ func (r *Router) left(c *v1beta1.Canary, n services.Names, v cache.View) (provid
 }
 
 // look returns what is known of a Canary's entries, and remembers that it is asked for.
-func (r *Router) look(route providers.Route) (services.Names, cache.View, error) {
+func (r *Router) look(ctx context.Context, route providers.Route) (services.Names, cache.View, error) {
 	if r.broken != nil {
 		return services.Names{}, cache.View{}, &providers.UnreachableError{System: "Consul", Err: r.broken}
 	}
@@ -170,6 +170,7 @@ func (r *Router) look(route providers.Route) (services.Names, cache.View, error)
 	}
 	n := services.Of(route.Canary, route.PodAnnotations, services.ScopeOf(route.Canary, r.base))
 	r.canaries.Know(route.Canary, n)
+	r.cache.Await(ctx, n.Scope)
 	v, err := r.cache.View(n)
 	return n, v, err
 }
@@ -210,7 +211,7 @@ func (r *Router) retry(ctx context.Context, route providers.Route, do func(conte
 
 // apply returns false where it has found that what it knew was old.
 func (r *Router) apply(ctx context.Context, route providers.Route) (bool, error) {
-	n, v, err := r.look(route)
+	n, v, err := r.look(ctx, route)
 	if err != nil {
 		return false, err
 	}
@@ -278,7 +279,7 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 }
 
 func (r *Router) release(ctx context.Context, route providers.Route) (bool, error) {
-	n, v, err := r.look(route)
+	n, v, err := r.look(ctx, route)
 	if err != nil {
 		return false, err
 	}

@@ -367,3 +367,41 @@ func (b *bench) event(t *testing.T) event.GenericEvent {
 		return event.GenericEvent{}
 	}
 }
+
+// The first turn after a start does not take Consul for one that can't be reached: it waits a moment for the first answers, and no
+// longer for one that gives none.
+func TestFirstAnswers(t *testing.T) {
+	route := providers.Route{Canary: consultest.Canary(), Traffic: consultest.Weights(0)}
+	m := newMemory("podinfo-primary")
+	b := start(t, m)
+	eventually(t, "it is started", func() bool { return b.cache.Started() })
+	if _, err := b.Observe(t.Context(), route); err != nil {
+		t.Errorf("the first look: %v", err)
+	}
+
+	silent := startWith(t, hanging{m}, m)
+	eventually(t, "it is started", func() bool { return silent.cache.Started() })
+	looked := make(chan error, 1)
+	go func() {
+		_, err := silent.Observe(t.Context(), route)
+		looked <- err
+	}()
+	eventually(t, "it waits", silent.clock.HasWaiters)
+	select {
+	case err := <-looked:
+		t.Fatalf("it did not wait: %v", err)
+	default:
+	}
+	silent.clock.Step(5 * time.Second)
+	if err := <-looked; !providers.IsUnreachable(err) {
+		t.Errorf("got %v of one that does not answer", err)
+	}
+}
+
+// hanging is a Consul that answers nothing.
+type hanging struct{ *memory }
+
+func (hanging) List(ctx context.Context, _ entries.Scope, _ string, _ uint64) (entries.Set, uint64, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}

@@ -31,6 +31,10 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
+// firstAnswer is how long a turn waits for the first answers of Consul. Without it the first turn after a start would take it
+// for one that can't be reached.
+const firstAnswer = 2 * time.Second
+
 // errUnread says that the first answer of Consul has not come yet.
 var errUnread = errors.New("it has not answered yet")
 
@@ -63,6 +67,22 @@ type watched struct {
 	// pending are our writes that the watches have not shown yet.
 	pending map[entries.Key]pending
 	lets    intentions.Lets
+	// answered is closed once each kind was read, or could not be.
+	answered chan struct{}
+}
+
+// note closes answered once there is nothing to wait for. The lock must be held.
+func (w *watched) note() {
+	for _, state := range w.kinds {
+		if errors.Is(state.err, errUnread) {
+			return
+		}
+	}
+	select {
+	case <-w.answered:
+	default:
+		close(w.answered)
+	}
 }
 
 // kindState is what is known of a kind. entries is never changed, only replaced.
@@ -94,13 +114,20 @@ func (c *Cache) Start(ctx context.Context) {
 	}
 }
 
+// Started tells whether scopes are watched.
+func (c *Cache) Started() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ctx != nil
+}
+
 // of returns what is known of a scope; the lock must be held.
 func (c *Cache) of(in entries.Scope) *watched {
 	w := c.scopes[in]
 	if w != nil {
 		return w
 	}
-	w = &watched{kinds: map[string]*kindState{}, pending: map[entries.Key]pending{}}
+	w = &watched{kinds: map[string]*kindState{}, pending: map[entries.Key]pending{}, answered: make(chan struct{})}
 	for _, kind := range kinds {
 		w.kinds[kind] = &kindState{err: errUnread}
 	}
@@ -147,9 +174,11 @@ func (c *Cache) follow(ctx context.Context, in entries.Scope, kind string) {
 // fail notes that a kind can't be read.
 func (c *Cache) fail(ctx context.Context, in entries.Scope, kind string, err error) {
 	c.mu.Lock()
-	state := c.of(in).kinds[kind]
+	w := c.of(in)
+	state := w.kinds[kind]
 	worked := state.err == nil || errors.Is(state.err, errUnread)
 	state.err, state.index = err, 0
+	w.note()
 	c.mu.Unlock()
 	if worked {
 		log.FromContext(ctx).Error(err, "Reading config entries of Consul", "kind", kind, "scope", in.String())
@@ -169,6 +198,7 @@ func (c *Cache) store(ctx context.Context, in entries.Scope, kind string, list e
 	mended := state.err != nil
 	was := state.entries
 	state.entries, state.index, state.err = list, index, nil
+	w.note()
 	keys := differing(was, list)
 	if kind == api.ServiceIntentions && len(keys) > 0 {
 		before := w.lets
@@ -214,6 +244,26 @@ func (w *watched) err() error {
 		}
 	}
 	return nil
+}
+
+// Await waits a moment for the first answers about a scope, if they have not come yet.
+func (c *Cache) Await(ctx context.Context, in entries.Scope) {
+	if !c.Started() {
+		return
+	}
+	c.mu.Lock()
+	answered := c.of(in).answered
+	c.mu.Unlock()
+	select {
+	case <-answered:
+		return
+	default:
+	}
+	select {
+	case <-answered:
+	case <-c.clock.After(firstAnswer):
+	case <-ctx.Done():
+	}
 }
 
 // View is what one Canary is about.
