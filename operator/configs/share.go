@@ -45,7 +45,7 @@ type tracked struct {
 	names []string
 }
 
-// ReasonUnreadable: ConfigMaps or Secrets that the target uses could not be read; the message says which. It goes away by
+// ReasonUnreadable says that ConfigMaps or Secrets that the target uses could not be read; the message says which. It goes away by
 // itself where the API server only could not answer.
 const ReasonUnreadable = "ConfigsUnreadable"
 

@@ -21,7 +21,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-// ReasonTargetUnsupported: of the target no primary can be made; the message says why.
+// ReasonTargetUnsupported says that of the target no primary can be made; the message says why.
 const ReasonTargetUnsupported = "TargetUnsupported"
 
 // Workloads are those of a cluster, by the kinds that targets have.

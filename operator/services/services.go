@@ -30,7 +30,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-// ReasonNoSelectorLabel: the target's selector has none of the labels that may tell its pods from the primary's.
+// ReasonNoSelectorLabel says that the target's selector has none of the labels that may tell its pods from the primary's.
 const ReasonNoSelectorLabel = "NoSelectorLabel"
 
 // serviceIndex is the index of EndpointSlices by their Service.

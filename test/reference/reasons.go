@@ -147,7 +147,7 @@ func constants(file *ast.File, prefix string) []reason {
 				doc = g.Doc
 			}
 			text := strings.Join(strings.Fields(doc.Text()), " ")
-			text = strings.TrimPrefix(strings.TrimPrefix(text, v.Names[0].Name+": "), v.Names[0].Name+" is the reason ")
+			text = strings.TrimPrefix(strings.TrimPrefix(text, v.Names[0].Name+": "), v.Names[0].Name+" says that ")
 			if text != "" {
 				text = strings.ToUpper(text[:1]) + text[1:]
 			}
