@@ -293,6 +293,33 @@ func TestPreflightVerdicts(t *testing.T) {
 	}
 }
 
+// A field that there is not does not hide what else is wrong, and files without anything to look at are told of.
+func TestPreflightTellsAll(t *testing.T) {
+	report, status := lookedAt(t, strings.NewReader(`
+apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata: {name: web, namespace: shop}
+spec:
+  provider: appmesh
+  targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  service: {port: 80, nmae: web}
+  analysis: {interval: 1m, threshold: 5, iterations: 5, metrics: [{name: cpu-usage, interval: 1m}]}
+`), "-f", "-")
+	if len(report.Findings) != 1 || status != 1 || report.Findings[0].Verdict != preflight.Refused {
+		t.Fatalf("exit status %d: %+v", status, report)
+	}
+	said := strings.Join(append(report.Findings[0].Refusals, report.Findings[0].Differences...), "\n")
+	for _, want := range []string{`unknown field "spec.service.nmae"`, `unknown provider "appmesh"`, `"cpu-usage" is never checked`} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in\n%s", want, said)
+		}
+	}
+	report, status = lookedAt(t, strings.NewReader("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"), "-f", "-")
+	if status != 0 || len(report.Findings) > 0 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "no Canary") {
+		t.Errorf("exit status %d: %+v", status, report)
+	}
+}
+
 // What can't be looked at is no verdict, and has an exit status of its own.
 func TestPreflightFails(t *testing.T) {
 	folder := t.TempDir()

@@ -29,8 +29,8 @@ var subjects = []subject{
 	{"AlertProvider", func() client.Object { return &v1beta1.AlertProvider{} }},
 }
 
-// Fits tells of the objects of files which of those that are judged can be read as what they are. The others have a
-// finding; of the first, and of all other kinds, the objects are for a View.
+// Fits tells of the objects of files which of those that are judged can be read as what they are; these, and the objects of
+// all other kinds, are for a View. The others have a finding, and so has what has a field that there is not.
 func (s Schemas) Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) {
 	for _, o := range files {
 		identify(o)
@@ -45,15 +45,37 @@ func (s Schemas) Fits(files []Object) (fit []*unstructured.Unstructured, refused
 		} else {
 			err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(runtime.DeepCopyJSON(o.Object), subjects[at].new(), true)
 		}
-		if err != nil {
-			f := Finding{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Source: o.Source, Refusals: []string{err.Error()}}
-			f.Refusals = append(f.Refusals, s.Refuses(o.Unstructured)...)
-			refused = append(refused, f.sumUp(false))
+		f := Finding{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Source: o.Source}
+		switch unknown, readable := runtime.AsStrictDecodingError(err); {
+		case err == nil:
+			fit = append(fit, o.Unstructured)
 			continue
+		case readable: // but for fields that there are not
+			for _, one := range unknown.Errors() {
+				f.Refusals = append(f.Refusals, one.Error())
+			}
+			fit = append(fit, o.Unstructured)
+		default:
+			f.Refusals = append([]string{err.Error()}, s.Refuses(o.Unstructured)...)
 		}
-		fit = append(fit, o.Unstructured)
+		refused = append(refused, f.sumUp(false))
 	}
 	return fit, refused
+}
+
+// Join puts what Fits has found of objects to what is found of them beside it.
+func Join(refused, found []Finding) []Finding {
+	for _, r := range refused {
+		at := slices.IndexFunc(found, func(f Finding) bool {
+			return f.Kind == r.Kind && f.Namespace == r.Namespace && f.Name == r.Name && f.Source == r.Source
+		})
+		if at < 0 {
+			found = append(found, r)
+			continue
+		}
+		found[at] = found[at].refuse(r.Refusals)
+	}
+	return found
 }
 
 // identify gives an object of a file what every object of a cluster has, and by which what is known of one is told from
