@@ -165,12 +165,12 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if err != nil {
 		return report, err
 	}
-	judge.Schemas, judge.Cluster = schemas, live
+	judge.Schemas, judge.Cluster, judge.Found = schemas, live, refused
 	if o.dryRun {
 		judge.DryRun = writer
 	}
 	found, err := judge.All(ctx, o.namespace, sourcesOfFiles(objects, len(o.files) > 0))
-	report.Findings = preflight.Join(refused, found)
+	report.Findings = found
 	preflight.Sort(report.Findings)
 	if err == nil && len(report.Findings) == 0 {
 		report.Notes = append(report.Notes, "there is no Canary, MetricTemplate or AlertProvider in what was looked at")

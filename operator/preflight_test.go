@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -290,6 +292,51 @@ func TestPreflightVerdicts(t *testing.T) {
 				t.Errorf("%q is not in\n%s", tc.says, table.String())
 			}
 		})
+	}
+}
+
+var writeReferences = flag.Bool("references.write", false, "write what becomes of MetricTemplates and AlertProviders into docs/compatibility.md")
+
+// What becomes of the MetricTemplates and AlertProviders of Flagger's documentation and tests, with queries of our own that
+// have the same variables, is in the documentation. That they pass the schema is tested there.
+func TestPreflightReferences(t *testing.T) {
+	const page, begin, end = "../docs/compatibility.md", "<!-- references:begin -->\n", "<!-- references:end -->\n"
+	files, err := filepath.Glob("../api/v1beta1/testdata/references/*.yaml")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	rows := "| manifest | kind | result |\n| --- | --- | --- |\n"
+	for _, file := range files {
+		report, _ := lookedAt(t, nil, "-f", file)
+		if len(report.Findings) != 1 {
+			t.Fatalf("%s: %+v", file, report)
+		}
+		f, result := report.Findings[0], "served"
+		switch {
+		case f.Verdict == preflight.Refused:
+			result = "refused: " + strings.Join(f.Refusals, "; ")
+		case f.Verdict != preflight.Served:
+			result = strings.Join(f.Differences, "; ")
+		}
+		rows += fmt.Sprintf("| %s | %s | %s |\n", strings.TrimSuffix(filepath.Base(file), ".yaml"), f.Kind, strings.ReplaceAll(result, "|", "\\|"))
+	}
+	old, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, begins := strings.Cut(string(old), begin)
+	_, after, ends := strings.Cut(rest, end)
+	now := before + begin + rows + end + after
+	switch {
+	case !begins || !ends:
+		t.Fatalf("%s has no place for the results", page)
+	case now == string(old):
+	case *writeReferences:
+		if err := os.WriteFile(page, []byte(now), 0o644); err != nil { //nolint:gosec // a page for everybody
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s is out of date; run: go test ./operator -run TestPreflightReferences -references.write", page)
 	}
 }
 

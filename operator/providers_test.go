@@ -218,9 +218,12 @@ func (x behind) awaitEnd(s *site, phase v1beta1.CanaryPhase, image string) {
 		return
 	}
 	want := []any{map[string]any{"revisionName": revisionOf(image), "percent": int64(100)}}
-	if diff := cmp.Diff(want, s.service().Object["spec"].(map[string]any)["traffic"]); diff != "" {
-		s.t.Errorf("%s: traffic (-want +got)\n%s", phase, diff)
-	}
+	s.await("all of the traffic for "+image, func(context.Context) error {
+		if diff := cmp.Diff(want, s.service().Object["spec"].(map[string]any)["traffic"]); diff != "" {
+			return fmt.Errorf("%s: traffic (-want +got)\n%s", phase, diff)
+		}
+		return nil
+	})
 }
 
 // service is the target of Knative.

@@ -63,21 +63,6 @@ func (s Schemas) Fits(files []Object) (fit []*unstructured.Unstructured, refused
 	return fit, refused
 }
 
-// Join puts what Fits has found of objects to what is found of them beside it.
-func Join(refused, found []Finding) []Finding {
-	for _, r := range refused {
-		at := slices.IndexFunc(found, func(f Finding) bool {
-			return f.Kind == r.Kind && f.Namespace == r.Namespace && f.Name == r.Name && f.Source == r.Source
-		})
-		if at < 0 {
-			found = append(found, r)
-			continue
-		}
-		found[at] = found[at].refuse(r.Refusals)
-	}
-	return found
-}
-
 // identify gives an object of a file what every object of a cluster has, and by which what is known of one is told from
 // what is known of another.
 func identify(o Object) {
@@ -149,7 +134,24 @@ func (o *Operator) All(ctx context.Context, namespace string, sources map[types.
 			out = append(out, o.AlertProvider(ctx, p, sources[p.UID]).refuse(refused[p.UID]))
 		}
 	}
-	return out, nil
+	return join(o.Found, out), nil
+}
+
+// join puts what Fits has found of objects to what is found of them beside it.
+func join(before, found []Finding) []Finding {
+	for _, b := range before {
+		if at := slices.IndexFunc(found, b.about); at >= 0 {
+			found[at] = found[at].refuse(b.Refusals)
+		} else {
+			found = append(found, b)
+		}
+	}
+	return found
+}
+
+// about tells whether a finding is about the same object.
+func (f Finding) about(other Finding) bool {
+	return f.Kind == other.Kind && f.Namespace == other.Namespace && f.Name == other.Name && f.Source == other.Source
 }
 
 // refused are the objects that the schemas refuse, or the API server, by their UID.
@@ -163,8 +165,9 @@ func (o *Operator) refused(ctx context.Context, of client.ListOption, sources ma
 		}
 		for i := range list.Items {
 			item := &list.Items[i]
-			wrong := o.Schemas.Refuses(item)
-			if o.DryRun != nil && len(wrong) == 0 && sources[item.GetUID()] != "" {
+			wrong, source := o.Schemas.Refuses(item), sources[item.GetUID()]
+			this := Finding{Kind: item.GetKind(), Namespace: item.GetNamespace(), Name: item.GetName(), Source: source}
+			if o.DryRun != nil && len(wrong) == 0 && source != "" && !slices.ContainsFunc(o.Found, this.about) {
 				var err error
 				if wrong, err = o.tried(ctx, item); err != nil {
 					return nil, err
