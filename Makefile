@@ -58,13 +58,14 @@ clean: ## Remove bin/
 	rm -rf bin
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs, the base for kustomize, and the tables of the charts' values and of the providers
+generate: ## Generate deepcopy code, CRDs, the base for kustomize, the tables of the charts' values and of the providers, and docs/reference
 	@test/tools/build controller-gen
 	@bin/controller-gen object paths=./api/...
 	@bin/controller-gen $(CRD_OPTIONS) paths=./api/... output:crd:dir=$(CRD_DIR)
 	@for chart in $(CHARTS); do test/tools/chart-docs $$chart; done
 	@test/tools/kustomize-base
 	@$(GO) run ./test/provider-docs $(PROVIDER_DOCS)
+	@$(GO) run ./test/reference
 
 .PHONY: verify
 verify: ## Check that generated files, go.mod and formatting are up to date (changes nothing)
@@ -81,6 +82,7 @@ verify: ## Check that generated files, go.mod and formatting are up to date (cha
 	@for chart in $(CHARTS); do test/tools/chart-docs -check $$chart; done
 	@test/tools/kustomize-base -check
 	@$(GO) run ./test/provider-docs -check $(PROVIDER_DOCS)
+	@$(GO) run ./test/reference -check
 	@for module in . $(LOADTESTER) test/bench test/dashboard; do \
 		(cd $$module && $(GO) mod tidy -diff) || { echo "verify: go.mod or go.sum is not tidy; run go mod tidy in $$module" >&2; exit 1; }; \
 	done
@@ -164,6 +166,21 @@ test-metric-servers: ## Test metric providers against Debian's servers (apt-get 
 .PHONY: test-dashboard
 test-dashboard: ## Look at the dashboard in a headless Chromium (apt-get install chromium); seconds, skipped where there is none
 	@cd test/dashboard && $(GO) test -count=1 -timeout=10m -v .
+
+# SERVE=1 make docs serves it, and follows what is edited.
+SERVE ?=
+
+.PHONY: docs
+docs: ## Build the documentation as a site to bin/site (first time about 2 minutes, later a second; SERVE=1 serves it)
+	@test/tools/build hugo
+	@bin/hugo $(if $(SERVE),server) --source docs/site --destination '$(CURDIR)/bin/site' --cacheDir '$(CURDIR)/bin/.hugo' \
+		--noBuildLock --cleanDestinationDir --panicOnWarning --quiet$(if $(SERVE),=false)
+
+.PHONY: test-docs
+test-docs: docs ## Test the documentation: manifests, commands, links, and the site in a headless Chromium (apt-get install chromium)
+	@test/tools/build etcd kube-apiserver kube-controller-manager kubectl helm
+	@$(GO) test -count=1 -timeout=10m ./test/docs ./test/reference
+	@cd test/dashboard && $(GO) test -count=1 -timeout=10m ./site
 
 .PHONY: demo
 demo: build ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)

@@ -69,22 +69,22 @@ func Aggregates(expr string) bool {
 	word := func(r rune) bool {
 		return r == '_' || r == ':' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 	}
-	rest := withoutTexts(expr)
-	for rest != "" {
-		start := strings.IndexFunc(rest, word)
+	remaining := withoutTexts(expr)
+	for remaining != "" {
+		start := strings.IndexFunc(remaining, word)
 		if start < 0 {
 			return false
 		}
-		rest = rest[start:]
-		end := strings.IndexFunc(rest, func(r rune) bool { return !word(r) })
+		remaining = remaining[start:]
+		end := strings.IndexFunc(remaining, func(r rune) bool { return !word(r) })
 		if end < 0 {
 			return false
 		}
-		name, after := strings.ToLower(rest[:end]), strings.TrimSpace(rest[end:])
+		name, after := strings.ToLower(remaining[:end]), strings.TrimSpace(remaining[end:])
 		if aggregations[name] && (strings.HasPrefix(after, "(") || strings.HasPrefix(after, "by") || strings.HasPrefix(after, "without")) {
 			return true
 		}
-		rest = rest[end:]
+		remaining = remaining[end:]
 	}
 	return false
 }

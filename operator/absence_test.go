@@ -6,63 +6,87 @@ import (
 	"testing"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/sluice-delivery/sluice/operator/release"
 )
 
-func TestLastAbsence(t *testing.T) {
+// lease is a leader's lease in memory.
+type lease struct {
+	resourcelock.Interface
+
+	record resourcelock.LeaderElectionRecord
+	err    error
+}
+
+func (l *lease) Identity() string { return "me" }
+
+func (l *lease) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	return &l.record, nil, l.err
+}
+
+func (l *lease) Update(_ context.Context, r resourcelock.LeaderElectionRecord) error {
+	if l.err == nil {
+		l.record = r
+	}
+	return l.err
+}
+
+func TestAbsence(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	lease := func(renewed *metav1.MicroTime) *coordinationv1.Lease {
-		return &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "sluice", Name: leaderLease},
-			Spec:       coordinationv1.LeaseSpec{RenewTime: renewed},
-		}
+	type turn struct {
+		holder  string
+		renewed time.Duration // from now
+		refused bool
 	}
-	renewed := func(ago time.Duration) *coordinationv1.Lease {
-		return lease(new(metav1.NewMicroTime(now.Add(-ago))))
+	// Others write what is of another holder; what is mine is tried as whoever elects does: it is read first.
+	other := func(renewed time.Duration) turn { return turn{holder: "other", renewed: renewed} }
+	mine := func(renewed time.Duration) turn { return turn{holder: "me", renewed: renewed} }
+	refused := func(x turn) turn { x.refused = true; return x }
+	between := func(from, to time.Duration) release.Absence {
+		return release.Absence{From: now.Add(from), To: now.Add(to)}
 	}
-	elects := options{leaderElection: true, leaderElectionSpace: "sluice"}
-	refused := errors.New("refused")
 	for name, tc := range map[string]struct {
-		options options
-		lease   *coordinationv1.Lease
-		refuse  error
-		want    release.Absence
-		wantErr error
+		turns []turn
+		want  release.Absence
 	}{
-		"an hour":               {options: elects, lease: renewed(time.Hour), want: release.Absence{From: now.Add(-time.Hour), To: now}},
-		"another clock":         {options: elects, lease: renewed(-time.Second)},
-		"never renewed":         {options: elects, lease: lease(nil)},
-		"no lease":              {options: elects},
-		"another namespace":     {options: options{leaderElection: true, leaderElectionSpace: "other"}, lease: renewed(time.Hour)},
-		"without election":      {options: options{leaderElectionSpace: "sluice"}, lease: renewed(time.Hour)},
-		"the read is not done":  {options: elects, refuse: refused, wantErr: refused},
-		"no read, no namespace": {options: options{leaderElection: true}, refuse: refused},
+		"it does not lead":                    {turns: []turn{other(0)}},
+		"the first leader there is":           {turns: []turn{mine(0)}},
+		"it begins an hour after the last":    {turns: []turn{other(0), mine(time.Hour)}, want: between(0, time.Hour)},
+		"it stood by beside one at work":      {turns: []turn{other(0), other(24 * time.Hour), mine(24*time.Hour + 16*time.Second)}, want: between(24*time.Hour, 24*time.Hour+16*time.Second)},
+		"the last one let go":                 {turns: []turn{other(0), {renewed: time.Minute}, mine(2 * time.Minute)}, want: between(time.Minute, 2*time.Minute)},
+		"it renews":                           {turns: []turn{other(0), mine(time.Minute), mine(2 * time.Minute)}, want: between(0, time.Minute)},
+		"it renews with trouble":              {turns: []turn{mine(0), refused(mine(2 * time.Second)), mine(8 * time.Second)}},
+		"it comes to lead at the second try":  {turns: []turn{other(0), refused(mine(time.Minute)), mine(2 * time.Minute)}, want: between(0, 2*time.Minute)},
+		"the last one's clock was ahead":      {turns: []turn{other(time.Hour), mine(time.Minute)}},
+		"the last one never wrote its moment": {turns: []turn{{holder: "other", renewed: -1 << 62}, mine(0)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme)
-			if tc.lease != nil {
-				b.WithObjects(tc.lease)
+			l := &lease{}
+			s := &succession{Interface: l}
+			for _, x := range tc.turns {
+				r := resourcelock.LeaderElectionRecord{HolderIdentity: x.holder, RenewTime: metav1.NewTime(now.Add(x.renewed))}
+				if x.renewed < -1<<60 {
+					r.RenewTime = metav1.Time{}
+				}
+				if x.holder != "me" {
+					l.record = r
+					if _, _, err := s.Get(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				l.err = nil
+				if x.refused {
+					l.err = errDisturbed
+				}
+				_, _, read := s.Get(t.Context())
+				if err := s.Update(t.Context(), r); !errors.Is(errors.Join(read, err), l.err) || (l.err == nil) != (err == nil) {
+					t.Fatalf("errors %v and %v, want %v", read, err, l.err)
+				}
 			}
-			if tc.refuse != nil {
-				b.WithInterceptorFuncs(interceptor.Funcs{
-					Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
-						return tc.refuse
-					},
-				})
-			}
-			got, err := lastAbsence(t.Context(), b.Build(), tc.options, clocktesting.NewFakePassiveClock(now))
-			if !errors.Is(err, tc.wantErr) {
-				t.Fatalf("error %v, want %v", err, tc.wantErr)
-			}
-			if !got.From.Equal(tc.want.From) || !got.To.Equal(tc.want.To) {
+			if got := s.Absence(); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})

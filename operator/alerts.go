@@ -76,7 +76,7 @@ func alertKit(out *outbound) alerts.Kit {
 // alertsOf makes what tells people in chats, without a queue. AlertProviders are read by reader.
 func alertsOf(o options, reader client.Reader, out *outbound) (*alerting.Alerts, error) {
 	kit := alertKit(out)
-	told := &alerting.Alerts{
+	sender := &alerting.Alerts{
 		Reader:           reader,
 		Secret:           out.secrets.Data,
 		New:              func(r alerts.Receiver) (alerts.Sender, error) { return alertfactory.New(r, kit) },
@@ -87,28 +87,28 @@ func alertsOf(o options, reader client.Reader, out *outbound) (*alerting.Alerts,
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 	}
 	if o.approvals.enabled() {
-		told.Choices = approvals.Choices(o.approvals.secret)
+		sender.Choices = approvals.Choices(o.approvals.secret)
 	}
-	for _, g := range told.Global {
-		if _, err := told.New(g.Receiver); err != nil { // what can't be sent at all is better known now
+	for _, g := range sender.Global {
+		if _, err := sender.New(g.Receiver); err != nil { // what can't be sent at all is better known now
 			return nil, fmt.Errorf("alerts to %s: %w", g.Name, err)
 		}
 	}
-	return told, nil
+	return sender, nil
 }
 
 // newAlerts makes what tells people in chats; its queue runs with the manager.
 func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, registry prometheus.Registerer, recorder events.EventRecorder, queues *telemetry.Queues) (*alerting.Alerts, error) {
-	told, err := alertsOf(o, mgr.GetClient(), out)
+	sender, err := alertsOf(o, mgr.GetClient(), out)
 	if err != nil {
 		return nil, err
 	}
-	told.Recorder = recorder
+	sender.Recorder = recorder
 	providers := &references.Reconciler[*v1beta1.AlertProvider]{
 		New:  func() *v1beta1.AlertProvider { return &v1beta1.AlertProvider{} },
 		List: func() client.ObjectList { return &v1beta1.AlertProviderList{} },
 		Name: "alertprovider", Noun: "provider",
-		Client: mgr.GetClient(), Check: told.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues,
+		Client: mgr.GetClient(), Check: sender.Check, Recorder: recorder, Clock: clock.RealClock{}, Queues: queues,
 	}
 	if err := providers.SetUp(ctx, mgr); err != nil {
 		return nil, err
@@ -117,6 +117,6 @@ func newAlerts(ctx context.Context, mgr ctrl.Manager, o options, out *outbound, 
 	if err := mgr.Add(queue); err != nil {
 		return nil, fmt.Errorf("queue of alerts: %w", err)
 	}
-	told.Queue = queue
-	return told, addApprovals(ctx, mgr, o, alertKit(out))
+	sender.Queue = queue
+	return sender, addApprovals(ctx, mgr, o, alertKit(out))
 }

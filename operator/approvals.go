@@ -6,14 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"time"
 
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/approvals"
@@ -86,41 +82,5 @@ func addApprovals(ctx context.Context, mgr ctrl.Manager, o options, kit alerts.K
 		},
 		Clock: clock.RealClock{},
 	})
-	return mgr.Add(&approvalServer{address: o.approvals.address, handler: handler, synced: informer.HasSynced})
-}
-
-// approvalServer takes presses while the manager runs.
-type approvalServer struct {
-	address string
-	handler *approvals.Handler
-	// synced tells whether all Canaries are known.
-	synced func() bool
-}
-
-// NeedLeaderElection has every replica take them.
-func (s *approvalServer) NeedLeaderElection() bool { return false }
-
-// Start serves until ctx ends, and what was pressed before to its end.
-func (s *approvalServer) Start(ctx context.Context) error {
-	toolscache.WaitForCacheSync(ctx.Done(), s.synced)
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
-	if err != nil {
-		return fmt.Errorf("-slack-approvals-address: %w", err)
-	}
-	server := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	log.FromContext(ctx).Info("Taking what people press in Slack", "address", listener.Addr().String(), "path", approvals.Path)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("approvals: %w", err)
-	case <-ctx.Done():
-		err := server.Close()
-		s.handler.Wait()
-		return err
-	}
+	return mgr.Add(&approvals.Server{Address: o.approvals.address, Handler: handler, Synced: informer.HasSynced})
 }

@@ -36,10 +36,10 @@ func testBlueGreenShort(s *site) {
 	s.awaitStep(1)
 	change[appsv1.Deployment](s, app, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
 	s.awaitSettled(v1beta1.PhaseSucceeded)
-	told := p.stop(0)
-	told.wantNever(s.t, "the canary takes over from 10 pods with fewer", func(m moment) bool { return m.canary == 100 && m.atCanary < 10 })
-	if told.most() != 100 {
-		s.t.Errorf("the canary's shares were %v", told.shares())
+	seen := p.stop(0)
+	seen.wantNever(s.t, "the canary takes over from 10 pods with fewer", func(m moment) bool { return m.canary == 100 && m.atCanary < 10 })
+	if seen.most() != 100 {
+		s.t.Errorf("the canary's shares were %v", seen.shares())
 	}
 }
 
@@ -158,18 +158,18 @@ func testPrimaryDeletedAtRest(s *site) {
 	})
 	s.awaitPods(app+"-primary", 10)
 	s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionTrue)
-	var told story
+	var seen story
 	s.await("requests to be answered", func(ctx context.Context) error {
-		told = p.tell(ctx)
-		if end := told[len(told)-1]; end.lost > 0 {
+		seen = p.tell(ctx)
+		if end := seen[len(seen)-1]; end.lost > 0 {
 			return errors.New(end.String())
 		}
 		return nil
 	})
-	told.wantNever(s.t, "it comes back with another number of pods", func(m moment) bool { return m.primary != nil && *m.primary.Spec.Replicas != 10 })
+	seen.wantNever(s.t, "it comes back with another number of pods", func(m moment) bool { return m.primary != nil && *m.primary.Spec.Replicas != 10 })
 	// How long its pods and their endpoints take is up to Kubernetes: its controller of EndpointSlices
 	// tries again after seconds on a busy machine.
-	told.wantNever(s.t, "requests are lost and no primary is there to take them", func(m moment) bool {
+	seen.wantNever(s.t, "requests are lost and no primary is there to take them", func(m moment) bool {
 		return m.lost > 0 && m.primary == nil && m.lasted > reaction
 	})
 }
@@ -194,9 +194,9 @@ func testPrimaryDeletedAfterFailure(s *site) {
 		return err
 	})
 	s.awaitCondition(v1beta1.ConditionReady, corev1.ConditionTrue)
-	told := p.tell(s.t.Context())
-	told.wantNever(s.t, "the revision that failed is the primary", func(m moment) bool { return m.primary != nil && imageOf(m.primary) == newImage })
-	if end := told[len(told)-1]; end.lost > 0 {
+	seen := p.tell(s.t.Context())
+	seen.wantNever(s.t, "the revision that failed is the primary", func(m moment) bool { return m.primary != nil && imageOf(m.primary) == newImage })
+	if end := seen[len(seen)-1]; end.lost > 0 {
 		s.t.Errorf("in the end: %s", end)
 	}
 }

@@ -31,7 +31,7 @@ import (
 
 // selectors are objects that select the application's pods, one of each kind,
 // with what is said of them and the copy for the primary.
-var selectors = []struct{ manifest, told, copied string }{
+var selectors = []struct{ manifest, seen, copied string }{
 	{
 		"{apiVersion: policy/v1, kind: PodDisruptionBudget, spec: {minAvailable: 1, selector: {matchLabels: {app: podinfo}}}}",
 		"PodDisruptionBudget web (app=podinfo)", "{minAvailable: 1, selector: {matchLabels: {app: podinfo-primary}}}",
@@ -254,7 +254,7 @@ func namesAll(message string, names, not []string) error {
 func testCoverageReport(s *stage) {
 	var all []string
 	for _, each := range selectors {
-		all = append(all, each.told)
+		all = append(all, each.seen)
 	}
 	s.awaitCovered(corev1.ConditionFalse, all, nil)
 	s.awaitEvent("NotCovered", all, nil)
@@ -349,7 +349,7 @@ func testCoverageCopy(s *stage) {
 	for _, each := range selectors {
 		o := s.object(each.manifest)
 		if each.copied == "" {
-			uncopied = append(uncopied, each.told)
+			uncopied = append(uncopied, each.seen)
 		}
 		if each.copied == "" || s.t.Failed() {
 			continue
@@ -403,7 +403,7 @@ func testCoverageCopy(s *stage) {
 	}
 	names := slices.Collect(func(yield func(string) bool) {
 		for i, each := range selectors {
-			if i != 3 && !yield(each.told) {
+			if i != 3 && !yield(each.seen) {
 				return
 			}
 		}

@@ -104,7 +104,7 @@ func (s *dashboardSite) account(name string) looker {
 	}
 	var cookies []string
 	s.await("the dashboard", func(ctx context.Context) error {
-		code, _, h, err := s.ask(ctx, http.MethodPost, "/api/login", looker{}, map[string]string{"token": config.BearerToken})
+		code, _, h, err := s.request(ctx, http.MethodPost, "/api/login", looker{}, map[string]string{"token": config.BearerToken})
 		if err != nil || code != http.StatusOK {
 			return fmt.Errorf("login: %d, %w", code, err)
 		}
@@ -118,8 +118,8 @@ func (s *dashboardSite) account(name string) looker {
 	return looker{"Cookie": strings.Join(cookies, "; ")}
 }
 
-// ask sends a request as the page does.
-func (s *dashboardSite) ask(ctx context.Context, method, path string, who looker, body any) (int, string, http.Header, error) {
+// request sends a request as the page does.
+func (s *dashboardSite) request(ctx context.Context, method, path string, who looker, body any) (int, string, http.Header, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return 0, "", nil, err
@@ -143,7 +143,7 @@ func (s *dashboardSite) ask(ctx context.Context, method, path string, who looker
 
 func (s *dashboardSite) must(ctx context.Context, method, path string, who looker, body any) (int, string) {
 	s.t.Helper()
-	code, text, _, err := s.ask(ctx, method, path, who, body)
+	code, text, _, err := s.request(ctx, method, path, who, body)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -85,8 +85,8 @@ func testDeletionWithTypo(s *site) {
 	c := get[v1beta1.Canary](s, app)
 	s.remove(c)
 	s.awaitGone(c)
-	told := p.stop(0)
-	if end := told[len(told)-1]; end.atPrimary != 2 {
+	seen := p.stop(0)
+	if end := seen[len(seen)-1]; end.atPrimary != 2 {
 		s.t.Errorf("in the end %d pods answer, 2 did", end.atPrimary)
 	}
 }

@@ -45,15 +45,15 @@ func testMatchRemoved(s *site) {
 	s.release(newImage)
 	s.awaitStep(1)
 	s.await("the rule for those that match", func(ctx context.Context) error {
-		if told := p.tell(ctx); told[len(told)-1].matched != 100 {
-			return fmt.Errorf("it is %s", told[len(told)-1])
+		if seen := p.tell(ctx); seen[len(seen)-1].matched != 100 {
+			return fmt.Errorf("it is %s", seen[len(seen)-1])
 		}
 		return nil
 	})
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Match = nil })
 	s.await("no rule for those that match", func(ctx context.Context) error {
-		if told := p.tell(ctx); told[len(told)-1].matched != 0 {
-			return fmt.Errorf("it is %s", told[len(told)-1])
+		if seen := p.tell(ctx); seen[len(seen)-1].matched != 0 {
+			return fmt.Errorf("it is %s", seen[len(seen)-1])
 		}
 		return nil
 	})
@@ -78,8 +78,8 @@ func testStepWeightsReplaced(s *site) {
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.StepWeights, c.Spec.Analysis.StepWeight = nil, 25 })
 	s.badAt.Store(0)
 	s.awaitSettled(v1beta1.PhaseSucceeded)
-	told := p.stop(0)
-	if shares := told.shares(); len(shares) < 6 || !slices.Equal(shares[:6], []int32{0, 1, 2, 3, 25, 50}) {
+	seen := p.stop(0)
+	if shares := seen.shares(); len(shares) < 6 || !slices.Equal(shares[:6], []int32{0, 1, 2, 3, 25, 50}) {
 		s.t.Errorf("the canary's shares were %v", shares)
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// told keeps the events in order.
-type told struct{ all chan string }
+// seen keeps the events in order.
+type seen struct{ all chan string }
 
-func (r told) Eventf(about, _ runtime.Object, _, reason, _, _ string, _ ...any) {
+func (r seen) Eventf(about, _ runtime.Object, _, reason, _, _ string, _ ...any) {
 	r.all <- about.(*corev1.ObjectReference).Namespace + " " + reason
 }
 
@@ -27,7 +27,7 @@ func TestEventsTakeTurns(t *testing.T) {
 	if err := v1beta1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	to := told{make(chan string, 100)}
+	to := seen{make(chan string, 100)}
 	e := newEventTurns(to, scheme, 10)
 	of := func(namespace string) *v1beta1.Canary {
 		return &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}}

@@ -80,7 +80,7 @@ func testFlaggerAndBack(s *site, at int32, analysis func(*v1beta1.CanaryAnalysis
 	s.wantImage(oldImage)
 	flagger.Stop(10 * time.Second)
 
-	rest := s.probe(app)
+	remaining := s.probe(app)
 	s.operate()
 	s.await("this operator to have it", func(ctx context.Context) error {
 		st, err := s.status(ctx)
@@ -90,7 +90,7 @@ func testFlaggerAndBack(s *site, at int32, analysis func(*v1beta1.CanaryAnalysis
 		return err
 	})
 	s.awaitSettled(v1beta1.PhaseSucceeded)
-	rest.stop(0).wantNever(s.t, "a release begins by itself", func(m moment) bool { return m.phase != v1beta1.PhaseSucceeded })
+	remaining.stop(0).wantNever(s.t, "a release begins by itself", func(m moment) bool { return m.phase != v1beta1.PhaseSucceeded })
 	p.stop(0)
 }
 

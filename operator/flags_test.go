@@ -6,7 +6,9 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +226,45 @@ func TestFlagsOfFlagger(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFlagsAreDocumented holds the page of flags, which is generated from the source, against the flags as they are.
+func TestFlagsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/flags.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := flag.NewFlagSet("sluice", flag.ContinueOnError)
+	new(options).register(f)
+	f.VisitAll(func(one *flag.Flag) {
+		if strings.HasPrefix(one.Usage, "Flagger's; it has no effect") {
+			return
+		}
+		row := "| `-" + one.Name + "` | "
+		if value := one.DefValue; value != "" && value != "[]" {
+			row += "`" + value + "` |"
+		}
+		if !strings.Contains(string(page), row) {
+			t.Errorf("docs/reference/flags.md has no row that begins %s; run make generate", row)
+		}
+	})
+}
+
+// TestDocumentedPreflight reads each command of its page as sluice does.
+func TestDocumentedPreflight(t *testing.T) {
+	page, err := os.ReadFile("../docs/preflight.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile("(?m)^    (?:.*\\| )?sluice preflight([^#\n]*)").FindAllStringSubmatch(string(page), -1)
+	if len(commands) < 4 {
+		t.Errorf("only %d commands were found", len(commands))
+	}
+	for _, c := range commands {
+		if _, err := parsePreflight(strings.Fields(c[1]), io.Discard); err != nil {
+			t.Errorf("sluice preflight%s: %v", c[1], err)
+		}
 	}
 }
 

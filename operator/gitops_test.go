@@ -80,8 +80,8 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	healed, last := 0, int64(0)
 	fight := func(quiet time.Duration) {
 		t.Helper()
-		rest := time.NewTimer(quiet)
-		defer rest.Stop()
+		remaining := time.NewTimer(quiet)
+		defer remaining.Stop()
 		for before := healed; healed < before+20; {
 			select {
 			case e := <-seen.ResultChan():
@@ -94,8 +94,8 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 				if err := s.git(image); err != nil {
 					t.Fatal(err)
 				}
-				rest.Reset(quiet)
-			case <-rest.C:
+				remaining.Reset(quiet)
+			case <-remaining.C:
 				return
 			}
 		}
@@ -108,7 +108,7 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	if got := scales(writes); healed != 1 || got != 1 {
 		t.Errorf("the target was healed %d times and scaled %d times", healed, got)
 	}
-	s.awaitKeptUp()
+	s.awaitScaledUp()
 	settled := writes.count()
 
 	image = newImage
@@ -120,7 +120,7 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	if got := scales(writes); healed != 2 || got != 2 {
 		t.Errorf("after a release it was healed %d times and scaled %d times", healed, got)
 	}
-	s.awaitKeptUp()
+	s.awaitScaledUp()
 	if n := writes.count() - settled; n > 30 {
 		t.Errorf("the release took %d writes:\n%s", n, strings.Join(writes.writes[settled:], "\n"))
 	}
@@ -139,7 +139,7 @@ func testSelfHeal(t *testing.T, api client.WithWatch, writes *fuse) {
 	s.awaitEvent("TargetScaledUp", []string{"spec.replicas is in Git"}, nil)
 }
 
-func (s *stage) awaitKeptUp() {
+func (s *stage) awaitScaledUp() {
 	s.t.Helper()
 	s.await("the condition TargetScaledUp", func(ctx context.Context) error {
 		c := &v1beta1.Canary{}

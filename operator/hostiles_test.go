@@ -166,6 +166,7 @@ var routing = []hostile{
 	{name: "cookie for nobody's site", spec: weighted("istio", "port: 9898", "sessionAffinity: {cookieName: a, sameSite: Anywhere}"), want: refusedAtApply, says: "sameSite"},
 	{name: "cookie of no age", spec: weighted("istio", "port: 9898", "sessionAffinity: {cookieName: a, maxAge: -1}"), want: refusedAtApply, says: "maxAge"},
 	{name: "names of Consul with another's partition", spec: "provider: consul\nanalysis: {iterations: null, stepWeight: 50}", annotations: map[string]string{"sluice.dev/consul-partition": "p;x"}, want: "InvalidSpec", says: "sluice.dev/consul-partition"},
+	{name: "Consul that is not there", spec: "provider: consul\nanalysis: {iterations: null, stepWeight: 50}", annotations: map[string]string{"sluice.dev/consul-primary-service-account": "admin"}, want: unreachable, says: "Consul"},
 	{name: "primary with another's account, apart", apart: true, spec: "provider: consul\nanalysis: {iterations: null, stepWeight: 50}", annotations: map[string]string{"sluice.dev/consul-namespace": "other"}, want: "InvalidSpec", says: "sluice.dev/consul-namespace"},
 }
 
@@ -204,6 +205,7 @@ var checked = []hostile{
 	{name: "template of another namespace that is missing", spec: metric("{name: m, templateRef: {name: nope, namespace: kube-system}}"), want: "TemplateMissing", says: "kube-system"},
 	{name: "template by two paths", spec: metric("{name: m, templateRef: {name: b/../c, namespace: a/b}}"), want: "TemplateMissing"},
 	{name: "a hundred large queries", beside: "apiVersion: flagger.app/v1beta1\nkind: MetricTemplate\nmetadata: {name: NAME}\nspec: {provider: {type: prometheus, address: 'http://p'}, query: 'up" + strings.Repeat(" ", 64_000) + "'}\n", spec: metric(many(100, "{name: m%d, templateRef: {name: NAME}}")), want: works},
+	{name: "a hundred queries of 9 KB", spec: metric(many(100, "{name: m%d, query: "+long(9000)+"}")), want: "InvalidSpec", says: "allowed: 524288"},
 	{name: "no check decides", spec: metric("{name: m, query: up, dryRun: true}"), want: works},
 	{name: "101 metrics", spec: metric(many(101, "{name: m%d, query: up}")), want: refusedAtApply, says: "at most 100"},
 	{name: "101 hooks", spec: hook(many(101, "{name: h%d, url: 'http://a/'}")), want: refusedAtApply, says: "at most 100"},

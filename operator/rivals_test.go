@@ -30,7 +30,7 @@ func testRival(s *site) {
 	}))
 	change[istionetworking.VirtualService](s, rival, func(vs *istionetworking.VirtualService) { vs.Spec.Hosts = []string{"app.example.com"} })
 	s.release(newImage)
-	told := func(want bool) func(context.Context) error {
+	seen := func(want bool) func(context.Context) error {
 		return func(ctx context.Context) error {
 			st, err := s.status(ctx)
 			if err == nil && strings.Contains(fmt.Sprint(st.Conditions), rival) != want {
@@ -39,7 +39,7 @@ func testRival(s *site) {
 			return err
 		}
 	}
-	s.await("a condition that names the rival", told(true))
+	s.await("a condition that names the rival", seen(true))
 	// A turn that wrote the status is followed by another within a moment. After that only the rival can wake the Canary.
 	s.await("the operator to wait", func(ctx context.Context) error {
 		st, err := s.status(ctx)
@@ -52,7 +52,7 @@ func testRival(s *site) {
 		return nil
 	})
 	change[istionetworking.VirtualService](s, rival, func(vs *istionetworking.VirtualService) { vs.Spec.Hosts = []string{"old.example.com"} })
-	s.await("a step without the rival", told(false))
+	s.await("a step without the rival", seen(false))
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Interval = "1s" })
 	s.awaitSettled(v1beta1.PhaseSucceeded)
 }

@@ -45,7 +45,7 @@ type incident struct {
 
 // incidents are all that may happen beside each other. Those that take longest come first.
 func incidents() []incident {
-	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, ingressIncidents, rivalIncidents)
+	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, timeIncidents, ingressIncidents, rivalIncidents)
 }
 
 // testIncidents has each happen in a namespace of its own, with an operator of its own.
@@ -73,6 +73,7 @@ type site struct {
 	metrics *httptest.Server
 	bad     atomic.Bool  // what the metrics say of any release
 	badAt   atomic.Int32 // the canary's share from which on they say so anyway
+	away    atomic.Bool  // they are not to be had
 	queries atomic.Int32
 	stop    func() // ends the operator
 }
@@ -92,6 +93,10 @@ func newSite(t *testing.T, c *cluster.Cluster, r *records, namespace string) *si
 // answer is a Prometheus.
 func (s *site) answer(w http.ResponseWriter, r *http.Request) {
 	s.queries.Add(1)
+	if s.away.Load() {
+		http.Error(w, "away", http.StatusServiceUnavailable)
+		return
+	}
 	healthy := 1
 	if s.bad.Load() {
 		healthy = 0

@@ -25,10 +25,11 @@ import (
 
 // What a tenant gets for a manifest.
 const (
-	refusedAtApply = "refused" // by the schema
-	works          = "works"   // it is released, or can be used
-	notApplied     = "Applied" // it can't be carried out yet, and a condition says why
-	waits          = "waits"   // it is for what is not there
+	refusedAtApply = "refused"         // by the schema
+	works          = "works"           // it is released, or can be used
+	notApplied     = "Applied"         // it can't be carried out yet, and a condition says why
+	unreachable    = "MeshUnreachable" // neither is it at fault nor can anything be done
+	waits          = "waits"           // it is for what is not there
 )
 
 // hostile is a manifest that a tenant applies. NAME stands for a name of its own in a namespace that all share.
@@ -514,6 +515,12 @@ func (x hostile) answered(ctx context.Context, s *stage, name string) error {
 		case notApplied:
 			is := o.Status.GetCondition(v1beta1.ConditionApplied)
 			if is == nil || is.Status != corev1.ConditionFalse || !strings.Contains(is.Message, x.says) {
+				return fmt.Errorf("the condition is %+v, want one with %q", is, x.says)
+			}
+			return nil
+		case unreachable:
+			is := o.Status.GetCondition(v1beta1.ConditionReady)
+			if is == nil || is.Reason != unreachable || !strings.Contains(is.Message, x.says) {
 				return fmt.Errorf("the condition is %+v, want one with %q", is, x.says)
 			}
 			return nil

@@ -41,9 +41,9 @@ func (w *warned) take() string {
 // testWarnings applies what is served otherwise than it reads, under the chart's policies.
 func testWarnings(t *testing.T, c *cluster.Cluster) {
 	installPart(t, c, "templates/warnings.yaml")
-	told := &warned{}
+	seen := &warned{}
 	config := rest.CopyConfig(c.Config())
-	config.WarningHandler = told
+	config.WarningHandler = seen
 	scheme, err := rig.Scheme()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func testWarnings(t *testing.T, c *cluster.Cluster) {
 			if err := api.Create(ctx, o.DeepCopyObject().(client.Object), client.DryRunAll); err != nil {
 				return err
 			}
-			if told.take() == "" {
+			if seen.take() == "" {
 				return errors.New("they are not in force")
 			}
 		}
@@ -100,7 +100,7 @@ func testWarnings(t *testing.T, c *cluster.Cluster) {
 			if err := api.Create(t.Context(), tc.object.DeepCopyObject().(client.Object), client.DryRunAll); err != nil {
 				t.Fatal(err)
 			}
-			if got := told.take(); !strings.Contains(got, tc.want) || (got == "") != (tc.want == "") {
+			if got := seen.take(); !strings.Contains(got, tc.want) || (got == "") != (tc.want == "") {
 				t.Errorf("warned: %s", got)
 			}
 		})

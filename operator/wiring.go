@@ -83,7 +83,15 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	ready, alive := &readiness{}, wake.NewWatchdog(clock.RealClock{})
-	mgr, err := ctrl.NewManager(config, managerOptions(scheme, o, w, alive, ready))
+	settings := managerOptions(scheme, o, w, alive, ready)
+	leads, err := newSuccession(ctx, config, scheme, o)
+	if err != nil {
+		return nil, err
+	}
+	if leads != nil {
+		settings.LeaderElectionResourceLockInterface = leads
+	}
+	mgr, err := ctrl.NewManager(config, settings)
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
@@ -106,8 +114,8 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	reconciler.Watchdog = alive
-	if reconciler.Absence, err = lastAbsence(ctx, mgr.GetAPIReader(), o, clock.RealClock{}); err != nil {
-		return nil, err
+	if leads != nil {
+		reconciler.Absence = leads.Absence
 	}
 	if reconciler.Shard, err = shards.New(o.scope.selector); err != nil {
 		return nil, fmt.Errorf("-watch-label-selector: %w", err)

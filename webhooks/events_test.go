@@ -42,8 +42,8 @@ func (c *counter) want(t *testing.T, want map[string]int) {
 
 // mailbox keeps the messages that it is told, in order.
 type mailbox struct {
-	mu   sync.Mutex
-	told []string
+	mu       sync.Mutex
+	received []string
 }
 
 func (m *mailbox) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
@@ -51,13 +51,13 @@ func (m *mailbox) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	_ = json.NewDecoder(r.Body).Decode(&payload)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.told = append(m.told, payload.Name+" "+payload.Metadata[eventMessageKey])
+	m.received = append(m.received, payload.Name+" "+payload.Metadata[eventMessageKey])
 }
 
 func (m *mailbox) all() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.told)
+	return slices.Clone(m.received)
 }
 
 func eventCall(url, canary, message string) Call {
@@ -325,7 +325,7 @@ func TestQueueKeepsItsPromises(t *testing.T) {
 			l *lane
 		}
 		var underWay []taken
-		added, told, last := 0, 0, map[string]string{}
+		added, received, last := 0, 0, map[string]string{}
 		take := func() {
 			h, l, call, ok := e.take()
 			if !ok {
@@ -349,7 +349,7 @@ func TestQueueKeepsItsPromises(t *testing.T) {
 				t.Fatalf("%d calls at once to %s", inHost, h.name)
 			}
 			underWay = append(underWay, taken{h, l})
-			told++
+			received++
 		}
 		runnable := func() bool { return slices.ContainsFunc(e.turn, func(h *host) bool { return len(h.ready) > 0 }) }
 		finish := func(i int) {
@@ -385,8 +385,8 @@ func TestQueueKeepsItsPromises(t *testing.T) {
 				t.Fatalf("%d calls wait and none may be made", e.queued)
 			}
 		}
-		if told+lost != added {
-			t.Fatalf("%d added, %d told, %d lost", added, told, lost)
+		if received+lost != added {
+			t.Fatalf("%d added, %d told, %d lost", added, received, lost)
 		}
 		if len(e.hosts) != 0 {
 			t.Fatalf("an empty queue has %d hosts", len(e.hosts))

@@ -25,7 +25,7 @@ type server struct {
 	simple   bool // it gives the same for everything, as a proxy or a test's server may
 }
 
-func (s *server) ask(ctx context.Context, expr string) ([]float64, error) {
+func (s *server) send(ctx context.Context, expr string) ([]float64, error) {
 	s.mu.Lock()
 	s.requests++
 	s.mu.Unlock()
@@ -38,7 +38,7 @@ func (s *server) ask(ctx context.Context, expr string) ([]float64, error) {
 }
 
 func (s *server) Query(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
-	values, err := s.ask(ctx, q.Expr)
+	values, err := s.send(ctx, q.Expr)
 	switch {
 	case err != nil:
 		return metrics.Sample{}, err
@@ -54,7 +54,7 @@ var part = regexp.MustCompile(`(?s)^label_replace\((.*), "sluice_query", "(\d+|a
 
 func (s *server) QuerySeries(ctx context.Context, q metrics.Query) ([]metrics.Series, error) {
 	var out []metrics.Series
-	if _, err := s.ask(ctx, ""); err != nil {
+	if _, err := s.send(ctx, ""); err != nil {
 		return nil, err
 	}
 	if s.simple {

@@ -235,8 +235,8 @@ func (p *Provider) classify(q metrics.Query, timeout time.Duration, err error) e
 	if errors.As(err, &transport) {
 		err = transport.Err
 	}
-	if told := p.detail(err.Error()); told != err.Error() {
-		err = errors.New(told)
+	if redacted := p.detail(err.Error()); redacted != err.Error() {
+		err = errors.New(redacted)
 	}
 	return &metrics.UnavailableError{Provider: p.name, Err: err}
 }

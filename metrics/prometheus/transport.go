@@ -59,16 +59,16 @@ func (e *statusError) Error() string {
 // sort says what the status means. redact makes the server's words fit to be
 // repeated.
 func (e *statusError) sort(redact func(string) string) error {
-	told := &statusError{status: e.status, detail: redact(e.detail)}
+	redacted := &statusError{status: e.status, detail: redact(e.detail)}
 	switch {
 	case e.status == http.StatusUnauthorized || e.status == http.StatusForbidden:
-		return fmt.Errorf("%w: %w", metrics.ErrCredentials, told)
+		return fmt.Errorf("%w: %w", metrics.ErrCredentials, redacted)
 	case e.status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: %w", metrics.ErrRateLimited, told)
+		return fmt.Errorf("%w: %w", metrics.ErrRateLimited, redacted)
 	case e.status < 400:
 		return fmt.Errorf("it redirects (%d): set the address that it redirects to", e.status)
 	default:
-		return told
+		return redacted
 	}
 }
 

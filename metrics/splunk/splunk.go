@@ -63,7 +63,7 @@ var realm = regexp.MustCompile(`^[a-z0-9-]+$`)
 // streamAddress is the HTTP address of the stream, where programs run, for the
 // addresses that people know: wss://stream.REALM... and https://api.REALM...
 func streamAddress(address string) string {
-	scheme, rest, ok := strings.Cut(address, "://")
+	scheme, remaining, ok := strings.Cut(address, "://")
 	if !ok {
 		return address
 	}
@@ -73,10 +73,10 @@ func streamAddress(address string) string {
 	case "wss":
 		scheme = "https"
 	}
-	if realm, ok := strings.CutPrefix(rest, "api."); ok {
-		rest = "stream." + realm
+	if realm, ok := strings.CutPrefix(remaining, "api."); ok {
+		remaining = "stream." + realm
 	}
-	return scheme + "://" + rest
+	return scheme + "://" + remaining
 }
 
 // Query runs q.Expr over the last ten intervals and gives the newest value of

@@ -23,7 +23,7 @@ import (
 	"github.com/sluice-delivery/sluice/webhooks/alerts"
 )
 
-// ReasonNotSent is the reason of the event that tells of an alert that nobody got.
+// ReasonNotSent: an alert could not be sent; the message names the receiver and says what it answered.
 const ReasonNotSent = "AlertNotSent"
 
 // Keys of the Secret of an AlertProvider.

@@ -34,9 +34,12 @@ import (
 
 // Reasons of mistakes with autoscalers.
 const (
+	// ReasonAutoscalerMissing: there is no autoscaler of the name in spec.autoscalerRef.
 	ReasonAutoscalerMissing = "AutoscalerMissing"
+	// ReasonAutoscalerInvalid: the autoscaler of spec.autoscalerRef can't be copied for the primary; the message says why.
 	ReasonAutoscalerInvalid = "AutoscalerInvalid"
-	ReasonKEDAMissing       = "KEDANotInstalled"
+	// ReasonKEDAMissing: spec.autoscalerRef names a ScaledObject, and the cluster does not serve KEDA's kinds.
+	ReasonKEDAMissing = "KEDANotInstalled"
 )
 
 // Indexes of the cache for autoscalers.

@@ -208,21 +208,21 @@ var inNamespaceLabel = regexp.MustCompile(`namespace(_name)?\s*(=|!=|=~|!~)\s*["
 // podinfo-backend, podinfo_requests) mean something else.
 func renameInQuery(query, target, primary string) string {
 	var out []byte
-	for rest, from := query, 0; ; {
-		at := strings.Index(rest, target)
+	for remaining, from := query, 0; ; {
+		at := strings.Index(remaining, target)
 		if at < 0 {
-			return string(append(out, rest...))
+			return string(append(out, remaining...))
 		}
 		end := at + len(target)
-		suffix := knownSuffix(rest[end:])
-		out = append(out, rest[:at]...)
-		if wholeName(query[:from+at], rest[end+len(suffix):]) && !inNamespaceLabel.MatchString(query[:from+at]) {
+		suffix := knownSuffix(remaining[end:])
+		out = append(out, remaining[:at]...)
+		if wholeName(query[:from+at], remaining[end+len(suffix):]) && !inNamespaceLabel.MatchString(query[:from+at]) {
 			out = append(out, primary...)
 		} else {
-			out = append(out, rest[at:end+len(suffix)]...)
+			out = append(out, remaining[at:end+len(suffix)]...)
 		}
 		from += end + len(suffix)
-		rest = rest[end+len(suffix):]
+		remaining = remaining[end+len(suffix):]
 	}
 }
 

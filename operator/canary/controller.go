@@ -83,8 +83,8 @@ type Reconciler struct {
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Absence is the time before this operator in which none was there, zero where
-	// nothing is known of one.
-	Absence release.Absence
+	// nothing is known of one. It may be nil for that.
+	Absence func() release.Absence
 	// Shard is which Canaries are served.
 	Shard *shards.Shard
 	// Options are the settings for generated objects.
@@ -217,6 +217,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if r.turns.Stale(c) {
 		return next(true, 0), nil // our own last write is not in the cache yet
+	}
+	if wait := r.turns.Outdated(c, r.Clock.Now()); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil // somebody else's is not, and ours would be refused
 	}
 	if mine, result, err := mine(ctx, r, c); !mine {
 		return result, err

@@ -291,6 +291,36 @@ func TestStaleCacheMovesNothing(t *testing.T) {
 	}
 }
 
+// While the cache does not show what somebody else has written, each write of the status would be refused. They are not
+// tried again and again, and the newer version is acted on as soon as it is read.
+func TestWritesBesideAStaleCacheAreFew(t *testing.T) {
+	const lag = 2 * time.Minute
+	s := newInitialized(t)
+	s.cached = s.now()
+	edit(s, s.now(), func(c *v1beta1.Canary) { c.Spec.Analysis.Threshold++ })
+	s.release("podinfo:2")
+	s.writes = nil
+	routes, turns := s.router.Writes(), 0
+	for until := s.clock.Now().Add(lag); s.clock.Now().Before(until); turns++ {
+		result := s.mustTurn()
+		if result.RequeueAfter <= 0 || result.RequeueAfter > 15*time.Second {
+			t.Fatalf("it looks again after %s; nothing else may see to that", result.RequeueAfter)
+		}
+		s.clock.SetTime(s.clock.Now().Add(result.RequeueAfter))
+	}
+	if tries := len(s.writes); tries < 2 || tries > 16 || turns > 2*tries || s.router.Writes() != routes {
+		t.Errorf("in %s %d writes were tried in %d turns: %v", lag, tries, turns, s.writes)
+	}
+
+	s.cached, s.writes = nil, nil
+	if s.mustTurn(); len(s.writes) == 0 {
+		t.Error("the newer version is not acted on at once")
+	}
+	if got := s.phases(); got[len(got)-1] != "Succeeded " {
+		t.Errorf("afterwards: %v", got)
+	}
+}
+
 func TestApplyFailure(t *testing.T) {
 	s := newInitialized(t)
 	denied := errors.New("denied by an admission webhook")

@@ -57,8 +57,8 @@ func TestCorpus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, begins := strings.Cut(string(old), corpusBegin)
-	_, after, ends := strings.Cut(rest, corpusEnd)
+	before, remaining, begins := strings.Cut(string(old), corpusBegin)
+	_, after, ends := strings.Cut(remaining, corpusEnd)
 	if !begins || !ends {
 		t.Fatalf("%s has no place for the results", corpusDocs)
 	}

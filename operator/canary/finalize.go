@@ -36,7 +36,7 @@ func (r *Reconciler) release(ctx context.Context, w *world, want release.Desired
 	if !want.Finished {
 		return
 	}
-	if removed := routed && a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)); !removed && !longDeleted(r.Absence, r.Clock.Now(), w.Canary) {
+	if removed := routed && a.made("what was made for the Canary", r.inventory().Remove(ctx, w.World, want)); !removed && !longDeleted(absence(r), r.Clock.Now(), w.Canary) {
 		return
 	}
 	before := w.Canary.DeepCopy()
@@ -68,6 +68,14 @@ func (w *world) releaseRoute(ctx context.Context, want *release.Desired, a *atte
 // what can't be removed.
 func longDeleted(absence release.Absence, now time.Time, c *v1beta1.Canary) bool {
 	return absence.Elapsed(now, c.DeletionTimestamp.Time) > 3*c.GetProgressDeadline()
+}
+
+// absence is the time before this operator in which none was there.
+func absence(r *Reconciler) release.Absence {
+	if r.Absence == nil {
+		return release.Absence{}
+	}
+	return r.Absence()
 }
 
 // ensureFinalizer gives a Canary the finalizer by which its deletion waits for

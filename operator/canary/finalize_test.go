@@ -184,11 +184,13 @@ func TestLongDeleted(t *testing.T) {
 	s := newInitialized(t)
 	c := s.now()
 	c.DeletionTimestamp = new(metav1.NewTime(s.clock.Now().Add(-31 * time.Minute)))
-	if !longDeleted(s.reconciler.Absence, s.clock.Now(), c) {
+	if !longDeleted(absence(s.reconciler), s.clock.Now(), c) {
 		t.Error("after 31 minutes, of a deadline of 10 minutes, it is waited for still")
 	}
-	s.reconciler.Absence = release.Absence{From: s.clock.Now().Add(-20 * time.Minute), To: s.clock.Now()}
-	if longDeleted(s.reconciler.Absence, s.clock.Now(), c) {
+	s.reconciler.Absence = func() release.Absence {
+		return release.Absence{From: s.clock.Now().Add(-20 * time.Minute), To: s.clock.Now()}
+	}
+	if longDeleted(absence(s.reconciler), s.clock.Now(), c) {
 		t.Error("the time without an operator counts")
 	}
 }

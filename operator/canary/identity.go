@@ -15,7 +15,7 @@ import (
 	ground "github.com/sluice-delivery/sluice/operator/world"
 )
 
-// reasonImmutable is for a field that names what the Canary is about.
+// reasonImmutable: a field was edited that can't be while the Canary lives, as it names what the Canary is about.
 const reasonImmutable = "ImmutableField"
 
 // pinned gives a Canary as it was when its primary began to serve: what names its target, its

@@ -55,7 +55,7 @@ func into[S ground.Share](part ground.Part[S], share *S) observer {
 // until then is there beside an error, too.
 func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, error) {
 	is, mistake := pinned(c, r.Provider)
-	w := &world{World: ground.New(release.Observation{Now: r.Clock.Now(), Canary: is, Absence: r.Absence})}
+	w := &world{World: ground.New(release.Observation{Now: r.Clock.Now(), Canary: is, Absence: absence(r)})}
 	w.Mistake = mistake
 	if mistake != nil {
 		w.mistakes = append(w.mistakes, *mistake)
@@ -108,8 +108,10 @@ func (r *Reconciler) inventory() *inventory.Inventory {
 
 // Reasons of mistakes that the reconciler finds itself.
 const (
+	// reasonUnknownProvider: spec.provider names no router that there is; the message lists those that there are.
 	reasonUnknownProvider = "UnknownProvider"
-	reasonTargetShared    = "TargetShared"
+	// reasonTargetShared: an older Canary has the same target, or the same names of Services.
+	reasonTargetShared = "TargetShared"
 )
 
 func (r *Reconciler) observeSpec(ctx context.Context, w *ground.World) error {

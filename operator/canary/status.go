@@ -46,10 +46,11 @@ func updateStatus(ctx context.Context, r *Reconciler, c *v1beta1.Canary, status 
 	}, Status: status}
 	r.turns.Writing(c)
 	if err := r.Client.Status().Update(ctx, written); err != nil {
-		r.turns.Failed(c)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			r.turns.Conflicted(c, r.Clock.Now())
 			return ground.ErrChanged
 		}
+		r.turns.Failed(c)
 		return fmt.Errorf("write status: %w", err)
 	}
 	c.ResourceVersion = written.ResourceVersion // a later write of this turn follows this one

@@ -48,6 +48,7 @@ func invalid(c *v1beta1.Canary, provider string, can providers.Capabilities) []s
 	add("", problem(can.Check(provider, c)))
 	add("", autoscaling.Invalid(c))
 	add("", invalidHooks(a))
+	add("", spec.InvalidSize(c))
 	add("", spec.InvalidRequests(c, provider))
 	if s := a.SessionAffinity; s != nil && s.CookieName != "" && s.CookieName == s.PrimaryCookieName {
 		add("spec.analysis.sessionAffinity.primaryCookieName: ", fmt.Sprintf("%q is the cookie of the canary's users, the primary's need another", s.PrimaryCookieName))

@@ -146,7 +146,7 @@ func (k *Checker) queryBuiltIn(ctx context.Context, c *v1beta1.Canary, index int
 		}
 	}
 	source, advice := first, first.Advice
-	if of.ask(ctx, first); len(of.sources) > 1 && metrics.AsksForPrimary(of.metric, of.answer) {
+	if of.query(ctx, first); len(of.sources) > 1 && metrics.AsksForPrimary(of.metric, of.answer) {
 		which, err := of.which(ctx)
 		switch {
 		case err != nil:
@@ -155,11 +155,11 @@ func (k *Checker) queryBuiltIn(ctx context.Context, c *v1beta1.Canary, index int
 			advice += builtin.Alternatives(of.sources, first)
 		case which.Name != first.Name:
 			source, advice = *which, which.Advice
-			of.ask(ctx, source)
+			of.query(ctx, source)
 		}
 	}
 	if metrics.AsksForPrimary(of.metric, of.answer) {
-		if err := of.askForPrimary(ctx, source, advice); err != nil {
+		if err := of.queryPrimary(ctx, source, advice); err != nil {
 			of.answer.Err = err
 		}
 	}
@@ -180,8 +180,8 @@ func (k *Checker) counting(ctx context.Context, c *v1beta1.Canary, index int) (*
 	return of, err
 }
 
-// ask asks a source for the metric.
-func (of *counting) ask(ctx context.Context, source builtin.Source) {
+// query asks a source for the metric.
+func (of *counting) query(ctx context.Context, source builtin.Source) {
 	of.answer = metrics.Answer{Source: source.Name}
 	expr, err := source.Expr(of.metric.Name, of.vars)
 	if of.answer.Query.Expr = expr; err != nil {
@@ -218,9 +218,9 @@ func (of *counting) which(ctx context.Context) (*builtin.Source, error) {
 	return nil, nil
 }
 
-// askForPrimary asks how many requests the primary had in the metric's interval, and
+// queryPrimary asks how many requests the primary had in the metric's interval, and
 // whether what tells of them is scraped. advice says what to do where it is not.
-func (of *counting) askForPrimary(ctx context.Context, source builtin.Source, advice string) (err error) {
+func (of *counting) queryPrimary(ctx context.Context, source builtin.Source, advice string) (err error) {
 	versions := []builtin.Version{builtin.Primary}
 	if source.NeedsCanary {
 		versions = append(versions, builtin.Canary)

@@ -114,7 +114,7 @@ func runAct(ctx context.Context, a *app, v verb, names []string, o actOptions) e
 	if err != nil || len(meant) == 0 {
 		return err
 	}
-	if err := a.ask(v, meant, &o); err != nil {
+	if err := a.complete(v, meant, &o); err != nil {
 		return err
 	}
 	who := c.whoami(ctx)
@@ -170,8 +170,8 @@ func meant(ctx context.Context, a *app, c *connection, v verb, names []string, s
 	return out, nil
 }
 
-// ask asks for what the command line does not say.
-func (a *app) ask(v verb, meant []*v1beta1.Canary, o *actOptions) error {
+// complete asks for what the command line does not say.
+func (a *app) complete(v verb, meant []*v1beta1.Canary, o *actOptions) error {
 	in := bufio.NewReader(a.In)
 	if o.selector != "" && !o.yes {
 		if !isTerminal(a.In) {

@@ -184,6 +184,6 @@ func live(ctx context.Context, a *app, c *connection, name string, screen view.S
 
 // redrawn writes a screen over the one before, without a flicker: each line to its end, and what is below.
 func redrawn(picture string) string {
-	const home, restOfLine, below = "\x1b[H", "\x1b[K", "\x1b[J"
-	return home + strings.ReplaceAll(picture, "\n", restOfLine+"\n") + below
+	const home, eraseLine, below = "\x1b[H", "\x1b[K", "\x1b[J"
+	return home + strings.ReplaceAll(picture, "\n", eraseLine+"\n") + below
 }

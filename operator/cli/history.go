@@ -155,7 +155,7 @@ func undoNow(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary,
 		}
 		o.act.to = all[i].Revision
 	}
-	if err := a.ask(rollback, []*v1beta1.Canary{canary}, &o.act); err != nil {
+	if err := a.complete(rollback, []*v1beta1.Canary{canary}, &o.act); err != nil {
 		return err
 	}
 	return actOn(ctx, a, c, rollback, canary, c.whoami(ctx), o.act)

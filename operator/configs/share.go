@@ -45,8 +45,8 @@ type tracked struct {
 	names []string
 }
 
-// ReasonUnreadable is for configs that could not be read. It goes away by itself where the
-// API server only could not answer.
+// ReasonUnreadable: ConfigMaps or Secrets that the target uses could not be read; the message says which. It goes away by
+// itself where the API server only could not answer.
 const ReasonUnreadable = "ConfigsUnreadable"
 
 // Record puts the hashes of what is released into the status.

@@ -232,7 +232,7 @@ func (s Subject) madeGood(k Kind, o *unstructured.Unstructured, others []*unstru
 	if k.byName || len(k.selector) == 0 {
 		return false
 	}
-	var rest map[string]any
+	var remaining map[string]any
 	return slices.ContainsFunc(others, func(other *unstructured.Unstructured) bool {
 		if other == o || other.GroupVersionKind() != o.GroupVersionKind() || other.GetNamespace() != o.GetNamespace() {
 			return false
@@ -240,10 +240,10 @@ func (s Subject) madeGood(k Kind, o *unstructured.Unstructured, others []*unstru
 		if !k.selectsIn(other, s.Namespace, s.RootNamespace) || !s.coversPrimary(k, k.selectorOf(other)) {
 			return false
 		}
-		if rest == nil {
-			rest = k.withoutSelector(o)
+		if remaining == nil {
+			remaining = k.withoutSelector(o)
 		}
-		return equality.Semantic.DeepEqual(rest, k.withoutSelector(other))
+		return equality.Semantic.DeepEqual(remaining, k.withoutSelector(other))
 	})
 }
 

@@ -102,25 +102,25 @@ func (e expression) turned(label, from, to string) expression {
 
 // parseExpression reads a selector. The empty one is for all.
 func parseExpression(text string) (expression, error) {
-	p := &expressions{rest: strings.TrimSpace(text)}
-	if p.rest == "" {
+	p := &expressions{remaining: strings.TrimSpace(text)}
+	if p.remaining == "" {
 		return expression{op: "all"}, nil
 	}
 	e, err := p.either()
-	if err == nil && p.rest != "" {
-		err = fmt.Errorf("%q is not understood", p.rest)
+	if err == nil && p.remaining != "" {
+		err = fmt.Errorf("%q is not understood", p.remaining)
 	}
 	return e, err
 }
 
 // expressions reads from the front of what is left.
-type expressions struct{ rest string }
+type expressions struct{ remaining string }
 
 // take takes a word or a sign, if it is next.
 func (p *expressions) take(sign string) bool {
-	after, found := strings.CutPrefix(p.rest, sign)
+	after, found := strings.CutPrefix(p.remaining, sign)
 	if found {
-		p.rest = strings.TrimSpace(after)
+		p.remaining = strings.TrimSpace(after)
 	}
 	return found
 }
@@ -154,7 +154,7 @@ func (p *expressions) one() (expression, error) {
 	case p.take("("):
 		e, err := p.either()
 		if err == nil && !p.take(")") {
-			err = fmt.Errorf("a ) is missing before %q", p.rest)
+			err = fmt.Errorf("a ) is missing before %q", p.remaining)
 		}
 		return e, err
 	case p.take("all()"):
@@ -162,7 +162,7 @@ func (p *expressions) one() (expression, error) {
 	case p.take("has("):
 		e := expression{op: "has", key: p.name()}
 		if e.key == "" || !p.take(")") {
-			return e, fmt.Errorf("%q is not a label", p.rest)
+			return e, fmt.Errorf("%q is not a label", p.remaining)
 		}
 		return e, nil
 	default:
@@ -172,7 +172,7 @@ func (p *expressions) one() (expression, error) {
 
 func (p *expressions) comparison() (e expression, err error) {
 	if e.key = p.name(); e.key == "" {
-		return e, fmt.Errorf("%q is not a label", p.rest)
+		return e, fmt.Errorf("%q is not a label", p.remaining)
 	}
 	for _, op := range []string{"==", "!=", "not in", "in", "contains", "starts with", "ends with"} {
 		if !p.take(op) {
@@ -186,17 +186,17 @@ func (p *expressions) comparison() (e expression, err error) {
 		e.value, err = p.values("{", "}")
 		return e, err
 	}
-	return e, fmt.Errorf("%q is not a condition", p.rest)
+	return e, fmt.Errorf("%q is not a condition", p.remaining)
 }
 
 // name reads the key of a label.
 func (p *expressions) name() string {
-	end := strings.IndexFunc(p.rest, func(r rune) bool { return !strings.ContainsRune("._-/", r) && !isLetter(r) })
+	end := strings.IndexFunc(p.remaining, func(r rune) bool { return !strings.ContainsRune("._-/", r) && !isLetter(r) })
 	if end < 0 {
-		end = len(p.rest)
+		end = len(p.remaining)
 	}
-	name := p.rest[:end]
-	p.rest = strings.TrimSpace(p.rest[end:])
+	name := p.remaining[:end]
+	p.remaining = strings.TrimSpace(p.remaining[end:])
 	return name
 }
 
@@ -207,18 +207,18 @@ func isLetter(r rune) bool {
 // values reads one quoted text or, between brackets, several.
 func (p *expressions) values(open, closed string) (out []string, err error) {
 	if !p.take(open) {
-		return nil, fmt.Errorf("%s is missing before %q", open, p.rest)
+		return nil, fmt.Errorf("%s is missing before %q", open, p.remaining)
 	}
 	for {
-		if p.rest == "" || !strings.ContainsRune(`'"`, rune(p.rest[0])) {
-			return nil, fmt.Errorf("%q is not a quoted text", p.rest)
+		if p.remaining == "" || !strings.ContainsRune(`'"`, rune(p.remaining[0])) {
+			return nil, fmt.Errorf("%q is not a quoted text", p.remaining)
 		}
-		quote := p.rest[:1]
-		text, after, found := strings.Cut(p.rest[1:], quote)
+		quote := p.remaining[:1]
+		text, after, found := strings.Cut(p.remaining[1:], quote)
 		if !found {
-			return nil, fmt.Errorf("%q does not end", p.rest)
+			return nil, fmt.Errorf("%q does not end", p.remaining)
 		}
-		out, p.rest = append(out, text), strings.TrimSpace(after)
+		out, p.remaining = append(out, text), strings.TrimSpace(after)
 		if closed == "" {
 			return out, nil
 		}
@@ -226,7 +226,7 @@ func (p *expressions) values(open, closed string) (out []string, err error) {
 			return out, nil
 		}
 		if !p.take(",") {
-			return nil, fmt.Errorf("%s is missing before %q", closed, p.rest)
+			return nil, fmt.Errorf("%s is missing before %q", closed, p.remaining)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 func TestUsersPolicies(t *testing.T) {
 	routertest.FixSeed(t)
 	outer := t
-	told, held := 0, 0
+	reported, held := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		for range 10 {
 			users := drawPolicies(t, outer)
@@ -48,9 +48,9 @@ func TestUsersPolicies(t *testing.T) {
 					continue
 				}
 				for _, half := range []string{"podinfo-web-primary", "podinfo-web-canary"} {
-					switch isTold := saysSo(uncopied, o, half); {
-					case isTold:
-						told++
+					switch isReported := saysSo(uncopied, o, half); {
+					case isReported:
+						reported++
 					case !holds(all, o, half):
 						t.Fatalf("%s %s does not hold for %s, and that is not told: %v", o.GetKind(), o.GetName(), half, o.Object["spec"])
 					default:
@@ -60,8 +60,8 @@ func TestUsersPolicies(t *testing.T) {
 			}
 		}
 	})
-	if told == 0 || held == 0 {
-		t.Errorf("%d were told, and %d held", told, held)
+	if reported == 0 || held == 0 {
+		t.Errorf("%d were told, and %d held", reported, held)
 	}
 }
 
@@ -109,8 +109,8 @@ func holds(all []*unstructured.Unstructured, as *unstructured.Unstructured, serv
 }
 
 // saysSo tells whether the condition names a policy and the Service that it does not hold for.
-func saysSo(told map[string]bool, o *unstructured.Unstructured, service string) bool {
-	for what := range told {
+func saysSo(reported map[string]bool, o *unstructured.Unstructured, service string) bool {
+	for what := range reported {
 		if strings.HasPrefix(what, o.GetKind()+" "+o.GetName()+" ") && strings.Contains(what, service) {
 			return true
 		}

@@ -67,7 +67,7 @@ func (s *server) act(w http.ResponseWriter, r *http.Request) {
 		fail(w, status, wrong)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), askWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	action := &v1alpha1.CanaryAction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, GenerateName: c.Name[:min(len(c.Name), 200)] + "-"},

@@ -72,8 +72,8 @@ func newRig(t *testing.T, canaries ...*v1beta1.Canary) *rig {
 	return g
 }
 
-// ask sends a request as the page does, with a token in a cookie where there is one.
-func (g *rig) ask(t *testing.T, method, path, token, body string, edit ...func(*http.Request)) (int, string, http.Header) {
+// request sends a request as the page does, with a token in a cookie where there is one.
+func (g *rig) request(t *testing.T, method, path, token, body string, edit ...func(*http.Request)) (int, string, http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, g.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -177,7 +177,7 @@ func namesOf(t *testing.T, data string) []string {
 func TestHeaders(t *testing.T) {
 	g := newRig(t)
 	for _, path := range []string{"/", "/app.js", "/vendor/preact.mjs", "/api/session", "/api/stream", "/nothing"} {
-		code, body, h := g.ask(t, http.MethodGet, path, "", "")
+		code, body, h := g.request(t, http.MethodGet, path, "", "")
 		policy := h.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none'; script-src 'self' 'sha256-") || !strings.Contains(policy, "frame-ancestors 'none'") ||
 			strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") || strings.Contains(policy, "http") {
@@ -190,11 +190,11 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
-	code, _, h := g.ask(t, http.MethodGet, "/app.js", "", "")
+	code, _, h := g.request(t, http.MethodGet, "/app.js", "", "")
 	if code != http.StatusOK || !strings.HasPrefix(h.Get("Content-Type"), "text/javascript") || h.Get("ETag") == "" {
 		t.Errorf("app.js: %d %v", code, h)
 	}
-	code, _, _ = g.ask(t, http.MethodGet, "/app.js", "", "", func(r *http.Request) { r.Header.Set("If-None-Match", h.Get("ETag")) })
+	code, _, _ = g.request(t, http.MethodGet, "/app.js", "", "", func(r *http.Request) { r.Header.Set("If-None-Match", h.Get("ETag")) })
 	if code != http.StatusNotModified {
 		t.Errorf("app.js again: %d", code)
 	}
@@ -270,15 +270,15 @@ func TestWhoSeesWhat(t *testing.T) {
 				t.Errorf("the stream has %v, want %v", got, want)
 			}
 			for _, at := range []string{"shop/cart", "payments/ledger"} {
-				code, body, _ := g.ask(t, http.MethodGet, "/api/releases/"+at, token, "")
+				code, body, _ := g.request(t, http.MethodGet, "/api/releases/"+at, token, "")
 				if sees := slices.Contains(want, at); sees != (code == http.StatusOK) {
 					t.Errorf("%s: %d %.200s", at, code, body)
 				}
 			}
 		})
 	}
-	missing, first, _ := g.ask(t, http.MethodGet, "/api/releases/shop/nothing", "token-of-bob", "")
-	hidden, second, _ := g.ask(t, http.MethodGet, "/api/releases/payments/ledger", "token-of-bob", "")
+	missing, first, _ := g.request(t, http.MethodGet, "/api/releases/shop/nothing", "token-of-bob", "")
+	hidden, second, _ := g.request(t, http.MethodGet, "/api/releases/payments/ledger", "token-of-bob", "")
 	if missing != http.StatusNotFound || hidden != missing || first != second {
 		t.Errorf("what is not there can be told from what is hidden: %d %s, %d %s", missing, first, hidden, second)
 	}
@@ -290,11 +290,11 @@ func TestNobody(t *testing.T) {
 	for _, token := range []string{"", "token-of-nobody"} {
 		for _, at := range []string{"GET /api/stream", "GET /api/releases/shop/cart", "POST /api/releases/shop/cart/actions"} {
 			method, path, _ := strings.Cut(at, " ")
-			if code, body, _ := g.ask(t, method, path, token, "{}"); code != http.StatusUnauthorized {
+			if code, body, _ := g.request(t, method, path, token, "{}"); code != http.StatusUnauthorized {
 				t.Errorf("%s with %q: %d %s", at, token, code, body)
 			}
 		}
-		if _, body, _ := g.ask(t, http.MethodGet, "/api/session", token, ""); !strings.Contains(body, `"seesReleases":false`) || !strings.Contains(body, `"login":true`) {
+		if _, body, _ := g.request(t, http.MethodGet, "/api/session", token, ""); !strings.Contains(body, `"seesReleases":false`) || !strings.Contains(body, `"login":true`) {
 			t.Errorf("session with %q: %s", token, body)
 		}
 	}
@@ -311,11 +311,11 @@ func TestAnonymous(t *testing.T) {
 	if got := namesOf(t, g.stream(t, "").mustNext(t, "fleet")); len(got) != 3 {
 		t.Errorf("it sees %v", got)
 	}
-	code, body, _ := g.ask(t, http.MethodPost, "/api/releases/shop/cart/actions", "", `{"action":"Pause","revision":"`+fleettest.NewRevision+`"}`)
+	code, body, _ := g.request(t, http.MethodPost, "/api/releases/shop/cart/actions", "", `{"action":"Pause","revision":"`+fleettest.NewRevision+`"}`)
 	if code != http.StatusForbidden || len(g.api.Created()) > 0 {
 		t.Errorf("an action: %d %s, %v", code, body, g.api.Created())
 	}
-	if _, body, _ := g.ask(t, http.MethodGet, "/api/session", "token-of-alice", ""); !strings.Contains(body, `"user":"alice"`) {
+	if _, body, _ := g.request(t, http.MethodGet, "/api/session", "token-of-alice", ""); !strings.Contains(body, `"user":"alice"`) {
 		t.Errorf("who has logged in is not anonymous: %s", body)
 	}
 }
@@ -342,7 +342,7 @@ func TestLogin(t *testing.T) {
 		"none":                 {"", https, 401, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, body, h := g.ask(t, http.MethodPost, "/api/login", "", `{"token":"`+tc.token+`"}`, tc.edit)
+			code, body, h := g.request(t, http.MethodPost, "/api/login", "", `{"token":"`+tc.token+`"}`, tc.edit)
 			if code != tc.want {
 				t.Fatalf("%d %s", code, body)
 			}
@@ -360,7 +360,7 @@ func TestLogin(t *testing.T) {
 			if tc.want != http.StatusOK {
 				return
 			}
-			_, body, _ = g.ask(t, http.MethodGet, "/api/session", "", "", func(r *http.Request) {
+			_, body, _ = g.request(t, http.MethodGet, "/api/session", "", "", func(r *http.Request) {
 				for _, c := range set {
 					if c.MaxAge >= 0 {
 						r.AddCookie(c)
@@ -372,7 +372,7 @@ func TestLogin(t *testing.T) {
 			}
 		})
 	}
-	_, _, h := g.ask(t, http.MethodPost, "/api/logout", "token-of-alice", `{}`)
+	_, _, h := g.request(t, http.MethodPost, "/api/logout", "token-of-alice", `{}`)
 	for _, c := range (&http.Response{Header: h}).Cookies() {
 		if c.MaxAge >= 0 {
 			t.Errorf("after logging out there is %v", c)
@@ -402,7 +402,7 @@ func TestProxy(t *testing.T) {
 				r.Header.Set("X-Forwarded-User", name)
 				r.Header.Set("X-Forwarded-Groups", "dev, "+groups)
 			}
-			code, body, _ := g.ask(t, http.MethodGet, "/api/session", "", "", said)
+			code, body, _ := g.request(t, http.MethodGet, "/api/session", "", "", said)
 			var got sessionAnswer
 			if err := json.Unmarshal([]byte(body), &got); err != nil {
 				t.Fatal(err)
@@ -428,7 +428,7 @@ func TestForeignPages(t *testing.T) {
 		},
 	} {
 		for _, path := range []string{"/api/releases/shop/cart/actions", "/api/login", "/api/logout"} {
-			if code, answer, _ := g.ask(t, http.MethodPost, path, "token-of-alice", body, edit); code != http.StatusForbidden {
+			if code, answer, _ := g.request(t, http.MethodPost, path, "token-of-alice", body, edit); code != http.StatusForbidden {
 				t.Errorf("%s, %s: %d %s", path, name, code, answer)
 			}
 		}
@@ -477,7 +477,7 @@ func TestActions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
 			g.api.OnAction = done(g, !tc.refused, "Paused by alice (errors in the checkout)")
-			code, answer, _ := g.ask(t, http.MethodPost, "/api/releases/"+tc.at+"/actions", tc.token, tc.body)
+			code, answer, _ := g.request(t, http.MethodPost, "/api/releases/"+tc.at+"/actions", tc.token, tc.body)
 			if code != tc.want || !strings.Contains(answer, tc.says) {
 				t.Errorf("%d %s, want %d %s", code, answer, tc.want, tc.says)
 			}
@@ -500,7 +500,7 @@ func TestButtons(t *testing.T) {
 		"token-of-alice": `"may":{"actions":["Pause","Promote","Abort","Advance"]}`,
 		"token-of-bob":   `"may":{"why":"bob may look, and has no right to create canaryactions.sluice.dev in shop."}`,
 	} {
-		if _, body, _ := g.ask(t, http.MethodGet, "/api/releases/shop/cart", token, ""); !strings.Contains(body, want) {
+		if _, body, _ := g.request(t, http.MethodGet, "/api/releases/shop/cart", token, ""); !strings.Contains(body, want) {
 			t.Errorf("%s: %s", token, body)
 		}
 	}

@@ -95,7 +95,7 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), askWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	raw, err := s.recent.of(recentKey{person, c.UID, c.ResourceVersion}, func() (*detail, error) { return s.detail(ctx, person, c, samples) })
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) {
 
 // seen is the Canary of a request. Where there is none, or the person may not see it, the answer is the same and ok false.
 func (s *server) seen(w http.ResponseWriter, r *http.Request, person *access.Person) (c *v1beta1.Canary, samples view.Samples, ok bool) {
-	ctx, cancel := context.WithTimeout(r.Context(), askWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	sees, err := person.SeesIn(ctx, r.PathValue("namespace"))
 	if err != nil {

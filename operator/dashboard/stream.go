@@ -23,8 +23,8 @@ const (
 	beatEvery = 30 * time.Second
 	// sendWithin is how long a browser may take for what is sent.
 	sendWithin = 30 * time.Second
-	// askWithin is how long the API server may take for one look.
-	askWithin = 10 * time.Second
+	// requestTimeout is how long the API server may take for one look.
+	requestTimeout = 10 * time.Second
 )
 
 // errRightsChanged ends a stream: the browser begins anew with what its user may see now.
@@ -93,7 +93,7 @@ func (b *browser) follow(ctx context.Context, watcher *fleet.Watcher) {
 
 // rights has the API server say which of the namespaces the user may see. Where that is not what it was, it is an error.
 func (b *browser) rights(ctx context.Context, frames []fleet.Frame) error {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var namespaces []string
 	for i, f := range frames {

@@ -27,7 +27,7 @@ const metadataOnly = "application/vnd.kubernetes.protobuf;as=PartialObjectMetada
 type briefClient struct {
 	client.WithWatch
 
-	rest     *rest.RESTClient
+	requests *rest.RESTClient
 	kinds    sync.Map // *meta.RESTMapping by schema.GroupVersionKind
 	unpacker unpacker
 }
@@ -49,7 +49,7 @@ func NewClient(config *rest.Config, o client.Options) (client.WithWatch, error) 
 	config = metadata.ConfigFor(config)
 	config.GroupVersion, config.APIPath = &schema.GroupVersion{}, "/" // each request has a path of its own
 	b := &briefClient{WithWatch: c}
-	if b.rest, err = rest.RESTClientForConfigAndClient(config, httpClient); err != nil {
+	if b.requests, err = rest.RESTClientForConfigAndClient(config, httpClient); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
 	return b, nil
@@ -74,7 +74,7 @@ func (c *briefClient) Apply(ctx context.Context, intent runtime.ApplyConfigurati
 	}
 	options := &client.ApplyOptions{}
 	options.ApplyOptions(opts)
-	request := c.rest.Patch(types.ApplyYAMLPatchType).AbsPath(path...).Body(raw)
+	request := c.requests.Patch(types.ApplyYAMLPatchType).AbsPath(path...).Body(raw)
 	return send(ctx, request, options.AsPatchOptions(), u)
 }
 
@@ -110,7 +110,7 @@ func (s briefStatus) Update(ctx context.Context, o client.Object, opts ...client
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	request := s.client.rest.Put().AbsPath(append(path, "status")...).SetHeader("Content-Type", runtime.ContentTypeJSON).Body(raw)
+	request := s.client.requests.Put().AbsPath(append(path, "status")...).SetHeader("Content-Type", runtime.ContentTypeJSON).Body(raw)
 	return send(ctx, request, &metav1.UpdateOptions{}, o)
 }
 

@@ -79,7 +79,7 @@ func (x *Policies) Observe(ctx context.Context, w *world.World) error {
 	case reading:
 		w.Turn = &release.Turn{Reason: release.ReasonPoliciesUnread, Message: "the release policies have not been read yet"}
 	case known:
-		turn, wake := x.index.Ask(c, w.Now)
+		turn, wake := x.index.TurnOf(c, w.Now)
 		w.Turn = turn
 		x.wake(ctx, wake)
 	}

@@ -20,7 +20,7 @@ import (
 
 // Reasons of the condition of a policy.
 const (
-	// ReasonValid is that of a policy that is kept to.
+	// ReasonValid: the object, such as a MetricTemplate or a policy, can be used.
 	ReasonValid = "Valid"
 	// ReasonInvalid is that of one that can't be, as a release that waits for it has, too.
 	ReasonInvalid = release.ReasonPolicyInvalid

@@ -366,9 +366,9 @@ func (s *state) beyond() []*member {
 	return out[:min(len(out), max(-s.free(), 0))]
 }
 
-// Ask tells how a Canary stands with the policies that select it, nil where none does. Whoever asks and is told that it
+// TurnOf tells how a Canary stands with the policies that select it, nil where none does. Whoever asks and is told that it
 // may begin has to Settle, whether it did or not.
-func (x *Index) Ask(c *v1beta1.Canary, now time.Time) (*release.Turn, []types.NamespacedName) {
+func (x *Index) TurnOf(c *v1beta1.Canary, now time.Time) (*release.Turn, []types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	wake := map[types.NamespacedName]struct{}{}

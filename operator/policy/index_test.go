@@ -71,7 +71,7 @@ func in(phase v1beta1.CanaryPhase) func(*v1beta1.Canary) {
 
 // turn is a turn of a Canary that takes its turn if it may.
 func (f *fleet) turn(name string, takes bool) (*release.Turn, []string) {
-	t, woken := f.index.Ask(f.all[name], f.now)
+	t, woken := f.index.TurnOf(f.all[name], f.now)
 	c := f.all[name]
 	if t != nil && t.May && takes {
 		c = f.changed(name, func(c *v1beta1.Canary) {
@@ -170,7 +170,7 @@ func TestOffers(t *testing.T) {
 	f.index.SetPolicy(limit("a", 1), f.now)
 	f.set("a/1", waits(1))
 	f.set("a/2", waits(2))
-	turn, _ := f.index.Ask(f.all["a/1"], f.now)
+	turn, _ := f.index.TurnOf(f.all["a/1"], f.now)
 	if !turn.May {
 		t.Fatalf("%+v", turn)
 	}
@@ -310,7 +310,7 @@ func TestWakesNoMoreThanPlaces(t *testing.T) {
 		}
 	}
 	f.wantWoken("an end", f.set("n3/c3", in(v1beta1.PhaseSucceeded)), "n10/c10")
-	if allocs := testing.AllocsPerRun(100, func() { f.index.Ask(f.all["n10/c1010"], f.now) }); allocs > 60 {
+	if allocs := testing.AllocsPerRun(100, func() { f.index.TurnOf(f.all["n10/c1010"], f.now) }); allocs > 60 {
 		t.Errorf("an answer to one of 2,000 allocates %.0f times", allocs)
 	}
 }
@@ -377,7 +377,7 @@ func TestAnOfferIsKept(t *testing.T) {
 	f := newFleet(t)
 	f.index.SetPolicy(limit("a", 1), f.now)
 	f.set("a/1", waits(1))
-	f.index.Ask(f.all["a/1"], f.now)
+	f.index.TurnOf(f.all["a/1"], f.now)
 	f.set("a/2", func(c *v1beta1.Canary) {
 		waits(2)(c)
 		c.Annotations = map[string]string{v1alpha1.PriorityAnnotation: "10"}

@@ -21,7 +21,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-// ReasonTargetUnsupported is for a target of which no primary can be made.
+// ReasonTargetUnsupported: of the target no primary can be made; the message says why.
 const ReasonTargetUnsupported = "TargetUnsupported"
 
 // Workloads are those of a cluster, by the kinds that targets have.

@@ -25,7 +25,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
-// ReasonValid is the reason of an object that can be used.
+// ReasonValid: the object, such as a MetricTemplate or a policy, can be used.
 const ReasonValid = "Valid"
 
 // secretIndex is the index of the objects by their Secret.

@@ -81,13 +81,13 @@ func TestReconcile(t *testing.T) {
 		if c == nil || c.Status != step.wantStatus || c.Reason != step.wantReason || c.ObservedGeneration != 1 || writes != step.wantWrites {
 			t.Errorf("turn %d: %+v after %d writes", i, c, writes)
 		}
-		told := ""
+		seen := ""
 		select {
-		case told = <-recorder.Events:
+		case seen = <-recorder.Events:
 		default:
 		}
-		if told != step.wantEvent {
-			t.Errorf("turn %d: event %q, want %q", i, told, step.wantEvent)
+		if seen != step.wantEvent {
+			t.Errorf("turn %d: event %q, want %q", i, seen, step.wantEvent)
 		}
 	}
 	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: "shop", Name: "gone"}}); err != nil {

@@ -114,7 +114,7 @@ func evidenceMissing(d *decider, run *release.CheckRun, r *rounds.Round) {
 		return
 	}
 	leaveGate(d)
-	if !judgement.SameVerdicts(d.st.Checks, r.Results) || overdue && !judgement.ToldOverdue(a, d.st) {
+	if !judgement.SameVerdicts(d.st.Checks, r.Results) || overdue && !judgement.WasOverdue(a, d.st) {
 		what := "Too little evidence to go on; the weight stays where it is: "
 		if overdue {
 			what = "Too little evidence for " + judgement.Longest(a) + "; the weight stays where it is until there is more: "

@@ -252,15 +252,15 @@ func TestNoComparison(t *testing.T) {
 func TestProspect(t *testing.T) {
 	c := newComparing(0.01)
 	c.run(t, 5*time.Minute)
-	told := 0
+	seen := 0
 	for _, e := range c.events {
 		if e.Reason == release.ReasonComparing {
-			told++
+			seen++
 		}
 	}
 	const want = "request-success-rate: at 100 requests a second, 20 % of them the canary's, and 1 % bad ones of the primary a regression of 1 points is found in about "
-	if got := c.last(release.ReasonComparing); told != 1 || !strings.Contains(got, want) {
-		t.Errorf("told %d times: %q", told, got)
+	if got := c.last(release.ReasonComparing); seen != 1 || !strings.Contains(got, want) {
+		t.Errorf("told %d times: %q", seen, got)
 	}
 }
 
@@ -285,12 +285,12 @@ func TestNothingToCompareWith(t *testing.T) {
 		gone    bool
 		alone   bool // without a range of values
 		want    string
-		told    string
+		seen    string
 	}{
-		"the primary is there":                  {verdict: passed, want: "NoEvidence", told: "no requests were compared yet"},
-		"it is gone":                            {verdict: passed, gone: true, want: "WeightRaised", told: "not compared, as the primary is gone"},
-		"it is gone, and a range is left":       {verdict: failed, gone: true, want: "CheckFailed", told: "because"},
-		"it is gone, and nothing else is known": {verdict: passed, gone: true, alone: true, want: "NoEvidence", told: "there is nothing to compare with; promote the canary"},
+		"the primary is there":                  {verdict: passed, want: "NoEvidence", seen: "no requests were compared yet"},
+		"it is gone":                            {verdict: passed, gone: true, want: "WeightRaised", seen: "not compared, as the primary is gone"},
+		"it is gone, and a range is left":       {verdict: failed, gone: true, want: "CheckFailed", seen: "because"},
+		"it is gone, and nothing else is known": {verdict: passed, gone: true, alone: true, want: "NoEvidence", seen: "there is nothing to compare with; promote the canary"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene().step(1, 20, 10*time.Second).checked(tc.verdict, 0)
@@ -307,8 +307,8 @@ func TestNothingToCompareWith(t *testing.T) {
 			if got := strings.Join(outcomeOf(d).Events, " "); got != tc.want {
 				t.Errorf("events: %s, want %s; %+v", got, tc.want, d.Status.Checks)
 			}
-			if told := d.Status.Checks[0].Message; !strings.Contains(told, tc.told) {
-				t.Errorf("the check says %q", told)
+			if seen := d.Status.Checks[0].Message; !strings.Contains(seen, tc.seen) {
+				t.Errorf("the check says %q", seen)
 			}
 		})
 	}

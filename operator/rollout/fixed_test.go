@@ -58,8 +58,8 @@ func TestWithoutMesh(t *testing.T) {
 				t.Errorf("traffic %+v, status %+v", d.Desired.Traffic, d.Status)
 			}
 			reason, message, _ := strings.Cut(tc.wantEvent, " ")
-			told := slices.ContainsFunc(d.Events, func(e release.Event) bool { return e.Reason == reason && strings.Contains(e.Message, message) })
-			if reason != "" && !told {
+			seen := slices.ContainsFunc(d.Events, func(e release.Event) bool { return e.Reason == reason && strings.Contains(e.Message, message) })
+			if reason != "" && !seen {
 				t.Errorf("events %+v, want %s", d.Events, tc.wantEvent)
 			}
 			for _, e := range d.Events {

@@ -89,7 +89,7 @@ func stop(d *decider, kind v1beta1.HookType, run *release.CheckRun, shut []gates
 	if gateOverdue(d, kind, shut) {
 		return ended
 	}
-	askAgain(d, run, gatePoll)
+	callAgain(d, run, gatePoll)
 	if !gates.At(d.st, kind) {
 		message := strings.Join(gates.Messages(shut), "; ")
 		d.st.Gate = &v1beta1.GateStatus{Type: kind, Since: metav1.NewMicroTime(d.Now), Message: message}
@@ -150,7 +150,7 @@ func rollbackAsked(d *decider) bool {
 			return true
 		}
 	}
-	askAgain(d, run, min(d.interval(), rollbackPoll))
+	callAgain(d, run, min(d.interval(), rollbackPoll))
 	return false
 }
 
@@ -363,8 +363,8 @@ func (d *decider) hooks(kind v1beta1.HookType) []v1beta1.CanaryWebhook {
 	return d.Canary.GetAnalysis().HooksOf(kind)
 }
 
-// askAgain has hooks called once more when their last answers are so old.
-func askAgain(d *decider, run *release.CheckRun, every time.Duration) {
+// callAgain has hooks called once more when their last answers are so old.
+func callAgain(d *decider, run *release.CheckRun, every time.Duration) {
 	if next := run.At.Add(every); d.Now.Before(next) {
 		d.lookAgain(next)
 		return

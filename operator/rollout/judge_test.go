@@ -73,7 +73,7 @@ func TestJudge(t *testing.T) {
 		Failed  int32
 		Rounds  int32 // of this step, -1 without step
 		History v1beta1.CheckVerdict
-		Told    string // part of the last event
+		Says    string // part of the last event
 	}
 	var (
 		raised = outcome{v1beta1.PhaseProgressing, 40, 0, 0, passed, "All checks passed; "}
@@ -133,16 +133,16 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rollout.Decide(tc.scene.Observation)
-			got := outcome{Phase: d.Status.Phase, Weight: d.Status.CanaryWeight, Failed: d.Status.FailedChecks, Rounds: -1, Told: tc.want.Told}
+			got := outcome{Phase: d.Status.Phase, Weight: d.Status.CanaryWeight, Failed: d.Status.FailedChecks, Rounds: -1, Says: tc.want.Says}
 			if d.Status.Step != nil {
 				got.Rounds = d.Status.Step.Checks
 			}
 			if n := len(d.Status.History); n > 0 {
 				got.History = d.Status.History[n-1].Verdict
 			}
-			if n := len(d.Events); n == 0 || !strings.Contains(d.Events[n-1].Message, tc.want.Told) {
-				if tc.want.Told != "" {
-					got.Told = fmt.Sprint(d.Events)
+			if n := len(d.Events); n == 0 || !strings.Contains(d.Events[n-1].Message, tc.want.Says) {
+				if tc.want.Says != "" {
+					got.Says = fmt.Sprint(d.Events)
 				}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {

@@ -22,7 +22,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-// ReasonMeshMissing is for a provider whose mesh is not installed.
+// ReasonMeshMissing: the cluster does not serve the kinds of the mesh that spec.provider names.
 const ReasonMeshMissing = "MeshNotInstalled"
 
 // Routes are those of Canaries. It is safe for concurrent use.

@@ -30,7 +30,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-// ReasonNoSelectorLabel is for a target whose pods no label tells from the primary's.
+// ReasonNoSelectorLabel: the target's selector has none of the labels that may tell its pods from the primary's.
 const ReasonNoSelectorLabel = "NoSelectorLabel"
 
 // serviceIndex is the index of EndpointSlices by their Service.

@@ -42,11 +42,17 @@ func (p *Problem) Error() string { return p.Message }
 
 // Reasons of problems.
 const (
+	// ReasonTemplateMissing: there is no MetricTemplate of the name that the Canary refers to.
 	ReasonTemplateMissing = "TemplateMissing"
+	// ReasonTemplateInvalid: the query of a template or of the Canary can't be rendered; the message says where.
 	ReasonTemplateInvalid = "TemplateInvalid"
-	ReasonCrossNamespace  = "CrossNamespaceRef"
-	ReasonSecretMissing   = "SecretMissing"
-	ReasonSecretRefused   = "SecretRefused"
+	// ReasonCrossNamespace: the Canary refers to another namespace, and the operator has -no-cross-namespace-refs.
+	ReasonCrossNamespace = "CrossNamespaceRef"
+	// ReasonSecretMissing: there is no Secret of the name that is referred to, or it lacks a key; the message names both.
+	ReasonSecretMissing = "SecretMissing"
+	// ReasonSecretRefused: a Secret may not be used for this, as its annotations or its type say.
+	ReasonSecretRefused = "SecretRefused"
+	// ReasonProviderInvalid: a metrics server or a receiver of alerts can't be asked as it is described; the message says why.
 	ReasonProviderInvalid = "ProviderInvalid"
 )
 

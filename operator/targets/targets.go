@@ -25,7 +25,7 @@ import (
 	"github.com/sluice-delivery/sluice/providers/ssa"
 )
 
-// ReasonTargetMissing is for a Canary whose target is not there.
+// ReasonTargetMissing: there is no workload of the kind and name in spec.targetRef.
 const ReasonTargetMissing = "TargetMissing"
 
 // Targets are the workloads that Canaries name. It is safe for concurrent use.

@@ -19,10 +19,10 @@ var troubling = map[v1beta1.CanaryConditionType]corev1.ConditionStatus{
 // publishConditions publishes what in a persisted status tells of trouble, a series each, of a Canary that never began too;
 // the lock must be held. There are at most as many series as conditions that can tell of trouble.
 func (r *Rollouts) publishConditions(c *v1beta1.Canary, known *published) {
-	if known.told == c.ResourceVersion {
+	if known.reported == c.ResourceVersion {
 		return
 	}
-	known.told = c.ResourceVersion
+	known.reported = c.ResourceVersion
 	r.dropConditions(known)
 	for _, condition := range c.Status.Conditions {
 		if status, ok := troubling[condition.Type]; !ok || condition.Status != status {

@@ -47,7 +47,7 @@ type published struct {
 	version string    // resource version that is published
 	began   time.Time // zero when another process saw the beginning
 
-	told     string              // resource version whose conditions are published
+	reported string              // resource version whose conditions are published
 	troubles []prometheus.Labels // series of its conditions
 }
 

@@ -243,8 +243,8 @@ func TestColourAddsNothing(t *testing.T) {
 		coloured := Screen{Width: 80, Now: now, Colour: true}.Picture(&r)
 		var plain strings.Builder
 		for i, part := range strings.Split(coloured, "\x1b[") {
-			if _, rest, ok := strings.Cut(part, "m"); i > 0 && ok {
-				part = rest
+			if _, remaining, ok := strings.Cut(part, "m"); i > 0 && ok {
+				part = remaining
 			}
 			plain.WriteString(part)
 		}

@@ -161,8 +161,8 @@ func span(d time.Duration) string {
 
 func two(d, large time.Duration, name string, small time.Duration, nameOfSmall string) string {
 	out := fmt.Sprintf("%d%s", d/large, name)
-	if rest := d % large / small; rest > 0 {
-		out += fmt.Sprintf("%d%s", rest, nameOfSmall)
+	if remaining := d % large / small; remaining > 0 {
+		out += fmt.Sprintf("%d%s", remaining, nameOfSmall)
 	}
 	return out
 }

@@ -53,8 +53,8 @@ func TestShares(t *testing.T) {
 			close(end) // all that is waiting has its turn
 			synctest.Wait()
 			got := taken(begun)
-			if rest := many - tc.share; got["hostile"] != rest {
-				t.Errorf("%d workers have done %v of what waited, want %d", tc.workers, got, rest)
+			if remaining := many - tc.share; got["hostile"] != remaining {
+				t.Errorf("%d workers have done %v of what waited, want %d", tc.workers, got, remaining)
 			}
 			if n := queue.Len(); n != 0 {
 				t.Errorf("%d wait", n)

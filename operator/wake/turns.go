@@ -1,6 +1,8 @@
 package wake
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
@@ -17,6 +19,8 @@ type Turns struct{ memory memory.Memory[turns] }
 type turns struct {
 	writing bool   // a write of ours to the Canary is under way
 	written string // resource version of the last one
+	// conflicts are those of writes to one version of it.
+	conflicts conflicts
 	// released is true once it was let go: the cache may show it a while longer.
 	released bool
 
@@ -24,6 +28,21 @@ type turns struct {
 	last     Outcome
 	updates  []update // what came during the turn
 }
+
+// conflicts are the writes in a row that the API server refused as it has a newer version of a Canary than was read.
+type conflicts struct {
+	version string // that was read
+	times   int
+	last    time.Time
+}
+
+// until is when the next write may be tried on what is read still. Where the cache is behind for long, each would be refused.
+func (x conflicts) until() time.Time {
+	return x.last.Add(min(EchoDelay<<min(x.times-1, 16), longestWait))
+}
+
+// longestWait is how long at the most a write waits for a newer version to be read, as a refusal may have another reason.
+const longestWait = 15 * time.Second
 
 // Outcome is what a turn of a Canary leaves to the updates that follow it.
 type Outcome struct {
@@ -101,6 +120,27 @@ func (t *Turns) Failed(c *v1beta1.Canary) {
 // Wrote notes the version that a write of ours gave the Canary.
 func (t *Turns) Wrote(c *v1beta1.Canary) {
 	t.memory.Update(c, func(of *turns) { of.written, of.writing = c.ResourceVersion, false })
+}
+
+// Conflicted notes that a write of ours was refused, as the API server has a newer version than the one that was read.
+func (t *Turns) Conflicted(c *v1beta1.Canary, now time.Time) {
+	t.memory.Update(c, func(of *turns) {
+		times := 1
+		if of.conflicts.version == c.ResourceVersion {
+			times += of.conflicts.times
+		}
+		of.conflicts, of.writing = conflicts{c.ResourceVersion, times, now}, false
+	})
+}
+
+// Outdated is how long nothing is to be written to a Canary that is read in a version that the API server has a newer one of; 0 or
+// less once it may be tried.
+func (t *Turns) Outdated(c *v1beta1.Canary, now time.Time) time.Duration {
+	of, known := t.memory.Get(c)
+	if !known || of.conflicts.times == 0 || of.conflicts.version != c.ResourceVersion {
+		return 0
+	}
+	return of.conflicts.until().Sub(now)
 }
 
 // Stale tells whether the Canary as read is older than our last write of it.

@@ -1,7 +1,9 @@
 package wake
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,6 +82,48 @@ func TestStale(t *testing.T) {
 			}
 			if got := m.Stale(read); got != tc.want {
 				t.Errorf("stale: %v", got)
+			}
+		})
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		refused []string // versions that writes were based on, one a second
+		read    string
+		uid     bool // whether the Canary was made anew meanwhile
+		want    time.Duration
+	}{
+		"never refused":                  {read: "5"},
+		"once":                           {refused: []string{"5"}, read: "5", want: EchoDelay},
+		"again":                          {refused: []string{"5", "5"}, read: "5", want: 2 * EchoDelay},
+		"for the fifth time":             {refused: []string{"5", "5", "5", "5", "5"}, read: "5", want: 16 * EchoDelay},
+		"for long":                       {refused: slices.Repeat([]string{"5"}, 100), read: "5", want: 15 * time.Second},
+		"the newer one is read":          {refused: []string{"5", "5", "5"}, read: "6"},
+		"the newer one was refused, too": {refused: []string{"5", "5", "5", "6"}, read: "6", want: EchoDelay},
+		"another Canary of that name":    {refused: []string{"5", "5"}, read: "5", uid: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m Turns
+			last := now
+			for _, v := range tc.refused {
+				last = last.Add(time.Second)
+				m.Writing(versioned(v))
+				m.Conflicted(versioned(v), last)
+			}
+			read := versioned(tc.read)
+			if tc.uid {
+				read.UID = "another"
+			}
+			if got := m.Outdated(read, last); got != tc.want {
+				t.Errorf("it waits %s, want %s", got, tc.want)
+			}
+			if got := m.Outdated(read, last.Add(tc.want)); got > 0 {
+				t.Errorf("after that it waits %s more", got)
+			}
+			if m.own(versioned("7")) {
+				t.Error("a version of somebody else is taken for our own")
 			}
 		})
 	}

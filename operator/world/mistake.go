@@ -12,8 +12,10 @@ import (
 
 // Reasons of mistakes that more than one part finds.
 const (
+	// ReasonInvalidSpec: a field can't be carried out, or is not served; the message names it, its value and what is allowed.
 	ReasonInvalidSpec = "InvalidSpec"
-	ReasonConflict    = "ObjectConflict"
+	// ReasonConflict: an object of a name that is needed was not made for this Canary; the message names it.
+	ReasonConflict = "ObjectConflict"
 )
 
 // ErrChanged says that an object that a write was decided for was changed since it was

@@ -157,11 +157,11 @@ func (r request) serve(t *testing.T, rules []map[string]any, out *routertest.Out
 	for _, b := range backends {
 		one := b.(map[string]any)
 		out.Shares[fmt.Sprintf("%v:%v", one["serviceName"], one["servicePort"])] += 100 * weight(b) / total
-		rest := maps.Clone(one)
+		remaining := maps.Clone(one)
 		for _, known := range []string{"serviceName", "servicePort", "weight"} {
-			delete(rest, known)
+			delete(remaining, known)
 		}
-		treatments[fmt.Sprint(rest)] = true
+		treatments[fmt.Sprint(remaining)] = true
 	}
 	out.Treatment = fmt.Sprint(best["websocket"], treatments)
 }

@@ -15,22 +15,22 @@ var clusterIPs = providers.ClusterIPs{Apex: "10.0.0.1", Canary: "10.0.0.3"}
 // TestAddresses: transparent proxies know what the cluster IPs stand for before the apex Service leads
 // elsewhere, and that costs nothing while nothing changes.
 func TestAddresses(t *testing.T) {
-	told := []string{"assign 10.0.0.1 podinfo", "assign 10.0.0.3 podinfo-canary"}
+	seen := []string{"assign 10.0.0.1 podinfo", "assign 10.0.0.3 podinfo-canary"}
 	for name, tc := range map[string]struct {
 		change func(*memory, *providers.Route)
 		want   []string
 	}{
-		"a Consul with a table of its own": {change: func(*memory, *providers.Route) {}, want: told},
-		"one without":                      {change: func(m *memory, _ *providers.Route) { m.old = true }, want: told},
+		"a Consul with a table of its own": {change: func(*memory, *providers.Route) {}, want: seen},
+		"one without":                      {change: func(m *memory, _ *providers.Route) { m.old = true }, want: seen},
 		"no transparent proxies":           {change: func(m *memory, _ *providers.Route) { m.transparent = false }},
 		"pods registered for the canary Service": {
-			change: func(m *memory, r *providers.Route) { r.PodAnnotations, m.serving["podinfo-canary"] = nil, true }, want: told[:1],
+			change: func(m *memory, r *providers.Route) { r.PodAnnotations, m.serving["podinfo-canary"] = nil, true }, want: seen[:1],
 		},
 		"Services that are not there yet": {change: func(_ *memory, r *providers.Route) { r.ClusterIPs = providers.ClusterIPs{} }},
 		"headless Services":               {change: func(_ *memory, r *providers.Route) { r.ClusterIPs = providers.ClusterIPs{Apex: "None", Canary: "None"} }},
 		"consul-k8s has told one already": {change: func(m *memory, _ *providers.Route) {
 			m.assigned["podinfo"], m.assigned["podinfo-canary"] = "10.0.0.1", "10.0.0.9"
-		}, want: told},
+		}, want: seen},
 		"both are told": {change: func(m *memory, _ *providers.Route) {
 			m.assigned["podinfo"], m.assigned["podinfo-canary"] = "10.0.0.1", "10.0.0.3"
 		}},

@@ -201,11 +201,11 @@ func narrowed(base map[string]any, m requests.Match) (map[string]any, error) {
 	out := maps.Clone(base)
 	had, _ := base["conditions"].([]any)
 	if m.Path != nil {
-		rest := slices.DeleteFunc(slices.Clone(had), isAnyPath)
-		if slices.ContainsFunc(rest, isPath) {
+		remaining := slices.DeleteFunc(slices.Clone(had), isAnyPath)
+		if slices.ContainsFunc(remaining, isPath) {
 			return nil, unsupported(m.Field+".uri", "a route of an HTTPProxy has one condition on the path, and there is another one; leave one of them out")
 		}
-		out["conditions"] = append(rest, conditions(m)...)
+		out["conditions"] = append(remaining, conditions(m)...)
 		return out, nil
 	}
 	out["conditions"] = append(conditions(m), had...) // the last one stays the last

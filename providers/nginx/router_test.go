@@ -273,8 +273,8 @@ func TestMatch(t *testing.T) {
 			}
 			got := map[string]string{}
 			for key, value := range w.get(t, "web-canary").Annotations {
-				if rest, ok := strings.CutPrefix(key, prefix+"-by"); ok {
-					got["-by"+rest] = value
+				if remaining, ok := strings.CutPrefix(key, prefix+"-by"); ok {
+					got["-by"+remaining] = value
 				}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {

@@ -200,20 +200,20 @@ func LeadTo(rules []gatewayv1.HTTPRouteRule, service string) bool {
 // Treatment says all that a rule does with a request that fits one of its matches, but for
 // the Services that it leads to: what becomes of the path, the filters and the rest.
 func Treatment(rule *gatewayv1.HTTPRouteRule, match *gatewayv1.HTTPRouteMatch, path string) string {
-	rest := rule.DeepCopy()
-	rest.Matches, rest.Name = nil, nil
+	remaining := rule.DeepCopy()
+	remaining.Matches, remaining.Name = nil, nil
 	prefix := "/"
 	if match.Path != nil {
 		prefix = *match.Path.Value
 	}
-	path = becomes(rest.Filters, prefix, path)
+	path = becomes(remaining.Filters, prefix, path)
 	filters := map[string]bool{}
-	for i := range rest.BackendRefs {
-		filters[printed(rest.BackendRefs[i].Filters)] = true
+	for i := range remaining.BackendRefs {
+		filters[printed(remaining.BackendRefs[i].Filters)] = true
 	}
-	out := []string{path, printed(rest.Filters), strings.Join(slices.Sorted(maps.Keys(filters)), "|")}
-	if rest.Timeouts != nil {
-		out = append(out, fmt.Sprint(deref(rest.Timeouts.Request), deref(rest.Timeouts.BackendRequest)))
+	out := []string{path, printed(remaining.Filters), strings.Join(slices.Sorted(maps.Keys(filters)), "|")}
+	if remaining.Timeouts != nil {
+		out = append(out, fmt.Sprint(deref(remaining.Timeouts.Request), deref(remaining.Timeouts.BackendRequest)))
 	}
 	return strings.Join(out, " ; ")
 }

@@ -13,7 +13,7 @@ type progress struct {
 
 	mu            sync.Mutex
 	stage         string
-	began, told   time.Time
+	began, seen   time.Time
 	finished, all int
 }
 
@@ -23,7 +23,7 @@ const tellEvery = 10 * time.Second
 func (p *progress) begin(stage string, all int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stage, p.began, p.told, p.finished, p.all = stage, time.Now(), time.Now(), 0, all
+	p.stage, p.began, p.seen, p.finished, p.all = stage, time.Now(), time.Now(), 0, all
 	fmt.Fprintf(p.out, "%s  %s: %d\n", p.began.Format(time.TimeOnly), stage, all)
 }
 
@@ -44,10 +44,10 @@ func (p *progress) reached(n int) {
 func (p *progress) at(n int) {
 	p.finished = n
 	now := time.Now()
-	if now.Sub(p.told) < tellEvery && n < p.all {
+	if now.Sub(p.seen) < tellEvery && n < p.all {
 		return
 	}
-	p.told = now
+	p.seen = now
 	took := now.Sub(p.began)
 	left := "?"
 	if n > 0 {

@@ -38,7 +38,7 @@ func (b *bench) stage(ctx context.Context, m *measurement) error {
 	case "start":
 		return b.initialize(ctx, m)
 	case "idle":
-		return b.rest(ctx, m)
+		return b.watchIdle(ctx, m)
 	case "one":
 		return b.release(ctx, m, all[len(all)-max(len(all)/100, 1):])
 	case "ten":
@@ -80,8 +80,8 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 	return err
 }
 
-// rest watches an operator that has nothing to do, once it has nothing to do.
-func (b *bench) rest(ctx context.Context, m *measurement) error {
+// watchIdle watches an operator that has nothing to do, once it has nothing to do.
+func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package docs
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -362,5 +363,35 @@ func TestJudge(t *testing.T) {
 		if why := j.judge(block); (len(why) == 0) != good {
 			t.Errorf("%s: %v", text, why)
 		}
+	}
+}
+
+// TestVendored holds what the site has of others against the table of it.
+func TestVendored(t *testing.T) {
+	root, all := pages(t)
+	folder := filepath.Join(root, "docs", "site", "assets", "vendor")
+	listed := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (\\S+) \\| (\\d+\\.\\d+\\.\\d+) \\| `[^`]+` \\| (MIT|Apache-2.0) \\| `([0-9a-f]{64})` \\|$").FindAllStringSubmatch(all[filepath.Join(folder, "VENDORED.md")], -1) {
+		listed[row[1]] = row[5]
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Name() == "VENDORED.md" {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(folder, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(raw)); listed[f.Name()] != got {
+			t.Errorf("%s has sha256 %s, and VENDORED.md says %q", f.Name(), got, listed[f.Name()])
+		}
+		delete(listed, f.Name())
+	}
+	for name := range listed {
+		t.Errorf("VENDORED.md lists %s, which is not there", name)
 	}
 }

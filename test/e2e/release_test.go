@@ -34,7 +34,7 @@ func TestRelease(t *testing.T) {
 		{"a good release is promoted", s.good},
 		{"a release that fails requests is rolled back", s.failing},
 		{"a release that is slow is rolled back", s.slow},
-		{"all of it reads as a story", s.told},
+		{"all of it reads as a story", s.seen},
 	} {
 		if !t.Run(chapter.name, chapter.run) {
 			return // the rest would make no sense
@@ -180,8 +180,8 @@ func (s *releaseStory) bad(version string, fault corev1.EnvVar, why string) clus
 	return seen
 }
 
-// told makes sure that a person can follow what happened with kubectl alone.
-func (s *releaseStory) told(t *testing.T) {
+// seen makes sure that a person can follow what happened with kubectl alone.
+func (s *releaseStory) seen(t *testing.T) {
 	s.app.t, s.caller.t = t, t
 	for _, tc := range []struct {
 		args []string
@@ -222,13 +222,13 @@ func (s *releaseStory) told(t *testing.T) {
 			out, err := s.Kubectl(t.Context(), tc.args...)
 			s.must(err)
 			t.Log("\n" + out)
-			rest := out
+			remaining := out
 			for _, want := range tc.want {
-				at := regexp.MustCompile(want).FindStringIndex(rest)
+				at := regexp.MustCompile(want).FindStringIndex(remaining)
 				if at == nil {
 					t.Fatalf("%q is not in, or not in this place of\n%s", want, out)
 				}
-				rest = rest[at[1]:]
+				remaining = remaining[at[1]:]
 			}
 		})
 	}

@@ -661,9 +661,9 @@ func (c *envoyConfig) shares(r gatewayRoute) string {
 		share(gatewayShare{c.cluster(weighted.Name)[0].to, weighted.Weight}, sets)
 	}
 	if len(out) == 1 {
-		name, rest, _ := strings.Cut(out[0], " ")
-		_, rest, _ = strings.Cut(rest, " ")
-		return strings.TrimSpace(name + " " + rest)
+		name, remaining, _ := strings.Cut(out[0], " ")
+		_, remaining, _ = strings.Cut(remaining, " ")
+		return strings.TrimSpace(name + " " + remaining)
 	}
 	return strings.Join(out, ", ")
 }

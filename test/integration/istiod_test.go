@@ -420,19 +420,19 @@ func sideAndPort(cluster string) string {
 	return side(cluster) + ":" + parts[1]
 }
 
-type toldCluster struct {
+type configuredCluster struct {
 	Name, Type     string
 	HTTP2          bool
 	MaxConnections int
 }
 
 // clustersOf are the clusters of the application by side and port.
-func clustersOf(ctx context.Context, namespace string) (map[string]toldCluster, error) {
-	var all []toldCluster
+func clustersOf(ctx context.Context, namespace string) (map[string]configuredCluster, error) {
+	var all []configuredCluster
 	if err := asked(ctx, &all, append([]string{"clusters", "-contains", "." + namespace + ".svc"}, proxyOf(namespace)...)...); err != nil {
 		return nil, err
 	}
-	out := map[string]toldCluster{}
+	out := map[string]configuredCluster{}
 	for _, c := range all {
 		out[sideAndPort(c.Name)] = c
 	}

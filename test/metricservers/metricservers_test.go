@@ -79,12 +79,12 @@ bind-address = %q
 	start(t, nil, "influxd", "run", "-config", file)
 	server := "http://" + address
 	await(t, "InfluxDB", func() error { return get(t, server+"/ping", http.StatusNoContent) })
-	ask := func(statement string) {
+	send := func(statement string) {
 		t.Helper()
 		post(t, server+"/query?u=sluice&p=pa55word&q="+url.QueryEscape(statement), "", http.StatusOK)
 	}
-	ask("CREATE USER sluice WITH PASSWORD 'pa55word' WITH ALL PRIVILEGES")
-	ask("CREATE DATABASE shop")
+	send("CREATE USER sluice WITH PASSWORD 'pa55word' WITH ALL PRIVILEGES")
+	send("CREATE DATABASE shop")
 	post(t, server+"/write?db=shop&u=sluice&p=pa55word", "errors,pod=a value=2\nerrors,pod=b value=4\n", http.StatusNoContent)
 
 	secret := map[string][]byte{"username": []byte("sluice"), "password": []byte("pa55word"), "database": []byte("shop")}

@@ -55,8 +55,8 @@ func run(path string, check bool) error {
 
 // replace puts a table between the marks of a page.
 func replace(page, table string) (string, error) {
-	before, rest, ok := strings.Cut(page, begin)
-	_, after, ended := strings.Cut(rest, end)
+	before, remaining, ok := strings.Cut(page, begin)
+	_, after, ended := strings.Cut(remaining, end)
 	if !ok || !ended {
 		return "", errors.New("the page has no marks capabilities:begin and capabilities:end")
 	}

@@ -322,6 +322,7 @@ func TestRollouts(t *testing.T) {
 			}
 			kind := kindOf(out.violation)
 			failures[kind] = append(failures[kind], p.Seed)
+			fmt.Printf("seed %d: %s\n", p.Seed, out.violation)
 		}
 		if (i+1)%progress(n) == 0 {
 			fmt.Printf("%d of %d rollouts, %s each, %d turns of the operator\n", i+1, n, time.Since(began)/time.Duration(i+1), turns)

@@ -25,7 +25,7 @@ type bench struct {
 	mu       sync.Mutex
 	sent     []string
 	outcomes map[Outcome]int
-	told     []string
+	received []string
 	fail     func(text string) error // what a try comes to
 	hang     map[string]chan struct{}
 	tries    int
@@ -80,7 +80,7 @@ func (b *bench) addOf(namespace, to, text string, change ...func(*Alert)) {
 		Undelivered: func(err error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.told = append(b.told, text+": "+err.Error())
+			b.received = append(b.received, text+": "+err.Error())
 		},
 	})
 }
@@ -207,7 +207,7 @@ func TestDispatcherGivesUp(t *testing.T) {
 	}
 	b.wait("message", func() bool { return len(b.sent) == 1 })
 	b.want("outcomes", b.outcomes, map[Outcome]int{Failed: 2, Sent: 1})
-	b.want("told", b.told, []string{"revoked: x: no_service", "down: connection refused"})
+	b.want("told", b.received, []string{"revoked: x: no_service", "down: connection refused"})
 }
 
 // An AlertProvider that is not there is told at once, and mended ones are seen by the next try.
@@ -274,8 +274,8 @@ func TestDispatcherFullOfOneNamespace(t *testing.T) {
 		b.addOf("shop", "chat", fmt.Sprint(i))
 	}
 	b.addOf("shop", "chat", "more than the other") // each has three
-	if len(b.told) != 6 || slices.ContainsFunc(b.told[:5], func(s string) bool { return !strings.HasPrefix(s, "hostile") }) || !strings.HasPrefix(b.told[5], "more") {
-		t.Errorf("lost are %q", b.told)
+	if len(b.received) != 6 || slices.ContainsFunc(b.received[:5], func(s string) bool { return !strings.HasPrefix(s, "hostile") }) || !strings.HasPrefix(b.received[5], "more") {
+		t.Errorf("lost are %q", b.received)
 	}
 	defer b.start()()
 	b.wait("messages", func() bool { return len(b.sent) == 6 })
@@ -320,7 +320,7 @@ func TestDispatcherIsBounded(t *testing.T) {
 	b.add("b", "1")
 	b.add("b", "2")
 	b.add("b", "3") // too many for all
-	b.want("told", b.told, []string{
+	b.want("told", b.received, []string{
 		"info 1: " + errTooMany.Error(), "info 2: " + errTooMany.Error(), "3: " + errTooMany.Error(),
 	})
 	defer b.start()()
@@ -359,9 +359,9 @@ func TestDispatcherDrains(t *testing.T) {
 	if total := b.outcomes[Sent] + b.outcomes[Lost]; total != 9 || b.outcomes[Sent] < 6 || b.outcomes[Lost] < 2 {
 		t.Errorf("outcomes %v", b.outcomes)
 	}
-	b.told = nil
+	b.received = nil
 	b.add("a", "late")
-	b.want("told", b.told, []string{"late: " + errStopped.Error()})
+	b.want("told", b.received, []string{"late: " + errStopped.Error()})
 }
 
 // A lane, with its rate limit, is forgotten when it is as good as new.

@@ -25,8 +25,8 @@ const (
 
 // words splits a command line as a shell does, and refuses what a shell would do more with than that.
 func words(line string) ([]string, error) {
-	s := splitter{rest: []rune(strings.TrimSpace(line))}
-	for len(s.rest) > 0 {
+	s := splitter{remaining: []rune(strings.TrimSpace(line))}
+	for len(s.remaining) > 0 {
 		if err := s.step(s.next()); err != nil {
 			return nil, err
 		}
@@ -36,15 +36,15 @@ func words(line string) ([]string, error) {
 }
 
 type splitter struct {
-	rest   []rune
-	words  []string
-	word   strings.Builder
-	inside bool // a word has begun; it may be empty
+	remaining []rune
+	words     []string
+	word      strings.Builder
+	inside    bool // a word has begun; it may be empty
 }
 
 func (s *splitter) next() rune {
-	r := s.rest[0]
-	s.rest = s.rest[1:]
+	r := s.remaining[0]
+	s.remaining = s.remaining[1:]
 	return r
 }
 
@@ -81,7 +81,7 @@ func (s *splitter) step(r rune) error {
 }
 
 func (s *splitter) escaped() error {
-	if len(s.rest) == 0 {
+	if len(s.remaining) == 0 {
 		return errUnfinished
 	}
 	if r := s.next(); r != '\n' { // a backslash before the end of a line takes it away
@@ -92,7 +92,7 @@ func (s *splitter) escaped() error {
 
 func (s *splitter) single() error {
 	s.inside = true
-	for len(s.rest) > 0 {
+	for len(s.remaining) > 0 {
 		r := s.next()
 		if r == '\'' {
 			return nil
@@ -104,7 +104,7 @@ func (s *splitter) single() error {
 
 func (s *splitter) double() error {
 	s.inside = true
-	for len(s.rest) > 0 {
+	for len(s.remaining) > 0 {
 		switch r := s.next(); {
 		case r == '"':
 			return nil
@@ -123,7 +123,7 @@ func (s *splitter) double() error {
 
 // escapedInDouble keeps the backslash before what needs none.
 func (s *splitter) escapedInDouble() error {
-	if len(s.rest) == 0 {
+	if len(s.remaining) == 0 {
 		return errUnfinished
 	}
 	r := s.next()

@@ -79,8 +79,8 @@ func noteMissing(st *v1beta1.CanaryStatus, i int, missing int64) {
 	}
 }
 
-// ToldOverdue is true where the round before this one was overdue already.
-func ToldOverdue(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus) bool {
+// WasOverdue is true where the round before this one was overdue already.
+func WasOverdue(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus) bool {
 	most, _ := a.GetMaxDuration() // one that can't be parsed is a Mistake, so it does not come here
 	n, began := len(st.History), st.Step.Began
 	return n > 0 && began != nil && st.History[n-1].Time.Sub(began.Time) >= most

@@ -22,8 +22,8 @@ const (
 	upstreamName = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 
-// told is what of a cluster is printed.
-type told struct {
+// known is what of a cluster is printed.
+type known struct {
 	Name           string
 	Type           string // EDS, ORIGINAL_DST, ...
 	HTTP2          bool
@@ -39,11 +39,11 @@ func printClusters(ctx context.Context, arguments []string, out io.Writer) error
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	response, err := p.ask(ctx, clusterType)
+	response, err := p.send(ctx, clusterType)
 	if err != nil {
 		return err
 	}
-	all := []told{}
+	all := []known{}
 	for _, r := range response.GetResources() {
 		c := &cluster.Cluster{}
 		if err := r.UnmarshalTo(c); err != nil {
@@ -52,7 +52,7 @@ func printClusters(ctx context.Context, arguments []string, out io.Writer) error
 		if !strings.Contains(c.GetName(), *contains) {
 			continue
 		}
-		t := told{Name: c.GetName(), Type: c.GetType().String(), TLS: c.GetTransportSocket() != nil || len(c.GetTransportSocketMatches()) > 0}
+		t := known{Name: c.GetName(), Type: c.GetType().String(), TLS: c.GetTransportSocket() != nil || len(c.GetTransportSocketMatches()) > 0}
 		for _, threshold := range c.GetCircuitBreakers().GetThresholds() {
 			if n := threshold.GetMaxConnections().GetValue(); n != math.MaxUint32 {
 				t.MaxConnections = n
@@ -78,7 +78,7 @@ func printEndpoints(ctx context.Context, arguments []string, out io.Writer) erro
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	response, err := p.ask(ctx, endpointType, strings.Split(*clusters, ",")...)
+	response, err := p.send(ctx, endpointType, strings.Split(*clusters, ",")...)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func printListeners(ctx context.Context, arguments []string, out io.Writer) erro
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	response, err := p.ask(ctx, listenerType)
+	response, err := p.send(ctx, listenerType)
 	if err != nil {
 		return err
 	}

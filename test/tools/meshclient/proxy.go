@@ -36,8 +36,8 @@ func (p *proxy) flags(command string) *flag.FlagSet {
 	return flags
 }
 
-// ask gives istiod's first answer for a kind of resource.
-func (p *proxy) ask(ctx context.Context, kind string, names ...string) (*discovery.DiscoveryResponse, error) {
+// send gives istiod's first answer for a kind of resource.
+func (p *proxy) send(ctx context.Context, kind string, names ...string) (*discovery.DiscoveryResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	conn, err := grpc.NewClient("passthrough:///"+p.xds, grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -184,8 +184,8 @@ func (r *recorder) measure(reporter string, res result) {
 }
 
 func (r *recorder) labelsOf(key seriesKey) prometheus.Labels {
-	serviceName, rest, _ := strings.Cut(r.service, ".")
-	serviceNamespace, _, _ := strings.Cut(rest, ".")
+	serviceName, remaining, _ := strings.Cut(r.service, ".")
+	serviceNamespace, _, _ := strings.Cut(remaining, ".")
 	values := prometheus.Labels{
 		"reporter": key.reporter, "source_workload": r.name, "source_workload_namespace": r.namespace,
 		"source_principal": unknown, "source_app": r.name, "source_version": unknown, "source_cluster": "Kubernetes",

@@ -26,7 +26,7 @@ func printRoutes(ctx context.Context, arguments []string, out io.Writer) error {
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	response, err := p.ask(ctx, routeType, *port)
+	response, err := p.send(ctx, routeType, *port)
 	if err != nil {
 		return err
 	}

@@ -73,8 +73,8 @@ func Having(t *testing.T, lines ...string) entries.Set {
 	out := entries.Set{}
 	for i, line := range lines {
 		line, ours := strings.CutPrefix(line, "ours ")
-		kind, rest, _ := strings.Cut(line, " ")
-		name, body, _ := strings.Cut(rest, " ")
+		kind, remaining, _ := strings.Cut(line, " ")
+		name, body, _ := strings.Cut(remaining, " ")
 		fields := map[string]json.RawMessage{}
 		if err := json.Unmarshal([]byte(body), &fields); err != nil {
 			t.Fatalf("%s: %v", line, err)

@@ -343,8 +343,8 @@ func modifiers(rule *gatewayv1.HTTPRouteRule) (out []*gatewayv1.HTTPPathModifier
 
 // replaceRest has a modifier that replaces a prefix do the same for a path below it.
 func replaceRest(m *gatewayv1.HTTPPathModifier, prefix string, path *gatewayv1.HTTPPathMatch) error {
-	rest := strings.TrimPrefix(pathValue(path), strings.TrimSuffix(prefix, "/"))
-	replaced := strings.TrimSuffix(*m.ReplacePrefixMatch, "/") + rest
+	remaining := strings.TrimPrefix(pathValue(path), strings.TrimSuffix(prefix, "/"))
+	replaced := strings.TrimSuffix(*m.ReplacePrefixMatch, "/") + remaining
 	if replaced == "" {
 		replaced = "/"
 	}

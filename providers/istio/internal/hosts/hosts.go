@@ -60,8 +60,8 @@ func Key(host, namespace string) string {
 	if !strings.Contains(host, ".") && host != "*" {
 		return host + "." + namespace
 	}
-	if name, rest, _ := strings.Cut(host, "."); name != "*" {
-		if ns, domain, _ := strings.Cut(rest, "."); domain == "svc" || strings.HasPrefix(domain, "svc.") {
+	if name, remaining, _ := strings.Cut(host, "."); name != "*" {
+		if ns, domain, _ := strings.Cut(remaining, "."); domain == "svc" || strings.HasPrefix(domain, "svc.") {
 			return name + "." + ns
 		}
 	}

@@ -177,12 +177,12 @@ func fits(s string, m *networking.StringMatch) bool {
 // Unconditional tells whether every request fits.
 func Unconditional(ms Alternatives) bool {
 	return len(ms) == 0 || slices.ContainsFunc(ms, func(m *networking.HTTPMatchRequest) bool {
-		rest := proto.CloneOf(m)
-		rest.Name, rest.StatPrefix, rest.IgnoreUriCase = "", "", false
-		if anyString("uri", rest.Uri) {
-			rest.Uri = nil
+		remaining := proto.CloneOf(m)
+		remaining.Name, remaining.StatPrefix, remaining.IgnoreUriCase = "", "", false
+		if anyString("uri", remaining.Uri) {
+			remaining.Uri = nil
 		}
-		return proto.Size(rest) == 0
+		return proto.Size(remaining) == 0
 	})
 }
 
