@@ -349,14 +349,14 @@ metadata: {name: web, namespace: shop}
 spec:
   provider: appmesh
   targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
-  service: {port: 80, nmae: web}
+  service: {port: 80, nam: web}
   analysis: {interval: 1m, threshold: 5, iterations: 5, metrics: [{name: cpu-usage, interval: 1m}]}
 `), "-f", "-")
 	if len(report.Findings) != 1 || status != 1 || report.Findings[0].Verdict != preflight.Refused {
 		t.Fatalf("exit status %d: %+v", status, report)
 	}
 	said := strings.Join(append(report.Findings[0].Refusals, report.Findings[0].Differences...), "\n")
-	for _, want := range []string{`unknown field "spec.service.nmae"`, `unknown provider "appmesh"`, `"cpu-usage" is never checked`} {
+	for _, want := range []string{`unknown field "spec.service.nam"`, `unknown provider "appmesh"`, `"cpu-usage" is never checked`} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in\n%s", want, said)
 		}

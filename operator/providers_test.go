@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
+	"github.com/sluice-delivery/sluice/test/rig"
 )
 
 // behind is an application behind one mesh or ingress, as far as that differs from others.
@@ -199,7 +200,7 @@ func (x behind) release(s *site, image string) {
 		s.release(image)
 		return
 	}
-	u := s.service()
+	u := s.service(s.t.Context())
 	patch := fmt.Sprintf(`{"spec": {"template": {"spec": {"containers": [{"image": %q}]}}}}`, image)
 	if err := s.api.Patch(s.t.Context(), u, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
 		s.t.Fatal(err)
@@ -218,8 +219,8 @@ func (x behind) awaitEnd(s *site, phase v1beta1.CanaryPhase, image string) {
 		return
 	}
 	want := []any{map[string]any{"revisionName": revisionOf(image), "percent": int64(100)}}
-	s.await("all of the traffic for "+image, func(context.Context) error {
-		if diff := cmp.Diff(want, s.service().Object["spec"].(map[string]any)["traffic"]); diff != "" {
+	s.await("all of the traffic for "+image, func(ctx context.Context) error {
+		if diff := cmp.Diff(want, s.service(ctx).Object["spec"].(map[string]any)["traffic"]); diff != "" {
 			return fmt.Errorf("%s: traffic (-want +got)\n%s", phase, diff)
 		}
 		return nil
@@ -227,11 +228,11 @@ func (x behind) awaitEnd(s *site, phase v1beta1.CanaryPhase, image string) {
 }
 
 // service is the target of Knative.
-func (s *site) service() *unstructured.Unstructured {
+func (s *site) service(ctx context.Context) *unstructured.Unstructured {
 	s.t.Helper()
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(knative.GVK)
-	if err := s.api.Get(s.t.Context(), s.key(app), u); err != nil {
+	if err := s.api.Get(ctx, s.key(app), u); err != nil {
 		s.t.Fatal(err)
 	}
 	return u
@@ -281,18 +282,12 @@ func (s *site) play(x behind) (end func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
+		_ = rig.Await(ctx, "the end of the test", time.Hour, func(ctx context.Context) error {
 			if err := s.control(ctx, x); err != nil && ctx.Err() == nil {
 				s.t.Log(err) // it is tried again
 			}
-		}
+			return errNotYet
+		})
 	})
 	return func() {
 		cancel()
