@@ -324,8 +324,8 @@ func TestPreflightReferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, begins := strings.Cut(string(old), begin)
-	_, after, ends := strings.Cut(rest, end)
+	before, tail, begins := strings.Cut(string(old), begin)
+	_, after, ends := strings.Cut(tail, end)
 	now := before + begin + rows + end + after
 	switch {
 	case !begins || !ends:
