@@ -179,6 +179,8 @@ docs: ## Build the documentation as a site to bin/site (first time about 2 minut
 .PHONY: test-docs
 test-docs: docs ## Test the documentation: manifests, commands, links, and the site in a headless Chromium (apt-get install chromium)
 	@test/tools/build etcd kube-apiserver kube-controller-manager kubectl helm
+	@cd test/tools/contour && $(GO) mod download github.com/projectcontour/contour
+	@cd test/tools/knative && $(GO) mod download knative.dev/serving
 	@$(GO) test -count=1 -timeout=10m ./test/docs ./test/reference
 	@cd test/dashboard && $(GO) test -count=1 -timeout=10m ./site
 

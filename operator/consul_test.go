@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -65,8 +67,8 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 		fmt.Fprintf(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"%d"]}}`, healthy)
 	}))
 	t.Cleanup(m.metrics.Close)
-	operate(t, c, "-namespace", consulNamespace, "-mesh-provider", "consul", "-consul-address", server.Address, "-consul-token-file", m.tokenFile,
-		"-consul-ca-file", server.CAFile, "-consul-cert-file", server.CertFile, "-consul-key-file", server.KeyFile)
+	stop := m.operate(c, &fuse{how: undisturbed})
+	defer func() { stop() }()
 	m.deploy()
 	m.watch()
 	m.noTableOfAddresses()
@@ -91,6 +93,21 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 	m.release("6.0.1")
 	m.await("the good release", v1beta1.PhaseSucceeded)
 	m.expect("a good release", 0, 20, 40, 60, 0)
+
+	for version, how := range map[string]disturbance{"6.1.1": stoppedAtEach, "6.1.2": stoppedInTurn} {
+		stop()
+		f := &fuse{how: how, each: 3} // two say that Consul has not answered, and that it has
+		stop = m.operate(c, f)
+		m.release(version)
+		m.await("the release in which the operator is stopped at each write", v1beta1.PhaseSucceeded)
+		m.expect("a release in which the operator is "+string(how), 0, 20, 40, 60, 0)
+		stop()
+		t.Logf("%d operators for %d writes: %s", f.lives, f.count(), how)
+		if f.lives < 4 {
+			t.Errorf("there were %d operators for %d writes: %s", f.lives, f.count(), how)
+		}
+		stop = m.operate(c, &fuse{how: undisturbed})
+	}
 
 	m.rotate("sluice-2")
 	m.bad.Store(true)
@@ -164,6 +181,37 @@ type consulMesh struct {
 	mu      sync.Mutex
 	history []int32
 	wrong   []string
+}
+
+// operate has an operator at work, and another one where a fuse ends it, until it is stopped.
+func (m *consulMesh) operate(c *cluster.Cluster, f *fuse) (stop func()) {
+	ctx, cancel := context.WithCancel(m.t.Context())
+	ended := make(chan error, 1)
+	o, err := parseFlags([]string{
+		"-port", "0", "-allowed-addresses", loopback, "-namespace", consulNamespace, "-mesh-provider", "consul", "-consul-address", m.Address, "-consul-token-file", m.tokenFile,
+		"-consul-ca-file", m.CAFile, "-consul-cert-file", m.CertFile, "-consul-key-file", m.KeyFile,
+	}, io.Discard)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	go func() {
+		for ctx.Err() == nil {
+			life, end := context.WithCancel(ctx)
+			err := start(life, c.Config(), o, wiring{wrap: f.client(end), registry: prometheus.NewRegistry(), oneOfMany: true})
+			end()
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			m.t.Errorf("operator: %v", err)
+		}
+	})
 }
 
 // rotate gives the operator a new token. The old one is gone.

@@ -19,6 +19,7 @@ import (
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -26,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -55,9 +57,16 @@ type trialled struct {
 	bad   bool
 	image string // what the primary runs in the end
 	// statuses are the changes of the status after the initialization, weights
-	// those of the route.
+	// those of the route. Without statuses the undisturbed one says how it goes.
 	statuses []string
 	weights  []int32
+
+	// canary changes the Canary, pods what pods there are, and then is what people do once the release has begun. All may be nil.
+	canary func(*v1beta1.Canary)
+	pods   func(*pods)
+	then   func(context.Context, *trial) error
+	// ended tells why a release that ends in another way has not ended.
+	ended func(context.Context, *trial) error
 }
 
 var releases = []trialled{{
@@ -83,6 +92,79 @@ var releases = []trialled{{
 	},
 }}
 
+// kinds are releases of each other strategy, and those that end otherwise. What must come of them the undisturbed ones tell.
+var kinds = []trialled{
+	{name: "matching", image: newImage, canary: func(c *v1beta1.Canary) { abTesting(c.Spec.Analysis) }},
+	{name: "blue-green", image: newImage, canary: func(c *v1beta1.Canary) { blueGreen(c.Spec.Analysis) }},
+	{name: "mirror", image: newImage, canary: func(c *v1beta1.Canary) { c.Spec.Analysis.Mirror = true }},
+	{name: "steps-back", image: newImage, canary: func(c *v1beta1.Canary) { c.Spec.Analysis.StepWeightPromotion = 30 }},
+	{name: "sessions", image: newImage, canary: func(c *v1beta1.Canary) {
+		c.Spec.Analysis.SessionAffinity = &v1beta1.SessionAffinity{CookieName: "version"}
+	}},
+	{name: "no-mesh", image: newImage, canary: func(c *v1beta1.Canary) {
+		blueGreen(c.Spec.Analysis)
+		c.Spec.Provider = v1beta1.ProviderKubernetes
+	}},
+	{name: "halted", canary: func(c *v1beta1.Canary) { c.Spec.ProgressDeadlineSeconds = new(int32(2)) }, pods: func(p *pods) { p.limit(app+"-primary", newImage, 0) }, ended: halted},
+	{name: "deleted", canary: atStep(20), then: deleteAtWeight, ended: gone},
+	{name: "deleted-matching", canary: func(c *v1beta1.Canary) {
+		abTesting(c.Spec.Analysis)
+		c.Spec.Analysis.Interval = "1h"
+	}, then: deleteAtWeight, ended: gone},
+}
+
+// halted waits for a promotion that has failed: the canary serves everybody.
+func halted(ctx context.Context, x *trial) error {
+	return rig.Await(ctx, "the halted promotion", limit, func(context.Context) error {
+		seen := x.lab.seen(x.namespace)
+		c, vs := latest[*v1beta1.Canary](seen, app), latest[*istionetworking.VirtualService](seen, app)
+		if c == nil || vs == nil || c.Status.Phase != v1beta1.PhasePromoting {
+			return errors.New("it is not promoted")
+		}
+		is := c.Status.GetCondition(v1beta1.ConditionStalled)
+		if _, canary := shares(vs); is == nil || is.Reason != release.ReasonPromotionHalted || canary != c.Status.CanaryWeight {
+			return fmt.Errorf("the status is %+v, the canary has %d%%", c.Status, canary)
+		}
+		return nil
+	})
+}
+
+// deleteAtWeight deletes the Canary once some requests go to the canary.
+func deleteAtWeight(ctx context.Context, x *trial) error {
+	err := rig.Await(ctx, "requests at the canary", limit, func(context.Context) error {
+		seen := x.lab.seen(x.namespace)
+		vs := latest[*istionetworking.VirtualService](seen, app)
+		c := latest[*v1beta1.Canary](seen, app)
+		if vs == nil || c == nil || c.Status.CanaryWeight == 0 || !strings.Contains(routeOf(vs), app+"-canary "+strconv.Itoa(int(c.Status.CanaryWeight))) {
+			return errors.New("there are none")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return x.lab.api.Delete(ctx, &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: app}})
+}
+
+// gone waits until the Canary has gone, with what was made for it, and its target serves.
+func gone(ctx context.Context, x *trial) error {
+	return rig.Await(ctx, "the end of the Canary", limit, func(ctx context.Context) error {
+		for _, o := range []client.Object{&v1beta1.Canary{}, &istionetworking.VirtualService{}} {
+			if err := x.lab.api.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: app}, o); !apierrors.IsNotFound(err) {
+				return errors.Join(err, fmt.Errorf("%T is there", o))
+			}
+		}
+		d, primary := &appsv1.Deployment{}, &appsv1.Deployment{}
+		if err := x.lab.api.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: app + "-primary"}, primary); !apierrors.IsNotFound(err) {
+			return errors.Join(err, errors.New("the primary is there"))
+		}
+		if err := x.lab.api.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: app}, d); err != nil || d.Status.AvailableReplicas != 1 {
+			return errors.Join(err, fmt.Errorf("the target has %d pods", d.Status.AvailableReplicas))
+		}
+		return nil
+	})
+}
+
 var initialization = []string{"-", "Initializing 0% failed 0", "Initialized 0% failed 0"}
 
 // disturbance is what happens to the operator at one of its writes.
@@ -93,6 +175,9 @@ const (
 	stoppedAfter  disturbance = "stopped after write"  // the write is done, nobody heard of it
 	stoppedBefore disturbance = "stopped before write" // the write is not done
 	unanswered    disturbance = "no answer to write"   // it is done and reported as an error; the operator lives on
+	// Each operator gets as far as one write: one in two is stopped after it, and the others before the next one.
+	stoppedAtEach disturbance = "stopped at each write"
+	stoppedInTurn disturbance = "stopped at each write in turn" // the others first
 )
 
 // testCrashes lets a release of each kind pass undisturbed, and then once for
@@ -121,6 +206,31 @@ func testCrashes(t *testing.T, l *lab) {
 	}
 	t.Logf("%d disturbed releases", len(all))
 	conduct(t, all)
+	if !t.Failed() {
+		testCrashesOfKinds(t, l)
+	}
+}
+
+// testCrashesOfKinds has the operator stopped at each of its writes, in releases of each other kind.
+func testCrashesOfKinds(t *testing.T, l *lab) {
+	first := make([]*trial, len(kinds))
+	for i, r := range kinds {
+		first[i] = &trial{lab: l, t: t, release: r, fuse: fuse{how: undisturbed}}
+	}
+	conduct(t, first)
+	if t.Failed() {
+		return
+	}
+	var all []*trial
+	for _, u := range first {
+		for _, how := range []disturbance{stoppedAtEach, stoppedInTurn} {
+			all = append(all, &trial{lab: l, t: t, release: u.release, like: u, fuse: fuse{how: how, expected: u.fuse.writes}})
+		}
+	}
+	conduct(t, all)
+	for _, x := range all {
+		t.Logf("the release %s took %d writes, and %d operators %s", x.release.name, len(x.like.fuse.writes), x.lives, x.fuse.how)
+	}
 }
 
 // shownBefore tells whether a disturbance of the bad release would show nothing
@@ -148,7 +258,7 @@ func conduct(t *testing.T, trials []*trial) {
 	wg.Wait()
 	for _, x := range trials {
 		name := x.release.name + " " + string(x.fuse.how)
-		if x.fuse.how != undisturbed {
+		if x.fuse.at > 0 {
 			name += fmt.Sprintf(" %d %s", x.fuse.at, x.fuse.expected[x.fuse.at-1])
 		}
 		t.Run(name, x.judge)
@@ -158,11 +268,14 @@ func conduct(t *testing.T, trials []*trial) {
 // trial is one release in a namespace of its own.
 type trial struct {
 	lab       *lab
+	t         *testing.T
 	release   trialled
 	fuse      fuse
 	namespace string
+	like      *trial // the undisturbed one, where nothing else says what must come of it
 
 	initWrites int
+	lives      int // operators that there were
 	err        error
 }
 
@@ -181,6 +294,7 @@ func (x *trial) run(ctx context.Context) error {
 func (x *trial) operate(ctx context.Context) error {
 	for ctx.Err() == nil {
 		life, end := context.WithCancel(ctx)
+		x.lives++
 		o, err := parseFlags([]string{"-namespace", x.namespace, "-port", "0", "-allowed-addresses", loopback, "-threadiness", "1"}, io.Discard)
 		if err == nil {
 			err = start(life, x.lab.config, o, wiring{wrap: x.fuse.client(end), registry: prometheus.NewRegistry(), oneOfMany: true})
@@ -203,6 +317,9 @@ func start(ctx context.Context, config *rest.Config, o options, w wiring) error 
 
 // drive does what people do, and waits for what they wait for.
 func (x *trial) drive(ctx context.Context) error {
+	if x.release.pods != nil {
+		x.release.pods(newPods(&stage{t: x.t, api: x.lab.api, namespace: x.namespace}, x.lab.api)) //nolint:contextcheck // they live as long as the test
+	}
 	for _, o := range x.objects() {
 		if err := x.lab.api.Create(ctx, o); err != nil {
 			return err
@@ -216,13 +333,21 @@ func (x *trial) drive(ctx context.Context) error {
 		[]byte(`[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "`+newImage+`"}]`))); err != nil {
 		return err
 	}
+	if x.release.then != nil {
+		if err := x.release.then(ctx, x); err != nil {
+			return err
+		}
+	}
+	if x.release.ended != nil {
+		return x.release.ended(ctx, x)
+	}
 	if err := x.await(ctx, "the end of the release", x.release.image, v1beta1.PhaseSucceeded, v1beta1.PhaseFailed); err != nil {
 		return err
 	}
 	// The watches bring the kinds apart from each other; wait for the last route.
 	var vs istionetworking.VirtualService
 	if err := x.lab.api.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: app}, &vs); err != nil {
-		return err
+		return client.IgnoreNotFound(err) // there is no mesh
 	}
 	return rig.Await(ctx, "the watch of routes", limit, func(context.Context) error {
 		if seen := latest[*istionetworking.VirtualService](x.lab.seen(x.namespace), app); seen == nil || seen.ResourceVersion != vs.ResourceVersion {
@@ -255,23 +380,27 @@ func (x *trial) await(ctx context.Context, what, primaryImage string, phases ...
 }
 
 func (x *trial) objects() []client.Object {
-	return []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}},
-		x.deployment(oldImage),
-		&v1beta1.Canary{
-			ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: app},
-			Spec: v1beta1.CanarySpec{
-				MetricsServer:     x.lab.metricsServer(x.release.bad),
-				TargetRef:         v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app},
-				DrainDelaySeconds: new(int32(1)),
-				Service:           v1beta1.CanaryService{Port: 9898},
-				Analysis: &v1beta1.CanaryAnalysis{
-					Interval: interval.String(), Threshold: 2, StepWeight: 20, MaxWeight: 60,
-					Metrics: []v1beta1.CanaryMetric{{Name: "health", Query: x.namespace, ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(1.0)}}},
-				},
+	c := &v1beta1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: app},
+		Spec: v1beta1.CanarySpec{
+			MetricsServer:     x.lab.metricsServer(x.release.bad),
+			TargetRef:         v1beta1.TargetReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app},
+			DrainDelaySeconds: new(int32(1)),
+			Service:           v1beta1.CanaryService{Port: 9898},
+			Analysis: &v1beta1.CanaryAnalysis{
+				Interval: interval.String(), Threshold: 2, StepWeight: 20, MaxWeight: 60,
+				Metrics: []v1beta1.CanaryMetric{{Name: "health", Query: x.namespace, ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(1.0)}}},
 			},
 		},
 	}
+	d := x.deployment(oldImage)
+	if x.release.canary != nil {
+		x.release.canary(c)
+	}
+	if x.release.pods != nil {
+		gated(d)
+	}
+	return []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}}, d, c}
 }
 
 func (x *trial) deployment(image string) *appsv1.Deployment {
@@ -290,18 +419,22 @@ func (x *trial) deployment(image string) *appsv1.Deployment {
 
 // judge compares what was seen with what the release must look like.
 func (x *trial) judge(t *testing.T) {
-	if x.fuse.how != undisturbed && !x.fuse.blown {
+	if x.fuse.at > 0 && !x.fuse.blown {
 		t.Errorf("there was no write %d; the writes:\n%s", x.fuse.at, strings.Join(x.fuse.writes, "\n"))
 	}
 	seen := x.lab.seen(x.namespace)
-	if diff := cmp.Diff(slices.Concat(initialization, x.release.statuses), statuses(seen)); diff != "" {
-		t.Errorf("statuses (-want +got)\n%s", diff)
-	}
-	if diff := cmp.Diff(x.release.weights, weights(seen)); diff != "" {
-		t.Errorf("weights of the route (-want +got)\n%s", diff)
-	}
-	if err := safe(seen); err != nil {
-		t.Error(err)
+	if x.release.statuses == nil {
+		x.judgeByLike(t, seen)
+	} else {
+		if diff := cmp.Diff(slices.Concat(initialization, x.release.statuses), statuses(seen)); diff != "" {
+			t.Errorf("statuses (-want +got)\n%s", diff)
+		}
+		if diff := cmp.Diff(x.release.weights, weights(seen)); diff != "" {
+			t.Errorf("weights of the route (-want +got)\n%s", diff)
+		}
+		if err := safe(seen); err != nil {
+			t.Error(err)
+		}
 	}
 	if x.fuse.how == stoppedAfter || x.fuse.how == stoppedBefore {
 		// The next operator goes on where the last one was, and does nothing again that is done.
@@ -315,6 +448,76 @@ func (x *trial) judge(t *testing.T) {
 	if t.Failed() {
 		t.Logf("the writes:\n%s", strings.Join(x.fuse.writes, "\n"))
 	}
+}
+
+// judgeByLike compares what was seen with what there was in the undisturbed release: the same statuses, and the same routes in
+// the same order. At no moment are requests led where nobody is.
+func (x *trial) judgeByLike(t *testing.T, seen []client.Object) {
+	if err := served(seen); err != nil {
+		t.Error(err)
+	}
+	if x.like == nil {
+		t.Logf("statuses:\n%s\nroutes:\n%s", strings.Join(statuses(seen), "\n"), strings.Join(routesOf(seen), "\n"))
+		return
+	}
+	like := x.lab.seen(x.like.namespace)
+	if diff := cmp.Diff(statuses(like), statuses(seen)); diff != "" {
+		t.Errorf("statuses (-undisturbed +got)\n%s", diff)
+	}
+	if diff := cmp.Diff(routesOf(like), routesOf(seen)); diff != "" {
+		t.Errorf("routes (-undisturbed +got)\n%s", diff)
+	}
+	if n := len(moves(x.like.fuse.writes)); x.lives < n {
+		t.Errorf("there were %d operators for %d writes", x.lives, n)
+	}
+}
+
+// routesOf are those that there were without repetitions.
+func routesOf(seen []client.Object) []string {
+	var out []string
+	for _, o := range seen {
+		if vs, ok := o.(*istionetworking.VirtualService); ok {
+			out = append(out, routeOf(vs))
+		}
+	}
+	return slices.Compact(out)
+}
+
+// routeOf says where the requests of each rule go, and their copies.
+func routeOf(vs *istionetworking.VirtualService) string {
+	var rules []string
+	for _, rule := range vs.Spec.Http {
+		out := fmt.Sprintf("%d conditions:", len(rule.Match))
+		for _, d := range rule.Route {
+			out += fmt.Sprintf(" %s %d", d.Destination.Host, d.Weight)
+		}
+		if rule.Mirror != nil {
+			out += fmt.Sprintf(", copies to %s %.0f", rule.Mirror.Host, rule.MirrorPercentage.GetValue())
+		}
+		rules = append(rules, out)
+	}
+	return strings.Join(rules, "; ")
+}
+
+// served checks that whoever gets requests has pods for them at every moment.
+func served(seen []client.Object) error {
+	available := map[string]int32{}
+	for _, o := range seen {
+		switch o := o.(type) {
+		case *appsv1.Deployment:
+			available[o.Name] = o.Status.AvailableReplicas
+		case *istionetworking.VirtualService:
+			for _, rule := range o.Spec.Http {
+				for _, d := range rule.Route {
+					to := strings.TrimSuffix(d.Destination.Host, "-canary")
+					if (d.Weight > 0 || len(rule.Route) == 1) && available[to] == 0 {
+						return fmt.Errorf("route %s to pods %v", routeOf(o), available)
+					}
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // moves are writes without those that do nothing new: one that is repeated, and a
@@ -347,10 +550,20 @@ type fuse struct {
 	how      disturbance
 	at       int      // which write, from 1
 	expected []string // what the undisturbed operator wrote
+	each     int      // how many writes an operator does that is stopped at each; 0 is 1
 
 	mu     sync.Mutex
 	writes []string
 	blown  bool
+	lives  int
+}
+
+// life gives how many writes an operator does, and whether it is stopped right after the last of them, or before the next.
+func (f *fuse) life() (writes int, after bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lives++
+	return max(f.each, 1), (f.lives%2 == 0) == (f.how == stoppedInTurn)
 }
 
 func (f *fuse) count() int {
@@ -375,6 +588,9 @@ func (f *fuse) next(what string) bool {
 // then on it reaches nothing.
 func (f *fuse) client(end func()) func(client.WithWatch) client.Client {
 	return func(direct client.WithWatch) client.Client {
+		if f.how == stoppedAtEach || f.how == stoppedInTurn {
+			return interceptor.NewClient(direct, intercept(f.shortLife(end)))
+		}
 		var mu sync.Mutex
 		dead := false
 		call := func(what string, send func() error) error {
@@ -403,6 +619,36 @@ func (f *fuse) client(end func()) func(client.WithWatch) client.Client {
 			return errors.Join(err, errDisturbed)
 		}
 		return interceptor.NewClient(direct, intercept(call))
+	}
+}
+
+// shortLife ends an operator at the last of its writes, or before the next.
+func (f *fuse) shortLife(end func()) func(what string, send func() error) error {
+	most, after := f.life()
+	var mu sync.Mutex
+	done, dead := 0, false
+	return func(what string, send func() error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case dead:
+			return errStopped
+		case what == "":
+			return send()
+		case done == most:
+			dead = true
+			end()
+			return errStopped
+		}
+		done++
+		f.next(what)
+		err := send()
+		if after && done == most {
+			dead = true
+			end()
+			return errors.Join(err, errStopped)
+		}
+		return err
 	}
 }
 
@@ -467,7 +713,7 @@ func applied(o runtime.ApplyConfiguration) string {
 // lab is a cluster and everything that ever happened in it.
 type lab struct {
 	config *rest.Config
-	api    client.Client
+	api    client.WithWatch
 	stub   *httptest.Server
 
 	mu     sync.Mutex

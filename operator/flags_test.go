@@ -248,6 +248,9 @@ func TestFlagsAreDocumented(t *testing.T) {
 		if !strings.Contains(string(page), row) {
 			t.Errorf("docs/reference/flags.md has no row that begins %s; run make generate", row)
 		}
+		if text := strings.NewReplacer("`", "", `\|`, "|").Replace(string(page)); !strings.Contains(strings.ToLower(text), "| "+strings.ToLower(strings.Join(strings.Fields(one.Usage), " "))) {
+			t.Errorf("docs/reference/flags.md does not say of -%s: %s; run make generate", one.Name, one.Usage)
+		}
 	})
 }
 

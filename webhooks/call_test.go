@@ -3,6 +3,7 @@ package webhooks
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +158,32 @@ func TestRedact(t *testing.T) {
 	got := credentials.redact("you sent Bearer t0ken; t0ken signed with k3y5 is no Bearer for us")
 	if want := "you sent [redacted]; [redacted] signed with [redacted] is no Bearer for us"; got != want {
 		t.Errorf("redacted to %q, want %q", got, want)
+	}
+}
+
+// What is shown of an answer has no credentials, however an endpoint writes them so that they come out of the cleaning.
+func TestShown(t *testing.T) {
+	credentials, err := ParseSecret(map[string][]byte{HMACKey: []byte("k3y5\n"), AuthorizationKey: []byte("Bearer t0ken-of-ours")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse("https://user:passw0rd@hooks.test/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := &prepared{Call: &Call{Credentials: credentials}, url: u}
+	for name, tc := range map[string]struct{ answer, want string }{
+		"nothing of them":          {"all is well", "all is well"},
+		"as they are":              {"Bearer t0ken-of-ours", "[redacted]"},
+		"invalid UTF-8 in between": {"t0ken-\x90of-ours", "[redacted]"},
+		"what is not seen":         {"t0ken\u200b-of\u202e-ours, passw\u20600rd", "[redacted], [redacted]"},
+		"a key without its line":   {"signed with k3y5 you say", "signed with [redacted] you say"},
+		"at the end of a long one": {strings.Repeat("x", maxText-8) + "t0ken-of-ours", strings.Repeat("x", maxText-8) + "[redacte…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := call.shown(tc.answer); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
 	}
 }

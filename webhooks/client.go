@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -110,6 +111,11 @@ func (p *prepared) redact(s string) string {
 		s = strings.ReplaceAll(s, password, redacted)
 	}
 	return p.Credentials.redact(s)
+}
+
+// shown is one line of what an endpoint says, without the credentials: neither as they are, nor as they would be in such a line.
+func (p *prepared) shown(s string) string {
+	return clean(p.redact(clean(p.redact(s), math.MaxInt)), maxText)
 }
 
 func (c *Client) prepare(call *Call) (*prepared, error) {
@@ -248,7 +254,7 @@ func (c *Client) read(resp *http.Response, call *prepared, cancel context.Cancel
 	discard(resp, cancel)
 	return reply{
 		status:     resp.StatusCode,
-		body:       clean(call.redact(string(body)), maxText),
+		body:       call.shown(string(body)),
 		retryAfter: retryAfter(resp.Header.Get("Retry-After"), c.clock.Now()),
 	}, nil
 }
@@ -284,7 +290,7 @@ func failure(call *prepared, h *hop, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &Error{Kind: KindTimeout, Host: host, Reason: fmt.Sprintf("no complete answer within %s", call.timeout()), Err: err}
 	}
-	return &Error{Kind: KindUnreachable, Host: host, Reason: "cannot be reached: " + clean(call.redact(err.Error()), maxText), Err: err}
+	return &Error{Kind: KindUnreachable, Host: host, Reason: "cannot be reached: " + call.shown(err.Error()), Err: err}
 }
 
 // worthRepeating reports whether the next attempt may end differently.

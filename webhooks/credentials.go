@@ -134,7 +134,8 @@ func (Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + 
 // events. Shorter ones than that would be taken out of words as well.
 func (c Credentials) redact(s string) string {
 	const shortest = 4
-	for _, secret := range append([]string{string(c.hmacKey), c.authorization}, strings.Fields(c.authorization)...) {
+	key := string(c.hmacKey)
+	for _, secret := range append([]string{key, clean(key, len(key)), c.authorization}, strings.Fields(c.authorization)...) {
 		if len(secret) >= shortest && !isScheme(secret) {
 			s = strings.ReplaceAll(s, secret, redacted)
 		}

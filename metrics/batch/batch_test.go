@@ -220,5 +220,8 @@ func TestGivenUp(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		if s.requests > 12 { // ten at once, and the others together
+			t.Errorf("%d requests, as one who was first has given up", s.requests)
+		}
 	})
 }

@@ -206,6 +206,31 @@ func TestOthersWait(t *testing.T) {
 	}
 }
 
+// What could not be applied does not keep a release from beginning, so that it keeps its turn.
+func TestWhatIsNotAppliedWaits(t *testing.T) {
+	f := newFleet(t)
+	f.index.SetPolicy(limit("a", 1), f.now)
+	f.set("a/1", waits(1))
+	f.set("a/2", waits(2))
+	f.wantWoken("nobody else", f.set("a/1", func(c *v1beta1.Canary) {
+		c.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionStalled, Status: "True", Reason: release.ReasonApplyFailed}, start)
+	}))
+	f.expect("a/2 MaximumReached", "a/1")
+}
+
+// A leader's clock that is put back has rules looked at anew, not what was found out of a later time.
+func TestClockIsPutBack(t *testing.T) {
+	f := newFleet(t)
+	f.index.SetPolicy(Of(&v1alpha1.ReleasePolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "office"}, Spec: v1alpha1.ReleasePolicySpec{
+		Windows: []v1alpha1.ReleaseWindow{{From: "09:00", To: "17:00"}},
+	}}), f.now)
+	f.set("a/1", waits(1))
+	f.now = start.Add(8 * time.Hour)
+	f.expect("a/1 WindowClosed")
+	f.now = start
+	f.expect("a/1")
+}
+
 // A release waits for all policies that select its Canary, and the cluster's are no less than its namespace's.
 func TestSeveralPolicies(t *testing.T) {
 	f := newFleet(t)

@@ -66,6 +66,7 @@ func TestWhen(t *testing.T) {
 		"no window, then frozen":     {spec: v1alpha1.ReleasePolicySpec{Windows: office, Freeze: freeze("2026-11-30T00:00:00Z", "2026-11-30T12:00:00Z")}, now: "2026-11-27T12:00:00Z", reason: release.ReasonWindowClosed, until: "2026-11-30T12:00:00Z"},
 		"no window, then for ever":   {spec: v1alpha1.ReleasePolicySpec{Windows: office, Freeze: freeze("2026-11-30T00:00:00Z", "")}, now: "2026-11-27T12:00:00Z", reason: release.ReasonWindowClosed, message: "it does not say until when"},
 		"a freeze within the window": {spec: v1alpha1.ReleasePolicySpec{Windows: office, Freeze: freeze("2026-11-26T13:00:00Z", "")}, now: "2026-11-26T12:00:00Z", until: "2026-11-26T13:00:00Z"},
+		"a freeze after the window":  {spec: v1alpha1.ReleasePolicySpec{Windows: office, Freeze: freeze("2026-11-26T18:00:00Z", "")}, now: "2026-11-26T12:00:00Z", until: "2026-11-26T17:00:00Z"},
 		"no such time zone":          {spec: v1alpha1.ReleasePolicySpec{TimeZone: "Europe/Atlantis"}, now: "2026-11-26T12:00:00Z", reason: release.ReasonPolicyInvalid, message: `spec.timeZone: there is no time zone "Europe/Atlantis"`},
 		"the machine's time zone":    {spec: v1alpha1.ReleasePolicySpec{TimeZone: "Local"}, now: "2026-11-26T12:00:00Z", reason: release.ReasonPolicyInvalid},
 		"no time":                    {spec: v1alpha1.ReleasePolicySpec{Windows: []v1alpha1.ReleaseWindow{window1("9am", "17:00")}}, now: "2026-11-26T12:00:00Z", reason: release.ReasonPolicyInvalid, message: `spec.windows[0].from: "9am"`},

@@ -138,6 +138,11 @@ func TestTurnIsTold(t *testing.T) {
 	if other := rollout.Decide(s.Observation); len(other.Events) > 0 || cmp.Diff(d.Status, other.Status) != "" {
 		t.Errorf("others' releases are told of: %v", other.Events)
 	}
+	s.Turn.Policy = "ReleasePolicy/others"
+	if other := outcomeOf(rollout.Decide(s.Observation)).Events; !slices.Equal(other, []string{"Frozen"}) {
+		t.Errorf("that another policy holds it is not told: %v", other)
+	}
+	s.Turn.Policy = frozen.Policy
 	a, c := d.Status.Admission, d.Status.GetCondition(v1beta1.ConditionAdmitted)
 	if a.Reason != "Frozen" || a.Policy != frozen.Policy || !a.Until.Time.Equal(frozen.Until) {
 		t.Errorf("%+v", a)

@@ -54,9 +54,12 @@ func TestApexLeadsToTargetInTheEnd(t *testing.T) {
 			if !tc.primary {
 				s.primary = nil
 			}
-			for _, target := range []*appsv1.Deployment{tc.before, tc.before, tc.after, tc.after} {
+			for i, target := range []*appsv1.Deployment{tc.before, tc.before, tc.after, tc.after} {
 				if target != nil {
 					s.target = target
+				}
+				if share := s.look(); i == 2 && tc.after != nil && tc.users && share.world.ServicesInSync {
+					t.Error("what finds nobody is taken for given back")
 				}
 				if err := s.look().GiveBack(t.Context(), release.Desired{Released: true}); err != nil {
 					t.Fatal(err)

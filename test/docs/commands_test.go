@@ -107,7 +107,7 @@ var (
 )
 
 // absent are kinds, files and objects of which there are none in the cluster of the test.
-var absent = regexp.MustCompile(`trafficroute|traefikservice|httpprox|apisixroute|ksvc|rollout$|edge\.yaml|canary\.yaml|argocd|^token$|^[A-Z]+$|NAME|https://|^-$|--enable-helm|crd/|--watch|^-w$|\.\.\.`)
+var absent = regexp.MustCompile(`traefikservice|rollout$|edge\.yaml|canary\.yaml|argocd|^token$|^[A-Z]+$|NAME|https://|^-$|--enable-helm|crd/|--watch|^-w$|\.\.\.`)
 
 func (g guide) kubectl(ctx context.Context, args []string, inline bool) error {
 	verb, full := "", slices.Clone(args)
@@ -158,7 +158,7 @@ func (g guide) helm(ctx context.Context, args []string) error {
 		switch {
 		case arg == "upgrade" || arg == "install":
 			full = append(full, "template")
-		case arg == "--install" || arg == "--reuse-values":
+		case arg == "--install" || arg == "-i" || arg == "--reuse-values":
 		case strings.HasPrefix(arg, "oci://"):
 			full = append(full, filepath.Join(g.root, "charts", filepath.Base(arg)))
 		case strings.HasPrefix(arg, "charts/"):
@@ -182,9 +182,8 @@ var documentedFlag = regexp.MustCompile("(?m)^\\| `(-[a-z-]+)` \\|")
 // sluice looks at commands and flags of the operator. The page of flags is held to the real ones by a test of the
 // operator's, as are the flags of preflight.
 func (g guide) sluice(args []string) error {
-	commands := []string{"preflight", "apply-crds", "remove-finalizers", "hand-over"}
-	if slices.Contains(commands, args[0]) {
-		return nil
+	if !strings.HasPrefix(args[0], "-") {
+		return g.command(args[0])
 	}
 	page, err := os.ReadFile(filepath.Join(g.root, "docs", "reference", "flags.md"))
 	if err != nil {
@@ -197,6 +196,28 @@ func (g guide) sluice(args []string) error {
 		}
 	}
 	return nil
+}
+
+var commandName = regexp.MustCompile(`(?m)Command += "([a-z-]+)"`)
+
+// command looks for the name of a command of the operator's in its source.
+func (g guide) command(name string) error {
+	files, err := filepath.Glob(filepath.Join(g.root, "operator", "*.go"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file) //nolint:gosec // of the repository
+		if err != nil {
+			return err
+		}
+		for _, match := range commandName.FindAllStringSubmatch(string(text), -1) {
+			if match[1] == name {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("the operator has no command %q", name)
 }
 
 // gotool looks at packages, and at tests that are to be run by their names.
@@ -283,7 +304,7 @@ func testCommands(t *testing.T, c *cluster.Cluster) {
 		"kubectl sluice why podinfo -n test": true, "kubectl sluice wy podinfo": false, "kubectl sluice why podinfo --verbos": false,
 		"kubectl -n test get canary podinfo": true, "kubectl -n test get canary nobody": false, "kubectl get pods --flag": false, "kubectl logs x --previuos": false, "kubectl lgos x": false,
 		"helm upgrade --install sluice charts/sluice --set meshProvider=istio": true, "helm upgrade sluice charts/sluice --set meshProvder=istio": false,
-		"sluice -mesh-provider=istio": true, "sluice -mesh=istio": false,
+		"sluice -mesh-provider=istio": true, "sluice -mesh=istio": false, "sluice preflight -f x": true, "sluice prefight -f x": false,
 		"go test ./operator -run TestOnCluster/fair": true, "go test ./operator -run TestOnClutser/fair": false, "go test ./nowhere": false,
 		"kubctl get pods": false,
 	} {

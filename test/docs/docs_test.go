@@ -395,3 +395,23 @@ func TestVendored(t *testing.T) {
 		t.Errorf("VENDORED.md lists %s, which is not there", name)
 	}
 }
+
+// TestFigures holds each figure of README against the page that it names as its source.
+func TestFigures(t *testing.T) {
+	root, all := pages(t)
+	row := regexp.MustCompile(`(?m)^\| \*\*[^|]*\| ([^|]*) \| \[[^]]*\]\((docs/[a-z-]+\.md)`)
+	figure := regexp.MustCompile(`\d[\d,.]*\d|\d`)
+	found := 0
+	for _, match := range row.FindAllStringSubmatch(all[filepath.Join(root, "README.md")], -1) {
+		source := all[filepath.Join(root, match[2])]
+		for _, number := range figure.FindAllString(match[1], -1) {
+			found++
+			if !regexp.MustCompile(`(^|[^\d.,])` + regexp.QuoteMeta(number) + `([^\d,]|$)`).MatchString(source) {
+				t.Errorf("README.md says %q, and %s has no %s", match[1], match[2], number)
+			}
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d figures were found", found)
+	}
+}

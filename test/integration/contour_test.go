@@ -225,7 +225,7 @@ func (w *contourWorld) translate(t *testing.T) *contourConfig {
 		}}))
 	}
 	config := &contourConfig{}
-	w.judge.ask(t, objects, config)
+	w.judge.send(t, objects, config)
 	for _, said := range config.Proxies {
 		if said.Name != app {
 			continue

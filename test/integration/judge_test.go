@@ -47,8 +47,8 @@ func startJudge(t *testing.T, name string) *judge {
 	return &judge{in: in, out: json.NewDecoder(bufio.NewReader(out))}
 }
 
-// ask has the judge answer.
-func (j *judge) ask(t *testing.T, question, answer any) {
+// send has the judge answer.
+func (j *judge) send(t *testing.T, question, answer any) {
 	t.Helper()
 	raw, err := json.Marshal(question)
 	if err != nil {

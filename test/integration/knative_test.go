@@ -208,7 +208,7 @@ func (w *judgedKnative) targets(t *testing.T) map[string]map[string]int64 {
 		Invalid, NotReady string
 		Targets           map[string]map[string]int64
 	}{}
-	w.judge.ask(t, map[string]any{
+	w.judge.send(t, map[string]any{
 		"service":   map[string]any{"metadata": map[string]any{"namespace": "test", "name": app}, "spec": live.Spec},
 		"revisions": map[string]bool{app + "-00000": true, primaryRevision: true, canaryRevision: true}, "newest": canaryRevision,
 	}, &said)

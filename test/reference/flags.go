@@ -60,7 +60,7 @@ func flagsPage() (string, error) {
 	var out strings.Builder
 	out.WriteString("# Flags\n\n" + note)
 	out.WriteString(`Flags of the operator, ` + "`sluice`" + `, in the order of the alphabet. ` + "`sluice -h`" + ` prints them; an unknown one is an error. The chart sets most of
-them by [values](../../charts/sluice/README.md), the rest by ` + "`extraArgs`" + `. Flags of Flagger's that have no effect, and what else differs:
+them by its [values](../../charts/sluice/README.md). Flags of Flagger's that have no effect, and what else differs:
 [compatibility](../compatibility.md#flags).
 
 `)
@@ -131,10 +131,10 @@ func text(e ast.Expr, constants map[string]string) string {
 // constantsOf are the constants of a file that are texts.
 func constantsOf(file *ast.File) map[string]string {
 	out := map[string]string{}
-	for _, d := range file.Decls {
-		g, ok := d.(*ast.GenDecl)
+	ast.Inspect(file, func(n ast.Node) bool {
+		g, ok := n.(*ast.GenDecl)
 		if !ok || g.Tok != token.CONST {
-			continue
+			return true
 		}
 		for _, spec := range g.Specs {
 			v := spec.(*ast.ValueSpec)
@@ -146,7 +146,8 @@ func constantsOf(file *ast.File) map[string]string {
 				}
 			}
 		}
-	}
+		return true
+	})
 	return out
 }
 
