@@ -87,6 +87,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("incidents", func(t *testing.T) { testIncidents(t, c, api) })
 	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
 	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })
+	t.Run("behind each mesh", func(t *testing.T) { testProviders(t, c, api) })
 	t.Run("rights", func(t *testing.T) { testRights(t, flag.Lookup("test.run").Value.String() == "") })
 }
 

@@ -37,20 +37,23 @@ func main() {
 	}
 }
 
+// commands are what the program does beside being the operator, by the first argument of the command line.
+var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+	removeFinalizersCommand: removeFinalizers,
+	handOverCommand:         handOver,
+	applyCRDsCommand:        applyCRDs,
+	preflightCommand: func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		log.SetLogger(logr.Discard()) // what is to be said is in the report
+		return runPreflight(ctx, args, os.Stdin, stdout, stderr)
+	},
+}
+
 // run is the operator from its command line to the end of ctx.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == removeFinalizersCommand {
-		return removeFinalizers(ctx, args[1:], stdout, stderr)
-	}
-	if len(args) > 0 && args[0] == handOverCommand {
-		return handOver(ctx, args[1:], stdout, stderr)
-	}
-	if len(args) > 0 && args[0] == applyCRDsCommand {
-		return applyCRDs(ctx, args[1:], stdout, stderr)
-	}
-	if len(args) > 0 && args[0] == preflightCommand {
-		log.SetLogger(logr.Discard()) // what is to be said is in the report
-		return runPreflight(ctx, args[1:], os.Stdin, stdout, stderr)
+	if len(args) > 0 {
+		if command := commands[args[0]]; command != nil {
+			return command(ctx, args[1:], stdout, stderr)
+		}
 	}
 	o, err := parseFlags(args, stderr)
 	if err != nil {

@@ -54,10 +54,24 @@ type preflightOptions struct {
 	dryRun bool
 }
 
+const preflightUsage = `sluice preflight tells what would become of Canaries, MetricTemplates and AlertProviders. It only reads, and needs no operator.
+
+  sluice preflight                       of the cluster that kubectl talks to
+  sluice preflight -f manifests/ -f -    of files, folders and standard input
+
+It exits with 0 where all are served, 1 where one is refused, and 2 where not everything could be looked at.
+Beside its own flags -f, -o, -dry-run and -fail-on-differences it takes those of the operator; give it those that yours will have:
+
+`
+
 func parsePreflight(args []string, output io.Writer) (preflightOptions, error) {
 	o := preflightOptions{}
 	f := flag.NewFlagSet("sluice "+preflightCommand, flag.ContinueOnError)
 	f.SetOutput(output)
+	f.Usage = func() {
+		fmt.Fprint(output, preflightUsage)
+		f.PrintDefaults()
+	}
 	o.register(f)
 	f.Func("f", "file or folder of manifests, or - for standard input; may be given often. With it no cluster is looked at, but for that of an explicit -kubeconfig", func(path string) error {
 		o.files = append(o.files, path)
@@ -130,7 +144,6 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 		return report, err
 	}
 	fit, refused := schemas.Fits(objects)
-	report.Findings = refused
 	mapper := assembly.EveryKind(scheme)
 	var reader client.Reader
 	var writer client.Writer
@@ -152,13 +165,16 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if err != nil {
 		return report, err
 	}
-	judge.Schemas, judge.Cluster = schemas, live
+	judge.Schemas, judge.Cluster, judge.Found = schemas, live, refused
 	if o.dryRun {
 		judge.DryRun = writer
 	}
 	found, err := judge.All(ctx, o.namespace, sourcesOfFiles(objects, len(o.files) > 0))
-	report.Findings = append(report.Findings, found...)
+	report.Findings = found
 	preflight.Sort(report.Findings)
+	if err == nil && len(report.Findings) == 0 {
+		report.Notes = append(report.Notes, "there is no Canary, MetricTemplate or AlertProvider in what was looked at")
+	}
 	return report, err
 }
 

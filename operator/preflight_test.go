@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -290,6 +292,78 @@ func TestPreflightVerdicts(t *testing.T) {
 				t.Errorf("%q is not in\n%s", tc.says, table.String())
 			}
 		})
+	}
+}
+
+var writeReferences = flag.Bool("references.write", false, "write what becomes of MetricTemplates and AlertProviders into docs/compatibility.md")
+
+// What becomes of the MetricTemplates and AlertProviders of Flagger's documentation and tests, with queries of our own that
+// have the same variables, is in the documentation. That they pass the schema is tested there.
+func TestPreflightReferences(t *testing.T) {
+	const page, begin, end = "../docs/compatibility.md", "<!-- references:begin -->\n", "<!-- references:end -->\n"
+	files, err := filepath.Glob("../api/v1beta1/testdata/references/*.yaml")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	rows := "| manifest | kind | result |\n| --- | --- | --- |\n"
+	for _, file := range files {
+		report, _ := lookedAt(t, nil, "-f", file)
+		if len(report.Findings) != 1 {
+			t.Fatalf("%s: %+v", file, report)
+		}
+		f, result := report.Findings[0], "served"
+		switch {
+		case f.Verdict == preflight.Refused:
+			result = "refused: " + strings.Join(f.Refusals, "; ")
+		case f.Verdict != preflight.Served:
+			result = strings.Join(f.Differences, "; ")
+		}
+		rows += fmt.Sprintf("| %s | %s | %s |\n", strings.TrimSuffix(filepath.Base(file), ".yaml"), f.Kind, strings.ReplaceAll(result, "|", "\\|"))
+	}
+	old, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, tail, begins := strings.Cut(string(old), begin)
+	_, after, ends := strings.Cut(tail, end)
+	now := before + begin + rows + end + after
+	switch {
+	case !begins || !ends:
+		t.Fatalf("%s has no place for the results", page)
+	case now == string(old):
+	case *writeReferences:
+		if err := os.WriteFile(page, []byte(now), 0o644); err != nil { //nolint:gosec // a page for everybody
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s is out of date; run: go test ./operator -run TestPreflightReferences -references.write", page)
+	}
+}
+
+// A field that there is not does not hide what else is wrong, and files without anything to look at are told of.
+func TestPreflightTellsAll(t *testing.T) {
+	report, status := lookedAt(t, strings.NewReader(`
+apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata: {name: web, namespace: shop}
+spec:
+  provider: appmesh
+  targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  service: {port: 80, nam: web}
+  analysis: {interval: 1m, threshold: 5, iterations: 5, metrics: [{name: cpu-usage, interval: 1m}]}
+`), "-f", "-")
+	if len(report.Findings) != 1 || status != 1 || report.Findings[0].Verdict != preflight.Refused {
+		t.Fatalf("exit status %d: %+v", status, report)
+	}
+	said := strings.Join(append(report.Findings[0].Refusals, report.Findings[0].Differences...), "\n")
+	for _, want := range []string{`unknown field "spec.service.nam"`, `unknown provider "appmesh"`, `"cpu-usage" is never checked`} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in\n%s", want, said)
+		}
+	}
+	report, status = lookedAt(t, strings.NewReader("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"), "-f", "-")
+	if status != 0 || len(report.Findings) > 0 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "no Canary") {
+		t.Errorf("exit status %d: %+v", status, report)
 	}
 }
 

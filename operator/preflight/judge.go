@@ -29,6 +29,8 @@ type Operator struct {
 	Provider string
 	// Schemas are those of the kinds that are judged.
 	Schemas Schemas
+	// Found is what Fits has found of objects of files.
+	Found []Finding
 	// DryRun has an API server judge objects of files, without writing anything. Nil asks none.
 	DryRun client.Writer
 	// Cluster is true where a cluster is looked at, so that what is not there is missing.

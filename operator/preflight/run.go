@@ -29,8 +29,8 @@ var subjects = []subject{
 	{"AlertProvider", func() client.Object { return &v1beta1.AlertProvider{} }},
 }
 
-// Fits tells of the objects of files which of those that are judged can be read as what they are. The others have a
-// finding; of the first, and of all other kinds, the objects are for a View.
+// Fits tells of the objects of files which of those that are judged can be read as what they are; these, and the objects of
+// all other kinds, are for a View. The others have a finding, and so has what has a field that there is not.
 func (s Schemas) Fits(files []Object) (fit []*unstructured.Unstructured, refused []Finding) {
 	for _, o := range files {
 		identify(o)
@@ -45,13 +45,20 @@ func (s Schemas) Fits(files []Object) (fit []*unstructured.Unstructured, refused
 		} else {
 			err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(runtime.DeepCopyJSON(o.Object), subjects[at].new(), true)
 		}
-		if err != nil {
-			f := Finding{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Source: o.Source, Refusals: []string{err.Error()}}
-			f.Refusals = append(f.Refusals, s.Refuses(o.Unstructured)...)
-			refused = append(refused, f.sumUp(false))
+		f := Finding{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Source: o.Source}
+		switch unknown, readable := runtime.AsStrictDecodingError(err); {
+		case err == nil:
+			fit = append(fit, o.Unstructured)
 			continue
+		case readable: // but for fields that there are not
+			for _, one := range unknown.Errors() {
+				f.Refusals = append(f.Refusals, one.Error())
+			}
+			fit = append(fit, o.Unstructured)
+		default:
+			f.Refusals = append([]string{err.Error()}, s.Refuses(o.Unstructured)...)
 		}
-		fit = append(fit, o.Unstructured)
+		refused = append(refused, f.sumUp(false))
 	}
 	return fit, refused
 }
@@ -127,7 +134,24 @@ func (o *Operator) All(ctx context.Context, namespace string, sources map[types.
 			out = append(out, o.AlertProvider(ctx, p, sources[p.UID]).refuse(refused[p.UID]))
 		}
 	}
-	return out, nil
+	return join(o.Found, out), nil
+}
+
+// join puts what Fits has found of objects to what is found of them beside it.
+func join(before, found []Finding) []Finding {
+	for _, b := range before {
+		if at := slices.IndexFunc(found, b.about); at >= 0 {
+			found[at] = found[at].refuse(b.Refusals)
+		} else {
+			found = append(found, b)
+		}
+	}
+	return found
+}
+
+// about tells whether a finding is about the same object.
+func (f Finding) about(other Finding) bool {
+	return f.Kind == other.Kind && f.Namespace == other.Namespace && f.Name == other.Name && f.Source == other.Source
 }
 
 // refused are the objects that the schemas refuse, or the API server, by their UID.
@@ -141,8 +165,9 @@ func (o *Operator) refused(ctx context.Context, of client.ListOption, sources ma
 		}
 		for i := range list.Items {
 			item := &list.Items[i]
-			wrong := o.Schemas.Refuses(item)
-			if o.DryRun != nil && len(wrong) == 0 && sources[item.GetUID()] != "" {
+			wrong, source := o.Schemas.Refuses(item), sources[item.GetUID()]
+			this := Finding{Kind: item.GetKind(), Namespace: item.GetNamespace(), Name: item.GetName(), Source: source}
+			if o.DryRun != nil && len(wrong) == 0 && source != "" && !slices.ContainsFunc(o.Found, this.about) {
 				var err error
 				if wrong, err = o.tried(ctx, item); err != nil {
 					return nil, err

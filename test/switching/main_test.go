@@ -230,9 +230,9 @@ func (s *site) wantPrimary(version string) {
 }
 
 // report is what became of the requests up to now.
-func (s *site) report() cluster.Report {
+func (s *site) report(ctx context.Context) cluster.Report {
 	s.t.Helper()
-	r, err := s.client.Report(s.t.Context())
+	r, err := s.client.Report(ctx)
 	s.must(err)
 	return r
 }
@@ -240,9 +240,9 @@ func (s *site) report() cluster.Report {
 // awaitMore waits until n more requests were made.
 func (s *site) awaitMore(n int64) {
 	s.t.Helper()
-	from := s.report().Total
-	s.await("more requests", func(context.Context) error {
-		if r := s.report(); r.Total-from < n {
+	from := s.report(s.t.Context()).Total
+	s.await("more requests", func(ctx context.Context) error {
+		if r := s.report(ctx); r.Total-from < n {
 			return fmt.Errorf("%d of %d", r.Total-from, n)
 		}
 		return nil

@@ -242,7 +242,7 @@ func (x stop) fromFlagger(s *site) {
 	s.call()
 	s.tellFlaggers()
 	flagger.Stop(time.Second)
-	before, seen := s.report(), len(s.statuses())
+	before, seen := s.report(s.t.Context()), len(s.statuses())
 	s.sluice()
 	if x.leave != nil {
 		s.awaitTaken()
@@ -261,7 +261,7 @@ func (x stop) toFlagger(s *site) {
 	s.wantNoneLost("with this operator", cluster.Report{})
 	sluice.Stop(time.Second)
 	s.handOver(!x.ends)
-	before, seen := s.report(), len(s.statuses())
+	before, seen := s.report(s.t.Context()), len(s.statuses())
 	if x.ends {
 		sluice = s.sluice()
 		x.leave(s)
@@ -403,7 +403,7 @@ func (s *site) awaitGivenBack() {
 // wantNoneLost makes sure that no request has failed since then.
 func (s *site) wantNoneLost(while string, since cluster.Report) {
 	s.t.Helper()
-	seen := s.report().Sub(since)
+	seen := s.report(s.t.Context()).Sub(since)
 	s.t.Logf("%s: %d requests, %d failed", while, seen.Total, seen.Failed)
 	if seen.Failed > 0 {
 		s.t.Errorf("%s: %d of %d requests failed: %s", while, seen.Failed, seen.Total, strings.Join(seen.Errors, "; "))
@@ -413,6 +413,6 @@ func (s *site) wantNoneLost(while string, since cluster.Report) {
 // tellFlaggers tells what was lost while Flagger was at work: that is no fault of a switch.
 func (s *site) tellFlaggers() {
 	s.t.Helper()
-	seen := s.report()
+	seen := s.report(s.t.Context())
 	s.t.Logf("with Flagger: %d requests, %d failed: %s", seen.Total, seen.Failed, strings.Join(seen.Errors, "; "))
 }
