@@ -48,6 +48,7 @@ build-loadtester:
 .PHONY: servers
 servers: ## Build the real servers for tests and demo to bin/ (first time about 35 minutes, later seconds)
 	@test/tools/build servers
+	@cd test/tools/traefik && GOWORK=off $(GO) mod download # the tests read its kinds
 
 .PHONY: tools
 tools: ## Build golangci-lint, controller-gen and helm to bin/

@@ -76,9 +76,9 @@ func isLed(c *v1beta1.Canary, live *TrafficRoute) bool {
 		return true
 	case ownership.Users:
 		return custom.Taken(&live.Resource) && !taking.IsBack(&live.Resource, c)
-	default:
-		return false
+	case ownership.Others:
 	}
+	return false
 }
 
 // Observe implements providers.Router.

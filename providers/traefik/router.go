@@ -73,7 +73,9 @@ func (r *Router) Observe(ctx context.Context, route providers.Route) (providers.
 	if !c.DeletionTimestamp.IsZero() || !served(route.Traffic) {
 		return state, nil // the spec asks for no such traffic, so Traefik can't have it
 	}
-	state.InSync, err = r.applier.InSync(ctx, desired(route), ssa.ProtoJSON)
+	if state.InSync, err = r.applier.InSync(ctx, desired(route), ssa.ProtoJSON); state.InSync {
+		state.Traffic = route.Traffic // which is newer than live may be
+	}
 	return state, err
 }
 

@@ -47,6 +47,12 @@ func KnativeCRDs(ctx context.Context) (string, error) {
 	return inModuleOf(ctx, filepath.Join("test", "tools", "knative"), "knative.dev/serving", "config", "core", "300-resources", "service.yaml")
 }
 
+// TraefikCRDs returns the file with the CRD of TraefikServices, from Traefik's module. InstallCRDs takes it.
+func TraefikCRDs(ctx context.Context) (string, error) {
+	return inModuleOf(ctx, filepath.Join("test", "tools", "traefik"), "github.com/traefik/traefik/v3",
+		"docs", "content", "reference", "dynamic-configuration", "traefik.io_traefikservices.yaml")
+}
+
 // inModule is the path of a file of a module that this one is built with, in the
 // module cache.
 func inModule(ctx context.Context, module string, path ...string) (string, error) {

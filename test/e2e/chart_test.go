@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/providers/factory"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -77,6 +79,10 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "actions.aggregateToEdit=true", want: []string{"aggregate-to-edit"}},
 		{set: "namespace=store", want: []string{"kubernetes.io/metadata.name: store", "name: sluice-actions.store\n"}},
 		{set: "providers={istio,kubernetes}", want: []string{`"-providers=istio,kubernetes"`, "virtualservices"}, not: []string{"traefikservices", "grpcroutes", "serviceprofiles", "ingresses"}},
+		{set: "namespace=shop,providers={istio,kuma}", want: []string{`"-providers=istio,kuma"`, "kind: ClusterRole\nmetadata:\n  name: sluice.shop-kuma\n", "kind: ClusterRoleBinding", "trafficroutes"}},
+		{set: "namespace=shop,meshProvider=kuma", want: []string{"name: sluice.shop-kuma\n"}, not: []string{"-providers="}},
+		{set: "namespace=shop,logLevel=info", want: []string{"\"-providers=" + withoutKuma() + "\""}, not: []string{"trafficroutes", "kuma"}},
+		{set: "namespace=shop,providers={istio}", not: []string{"trafficroutes", "kind: ClusterRole"}},
 		{set: "metricProviders.keptn=false,metricProviders.externalMetrics=false", not: []string{"keptn", "external.metrics"}},
 		{set: "configTracking.enabled=false,secretNamespaces={shop,mesh}", want: []string{`"-secret-namespaces=shop,mesh"`, "name: sluice-secrets\n  namespace: mesh\n"}},
 		{set: "networkPolicy.enabled=true", want: []string{"kind: NetworkPolicy\n", "policyTypes: [Ingress]"}},
@@ -112,6 +118,12 @@ func chartIsAccepted(t *testing.T, s *suite) {
 	if out, err := s.Helm(t.Context(), "template", releaseName, chart, "--set", "meshProvidr=istio"); err == nil {
 		t.Errorf("a value that does not exist was accepted:\n%s", out)
 	}
+}
+
+// withoutKuma are the providers of Canaries in one namespace, joined by commas.
+func withoutKuma() string {
+	all := factory.Names()
+	return strings.Join(slices.DeleteFunc(all, func(name string) bool { return name == v1beta1.ProviderKuma }), ",")
 }
 
 // chartBringsUp looks at the Deployment's pod. The node has no container

@@ -484,7 +484,7 @@ type envoyConfig struct {
 }
 
 type stringMatch struct {
-	Exact, Prefix, Suffix string
+	Exact, Prefix, Suffix, Contains string
 
 	SafeRegex struct{ Regex string }
 }
@@ -497,6 +497,8 @@ func (m stringMatch) fits(s string) bool {
 		return strings.HasPrefix(s, m.Prefix)
 	case m.Suffix != "":
 		return strings.HasSuffix(s, m.Suffix)
+	case m.Contains != "":
+		return strings.Contains(s, m.Contains)
 	default:
 		return s == m.Exact
 	}

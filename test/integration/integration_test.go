@@ -56,17 +56,7 @@ func TestOnCluster(t *testing.T) {
 	}
 	t.Run("gatewayapi", func(t *testing.T) { testGatewayAPI(t, e) })
 	t.Run("linkerd by routes", func(t *testing.T) { testLinkerdRoutes(t, e) })
-	contours, err := cluster.ContourCRDs(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	services, err := cluster.KnativeCRDs(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.InstallCRDs(t.Context(), filepath.Join("testdata", "proxies.yaml"), contours, services); err != nil {
-		t.Fatal(err)
-	}
+	e.installKindsOf(t, cluster.ContourCRDs, cluster.KnativeCRDs, cluster.TraefikCRDs)
 	t.Run("contour", func(t *testing.T) { testContour(t, e) })
 	t.Run("knative", func(t *testing.T) { testKnative(t, e) })
 	t.Run("apisix", func(t *testing.T) { testAPISIX(t, e) })
@@ -84,6 +74,22 @@ func TestOnCluster(t *testing.T) {
 	t.Run("istio", func(t *testing.T) { testIstio(t, e) })
 	t.Run("server-side apply", func(t *testing.T) { testApply(t, e) })
 	t.Run("workloads", func(t *testing.T) { testWorkloads(t, e) })
+}
+
+// installKindsOf installs the kinds of ingress controllers and meshes: those that they publish in Go modules, and some written after references.
+func (e *environment) installKindsOf(t *testing.T, published ...func(context.Context) (string, error)) {
+	t.Helper()
+	files := []string{filepath.Join("testdata", "proxies.yaml")}
+	for _, of := range published {
+		file, err := of(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	if err := e.InstallCRDs(t.Context(), files...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func setUp(t *testing.T, options cluster.Options) *environment {

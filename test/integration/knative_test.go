@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -151,11 +152,13 @@ type begun struct {
 }
 
 func (r begun) Apply(ctx context.Context, route providers.Route) error {
-	live := r.w.object(r.t)
+	live := &api.Service{}
+	if err := r.w.live.Get(ctx, client.ObjectKey{Namespace: r.w.namespace, Name: app}, live); err != nil {
+		return err
+	}
 	if live.GetAnnotations()[api.PrimaryAnnotation] == "" {
-		before := live.DeepCopy()
-		live.SetAnnotations(map[string]string{api.PrimaryAnnotation: primaryRevision})
-		if err := r.w.live.Patch(ctx, live, client.MergeFrom(before)); err != nil {
+		noted := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+api.PrimaryAnnotation+`":"`+primaryRevision+`"}}}`))
+		if err := r.w.live.Patch(ctx, live, noted); err != nil {
 			return err
 		}
 		r.seen(r.t)

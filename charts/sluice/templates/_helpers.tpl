@@ -102,6 +102,28 @@ subjects:
 {{- end -}}
 
 {{/*
+The providers that Canaries may have, joined by commas; empty means all. Kuma's objects are in no namespace: with the namespace value there are
+rights on them only where Kuma is asked for by its name.
+*/}}
+{{- define "sluice.providers" -}}
+{{- if and (empty .Values.providers) .Values.namespace (ne .Values.meshProvider "kuma") -}}
+apisix,consul,contour,gatewayapi,gatewayapi:v1,gatewayapi:v1beta1,istio,knative,kubernetes,linkerd,nginx,skipper,traefik
+{{- else -}}
+{{- join "," .Values.providers -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The rule for Kuma's objects, where Canaries may have that provider. */}}
+{{- define "sluice.kumaRule" -}}
+{{- $all := include "sluice.providers" . -}}
+{{- if or (empty $all) (has "kuma" (splitList "," $all)) -}}
+- apiGroups: [kuma.io]
+  resources: [trafficroutes]
+  verbs: [list, watch, create, patch, delete]
+{{- end -}}
+{{- end -}}
+
+{{/*
 Reads are watches; get is for what the cache has not all of. What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
 It deletes what it made for a Canary, at the end of the Canary's deletion or when it is of no use any more, and finished actions. The right to delete
 is also what lets it take away the owner references of earlier versions where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
@@ -186,11 +208,8 @@ rules:
     resources: [apisixroutes]
     verbs: [list, watch, create, patch, delete]
   {{- end }}
-  {{- if include "sluice.serves" (dict "root" . "of" (list "kuma")) }}
-  # These are in no namespace.
-  - apiGroups: [kuma.io]
-    resources: [trafficroutes]
-    verbs: [list, watch, create, patch, delete]
+  {{- with and (not .Values.namespace) (include "sluice.kumaRule" .) }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- if include "sluice.serves" (dict "root" . "of" (list "knative")) }}
   - apiGroups: [serving.knative.dev]
