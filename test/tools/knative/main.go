@@ -80,7 +80,7 @@ func (w *world) judge(ctx context.Context) (*answer, error) {
 	}
 	config, err := traffic.BuildTrafficConfiguration(configurations, revisions, resources.MakeRoute(s))
 	if err != nil {
-		return &answer{NotReady: err.Error()}, nil
+		return &answer{NotReady: err.Error()}, nil //nolint:nilerr // it is what the judge says
 	}
 	out := &answer{Targets: map[string]map[string]int64{}}
 	for tag, targets := range config.Targets {
