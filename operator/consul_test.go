@@ -96,7 +96,7 @@ func testConsul(t *testing.T, c *cluster.Cluster, api client.Client) {
 
 	for version, how := range map[string]disturbance{"6.1.1": stoppedAtEach, "6.1.2": stoppedInTurn} {
 		stop()
-		f := &fuse{how: how, each: 3} // two say that Consul has not answered, and that it has
+		f := &fuse{how: how, each: 2}
 		stop = m.operate(c, f)
 		m.release(version)
 		m.await("the release in which the operator is stopped at each write", v1beta1.PhaseSucceeded)

@@ -97,7 +97,11 @@ func testProviders(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.InstallCRDs(t.Context(), "../test/integration/testdata/proxies.yaml", contour, services); err != nil {
+	traefik, err := cluster.TraefikCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.InstallCRDs(t.Context(), "../test/integration/testdata/proxies.yaml", contour, services, traefik); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("each", func(t *testing.T) {
