@@ -13,10 +13,11 @@ func haveReadOthers(d *decider) bool {
 	return d.Target.Replicas > 0 && !d.Canary.Spec.SkipAnalysis && d.Target.Configs != "" && !strings.HasSuffix(d.st.LastAppliedSpec, "-"+d.Target.Configs)
 }
 
-// replaced ends the replacement of the canary's pods when none is left. Where nobody serves without them they stay what they are: people
-// are served first.
+// replaced ends the replacement of the canary's pods when none is left. Where the primary can't serve they stay until it does: people are
+// served first, and what those pods run is not what is to be judged. Where there is no primary at all nobody else ever will, unless
+// it is made from them.
 func replaced(d *decider) {
-	if d.Target.Empty || d.Primary.Available == 0 && d.Target.Available > 0 {
+	if d.Target.Empty || !d.Primary.Exists && d.Target.Available > 0 {
 		d.st.Step.Replacing = false
 	}
 }

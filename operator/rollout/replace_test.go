@@ -96,7 +96,8 @@ func TestPodsAreReplaced(t *testing.T) {
 		"while it is paused":            {with: func(s *scene) { s.paused() }, replicas: 0},
 		"the mesh leads to them":        {with: func(s *scene) { s.outOfSync() }, replicas: keeps},
 		"requests are on their way":     {with: func(s *scene) { s.Route.Seen = t0.Add(-time.Second) }, replicas: keeps},
-		"they stand in for the primary": {with: func(s *scene) { s.primaryAvailable(0) }, replicas: keeps, goesOn: true},
+		"they stand in for the primary": {with: func(s *scene) { s.primaryAvailable(0) }, replicas: keeps},
+		"there is no primary":           {with: func(s *scene) { s.primaryAvailable(0); s.Primary.Exists = false }, replicas: keeps, goesOn: true},
 		"nobody serves, without them or with them": {with: func(s *scene) {
 			s.primaryAvailable(0)
 			s.Target.Available, s.Target.Ready = 0, false
