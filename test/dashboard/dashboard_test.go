@@ -2,18 +2,13 @@
 package dashboard
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/go-logr/logr"
@@ -21,43 +16,26 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/dashboard/fleettest"
-	"github.com/sluice-delivery/sluice/test/dashboard/browser"
+	"github.com/sluice-delivery/sluice/test/dashboard/browser/browsertest"
 	"github.com/sluice-delivery/sluice/test/dashboard/world"
 )
 
-// limit is how long anything may take to be seen.
-const limit = 15 * time.Second
-
 // site is a served dashboard and a tab of the browser.
 type site struct {
-	*testing.T
+	*browsertest.Tab
 
 	world   *world.World
 	handler http.Handler
 	address string
 	server  *http.Server
-	tab     context.Context
-
-	mu       sync.Mutex
-	complain []string // what the browser complains of
-	foreign  []string // what was loaded from elsewhere
 }
 
 // shared is the browser of all tests.
-var (
-	shared   context.Context
-	startErr error
-)
+var shared browsertest.Shared
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
-	tab, stop, err := browser.Start(context.Background())
-	shared, startErr = tab, err //nolint:fatcontext // set once, before any test
-	code := m.Run()
-	if stop != nil {
-		stop()
-	}
-	os.Exit(code)
+	os.Exit(shared.Run(m))
 }
 
 // Whose dashboard is looked at: everybody's, who may look, that of people who log in, and that of one who may do everything.
@@ -68,177 +46,91 @@ func ones(w *world.World) http.Handler       { return w.Own }
 // open serves a dashboard of so many releases and opens a page of it.
 func open(t *testing.T, count int, of func(*world.World) http.Handler, path string, width, height int64) *site {
 	t.Helper()
-	if errors.Is(startErr, browser.ErrNone) {
-		t.Skip("SKIPPED, the dashboard was not looked at in a browser: ", startErr)
-	}
-	if startErr != nil {
-		t.Fatal(startErr)
-	}
+	shared.Need(t, "the dashboard")
 	w, err := world.New(count)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)
-	s := &site{T: t, world: w, handler: of(w), address: "127.0.0.1:0"}
-	s.serve()
-	tab, stop := chromedp.NewContext(shared)
-	t.Cleanup(stop)
-	s.tab = tab
-	// The tab lives as long as the context of what is done first.
-	if err := chromedp.Do(tab, chromedp.EmulateViewport(width, height)); err != nil {
-		t.Fatal(err)
-	}
-	s.listen()
-	s.do(chromedp.Navigate("http://" + s.address + "/" + path))
-	t.Cleanup(s.judge)
+	s := &site{world: w, handler: of(w), address: "127.0.0.1:0"}
+	s.serve(t)
+	// What the browser says of a server that is stopped on purpose, and of requests that are refused.
+	s.Tab = shared.Open(t, "http://"+s.address+"/", width, height, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "401", "409")
+	s.Do(chromedp.Navigate("http://" + s.address + "/" + path))
 	return s
 }
 
-func (s *site) serve() {
-	s.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(s.Context(), "tcp", s.address)
+func (s *site) serve(t *testing.T) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", s.address)
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
 	s.address = listener.Addr().String()
 	s.server = &http.Server{Handler: s.handler, ReadHeaderTimeout: time.Minute}
 	go func(server *http.Server) { _ = server.Serve(listener) }(s.server)
-	s.Cleanup(s.stop)
+	t.Cleanup(s.stop)
 }
 
 func (s *site) stop() { _ = s.server.Close() }
 
-// listen remembers what the browser complains of and what it loads.
-func (s *site) listen() {
-	console := chromedp.Console(s.tab)
-	go func() {
-		for m, err := range console {
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.complain = append(s.complain, m.String())
-			s.mu.Unlock()
-		}
-	}()
-	requests := chromedp.Events(s.tab, network.RequestWillBeSent)
-	go func() {
-		for e, err := range requests {
-			if err != nil {
-				return
-			}
-			if u := e.Request.URL; !strings.HasPrefix(u, "http://"+s.address+"/") && u != "about:blank" {
-				s.mu.Lock()
-				s.foreign = append(s.foreign, u)
-				s.mu.Unlock()
-			}
-		}
-	}()
-}
-
-// judge fails where the browser complained, as of its policy, or something was loaded from elsewhere.
-func (s *site) judge() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.complain {
-		if !strings.Contains(c, "ERR_CONNECTION_REFUSED") && !strings.Contains(c, "ERR_INCOMPLETE_CHUNKED_ENCODING") && !strings.Contains(c, "401") && !strings.Contains(c, "409") {
-			s.Errorf("the browser complains: %s", c)
-		}
-	}
-	for _, u := range s.foreign {
-		s.Errorf("loaded from elsewhere: %s", u)
-	}
-}
-
-func (s *site) do(steps ...chromedp.Action[chromedp.Void]) {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.tab, limit)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		s.Fatal(err)
-	}
-}
-
-// value is that of an expression of the page.
-func value[T any](s *site, expression string) T {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.tab, limit)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		s.Fatalf("%s: %v", expression, err)
-	}
-	return v
-}
-
-// await waits until an expression of the page is true.
-func (s *site) await(what, expression string) {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.tab, limit)
-	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression)); err != nil {
-		text, _ := chromedp.Run(s.tab, chromedp.Evaluate[string](`document.body.innerText.slice(0, 1500)`))
-		s.Fatalf("%s: %v\nthe page says:\n%s", what, err, text)
-	}
-}
-
 // says waits until the page says something.
 func (s *site) says(text string) {
 	s.Helper()
-	s.await(text, fmt.Sprintf(`document.body.innerText.includes(%q)`, text))
+	s.Await(text, fmt.Sprintf(`document.body.innerText.includes(%q)`, text))
 }
 
 // TestFleet looks for one of 5,000 releases, with the keyboard alone.
 func TestFleet(t *testing.T) {
 	s := open(t, 5000, everybodys, "", 1360, 820)
 	s.says("5000 releases")
-	if n := value[int](s, `document.querySelectorAll('.rows .row').length`); n < 10 || n > 60 {
+	if n := browsertest.Value[int](s.Tab, `document.querySelectorAll('.rows .row').length`); n < 10 || n > 60 {
 		t.Errorf("%d rows are drawn of 5000", n)
 	}
-	if first := value[string](s, `document.querySelector('.rows .row .state').innerText`); first != "Stalled" {
+	if first := browsertest.Value[string](s.Tab, `document.querySelector('.rows .row .state').innerText`); first != "Stalled" {
 		t.Errorf("the first release is %s", first)
 	}
-	s.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, document.body.scrollHeight)`))
-	s.await("the last row", `!!document.querySelector('[data-index="4999"]')`)
-	if took := value[float64](s, `(() => { const from = performance.now(); for (let i = 0; i < 40; i++) { scrollTo(0, i * 6000); document.body.offsetHeight; } return performance.now() - from; })()`); took > 500 {
+	s.Do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, document.body.scrollHeight)`))
+	s.Await("the last row", `!!document.querySelector('[data-index="4999"]')`)
+	if took := browsertest.Value[float64](s.Tab, `(() => { const from = performance.now(); for (let i = 0; i < 40; i++) { scrollTo(0, i * 6000); document.body.offsetHeight; } return performance.now() - from; })()`); took > 500 {
 		t.Errorf("40 jumps through the list took %.0f ms", took)
 	}
-	s.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0); dispatchEvent(new KeyboardEvent('keydown', { key: '/' }))`))
-	s.await("the focus at the search", `document.activeElement.type === 'search'`)
-	s.do(chromedp.KeyEvent("checkout payments"))
-	s.await("the search in the address", `location.hash === '#/?q=checkout+payments'`)
-	s.await("fewer releases", `/^\d+ of 5000 releases$/.test(document.querySelector('.found').innerText)`)
-	s.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('.rows a').focus()`), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowUp))
-	s.await("the focus at the second release", `document.activeElement.closest('[data-index="1"]') !== null`)
-	s.do(chromedp.KeyEvent(kb.Enter))
-	s.await("the page of a release with the focus at its title", `location.hash.startsWith('#/releases/') && document.activeElement.id === 'title'`)
-	s.do(chromedp.Click(chromedp.CSS(".back")))
-	s.await("the filters as they were", `location.hash === '#/?q=checkout+payments'`)
-	s.do(chromedp.Evaluate[chromedp.Void](`history.replaceState(null, '', '#/?show=person&namespace=payments'); dispatchEvent(new HashChangeEvent('hashchange'))`))
-	s.await("what needs a person in payments", `[...document.querySelectorAll('.rows .row')].every((r) => r.innerText.includes('payments') && r.innerText.includes('Rolled back'))`)
+	s.Do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0); dispatchEvent(new KeyboardEvent('keydown', { key: '/' }))`))
+	s.Await("the focus at the search", `document.activeElement.type === 'search'`)
+	s.Do(chromedp.KeyEvent("checkout payments"))
+	s.Await("the search in the address", `location.hash === '#/?q=checkout+payments'`)
+	s.Await("fewer releases", `/^\d+ of 5000 releases$/.test(document.querySelector('.found').innerText)`)
+	s.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector('.rows a').focus()`), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowUp))
+	s.Await("the focus at the second release", `document.activeElement.closest('[data-index="1"]') !== null`)
+	s.Do(chromedp.KeyEvent(kb.Enter))
+	s.Await("the page of a release with the focus at its title", `location.hash.startsWith('#/releases/') && document.activeElement.id === 'title'`)
+	s.Do(chromedp.Click(chromedp.CSS(".back")))
+	s.Await("the filters as they were", `location.hash === '#/?q=checkout+payments'`)
+	s.Do(chromedp.Evaluate[chromedp.Void](`history.replaceState(null, '', '#/?show=person&namespace=payments'); dispatchEvent(new HashChangeEvent('hashchange'))`))
+	s.Await("what needs a person in payments", `[...document.querySelectorAll('.rows .row')].every((r) => r.innerText.includes('payments') && r.innerText.includes('Rolled back'))`)
 }
 
 // TestLiveRelease follows a release while it goes on, through a reload in its midst and a restart of the server.
 func TestLiveRelease(t *testing.T) {
 	s := open(t, 200, everybodys, "#/releases/shop/cart", 1360, 900)
 	s.says("Step 1 of 5")
-	s.await("the charts of the checks", `document.querySelectorAll('.chart canvas').length === 2`)
+	s.Await("the charts of the checks", `document.querySelectorAll('.chart canvas').length === 2`)
 	s.world.Step()
 	s.says("Step 2 of 5: 10% of the traffic goes to the canary")
-	s.await("the share in the picture", `[...document.querySelectorAll('.node.canary .share')].some((e) => e.textContent === '10%')`)
-	s.do(chromedp.Reload())
+	s.Await("the share in the picture", `[...document.querySelectorAll('.node.canary .share')].some((e) => e.textContent === '10%')`)
+	s.Do(chromedp.Reload())
 	s.says("Step 2 of 5")
-	s.await("the charts", `document.querySelectorAll('.chart canvas').length === 2`)
+	s.Await("the charts", `document.querySelectorAll('.chart canvas').length === 2`)
 	s.stop()
 	s.says("Not connected")
 	s.world.Step()
-	s.serve()
+	s.serve(t)
 	s.says("Live")
 	s.says("Step 3 of 5: 20% of the traffic goes to the canary")
 	s.world.Change("shop", "cart", func(c *v1beta1.Canary) { fleettest.Fail(c, time.Now()) })
 	s.says("Rolled back")
 	s.says("kubectl sluice retry cart -n shop")
-	s.await("that those who don't see it are told", `[...document.querySelectorAll('[aria-live]')].some((e) => e.textContent.includes('RolledBack'))`)
+	s.Await("that those who don't see it are told", `[...document.querySelectorAll('[aria-live]')].some((e) => e.textContent.includes('RolledBack'))`)
 }
 
 // TestActions has people log in, and take a hand in a release as far as they may.
@@ -246,36 +138,36 @@ func TestActions(t *testing.T) {
 	s := open(t, 50, peoples, "#/releases/shop/cart", 1360, 900)
 	login := func(token string) {
 		s.Helper()
-		s.do(chromedp.WaitVisible(chromedp.CSS("input[type=password]")), chromedp.SendKeys(chromedp.CSS("input[type=password]"), token), chromedp.Click(chromedp.CSS("form button[type=submit]")))
+		s.Do(chromedp.WaitVisible(chromedp.CSS("input[type=password]")), chromedp.SendKeys(chromedp.CSS("input[type=password]"), token), chromedp.Click(chromedp.CSS("form button[type=submit]")))
 	}
 	login("token-of-nobody")
 	s.says("the API server does not accept this token")
-	s.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('input[type=password]').value = ''`))
+	s.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector('input[type=password]').value = ''`))
 	login("token-of-bob")
 	s.says("bob may look, and has no right to create canaryactions.sluice.dev in shop.")
-	if n := value[int](s, `document.querySelectorAll('[data-action]').length`); n != 0 {
+	if n := browsertest.Value[int](s.Tab, `document.querySelectorAll('[data-action]').length`); n != 0 {
 		t.Errorf("bob has %d buttons", n)
 	}
-	if cookies := value[string](s, `document.cookie`); cookies != "" {
+	if cookies := browsertest.Value[string](s.Tab, `document.cookie`); cookies != "" {
 		t.Errorf("a script can read %q", cookies)
 	}
-	s.do(chromedp.Click(chromedp.CSS(".top-bar button")))
+	s.Do(chromedp.Click(chromedp.CSS(".top-bar button")))
 	login("token-of-alice")
-	s.await("the buttons", `document.querySelectorAll('[data-action]').length > 2`)
-	s.do(chromedp.Click(chromedp.CSS(`[data-action="Abort"]`)), chromedp.WaitVisible(chromedp.CSS("dialog input")), chromedp.Click(chromedp.CSS(`dialog button[type=submit]`)))
+	s.Await("the buttons", `document.querySelectorAll('[data-action]').length > 2`)
+	s.Do(chromedp.Click(chromedp.CSS(`[data-action="Abort"]`)), chromedp.WaitVisible(chromedp.CSS("dialog input")), chromedp.Click(chromedp.CSS(`dialog button[type=submit]`)))
 	s.says("Say why")
-	s.do(chromedp.KeyEvent(kb.Escape))
-	s.await("that the dialog is closed", `!document.querySelector('dialog') && document.activeElement.dataset.action === 'Abort'`)
-	s.do(chromedp.Click(chromedp.CSS(`[data-action="Pause"]`)), chromedp.WaitVisible(chromedp.CSS("dialog input")),
+	s.Do(chromedp.KeyEvent(kb.Escape))
+	s.Await("that the dialog is closed", `!document.querySelector('dialog') && document.activeElement.dataset.action === 'Abort'`)
+	s.Do(chromedp.Click(chromedp.CSS(`[data-action="Pause"]`)), chromedp.WaitVisible(chromedp.CSS("dialog input")),
 		chromedp.SendKeys(chromedp.CSS("dialog input"), "errors in the checkout"), chromedp.KeyEvent(kb.Enter))
 	s.says("Pause by alice (errors in the checkout)")
-	s.await("the state", `document.querySelector('.release-head .state').innerText === 'Paused'`)
-	s.await("the button that ends it", `!!document.querySelector('[data-action="Resume"]') && !document.querySelector('[data-action="Pause"]')`)
+	s.Await("the state", `document.querySelector('.release-head .state').innerText === 'Paused'`)
+	s.Await("the button that ends it", `!!document.querySelector('[data-action="Resume"]') && !document.querySelector('[data-action="Pause"]')`)
 	created := s.world.API.Created()
 	if len(created) != 1 || created[0].Spec.RequestedBy != "alice" || created[0].Spec.Reason != "errors in the checkout" || created[0].Spec.Revision != fleettest.NewRevision {
 		t.Errorf("created: %+v", created)
 	}
-	s.do(chromedp.Evaluate[chromedp.Void](`location.hash = '#/releases/payments/checkout'`))
+	s.Do(chromedp.Evaluate[chromedp.Void](`location.hash = '#/releases/payments/checkout'`))
 	s.says("alice may look, and has no right")
 }
 
@@ -283,12 +175,12 @@ func TestActions(t *testing.T) {
 func TestRollBack(t *testing.T) {
 	s := open(t, 50, ones, "#/releases/shop/cart", 1360, 900)
 	back := fmt.Sprintf(`[data-action="Rollback"][data-to=%q]`, fleettest.EarlierRevision)
-	s.await("one way back", `document.querySelectorAll('[data-action="Rollback"]').length === 1`)
-	s.do(chromedp.Click(chromedp.CSS(back)), chromedp.WaitVisible(chromedp.CSS("dialog input")))
+	s.Await("one way back", `document.querySelectorAll('[data-action="Rollback"]').length === 1`)
+	s.Do(chromedp.Click(chromedp.CSS(back)), chromedp.WaitVisible(chromedp.CSS("dialog input")))
 	s.says("The primary gets " + fleettest.EarlierRevision + " again, without an analysis.")
-	s.do(chromedp.Click(chromedp.CSS(`dialog button[type=submit]`)))
+	s.Do(chromedp.Click(chromedp.CSS(`dialog button[type=submit]`)))
 	s.says("Say why")
-	s.do(chromedp.SendKeys(chromedp.CSS("dialog input"), "the checkout fails"), chromedp.KeyEvent(kb.Enter))
+	s.Do(chromedp.SendKeys(chromedp.CSS("dialog input"), "the checkout fails"), chromedp.KeyEvent(kb.Enter))
 	s.says("Rollback by alice@example.com (the checkout fails)")
 }
 
@@ -297,9 +189,9 @@ func TestPhone(t *testing.T) {
 	for _, path := range []string{"#/", "#/releases/shop/cart", "#/releases/payments/checkout", "#/releases/identity/ledger"} {
 		t.Run(path, func(t *testing.T) {
 			s := open(t, 100, everybodys, path, 360, 740)
-			s.do(chromedp.WaitVisible(chromedp.CSS("main .list, main .columns")))
-			if wide := value[int](s, `document.documentElement.scrollWidth`); wide > 360 {
-				t.Errorf("it is %d wide: %s", wide, value[string](s, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 361 && !e.closest('.scroll, pre, .command')).map((e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40)).slice(0, 5).join('; ')`))
+			s.Do(chromedp.WaitVisible(chromedp.CSS("main .list, main .columns")))
+			if wide := browsertest.Value[int](s.Tab, `document.documentElement.scrollWidth`); wide > 360 {
+				t.Errorf("it is %d wide: %s", wide, browsertest.Value[string](s.Tab, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 361 && !e.closest('.scroll, pre, .command')).map((e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40)).slice(0, 5).join('; ')`))
 			}
 			for what, expression := range map[string]string{
 				"one main, one h1, a header":     `document.querySelectorAll('main').length === 1 && document.querySelectorAll('h1').length === 1 && !!document.querySelector('header')`,
@@ -309,7 +201,7 @@ func TestPhone(t *testing.T) {
 				"what aria refers to":            `[...document.querySelectorAll('[aria-labelledby]')].every((e) => document.getElementById(e.getAttribute('aria-labelledby')))`,
 				"a text for pictures and charts": `[...document.querySelectorAll('[role=img]')].every((e) => e.ariaLabel)`,
 			} {
-				if !value[bool](s, expression) {
+				if !browsertest.Value[bool](s.Tab, expression) {
 					t.Errorf("there is not: %s", what)
 				}
 			}

@@ -2,8 +2,6 @@
 package site
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -13,16 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/sluice-delivery/sluice/test/dashboard/browser"
+	"github.com/sluice-delivery/sluice/test/dashboard/browser/browsertest"
 )
 
 var (
@@ -30,138 +25,29 @@ var (
 	only  = flag.String("only", "index.html,concepts.html,strategies.html,troubleshooting.html,reference/canary.html", "pages that pictures are taken of")
 )
 
-// limit is how long anything may take to be seen.
-const limit = 15 * time.Second
-
 // shared is the browser of all tests.
-var (
-	shared   context.Context
-	startErr error
-)
+var shared browsertest.Shared
 
-func TestMain(m *testing.M) {
-	tab, stop, err := browser.Start(context.Background())
-	shared, startErr = tab, err //nolint:fatcontext // set once, before any test
-	code := m.Run()
-	if stop != nil {
-		stop()
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
-// tab is one of the browser, with the site as it is served below some path.
-type tab struct {
-	*testing.T
+// site is the site as it is served below some path, in a tab of the browser.
+type site struct {
+	*browsertest.Tab
 
-	ctx  context.Context
 	root string
-
-	mu       sync.Mutex
-	complain []string // what the browser complains of
-	foreign  []string // what was loaded from elsewhere
 }
 
 // open serves the site below a path.
-func open(t *testing.T, below string, width, height int64) *tab {
+func open(t *testing.T, below string, width, height int64) *site {
 	t.Helper()
-	if errors.Is(startErr, browser.ErrNone) {
-		t.Skip("SKIPPED, the site was not looked at in a browser: ", startErr)
-	}
-	if startErr != nil {
-		t.Fatal(startErr)
-	}
+	shared.Need(t, "the site")
 	pages(t)
 	mux := http.NewServeMux()
 	mux.Handle(below, http.StripPrefix(below, http.FileServer(http.Dir(folder))))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	ctx, stop := chromedp.NewContext(shared)
-	t.Cleanup(stop)
-	s := &tab{T: t, ctx: ctx, root: server.URL + below}
-	// The tab lives as long as the context of what is done first.
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, height)); err != nil {
-		t.Fatal(err)
-	}
-	s.listen()
-	t.Cleanup(s.judge)
-	return s
-}
-
-// listen remembers what the browser complains of and what it loads.
-func (s *tab) listen() {
-	console := chromedp.Console(s.ctx)
-	go func() {
-		for m, err := range console {
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.complain = append(s.complain, m.String())
-			s.mu.Unlock()
-		}
-	}()
-	requests := chromedp.Events(s.ctx, network.RequestWillBeSent)
-	go func() {
-		for e, err := range requests {
-			if err != nil {
-				return
-			}
-			if u := e.Request.URL; !strings.HasPrefix(u, s.root) && u != "about:blank" {
-				s.mu.Lock()
-				s.foreign = append(s.foreign, u)
-				s.mu.Unlock()
-			}
-		}
-	}()
-}
-
-// judge fails where the browser complained or something was loaded from elsewhere.
-func (s *tab) judge() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.complain {
-		s.Errorf("the browser complains: %s", c)
-	}
-	for _, u := range s.foreign {
-		s.Errorf("loaded from elsewhere: %s", u)
-	}
-}
-
-func (s *tab) do(steps ...chromedp.Action[chromedp.Void]) {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, limit)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		s.Fatal(err)
-	}
-}
-
-// value is that of an expression of the page.
-func value[T any](s *tab, expression string) T {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, limit)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		s.Fatalf("%s: %v", expression, err)
-	}
-	return v
-}
-
-// await waits until an expression of the page is true.
-func (s *tab) await(what, expression string) {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, limit)
-	defer cancel()
-	for {
-		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
-		switch {
-		case err == nil:
-			return
-		case ctx.Err() != nil || !strings.Contains(err.Error(), "Cannot find context"): // which is that of the page before
-			s.Fatalf("%s: %v", what, err)
-		}
-	}
+	root := server.URL + below
+	return &site{Tab: shared.Open(t, root, width, height), root: root}
 }
 
 // expected is what each page has, and by which expression that is seen.
@@ -199,12 +85,12 @@ func TestPages(t *testing.T) {
 	s := open(t, "/", 360, 740)
 	pictures := 0
 	for _, p := range slices.Sorted(maps.Keys(pages(t))) {
-		s.do(chromedp.Navigate(s.root + p))
-		s.await("the pictures of "+p, loaded)
-		for _, lack := range value[[]string](s, lacks()) {
+		s.Do(chromedp.Navigate(s.root + p))
+		s.Await("the pictures of "+p, loaded)
+		for _, lack := range browsertest.Value[[]string](s.Tab, lacks()) {
 			s.Errorf("%s has not: %s", p, lack)
 		}
-		pictures += value[int](s, `document.querySelectorAll('article img, .drawing').length`)
+		pictures += browsertest.Value[int](s.Tab, `document.querySelectorAll('article img, .drawing').length`)
 	}
 	if pictures < 10 {
 		t.Errorf("only %d pictures were seen", pictures)
@@ -214,8 +100,8 @@ func TestPages(t *testing.T) {
 // TestSearch looks for what people look for, below a path as that of a project's pages.
 func TestSearch(t *testing.T) {
 	s := open(t, "/some/path/", 1360, 860)
-	s.do(chromedp.Navigate(s.root + "security.html"))
-	s.await("the page", loaded)
+	s.Do(chromedp.Navigate(s.root + "security.html"))
+	s.Await("the page", loaded)
 	for query, want := range map[string]string{
 		"PromotionHalted":     "troubleshooting.html#promotionhalted",
 		"stepWeightPromotion": "reference/canary.html",
@@ -228,33 +114,33 @@ func TestSearch(t *testing.T) {
 		"confirm-promotion":   "hooks.html",
 		"sesion affinity":     "strategies.html#session-affinity",
 	} {
-		s.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('dialog').close(); document.querySelector('dialog input').value = ''; document.body.focus(); dispatchEvent(new KeyboardEvent('keydown', { key: '/', bubbles: true }))`))
-		s.await("the focus at the search", `document.activeElement.type === 'search'`)
-		s.do(chromedp.KeyEvent(query))
-		s.await("results for "+query, `document.querySelectorAll('#results a').length > 0`)
+		s.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector('dialog').close(); document.querySelector('dialog input').value = ''; document.body.focus(); dispatchEvent(new KeyboardEvent('keydown', { key: '/', bubbles: true }))`))
+		s.Await("the focus at the search", `document.activeElement.type === 'search'`)
+		s.Do(chromedp.KeyEvent(query))
+		s.Await("results for "+query, `document.querySelectorAll('#results a').length > 0`)
 		time := `[...document.querySelectorAll('#results a')].slice(0, 5).map((a) => a.href.replace(/^.*\/some\/path\//, '')).join(' ')`
-		if got := value[string](s, time); !strings.Contains(got, want) {
+		if got := browsertest.Value[string](s.Tab, time); !strings.Contains(got, want) {
 			t.Errorf("the first results for %q are %s, and not %s", query, got, want)
 		}
 	}
-	s.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('dialog input').value = ''`), chromedp.KeyEvent("xyzzyplugh"))
-	s.await("that nothing was found", `document.querySelector('dialog .note').textContent === 'Nothing was found.'`)
-	s.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('dialog input').value = ''`), chromedp.KeyEvent("runbook"), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowUp))
-	s.await("the first result is chosen", `document.querySelector('#results a')?.getAttribute('aria-selected') === 'true' && document.querySelector('#results a').href.includes('runbook')`)
-	s.do(chromedp.KeyEvent(kb.Enter))
-	s.await("the page that was found", `location.pathname === '/some/path/runbook.html' && document.querySelector('dialog')?.open === false`)
+	s.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector('dialog input').value = ''`), chromedp.KeyEvent("xyzzyplugh"))
+	s.Await("that nothing was found", `document.querySelector('dialog .note').textContent === 'Nothing was found.'`)
+	s.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector('dialog input').value = ''`), chromedp.KeyEvent("runbook"), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowUp))
+	s.Await("the first result is chosen", `document.querySelector('#results a')?.getAttribute('aria-selected') === 'true' && document.querySelector('#results a').href.includes('runbook')`)
+	s.Do(chromedp.KeyEvent(kb.Enter))
+	s.Await("the page that was found", `location.pathname === '/some/path/runbook.html' && document.querySelector('dialog')?.open === false`)
 }
 
 // TestPhone opens the menu of a phone, and chooses colours that are kept.
 func TestPhone(t *testing.T) {
 	s := open(t, "/", 390, 844)
-	s.do(chromedp.Navigate(s.root+"index.html"), chromedp.Click(chromedp.CSS(".menu-button")))
-	s.await("the menu", `document.querySelector('#nav').getBoundingClientRect().height > 400`)
-	s.do(chromedp.KeyEvent(kb.Escape))
-	s.await("that it is closed", `document.querySelector('#nav').getBoundingClientRect().height === 0`)
-	s.do(chromedp.Evaluate[chromedp.Void](`const select = document.querySelector('.theme select'); select.value = 'dark'; select.dispatchEvent(new Event('change'))`))
-	s.do(chromedp.Navigate(s.root + "rollout.html"))
-	s.await("dark colours on the next page", `getComputedStyle(document.body).backgroundColor === 'rgb(13, 17, 23)' && document.querySelector('.theme select').value === 'dark'`)
+	s.Do(chromedp.Navigate(s.root+"index.html"), chromedp.Click(chromedp.CSS(".menu-button")))
+	s.Await("the menu", `document.querySelector('#nav').getBoundingClientRect().height > 400`)
+	s.Do(chromedp.KeyEvent(kb.Escape))
+	s.Await("that it is closed", `document.querySelector('#nav').getBoundingClientRect().height === 0`)
+	s.Do(chromedp.Evaluate[chromedp.Void](`const select = document.querySelector('.theme select'); select.value = 'dark'; select.dispatchEvent(new Event('change'))`))
+	s.Do(chromedp.Navigate(s.root + "rollout.html"))
+	s.Await("dark colours on the next page", `getComputedStyle(document.body).backgroundColor === 'rgb(13, 17, 23)' && document.querySelector('.theme select').value === 'dark'`)
 }
 
 // TestShots leaves pictures for people to look at; it is no test of anything.
@@ -267,14 +153,14 @@ func TestShots(t *testing.T) {
 		p, section, _ := strings.Cut(p, "#")
 		for _, width := range []int64{1360, 390} {
 			for _, scheme := range []string{"light", "dark"} {
-				if _, err := chromedp.Call(s.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				if _, err := chromedp.Call(s.Context(), emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 				}); err != nil {
 					t.Fatal(err)
 				}
-				s.do(chromedp.EmulateViewport(width, map[int64]int64{1360: 900, 390: 844}[width]), chromedp.Navigate("about:blank"), chromedp.Navigate(s.root+p+"#"+section))
-				s.await("the page", loaded)
-				picture, err := chromedp.Run(s.ctx, chromedp.CaptureScreenshot())
+				s.Do(chromedp.EmulateViewport(width, map[int64]int64{1360: 900, 390: 844}[width]), chromedp.Navigate("about:blank"), chromedp.Navigate(s.root+p+"#"+section))
+				s.Await("the page", loaded)
+				picture, err := chromedp.Run(s.Context(), chromedp.CaptureScreenshot())
 				if err != nil {
 					t.Fatal(err)
 				}
