@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,6 +116,17 @@ func (s *actionStage) account(name string) client.Client {
 		s.t.Fatal(err)
 	}
 	return c
+}
+
+// freeAddress is one at which nothing listens.
+func (s *actionStage) freeAddress() string {
+	s.t.Helper()
+	free, err := (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer free.Close()
+	return free.Addr().String()
 }
 
 // operateUntil starts an operator, which ends when stop is called.

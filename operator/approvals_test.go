@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -133,14 +132,7 @@ func (s *actionStage) takePresses(users string) string {
 	if err := os.WriteFile(file, []byte(users), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	free, err := (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		s.t.Fatal(err)
-	}
+	address := s.freeAddress()
 	s.t.Cleanup(operateUntil(s.t, s.cluster, "-namespace", s.namespace, "-allowed-addresses", loopback, "-slack-approvals-address", address, "-slack-approvals-users", file))
 	return "http://" + address + approvals.Path
 }

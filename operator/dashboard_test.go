@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -68,14 +67,7 @@ func testDashboard(t *testing.T, c *cluster.Cluster, api client.Client) {
 // serve starts an operator with the dashboard.
 func (s *dashboardSite) serve() {
 	s.t.Helper()
-	free, err := (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		s.t.Fatal(err)
-	}
+	address := s.freeAddress()
 	s.url = "http://" + address
 	o, err := parseFlags([]string{"-port", "0", "-namespace", s.namespace, "-allowed-addresses", loopback, "-dashboard-address", address, "-dashboard-proxies", "127.0.0.1"}, io.Discard)
 	if err != nil {

@@ -114,6 +114,18 @@ func (a *CanaryAction) Finished() bool {
 	return a.Status.Phase == ActionDone || a.Status.Phase == ActionRefused
 }
 
+// longestBeginning is how much of a name the API server keeps of what it makes a name from, with some to spare.
+const longestBeginning = 200
+
+// NewCanaryAction makes an action on a Canary with a name that the API server makes up. The spec needs not name the Canary.
+func NewCanaryAction(c *v1beta1.Canary, spec CanaryActionSpec) *CanaryAction {
+	spec.Canary = c.Name
+	return &CanaryAction{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, GenerateName: c.Name[:min(len(c.Name), longestBeginning)] + "-"},
+		Spec:       spec,
+	}
+}
+
 // Identity tells the action from another of the same name, before or after it. It is the name of an action in the status of
 // a Canary.
 func (a *CanaryAction) Identity() string { return a.Name + "/" + string(a.UID) }

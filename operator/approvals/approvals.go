@@ -13,7 +13,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +21,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/dashboard/access"
+	"github.com/sluice-delivery/sluice/operator/rollout/text"
 	"github.com/sluice-delivery/sluice/webhooks/interactions"
 )
 
@@ -109,16 +109,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // take does what was pressed, and tells what came of it.
 func (h *Handler) take(ctx context.Context, press interactions.Press) {
-	text, err := h.act(ctx, press)
-	message := press.Refused(text)
+	said, err := h.act(ctx, press)
+	message := press.Refused(said)
 	switch {
 	case err == nil:
-		message = press.Done(text)
-	case text == "":
+		message = press.Done(said)
+	case said == "":
 		log.FromContext(ctx).Error(err, "A press in Slack came to nothing", "member", press.User, "team", press.Team)
 		message = press.Refused("It did not work. Try again, or use kubectl sluice.")
 	default:
-		log.FromContext(ctx).Info("A press in Slack was refused", "member", press.User, "team", press.Team, "why", text)
+		log.FromContext(ctx).Info("A press in Slack was refused", "member", press.User, "team", press.Team, "why", said)
 	}
 	if err := h.Answer(ctx, press.Answer, message); err != nil {
 		log.FromContext(ctx).Error(err, "Slack was not told what came of a press", "member", press.User)
@@ -141,7 +141,7 @@ func (h *Handler) act(ctx context.Context, press interactions.Press) (string, er
 	}
 	b, err := unseal(press.Value, h.Secret)
 	if err != nil {
-		return sentence(err.Error()), errRefused
+		return text.Sentence(err.Error()) + ".", errRefused
 	}
 	c := &v1beta1.Canary{}
 	if err := h.Canaries.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Name}, c); err != nil {
@@ -151,18 +151,15 @@ func (h *Handler) act(ctx context.Context, press interactions.Press) (string, er
 		return "", fmt.Errorf("read Canary %s/%s: %w", b.Namespace, b.Name, err)
 	}
 	if why := b.stale(c); why != "" {
-		return sentence(why), errRefused
+		return text.Sentence(why) + ".", errRefused
 	}
 	person, err := h.As(ctx, user)
 	if err != nil {
 		return "", fmt.Errorf("user %s: %w", user.UserName, err)
 	}
-	action := &v1alpha1.CanaryAction{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, GenerateName: c.Name[:min(len(c.Name), 200)] + "-"},
-		Spec: v1alpha1.CanaryActionSpec{
-			Canary: c.Name, Action: b.Action, Reason: "in Slack, as " + v1beta1.OneLine(press.UserName, 100), Revision: b.Revision, RequestedBy: person.Name,
-		},
-	}
+	action := v1alpha1.NewCanaryAction(c, v1alpha1.CanaryActionSpec{
+		Action: b.Action, Reason: "in Slack, as " + v1beta1.OneLine(press.UserName, 100), Revision: b.Revision, RequestedBy: person.Name,
+	})
 	if err := person.Client.Create(ctx, action); err != nil {
 		if apierrors.IsForbidden(err) {
 			return fmt.Sprintf("You are %s in the cluster, who has no right to %s in %s.", person.Name, access.Acts(c.Namespace), c.Namespace), errRefused
@@ -181,11 +178,11 @@ func (h *Handler) outcome(ctx context.Context, action *v1alpha1.CanaryAction) (s
 			return "", fmt.Errorf("what came of %s: %w", action.Name, err)
 		}
 		if last := action.Outcome(c); last != nil {
-			text := sentence(v1beta1.OneLine(last.Message, 500))
+			said := text.Sentence(v1beta1.OneLine(last.Message, 500)) + "."
 			if !last.Done {
-				return text, errRefused
+				return said, errRefused
 			}
-			return text, nil
+			return said, nil
 		}
 		select {
 		case <-ctx.Done():

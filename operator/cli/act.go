@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
@@ -217,12 +216,9 @@ func actOn(ctx context.Context, a *app, c *connection, v verb, canary *v1beta1.C
 	if revision == "" {
 		revision = canary.Status.LastAppliedSpec
 	}
-	action := &v1alpha1.CanaryAction{
-		ObjectMeta: metav1.ObjectMeta{Namespace: canary.Namespace, GenerateName: generated(canary.Name)},
-		Spec: v1alpha1.CanaryActionSpec{
-			Canary: canary.Name, Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who, ToRevision: o.to,
-		},
-	}
+	action := v1alpha1.NewCanaryAction(canary, v1alpha1.CanaryActionSpec{
+		Action: v.action, Reason: o.reason, Revision: revision, RequestedBy: who, ToRevision: o.to,
+	})
 	if err := c.request(ctx, v.name, action); err != nil {
 		return err
 	}
@@ -249,12 +245,6 @@ func (c *connection) request(ctx context.Context, verb string, action *v1alpha1.
 		return fmt.Errorf("%s %s: %w", verb, of, err)
 	}
 	return nil
-}
-
-// generated is the beginning of a name that the API server makes up.
-func generated(canary string) string {
-	const longest = 200 // the API server cuts it anyway, and adds five characters
-	return canary[:min(len(canary), longest)] + "-"
 }
 
 // ended waits until an action is done, and gives it as it is then. That it was refused is an error.

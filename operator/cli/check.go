@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -71,10 +70,7 @@ func runCheck(ctx context.Context, a *app, name string, o checkOptions) error {
 	if err != nil {
 		return err
 	}
-	action := &v1alpha1.CanaryAction{
-		ObjectMeta: metav1.ObjectMeta{Namespace: canary.Namespace, GenerateName: generated(canary.Name)},
-		Spec:       v1alpha1.CanaryActionSpec{Canary: canary.Name, Action: v1beta1.ActionCheck, RequestedBy: c.whoami(ctx)},
-	}
+	action := v1alpha1.NewCanaryAction(canary, v1alpha1.CanaryActionSpec{Action: v1beta1.ActionCheck, RequestedBy: c.whoami(ctx)})
 	if err := c.request(ctx, "check", action); err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -69,12 +68,9 @@ func (s *server) act(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
-	action := &v1alpha1.CanaryAction{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, GenerateName: c.Name[:min(len(c.Name), 200)] + "-"},
-		Spec: v1alpha1.CanaryActionSpec{
-			Canary: c.Name, Action: body.Action, Reason: strings.TrimSpace(body.Reason), Revision: body.Revision, ToRevision: body.ToRevision, RequestedBy: person.Name,
-		},
-	}
+	action := v1alpha1.NewCanaryAction(c, v1alpha1.CanaryActionSpec{
+		Action: body.Action, Reason: strings.TrimSpace(body.Reason), Revision: body.Revision, ToRevision: body.ToRevision, RequestedBy: person.Name,
+	})
 	if err := person.Client.Create(ctx, action); err != nil {
 		if apierrors.IsForbidden(err) {
 			fail(w, http.StatusForbidden, person.Name+" has no right to "+access.Acts(c.Namespace).String()+" in "+c.Namespace+": "+err.Error())

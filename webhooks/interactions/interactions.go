@@ -73,16 +73,16 @@ func (p Press) Done(text string) *slack.WebhookMessage {
 	})
 	return &slack.WebhookMessage{
 		ReplaceOriginal: true, Text: p.message.Text,
-		Attachments: append(kept, slack.Attachment{Text: escape(text), Fallback: escape(text), MarkdownIn: []string{}}),
+		Attachments: append(kept, slack.Attachment{Text: Escape(text), Fallback: Escape(text), MarkdownIn: []string{}}),
 	}
 }
 
 // Refused tells the one who has pressed, and nobody else, why nothing was done.
 func (p Press) Refused(text string) *slack.WebhookMessage {
-	return &slack.WebhookMessage{ResponseType: slack.ResponseTypeEphemeral, Text: escape(text), ThreadTimestamp: p.message.ThreadTimestamp}
+	return &slack.WebhookMessage{ResponseType: slack.ResponseTypeEphemeral, Text: Escape(text), ThreadTimestamp: p.message.ThreadTimestamp}
 }
 
-// escape keeps what is special to Slack from being taken for a link or a mention.
-func escape(s string) string {
+// Escape keeps what is special to Slack from being taken for a link or a mention.
+func Escape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }

@@ -76,7 +76,7 @@ type webhook struct {
 // Send writes a message.
 func (w *webhook) Send(ctx context.Context, m alerts.Message) error {
 	_, err := w.poster.Post(ctx, &slack.WebhookMessage{
-		Channel: w.channel, Username: w.username, Text: escape(m.Title), Attachments: attachments(m, w.interactive),
+		Channel: w.channel, Username: w.username, Text: interactions.Escape(m.Title), Attachments: attachments(m, w.interactive),
 	}, nil)
 	return err
 }
@@ -143,7 +143,7 @@ func (b *bot) Send(ctx context.Context, m alerts.Message) error {
 
 func (b *bot) post(ctx context.Context, m alerts.Message, parent string) (ts string, err error) {
 	options := []slack.MsgOption{
-		slack.MsgOptionText(escape(m.Title), false),
+		slack.MsgOptionText(interactions.Escape(m.Title), false),
 		slack.MsgOptionAttachments(attachments(m, b.interactive)...),
 		slack.MsgOptionUsername(b.username),
 		slack.MsgOptionDisableLinkUnfurl(),
@@ -190,16 +190,16 @@ func (b *bot) classify(err error) error {
 func Attachment(m alerts.Message) slack.Attachment {
 	out := slack.Attachment{
 		Color:      colors[m.Alert.Severity],
-		Fallback:   escape(m.Title),
+		Fallback:   interactions.Escape(m.Title),
 		AuthorName: m.Alert.Name + "." + m.Alert.Namespace,
-		Text:       escape(alerts.Cut(m.TextWithRepeats(), maxText)),
+		Text:       interactions.Escape(alerts.Cut(m.TextWithRepeats(), maxText)),
 		MarkdownIn: []string{},
 	}
 	if !m.Alert.Time.IsZero() {
 		out.Ts = json.Number(strconv.FormatInt(m.Alert.Time.Unix(), 10))
 	}
 	for _, f := range m.Fields {
-		out.Fields = append(out.Fields, slack.AttachmentField{Title: f.Name, Value: escape(alerts.Cut(f.Value, maxField)), Short: f.Short})
+		out.Fields = append(out.Fields, slack.AttachmentField{Title: f.Name, Value: interactions.Escape(alerts.Cut(f.Value, maxField)), Short: f.Short})
 	}
 	for _, l := range m.Links[:min(len(m.Links), maxButtons)] {
 		out.Actions = append(out.Actions, slack.AttachmentAction{Type: "button", Text: l.Name, URL: l.URL})
@@ -223,7 +223,7 @@ func attachments(m alerts.Message, interactive bool) []slack.Attachment {
 		buttons = append(buttons, slack.NewButtonBlockElement(interactions.Block+"-"+strconv.Itoa(i), c.Value, plain(c.Name)).WithStyle(style).WithConfirm(confirm))
 	}
 	return append(out, slack.Attachment{
-		Color: colors[m.Alert.Severity], Fallback: escape(m.Title),
+		Color: colors[m.Alert.Severity], Fallback: interactions.Escape(m.Title),
 		Blocks: slack.Blocks{BlockSet: []slack.Block{slack.NewActionBlock(interactions.Block, buttons...)}},
 	})
 }
@@ -237,9 +237,4 @@ func plain(text string) *slack.TextBlockObject {
 
 var colors = map[v1beta1.AlertSeverity]string{
 	v1beta1.SeverityInfo: "good", v1beta1.SeverityWarn: "warning", v1beta1.SeverityError: "danger",
-}
-
-// escape keeps what is special to Slack from being taken for a link or a mention.
-func escape(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }
