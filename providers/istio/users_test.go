@@ -278,6 +278,7 @@ func TestGatewaysAndPorts(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		service  []func(*v1beta1.CanaryService)
+		users    string // VirtualService, where there is one
 		ports    []corev1.ServicePort
 		protocol string
 		want     string
@@ -289,6 +290,14 @@ func TestGatewaysAndPorts(t *testing.T) {
 		"adopted ports, gateway":      {service: []func(*v1beta1.CanaryService){gateways("infra/public")}, ports: ports(web, admin), want: `[{` + to(named, "}]")},
 		"adopted ports, mesh":         {ports: ports(web, admin), want: `[{` + to("", "}]")},
 		"adopted ports, delegated to": {service: []func(*v1beta1.CanaryService){func(s *v1beta1.CanaryService) { s.Delegation = true }}, ports: ports(web, admin), want: `[{` + to(named, "}]")},
+		"a user's own, discovered": {
+			service: []func(*v1beta1.CanaryService){discovery}, ports: ports(web, admin), want: both,
+			users: `{hosts: [podinfo], gateways: [infra/public, mesh], http: [{route: [{destination: {host: podinfo}}]}]}`,
+		},
+		"a user's own": {
+			ports: ports(web, admin), want: `[{` + to("", "}]"),
+			users: `{hosts: [podinfo], gateways: [infra/public, mesh], http: [{route: [{destination: {host: podinfo}}]}]}`,
+		},
 		"with matches": {
 			service: []func(*v1beta1.CanaryService){gateways("mesh", "infra/public"), discovery, func(s *v1beta1.CanaryService) {
 				s.Match = []v1beta1.RawObject{
@@ -302,7 +311,11 @@ func TestGatewaysAndPorts(t *testing.T) {
 		"connections, gateway": {service: []func(*v1beta1.CanaryService){gateways("infra/public"), tcp}, ports: ports(corev1.ServicePort{Name: "tcp", Port: 9898}, admin), protocol: "tcp", want: `[{` + to(named, "}]")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			var users []client.Object
+			if tc.users != "" {
+				users = append(users, istiotest.VirtualService(t, "podinfo", tc.users))
+			}
+			w := newWorld(t, users...)
 			r := istiotest.Route(istiotest.Canary(tc.service...), 10)
 			r.Ports = tc.ports
 			w.apply(t, r)
