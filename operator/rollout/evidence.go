@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout/gates"
 	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // count has the requests of canary and primary counted from the moment at which the step's weight came into effect.
@@ -95,6 +96,22 @@ func question(d *decider) compare.Question {
 func evidenceOverdue(d *decider) bool {
 	most, _ := d.Canary.GetAnalysis().GetMaxDuration() // one that can't be parsed is a Mistake, so it does not come here
 	return warm(d) >= most
+}
+
+// incomparable says why there is nothing to compare the canary with, and will be nothing as far as anybody can tell: the primary
+// is gone, or the canary has served everybody in its place for as long as the deadline. Empty where there is something, where
+// the limit of the canary alone is asked for, and where evidence from before speaks against the canary: nobody but a person goes on with that.
+func incomparable(d *decider) string {
+	switch {
+	case !d.Canary.GetAnalysis().Comparable():
+		return ""
+	case !d.Primary.Exists:
+		return "the primary is gone"
+	case d.Primary.Available > 0 || !serving.StandsIn(d.st) || d.elapsed(d.st.LastTransitionTime.Time) < d.Canary.GetProgressDeadline() || verdict(d).Suspected:
+		return ""
+	default:
+		return "the primary has had no pod for " + d.Canary.GetProgressDeadline().String()
+	}
 }
 
 // evidenceMissing has a release with too little evidence wait for more, or does what its spec says when it has waited for

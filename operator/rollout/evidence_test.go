@@ -277,20 +277,33 @@ func TestEvidenceCondition(t *testing.T) {
 	}
 }
 
-// Where the primary is gone there is nothing to compare with, and users have the canary already: the release goes on by a
-// range of values, and brings a primary back. Where there is none nobody has judged it, and a person has to.
+// Where the primary is gone, or has had no pod for as long as the deadline, there is nothing to compare with, and users have the
+// canary already: the release goes on by a range of values, and brings a primary back. Where there is none nobody has judged
+// it, and a person has to.
 func TestNothingToCompareWith(t *testing.T) {
+	const gone, down = "gone", "down"
 	for name, tc := range map[string]struct {
 		verdict v1beta1.CheckVerdict
-		gone    bool
-		alone   bool // without a range of values
+		primary string        // "" is there
+		since   time.Duration // the canary stands in
+		absent  time.Duration // for how long of that nobody was there to see a primary
+		alone   bool          // without a range of values
+		limited bool          // a limit of the canary alone is asked for
 		want    string
 		seen    string
 	}{
-		"the primary is there":                  {verdict: passed, want: "NoEvidence", seen: "no requests were compared yet"},
-		"it is gone":                            {verdict: passed, gone: true, want: "WeightRaised", seen: "not compared, as the primary is gone"},
-		"it is gone, and a range is left":       {verdict: failed, gone: true, want: "CheckFailed", seen: "because"},
-		"it is gone, and nothing else is known": {verdict: passed, gone: true, alone: true, want: "NoEvidence", seen: "there is nothing to compare with; promote the canary"},
+		"the primary is there":                         {verdict: passed, want: "NoEvidence", seen: "no requests were compared yet"},
+		"it is gone":                                   {verdict: passed, primary: gone, want: "WeightRaised", seen: "not compared, as the primary is gone"},
+		"it is gone, and a range is left":              {verdict: failed, primary: gone, want: "CheckFailed", seen: "because"},
+		"it is gone, and nothing else is known":        {verdict: passed, primary: gone, alone: true, want: "NoEvidence", seen: "there is nothing to compare with; promote the canary"},
+		"it is gone, and the canary has a limit alone": {verdict: passed, primary: gone, alone: true, limited: true, want: "NoEvidence", seen: "no requests were compared yet"},
+		"it has no pod at the moment":                  {verdict: passed, primary: down, since: 9 * time.Minute, want: "NoEvidence", seen: "no pod of the primary serves"},
+		"it has had no pod for the deadline":           {verdict: passed, primary: down, since: 10 * time.Minute, want: "WeightRaised", seen: "not compared, as the primary has had no pod for 10m0s"},
+		"most of it without an operator":               {verdict: passed, primary: down, since: 10 * time.Minute, absent: 9 * time.Minute, want: "NoEvidence", seen: "no pod of the primary serves"},
+		"for the deadline, and a range is left":        {verdict: failed, primary: down, since: time.Hour, want: "CheckFailed", seen: "because"},
+		"for the deadline, and nothing else is known":  {verdict: passed, primary: down, since: time.Hour, alone: true, want: "NoEvidence", seen: "there is nothing to compare with; promote the canary"},
+		"it has a pod again, and too few":              {verdict: passed, primary: "too few", since: time.Hour, want: "NoEvidence", seen: "no requests were compared yet"},
+		"a limit alone is asked for":                   {verdict: passed, primary: down, since: time.Minute, limited: true, want: "NoEvidence", seen: "no requests were compared yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene().step(1, 20, 10*time.Second).checked(tc.verdict, 0)
@@ -298,10 +311,25 @@ func TestNothingToCompareWith(t *testing.T) {
 			if !tc.alone {
 				s.Canary.Spec.Analysis.Metrics[0].ThresholdRange = &v1beta1.CanaryThresholdRange{Min: new(99.0)}
 			}
-			if tc.gone {
-				s.Primary = release.Workload{}
+			if tc.limited {
+				s.iterations(2, true)
+				s.Canary.Spec.Analysis.Metrics[0].Comparison.Limit = new(5.0)
+			}
+			if tc.primary != "" {
 				s.Canary.Status.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPrimaryUnavailable}
 				s.Canary.Status.CanaryWeight = 100
+				s.Canary.Status.LastTransitionTime = metav1.NewTime(t0.Add(-tc.since))
+			}
+			if tc.absent > 0 {
+				s.Absence = release.Absence{From: t0.Add(-tc.absent), To: t0}
+			}
+			switch tc.primary {
+			case gone:
+				s.Primary = release.Workload{}
+			case down:
+				s.primaryAvailable(0)
+			case "too few":
+				s.primaryAvailable(1)
 			}
 			d := rollout.Decide(s.Observation)
 			if got := strings.Join(outcomeOf(d).Events, " "); got != tc.want {
@@ -309,6 +337,33 @@ func TestNothingToCompareWith(t *testing.T) {
 			}
 			if seen := d.Status.Checks[0].Message; !strings.Contains(seen, tc.seen) {
 				t.Errorf("the check says %q", seen)
+			}
+		})
+	}
+}
+
+// A release with evidence against its canary waits in any case, also where nothing can be added to the evidence as the primary
+// has had no pod for long.
+func TestEvidenceOutlivesThePrimary(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limit *float64
+		phase v1beta1.CanaryPhase
+	}{
+		"nothing speaks against it":    {phase: v1beta1.PhasePromoting},
+		"both were beyond their limit": {limit: new(10.0), phase: v1beta1.PhaseProgressing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newComparing(0.5, func(a *v1beta1.CanaryAnalysis) {
+				a.Metrics[0].ThresholdRange, a.Metrics[0].Comparison.Limit = &v1beta1.CanaryThresholdRange{Max: new(99.0)}, tc.limit
+			})
+			c.primary = 0.5
+			c.run(t, 50*time.Second)
+			c.primaryAvailable(0)
+			c.Canary.Status.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPrimaryUnavailable}
+			c.Canary.Status.CanaryWeight, c.Canary.Status.LastTransitionTime, c.perSecond = 100, metav1.NewTime(t0.Add(-time.Hour)), 0
+			c.run(t, 10*time.Minute)
+			if got := c.Canary.Status.Phase; got != tc.phase {
+				t.Errorf("phase %s, want %s; events %v", got, tc.phase, c.events)
 			}
 		})
 	}

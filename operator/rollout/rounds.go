@@ -18,8 +18,8 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 			return nil
 		}
 	}
-	if !d.Primary.Exists {
-		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results), warm(d))
+	if why := incomparable(d); why != "" {
+		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results, why), warm(d))
 	}
 	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results, d.Primary.Available > 0), warm(d))
 }

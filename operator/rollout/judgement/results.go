@@ -47,26 +47,26 @@ func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Que
 			continue
 		}
 		out[i].Verdict, out[i].Message = v.Verdict, v.Message
-		if !serves && v.Verdict == v1beta1.CheckUndecided {
+		if !serves && v.Verdict == v1beta1.CheckUndecided && a.Comparable() {
 			out[i].Message = m.Name + ": no pod of the primary serves, so that there is nothing to compare with"
 		}
 	}
 	return out
 }
 
-// Uncompared are the results of a round where the primary is gone, so that there is nothing to compare with. Users have the
-// canary already: a metric that has a range of values beside its comparison judges by that, and a promotion makes a
-// primary of the canary. One that has none can't judge, and a person has to.
-func Uncompared(a *v1beta1.CanaryAnalysis, results []v1beta1.CheckStatus) []v1beta1.CheckStatus {
+// Uncompared are the results of a round where there is nothing to compare with, why says as what: the primary is gone, or has
+// no pod for long. Users have the canary already: a metric that has a range of values beside its comparison judges by that,
+// and a promotion makes a primary of the canary. One that has none can't judge, and a person has to.
+func Uncompared(a *v1beta1.CanaryAnalysis, results []v1beta1.CheckStatus, why string) []v1beta1.CheckStatus {
 	out := append([]v1beta1.CheckStatus(nil), results...)
 	for i, m := range a.Metrics {
 		switch {
 		case m.Comparison == nil || out[i].Verdict != v1beta1.CheckPassed:
 		case m.ThresholdRange != nil || m.Threshold != nil:
-			out[i].Message = m.Name + ": not compared, as the primary is gone"
+			out[i].Message = m.Name + ": not compared, as " + why
 		default:
 			out[i].Verdict = v1beta1.CheckUndecided
-			out[i].Message = m.Name + ": the primary is gone, so that there is nothing to compare with; promote the canary, which serves everybody, by hand, or bring the primary's revision back to the target"
+			out[i].Message = m.Name + ": " + why + ", so that there is nothing to compare with; promote the canary, which serves everybody, by hand, or bring the primary's revision back to the target"
 		}
 	}
 	return out
