@@ -99,7 +99,7 @@ func evidenceOverdue(d *decider) bool {
 }
 
 // incomparable says why there is nothing to compare the canary with, and will be nothing as far as anybody can tell: the primary
-// is gone, or the canary has served everybody in its place for as long as the deadline. Empty where there is something, where
+// is gone, or the canary has served everybody in its place for as long as the deadline, so that it has no requests. Empty where there is something, where
 // the limit of the canary alone is asked for, and where evidence from before speaks against the canary: nobody but a person goes on with that.
 func incomparable(d *decider) string {
 	switch {
@@ -107,10 +107,10 @@ func incomparable(d *decider) string {
 		return ""
 	case !d.Primary.Exists:
 		return "the primary is gone"
-	case d.Primary.Available > 0 || !serving.StandsIn(d.st) || d.elapsed(d.st.LastTransitionTime.Time) < d.Canary.GetProgressDeadline() || verdict(d).Suspected:
+	case !serving.StandsIn(d.st) || d.elapsed(d.st.LastTransitionTime.Time) < d.Canary.GetProgressDeadline() || verdict(d).Suspected:
 		return ""
 	default:
-		return "the primary has had no pod for " + d.Canary.GetProgressDeadline().String()
+		return "the primary could not serve for " + d.Canary.GetProgressDeadline().String()
 	}
 }
 

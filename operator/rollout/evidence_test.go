@@ -277,7 +277,7 @@ func TestEvidenceCondition(t *testing.T) {
 	}
 }
 
-// Where the primary is gone, or has had no pod for as long as the deadline, there is nothing to compare with, and users have the
+// Where the primary is gone, or could not serve for as long as the deadline, there is nothing to compare with, and users have the
 // canary already: the release goes on by a range of values, and brings a primary back. Where there is none nobody has judged
 // it, and a person has to.
 func TestNothingToCompareWith(t *testing.T) {
@@ -297,12 +297,13 @@ func TestNothingToCompareWith(t *testing.T) {
 		"it is gone, and a range is left":              {verdict: failed, primary: gone, want: "CheckFailed", seen: "because"},
 		"it is gone, and nothing else is known":        {verdict: passed, primary: gone, alone: true, want: "NoEvidence", seen: "there is nothing to compare with; promote the canary"},
 		"it is gone, and the canary has a limit alone": {verdict: passed, primary: gone, alone: true, limited: true, want: "NoEvidence", seen: "no requests were compared yet"},
-		"it has no pod at the moment":                  {verdict: passed, primary: down, since: 9 * time.Minute, want: "NoEvidence", seen: "no pod of the primary serves"},
-		"it has had no pod for the deadline":           {verdict: passed, primary: down, since: 10 * time.Minute, want: "WeightRaised", seen: "not compared, as the primary has had no pod for 10m0s"},
-		"most of it without an operator":               {verdict: passed, primary: down, since: 10 * time.Minute, absent: 9 * time.Minute, want: "NoEvidence", seen: "no pod of the primary serves"},
+		"it has no pod at the moment":                  {verdict: passed, primary: down, since: 9 * time.Minute, want: "NoEvidence", seen: "the primary serves nobody"},
+		"it has had no pod for the deadline":           {verdict: passed, primary: down, since: 10 * time.Minute, want: "WeightRaised", seen: "not compared, as the primary could not serve for 10m0s"},
+		"most of it without an operator":               {verdict: passed, primary: down, since: 10 * time.Minute, absent: 9 * time.Minute, want: "NoEvidence", seen: "the primary serves nobody"},
 		"for the deadline, and a range is left":        {verdict: failed, primary: down, since: time.Hour, want: "CheckFailed", seen: "because"},
 		"for the deadline, and nothing else is known":  {verdict: passed, primary: down, since: time.Hour, alone: true, want: "NoEvidence", seen: "there is nothing to compare with; promote the canary"},
-		"it has a pod again, and too few":              {verdict: passed, primary: "too few", since: time.Hour, want: "NoEvidence", seen: "no requests were compared yet"},
+		"it has a pod again, and too few":              {verdict: passed, primary: "too few", since: 9 * time.Minute, want: "NoEvidence", seen: "the primary serves nobody"},
+		"it has had too few for the deadline":          {verdict: passed, primary: "too few", since: 10 * time.Minute, want: "WeightRaised", seen: "could not serve for 10m0s"},
 		"a limit alone is asked for":                   {verdict: passed, primary: down, since: time.Minute, limited: true, want: "NoEvidence", seen: "no requests were compared yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -328,8 +329,9 @@ func TestNothingToCompareWith(t *testing.T) {
 				s.Primary = release.Workload{}
 			case down:
 				s.primaryAvailable(0)
-			case "too few":
+			case "too few": // so that the canary stands in until it has all
 				s.primaryAvailable(1)
+				s.Primary.Ready = false
 			}
 			d := rollout.Decide(s.Observation)
 			if got := strings.Join(outcomeOf(d).Events, " "); got != tc.want {
@@ -343,7 +345,7 @@ func TestNothingToCompareWith(t *testing.T) {
 }
 
 // A release with evidence against its canary waits in any case, also where nothing can be added to the evidence as the primary
-// has had no pod for long.
+// could not serve for long.
 func TestEvidenceOutlivesThePrimary(t *testing.T) {
 	for name, tc := range map[string]struct {
 		limit *float64

@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
+	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
 // judgeRun judges a finished run. It is nil for one of other metrics than the
@@ -21,7 +22,8 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 	if why := incomparable(d); why != "" {
 		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results, why), warm(d))
 	}
-	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results, d.Primary.Available > 0), warm(d))
+	serves := d.Primary.Available > 0 && !serving.StandsIn(d.st)
+	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results, serves), warm(d))
 }
 
 // warm is how long ago the first step began: the present one, for a status from

@@ -93,6 +93,13 @@ type cluster struct {
 	load func(workload string) float64
 }
 
+func newCluster(p plan, r *rand.Rand) *cluster {
+	return &cluster{
+		store: newStore(scheme), rand: r, endpoints: map[string][]*pod{}, pending: map[string]publication{}, contents: map[id]string{},
+		slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods), readAtStart: p.ReadAtStart,
+	}
+}
+
 // hashOf names what a pod is made from.
 func hashOf(t *corev1.PodTemplateSpec) string {
 	h := fnv.New64a()
@@ -215,15 +222,20 @@ func (c *cluster) rollOut(d *appsv1.Deployment) {
 			fresh = append(fresh, c.start(d, revision))
 			total++
 		}
-		for _, p := range slices.Clone(old) {
-			switch {
-			case !p.available(now):
-			case available-1 < want-unavailable:
-				continue
-			default:
-				available--
+		// Of former pods that are not available no more go than leaves as many as there must be, if no new one is ever available:
+		// others may be soon.
+		least, waiting := want-unavailable, 0
+		for _, p := range fresh {
+			if !p.available(now) {
+				waiting++
 			}
-			c.end(p)
+		}
+		for spare := len(fresh) + len(old) - least - waiting; spare > 0 && len(old) > 0 && !old[0].available(now); spare-- {
+			c.end(old[0])
+			old = old[1:]
+		}
+		for spare := available - least; spare > 0 && len(old) > 0; spare-- {
+			c.end(old[0])
 			old = old[1:]
 		}
 	}

@@ -71,7 +71,7 @@ func (o *oracle) atEnd() {
 		}
 		return
 	}
-	if _, primary, _ := c.ServiceNames(); w.plan.Compare == "alone" && (o.primaryGone || o.pods(primary) == 0 || o.bothBad(primary)) && !over(c) {
+	if _, primary, _ := c.ServiceNames(); w.plan.Compare == "alone" && (o.withoutRequests(primary) || o.bothBad(primary)) && !over(c) {
 		return // nothing is left that could judge the canary, so it waits for a person, or for millions of requests
 	}
 	if hopeless := o.hopeless(); !o.settled() && !hopeless || !over(c) && !(o.settled() && hopeless) {
@@ -96,6 +96,14 @@ func (o *oracle) atEnd() {
 	if n := o.pods(primary); n < want && !w.plan.HPA && !halted {
 		o.fail("at the end %d pods of the primary serve, where %d did", n, want)
 	}
+}
+
+// withoutRequests tells whether nobody asks the primary anything, so that a canary can't be compared with it: it has no pod, or
+// can never have all that it needs, and the canary serves everybody.
+func (o *oracle) withoutRequests(primary string) bool {
+	apex, _, _ := o.w.canary().ServiceNames()
+	t, _ := o.w.effective(apex)
+	return o.primaryGone || o.pods(primary) == 0 || o.hopeless() && unmatched(t, true) == 100
 }
 
 func (o *oracle) afterDeletion() {

@@ -89,6 +89,8 @@ func TestNamed(t *testing.T) {
 		{"copy of a budget refused from the start", plan{Coverage: true, Acts: []act{and("writes of budgets are refused"), begin}}, "Initialized", 2},
 		{"copy of a budget refused, and a bad canary", plan{Coverage: true, Acts: []act{bad, at("weight", "writes of budgets are refused"), and("change the budget")}}, "Failed", 2},
 		{"pods that flap", plan{Acts: []act{at("Initialized", "release a flapping one")}}, "", 2},
+		{"a release that compares with a primary that has no pod since a promotion has halted", plan{Strategy: "recreate", Compare: "beside", Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 70 * time.Second, What: "release a good one"}}}, "Succeeded", 2},
+		{"a release that compares with a primary that is never whole", plan{Pods: 4, Compare: "beside", Acts: []act{bad, at("Failed", "delete the primary with its pods"), after(20*time.Second, "release a limping one"), {When: "Promoting", After: 70 * time.Second, What: "release a good one"}}}, "Succeeded", 4},
 		{"fewer pods in Git", plan{Pods: 6, Acts: []act{begin, at("end", "half as many in Git")}}, "Succeeded", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -105,10 +105,7 @@ var scheme = newScheme()
 
 // newWorld sets a plan's cluster up. It is called in a bubble.
 func newWorld(ctx context.Context, p plan) *world {
-	c := &cluster{
-		store: newStore(scheme), rand: rand.New(rand.NewPCG(p.Seed, 1)), endpoints: map[string][]*pod{}, pending: map[string]publication{},
-		contents: map[id]string{}, slow: 3 * time.Second, scaled: map[string]time.Time{}, demand: float64(p.Pods), readAtStart: p.ReadAtStart,
-	}
+	c := newCluster(p, rand.New(rand.NewPCG(p.Seed, 1)))
 	w := &world{
 		cluster: c, plan: p, key: canaryKey, context: ctx, began: time.Now(), fewest: p.Pods, byHand: -1,
 		cacheLags: map[string]lag{}, refusals: map[string]time.Time{},

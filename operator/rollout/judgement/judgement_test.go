@@ -126,7 +126,7 @@ func TestCompared(t *testing.T) {
 	few.Judgement.Metrics[0].Missing = math.MinInt64
 	results[1].Verdict = v1beta1.CheckPassed
 	Compared(a, few, compare.Question{}, results, true)
-	if got := Compared(a, &v1beta1.CanaryStatus{}, compare.Question{Promote: true}, results, false); got[1].Verdict != v1beta1.CheckUndecided || !strings.Contains(got[1].Message, "no pod of the primary serves") {
+	if got := Compared(a, &v1beta1.CanaryStatus{}, compare.Question{Promote: true}, results, false); got[1].Verdict != v1beta1.CheckUndecided || !strings.Contains(got[1].Message, "the primary serves nobody") {
 		t.Errorf("without a primary that serves: %+v", got[1])
 	}
 	if few.Judgement.Metrics[0].Missing == math.MinInt64 {

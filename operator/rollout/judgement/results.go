@@ -28,7 +28,7 @@ func NoteFailed(st *v1beta1.CanaryStatus, v Verdict, now time.Time) {
 }
 
 // Compared puts the verdicts of the comparison into the results of a round. A metric that was out of its range, or that
-// nobody could tell of, keeps that verdict. serves says whether the primary has a pod that can be compared with.
+// nobody could tell of, keeps that verdict. serves says whether the primary has requests that can be compared with.
 func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Question, results []v1beta1.CheckStatus, serves bool) []v1beta1.CheckStatus {
 	if !a.Compares() {
 		return results
@@ -48,14 +48,14 @@ func Compared(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Que
 		}
 		out[i].Verdict, out[i].Message = v.Verdict, v.Message
 		if !serves && v.Verdict == v1beta1.CheckUndecided && a.Comparable() {
-			out[i].Message = m.Name + ": no pod of the primary serves, so that there is nothing to compare with"
+			out[i].Message = m.Name + ": the primary serves nobody, so that there is nothing to compare with"
 		}
 	}
 	return out
 }
 
-// Uncompared are the results of a round where there is nothing to compare with, why says as what: the primary is gone, or has
-// no pod for long. Users have the canary already: a metric that has a range of values beside its comparison judges by that,
+// Uncompared are the results of a round where there is nothing to compare with, why says as what: the primary is gone, or can't
+// serve for long. Users have the canary already: a metric that has a range of values beside its comparison judges by that,
 // and a promotion makes a primary of the canary. One that has none can't judge, and a person has to.
 func Uncompared(a *v1beta1.CanaryAnalysis, results []v1beta1.CheckStatus, why string) []v1beta1.CheckStatus {
 	out := append([]v1beta1.CheckStatus(nil), results...)
