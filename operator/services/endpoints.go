@@ -74,14 +74,12 @@ func (s *Share) observeEndpoints(ctx context.Context) error {
 		if side.workload.Available == 0 {
 			continue // no endpoint can make it less
 		}
-		var list discoveryv1.EndpointSliceList
-		err := s.part.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.MatchingFields{serviceIndex: side.service}, client.UnsafeDisableDeepCopy)
+		endpoints, known, err := s.endpoints(ctx, side.service)
 		if err != nil {
-			return fmt.Errorf("list the endpoints of Service %s: %w", side.service, err)
+			return err
 		}
-		endpoints := workload.ReadyEndpoints(list.Items)
 		s.reached = s.reached && endpoints >= side.workload.Available
-		if len(list.Items) > 0 {
+		if known {
 			*side.workload = workload.Reachable(*side.workload, endpoints, side.threshold, side.service)
 			continue
 		}
@@ -94,4 +92,14 @@ func (s *Share) observeEndpoints(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// endpoints is how many pods a Service leads to. known is false where nobody has written that yet.
+func (s *Share) endpoints(ctx context.Context, service string) (ready int32, known bool, err error) {
+	var list discoveryv1.EndpointSliceList
+	err = s.part.Client.List(ctx, &list, client.InNamespace(s.world.Canary.Namespace), client.MatchingFields{serviceIndex: service}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return 0, false, fmt.Errorf("list the endpoints of Service %s: %w", service, err)
+	}
+	return workload.ReadyEndpoints(list.Items), len(list.Items) > 0, nil
 }

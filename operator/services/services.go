@@ -297,9 +297,9 @@ func (s *Share) inSync(ctx context.Context) (bool, error) {
 		if same {
 			continue
 		}
-		// What leads to the target until the primary has pods does what it can until then: nothing waits for it, least of all
+		// What leads to others until the primary has pods does what it can until then: nothing waits for it, least of all
 		// the release that brings those pods.
-		later := (intent == s.intents.Apex || intent == s.intents.Registration) && s.leadsToNobody(ctx)
+		later := intent != s.intents.Canary && s.strays(ctx) || (intent == s.intents.Apex || intent == s.intents.Registration) && s.leadsToNobody(ctx)
 		if !later && !s.leads(ctx, intent) {
 			return false, nil
 		}
@@ -352,7 +352,7 @@ func (s *Share) Backends(ctx context.Context) bool {
 func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 	var failed world.ObjectErrors
 	for _, intent := range s.intents.All() {
-		if intent == s.intents.Apex || intent == s.intents.Registration {
+		if intent == s.intents.Apex || intent == s.intents.Registration || intent == s.intents.Primary && s.strays(ctx) {
 			continue
 		}
 		if err := s.apply(ctx, intent); err != nil {
@@ -364,9 +364,9 @@ func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 
 // ApplyApex writes the Service that people call, after what it leads to, and then the one
 // for which consul-k8s registers the target's pods, which the apex Service registers before. One that leads
-// elsewhere is left as it is while the primary has no pod and the target has some.
+// elsewhere is left as it is while the primary has no pod and somebody else has some.
 func (s *Share) ApplyApex(ctx context.Context) error {
-	if s.leadsToNobody(ctx) {
+	if s.leadsToNobody(ctx) || s.strays(ctx) {
 		return nil
 	}
 	for _, intent := range []*corev1.Service{s.intents.Apex, s.intents.Registration} {
@@ -392,6 +392,20 @@ func (s *Share) leadsToNobody(ctx context.Context) bool {
 	}
 	template := workload.Template(s.world.TargetObject)
 	return template == nil || labels.SelectorFromSet(live.Spec.Selector).Matches(labels.Set(template.Labels))
+}
+
+// strays tells whether people are led to pods of a former primary, as one leaves that was deleted without them, and would be led to
+// nobody by the labels of the one that is there now, which has no pod yet. Pods are never of both: the labels differ.
+func (s *Share) strays(ctx context.Context) bool {
+	if s.intents.Primary == nil || s.world.PrimaryObject == nil || s.world.Primary.Available > 0 {
+		return false
+	}
+	live, err := kube.Get[corev1.Service](ctx, s.part.Client, s.world.Canary.Namespace, s.intents.Primary.Name)
+	if err != nil || live == nil || maps.Equal(live.Spec.Selector, s.intents.Primary.Spec.Selector) {
+		return false
+	}
+	endpoints, _, err := s.endpoints(ctx, live.Name)
+	return err == nil && endpoints > 0
 }
 
 func (s *Share) apply(ctx context.Context, intent *corev1.Service) error {

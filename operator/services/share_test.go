@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/world"
 )
@@ -257,4 +258,50 @@ func TestApexOfOursMissesNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A primary that was deleted without its pods leaves them, and they serve people. Of one that is made anew with other labels
+// nobody is there yet: the Services are led to that one's pods when there are any.
+func TestPodsThatAPrimaryHasLeft(t *testing.T) {
+	for name, tc := range map[string]struct {
+		available int32 // pods of the new primary
+		left      int   // endpoints of those that the former one has left
+		same      bool  // it has the labels of the former one
+		led       bool
+	}{
+		"the new one has none yet":       {left: 1},
+		"it has one":                     {available: 1, left: 1, led: true},
+		"none is left":                   {led: true},
+		"they have the labels of others": {left: 1, same: true, led: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.endpoints("podinfo-primary", tc.left)
+			s.primary = newDeployment("podinfo-primary")
+			s.primary.UID = "another"
+			if !tc.same {
+				s.primary.Spec.Selector.MatchLabels["team"] = "a"
+			}
+			s.canary.Spec.Service.Apex, s.canary.Spec.Service.Primary = labelled("seen"), labelled("seen")
+			s.canary.Generation++
+			share := s.with(0, tc.available)
+			s.apply(share)
+			for _, service := range []string{"podinfo-primary", "podinfo"} {
+				if led := s.service(service).Labels["seen"] != ""; led != tc.led {
+					t.Errorf("%s is written: %t; it leads to %v", service, led, s.service(service).Spec.Selector)
+				}
+			}
+			share = s.with(0, tc.available)
+			if w := share.world; !w.ServicesInSync {
+				t.Error("the release waits for the Services")
+			}
+			if share.Refused() == tc.led {
+				t.Errorf("still to be written: %t", share.Refused())
+			}
+		})
+	}
+}
+
+func labelled(key string) *v1beta1.CustomMetadata {
+	return &v1beta1.CustomMetadata{Labels: map[string]string{key: "yes"}}
 }

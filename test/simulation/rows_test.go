@@ -91,6 +91,7 @@ func TestNamed(t *testing.T) {
 		{"pods that flap", plan{Acts: []act{at("Initialized", "release a flapping one")}}, "", 2},
 		{"a release that compares with a primary that has no pod since a promotion has halted", plan{Strategy: "recreate", Compare: "beside", Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 70 * time.Second, What: "release a good one"}}}, "Succeeded", 2},
 		{"a release that compares with a primary that is never whole", plan{Pods: 4, Compare: "beside", Acts: []act{bad, at("Failed", "delete the primary with its pods"), after(20*time.Second, "release a limping one"), {When: "Promoting", After: 70 * time.Second, What: "release a good one"}}}, "Succeeded", 4},
+		{"a primary deleted without its pods and without a mesh, and a target with one more label", plan{Analysis: "kubernetes", Acts: []act{bad, {When: "Failed", After: 20 * time.Second, What: "delete the primary", Rand: 8600043918312337142}, {After: 15 * time.Second, What: "recreate the target with one more label", Rand: 11610830570136625069}}}, "Succeeded", 2},
 		{"fewer pods in Git", plan{Pods: 6, Acts: []act{begin, at("end", "half as many in Git")}}, "Succeeded", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
