@@ -106,21 +106,23 @@ func (s Situation) unchanged() Split {
 // withinPrimary leaves the canary what it had, as far as the primary has too few pods
 // for it.
 func (s Situation) withinPrimary(planned Split) Split {
-	if planned.Matched != s.Before.Matched && planned.Weight > 0 || planned.Weight >= s.Before.Weight {
-		return planned
-	}
 	if s.Before.Matched {
-		if !s.Matches {
+		// The primary has all other requests already, so that a share of all takes from it.
+		if !s.Matches || planned.Weight >= s.Before.Weight || planned.Weight > 0 && !planned.Matched {
 			return planned
 		}
 		return Split{Weight: s.Before.Weight, Matched: true, Reason: v1beta1.TrafficPrimaryTooSmall}
 	}
-	// Of all requests it carries as many as it has pods of those that it needs.
+	ofAll := planned.Weight
+	if planned.Matched {
+		ofAll = 0 // nobody may match
+	}
+	// It carries as many as it has pods of those that it needs.
 	kept := min(s.Before.Weight, 100-100*s.Primary.Available/max(s.Primary.Replicas, s.Needed, 1))
 	if s.Primary.Unconfirmed || Leaving(s.Primary) {
 		kept = s.Before.Weight
 	}
-	if kept <= planned.Weight {
+	if kept <= ofAll {
 		return planned
 	}
 	return Split{Weight: kept, Reason: v1beta1.TrafficPrimaryTooSmall}

@@ -104,7 +104,18 @@ func TestEffective(t *testing.T) {
 		},
 		"from all requests to those that match": {
 			Situation{Planned: Split{Weight: 20, Matched: true, Reason: planned}, Before: at(50), Primary: pods(1, 10), Canary: pods(10, 10), Matches: true},
+			Split{Weight: 50, Reason: tooSmall},
+		},
+		"from all requests to those that match, with enough for all others": {
+			Situation{Planned: Split{Weight: 20, Matched: true, Reason: planned}, Before: at(50), Primary: pods(10, 10), Canary: pods(10, 10), Matches: true},
 			Split{Weight: 20, Matched: true, Reason: planned},
+		},
+		"from none to those that match": {
+			Situation{Planned: Split{Weight: 100, Matched: true, Reason: planned}, Before: at(0), Primary: pods(1, 10), Canary: pods(10, 10), Matches: true},
+			Split{Weight: 100, Matched: true, Reason: planned},
+		},
+		"from those that match to a part of all": {
+			Situation{Planned: at(20), Before: Split{Weight: 100, Matched: true, Reason: planned}, Primary: pods(1, 10), Canary: pods(10, 10), Matches: true}, at(20),
 		},
 		"nobody matches any more": {
 			Situation{Planned: Split{Weight: 100, Matched: true}, Before: Split{Weight: 100, Matched: true, Reason: planned}, Primary: pods(1, 10), Canary: pods(10, 10)},
@@ -152,6 +163,12 @@ func TestEffectiveInvariants(t *testing.T) {
 			Condemned: rapid.Bool().Draw(t, "condemned"), Matches: rapid.Bool().Draw(t, "matches"),
 		}
 		got := s.Effective()
+		ofPrimary := func(x Split) int32 {
+			if x.Matched {
+				return 100
+			}
+			return 100 - x.Weight
+		}
 		describe := fmt.Sprintf("%+v gives %+v", s, got)
 		switch {
 		case got.Weight < 0 || got.Weight > 100:
@@ -164,6 +181,8 @@ func TestEffectiveInvariants(t *testing.T) {
 			t.Fatal("a share of what matches, and nothing does: " + describe)
 		case s.Primary.Available > 0 && got.Weight > max(s.Planned.Weight, s.Before.Weight) && got.Reason != v1beta1.TrafficPrimaryUnavailable:
 			t.Fatal("more than is planned and was there: " + describe)
+		case !s.Condemned && s.Primary.Available > 0 && s.Canary.Available > 0 && ofPrimary(got) > max(ofPrimary(s.Before), (100*s.Primary.Available+s.Primary.Replicas-1)/s.Primary.Replicas):
+			t.Fatal("more for a primary than it has and than it can carry: " + describe)
 		case s.Condemned && s.Primary.Available > 0 && got.Weight > s.Planned.Weight:
 			t.Fatal("more than is planned for a canary that was found bad: " + describe)
 		}
