@@ -30,6 +30,7 @@ type options struct {
 	out, report      string
 	operator         string
 	memory           string
+	inMemory         bool
 }
 
 // allStages in the order in which they run. Each but the first two leaves all applications released.
@@ -49,6 +50,7 @@ func parse() (options, error) {
 	flag.StringVar(&o.report, "report", "", "print the table, and draw the plots into this folder, of the results in -out; nothing is run")
 	flag.StringVar(&o.operator, "operator", "", "the operator's program; bin/sluice without it")
 	flag.StringVar(&o.memory, "memory", "512MiB", "the operator's GOMEMLIMIT, which the chart sets to its memory limit")
+	flag.BoolVar(&o.inMemory, "in-memory", false, "have an API server in this program's memory in place of etcd and Kubernetes' own, for fleets that those can't carry here")
 	flag.Parse()
 	o.stages = strings.Split(stages, ",")
 	for _, s := range o.stages {

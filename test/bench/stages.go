@@ -98,7 +98,7 @@ func (b *bench) quiet(ctx context.Context) error {
 	const still = 40 * time.Second // longer than the drain of what has been released
 	deadline := time.Now().Add(5 * time.Minute)
 	for last := -1; ; {
-		counts, err := b.audit.snapshot()
+		counts, err := b.cluster.requests()
 		if err != nil {
 			return err
 		}
