@@ -118,6 +118,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		return err
 	}
 	b.fleet = &fleet{api: api, size: b.canaries, others: b.others, interval: b.interval}
+	b.canaries, b.others = b.canaries*b.copies, b.others*b.copies // as they are named from here on
 	if b.road, err = newRoad(strings.TrimPrefix(b.cluster.Config().Host, "https://")); err != nil {
 		return err
 	}
@@ -131,6 +132,9 @@ func (b *bench) prepare(ctx context.Context) error {
 	b.tracker = newTracker(b.cluster.Config(), apps)
 	if err := b.tracker.run(ctx); err != nil {
 		return err
+	}
+	if memory, ok := b.cluster.(*memoryPlane); ok && b.load != "" {
+		return memory.Load(b.load, copyName(0), b.copies, copyName)
 	}
 	return b.fleet.create(ctx, b.progress)
 }

@@ -57,8 +57,9 @@ func (p *realPlane) run(env []string, argv ...string) (program, error) {
 // memoryPlane has its objects in the memory of this program, and no other programs.
 type memoryPlane struct {
 	*inmemory.Server
-	log  string
-	stop context.CancelFunc
+	log     string
+	stop    context.CancelFunc
+	started []*running
 }
 
 // startMemory starts one that serves what the real one has.
@@ -81,6 +82,9 @@ func (p *memoryPlane) requests() (map[string]int, error) { return p.Requests(acc
 
 // Stop implements plane.
 func (p *memoryPlane) Stop() error {
+	for _, r := range p.started {
+		r.Stop(0)
+	}
 	p.stop()
 	p.Server.Stop()
 	return nil
@@ -116,6 +120,7 @@ func (p *memoryPlane) run(env []string, argv ...string) (program, error) {
 		r.err = cmd.Wait()
 		close(r.ended)
 	}()
+	p.started = append(p.started, r)
 	return r, nil
 }
 

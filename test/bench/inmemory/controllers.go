@@ -71,8 +71,11 @@ func (c *controllers) wrote(resource string, of name, is fields) {
 		inside(c.services, of.namespace)
 		s := c.services[of.namespace][of.name]
 		if s == nil {
-			s = &service{slice: of.name + "-" + uuid.NewString()[:5]}
+			s = &service{}
 			c.services[of.namespace][of.name] = s
+		}
+		if s.slice == "" {
+			s.slice = of.name + "-" + uuid.NewString()[:5]
 		}
 		s.uid = text(meta, "uid")
 		s.selector, _ = spec["selector"].(fields)
@@ -157,8 +160,7 @@ func (c *controllers) roll(of name) {
 		begun, ended = w.status(0), w.status(w.replicas)
 		w.pods = make([]pod, w.replicas)
 		for i := range w.pods {
-			id := uuid.NewString()
-			w.pods[i] = pod{of.name + "-6b886c7649-" + id[:5], id, fmt.Sprintf("10.%d.%d.%d", 128+id[0]%100, id[1], id[2])}
+			w.pods[i] = newPod(of)
 		}
 	}
 	c.mu.Unlock()
@@ -170,6 +172,36 @@ func (c *controllers) roll(of name) {
 	for _, s := range c.leading(of) {
 		c.endpoints(name{of.namespace, s})
 	}
+}
+
+func newPod(of name) pod {
+	id := newUID()
+	end := id[len(id)-5:]
+	return pod{of.name + "-6b886c7649-" + end, id, fmt.Sprintf("10.%d.%d.%d", 128+end[0]%100, end[1], end[2])}
+}
+
+// read tells of an object that was there before the server.
+func (c *controllers) read(resource string, of name, is fields) {
+	c.wrote(resource, of, is)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if resource == "deployments" {
+		w := c.workloads[of.namespace][of.name]
+		w.rolled, w.pods = w.generation, make([]pod, w.replicas)
+		for i := range w.pods {
+			w.pods[i] = newPod(of)
+		}
+	}
+	if resource == "endpointslices" {
+		to := text(sub(is, "metadata", "labels"), "kubernetes.io/service-name")
+		inside(c.services, of.namespace)
+		if c.services[of.namespace][to] == nil {
+			c.services[of.namespace][to] = &service{}
+		}
+		c.services[of.namespace][to].slice = of.name
+	}
+	delete(c.waiting, of)
+	c.todo = nil
 }
 
 // status is that of a Deployment of whose pods so many are ready.

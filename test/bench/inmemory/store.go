@@ -135,10 +135,15 @@ func (s *Server) write(c *collection, w change) (*object, error) {
 	return s.store(c, w.of, is, before, w.dry)
 }
 
+// firstUID is what all UIDs begin with that a server gives, so that those of copies can be others.
+const firstUID = "5eed0000"
+
+func newUID() string { return firstUID + uuid.NewString()[len(firstUID):] }
+
 // begin gives a new object what the server gives it.
 func (s *Server) begin(c *collection, of name, is fields) {
 	meta := sub(is, "metadata")
-	meta["name"], meta["uid"], meta["creationTimestamp"] = of.name, uuid.NewString(), time.Now().UTC().Format(time.RFC3339)
+	meta["name"], meta["uid"], meta["creationTimestamp"] = of.name, newUID(), time.Now().UTC().Format(time.RFC3339)
 	if of.namespace != "" {
 		meta["namespace"] = of.namespace
 	}
