@@ -37,7 +37,7 @@ func NewAnswers(registry prometheus.Registerer, clk clock.PassiveClock) *Answers
 		clock: clk,
 		queries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "sluice", Name: "metric_query_duration_seconds",
-			Help:    "Time that a metrics server took for a query, by the type of the provider and by the outcome: value, no_data, unavailable, or invalid for a query that it refuses.",
+			Help:    "Time that a query of a metrics server took, the wait for others that are asked with it included, by the type of the provider and by the outcome: value, no_data, unavailable, or invalid for a query that it refuses.",
 			Buckets: buckets,
 		}, []string{"provider", "outcome"}),
 		hooks: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -70,10 +70,14 @@ func (a *Answers) Timed(construct func(metrics.Config) (metrics.Provider, error)
 			return nil, err
 		}
 		p := provider{Provider: inner, answers: a, name: c.Type}
-		if series, ok := inner.(metrics.SeriesProvider); ok {
-			return seriesProvider{p, series}, nil
+		series, ok := inner.(metrics.SeriesProvider)
+		if !ok {
+			return p, nil
 		}
-		return p, nil
+		if together, ok := inner.(metrics.Together); ok {
+			return togetherProvider{seriesProvider{p, series}, together}, nil
+		}
+		return seriesProvider{p, series}, nil
 	}
 }
 
@@ -142,4 +146,21 @@ func (p seriesProvider) QueryRange(ctx context.Context, q metrics.Query, from, t
 	out, err := p.series.QueryRange(ctx, q, from, to, step)
 	p.answers.query(p.name, began, err)
 	return out, err
+}
+
+// togetherProvider is one that answers queries of many together.
+type togetherProvider struct {
+	seriesProvider
+
+	together metrics.Together
+}
+
+var _ metrics.Together = togetherProvider{}
+
+// QueryTogether implements metrics.Together. That a query waits for others is part of what it takes.
+func (p togetherProvider) QueryTogether(ctx context.Context, q metrics.Query) (metrics.Sample, error) {
+	began := p.answers.clock.Now()
+	sample, err := p.together.QueryTogether(ctx, q)
+	p.answers.query(p.name, began, err)
+	return sample, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
+	"github.com/sluice-delivery/sluice/metrics/factory"
 )
 
 // server answers with an error after a while.
@@ -37,6 +38,35 @@ func (s *seriesServer) QueryRange(context.Context, metrics.Query, time.Time, tim
 }
 
 func (s *seriesServer) Check(metrics.Query) error { return &metrics.QueryError{Message: "wrong"} }
+
+// Who makes providers gets from those that are timed all that they can do: a Prometheus is asked for many Canaries together.
+func TestTimedCanDoTheSame(t *testing.T) {
+	a := NewAnswers(prometheus.NewRegistry(), clocktesting.NewFakeClock(time.Unix(0, 0)))
+	for _, of := range factory.Names() {
+		c := metrics.Config{Type: of, Address: "http://metrics.test", Region: "eu-west-1"}
+		plain, err := factory.New(c)
+		if err != nil {
+			if of == factory.Prometheus {
+				t.Fatal(err)
+			}
+			continue // it needs credentials
+		}
+		timed, err := a.Timed(factory.New)(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, series := plain.(metrics.SeriesProvider)
+		_, together := plain.(metrics.Together)
+		_, timedSeries := timed.(metrics.SeriesProvider)
+		_, timedTogether := timed.(metrics.Together)
+		if series != timedSeries || together != timedTogether {
+			t.Errorf("%s gives series: %t, when it is timed %t; answers many together: %t, when it is timed %t", of, series, timedSeries, together, timedTogether)
+		}
+		if want := of == factory.Prometheus; together != want {
+			t.Errorf("%s answers many together: %t", of, together)
+		}
+	}
+}
 
 func TestAnswers(t *testing.T) {
 	registry, clk := prometheus.NewRegistry(), clocktesting.NewFakeClock(time.Unix(0, 0))

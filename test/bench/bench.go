@@ -16,8 +16,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/test/cluster"
@@ -27,8 +25,8 @@ import (
 const (
 	// account is the operator's, and its namespace.
 	account = "sluice"
-	// program is the name of the operator's process.
-	program = "sluice"
+	// name is that of the operator's process.
+	name = "sluice"
 
 	auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -43,36 +41,40 @@ rules:
 // bench is a cluster with a fleet, and the operator at work in it.
 type bench struct {
 	options
-	cluster    *cluster.Cluster
+	cluster    plane
 	fleet      *fleet
 	tracker    *tracker
 	metrics    *metricsServer
-	audit      *audit
 	road       *road
 	progress   *progress
 	kubeconfig string
 
-	operator *cluster.Program
+	operator program
 	past     float64 // seconds of CPU of operators that have ended
 	results  results
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
-	policy, log := filepath.Join(o.out, "audit.yaml"), filepath.Join(o.out, "audit.log")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+	root, err := cluster.Root()
+	if err != nil {
+		// The module of this program is in the operator's.
 		return nil, err
 	}
-	if err := os.RemoveAll(log); err != nil {
+	if o.operator == "" {
+		o.operator = filepath.Join(root, "bin", name)
+	}
+	istio, err := cluster.IstioCRDs(ctx)
+	if err != nil {
 		return nil, err
 	}
-	b := &bench{options: o, audit: &audit{path: log}, progress: &progress{out: os.Stderr}}
-	var err error
-	if b.cluster, err = cluster.Start(ctx, cluster.Options{
-		Dir: filepath.Join(o.out, "cluster"), Progress: os.Stderr, Node: true,
-		APIServerArgs: []string{"--audit-policy-file", policy, "--audit-log-path", log, "--audit-log-maxsize", "100000"},
-		// Autoscalers have no metrics here, and would say so of each every 15 s.
-		ControllerManagerArgs: []string{"--horizontal-pod-autoscaler-sync-period", "24h"},
-	}); err != nil {
+	crds := []string{istio, filepath.Join(root, "charts", "sluice", "crds")}
+	b := &bench{options: o, progress: &progress{out: os.Stderr}, kubeconfig: filepath.Join(o.out, "operator.kubeconfig")}
+	if o.inMemory {
+		b.cluster, err = startMemory(ctx, filepath.Join(o.out, "operator.log"), crds...)
+	} else {
+		b.cluster, err = startReal(ctx, o.out, crds...)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := b.prepare(ctx); err != nil {
@@ -81,23 +83,32 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	return b, nil
 }
 
+// startReal starts the programs of Kubernetes.
+func startReal(ctx context.Context, out string, crds ...string) (*realPlane, error) {
+	policy, log := filepath.Join(out, "audit.yaml"), filepath.Join(out, "audit.log")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(log); err != nil {
+		return nil, err
+	}
+	c, err := cluster.Start(ctx, cluster.Options{
+		Dir: filepath.Join(out, "cluster"), Progress: os.Stderr, Node: true,
+		APIServerArgs: []string{"--audit-policy-file", policy, "--audit-log-path", log, "--audit-log-maxsize", "100000"},
+		// Autoscalers have no metrics here, and would say so of each every 15 s.
+		ControllerManagerArgs: []string{"--horizontal-pod-autoscaler-sync-period", "24h"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.InstallCRDs(ctx, crds...); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return &realPlane{Cluster: c, audit: &audit{path: log}}, nil
+}
+
 // prepare makes all that there is before the operator.
 func (b *bench) prepare(ctx context.Context) error {
-	root, err := cluster.Root()
-	if err != nil {
-		// The module of this program is in the operator's.
-		return err
-	}
-	if b.options.operator == "" {
-		b.options.operator = filepath.Join(root, "bin", program)
-	}
-	istio, err := cluster.IstioCRDs(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.cluster.InstallCRDs(ctx, istio, filepath.Join(root, "charts", "sluice", "crds")); err != nil {
-		return err
-	}
 	scheme, err := rig.Scheme()
 	if err != nil {
 		return err
@@ -107,6 +118,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		return err
 	}
 	b.fleet = &fleet{api: api, size: b.canaries, others: b.others, interval: b.interval}
+	b.canaries, b.others = b.canaries*b.copies, b.others*b.copies // as they are named from here on
 	if b.road, err = newRoad(strings.TrimPrefix(b.cluster.Config().Host, "https://")); err != nil {
 		return err
 	}
@@ -121,11 +133,17 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.tracker.run(ctx); err != nil {
 		return err
 	}
+	if memory, ok := b.cluster.(*memoryPlane); ok && b.load != "" {
+		return memory.Load(b.load, copyName(0), b.copies, copyName)
+	}
 	return b.fleet.create(ctx, b.progress)
 }
 
 // admit gives the operator an account, with all rights, and a kubeconfig by which it goes the road.
 func (b *bench) admit(ctx context.Context, api client.Client) error {
+	if memory, ok := b.cluster.(*memoryPlane); ok {
+		return memory.kubeconfig(b.road.address, b.kubeconfig)
+	}
 	meta := metav1.ObjectMeta{Namespace: account, Name: account}
 	for _, o := range []client.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: account}},
@@ -150,18 +168,12 @@ func (b *bench) admit(ctx context.Context, api client.Client) error {
 	if err != nil {
 		return err
 	}
-	config := clientcmdapi.NewConfig()
-	config.Clusters[account] = &clientcmdapi.Cluster{Server: "https://" + b.road.address, CertificateAuthorityData: b.cluster.Config().CAData}
-	config.AuthInfos[account] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
-	config.Contexts[account] = &clientcmdapi.Context{Cluster: account, AuthInfo: account}
-	config.CurrentContext = account
-	b.kubeconfig = filepath.Join(b.out, "operator.kubeconfig")
-	return clientcmd.WriteToFile(*config, b.kubeconfig)
+	return writeKubeconfig(b.kubeconfig, b.road.address, b.cluster.Config().CAData, token.Status.Token)
 }
 
 // start starts the operator.
 func (b *bench) start() (err error) {
-	b.operator, err = b.cluster.StartProgram(program, []string{"GOMEMLIMIT=" + b.memory}, b.options.operator,
+	b.operator, err = b.cluster.run([]string{"GOMEMLIMIT=" + b.memory}, b.options.operator,
 		"-kubeconfig", b.kubeconfig, "-port", "8080", "-metrics-server", b.metrics.url, "-log-level", "warn",
 		"-allowed-addresses", "127.0.0.0/8,::1", "-pprof-address", pprof)
 	return err
@@ -169,12 +181,12 @@ func (b *bench) start() (err error) {
 
 // kill ends the operator as a node that dies would.
 func (b *bench) kill() {
-	b.past += usageOf(program).cpu
+	b.past += usageOf(name).cpu
 	b.operator.Stop(0)
 }
 
 // operatorCPU is what all operators so far have taken, in seconds.
-func (b *bench) operatorCPU() float64 { return b.past + usageOf(program).cpu }
+func (b *bench) operatorCPU() float64 { return b.past + usageOf(name).cpu }
 
 // profile keeps a profile of the operator.
 func (b *bench) profile(ctx context.Context, path, file string) error {

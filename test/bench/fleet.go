@@ -36,7 +36,7 @@ const (
 // fleet is a cluster's worth of applications, each with a Canary, and of other workloads.
 type fleet struct {
 	api      client.Client
-	size     int
+	size     int // of each copy
 	others   int
 	interval string
 	image    int // the last one that was released
@@ -50,15 +50,25 @@ func (f *fleet) namespaces() int { return min(max(f.size/10, 2), mostNamespaces)
 // inTenant is how many applications are in the first namespace; all others are spread over the rest.
 func (f *fleet) inTenant() int { return max(f.size/10, 1) }
 
-func (f *fleet) namespace(i int) string { return fmt.Sprintf("fleet-%03d", i) }
+func (f *fleet) namespace(i int) string { return fmt.Sprintf("%s-%03d", copyName(0), i) }
 
-// app is the i-th of the fleet.
+// copyName is what the namespaces of a copy of the fleet begin with.
+func copyName(i int) string {
+	if i == 0 {
+		return "fleet"
+	}
+	return fmt.Sprintf("copy%d", i)
+}
+
+// app is the i-th of the fleet, whose first copy comes first.
 func (f *fleet) app(i int) app {
+	copied := i / f.size
+	i %= f.size
 	in := 0
 	if i >= f.inTenant() {
 		in = 1 + i%(f.namespaces()-1)
 	}
-	return app{f.namespace(in), fmt.Sprintf("app-%05d", i)}
+	return app{fmt.Sprintf("%s-%03d", copyName(copied), in), fmt.Sprintf("app-%05d", i)}
 }
 
 // apps are the first n of the fleet, n at most its size.

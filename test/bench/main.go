@@ -30,6 +30,9 @@ type options struct {
 	out, report      string
 	operator         string
 	memory           string
+	inMemory         bool
+	save, load       string
+	copies           int
 }
 
 // allStages in the order in which they run. Each but the first two leaves all applications released.
@@ -49,6 +52,10 @@ func parse() (options, error) {
 	flag.StringVar(&o.report, "report", "", "print the table, and draw the plots into this folder, of the results in -out; nothing is run")
 	flag.StringVar(&o.operator, "operator", "", "the operator's program; bin/sluice without it")
 	flag.StringVar(&o.memory, "memory", "512MiB", "the operator's GOMEMLIMIT, which the chart sets to its memory limit")
+	flag.BoolVar(&o.inMemory, "in-memory", false, "have an API server in this program's memory in place of etcd and Kubernetes' own, for fleets that those can't carry here")
+	flag.StringVar(&o.save, "save", "", "file that the fleet is saved in once it has started, with -in-memory")
+	flag.StringVar(&o.load, "load", "", "file from which the fleet comes that was saved, with -in-memory and as many -canaries and -others as were saved")
+	flag.IntVar(&o.copies, "copies", 1, "how many copies of the fleet there are, with -load: by the same names in other namespaces")
 	flag.Parse()
 	o.stages = strings.Split(stages, ",")
 	for _, s := range o.stages {
@@ -61,6 +68,9 @@ func parse() (options, error) {
 	}
 	if o.canaries < 20 {
 		return o, fmt.Errorf("-canaries: %d is not 20 or more", o.canaries)
+	}
+	if o.save+o.load != "" && !o.inMemory || o.copies != 1 && o.load == "" {
+		return o, errors.New("-save and -load are for -in-memory, and -copies for -load")
 	}
 	var err error
 	if o.out, err = filepath.Abs(o.out); err != nil {

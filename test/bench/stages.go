@@ -74,10 +74,18 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 	if err := b.start(); err != nil {
 		return err
 	}
-	_, err := b.await(ctx, "start", len(all), func() int {
+	if b.load != "" {
+		return b.quiet(ctx) // all are initialized from the start on
+	}
+	if _, err := b.await(ctx, "start", len(all), func() int {
 		return b.tracker.count(all, func(s *state) bool { return s.phase == "Initialized" })
-	})
-	return err
+	}); err != nil || b.save == "" {
+		return err
+	}
+	if err := b.quiet(ctx); err != nil {
+		return err
+	}
+	return b.cluster.(*memoryPlane).Save(b.save) //nolint:forcetypeassert // the flags are for nothing else
 }
 
 // watchIdle watches an operator that has nothing to do, once it has nothing to do.
@@ -98,7 +106,7 @@ func (b *bench) quiet(ctx context.Context) error {
 	const still = 40 * time.Second // longer than the drain of what has been released
 	deadline := time.Now().Add(5 * time.Minute)
 	for last := -1; ; {
-		counts, err := b.audit.snapshot()
+		counts, err := b.cluster.requests()
 		if err != nil {
 			return err
 		}
