@@ -133,8 +133,8 @@ var (
 	ports     = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 	spans     = regexp.MustCompile(`\b(\d+m)?\d+s\b( *)`)
 	// What has happened, and what was asked for in one second, may come in another order, and has tests of its own.
-	events = regexp.MustCompile(`(?s)\n(EVENTS)\n.*?\n(\n[A-Z]|\[exit)`)
-	asked  = regexp.MustCompile(`(?s)\n(ACTIONS)\n.*?\n(\n[A-Z]|\[exit)`)
+	eventsShown  = regexp.MustCompile(`(?s)\n(EVENTS)\n.*?\n(\n[A-Z]|\[exit)`)
+	actionsShown = regexp.MustCompile(`(?s)\n(ACTIONS)\n.*?\n(\n[A-Z]|\[exit)`)
 )
 
 // steady is a screen without what is another each time. Revisions get letters in the order in which they are shown.
@@ -153,7 +153,7 @@ func steady(screen string) string {
 		}
 		return "0s" + strings.Repeat(" ", len(found)-2) // columns stay where they are
 	})
-	for _, section := range []*regexp.Regexp{events, asked} {
+	for _, section := range []*regexp.Regexp{eventsShown, actionsShown} {
 		screen = section.ReplaceAllString(screen, "\n$1\n  ...\n$2")
 	}
 	return screen
