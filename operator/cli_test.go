@@ -43,6 +43,7 @@ const (
 // cliSite is a site with people who use the command line.
 type cliSite struct {
 	*site
+	matrix
 
 	shut atomic.Bool // the gate before the promotion
 }
@@ -69,6 +70,7 @@ func testCLI(t *testing.T, c *cluster.Cluster, api client.WithWatch) {
 	s.testPast()
 	s.testMissingRights()
 	s.testNobodyActs()
+	s.whole(t)
 }
 
 // run is a command line as an administrator, in the site's namespace. It must end with a status, and write all of the
@@ -83,6 +85,7 @@ func (s *cliSite) runWith(global []string, status int, words []string, args ...s
 	ctx, cancel := context.WithTimeout(s.t.Context(), stageLimit)
 	defer cancel()
 	var out, errOut bytes.Buffer
+	s.note(args[0], status)
 	got := cli.Run(ctx, slices.Concat(args, []string{"--kubeconfig", s.cluster.Kubeconfig()}, global), cli.Setting{
 		IOStreams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut},
 		Clock:     clock.RealClock{}, Version: "test", Getenv: func(string) string { return "" },
@@ -119,6 +122,12 @@ func (s *cliSite) testGoodRelease() {
 	s.t.Helper()
 	s.release(newImage)
 	s.run(statusOK, []string{"Progressing", "AtRest"}, "status", app, "--timeout=1m")
+	s.awaitDrained()
+	s.at(goodRelease, map[string]int{
+		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "history podinfo": statusOK, "status podinfo": statusOK, "check podinfo": statusOK,
+		"promote podinfo": statusRefused, "resume podinfo": statusRefused, "abort podinfo --reason=x": statusRefused, "retry podinfo": statusRefused,
+		"approve podinfo": statusRefused, "advance podinfo": statusRefused, "undo podinfo --now --to=s2-none --reason=x": statusRefused, "undo podinfo --to=s2-none": statusError,
+	})
 	if got := s.primaryImage(); got != newImage {
 		s.t.Errorf("status ended before its revision was promoted: the primary has %s", got)
 	}
@@ -135,12 +144,22 @@ func (s *cliSite) testBadRelease() {
 	s.bad.Store(true)
 	s.release(oldImage)
 	s.run(statusUndone, []string{"rolled back", "failed check 2 of 2"}, "status", app, "--timeout=1m")
+	s.awaitDrained()
+	s.at(badRelease, map[string]int{
+		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "history podinfo": statusOK, "status podinfo": statusUndone, "check podinfo": statusUndone,
+		"promote podinfo": statusRefused, "resume podinfo": statusRefused, "abort podinfo --reason=x": statusRefused,
+		"approve podinfo": statusRefused, "advance podinfo": statusRefused, "undo podinfo --now --to=s2-none --reason=x": statusRefused, "undo podinfo --to=s2-none": statusError,
+	})
 	s.run(statusOK, []string{"was rolled back", "value 0", "limit >= 1", "query: health", "kubectl sluice retry"}, "why", app)
 	s.run(statusOK, []string{"RolledBack", "rounds", "x"}, "get", app)
 	s.run(statusOK, []string{`"state": "RolledBack"`, `"needsPerson": true`}, "get", app, "-o", "json")
 	s.run(statusOK, []string{app}, "list", "--needs-person", "-o", "name")
 	s.run(statusUndone, []string{`"kind": "Checks"`, `"verdict": "Failed"`, "0 of 1 metrics pass"}, "check", app, "-o", "json")
 	s.bad.Store(false)
+	metrics := get[v1beta1.Canary](s.site, app).Spec.Analysis.Metrics
+	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = nil })
+	s.run(statusRefused, []string{"refused: "}, "check", app)
+	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = metrics })
 	s.run(statusOK, []string{"Passed"}, "check", app) // and the release that has failed has failed still
 	s.run(statusUndone, nil, "status", app)
 	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
@@ -152,6 +171,10 @@ func (s *cliSite) testGate() {
 	s.shut.Store(true)
 	s.release(newImage)
 	s.run(statusOK, []string{"AtGate"}, "status", app, "--for=gate", "--timeout=1m")
+	s.at(closedGate, map[string]int{
+		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "history podinfo": statusOK, "status podinfo": statusPerson, "check podinfo": statusOK,
+		"resume podinfo": statusRefused, "retry podinfo": statusRefused, "advance podinfo": statusRefused, "undo podinfo --now --to=s2-none --reason=x": statusRefused, "undo podinfo --to=s2-none": statusError,
+	})
 	s.run(statusPerson, []string{"confirm-promotion"}, "status", app)
 	s.run(statusTimedOut, []string{"is not promoted after 1s", "confirm-promotion"}, "status", app, "--wait-for-people", "--timeout=1s")
 	s.run(statusOK, []string{"waits at a gate", "It is asked at http://"}, "why", app)
@@ -214,6 +237,11 @@ func (s *cliSite) testHands() {
 	s.run(statusOK, nil, "status", app, "--for=paused")
 	s.run(statusPerson, []string{"Paused by"}, "status", app)
 	s.run(statusRefused, []string{"refused: it is paused already"}, "pause", app)
+	s.at(pausedRelease, map[string]int{
+		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "history podinfo": statusOK, "status podinfo": statusPerson, "check podinfo": statusOK,
+		"pause podinfo": statusRefused, "retry podinfo": statusRefused, "approve podinfo": statusRefused, "advance podinfo": statusRefused,
+		"undo podinfo --now --to=s2-none --reason=x": statusRefused, "undo podinfo --to=s2-none": statusError,
+	})
 	s.run(statusOK, []string{"Refused", "errors in the checkout", "kubectl sluice resume"}, "get", app)
 	s.run(statusRefused, []string{"refused: it is for revision another"}, "resume", app, "--revision=another")
 	s.run(statusOK, []string{"Resumed by"}, "resume", app)
@@ -315,7 +343,11 @@ func (s *cliSite) testMissingRights() {
 		}
 		return errors.New("he has none yet")
 	})
-	s.runWith(bob, statusOK, []string{app}, "list")
+	s.as(missingRight, bob, map[string]int{
+		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "status podinfo": statusUndone, "history podinfo": statusError, "check podinfo": statusError,
+		"promote podinfo": statusError, "pause podinfo": statusError, "resume podinfo": statusError, "abort podinfo --reason=x": statusError, "retry podinfo": statusError,
+		"approve podinfo": statusError, "advance podinfo": statusError, "undo podinfo --now --to=s2-none --reason=x": statusError, "undo podinfo": statusError,
+	})
 	s.runWith(bob, statusOK, []string{"RolledBack", "forbidden"}, "get", app)
 	s.runWith(bob, statusUndone, []string{"warning", "what the operator has seen by now is followed"}, "status", app)
 	s.runWith(bob, statusError, []string{"forbidden", "--clusterrole=sluice-actions --user=bob"}, "retry", app)

@@ -183,14 +183,18 @@ func (s *dashboardServer) NeedLeaderElection() bool { return false }
 // Start serves until ctx ends.
 func (s *dashboardServer) Start(ctx context.Context) error {
 	toolscache.WaitForCacheSync(ctx.Done(), s.fed)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("-dashboard-address: %w", err)
+	}
+	return s.serve(ctx, listener)
+}
+
+func (s *dashboardServer) serve(ctx context.Context, listener net.Listener) (err error) {
 	server := &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		// Streams end with the manager.
 		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
-	if err != nil {
-		return fmt.Errorf("-dashboard-address: %w", err)
 	}
 	serve := func() error { return server.Serve(listener) }
 	if s.tlsDirectory != "" {

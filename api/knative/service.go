@@ -29,7 +29,7 @@ var GVK = schema.GroupVersionKind{Group: group, Version: "v1", Kind: "Service"}
 
 // AddToScheme registers Knative's kind.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GVK.GroupVersion(), &Service{}, &ServiceList{})
+	s.AddKnownTypes(GVK.GroupVersion(), &Service{}, &ServiceList{}, &Revision{}, &RevisionList{})
 	metav1.AddToGroupVersion(s, GVK.GroupVersion())
 	return nil
 }
@@ -93,12 +93,13 @@ type ServiceList struct {
 
 // Canary is the revision of the present template, and Primary that which serves, as a status names them; empty where there
 // is none.
-func (s *Service) Canary() string { return named(s.Status.LatestCreatedRevisionName) }
+func (s *Service) Canary() string { return InStatus(s.Status.LatestCreatedRevisionName) }
 
 // Primary is the revision that serves, like Canary.
-func (s *Service) Primary() string { return named(s.Annotations[PrimaryAnnotation]) }
+func (s *Service) Primary() string { return InStatus(s.Annotations[PrimaryAnnotation]) }
 
-func named(revision string) string {
+// InStatus is how a status names a revision of Knative, empty for none.
+func InStatus(revision string) string {
 	if revision == "" {
 		return ""
 	}

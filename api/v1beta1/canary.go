@@ -1,6 +1,7 @@
 package v1beta1
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -61,12 +62,7 @@ func (c *Canary) GetAnalysis() *CanaryAnalysis {
 }
 
 // GetProvider returns the name of the router, fallback if the Canary names none.
-func (c *Canary) GetProvider(fallback string) string {
-	if c.Spec.Provider == "" {
-		return fallback
-	}
-	return c.Spec.Provider
-}
+func (c *Canary) GetProvider(fallback string) string { return cmp.Or(c.Spec.Provider, fallback) }
 
 // GetProgressDeadline returns how long workloads may take to become ready.
 func (c *Canary) GetProgressDeadline() time.Duration {
@@ -107,12 +103,7 @@ func (a *CanaryAnalysis) GetInterval() (time.Duration, error) {
 
 // GetInterval returns the time span that the check looks back, as it goes into the query. It is a duration in the
 // language of the metric provider: 1m for Prometheus, but 1min for Graphite.
-func (m *CanaryMetric) GetInterval() string {
-	if m.Interval == "" {
-		return DefaultMetricInterval
-	}
-	return m.Interval
-}
+func (m *CanaryMetric) GetInterval() string { return cmp.Or(m.Interval, DefaultMetricInterval) }
 
 // GetWarmUp returns how long after the first step began the metric is only reported. The error says that warmUp is
 // not a duration of 0 or more.
@@ -247,10 +238,7 @@ func (a *CanaryAnalysis) Strategy() Strategy {
 // GetPrimaryCookieName returns the name of the cookie that marks users of the primary: without it their choice could not
 // be remembered, and the canary's share of users would grow with each of their requests.
 func (s *SessionAffinity) GetPrimaryCookieName() string {
-	if s.PrimaryCookieName == "" {
-		return s.CookieName + primarySuffix
-	}
-	return s.PrimaryCookieName
+	return cmp.Or(s.PrimaryCookieName, s.CookieName+primarySuffix)
 }
 
 // GetMirrorWeight returns the percentage of requests that mirroring copies, 0 where there is no mirroring.

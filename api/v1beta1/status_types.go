@@ -417,6 +417,11 @@ type JudgementStatus struct {
 	// Step is the step at which they were counted.
 	Step int32 `json:"step"`
 
+	// CanaryShare is how many of the requests that were counted at the last look were the canary's, in percent, as a text in decimal
+	// notation. Absent before the first look at a step, where nothing was counted, and where the canary is sent copies.
+	// +optional
+	CanaryShare string `json:"canaryShare,omitempty"`
+
 	// State is the evidence, in a format of the operator's own.
 	// +optional
 	// +kubebuilder:validation:MaxLength=262144

@@ -1,6 +1,7 @@
 package v1beta1
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -16,12 +17,7 @@ const (
 )
 
 // GetType returns when the hook is called: RolloutHook where type is empty.
-func (w *CanaryWebhook) GetType() HookType {
-	if w.Type == "" {
-		return RolloutHook
-	}
-	return w.Type
-}
+func (w *CanaryWebhook) GetType() HookType { return cmp.Or(w.Type, RolloutHook) }
 
 // GetTimeout returns how long one call may take: DefaultHookTimeout where timeout is empty, and never more than
 // MaxHookTimeout. The error says that timeout is not a duration above 0.
@@ -46,12 +42,7 @@ func (w *CanaryWebhook) GetDeadline() (time.Duration, error) {
 }
 
 // GetOnDeadline returns what happens when the deadline has passed: DeadlineRollback where onDeadline is empty.
-func (w *CanaryWebhook) GetOnDeadline() DeadlineAction {
-	if w.OnDeadline == "" {
-		return DeadlineRollback
-	}
-	return w.OnDeadline
-}
+func (w *CanaryWebhook) GetOnDeadline() DeadlineAction { return cmp.Or(w.OnDeadline, DeadlineRollback) }
 
 // Sequential reports whether the webhooks of one type are called one after the other. Those of type rollback never are:
 // one that gives no answer must not hide another's wish to roll back.

@@ -2,11 +2,13 @@ package canary
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -77,6 +79,7 @@ func (s *knativeScene) serve() bool {
 	image := live.Spec["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)["image"].(string)
 	_, number, _ := strings.Cut(strings.TrimSuffix(image, "-broken"), ":")
 	was := live.Status
+	s.keep("podinfo-0000"+number, image)
 	now := knative.Status{LatestCreatedRevisionName: "podinfo-0000" + number, LatestReadyRevisionName: "podinfo-0000" + number, ObservedGeneration: live.Generation}
 	configurations, routes := metav1.ConditionTrue, metav1.ConditionTrue
 	if strings.HasSuffix(image, "-broken") {
@@ -109,6 +112,27 @@ func (s *knativeScene) serve() bool {
 		s.t.Fatal(err)
 	}
 	return true
+}
+
+// keep has Knative keep a revision.
+func (s *knativeScene) keep(name, image string) {
+	s.t.Helper()
+	r := &knative.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: s.canary.Namespace, Name: name}}
+	r.Spec.Containers = []knative.Container{{Image: image}}
+	if err := s.api.Create(s.t.Context(), r); err != nil && !apierrors.IsAlreadyExists(err) {
+		s.t.Fatal(err)
+	}
+}
+
+// rollBack has somebody have a revision serve again, and returns what comes of it.
+func (s *knativeScene) rollBack(name, to string) string {
+	s.t.Helper()
+	a := newAction(name, v1beta1.ActionRollback)
+	a.CreationTimestamp = metav1.NewTime(s.clock.Now())
+	a.Spec.ToRevision = to
+	s.request(a)
+	s.phases()
+	return s.outcomes()[name]
 }
 
 // phases drives the Canary until nothing happens any more.
@@ -218,4 +242,50 @@ func TestKnativeSpec(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The primary goes back at once to a revision that was promoted and that Knative keeps, and to no other. What the template is
+// counts as failed, and is left alone.
+func TestKnativeRollback(t *testing.T) {
+	s := newKnativeScene(t)
+	s.phases()
+	for _, image := range []string{"podinfo:2", "podinfo:3-broken", "podinfo:4"} {
+		s.edit(image)
+		s.phases()
+	}
+	s.serving("podinfo-00004")
+	if got := s.target().Annotations[knative.PromotedAnnotation]; got != "podinfo-00004,podinfo-00002,podinfo-00001" {
+		t.Errorf("promoted were %q", got)
+	}
+	gone := &knative.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: s.canary.Namespace, Name: "podinfo-00001"}}
+	if err := s.api.Delete(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	for i, tc := range []struct{ to, want string }{
+		{"kn-podinfo-00001", "Refused Knative does not keep revision podinfo-00001 any more"},
+		{"kn-podinfo-00003", "Refused that revision of Service podinfo of Knative was not promoted, as far as is known; there are kn-podinfo-00002, kn-podinfo-00001"},
+		{"s2-aaaa", "Refused that revision of Service podinfo of Knative was not promoted"},
+		{"kn-podinfo-00004", "Refused podinfo-primary runs it already"},
+		{"kn-podinfo-00002", "Done Rolled back to kn-podinfo-00002 by alice (for a test)"},
+	} {
+		if got := s.rollBack(fmt.Sprintf("back-%d", i), tc.to); !strings.HasPrefix(got, tc.want) {
+			t.Errorf("to %s: %q, want %q", tc.to, got, tc.want)
+		}
+	}
+	s.serving("podinfo-00002")
+	live, st := s.target(), s.now().Status
+	if diff := cmp.Diff(knativeSpec("podinfo:4")["template"], live.Spec["template"]); diff != "" {
+		t.Errorf("the template is another one: %s", diff)
+	}
+	if st.Phase != v1beta1.PhaseFailed || st.LastPromotedSpec != "kn-podinfo-00002" || st.LastAppliedSpec != "kn-podinfo-00004" || st.Rollback != nil || st.CanaryWeight != 0 {
+		t.Errorf("the status is %+v", st)
+	}
+	if got := live.Promoted(); !slices.Equal(got, []string{"podinfo-00002", "podinfo-00004", "podinfo-00001"}) {
+		t.Errorf("promoted were %v", got)
+	}
+	s.edit("podinfo:5")
+	if phases := s.phases(); phases[len(phases)-1] != "Succeeded " {
+		t.Errorf("the next release: %v", phases)
+	}
+	s.serving("podinfo-00005")
 }

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/surroundings"
 	"github.com/sluice-delivery/sluice/operator/templates"
@@ -33,7 +34,7 @@ func newHistory(a *app) *cobra.Command {
 		Short: "Show the last release and what was promoted before",
 		Long: `Show the last release, and the revisions that the primary had before: those of which Kubernetes keeps the pod template in
 a ReplicaSet or ControllerRevision, ten unless spec.revisionHistoryLimit of the target says otherwise. Nothing is stored for
-it beside them.`,
+it beside them. Of a Service of Knative they are the revisions that have served.`,
 		Example: "  kubectl sluice history podinfo -n test",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runHistory(cmd.Context(), a, args[0], output) },
@@ -166,6 +167,9 @@ func undo(ctx context.Context, a *app, c *connection, canary *v1beta1.Canary, o 
 	target, err := c.object(ctx, canary, canary.Spec.TargetRef.Name)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", canary.TargetName(), err)
+	}
+	if knative.Is(canary) {
+		return fmt.Errorf("the template of %s is yours and Knative's: set it back as you have changed it; with --now an earlier revision has the requests at once", canary.TargetName())
 	}
 	if target == nil || workload.Template(target) == nil {
 		return fmt.Errorf("nothing is kept of what %s was before; undo is for Deployments, DaemonSets and StatefulSets", canary.TargetName())

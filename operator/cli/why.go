@@ -23,6 +23,13 @@ func newWhy(a *app) *cobra.Command {
 	return c
 }
 
+// whyOutput is an explanation for programs.
+type whyOutput struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	view.Explanation
+}
+
 func runWhy(ctx context.Context, a *app, name, output string) error {
 	screen, err := a.screen(pictureWidth)
 	if err != nil {
@@ -42,11 +49,7 @@ func runWhy(ctx context.Context, a *app, name, output string) error {
 		fmt.Fprint(a.Out, screen.Explain(e))
 		return nil
 	case outputJSON, outputYAML:
-		return encode(a.Out, output, struct {
-			APIVersion string `json:"apiVersion"`
-			Kind       string `json:"kind"`
-			view.Explanation
-		}{outputVersion, "Explanation", e})
+		return encode(a.Out, output, whyOutput{outputVersion, "Explanation", e})
 	default:
 		return fmt.Errorf("--output: %q is none of text, json, yaml", output)
 	}

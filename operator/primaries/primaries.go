@@ -182,18 +182,6 @@ func (s *Share) judged(ctx context.Context) error {
 	return err
 }
 
-// promoteKnative has a revision of a Service of Knative be the one that serves.
-func (p *Primaries) promoteKnative(ctx context.Context, live *knative.Service, revision string) error {
-	if live.Primary() == revision {
-		return nil
-	}
-	patch := map[string]any{"metadata": map[string]any{"annotations": map[string]any{knative.PrimaryAnnotation: knative.Name(revision)}}}
-	if err := p.Applier.Merge(ctx, patch, live); err != nil {
-		return fmt.Errorf("promote revision %s of Service %s of Knative: %w", knative.Name(revision), live.Name, err)
-	}
-	return nil
-}
-
 // options say how the intent for the primary is compared with what is there. configs
 // stands for the copies that its pods use. A number of replicas that is that of the live
 // Primary is whoever's who scales it: it is no reason to write, and never overwrites another.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/templates"
@@ -32,6 +33,9 @@ func (s *Share) ObserveStored(ctx context.Context) error {
 // unavailable says why a revision of the primary can't be had, nothing where it can.
 func (s *Share) unavailable(ctx context.Context, revision string) (string, error) {
 	w := s.world
+	if live, ok := w.TargetObject.(*knative.Service); ok {
+		return s.part.unavailableKnative(ctx, live, revision)
+	}
 	primary := w.PrimaryObject
 	if primary == nil {
 		return "", nil // there is none, which is told anyway
@@ -54,6 +58,9 @@ func (s *Share) unavailable(ctx context.Context, revision string) (string, error
 // restore gives the primary the stored template of a revision, and leaves all else of it as it is.
 func (s *Share) restore(ctx context.Context, want release.Desired) error {
 	p, w := s.part, s.world
+	if live, ok := w.TargetObject.(*knative.Service); ok {
+		return p.restoreKnative(ctx, live, want.StoredRevision)
+	}
 	if w.PrimaryObject == nil || w.TargetObject == nil || w.Primary.Revision == want.StoredRevision || workload.Template(w.PrimaryObject) == nil {
 		return nil
 	}

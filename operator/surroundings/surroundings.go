@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/templates"
@@ -41,6 +42,10 @@ func Read(ctx context.Context, r client.Reader, of *v1beta1.Canary) (view.Input,
 		return in, unread, fmt.Errorf("read events: %w", err)
 	}
 	in.Events = events.Items
+	if knative.Is(of) {
+		in.Primary, in.Target = revisions(ctx, r, of)
+		return in, unread, nil
+	}
 	in.Primary = Workload(ctx, r, of, of.PrimaryName())
 	in.Target = Workload(ctx, r, of, of.Spec.TargetRef.Name)
 	return in, unread, nil
@@ -81,9 +86,12 @@ func Workload(ctx context.Context, r client.Reader, of *v1beta1.Canary, name str
 	return out
 }
 
-// Object reads a workload of the kind of a Canary's target, nil if there is none.
+// Object reads a workload of the kind of a Canary's target, nil if there is none. A Service of Knative is its own primary.
 func Object(ctx context.Context, r client.Reader, of *v1beta1.Canary, name string) (client.Object, error) {
 	o := workload.New(of.Spec.TargetRef.Kind)
+	if knative.Is(of) {
+		o, name = &knative.Service{}, of.Spec.TargetRef.Name
+	}
 	if o == nil {
 		return nil, nil
 	}
@@ -95,6 +103,9 @@ func Object(ctx context.Context, r client.Reader, of *v1beta1.Canary, name strin
 
 // Promoted are the revisions of which Kubernetes keeps a pod template of the primary, the newest first.
 func Promoted(ctx context.Context, r client.Reader, of *v1beta1.Canary) ([]view.Past, error) {
+	if knative.Is(of) {
+		return promotedRevisions(ctx, r, of)
+	}
 	primary, err := Object(ctx, r, of, of.PrimaryName())
 	if err != nil || primary == nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 
 // sideOf is a workload with its pods.
 func sideOf(name string, w Workload) Side {
-	out := Side{Name: name, Exists: w.Exists, Images: w.Images, Wanted: w.Replicas, Unread: w.Unread}
+	out := Side{Name: cmp.Or(w.Name, name), Exists: w.Exists, Images: w.Images, Wanted: w.Replicas, Unread: w.Unread}
 	for i := range w.Pods {
 		pod := &w.Pods[i]
 		for _, c := range pod.Status.ContainerStatuses {

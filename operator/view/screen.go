@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -148,6 +149,9 @@ func (p *page) traffic(r *Release) {
 		note = "  of what matches"
 	case r.Traffic.Mirror > 0:
 		note = fmt.Sprintf("  and copies of %d%%", r.Traffic.Mirror)
+	}
+	if m := r.Traffic.Measured; m != nil {
+		note += fmt.Sprintf("  measured %s%%", strconv.FormatFloat(*m, 'f', -1, 64))
 	}
 	if r.Traffic.Reason != "" && r.Traffic.Reason != v1beta1.TrafficPlanned {
 		note += "  " + string(r.Traffic.Reason)

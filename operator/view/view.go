@@ -4,6 +4,7 @@
 package view
 
 import (
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,6 +35,8 @@ type Input struct {
 type Workload struct {
 	// Exists is true where it was found.
 	Exists bool
+	// Name is its name where that is not the one that the Canary gives it.
+	Name string
 	// Images are those of its containers, without their registries.
 	Images string
 	// Replicas is how many pods are asked for.
@@ -109,6 +112,8 @@ type Traffic struct {
 	Matched bool  `json:"matched,omitempty"`
 	// Mirror is the percentage of requests of which the canary gets a copy.
 	Mirror int32 `json:"mirror,omitempty"`
+	// Measured is the canary's share of the requests that were counted last, in percent; absent where nobody counts.
+	Measured *float64 `json:"measuredCanary,omitempty"`
 	// Reason says what decided.
 	Reason v1beta1.TrafficReason `json:"reason,omitempty"`
 }
@@ -265,7 +270,21 @@ func trafficOf(st *v1beta1.CanaryStatus) Traffic {
 	if st.Traffic != nil {
 		t.Matched, t.Mirror, t.Reason = st.Traffic.Matched, st.Traffic.Mirror, st.Traffic.Reason
 	}
+	t.Measured = measuredOf(st)
 	return t
+}
+
+// measuredOf is the share that was counted while the mesh had the present weight, nil where none was.
+func measuredOf(st *v1beta1.CanaryStatus) *float64 {
+	j := st.Judgement
+	if j == nil || st.Step == nil || j.Step != st.Step.Index || st.CanaryWeight == 0 || st.CanaryWeight != st.Step.Weight {
+		return nil
+	}
+	share, err := strconv.ParseFloat(j.CanaryShare, 64)
+	if err != nil || !(share >= 0 && share <= 100) {
+		return nil
+	}
+	return &share
 }
 
 // stepOf is the step of a release that is under way.

@@ -80,6 +80,12 @@ func progressing(c *v1beta1.Canary) {
 	condition(c, v1beta1.ConditionReconciling, corev1.ConditionTrue, "Progressing", message)
 }
 
+// counted is a release whose requests are counted.
+func counted(c *v1beta1.Canary) {
+	progressing(c)
+	c.Status.Judgement = &v1beta1.JudgementStatus{Step: 2, CanaryShare: "17.4"}
+}
+
 func failed(c *v1beta1.Canary) {
 	progressing(c)
 	st := &c.Status
@@ -192,7 +198,7 @@ func inputs() map[string]Input {
 	idle.Target.Replicas, idle.Target.Pods, idle.Actions, idle.Events = 0, nil, nil, nil
 	return map[string]Input{
 		"at-rest": idle, "progressing": watched, "rolled-back": full(failed), "gate": full(atClosedGate), "paused": full(pausedByAlice),
-		"halted": full(halted), "policy": full(waitsForItsTurn), "stalled": full(mistaken), "undone": full(undone),
+		"halted": full(halted), "policy": full(waitsForItsTurn), "stalled": full(mistaken), "undone": full(undone), "measured": full(counted),
 		"new": {Canary: canaryWith(unlooked), Now: now, Primary: Workload{Unread: "no right to read Deployments"}},
 	}
 }
@@ -329,6 +335,28 @@ func TestPossible(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestMeasured shows a share that was counted at the weight that the mesh has, and no other.
+func TestMeasured(t *testing.T) {
+	share := 17.4
+	for name, tc := range map[string]struct {
+		edit func(*v1beta1.Canary)
+		want *float64
+	}{
+		"counted":                  {counted, &share},
+		"nobody counts":            {progressing, nil},
+		"nothing counted yet":      {func(c *v1beta1.Canary) { counted(c); c.Status.Judgement.CanaryShare = "" }, nil},
+		"at an earlier step":       {func(c *v1beta1.Canary) { counted(c); c.Status.Judgement.Step = 1 }, nil},
+		"the release has ended":    {func(c *v1beta1.Canary) { counted(c); failed(c) }, nil},
+		"the mesh has less":        {func(c *v1beta1.Canary) { counted(c); c.Status.CanaryWeight = 0 }, nil},
+		"another weight than that": {func(c *v1beta1.Canary) { counted(c); c.Status.CanaryWeight = 10 }, nil},
+		"what is no share":         {func(c *v1beta1.Canary) { counted(c); c.Status.Judgement.CanaryShare = "NaN" }, nil},
+	} {
+		if diff := cmp.Diff(tc.want, Of(Input{Canary: canaryWith(tc.edit), Now: now}).Traffic.Measured); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
 	}
 }
 

@@ -123,7 +123,7 @@ func (r *Router) Release(ctx context.Context, route providers.Route) error {
 		}
 		return custom.Explain(knative.GVK, r.applier.Merge(ctx, patch, live))
 	}
-	ours := metav1.ObjectMeta{Annotations: map[string]string{knative.PrimaryAnnotation: ""}}
+	ours := metav1.ObjectMeta{Annotations: map[string]string{knative.PrimaryAnnotation: "", knative.PromotedAnnotation: ""}}
 	return custom.Explain(knative.GVK, r.applier.Merge(ctx, taking.Restored(resource(live), original, ours), live))
 }
 

@@ -118,6 +118,18 @@ func TestLiveRelease(t *testing.T) {
 	s.world.Step()
 	s.says("Step 2 of 5: 10% of the traffic goes to the canary")
 	s.Await("the share in the picture", `[...document.querySelectorAll('.node.canary .share')].some((e) => e.textContent === '10%')`)
+	wide := func() float64 {
+		s.Helper()
+		return browsertest.Value[float64](s.Tab, `parseFloat(document.querySelector('.stream.canary .bed').style.strokeWidth)`)
+	}
+	if got := wide(); got < 9.5 || got > 9.7 {
+		t.Errorf("the stream of 10%% is %.2f wide of 96", got)
+	}
+	s.world.Change("shop", "cart", func(c *v1beta1.Canary) { fleettest.Count(c, 25) })
+	s.Await("the measured share", `document.querySelector('.node.canary .measured')?.textContent === 'measured 25%' && document.querySelector('.node.canary .share').textContent === '10%'`)
+	if got := wide(); got != 24 {
+		t.Errorf("the stream of a measured 25%% is %.2f wide of 96", got)
+	}
 	s.Do(chromedp.Reload())
 	s.says("Step 2 of 5")
 	s.Await("the charts", `document.querySelectorAll('.chart canvas').length === 2`)

@@ -215,6 +215,10 @@ rules:
   - apiGroups: [serving.knative.dev]
     resources: [services]
     verbs: [list, watch, patch]
+  # What a Rollback by hand goes back to.
+  - apiGroups: [serving.knative.dev]
+    resources: [revisions]
+    verbs: [get]
   {{- end }}
   {{- if include "sluice.serves" (dict "root" . "of" (list "contour")) }}
   - apiGroups: [projectcontour.io]

@@ -78,6 +78,11 @@ func Progress(c *v1beta1.Canary, step int32, success float64, now time.Time) {
 	set(c, now, v1beta1.ConditionReconciling, corev1.ConditionTrue, "Progressing", message)
 }
 
+// Count has a share of the requests of the present step be the canary's, as they were counted.
+func Count(c *v1beta1.Canary, share float64) {
+	c.Status.Judgement = &v1beta1.JudgementStatus{Counted: c.Status.Step.Since, Step: c.Status.Step.Index, CanaryShare: strconv.FormatFloat(share, 'f', 1, 64)}
+}
+
 // Check gives a Canary the results of a round of checks.
 func Check(c *v1beta1.Canary, success float64, now time.Time) {
 	verdict, message := v1beta1.CheckPassed, ""
@@ -158,6 +163,9 @@ func Fleet(count int, now time.Time) []*v1beta1.Canary {
 			}
 		case 0, 22, 58, 83:
 			Progress(c, int32(1+i/7%5), 99.6+float64(i%4)/10, at)
+			if i%100 > 0 {
+				Count(c, float64(c.Status.CanaryWeight)*0.96)
+			}
 		}
 		out[i] = c
 	}

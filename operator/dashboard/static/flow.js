@@ -1,4 +1,5 @@
-// Who serves, as a picture: clients, the route, primary and canary, with streams as wide as their shares.
+// Who serves, as a picture: clients, the route, primary and canary, with streams as wide as their shares: those that were
+// counted where somebody counts the requests, else those that the mesh is asked for.
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { html } from './html.js';
 
@@ -10,6 +11,7 @@ export function Flow({ release: r }) {
   const width = useWidth(box);
   const { traffic: t } = r;
   const text = `The primary ${r.primary.name} gets ${t.primary}% and the canary ${t.canary}% of the requests${t.matched ? ' that match' : ''}`
+    + (t.measuredCanary === undefined ? '' : `, measured ${t.measuredCanary}%`)
     + (t.mirror ? `, and copies of ${t.mirror}% go to the canary` : '') + '.';
   return html`<figure class="flow" ref=${box}>
     ${width > 0 && html`<${Picture} r=${r} width=${width} text=${text} />`}
@@ -36,8 +38,10 @@ function Picture({ r, width, text }) {
   const x = { clients: clients, route: clients + Math.round((width - clients - knot - side) * 0.42), side: width - side - 1 };
   x.routeEnd = x.route + knot;
   const middle = height / 2;
-  const { primary, canary, mirror = 0, matched } = r.traffic;
-  const wide = { primary: most * primary / 100, canary: most * canary / 100, mirror: most * mirror / 100 };
+  const { primary, canary, mirror = 0, matched } = r.traffic; // primary and canary are 100 % together
+  const counted = r.traffic.measuredCanary;
+  const share = counted === undefined ? canary : counted;
+  const wide = { primary: most * (100 - share) / 100, canary: most * share / 100, mirror: most * mirror / 100 };
   const top = middle - most / 2;
   const upper = 58, lower = 158;
   const route = r.provider || 'route';
@@ -52,7 +56,7 @@ function Picture({ r, width, text }) {
     <${Node} x=${1} y=${middle - most / 2} width=${x.clients - 1} height=${most} kind="clients" lines=${['Clients']} />
     <${Node} x=${x.route} y=${middle - most / 2 - 8} width=${knot} height=${most + 16} kind="route" lines=${small ? [fit(route, 7)] : [route, matched ? 'by match' : 'route']} />
     <${Side} x=${x.side} y=${upper} width=${side} kind="primary" title="Primary" share=${primary + '%'} of=${r.primary} />
-    <${Side} x=${x.side} y=${lower} width=${side} kind="canary" title="Canary" share=${mirror > 0 && canary === 0 ? mirror + '% copies' : canary + '%'} of=${r.canary} />
+    <${Side} x=${x.side} y=${lower} width=${side} kind="canary" title="Canary" share=${mirror > 0 && canary === 0 ? mirror + '% copies' : canary + '%'} counted=${counted} of=${r.canary} />
   </svg>`;
 }
 
@@ -83,7 +87,7 @@ function Node({ x, y, width, height, kind, lines }) {
   </g>`;
 }
 
-function Side({ x, y, width, kind, title, share, of }) {
+function Side({ x, y, width, kind, title, share, counted, of }) {
   const letters = Math.floor((width - 24) / 7);
   const pods = of.exists || of.wantedPods ? `${of.readyPods}/${of.wantedPods} pods` : 'no pods';
   return html`<g class=${'node ' + kind}>
@@ -92,5 +96,6 @@ function Side({ x, y, width, kind, title, share, of }) {
     <text x=${x + width - 12} y=${y - 24} text-anchor="end" dominant-baseline="central" class="share">${share}</text>
     <text x=${x + 12} y=${y + 2} dominant-baseline="central" class="minor">${fit(of.images || of.name, letters)}</text>
     <text x=${x + 12} y=${y + 26} dominant-baseline="central" class=${'minor' + (of.readyPods < of.wantedPods ? ' short' : '')}>${pods}${of.restarts > 0 ? `, ${of.restarts} restarts` : ''}</text>
+    ${counted !== undefined && html`<text x=${x + width - 12} y=${y + 26} text-anchor="end" dominant-baseline="central" class="minor measured">${width > 150 ? 'measured ' : ''}${counted}%</text>`}
   </g>`;
 }

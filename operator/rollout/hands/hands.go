@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
@@ -150,14 +151,16 @@ func refuseRevision(o *release.Observation, st *v1beta1.CanaryStatus, a release.
 	case a.Unavailable != "":
 		return a.Unavailable
 	case Configs(a.To) != "" && Configs(a.To) != Configs(o.Primary.Revision):
-		return "revision " + v1beta1.OneLine(a.To, maxRevision) + " was released with other contents of its ConfigMaps and Secrets, of which no copy is left; release it with them by " + target
+		return "revision " + v1beta1.OneLine(a.To, maxRevision) + " was released with other contents of its ConfigMaps and Secrets, of which no copy is kept; set these and " + target +
+			" back and release that, which Promote does without the analysis"
 	}
 	return ""
 }
 
-// Configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS, empty where there are none.
+// Configs is the part of a revision that stands for the tracked configs, FORMAT-HASH-CONFIGS, empty where there are none. A
+// revision of Knative has none: its name has hyphens of its own.
 func Configs(revision string) string {
-	if parts := strings.SplitN(revision, "-", 3); len(parts) == 3 {
+	if parts := strings.SplitN(revision, "-", 3); len(parts) == 3 && knative.Name(revision) == "" {
 		return parts[2]
 	}
 	return ""

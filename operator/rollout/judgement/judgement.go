@@ -67,7 +67,7 @@ func Begin(st *v1beta1.CanaryStatus, from time.Time) {
 	if s, ok := stateOf(st.Judgement); ok {
 		next.State = encode(s.NewWeight())
 	}
-	next.Counted, next.Step = metav1.NewMicroTime(from), st.Step.Index
+	next.Counted, next.Step, next.CanaryShare = metav1.NewMicroTime(from), st.Step.Index, ""
 	st.Judgement = &next
 }
 
@@ -124,9 +124,26 @@ func Take(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, counted *release.
 		return false
 	}
 	st.Judgement = &v1beta1.JudgementStatus{
-		Counted: metav1.NewMicroTime(counted.At), Step: st.Judgement.Step, State: encode(next), Metrics: describe(j, next),
+		Counted: metav1.NewMicroTime(counted.At), Step: st.Judgement.Step, CanaryShare: share(a, counted), State: encode(next), Metrics: describe(j, next),
 	}
 	return true
+}
+
+// share is how many of the requests that were counted were the canary's, in percent; empty where there were none, and where
+// they are not a share of those that the primary has. All metrics count the same requests: the first one that counts any tells.
+func share(a *v1beta1.CanaryAnalysis, counted *release.Counted) string {
+	if !a.Comparable() || a.Mirror {
+		return ""
+	}
+	for _, r := range counted.Readings {
+		if len(r.Blocks) == 0 {
+			continue
+		}
+		if all := r.Blocks[0].Canary.Requests + r.Blocks[0].Primary.Requests; all > 0 {
+			return strconv.FormatFloat(math.Round(1000*r.Blocks[0].Canary.Requests/all)/10, 'f', -1, 64)
+		}
+	}
+	return ""
 }
 
 // begin is the state before the first counts, with the histories that came with them.

@@ -105,6 +105,35 @@ func TestTake(t *testing.T) {
 	}
 }
 
+// TestShare: the status has the share that was counted at the last look, at the present step alone.
+func TestShare(t *testing.T) {
+	never := func(string) bool { return false }
+	mirrored := compared()
+	mirrored.Mirror = true
+	matched := compared()
+	matched.Match = []v1beta1.RawObject{{}}
+	nobody := counted(began, began.Add(15*time.Second), 0)
+	nobody.Readings[0].Blocks[0].Canary, nobody.Readings[0].Blocks[0].Primary = compare.Counts{}, compare.Counts{}
+	for name, tc := range map[string]struct {
+		analysis *v1beta1.CanaryAnalysis
+		counted  *release.Counted
+		want     string
+	}{
+		"a fifth":        {compared(), counted(began, began.Add(15*time.Second), 7), "20"},
+		"of nothing":     {compared(), nobody, ""},
+		"of copies":      {mirrored, counted(began, began.Add(15*time.Second), 7), ""},
+		"of those alone": {matched, counted(began, began.Add(15*time.Second), 7), ""},
+	} {
+		st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began), CanaryShare: "99"}, Step: &v1beta1.StepStatus{Index: 2}}
+		if !Take(tc.analysis, st, tc.counted, never) || st.Judgement.CanaryShare != tc.want {
+			t.Errorf("%s: the share is %q, want %q", name, st.Judgement.CanaryShare, tc.want)
+		}
+		if Begin(st, began.Add(time.Minute)); st.Judgement.CanaryShare != "" {
+			t.Errorf("%s: at another weight the share is %q", name, st.Judgement.CanaryShare)
+		}
+	}
+}
+
 // TestCompared: the comparison has its say only of what no other check has found wrong, and the status says what it lacks.
 func TestCompared(t *testing.T) {
 	a := compared()
