@@ -45,29 +45,47 @@ const (
 type judgedKind struct {
 	name string
 	env  map[string]float64
+	// bad is true of one that has to be rolled back.
+	bad bool
+}
+
+// judgedApp is an application whose releases are judged by one metric, one after another.
+type judgedApp struct {
+	metric   string
+	releases []judgedKind
 }
 
 var (
-	goodRelease = judgedKind{"good", map[string]float64{"SLUICE_ERROR_PERCENT": judgedBase}}
+	goodRelease = judgedKind{name: "good", env: map[string]float64{"SLUICE_ERROR_PERCENT": judgedBase}}
 	// A point worse.
-	worseRelease = judgedKind{"a point worse", map[string]float64{"SLUICE_ERROR_PERCENT": judgedBase + 1}}
+	worseRelease = judgedKind{name: "a point worse", env: map[string]float64{"SLUICE_ERROR_PERCENT": judgedBase + 1}, bad: true}
+	// As fast.
+	fastRelease = judgedKind{name: "as fast", env: goodRelease.env}
 	// 20 ms more in 5 % of the requests.
-	slowRelease = judgedKind{"slower", map[string]float64{
+	slowRelease = judgedKind{name: "20 ms slower", env: map[string]float64{
 		"SLUICE_ERROR_PERCENT": judgedBase, "SLUICE_DELAY_MS": 20, "SLUICE_DELAY_PERCENT": 5,
-	}}
+	}, bad: true}
 )
 
-// judgedOnes are the releases of each application, one after another.
-func judgedOnes() [][]judgedKind {
+// judgedOnes are the applications.
+func judgedOnes() []judgedApp {
 	n := *judgedFlag
 	if n == 0 {
-		return [][]judgedKind{{worseRelease, goodRelease}, {goodRelease, worseRelease}, {worseRelease, goodRelease}, {slowRelease}}
-	}
-	out := make([][]judgedKind, judgedApps)
-	for i := range out {
-		for range (n + judgedApps - 1) / judgedApps {
-			out[i] = append(out[i], goodRelease, worseRelease, slowRelease)
+		return []judgedApp{
+			{v1beta1.MetricRequestSuccessRate, []judgedKind{worseRelease, goodRelease}},
+			{v1beta1.MetricRequestSuccessRate, []judgedKind{goodRelease, worseRelease}},
+			{v1beta1.MetricRequestSuccessRate, []judgedKind{worseRelease, goodRelease}},
+			{v1beta1.MetricRequestDuration, []judgedKind{slowRelease}},
 		}
+	}
+	var out []judgedApp
+	for range judgedApps {
+		errors, durations := judgedApp{metric: v1beta1.MetricRequestSuccessRate}, judgedApp{metric: v1beta1.MetricRequestDuration}
+		for range (n + judgedApps - 1) / judgedApps {
+			errors.releases = append(errors.releases, goodRelease, worseRelease)
+			durations.releases = append(durations.releases, fastRelease, slowRelease)
+		}
+		out = append(out, errors, durations)
 	}
 	return out
 }
@@ -79,17 +97,18 @@ type judged struct {
 }
 
 type ends struct {
+	bad                            bool
 	releases, promoted, rolledBack int
 	seconds, longest               float64
 	// requests of the canary, and those of them that failed.
 	requests, failed int64
 }
 
-func (j *judged) add(kind string, phase v1beta1.CanaryPhase, took time.Duration, canary cluster.Counts) {
+func (j *judged) add(kind judgedKind, phase v1beta1.CanaryPhase, took time.Duration, canary cluster.Counts) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	n := j.all[kind]
-	n.releases++
+	n := j.all[kind.name]
+	n.releases, n.bad = n.releases+1, kind.bad
 	switch phase {
 	case v1beta1.PhaseSucceeded:
 		n.promoted++
@@ -99,7 +118,7 @@ func (j *judged) add(kind string, phase v1beta1.CanaryPhase, took time.Duration,
 	}
 	n.seconds, n.longest = n.seconds+took.Seconds(), max(n.longest, took.Seconds())
 	n.requests, n.failed = n.requests+canary.Requests, n.failed+canary.Failed
-	j.all[kind] = n
+	j.all[kind.name] = n
 }
 
 // TestJudgement has real requests judged: releases that are as good as their primary are promoted, and those are rolled back
@@ -108,10 +127,10 @@ func TestJudgement(t *testing.T) {
 	t.Parallel()
 	count := &judged{all: map[string]ends{}}
 	t.Run("releases", func(t *testing.T) {
-		for i, releases := range judgedOnes() {
+		for i, app := range judgedOnes() {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
-				judgeReleases(t, fmt.Sprintf("judgement-%d", i), uint64(i), releases, count)
+				judgeReleases(t, fmt.Sprintf("judgement-%d", i), uint64(i), app, count)
 			})
 		}
 	})
@@ -119,18 +138,18 @@ func TestJudgement(t *testing.T) {
 		each := float64(n.releases)
 		t.Logf("%-14s %d releases: %d promoted, %d rolled back, in %.0f s, the longest %.0f s; of %.0f requests of the canary %.1f failed, each on average",
 			kind, n.releases, n.promoted, n.rolledBack, n.seconds/each, n.longest, float64(n.requests)/each, float64(n.failed)/each)
-		right, wrong := n.rolledBack, n.promoted
-		if kind == goodRelease.name {
-			right, wrong = n.promoted, n.rolledBack
+		right, wrong := n.promoted, n.rolledBack
+		if n.bad {
+			right, wrong = n.rolledBack, n.promoted
 		}
-		if n.releases-right > n.releases/30 || kind == goodRelease.name && wrong > 0 {
+		if n.releases-right > n.releases/30 || !n.bad && wrong > 0 {
 			t.Errorf("%s: %d of %d releases ended the wrong way, and %d have not ended", kind, wrong, n.releases, n.releases-right-wrong)
 		}
 	}
 }
 
 // judgeReleases has one application released again and again.
-func judgeReleases(t *testing.T, namespace string, seed uint64, releases []judgedKind, count *judged) {
+func judgeReleases(t *testing.T, namespace string, seed uint64, app judgedApp, count *judged) {
 	a := newApp(t, namespace)
 	a.deployAs(func(d *appsv1.Deployment) {
 		d.Spec.Replicas = new(int32(1))
@@ -141,13 +160,13 @@ func judgeReleases(t *testing.T, namespace string, seed uint64, releases []judge
 	a.apply(func(c *v1beta1.Canary) {
 		analysis := c.Spec.Analysis
 		analysis.StepWeight, analysis.MaxWeight, analysis.StepWeights = 0, 0, []int32{20, 50}
-		analysis.Metrics = []v1beta1.CanaryMetric{
-			{Name: v1beta1.MetricRequestSuccessRate, Comparison: &v1beta1.MetricComparison{}},
-			{Name: v1beta1.MetricRequestDuration, Comparison: &v1beta1.MetricComparison{}, WarmUp: "5s"}, // a process is slow at first
+		analysis.Metrics = []v1beta1.CanaryMetric{{Name: app.metric, Comparison: &v1beta1.MetricComparison{}}}
+		if app.metric == v1beta1.MetricRequestDuration {
+			analysis.Metrics[0].WarmUp = "8s" // a process is slow at first; what is counted in the first interval is passed over
 		}
 	})
 	a.awaitPhase(v1beta1.PhaseInitialized)
-	for i, kind := range releases {
+	for i, kind := range app.releases {
 		before, began, known := caller.report(), time.Now(), a.canary().Status.LastAppliedSpec
 		a.release(fmt.Sprintf("6.1.%d", i), kind.variables()...)
 		end, waited := a.awaitEnd(known)
@@ -155,7 +174,7 @@ func judgeReleases(t *testing.T, namespace string, seed uint64, releases []judge
 		of := seen.ByWorkload[rig.Name]
 		t.Logf("%-14s %s after %.0f s; the canary answered %d requests of %d, and failed %d: %s (before: %s)", kind.name, end.Phase, took.Seconds(),
 			of.Requests, seen.Total, of.Failed, end.GetCondition(v1beta1.ConditionPromoted).Message, waited)
-		count.add(kind.name, end.Phase, took, of)
+		count.add(kind, end.Phase, took, of)
 		if end.Phase == v1beta1.PhaseFailed && !strings.Contains(end.GetCondition(v1beta1.ConditionPromoted).Message, "worse than tolerated") {
 			t.Errorf("a release was rolled back for something else: %s", end.GetCondition(v1beta1.ConditionPromoted).Message)
 		}
@@ -198,8 +217,8 @@ func (a *app) awaitEnd(known string) (end v1beta1.CanaryStatus, waited []string)
 }
 
 // rememberPast has Prometheus know six hours of an application before its release, which no test can wait for: failures as they
-// are, independent of each other, and durations as those of its first seconds, with a share of slow requests that is off by a
-// tenth from minute to minute. An application that nobody has measured before needs some minutes more for a verdict.
+// are, independent of each other, and durations as those of its first seconds, with a share of slow requests that is half as large
+// again in some minutes, and half in others: on a busy machine one of two processes may stand still for a moment. An application that nobody has measured before needs some minutes more for a verdict.
 func (a *app) rememberPast(seed uint64) {
 	a.t.Helper()
 	prometheus, err := promapi.NewClient(promapi.Config{Address: a.PrometheusURL()})
@@ -273,9 +292,10 @@ func pastOf(namespace string, below map[string]float64, r *rand.Rand, now time.T
 		good, bad = good+perMinute-failed, bad+failed
 		lines[0] = append(lines[0], fmt.Sprintf("istio_requests_total{%s,response_code=\"200\",grpc_response_status=\"0\"} %g %d", labels, good, at))
 		lines[1] = append(lines[1], fmt.Sprintf("istio_requests_total{%s,response_code=\"200\",grpc_response_status=\"13\"} %g %d", labels, bad, at))
-		off := math.Exp(0.1 * r.NormFloat64())
+		off := math.Exp(0.6*r.NormFloat64() - 0.18)
 		for le, share := range below {
-			buckets[le] += math.Round(perMinute * (1 - math.Min(1, (1-share)*off)))
+			slow := (1 - share) * off / (share + (1-share)*off)
+			buckets[le] += math.Round(perMinute * (1 - slow))
 			lines[2] = append(lines[2], fmt.Sprintf("istio_request_duration_milliseconds_bucket{%s,le=%q} %g %d", labels, le, buckets[le], at))
 		}
 	}
