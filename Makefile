@@ -139,9 +139,17 @@ soak: ## Simulate SOAK_ROLLOUTS releases in which everything happens that can (1
 
 # How many releases make judgement simulates in each cell.
 JUDGEMENT_RELEASES ?= 400
+JUDGEMENT_OUT      ?= bin/judgement
 .PHONY: judgement
-judgement: ## Simulate how releases are judged, by the comparison and by others' rules, and print the tables (400: about an hour)
-	@$(GO) test -count=1 -timeout=0 -v ./test/judgement -judgement.releases=$(JUDGEMENT_RELEASES)
+judgement: ## Simulate how releases are judged, by the comparison and by others' rules, print the tables and draw the plots (400: about half an hour)
+	@$(GO) test -count=1 -timeout=0 -v ./test/judgement -judgement.releases=$(JUDGEMENT_RELEASES) -judgement.results='$(abspath $(JUDGEMENT_OUT))'
+	@cd test/bench && $(GO) run ./judgement -results '$(abspath $(JUDGEMENT_OUT))'
+
+# How many releases of each kind make judgement-e2e has judged, in multiples of 6.
+JUDGEMENT_E2E_RELEASES ?= 30
+.PHONY: judgement-e2e
+judgement-e2e: servers build ## Have real requests judged in the embedded cluster: good releases, worse ones and slower ones (30 of each: about a quarter of an hour)
+	@$(GO) test -count=1 -timeout=0 -v ./test/e2e -run 'TestJudgement$$' -judgement.releases=$(JUDGEMENT_E2E_RELEASES)
 
 .PHONY: disturb
 disturb: ## Have something happen at every write of simulated releases of each strategy (minutes)

@@ -11,6 +11,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.iterations) && self.iterations > 0) || !has(self.stepWeights) || self.stepWeights.all(w, self.stepWeights.exists_one(v, v == w)) && self.stepWeights.isSorted()",message="stepWeights must grow from each step to the next"
 // +kubebuilder:validation:XValidation:rule="!has(self.metrics) || !((has(self.match) && size(self.match) > 0) || (has(self.iterations) && self.iterations > 0 && !(has(self.mirror) && self.mirror))) || self.metrics.all(m, !has(m.comparison) || has(m.comparison.limit))",message="with match, and with iterations without mirror, a comparison needs a limit: the canary's requests are others than the primary's, those that match chooses or those of a load test, so that the two can't be compared"
 // +kubebuilder:validation:XValidation:rule="!has(self.judgement) || (has(self.metrics) && self.metrics.exists(m, has(m.comparison)))",message="judgement is about metrics with a comparison, and there is none"
+// +kubebuilder:validation:XValidation:rule="!has(self.judgement) || !has(self.judgement.stepEarly) || !self.judgement.stepEarly || !has(self.iterations) || self.iterations == 0",message="judgement.stepEarly is about steps of weights, and with iterations there are none"
 type CanaryAnalysis struct {
 	// Interval is the time between two rounds of checks, such as 30s or 1m. Less than 1s counts as 1s.
 	// +required
@@ -267,6 +268,11 @@ type CanaryJudgement struct {
 	// Promote. Empty means Wait. A release with evidence against its canary waits whatever this says.
 	// +optional
 	OnNoEvidence NoEvidenceAction `json:"onNoEvidence,omitempty"`
+
+	// StepEarly ends a step before its interval is over, as soon as the evidence allows the next one: all checks are run
+	// then, and the weight is raised where they pass. The last step lasts its interval in any case.
+	// +optional
+	StepEarly bool `json:"stepEarly,omitempty"`
 }
 
 // MetricComparison compares the canary's share of bad requests with the primary's: those that failed for

@@ -91,12 +91,9 @@ func (a *CanaryAnalysis) GetInterval() (time.Duration, error) {
 	if a.Interval == "" {
 		return DefaultInterval, nil
 	}
-	d, err := time.ParseDuration(a.Interval)
+	d, err := positive("interval", a.Interval)
 	if err != nil {
-		return 0, fmt.Errorf("interval: %w", err)
-	}
-	if d <= 0 {
-		return 0, fmt.Errorf("interval: %q is not above 0", a.Interval)
+		return 0, err
 	}
 	return max(d, MinInterval), nil
 }
@@ -167,14 +164,7 @@ func (a *CanaryAnalysis) GetMaxDuration() (time.Duration, error) {
 	if a.Judgement == nil || a.Judgement.MaxDuration == "" {
 		return defaultMaxDuration, nil
 	}
-	d, err := time.ParseDuration(a.Judgement.MaxDuration)
-	if err != nil {
-		return 0, fmt.Errorf("judgement.maxDuration: %w", err)
-	}
-	if d <= 0 {
-		return 0, fmt.Errorf("judgement.maxDuration: %q is not above 0", a.Judgement.MaxDuration)
-	}
-	return d, nil
+	return positive("judgement.maxDuration", a.Judgement.MaxDuration)
 }
 
 // GetOnNoEvidence returns what becomes of a release that has too little evidence.

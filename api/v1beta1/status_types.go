@@ -371,6 +371,10 @@ type StepStatus struct {
 	// +optional
 	Approved HookType `json:"approved,omitempty"`
 
+	// Early is true once the evidence has allowed the next step before the interval is over, with judgement.stepEarly.
+	// +optional
+	Early bool `json:"early,omitempty"`
+
 	// Ended is true from when a person ends this step until a round of checks fails in it.
 	// +optional
 	Ended bool `json:"ended,omitempty"`

@@ -113,7 +113,7 @@ func Which(sources []Source, v Vars) (string, error) {
 		if i > 0 {
 			out += " or "
 		}
-		out += fmt.Sprintf("0 * (%s or %s) + %d", s.scrapes(Primary, v), s.scrapes(Canary, v), i+1)
+		out += fmt.Sprintf("0 * (%s or %s) + %d", s.known(Primary, v), s.known(Canary, v), i+1)
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
@@ -46,13 +47,80 @@ func (s Source) Counts(metric string, v Vars, versions ...Version) (string, erro
 	}
 	for _, of := range versions {
 		if metric == v1beta1.MetricRequestDuration {
-			add(fmt.Sprintf("sum by (le) (%s)", grown(s.buckets, s.version(of, v), v)), string(of))
+			add(fmt.Sprintf("sum by (le) (%s)", grown(s.buckets, s.timedOf(of, v), v)), string(of))
 			continue
 		}
 		add(fmt.Sprintf("sum(%s)", s.all(of, v)), string(of))
 		add(fmt.Sprintf("sum(%s)", grown(s.counter, s.version(of, v)+","+s.success, v)), string(of)+goodSuffix)
 	}
 	return out, nil
+}
+
+// NativeBounds are the durations in milliseconds that a native histogram, which has no bounds of its own, is read at where
+// nothing is known yet of those that matter.
+func NativeBounds() []float64 {
+	return []float64{1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000}
+}
+
+// NativeCounts is [Source.Counts] where the histogram that counts is a native one: its series has the name of the classic ones
+// without _bucket and _count. The buckets of the answer are those of bounds, in milliseconds; between two bounds of the
+// histogram itself it is interpolated. Empty where no histogram counts.
+func (s Source) NativeCounts(metric string, v Vars, bounds []float64, versions ...Version) (string, error) {
+	if _, err := s.Expr(metric, v); err != nil {
+		return "", err
+	}
+	histogram := s.nativeCounter()
+	if metric == v1beta1.MetricRequestDuration {
+		histogram = strings.TrimSuffix(s.buckets, "_bucket")
+	}
+	if histogram == "" {
+		return "", nil
+	}
+	var all []string
+	for _, of := range versions {
+		add := func(matchers, bound, le, as string) {
+			expr := "sum(" + grownNative(histogram+"{"+strings.TrimSuffix(matchers, ",")+"}", bound, v) + ")"
+			if le != "" {
+				expr = fmt.Sprintf(`label_replace(%s, "le", %q, "", "")`, expr, le)
+			}
+			all = append(all, fmt.Sprintf(`label_replace(%s, %q, %q, "", "")`, expr, countLabel, as))
+		}
+		if metric != v1beta1.MetricRequestDuration {
+			add(s.version(of, v), "", "", string(of))
+			add(s.version(of, v)+","+s.success, "", "", string(of)+goodSuffix)
+			continue
+		}
+		for _, bound := range bounds {
+			le := strconv.FormatFloat(bound/float64(s.scale), 'g', -1, 64)
+			add(s.timedOf(of, v), le, le, string(of))
+		}
+		add(s.timedOf(of, v), "", "+Inf", string(of))
+	}
+	return strings.Join(all, " or "), nil
+}
+
+// nativeCounter is the histogram of which the source's counter is a part, empty where the counter is none's.
+func (s Source) nativeCounter() string {
+	name, ok := strings.CutSuffix(s.counter, "_count")
+	if !ok {
+		return ""
+	}
+	return name
+}
+
+// grownNative is grown for the requests in native histograms that took at most bound, all without one. Histograms are made numbers
+// before they are subtracted: Prometheus gives no difference of one that has begun anew to the next. One that has fewer
+// requests than before has begun anew, and of one without any no share is known.
+func grownNative(series, bound string, v Vars) string {
+	now := fmt.Sprintf("last_over_time(%s[%s])", series, v.Interval)
+	before := fmt.Sprintf("last_over_time(%s[%s] offset %s)", series, cmp.Or(v.Before, "5m"), v.Interval)
+	below := func(histogram string) string {
+		if bound == "" {
+			return fmt.Sprintf("histogram_count(%s)", histogram)
+		}
+		return fmt.Sprintf("(histogram_fraction(-Inf, %s, %s) * histogram_count(%s) >= 0)", bound, histogram, histogram)
+	}
+	return fmt.Sprintf("((%s - %s) and (histogram_count(%s) >= histogram_count(%s))) or %s", below(now), below(before), now, before, below(now))
 }
 
 // Read reads what the query of [Source.Counts] gave of a version. What is no number of requests counts as none.

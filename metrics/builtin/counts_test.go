@@ -55,6 +55,46 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// TestTimed: of a histogram that has more than requests only these are counted.
+func TestTimed(t *testing.T) {
+	got, err := apisix.Counts("request-duration", podinfo, Canary)
+	if err != nil || !strings.Contains(got, `,type="request"}`) {
+		t.Errorf("%v: %s", err, got)
+	}
+}
+
+// TestNativeCounts: what is counted are the series without _bucket and _count, in the source's unit, where it is a histogram that
+// counts.
+func TestNativeCounts(t *testing.T) {
+	got, err := application.NativeCounts("request-duration", podinfo, []float64{2.5, 500}, Canary, Primary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"histogram_fraction(-Inf, 0.0025, last_over_time(", "histogram_fraction(-Inf, 0.5, last_over_time(", `"le", "0.5", "", ""), "count", "primary", "", "")`, `"le", "+Inf"`,
+		"http_request_duration_seconds{", application.version(Primary, podinfo),
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("there is no %s in %s", want, got)
+		}
+	}
+	if strings.Contains(got, "_bucket") {
+		t.Errorf("it asks for classic buckets: %s", got)
+	}
+	got, err = application.NativeCounts("request-success-rate", podinfo, nil, Canary)
+	if err != nil || !strings.Contains(got, "histogram_count(last_over_time(") || !strings.Contains(got, application.success) || strings.Contains(got, "seconds_count") {
+		t.Errorf("requests: %v: %s", err, got)
+	}
+	if got, err := istio.NativeCounts("request-success-rate", podinfo, nil, Canary); got != "" || err != nil {
+		t.Errorf("of a counter %q, %v", got, err)
+	}
+	none := application
+	none.buckets = ""
+	if _, err := none.NativeCounts("request-duration", podinfo, []float64{1}, Canary); !metrics.IsUnknownMetric(err) {
+		t.Errorf("without a histogram: %v", err)
+	}
+}
+
 func TestRead(t *testing.T) {
 	series := func(value float64, labels ...string) metrics.Series {
 		out := metrics.Series{Value: value, Labels: map[string]string{}}

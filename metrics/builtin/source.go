@@ -136,15 +136,19 @@ func (s Source) successRate(v Vars) string {
 
 // duration is the 99th percentile in milliseconds.
 func (s Source) duration(v Vars) string {
-	matchers := s.version(Canary, v)
-	if s.timed != "" {
-		matchers += "," + s.timed
-	}
-	quantile := fmt.Sprintf("histogram_quantile(0.99, sum by (le) (%s))", grown(s.buckets, matchers, v))
+	quantile := fmt.Sprintf("histogram_quantile(0.99, sum by (le) (%s))", grown(s.buckets, s.timedOf(Canary, v), v))
 	if s.scale == 1 {
 		return quantile
 	}
 	return fmt.Sprintf("%d * %s", s.scale, quantile)
+}
+
+// timedOf picks the durations of the requests of a version.
+func (s Source) timedOf(of Version, v Vars) string {
+	if s.timed == "" {
+		return s.version(of, v)
+	}
+	return s.version(of, v) + "," + s.timed
 }
 
 // all are the requests of a version, those that never reached it included.
@@ -160,6 +164,16 @@ func (s Source) scrapes(of Version, v Vars) string {
 	out := fmt.Sprintf("max(count_over_time(%s[%s]))", s.Series(of, v), v.Interval)
 	if s.alive != nil {
 		out += fmt.Sprintf(" or max(count_over_time(%s[%s]))", s.alive(of, v), v.Interval)
+	}
+	return out
+}
+
+// known is scrapes, or those of a native histogram, which only [Source.NativeCounts] reads: a check of a range of values can't
+// take its silence for an application without requests.
+func (s Source) known(of Version, v Vars) string {
+	out := s.scrapes(of, v)
+	if native := s.nativeCounter(); native != "" {
+		out += fmt.Sprintf(" or max(count_over_time(%s{%s}[%s]))", native, s.version(of, v), v.Interval)
 	}
 	return out
 }

@@ -50,6 +50,15 @@ type Answer struct {
 	// Evidence is how sure it is that the canary is worse than tolerated: the evidence against it, of which 1/alpha
 	// rolls back.
 	Evidence float64
+	// Lacking are the metrics that decide and have too few requests for the question, whatever the verdict is.
+	Lacking []Lack
+}
+
+// Lack is what a metric lacks for a question.
+type Lack struct {
+	// Metric is its index, and Missing as in [Answer].
+	Metric  int
+	Missing float64
 }
 
 // Answer says what may be done. It depends on the state alone: asked again, it says the same.
@@ -58,7 +67,7 @@ func (j Judge) Answer(s State, q Question) Answer {
 		return Answer{Verdict: Open, Cause: FewRequests}
 	}
 	against := j.against(s)
-	a := Answer{Evidence: math.Exp(against), Metric: j.worst(s)}
+	a := Answer{Evidence: math.Exp(against), Metric: j.worst(s), Lacking: j.lacking(s, q)}
 	if against >= math.Log(1/(1-j.Confidence)) {
 		a.Verdict = WorseThanTolerated
 		return a
@@ -67,23 +76,30 @@ func (j Judge) Answer(s State, q Question) Answer {
 		a.Cause = Suspicion
 		return a
 	}
-	a.Verdict = NotMuchWorse
 	for i, m := range j.Metrics {
-		if m.Dry {
-			continue
+		if !m.Dry && m.Limit > 0 && !m.Alone && s.Metrics[i].Limit.Log >= math.Log(1/miss) {
+			a.Cause, a.Metric = BeyondLimit, i
+			return a
 		}
-		e := s.Metrics[i]
-		if m.Limit > 0 && !m.Alone && e.Limit.Log >= math.Log(1/miss) {
-			return Answer{Verdict: Open, Cause: BeyondLimit, Metric: i, Evidence: a.Evidence}
-		}
-		if m.ruledOut(e, q) {
-			continue
-		}
-		if missing := m.missing(e, q); a.Verdict == NotMuchWorse || missing > a.Missing {
-			a.Verdict, a.Cause, a.Metric, a.Missing = Open, FewRequests, i, missing
+	}
+	a.Verdict = NotMuchWorse
+	for _, l := range a.Lacking {
+		if a.Verdict == NotMuchWorse || l.Missing > a.Missing {
+			a.Verdict, a.Cause, a.Metric, a.Missing = Open, FewRequests, l.Metric, l.Missing
 		}
 	}
 	return a
+}
+
+// lacking are the metrics that decide and of which the regression is not ruled out that the question is about.
+func (j Judge) lacking(s State, q Question) []Lack {
+	var out []Lack
+	for i, m := range j.Metrics {
+		if e := s.Metrics[i]; !m.Dry && !m.ruledOut(e, q) {
+			out = append(out, Lack{Metric: i, Missing: m.missing(e, q)})
+		}
+	}
+	return out
 }
 
 // worst is the metric with the most evidence against the canary.

@@ -98,7 +98,7 @@ func TestAnswer(t *testing.T) {
 			if got.Verdict != tc.want || got.Cause != tc.cause {
 				t.Errorf("got %+v, want verdict %d for cause %d; state %+v", got, tc.want, tc.cause, s)
 			}
-			if again := j.Answer(s, tc.q); again != got {
+			if again := j.Answer(s, tc.q); !reflect.DeepEqual(again, got) {
 				t.Errorf("asked again it says %+v", again)
 			}
 		})
@@ -216,7 +216,7 @@ func TestReplay(t *testing.T) {
 			}
 			for _, q := range []Question{{}, {Promote: true}, {Promote: true, Overdue: true}} {
 				a, b := j.Answer(s, q), j.Answer(stored, q)
-				if a != b || math.IsNaN(a.Evidence) || math.IsNaN(a.Missing) {
+				if !reflect.DeepEqual(a, b) || math.IsNaN(a.Evidence) || math.IsNaN(a.Missing) {
 					t.Fatalf("in memory %+v, as it was stored %+v", a, b)
 				}
 			}

@@ -132,13 +132,23 @@ func (k counter) readBuiltIn(ctx context.Context, c *v1beta1.Canary, index int, 
 	if err != nil {
 		return nil, fmt.Errorf("count requests: %w", err)
 	}
-	var minutes []builtin.Counted
-	if w.history {
-		if minutes, err = k.history(ctx, server, source, of, w); err != nil {
+	var native []float64 // the bounds that native histograms are read at
+	if len(series) == 0 {
+		bounds := nativeBounds(c, of.metric, w)
+		if series, err = k.nativeSeries(ctx, server, source, of, w, bounds); err != nil {
 			return nil, err
+		}
+		if len(series) > 0 {
+			native = bounds
 		}
 	}
 	canary, primary := source.Read(of.metric.Name, builtin.Canary, series), source.Read(of.metric.Name, builtin.Primary, series)
+	var minutes []builtin.Counted
+	if w.history {
+		if minutes, err = k.history(ctx, server, source, of, w, native); err != nil {
+			return nil, err
+		}
+	}
 	if judgement.Latency(&of.metric) {
 		r := slowness(c, of.metric, w, canary.Durations, primary.Durations, minutes)
 		r.Source = source.Name
@@ -176,11 +186,42 @@ func (k counter) countingSource(ctx context.Context, c *v1beta1.Canary, of *coun
 	return *which, nil
 }
 
+// nativeSeries are counts by native histograms, none where there are none.
+func (k counter) nativeSeries(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window, bounds []float64) ([]metrics.Series, error) {
+	expr, err := source.NativeCounts(of.metric.Name, of.vars, bounds, builtin.Canary, builtin.Primary)
+	if err != nil || expr == "" {
+		return nil, err
+	}
+	series, err := server.QuerySeries(ctx, metrics.Query{Expr: expr, At: w.at})
+	if err != nil {
+		return nil, fmt.Errorf("count requests: %w", err)
+	}
+	return series, nil
+}
+
+// nativeBounds are the durations at which native histograms are read: those that the evidence is about, and where there is
+// none yet as many as one may be chosen of.
+func nativeBounds(c *v1beta1.Canary, metric v1beta1.CanaryMetric, w window) []float64 {
+	if edges := judgement.Edges(&c.Status, metric.Name); !w.history && len(edges) > 0 {
+		return edges
+	}
+	bounds := builtin.NativeBounds()
+	if r := metric.ThresholdRange; r != nil && r.Max != nil && *r.Max > 0 {
+		bounds = append(bounds, *r.Max)
+	}
+	slices.Sort(bounds)
+	return slices.Compact(bounds)
+}
+
 // history is what was counted of the primary in the minutes before, without those at the beginning in which it had nothing.
-func (k counter) history(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window) ([]builtin.Counted, error) {
+// native are the bounds of native histograms, none for classic ones.
+func (k counter) history(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window, native []float64) ([]builtin.Counted, error) {
 	vars := of.vars
 	vars.Interval, vars.Before = "1m", ""
 	expr, err := source.Counts(of.metric.Name, vars, builtin.Primary)
+	if len(native) > 0 {
+		expr, err = source.NativeCounts(of.metric.Name, vars, native, builtin.Primary)
+	}
 	if err != nil {
 		return nil, err
 	}

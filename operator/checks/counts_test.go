@@ -3,6 +3,8 @@ package checks
 import (
 	"context"
 	"errors"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +141,82 @@ func TestCounts(t *testing.T) {
 	}
 	if b := run.Counted.Readings[1].Blocks; len(b) != 3 || b[0].Canary.Bad != 10 || b[0].Length != 10*time.Second {
 		t.Errorf("slow requests at the edges of the evidence %+v", b)
+	}
+}
+
+// native is a tally whose histograms are native ones.
+type native struct{ tally }
+
+func (p *native) series(expr string) []metrics.Series {
+	if strings.Contains(expr, "_bucket") {
+		return nil // no series has this name
+	}
+	var out []metrics.Series
+	for _, le := range boundOf.FindAllStringSubmatch(expr, -1) {
+		bound, _ := strconv.ParseFloat(le[1], 64)
+		for of, n := range map[string]float64{"canary": 100, "primary": 900} {
+			if strings.Contains(expr, strconv.Quote(of)) {
+				out = append(out, series(n*min(1, bound/1000), "count", of, "le", le[1])) // they take up to a second
+			}
+		}
+	}
+	return out
+}
+
+var boundOf = regexp.MustCompile(`"le", "([^"]+)"`)
+
+func (p *native) QuerySeries(_ context.Context, q metrics.Query) ([]metrics.Series, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(p.asked, q)
+	return p.series(q.Expr), nil
+}
+
+func (p *native) QueryRange(_ context.Context, q metrics.Query, from, to time.Time, step time.Duration) ([][]metrics.Series, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ranges++
+	out := make([][]metrics.Series, to.Sub(from)/step+1)
+	for i := range out {
+		out[i] = p.series(q.Expr)
+	}
+	return out, nil
+}
+
+// TestCountsOfNativeHistograms: where no series has buckets, slow requests are counted by native histograms, first at many
+// durations, of which the primary's history chooses, then at those.
+func TestCountsOfNativeHistograms(t *testing.T) {
+	p := &native{}
+	k := newTestChecker(p)
+	slow := compares(v1beta1.MetricRequestDuration)
+	slow.ThresholdRange = &v1beta1.CanaryThresholdRange{Max: new(400.0)}
+	c := compared(slow)
+	run := ended(t, k, c, id(1))
+	if run.Counted == nil || len(run.Counted.Readings) != 1 || p.ranges != 1 {
+		t.Fatalf("counted %+v, %d histories, results %+v", run.Counted, p.ranges, run.Results)
+	}
+	r := run.Counted.Readings[0]
+	if d := cmp.Diff([]float64{400, 500}, r.History.Edges); d != "" {
+		t.Errorf("edges: %s", d)
+	}
+	if b := r.Blocks; len(b) != 2 || b[0].Canary != (compare.Counts{Requests: 100, Bad: 60}) || b[0].Primary != (compare.Counts{Requests: 900, Bad: 540}) || b[1].Canary.Bad != 50 {
+		t.Errorf("slow requests %+v", b)
+	}
+	if h := r.History.Minutes; len(h) != 2 || len(h[0]) != 360 || h[0][0] != (compare.Counts{Requests: 900, Bad: 540}) {
+		t.Errorf("history of %d edges", len(h))
+	}
+	if !judgement.Take(c.GetAnalysis(), &c.Status, run.Counted, func(string) bool { return false }) {
+		t.Fatal("not taken")
+	}
+	c.Status.Judgement.Counted = metav1.NewMicroTime(start.Add(-10 * time.Second))
+	next := id(1)
+	next.Look = 1
+	run = ended(t, k, c, next)
+	if b := run.Counted.Readings[0].Blocks; len(b) != 2 || b[1].Canary != (compare.Counts{Requests: 100, Bad: 50}) {
+		t.Errorf("slow requests at the edges of the evidence %+v", b)
+	}
+	if last := p.asked[len(p.asked)-1].Expr; strings.Contains(last, `"10000"`) || !strings.Contains(last, "histogram_fraction(-Inf, 400, ") {
+		t.Errorf("asked for durations that say nothing: %s", last)
 	}
 }
 

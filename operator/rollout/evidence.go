@@ -33,7 +33,7 @@ func weightBegan(d *decider) time.Time {
 }
 
 // lookBetween looks at what was counted before a step is due, so that a canary that is worse is rolled back between
-// rounds too. Nothing else can come of it.
+// rounds too, and that a step may end early where the spec says so.
 func lookBetween(d *decider, due time.Time) {
 	d.lookAgain(due)
 	if d.st.Judgement == nil {
@@ -49,6 +49,12 @@ func lookBetween(d *decider, due time.Time) {
 				rollBack(d, release.ReasonCanaryWorse, v.Because)
 				return
 			}
+			if mayStepEarly(d) {
+				d.st.Step.Early = true
+				round := gates.CheckID(d.st, "")
+				d.out.RunChecks = &round
+				return
+			}
 			next = d.st.Judgement.Counted.Add(judgement.LookEvery)
 		} else {
 			next = run.At.Add(judgement.LookEvery)
@@ -61,6 +67,13 @@ func lookBetween(d *decider, due time.Time) {
 	default:
 		d.out.RunChecks = &id
 	}
+}
+
+// mayStepEarly is true where the spec lets a step end before its interval is over, and the evidence allows the next one. The
+// last step is followed by the promotion, which is not to come early.
+func mayStepEarly(d *decider) bool {
+	a := d.Canary.GetAnalysis()
+	return a.Judgement != nil && a.Judgement.StepEarly && d.st.Step.Index < d.plan().Len() && judgement.Allows(a, d.st, question(d))
 }
 
 // takeCounts adds what a run has counted to the evidence. It returns whether there was anything new.

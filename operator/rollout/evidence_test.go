@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,8 @@ type comparing struct {
 	*scene
 	canary, primary float64 // shares of failed requests
 	perSecond       float64
-	looks           int // that were asked for
+	looks           int  // that were asked for
+	fails           bool // what is checked beside the comparison
 	events          []release.Event
 }
 
@@ -58,7 +60,11 @@ func (c *comparing) answer(id release.CheckID) {
 	c.Checks = &release.CheckRun{ID: id, At: c.Now}
 	if id.Look == 0 {
 		for _, m := range c.Canary.Spec.Analysis.Metrics {
-			c.Checks.Results = append(c.Checks.Results, v1beta1.CheckStatus{Name: m.Name, Window: "1m", Verdict: passed})
+			verdict := passed
+			if m.Comparison == nil && c.fails {
+				verdict = failed
+			}
+			c.Checks.Results = append(c.Checks.Results, v1beta1.CheckStatus{Name: m.Name, Window: "1m", Verdict: verdict})
 		}
 	} else {
 		c.looks++
@@ -78,6 +84,9 @@ func (c *comparing) count(since time.Time) *release.Counted {
 	m := c.perSecond*length.Seconds() - n
 	out := &release.Counted{Since: since, At: c.Now}
 	for _, metric := range c.Canary.Spec.Analysis.Metrics {
+		if metric.Comparison == nil {
+			continue
+		}
 		out.Readings = append(out.Readings, release.Reading{
 			Metric:  metric.Name,
 			Blocks:  []compare.Block{{Canary: compare.Counts{Requests: n, Bad: n * c.canary}, Primary: compare.Counts{Requests: m, Bad: m * c.primary}, Length: length}},
@@ -123,6 +132,11 @@ func (c *comparing) last(reason string) string {
 		}
 	}
 	return ""
+}
+
+// said tells whether an event has said something.
+func (c *comparing) said(what string) bool {
+	return slices.ContainsFunc(c.events, func(e release.Event) bool { return strings.Contains(e.Message, what) })
 }
 
 func judged(j v1beta1.CanaryJudgement) func(*v1beta1.CanaryAnalysis) {
@@ -181,6 +195,48 @@ func TestEvidence(t *testing.T) {
 			}
 			if message := c.last(tc.reason); message == "" || !strings.Contains(message, tc.says) {
 				t.Errorf("event %s says %q, want %q", tc.reason, message, tc.says)
+			}
+		})
+	}
+}
+
+// TestStepEarly: steps end before their interval where the evidence allows the next one, and only there; the last one lasts it.
+func TestStepEarly(t *testing.T) {
+	early := judged(v1beta1.CanaryJudgement{StepEarly: true})
+	alone := func(a *v1beta1.CanaryAnalysis) { a.Metrics[0].DryRun = true }
+	gate := func(a *v1beta1.CanaryAnalysis) {
+		a.Metrics = append(a.Metrics, v1beta1.CanaryMetric{Name: "queue", Query: "queue", ThresholdRange: &v1beta1.CanaryThresholdRange{Max: new(1.0)}})
+	}
+	for name, tc := range map[string]struct {
+		canary          float64
+		change          []func(*v1beta1.CanaryAnalysis)
+		traffic         float64
+		fails           bool // the check beside the comparison
+		atLeast, atMost time.Duration
+		weight          int32
+		says            string
+	}{
+		"evidence comes fast":              {canary: 0.01, change: []func(*v1beta1.CanaryAnalysis){early}, traffic: 100, atLeast: 90 * time.Second, atMost: 95 * time.Second, weight: 60, says: "All checks passed before the interval was over"},
+		"it is not asked for":              {canary: 0.01, traffic: 100, atLeast: 180 * time.Second, atMost: 185 * time.Second, weight: 60, says: "All checks passed; "},
+		"evidence comes slowly":            {canary: 0.01, change: []func(*v1beta1.CanaryAnalysis){early}, traffic: 1, atLeast: 180 * time.Second, weight: 60},
+		"nobody comes":                     {canary: 0.01, change: []func(*v1beta1.CanaryAnalysis){early}, traffic: 0, atLeast: 10 * time.Minute, weight: 20},
+		"nothing decides":                  {canary: 0.01, change: []func(*v1beta1.CanaryAnalysis){early, alone}, traffic: 100, atLeast: 180 * time.Second, atMost: 185 * time.Second, weight: 60},
+		"another check passes":             {canary: 0.01, change: []func(*v1beta1.CanaryAnalysis){early, gate}, traffic: 100, atLeast: 90 * time.Second, atMost: 95 * time.Second, weight: 60},
+		"another check fails":              {canary: 0.01, change: []func(*v1beta1.CanaryAnalysis){early, gate}, traffic: 100, fails: true, atMost: 5 * time.Minute, weight: 0},
+		"the canary is three points worse": {canary: 0.04, change: []func(*v1beta1.CanaryAnalysis){early}, traffic: 100, atMost: time.Minute, weight: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newComparing(tc.canary, tc.change...)
+			c.perSecond, c.fails = tc.traffic, tc.fails
+			took := c.run(t, 10*time.Minute)
+			if took < tc.atLeast || tc.atMost > 0 && took > tc.atMost || c.Canary.Status.CanaryWeight != tc.weight {
+				t.Errorf("after %s it is at %d %%, want %d %% after %s to %s; events %v", took, c.Canary.Status.CanaryWeight, tc.weight, tc.atLeast, tc.atMost, c.events)
+			}
+			if message := c.last(release.ReasonWeightRaised); tc.says != "" && !c.said(tc.says) {
+				t.Errorf("the weight was raised with %q, want %q", message, tc.says)
+			}
+			if step := c.Canary.Status.Step; step != nil && step.Early {
+				t.Error("the last step is to end early")
 			}
 		})
 	}

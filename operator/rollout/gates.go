@@ -299,7 +299,7 @@ func checkOnceMore(d *decider) {
 
 // beginWindow begins the time that the next round of checks is about.
 func beginWindow(d *decider) {
-	d.st.Step.Since = metav1.NewMicroTime(d.Now)
+	d.st.Step.Since, d.st.Step.Early = metav1.NewMicroTime(d.Now), false
 	d.lookAgain(d.Now.Add(d.interval()))
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/gates"
 	"github.com/sluice-delivery/sluice/operator/rollout/hands"
+	"github.com/sluice-delivery/sluice/operator/rollout/judgement"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/rollout/scaling"
@@ -194,7 +195,11 @@ func actOn(d *decider, run *release.CheckRun, r *rounds.Round) {
 		checkOnceMore(d)
 	default:
 		rounds.Record(d.st, run, r, v1beta1.CheckPassed, r.Noted)
-		raise(d, strings.Join(append([]string{"All checks passed"}, r.Noted...), "; "))
+		because := "All checks passed"
+		if d.st.Step.Early {
+			because += " before the interval was over"
+		}
+		raise(d, strings.Join(append([]string{because}, r.Noted...), "; "))
 	}
 }
 
@@ -297,6 +302,9 @@ func nextStep(d *decider, because string) {
 	d.event(false, reason, because+"; "+p.Describe(index))
 	d.waiting = stepName(d)
 	d.lookAgain(stepDue(d))
+	if d.Canary.GetAnalysis().Compares() {
+		d.lookAgain(d.Now.Add(judgement.LookEvery))
+	}
 }
 
 func thresholdReached(d *decider) bool {
@@ -314,11 +322,14 @@ func (d *decider) interval() time.Duration {
 	return interval
 }
 
-// stepDue is when the step has lasted its interval. Waiting for the canary,
+// stepDue is when the step has lasted its interval, or is let end early. Waiting for the canary,
 // which is step 0, has none.
 func stepDue(d *decider) time.Time {
-	if d.st.Step.Index == 0 {
+	switch {
+	case d.st.Step.Index == 0:
 		return d.st.Step.Since.Time
+	case d.st.Step.Early:
+		return d.stepBegan()
 	}
 	return d.stepBegan().Add(d.interval())
 }

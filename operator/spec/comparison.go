@@ -16,6 +16,9 @@ func InvalidComparison(a *v1beta1.CanaryAnalysis) string {
 	if a.Judgement != nil && !a.Compares() {
 		return "spec.analysis.judgement: it is about metrics with a comparison, and there is none"
 	}
+	if a.Judgement != nil && a.Judgement.StepEarly && a.Iterations > 0 {
+		return fmt.Sprintf("spec.analysis.judgement.stepEarly: it is about steps of weights, and with %d iterations there are none; allowed: false", a.Iterations)
+	}
 	if n := comparisons(a); n > maxComparisons {
 		return fmt.Sprintf("spec.analysis.metrics: %d have a comparison; allowed: %d, as the evidence of each is in the status", n, maxComparisons)
 	}

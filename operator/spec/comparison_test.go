@@ -45,6 +45,8 @@ func TestInvalidComparison(t *testing.T) {
 		"a limit of slow requests":                      {v1beta1.CanaryAnalysis{StepWeight: 10, Metrics: []v1beta1.CanaryMetric{slow}}, ""},
 		"too many":                                      {v1beta1.CanaryAnalysis{StepWeight: 10, Metrics: many}, "21 have a comparison; allowed: 20"},
 		"a judgement of nothing":                        {v1beta1.CanaryAnalysis{StepWeight: 10, Judgement: &v1beta1.CanaryJudgement{}}, "spec.analysis.judgement: "},
+		"steps end early":                               {v1beta1.CanaryAnalysis{StepWeight: 10, Metrics: []v1beta1.CanaryMetric{template}, Judgement: &v1beta1.CanaryJudgement{StepEarly: true}}, ""},
+		"iterations end early":                          {v1beta1.CanaryAnalysis{Iterations: 5, Mirror: true, Metrics: []v1beta1.CanaryMetric{template}, Judgement: &v1beta1.CanaryJudgement{StepEarly: true}}, "spec.analysis.judgement.stepEarly: it is about steps of weights, and with 5 iterations there are none; allowed: false"},
 		"no duration":                                   {v1beta1.CanaryAnalysis{StepWeight: 10, Judgement: &v1beta1.CanaryJudgement{MaxDuration: "soon"}}, "spec.analysis.judgement.maxDuration: "},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -115,7 +115,7 @@ func (c *Cluster) StartClient(ctx context.Context, options ClientOptions) (*Clie
 		return nil
 	})
 	if err == nil && c.options.Prometheus {
-		err = c.scrape(address)
+		err = c.Scrape(address)
 	}
 	if err != nil {
 		client.Stop()

@@ -13,6 +13,9 @@ const (
 	prometheusConfig = `global:
   scrape_interval: 1s
   evaluation_interval: 1s
+storage:
+  tsdb:
+    out_of_order_time_window: 7h # a test may have a target tell of a past that no test can wait for
 scrape_configs:
 - job_name: mesh
   file_sd_configs:
@@ -51,8 +54,8 @@ func (c *Cluster) startPrometheus(ctx context.Context) error {
 	return nil
 }
 
-// scrape adds a target (host:port, serving /metrics) to Prometheus.
-func (c *Cluster) scrape(target string) error {
+// Scrape adds a target (host:port, serving /metrics) to Prometheus.
+func (c *Cluster) Scrape(target string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.targets = append(c.targets, target)

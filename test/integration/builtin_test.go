@@ -166,10 +166,18 @@ func TestBuiltInQueries(t *testing.T) {
 // gives its address once it has all.
 func scraped(t *testing.T, pages []string) string {
 	t.Helper()
-	var served atomic.Int64
-	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return scrapedFrom(t, len(pages), func(w http.ResponseWriter, _ *http.Request, page int) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		fmt.Fprint(w, pages[min(int(served.Add(1)), len(pages))-1])
+		fmt.Fprint(w, pages[page])
+	})
+}
+
+// scrapedFrom is scraped with a number of pages that serve writes, the last one again and again.
+func scrapedFrom(t *testing.T, pages int, serve func(w http.ResponseWriter, r *http.Request, page int)) string {
+	t.Helper()
+	var served atomic.Int64
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serve(w, r, min(int(served.Add(1)), pages)-1)
 	}))
 	t.Cleanup(target.Close)
 	binary, err := cluster.Binary("prometheus")
@@ -177,7 +185,7 @@ func scraped(t *testing.T, pages []string) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	config := fmt.Sprintf("scrape_configs:\n- job_name: canaries\n  scrape_interval: 50ms\n  scrape_timeout: 50ms\n  static_configs:\n  - targets: [%q]\n",
+	config := fmt.Sprintf("scrape_configs:\n- job_name: canaries\n  scrape_interval: 50ms\n  scrape_native_histograms: true\n  scrape_timeout: 50ms\n  static_configs:\n  - targets: [%q]\n",
 		strings.TrimPrefix(target.URL, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -200,8 +208,8 @@ func scraped(t *testing.T, pages []string) string {
 	})
 	err = rig.Await(t.Context(), "all pages being scraped", limit, func(context.Context) error {
 		// One more: then the last one was not only served, but stored.
-		if n := served.Load(); n <= int64(len(pages)) {
-			return fmt.Errorf("%d of %d", n, len(pages))
+		if n := served.Load(); n <= int64(pages) {
+			return fmt.Errorf("%d of %d", n, pages)
 		}
 		return nil
 	})

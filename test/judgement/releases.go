@@ -57,7 +57,18 @@ func contenders() []contender {
 		}},
 		own("comparison", 1),
 		own("comparison each minute", ticksPerMinute),
+		early("comparison, steps early"),
 	}
+}
+
+// early is the operator's rule with steps that end early.
+func early(name string) contender {
+	usual := own(name, 1)
+	return contender{name, func(r *rand.Rand, s scenario) rule {
+		c := usual.make(r, s).(*comparison)
+		c.early = true
+		return c
+	}}
 }
 
 // own is the operator's rule. It has two metrics and one that a regression is in, which needs twice the evidence.

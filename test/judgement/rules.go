@@ -224,7 +224,9 @@ type comparison struct {
 	judge compare.Judge
 	state compare.State
 	// look is every how many ticks it looks.
-	look    int
+	look int
+	// early is true where a step but the last ends as soon as the evidence allows the next one.
+	early   bool
 	ticks   int
 	pending compare.Block
 	since   float64
@@ -260,7 +262,7 @@ func (c *comparison) decide(seconds float64) outcome {
 	if answer.Verdict == compare.WorseThanTolerated {
 		return rolledBack
 	}
-	if answer.Verdict == compare.Open || seconds-c.since < stepSeconds-1e-9 {
+	if answer.Verdict == compare.Open || seconds-c.since < stepSeconds-1e-9 && (!c.early || c.last()) {
 		return running
 	}
 	c.since = seconds

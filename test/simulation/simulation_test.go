@@ -60,6 +60,7 @@ type plan struct {
 	Coverage      bool          `json:",omitempty"`
 	Policy        string        `json:",omitempty"`
 	Compare       string        `json:",omitempty"` // canary and primary, beside the range of values or alone
+	Early         bool          `json:",omitempty"` // steps may end before their interval, where canary and primary are compared
 	Acts          []act
 }
 
@@ -126,6 +127,7 @@ func planOf(seed uint64) plan {
 	p.ReadAtStart = r.IntN(2) == 0
 	p.Compare = pick(r, "", "", "beside", "alone")
 	p.Policy = pick(r, "", "", "", "", policyFreeze, policyTimes, policyPlace, policyInvalid)
+	p.Early = p.Compare != "" && r.IntN(2) == 0
 	return p
 }
 

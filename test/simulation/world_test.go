@@ -553,7 +553,10 @@ func newCanary(p plan) *v1beta1.Canary {
 		a.StepWeights = []int32{20, 50}
 	}
 	if p.Compare != "" && a.Comparable() {
-		a.Metrics[0].Comparison, a.Judgement = &v1beta1.MetricComparison{}, &v1beta1.CanaryJudgement{MaxDuration: "2m"}
+		a.Metrics[0].Comparison, a.Judgement = &v1beta1.MetricComparison{}, &v1beta1.CanaryJudgement{MaxDuration: "2m", StepEarly: p.Early && a.Iterations == 0}
+		if a.Judgement.StepEarly {
+			a.Interval = "40s" // there are two looks in it
+		}
 		if p.Compare == "alone" {
 			a.Metrics[0].ThresholdRange = nil
 		}

@@ -1,7 +1,9 @@
 package judgement
 
 import (
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +165,56 @@ func TestCompared(t *testing.T) {
 	}
 	if got := Compared(a, &v1beta1.CanaryStatus{}, compare.Question{}, results, true); len(got) != 2 {
 		t.Errorf("before anything is counted: %+v", got)
+	}
+}
+
+// TestVerdictsAgree: the metrics pass where the whole does, and only there, whatever was counted: a metric that is suspected for
+// itself alone has not passed, and nor has one that lacks requests beside another that is suspected.
+func TestVerdictsAgree(t *testing.T) {
+	a := &v1beta1.CanaryAnalysis{Metrics: []v1beta1.CanaryMetric{
+		{Name: "a", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "a"}, Comparison: &v1beta1.MetricComparison{}},
+		{Name: "b", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "b"}, Comparison: &v1beta1.MetricComparison{Limit: new(3.0)}},
+		{Name: "c", TemplateRef: &v1beta1.CrossNamespaceObjectReference{Name: "c"}, Comparison: &v1beta1.MetricComparison{}, DryRun: true},
+	}}
+	r := rand.New(rand.NewPCG(1, 2))
+	seen := map[string]int{}
+	for range 150 {
+		st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
+		worse, base := []float64{0, 0, 0.005, 0.01, 0.03}, []float64{0.002, 0.002, 0.002, 0.08}[r.IntN(4)]
+		var extra [3]float64
+		for i := range extra {
+			extra[i] = worse[r.IntN(len(worse))]
+		}
+		for look := range 12 {
+			at := began.Add(time.Duration(look) * 15 * time.Second)
+			c := &release.Counted{Since: at, At: at.Add(15 * time.Second)}
+			for i, m := range a.Metrics {
+				bad := func(n, share float64) float64 {
+					return math.Max(0, math.Round(n*share+math.Sqrt(n*share)*r.NormFloat64()))
+				}
+				c.Readings = append(c.Readings, release.Reading{
+					Metric: m.Name, History: &compare.History{Minutes: [][]compare.Counts{{{Requests: 1e5, Bad: 200}}}},
+					Blocks: []compare.Block{{Canary: compare.Counts{Requests: 300, Bad: bad(300, base+extra[i])}, Primary: compare.Counts{Requests: 300, Bad: bad(300, base)}, Length: 15 * time.Second}},
+				})
+			}
+			if !Take(a, st, c, func(string) bool { return false }) {
+				t.Fatal("counts are not taken")
+			}
+			for _, q := range []compare.Question{{}, {Promote: true}, {Promote: true, Overdue: true}} {
+				s, _ := stateOf(st.Judgement)
+				whole, v := Of(a).Answer(s, q), Judge(a, st, q)
+				passed := v.Metrics[0].Verdict == v1beta1.CheckPassed && v.Metrics[1].Verdict == v1beta1.CheckPassed
+				if passed != (whole.Verdict == compare.NotMuchWorse) || v.Worse != (whole.Verdict == compare.WorseThanTolerated) {
+					t.Fatalf("the whole is %+v, the metrics are %+v", whole, v.Metrics)
+				}
+				seen[fmt.Sprint(whole.Verdict, whole.Cause)]++
+				if alone := Of(a).Of(s, 0, q); alone.Cause == compare.Suspicion && whole.Cause == compare.FewRequests {
+					seen["suspected alone"]++
+				}
+			}
+		}
+	}
+	if len(seen) < 6 {
+		t.Errorf("not all verdicts were seen, only %v", seen)
 	}
 }

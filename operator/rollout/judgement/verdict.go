@@ -3,6 +3,7 @@ package judgement
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,11 +46,11 @@ func Judge(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Questi
 	all := j.Answer(s, q)
 	out := Verdict{Worse: all.Verdict == compare.WorseThanTolerated, Suspected: all.Cause == compare.Suspicion || all.Cause == compare.BeyondLimit}
 	for i, m := range j.Metrics {
-		one := j.Of(s, i, q)
+		lacks := slices.IndexFunc(all.Lacking, func(l compare.Lack) bool { return l.Metric == i })
 		v := MetricVerdict{Name: m.Name, Verdict: v1beta1.CheckPassed, Message: m.Name + ": " + sentence(j, i, s.Metrics[i])}
 		switch {
 		case m.Dry:
-			v.Verdict = dry(one)
+			v.Verdict = dry(j.Of(s, i, q))
 		case out.Worse && i == all.Metric:
 			v.Verdict = v1beta1.CheckFailed
 			out.Because = v.Message + fmt.Sprintf("; worse than tolerated, %s %% sure", decimal(j.Confidence*100))
@@ -57,13 +58,21 @@ func Judge(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Questi
 		case out.Suspected && i == all.Metric:
 			v.Verdict = v1beta1.CheckUndecided
 			v.Message += "; " + causes[all.Cause]
-		case one.Cause == compare.FewRequests:
-			v.Verdict, v.Missing = v1beta1.CheckUndecided, whole(one.Missing)
-			v.Message += "; " + missing(one.Missing)
+		case lacks >= 0:
+			v.Verdict, v.Missing = v1beta1.CheckUndecided, whole(all.Lacking[lacks].Missing)
+			v.Message += "; " + missing(all.Lacking[lacks].Missing)
 		}
 		out.Metrics = append(out.Metrics, v)
 	}
 	return out
+}
+
+// Allows is true where the evidence of metrics that decide allows what the release wants to do next.
+func Allows(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, q compare.Question) bool {
+	j := Of(a)
+	s, ok := stateOf(st.Judgement)
+	decides := slices.ContainsFunc(j.Metrics, func(m compare.Metric) bool { return !m.Dry })
+	return ok && decides && j.Answer(s, q).Verdict == compare.NotMuchWorse
 }
 
 // Prospect says how soon the comparison can be expected to find the regressions that matter, and a good canary to be

@@ -20,24 +20,30 @@ import (
 type faults struct {
 	errorPercent float64
 	delay        time.Duration
+	delayPercent float64
 }
 
 func faultsFromEnv() (faults, error) {
-	percent, err := number("SLUICE_ERROR_PERCENT", 100)
+	percent, err := number("SLUICE_ERROR_PERCENT", 100, 0)
 	if err != nil {
 		return faults{}, err
 	}
-	delay, err := number("SLUICE_DELAY_MS", float64(time.Hour.Milliseconds()))
+	delay, err := number("SLUICE_DELAY_MS", float64(time.Hour.Milliseconds()), 0)
 	if err != nil {
 		return faults{}, err
 	}
-	return faults{errorPercent: percent, delay: time.Duration(delay * float64(time.Millisecond))}, nil
+	delayed, err := number("SLUICE_DELAY_PERCENT", 100, 100)
+	if err != nil {
+		return faults{}, err
+	}
+	return faults{errorPercent: percent, delay: time.Duration(delay * float64(time.Millisecond)), delayPercent: delayed}, nil
 }
 
-func number(name string, highest float64) (float64, error) {
+// number reads a variable; unset is what it is where it is not set.
+func number(name string, highest, unset float64) (float64, error) {
 	value := os.Getenv(name)
 	if value == "" {
-		return 0, nil
+		return unset, nil
 	}
 	n, err := strconv.ParseFloat(value, 64)
 	if err != nil || !(n >= 0 && n <= highest) {
@@ -48,7 +54,7 @@ func number(name string, highest float64) (float64, error) {
 
 // strike waits out the delay and tells whether the request is to fail.
 func (f faults) strike(ctx context.Context) bool {
-	if f.delay > 0 {
+	if f.delay > 0 && rand.Float64()*100 < f.delayPercent {
 		timer := time.NewTimer(f.delay)
 		defer timer.Stop()
 		select {

@@ -7,7 +7,8 @@
 //	SLUICE_POD_IP         the address to listen on; the node sets it
 //	SLUICE_POD_VERSION    the version to answer with; the node sets it
 //	SLUICE_ERROR_PERCENT  0 to 100, the share of requests that fail
-//	SLUICE_DELAY_MS       milliseconds that every request waits
+//	SLUICE_DELAY_MS       milliseconds that a request waits
+//	SLUICE_DELAY_PERCENT  0 to 100, the share of requests that do; 100 where it is not set
 package main
 
 import (
