@@ -110,18 +110,19 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 		}
 	})
 	for name, tc := range map[string]struct {
-		namespace string
-		after     time.Duration
-		wantErr   string
+		namespaces []string
+		after      time.Duration
+		wantErr    string
 	}{
 		"whole cluster":            {after: 59 * time.Second, wantErr: "flagger-0 holds lease default/" + flaggerLease},
-		"its namespace":            {namespace: "default", wantErr: "flagger-0 holds lease default/" + flaggerLease},
-		"another namespace":        {namespace: "kube-system"},
+		"its namespace":            {namespaces: []string{"default"}, wantErr: "flagger-0 holds lease default/" + flaggerLease},
+		"one of its namespaces":    {namespaces: []string{"kube-system", "default"}, wantErr: "flagger-0 holds lease default/" + flaggerLease},
+		"other namespaces":         {namespaces: []string{"kube-system", "kube-public"}},
 		"a lease that has run out": {after: 61 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(renewed.Add(tc.after))
-			err := refuseBesideFlagger(t.Context(), audited(c.Config()), tc.namespace, clk)
+			err := refuseBesideFlagger(t.Context(), audited(c.Config()), tc.namespaces, clk)
 			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
 				t.Errorf("got error %v, want %q", err, tc.wantErr)
 			}
@@ -138,7 +139,7 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := refuseBesideFlagger(t.Context(), config, "", clocktesting.NewFakePassiveClock(renewed.Time)); err != nil {
+		if err := refuseBesideFlagger(t.Context(), config, nil, clocktesting.NewFakePassiveClock(renewed.Time)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -4,17 +4,25 @@ import (
 	"context"
 	"io"
 
+	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
 // deletionIncidents delete a Canary that can't give back what it took over.
 var deletionIncidents = []incident{
 	{"Canary deleted after its target at rest", func(s *site) { testDeletionWithoutTarget(s, atRest, 0) }},
 	{"Canary deleted after its target in mid-release", func(s *site) { testDeletionWithoutTarget(s, midRelease, 50) }},
+	{"application removed as a whole at rest", func(s *site) { testRemoval(s, atRest) }},
+	{"application removed as a whole in mid-release", func(s *site) { testRemoval(s, midRelease) }},
 	{"Canary with a typo deleted", testDeletionWithTypo},
 	{"uninstalled at rest, then the Canary deleted", func(s *site) { testUninstalled(s, atRest, 0) }},
 	{"uninstalled in mid-release, then the Canary deleted", func(s *site) { testUninstalled(s, midRelease, 50) }},
@@ -74,6 +82,28 @@ func testDeletionWithoutTarget(s *site, at func(*site), lost int32) {
 	s.awaitGone(c)
 	s.awaitPods(app+"-primary", 2)
 	p.stop(lost)
+}
+
+// testRemoval takes away all that is in Git, as a tool does whose application is deleted: where the Canary says so, nothing that
+// the operator made stays, and no deletion hangs.
+func testRemoval(s *site, at func(*site)) {
+	at(s)
+	s.edit(func(c *v1beta1.Canary) { c.Annotations = map[string]string{rollout.RemoveWithTargetAnnotation: "true"} })
+	c := get[v1beta1.Canary](s, app)
+	s.remove(c, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	s.remove(get[appsv1.Deployment](s, app), client.PropagationPolicy(metav1.DeletePropagationForeground))
+	s.awaitGone(c)
+	of := client.MatchingLabels{ownership.Label: app}
+	for _, list := range []client.ObjectList{
+		&appsv1.DeploymentList{}, &corev1.ServiceList{}, &istionetworking.VirtualServiceList{}, &istionetworking.DestinationRuleList{},
+	} {
+		if err := s.api.List(s.t.Context(), list, client.InNamespace(s.namespace), of); err != nil {
+			s.t.Fatal(err)
+		}
+		if n := meta.LenList(list); n > 0 {
+			s.t.Errorf("%d of %T are left behind", n, list)
+		}
+	}
 }
 
 // testDeletionWithTypo: whichever pods serve in the end, they are as many as before.

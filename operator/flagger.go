@@ -19,14 +19,23 @@ import (
 // holds.
 const flaggerLease = "flagger-leader-election"
 
-// refuseBesideFlagger fails while Flagger is at work in the cluster, or in the
-// one namespace that this operator is for: two operators on one Canary undo
+// refuseBesideFlagger fails while Flagger is at work in the cluster, or in one of
+// the namespaces that this operator is for: two operators on one Canary undo
 // each other's routes.
-func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespace string, clk clock.PassiveClock) error {
+func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespaces []string, clk clock.PassiveClock) error {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
+	for _, namespace := range eachOf(namespaces) {
+		if err := refuseBesideFlaggerIn(ctx, clients, namespace, clk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refuseBesideFlaggerIn(ctx context.Context, clients kubernetes.Interface, namespace string, clk clock.PassiveClock) error {
 	leases, err := clients.CoordinationV1().Leases(namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, flaggerLease).String(),
 	})

@@ -22,7 +22,7 @@ type options struct {
 	ingressPrefix       string
 	ingressClass        string
 	metrics             metricOptions
-	namespace           string
+	namespaces          []string
 	logLevel            string
 	logEncoding         string
 	master              string
@@ -70,7 +70,7 @@ func (o *options) register(f *flag.FlagSet) {
 	f.StringVar(&o.ingressPrefix, "ingress-annotations-prefix", factory.IngressPrefix, "what the annotations of ingress-nginx begin with")
 	f.StringVar(&o.ingressClass, "ingress-class", "", "ingress class of the HTTPProxies of provider contour; without it Contour's default")
 	o.metrics.register(f)
-	f.StringVar(&o.namespace, "namespace", "", "watch this namespace only")
+	f.Var((*list)(&o.namespaces), "namespace", "watch these namespaces only, comma separated; all without it")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn (or warning) or error")
 	f.StringVar(&o.logEncoding, "zap-encoding", encodingJSON, "how the log is written: json, or console for people")
 	f.StringVar(&o.master, "master", "", "address of the API server, in place of the one in the kubeconfig")

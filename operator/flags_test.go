@@ -91,7 +91,8 @@ func TestParseFlags(t *testing.T) {
 				}
 			},
 		},
-		"no server": {args: []string{"-port=0"}, want: func(o *options) { o.port = 0 }},
+		"several namespaces": {args: []string{"-namespace=shop, store,"}, want: func(o *options) { o.namespaces = []string{"shop", "store"} }},
+		"no server":          {args: []string{"-port=0"}, want: func(o *options) { o.port = 0 }},
 		"the rest": {
 			args: []string{
 				"-kubeconfig=k", "-kubeconfig-service-mesh=s", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
@@ -101,7 +102,7 @@ func TestParseFlags(t *testing.T) {
 				"-hooks-allowed-hosts=a,b", "-hooks-allowed-addresses=127.0.0.1", "-hooks-proxy-from-environment", "-event-webhook=http://e", "-event-webhook-secret-dir=/e", "-ingress-annotations-prefix=i",
 			},
 			want: func(o *options) {
-				o.kubeconfig, o.meshProvider, o.namespace, o.logLevel = "k", "m", "n", "debug"
+				o.kubeconfig, o.meshProvider, o.namespaces, o.logLevel = "k", "m", []string{"n"}, "debug"
 				o.metrics = metricOptions{server: "http://p", secretDirectory: "/s", insecureSkipVerify: true}
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"

@@ -28,7 +28,12 @@ func removeFinalizers(ctx context.Context, args []string, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	return handover.RemoveFinalizers(ctx, api, of, stdout, clock.RealClock{})
+	for _, some := range of {
+		if err := handover.RemoveFinalizers(ctx, api, some, stdout, clock.RealClock{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // handOver readies every Canary for Flagger.
@@ -37,17 +42,22 @@ func handOver(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	return handover.ToFlagger(ctx, api, of, stdout, clock.RealClock{})
+	for _, some := range of {
+		if err := handover.ToFlagger(ctx, api, some, stdout, clock.RealClock{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // canariesCommand reads the command line of a command that writes Canaries while no operator is at work, and gives it a
-// client and which of them it is for.
-func canariesCommand(name string, args []string, stderr io.Writer) (api client.Client, of []client.ListOption, err error) {
+// client and which of them it is for, by namespace.
+func canariesCommand(name string, args []string, stderr io.Writer) (api client.Client, of [][]client.ListOption, err error) {
 	o := options{}
 	f := flag.NewFlagSet("sluice "+name, flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it $KUBECONFIG, else the service account of the pod")
-	f.StringVar(&o.namespace, "namespace", "", "of the Canaries of this namespace only")
+	f.Var((*list)(&o.namespaces), "namespace", "of the Canaries of these namespaces only, comma separated")
 	f.StringVar(&o.scope.selector, "watch-label-selector", "", "of the Canaries only whose labels it selects")
 	if err := f.Parse(args); err != nil {
 		return nil, nil, err
@@ -70,5 +80,8 @@ func canariesCommand(name string, args []string, stderr io.Writer) (api client.C
 	if api, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, nil, fmt.Errorf("client: %w", err)
 	}
-	return api, []client.ListOption{client.InNamespace(o.namespace), client.MatchingLabelsSelector{Selector: selected}}, nil
+	for _, namespace := range eachOf(o.namespaces) {
+		of = append(of, []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selected}})
+	}
+	return api, of, nil
 }

@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := refuseBesideFlagger(ctx, config, o.namespace, clock.RealClock{}); err != nil {
+	if err := refuseBesideFlagger(ctx, config, o.namespaces, clock.RealClock{}); err != nil {
 		return err
 	}
 	mgr, err := newManager(ctx, config, o, wiring{log: logger})

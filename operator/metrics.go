@@ -61,7 +61,7 @@ func sourcesOf(o options, config *rest.Config, reader client.Reader, to *outboun
 		New:              metricfactory.New,
 		Operator:         own,
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
-		Namespace:        o.namespace,
+		Namespaces:       o.namespaces,
 		Guard:            to.metrics,
 		CloudIdentity:    o.outbound.cloudIdentity,
 		Kubernetes:       config,

@@ -156,7 +156,7 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 		if err := preflight.KnownTo(ctx, reader, fit); err != nil {
 			return report, err
 		}
-		if err := refuseBesideFlagger(ctx, config, o.namespace, clock.RealClock{}); err != nil {
+		if err := refuseBesideFlagger(ctx, config, o.namespaces, clock.RealClock{}); err != nil {
 			report.Notes = append(report.Notes, err.Error())
 		}
 	}
@@ -169,8 +169,13 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if o.dryRun {
 		judge.DryRun = writer
 	}
-	found, err := judge.All(ctx, o.namespace, sourcesOfFiles(objects, len(o.files) > 0))
-	report.Findings = found
+	for _, namespace := range eachOf(o.namespaces) {
+		var found []preflight.Finding
+		if found, err = judge.All(ctx, namespace, sourcesOfFiles(objects, len(o.files) > 0)); err != nil {
+			break
+		}
+		report.Findings = append(report.Findings, found...)
+	}
 	preflight.Sort(report.Findings)
 	if err == nil && len(report.Findings) == 0 {
 		report.Notes = append(report.Notes, "there is no Canary, MetricTemplate or AlertProvider in what was looked at")

@@ -261,6 +261,11 @@ func (s *site) chartsRights(provider string) (*rest.Config, func() []string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return config, refusedTo(config)
+}
+
+// refusedTo gives what is refused to a client from now on.
+func refusedTo(config *rest.Config) func() []string {
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -274,7 +279,7 @@ func (s *site) chartsRights(provider string) (*rest.Config, func() []string) {
 			return response, err
 		})
 	})
-	return config, func() []string {
+	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Sorted(maps.Keys(seen))

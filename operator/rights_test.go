@@ -143,8 +143,8 @@ func rulesOf(t *testing.T, values ...string) []rbacv1.PolicyRule {
 	}, values...)
 }
 
-// rulesNamed are the rules of the chart's roles of some names.
-func rulesNamed(t *testing.T, wanted func(name string) bool, values ...string) []rbacv1.PolicyRule {
+// templated is what the chart makes in a namespace with these values.
+func templated(t *testing.T, namespace string, values ...string) []byte {
 	t.Helper()
 	helm, err := cluster.Binary("helm")
 	if err != nil {
@@ -154,7 +154,7 @@ func rulesNamed(t *testing.T, wanted func(name string) bool, values ...string) [
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"template", "sluice", filepath.Join(root, "charts", "sluice"), "--namespace", "sluice-system"}
+	args := []string{"template", "sluice", filepath.Join(root, "charts", "sluice"), "--namespace", namespace}
 	for _, value := range values {
 		args = append(args, "--set", value)
 	}
@@ -166,8 +166,14 @@ func rulesNamed(t *testing.T, wanted func(name string) bool, values ...string) [
 		}
 		t.Fatal(err)
 	}
+	return out
+}
+
+// rulesNamed are the rules of the chart's roles of some names.
+func rulesNamed(t *testing.T, wanted func(name string) bool, values ...string) []rbacv1.PolicyRule {
+	t.Helper()
 	var rules []rbacv1.PolicyRule
-	for documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(out), 4096); ; {
+	for documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(templated(t, "sluice-system", values...)), 4096); ; {
 		var role rbacv1.ClusterRole // and a Role, which has the same fields
 		if err := documents.Decode(&role); errors.Is(err, io.EOF) {
 			return rules

@@ -92,10 +92,7 @@ func (o *scopeOptions) caches() map[client.Object]cache.ByObject {
 	if len(o.secrets) == 0 {
 		return out
 	}
-	namespaces := map[string]cache.Config{}
-	for _, name := range o.secrets {
-		namespaces[name] = cache.Config{}
-	}
+	namespaces := cachesOf(o.secrets)
 	for kind, settings := range out {
 		if _, ok := kind.(*corev1.Secret); ok {
 			settings.Namespaces = namespaces
@@ -103,4 +100,21 @@ func (o *scopeOptions) caches() map[client.Object]cache.ByObject {
 		}
 	}
 	return out
+}
+
+// cachesOf are the settings of a cache that has some namespaces only.
+func cachesOf(namespaces []string) map[string]cache.Config {
+	out := map[string]cache.Config{}
+	for _, name := range namespaces {
+		out[name] = cache.Config{}
+	}
+	return out
+}
+
+// eachOf are the namespaces to list in, one that stands for all where none is named.
+func eachOf(namespaces []string) []string {
+	if len(namespaces) == 0 {
+		return []string{corev1.NamespaceAll}
+	}
+	return namespaces
 }

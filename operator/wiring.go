@@ -185,7 +185,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	assembly.AddParts(r, mgr.GetAPIReader(), partsOf(o))
 	r.Actions.Checks = checker
 	r.Policies = policies.New(policies.Config{
-		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespace: o.namespace,
+		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespaces: o.namespaces,
 	})
 	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: o.scope.watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
@@ -261,8 +261,8 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       new(20 * time.Second),
 	}
-	if o.namespace != "" {
-		out.Cache.DefaultNamespaces = map[string]cache.Config{o.namespace: {}}
+	if len(o.namespaces) > 0 {
+		out.Cache.DefaultNamespaces = cachesOf(o.namespaces)
 	}
 	return out
 }

@@ -91,6 +91,7 @@ var rules = map[string]rule{
 	release.ReasonFieldsIgnored:  quiet,
 	release.ReasonMeasured:       quiet,
 	release.ReasonTerminating:    quiet,
+	release.ReasonRemoved:        {title: "Removed with its target", severity: v1beta1.SeverityInfo},
 	release.ReasonLeftBehind:     {title: "Left behind by a deletion", severity: v1beta1.SeverityError},
 
 	"InvalidSpec":       mistake,

@@ -37,9 +37,9 @@ type Config struct {
 	Recorder events.EventRecorder
 	// Queues makes the queue of the policies whose status is to be written.
 	Queues *telemetry.Queues
-	// Namespace is the only one that the operator looks at, empty for all. In one alone it has no rights on what is in
+	// Namespaces are those that the operator looks at, none for all. In some alone it has no rights on what is in
 	// none, and so no ClusterReleasePolicies.
-	Namespace string
+	Namespaces []string
 }
 
 // Policies are the release policies of a cluster. A nil one has none.

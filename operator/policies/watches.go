@@ -35,7 +35,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // served already.
 func (x *Policies) SetUp(_ context.Context, w *wake.Watches) error {
 	kinds := map[string]client.Object{v1alpha1.ReleasePolicyKind: &v1alpha1.ReleasePolicy{}}
-	if x.Namespace == "" {
+	if len(x.Namespaces) == 0 {
 		kinds[v1alpha1.ClusterReleasePolicyKind] = &v1alpha1.ClusterReleasePolicy{}
 	}
 	var inController controller.Controller

@@ -62,6 +62,8 @@ const (
 	ReasonTerminating = "Terminating"
 	// ReasonLeftBehind: a deletion leaves something where it is, as nothing else could serve; the message names it.
 	ReasonLeftBehind = "LeftBehind"
+	// ReasonRemoved: a deletion removes the primary and its route, as the target is gone too and the Canary says that nothing is to stay then.
+	ReasonRemoved = "Removed"
 	// ReasonSuspended: spec.suspend is true, and nothing moves until it is false.
 	ReasonSuspended = "Suspended"
 	// ReasonPaused: a person has paused the release; the message says who and why.

@@ -20,6 +20,11 @@ func TestDeletionEnds(t *testing.T) {
 	absent := func(o *release.Observation) {
 		o.Absence = release.Absence{From: t0.Add(-deadline + time.Minute), To: t0.Add(-time.Minute)}
 	}
+	annotated := func(value string) func(*release.Observation) {
+		return func(o *release.Observation) {
+			o.Canary.Annotations = map[string]string{rollout.RemoveWithTargetAnnotation: value}
+		}
+	}
 	for name, tc := range map[string]struct {
 		scene                     *scene
 		wantPods                  int32 // -1: kept
@@ -32,7 +37,23 @@ func TestDeletionEnds(t *testing.T) {
 		"onto ten": {
 			terminating(time.Minute).targetAt(revA, 10).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), -1, true, true, false, "",
 		},
-		"the target is gone":                 {terminating(time.Minute).with(targetGone), -1, true, true, true, release.ReasonLeftBehind},
+		"the target is gone":            {terminating(time.Minute).with(targetGone), -1, true, true, true, release.ReasonLeftBehind},
+		"the whole application is gone": {terminating(time.Minute).with(targetGone).with(annotated("true")), -1, true, true, false, ""},
+		"the whole application is gone, and a Service selects nobody": {
+			terminating(time.Minute).with(targetGone).with(annotated("true")).with(misses), -1, true, true, false, "",
+		},
+		"the whole application is gone a moment ago": {
+			newScene().step(0, 0, 0).phase(v1beta1.PhaseTerminating).with(deleted).with(targetGone).with(annotated("true")), -1, true, false, false, "",
+		},
+		"the target is gone, and the Canary says that the primary stays": {
+			terminating(time.Minute).with(targetGone).with(annotated("false")), -1, true, true, true, release.ReasonLeftBehind,
+		},
+		"only the Canary of an application that may go goes": {
+			terminating(time.Second).targetAt(revA, 1).with(annotated("true")).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 10, 10 }), 10, false, false, false, "",
+		},
+		"the target does not come, and would be removed if it were gone": {
+			terminating(deadline).targetAvailable(0).with(annotated("true")), -1, true, true, true, release.ReasonLeftBehind,
+		},
 		"the target does not come":           {terminating(deadline).targetAvailable(0), -1, true, true, true, release.ReasonLeftBehind},
 		"the apex Service misses the target": {terminating(time.Minute).with(misses), -1, true, true, true, release.ReasonLeftBehind},
 		"it does, and there is no primary":   {terminating(time.Minute).with(misses).with(func(o *release.Observation) { o.Primary = release.Workload{} }), -1, true, true, false, ""},
@@ -72,6 +93,16 @@ func TestDeletionEnds(t *testing.T) {
 				t.Errorf("Stalled for %q, want %q", stalled, tc.wantStalled)
 			}
 		})
+	}
+}
+
+// What is removed with its target is told of in the end, and nothing then is called left behind.
+func TestRemovalIsTold(t *testing.T) {
+	s := newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(targetGone).with(func(o *release.Observation) {
+		o.Canary.Annotations = map[string]string{rollout.RemoveWithTargetAnnotation: "true"}
+	})
+	if events := outcomeOf(rollout.Decide(s.Observation)).Events; !slices.Equal(events, []string{release.ReasonRemoved}) {
+		t.Errorf("events %v", events)
 	}
 }
 

@@ -87,8 +87,8 @@ type Sources struct {
 	Operator Operator
 	// NoCrossNamespace refuses MetricTemplates of other namespaces than the Canary's.
 	NoCrossNamespace bool
-	// Namespace is the only one that can be read; empty for all.
-	Namespace string
+	// Namespaces are those that can be read; none are all.
+	Namespaces []string
 	// Guard says which servers may be asked for users.
 	Guard *webhooks.Guard
 	// CloudIdentity are the namespaces for which the identity may be used that a cloud gives to the operator; * is all.

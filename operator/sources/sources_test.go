@@ -236,8 +236,12 @@ func TestTemplate(t *testing.T) {
 			wantQuery: "cart shop cart-app cart-svc cart-app cart-app 1m x",
 		},
 		"another namespace, which is not watched": {
-			ref: ref("shared", "there"), change: func(s *Sources) { s.Namespace = "shop" },
-			wantProblem: "CrossNamespaceRef: templateRef: MetricTemplate shared/there is in a namespace that the operator does not watch; it watches shop",
+			ref: ref("shared", "there"), change: func(s *Sources) { s.Namespaces = []string{"shop", "store"} },
+			wantProblem: "CrossNamespaceRef: templateRef: MetricTemplate shared/there is in a namespace that the operator does not watch; it watches shop, store",
+		},
+		"another namespace, which is watched too": {
+			ref: ref("shared", "there"), change: func(s *Sources) { s.Namespaces = []string{"shop", "shared"} },
+			wantQuery: "shop", wantSecret: []string{"token=t"},
 		},
 		"a mistake in the query": {
 			ref:         ref("", "wrong"),

@@ -234,8 +234,8 @@ func (s *Sources) template(ctx context.Context, namespace string, ref *v1beta1.C
 	switch {
 	case key.Namespace != namespace && s.NoCrossNamespace:
 		return nil, &Problem{ReasonCrossNamespace, fmt.Sprintf("templateRef: MetricTemplate %s is in another namespace, and references to other namespaces are off", key)}
-	case s.Namespace != "" && key.Namespace != s.Namespace:
-		return nil, &Problem{ReasonCrossNamespace, fmt.Sprintf("templateRef: MetricTemplate %s is in a namespace that the operator does not watch; it watches %s", key, s.Namespace)}
+	case len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, key.Namespace):
+		return nil, &Problem{ReasonCrossNamespace, fmt.Sprintf("templateRef: MetricTemplate %s is in a namespace that the operator does not watch; it watches %s", key, strings.Join(s.Namespaces, ", "))}
 	}
 	t := &v1beta1.MetricTemplate{}
 	if err := s.Reader.Get(ctx, key, t); err != nil {

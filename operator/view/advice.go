@@ -139,7 +139,7 @@ var whatToDo = map[string]string{
 	"ImmutableField":             "Set the field back, or delete the Canary, which loses no request, and create it again.",
 	"PrimaryMissing":             "Set the target back to the revision that was promoted, or release another one.",
 	"ConfigsUnreadable":          "Give the operator the right to read what the message names, or mend it.",
-	release.ReasonLeftBehind:     "Nothing else could serve, so the primary stays. Delete it by hand once something else serves.",
+	release.ReasonLeftBehind:     "Nothing else could serve, so the primary stays. Delete what has the label sluice.dev/canary with the name of the Canary once nobody needs it.",
 }
 
 func stalled(c *v1beta1.Canary, r *Release) []Advice {

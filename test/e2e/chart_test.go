@@ -60,6 +60,7 @@ func chartIsAccepted(t *testing.T, s *suite) {
 	}{
 		{set: "logLevel=debug", want: []string{"-log-level=debug", "kind: ClusterRole", "replicas: 2", "-leader-election-namespace=" + releaseNamespace, "name: sluice-leases", "kind: PodDisruptionBudget", "- apply-crds\n", "- canaries.flagger.app\n"}},
 		{set: "namespace=shop", want: []string{"-namespace=shop", "kind: Role\n"}, not: []string{"kind: ClusterRole", "apply-crds"}},
+		{set: "namespace={shop,store}", want: []string{"-namespace=shop,store", "namespace: shop\n", "namespace: store\n", "values: [\"shop\",\"store\"]", "name: sluice-actions.b8758df8\n"}, not: []string{"kind: ClusterRole", "apply-crds", "clusterreleasepolicies"}},
 		{set: "crd.upgrade=false", not: []string{"apply-crds", "apiextensions.k8s.io"}},
 		{set: "crd.create=true", want: []string{"kind: CustomResourceDefinition"}, not: []string{"apply-crds"}},
 		{set: "leaderElection.enabled=false", want: []string{"replicas: 1", "type: Recreate"}, not: []string{"enable-leader-election", "name: sluice-leases", "kind: PodDisruptionBudget"}},

@@ -50,14 +50,40 @@ app.kubernetes.io/name: {{ include "sluice.name" . }}-prometheus
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The namespaces whose Canaries are watched, joined by commas; empty for all. */}}
+{{- define "sluice.namespaces" -}}
+{{- $all := .Values.namespace | default list -}}
+{{- if kindIs "string" $all -}}{{- $all = splitList "," $all -}}{{- end -}}
+{{- join "," (uniq (compact $all)) -}}
+{{- end -}}
+
+{{/* What the names of objects in no namespace end with, where some namespaces are watched: that of the one, or a hash of several. */}}
+{{- define "sluice.namespacesSuffix" -}}
+{{- $all := include "sluice.namespaces" . -}}
+{{- if contains "," $all -}}.{{ sha256sum $all | trunc 8 }}{{- else -}}{{- with $all -}}.{{ . }}{{- end -}}{{- end -}}
+{{- end -}}
+
+{{/* Has policies match in the namespaces that are watched. */}}
+{{- define "sluice.namespaceSelector" -}}
+{{- $all := include "sluice.namespaces" . -}}
+namespaceSelector:
+  {{- if contains "," $all }}
+  matchExpressions:
+    - {key: kubernetes.io/metadata.name, operator: In, values: {{ splitList "," $all | toJson }}}
+  {{- else }}
+  matchLabels:
+    kubernetes.io/metadata.name: {{ $all }}
+  {{- end }}
+{{- end -}}
+
 {{/* Name of the policies about actions, which are in no namespace. */}}
 {{- define "sluice.actionPolicy" -}}
-{{ include "sluice.fullname" . }}-actions{{ with .Values.namespace }}.{{ . }}{{ end }}
+{{ include "sluice.fullname" . }}-actions{{ include "sluice.namespacesSuffix" . }}
 {{- end -}}
 
 {{/* Name of the policies that warn, which are in no namespace. */}}
 {{- define "sluice.warningPolicy" -}}
-{{ include "sluice.fullname" . }}{{ with .Values.namespace }}.{{ . }}{{ end }}-warnings
+{{ include "sluice.fullname" . }}{{ include "sluice.namespacesSuffix" . }}-warnings
 {{- end -}}
 
 {{- define "sluice.serviceAccountName" -}}
@@ -106,7 +132,7 @@ The providers that Canaries may have, joined by commas; empty means all. Kuma's 
 rights on them only where Kuma is asked for by its name.
 */}}
 {{- define "sluice.providers" -}}
-{{- if and (empty .Values.providers) .Values.namespace (ne .Values.meshProvider "kuma") -}}
+{{- if and (empty .Values.providers) (include "sluice.namespaces" .) (ne .Values.meshProvider "kuma") -}}
 apisix,consul,contour,gatewayapi,gatewayapi:v1,gatewayapi:v1beta1,istio,knative,kubernetes,linkerd,nginx,skipper,traefik
 {{- else -}}
 {{- join "," .Values.providers -}}
@@ -124,7 +150,7 @@ apisix,consul,contour,gatewayapi,gatewayapi:v1,gatewayapi:v1beta1,istio,knative,
 {{- end -}}
 
 {{/*
-Reads are watches; get is for what the cache has not all of. What the operator may do where Canaries are: in every namespace or, with the namespace value, in that one.
+Reads are watches; get is for what the cache has not all of. What the operator may do where Canaries are: in every namespace or, with the namespace value, in those.
 It deletes what it made for a Canary, at the end of the Canary's deletion or when it is of no use any more, and finished actions. The right to delete
 is also what lets it take away the owner references of earlier versions where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 */}}
@@ -146,12 +172,12 @@ rules:
     resources: [canaryactions/status]
     verbs: [patch]
   - apiGroups: [sluice.dev]
-    resources: [releasepolicies{{ if not .Values.namespace }}, clusterreleasepolicies{{ end }}]
+    resources: [releasepolicies{{ if not (include "sluice.namespaces" .) }}, clusterreleasepolicies{{ end }}]
     verbs: [list, watch]
   - apiGroups: [sluice.dev]
-    resources: [releasepolicies/status{{ if not .Values.namespace }}, clusterreleasepolicies/status{{ end }}]
+    resources: [releasepolicies/status{{ if not (include "sluice.namespaces" .) }}, clusterreleasepolicies/status{{ end }}]
     verbs: [update]
-  {{- if not .Values.namespace }}
+  {{- if not (include "sluice.namespaces" .) }}
   # Their labels, by which ClusterReleasePolicies select them.
   - apiGroups: [""]
     resources: [namespaces]
@@ -208,7 +234,7 @@ rules:
     resources: [apisixroutes]
     verbs: [list, watch, create, patch, delete]
   {{- end }}
-  {{- with and (not .Values.namespace) (include "sluice.kumaRule" .) }}
+  {{- with and (not (include "sluice.namespaces" .)) (include "sluice.kumaRule" .) }}
   {{- . | nindent 2 }}
   {{- end }}
   {{- if include "sluice.serves" (dict "root" . "of" (list "knative")) }}
