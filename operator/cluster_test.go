@@ -62,6 +62,7 @@ func TestOnCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("a live Flagger is refused", func(t *testing.T) { testRefuseBesideFlagger(t, c, api) })
+	t.Run("costs", func(t *testing.T) { testCosts(t, c, api) })
 	t.Run("preflight", func(t *testing.T) {
 		t.Run("of a cluster", func(t *testing.T) { testPreflight(t, c, api) })
 		t.Run("by dry runs", func(t *testing.T) { testDryRun(t, c, api) })
