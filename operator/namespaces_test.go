@@ -55,7 +55,9 @@ func testSeveralNamespaces(s *site) {
 		s.t.Errorf("in a namespace that is not watched a Canary is %q, with the finalizers %v", c.Status.Phase, c.Finalizers)
 	}
 	// Of the API server's endpoints it is known what the configuration says, which has to do.
-	unread := func(path string) bool { return path == "GET /apis/discovery.k8s.io/v1/namespaces/default/endpointslices" }
+	unread := func(path string) bool {
+		return path == "GET /apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+	}
 	if got := slices.DeleteFunc(refused(), unread); len(got) > 0 {
 		s.t.Errorf("the chart's rights are too narrow for\n%s", strings.Join(got, "\n"))
 	}

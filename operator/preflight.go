@@ -122,15 +122,11 @@ func runPreflight(ctx context.Context, args []string, stdin io.Reader, stdout, s
 // lookAhead makes the report.
 func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (preflight.Report, error) {
 	var report preflight.Report
-	var objects []preflight.Object
-	for _, path := range o.files {
-		found, unread, err := preflight.Read(path, stdin)
-		if err != nil {
-			return report, err
-		}
-		objects = append(objects, found...)
-		report.Unread = append(report.Unread, unread...)
+	objects, unread, err := readFiles(o.files, stdin)
+	if err != nil {
+		return report, err
 	}
+	report.Unread = unread
 	config, live, err := clusterToLookAt(o)
 	if err != nil {
 		return report, err
@@ -181,6 +177,19 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 		report.Notes = append(report.Notes, "there is no Canary, MetricTemplate or AlertProvider in what was looked at")
 	}
 	return report, err
+}
+
+// readFiles gives the objects of files, and what of them could not be read.
+func readFiles(paths []string, stdin io.Reader) (objects []preflight.Object, unread []string, err error) {
+	for _, path := range paths {
+		of, notOf, err := preflight.Read(path, stdin)
+		if err != nil {
+			return nil, nil, err
+		}
+		objects = append(objects, of...)
+		unread = append(unread, notOf...)
+	}
+	return objects, unread, nil
 }
 
 // clusterToLookAt is the one to look at, if any.

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
+	kubeevents "k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -29,6 +29,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/coverage"
+	"github.com/sluice-delivery/sluice/operator/events"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/routes"
@@ -105,7 +106,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, err
 	}
-	recorder, err := newRecorder(ctx, config, scheme)
+	recorder, err := events.NewRecorder(ctx, config, scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 }
 
 // newReconciler makes the reconciler of Canaries and its parts.
-func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, recorder events.EventRecorder, o options, registry prometheus.Registerer) (*canary.Reconciler, error) {
+func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, recorder kubeevents.EventRecorder, o options, registry prometheus.Registerer) (*canary.Reconciler, error) {
 	rollouts := telemetry.NewRollouts(registry, clock.RealClock{}, version, o.meshProvider)
 	to, err := newOutbound(ctx, mgr.GetConfig(), mgr.GetClient(), mgr.GetAPIReader(), o)
 	if err != nil {

@@ -23,7 +23,7 @@ func (s *Share) givenBack(ctx context.Context) (bool, error) {
 	if onlyPrimary(s.world) {
 		return true, nil
 	}
-	all, err := s.live(ctx)
+	all, err := s.part.ours(ctx, s.world)
 	if err != nil {
 		return false, err
 	}
@@ -57,7 +57,7 @@ func (s *Share) KeepBackends(ctx context.Context) error {
 		}
 		live, err := kube.Get[corev1.Service](ctx, s.part.Client, intent.Namespace, intent.Name)
 		if err == nil && (live == nil || s.world.Owner.Owns(live)) {
-			err = s.apply(ctx, intent)
+			err = s.part.apply(ctx, intent)
 		}
 		if err != nil {
 			failed = append(failed, world.ObjectError{Object: title(intent), Err: err})
@@ -73,7 +73,7 @@ func (s *Share) GiveBack(ctx context.Context, want release.Desired) error {
 	if want.LeadToPrimary || knative.Is(s.world.Canary) {
 		return nil
 	}
-	all, err := s.live(ctx)
+	all, err := s.part.ours(ctx, s.world)
 	if err != nil {
 		return err
 	}

@@ -257,11 +257,11 @@ func (p *Services) existing(ctx context.Context, intents workload.Services) ([]*
 	return out, nil
 }
 
-// live reads the Services by the names that the Canary has for them,
+// ours reads the Services by the names that the Canary has for them,
 // without those that are not there or are another controller's.
-func (s *Share) live(ctx context.Context) ([]*corev1.Service, error) {
-	all, err := s.part.named(ctx, s.world.Canary)
-	return slices.DeleteFunc(all, func(live *corev1.Service) bool { return s.world.Conflict(live, workload.KindService) != nil }), err
+func (p *Services) ours(ctx context.Context, w *world.World) ([]*corev1.Service, error) {
+	all, err := p.named(ctx, w.Canary)
+	return slices.DeleteFunc(all, func(live *corev1.Service) bool { return w.Conflict(live, workload.KindService) != nil }), err
 }
 
 // named reads the Services by the names that a Canary has for them, without
@@ -355,7 +355,7 @@ func (s *Share) Apply(ctx context.Context, _ release.Desired) error {
 		if intent == s.intents.Apex || intent == s.intents.Registration || intent == s.intents.Primary && s.strays(ctx) {
 			continue
 		}
-		if err := s.apply(ctx, intent); err != nil {
+		if err := s.part.apply(ctx, intent); err != nil {
 			failed = append(failed, world.ObjectError{Object: title(intent), Err: err})
 		}
 	}
@@ -373,7 +373,7 @@ func (s *Share) ApplyApex(ctx context.Context) error {
 		if intent == nil {
 			continue
 		}
-		if err := s.apply(ctx, intent); err != nil {
+		if err := s.part.apply(ctx, intent); err != nil {
 			return world.ObjectErrors{{Object: title(intent), Err: err}}
 		}
 	}
@@ -408,8 +408,8 @@ func (s *Share) strays(ctx context.Context) bool {
 	return err == nil && endpoints > 0
 }
 
-func (s *Share) apply(ctx context.Context, intent *corev1.Service) error {
-	return s.part.Applier.Apply(ctx, intent, serviceKey(intent))
+func (p *Services) apply(ctx context.Context, intent *corev1.Service) error {
+	return p.Applier.Apply(ctx, intent, serviceKey(intent))
 }
 
 // title names a Service where people are told what could not be written.

@@ -1,4 +1,5 @@
-package main
+// Package events sends the events of Canaries, so that no tenant's hold up another's.
+package events
 
 import (
 	"context"
@@ -8,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
+	kubeevents "k8s.io/client-go/tools/events"
 	recording "k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/flowcontrol"
 )
@@ -16,17 +17,17 @@ import (
 // Events tell people; they must not hold up what moves traffic. When hundreds
 // of releases begin at once, theirs are spread over the seconds after it.
 const (
-	eventsPerSecond = 100
-	eventsBurst     = 10
-	// eventsWaiting is how many may wait. If there are more, the namespace with most of them loses some.
-	eventsWaiting = 4096
+	perSecond = 100
+	burst     = 10
+	// mostWaiting is how many may wait. If there are more, the namespace with most of them loses some.
+	mostWaiting = 4096
 )
 
 const (
-	// eventSource is the component that events come from: Flagger's, as event exporters choose by it.
-	eventSource = "flagger"
-	// eventController is who reports them.
-	eventController = "sluice"
+	// source is the component that events come from: Flagger's, as event exporters choose by it.
+	source = "flagger"
+	// controller is who reports them.
+	controller = "sluice"
 )
 
 // Events of one Canary are told apart as long as they are fewer than these: a release of a hundred steps has some
@@ -36,8 +37,8 @@ const (
 	moreOfThemPerSecond = 1
 )
 
-// newRecorder sends events until ctx ends.
-func newRecorder(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (events.EventRecorder, error) {
+// NewRecorder gives a recorder of events that sends them until ctx ends. It fails where the config makes no client.
+func NewRecorder(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (kubeevents.EventRecorder, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // they are handed out no faster than that
 	config.ContentType = runtime.ContentTypeProtobuf
@@ -47,20 +48,20 @@ func newRecorder(ctx context.Context, config *rest.Config, scheme *runtime.Schem
 		return nil, fmt.Errorf("client of events: %w", err)
 	}
 	to := recorderTo(ctx, &corev1client.EventSinkImpl{Interface: client.Events("")}, scheme)
-	turns := newEventTurns(to, scheme, eventsWaiting)
-	pace := flowcontrol.NewTokenBucketRateLimiter(eventsPerSecond, eventsBurst)
+	turns := newTurns(to, scheme, mostWaiting)
+	pace := flowcontrol.NewTokenBucketRateLimiter(perSecond, burst)
 	go turns.run(ctx, pace)
 	return turns, nil
 }
 
 // recorderTo sends events of core/v1, as Flagger's are: those of events.k8s.io have no source, no count and no
 // times of the first and the last, which exporters and kubectl's older versions go by.
-func recorderTo(ctx context.Context, sink recording.EventSink, scheme *runtime.Scheme) events.EventRecorder {
+func recorderTo(ctx context.Context, sink recording.EventSink, scheme *runtime.Scheme) kubeevents.EventRecorder {
 	broadcaster := recording.NewBroadcaster(recording.WithContext(ctx), recording.WithCorrelatorOptions(recording.CorrelatorOptions{
 		BurstSize: eventsOfOneCanary, QPS: moreOfThemPerSecond, MaxEvents: eventsOfOneCanary,
 	}))
 	broadcaster.StartRecordingToSink(reporting{sink})
-	return recording.NewEventRecorderAdapter(broadcaster.NewRecorder(scheme, corev1.EventSource{Component: eventSource}))
+	return recording.NewEventRecorderAdapter(broadcaster.NewRecorder(scheme, corev1.EventSource{Component: source}))
 }
 
 // reporting says who reports events, whatever component they come from.
@@ -68,6 +69,6 @@ type reporting struct{ recording.EventSink }
 
 // Create implements recording.EventSink.
 func (r reporting) Create(e *corev1.Event) (*corev1.Event, error) {
-	e.ReportingController = eventController
+	e.ReportingController = controller
 	return r.EventSink.Create(e)
 }

@@ -1,4 +1,4 @@
-package main
+package events
 
 import (
 	"fmt"
@@ -28,7 +28,7 @@ func TestEventsTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := seen{make(chan string, 100)}
-	e := newEventTurns(to, scheme, 10)
+	e := newTurns(to, scheme, 10)
 	of := func(namespace string) *v1beta1.Canary {
 		return &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}}
 	}

@@ -1,4 +1,4 @@
-package main
+package events
 
 import (
 	"context"
@@ -7,16 +7,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/events"
+	kubeevents "k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/reference"
 	"k8s.io/client-go/util/flowcontrol"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// eventTurns hands events on to another recorder, one of each namespace in turn: one with thousands of them delays and
-// costs those of no other.
-type eventTurns struct {
-	to     events.EventRecorder
+// turns hands events on to another recorder, one of each namespace in turn: a namespace with thousands of them delays
+// and costs those of no other.
+type turns struct {
+	to     kubeevents.EventRecorder
 	scheme *runtime.Scheme
 	most   int // how many may wait
 
@@ -28,17 +28,17 @@ type eventTurns struct {
 	news    chan struct{}
 }
 
-var _ events.EventRecorder = (*eventTurns)(nil)
+var _ kubeevents.EventRecorder = (*turns)(nil)
 
-func newEventTurns(to events.EventRecorder, scheme *runtime.Scheme, most int) *eventTurns {
-	return &eventTurns{
+func newTurns(to kubeevents.EventRecorder, scheme *runtime.Scheme, most int) *turns {
+	return &turns{
 		to: to, scheme: scheme, most: most,
 		waiting: map[string][]func(){}, lost: map[string]int{}, news: make(chan struct{}, 1),
 	}
 }
 
-// Eventf implements events.EventRecorder.
-func (e *eventTurns) Eventf(about, related runtime.Object, kind, reason, action, note string, args ...any) {
+// Eventf implements kubeevents.EventRecorder.
+func (e *turns) Eventf(about, related runtime.Object, kind, reason, action, note string, args ...any) {
 	// The object may be another by the time that it is its turn.
 	ref, err := reference.GetReference(e.scheme, about)
 	if err != nil {
@@ -48,7 +48,7 @@ func (e *eventTurns) Eventf(about, related runtime.Object, kind, reason, action,
 	e.add(ref, func() { e.to.Eventf(ref, related, kind, reason, action, note, args...) })
 }
 
-func (e *eventTurns) add(ref *corev1.ObjectReference, tell func()) {
+func (e *turns) add(ref *corev1.ObjectReference, tell func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.n == e.most {
@@ -66,7 +66,7 @@ func (e *eventTurns) add(ref *corev1.ObjectReference, tell func()) {
 }
 
 // lose has the namespace with most events lose the oldest of them; of several with as many it is the given one.
-func (e *eventTurns) lose(namespace string) {
+func (e *turns) lose(namespace string) {
 	most := namespace
 	for _, other := range e.turns {
 		if len(e.waiting[other]) > len(e.waiting[most]) {
@@ -78,7 +78,7 @@ func (e *eventTurns) lose(namespace string) {
 }
 
 // take gives the oldest event of a namespace. The lock is held.
-func (e *eventTurns) take(namespace string) func() {
+func (e *turns) take(namespace string) func() {
 	first := e.waiting[namespace][0]
 	e.n--
 	if e.waiting[namespace] = e.waiting[namespace][1:]; len(e.waiting[namespace]) == 0 {
@@ -89,7 +89,7 @@ func (e *eventTurns) take(namespace string) func() {
 }
 
 // next gives the event whose turn it is, nil for none, and then what was lost meanwhile.
-func (e *eventTurns) next() (tell func(), lost map[string]int) {
+func (e *turns) next() (tell func(), lost map[string]int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.n == 0 {
@@ -102,7 +102,7 @@ func (e *eventTurns) next() (tell func(), lost map[string]int) {
 }
 
 // run hands events on until ctx ends.
-func (e *eventTurns) run(ctx context.Context, pace flowcontrol.RateLimiter) {
+func (e *turns) run(ctx context.Context, pace flowcontrol.RateLimiter) {
 	for {
 		tell, lost := e.next()
 		for namespace, n := range lost {
