@@ -129,7 +129,7 @@ func TestCounts(t *testing.T) {
 	}
 
 	// The next look has the history in the status.
-	if !judgement.Take(c.GetAnalysis(), &c.Status, run.Counted, func(string) bool { return false }) {
+	if !judgement.Take(c.GetAnalysis(), &c.Status, run.Counted, time.Hour) {
 		t.Fatal("not taken")
 	}
 	c.Status.Judgement.Counted = metav1.NewMicroTime(start.Add(-10 * time.Second))
@@ -205,7 +205,7 @@ func TestCountsOfNativeHistograms(t *testing.T) {
 	if h := r.History.Minutes; len(h) != 2 || len(h[0]) != 360 || h[0][0] != (compare.Counts{Requests: 900, Bad: 540}) {
 		t.Errorf("history of %d edges", len(h))
 	}
-	if !judgement.Take(c.GetAnalysis(), &c.Status, run.Counted, func(string) bool { return false }) {
+	if !judgement.Take(c.GetAnalysis(), &c.Status, run.Counted, time.Hour) {
 		t.Fatal("not taken")
 	}
 	c.Status.Judgement.Counted = metav1.NewMicroTime(start.Add(-10 * time.Second))

@@ -1,6 +1,8 @@
 package release
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -43,4 +45,18 @@ func PromotionFailed(st *v1beta1.CanaryStatus) bool {
 // FailsPromotion tells whether what stalls a phase is the failure of a promotion.
 func FailsPromotion(phase v1beta1.CanaryPhase, reason string) bool {
 	return (phase == v1beta1.PhasePromoting || phase == v1beta1.PhaseFinalising) && (reason == ReasonPromotionHalted || reason == ReasonDeadlineExceeded)
+}
+
+// ChangesPrimary is true where the primary may be getting another revision.
+func ChangesPrimary(st *v1beta1.CanaryStatus) bool {
+	return st.Rollback != nil || st.Phase == v1beta1.PhasePromoting || st.Phase == "" || st.Phase == v1beta1.PhaseInitializing
+}
+
+// Analysed is how long ago the first step began: the given one, for a status from
+// before that was noted.
+func Analysed(step *v1beta1.StepStatus, now time.Time) time.Duration {
+	if began := step.Began; began != nil {
+		return now.Sub(began.Time)
+	}
+	return now.Sub(step.Since.Time)
 }

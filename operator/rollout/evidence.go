@@ -80,15 +80,7 @@ func mayStepEarly(d *decider) bool {
 func takeCounts(d *decider, run *release.CheckRun) bool {
 	a := d.Canary.GetAnalysis()
 	before := judgement.Prospect(a, d.st)
-	taken := judgement.Take(a, d.st, run.Counted, func(name string) bool {
-		for _, m := range a.Metrics {
-			if m.Name == name && m.Comparison != nil {
-				warmUp, _ := m.GetWarmUp() // one that can't be parsed is a Mistake, so it does not come here
-				return warm(d) < warmUp
-			}
-		}
-		return false
-	})
+	taken := judgement.Take(a, d.st, run.Counted, release.Analysed(d.st.Step, d.Now))
 	if now := judgement.Prospect(a, d.st); taken && before == "" && now != "" {
 		d.event(false, release.ReasonComparing, "Canary and primary are compared. "+now)
 	}
@@ -108,7 +100,7 @@ func question(d *decider) compare.Question {
 // evidenceOverdue is true once the release has waited for evidence for as long as its spec has it wait.
 func evidenceOverdue(d *decider) bool {
 	most, _ := d.Canary.GetAnalysis().GetMaxDuration() // one that can't be parsed is a Mistake, so it does not come here
-	return warm(d) >= most
+	return release.Analysed(d.st.Step, d.Now) >= most
 }
 
 // incomparable says why there is nothing to compare the canary with, and will be nothing as far as anybody can tell: the primary

@@ -20,19 +20,10 @@ func judgeRun(d *decider, run *release.CheckRun) *rounds.Round {
 		}
 	}
 	if why := incomparable(d); why != "" {
-		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results, why), warm(d))
+		return rounds.Judge(metrics, d.st.Checks, judgement.Uncompared(d.Canary.GetAnalysis(), run.Results, why), release.Analysed(d.st.Step, d.Now))
 	}
 	serves := d.Primary.Available > 0 && !serving.StandsIn(d.st)
-	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results, serves), warm(d))
-}
-
-// warm is how long ago the first step began: the present one, for a status from
-// Before that was noted.
-func warm(d *decider) time.Duration {
-	if began := d.st.Step.Began; began != nil {
-		return d.Now.Sub(began.Time)
-	}
-	return d.Now.Sub(d.st.Step.Since.Time)
+	return rounds.Judge(metrics, d.st.Checks, judgement.Compared(d.Canary.GetAnalysis(), d.st, question(d), run.Results, serves), release.Analysed(d.st.Step, d.Now))
 }
 
 // askedFor is how long the answer of hooks that are asked after a round may take.

@@ -20,7 +20,7 @@ func serve(d *decider) {
 	}
 	is := serving.Situation{
 		Planned: serving.Planned(d.st), Before: was, Primary: d.Primary, Needed: scaling.Carrying(&d.Observation, d.st), Canary: d.Target, Fixed: d.Route.Fixed,
-		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: changing(d.st),
+		Unreachable: d.Route.Unreachable, Condemned: d.st.Phase == v1beta1.PhaseFailed, Changing: release.ChangesPrimary(d.st),
 		ScaledToZero: scaling.ToZero(d.st, d.Primary), Matches: len(d.Canary.GetAnalysis().Match) > 0,
 	}.Effective()
 	d.st.CanaryWeight = is.Weight
@@ -28,9 +28,4 @@ func serve(d *decider) {
 	if was.Reason != is.Reason {
 		d.out.Events = append(d.out.Events, conditions.Serving(&d.Observation, was, is)...)
 	}
-}
-
-// changing is true where the primary may be getting another revision.
-func changing(st *v1beta1.CanaryStatus) bool {
-	return st.Rollback != nil || st.Phase == v1beta1.PhasePromoting || st.Phase == "" || st.Phase == v1beta1.PhaseInitializing
 }

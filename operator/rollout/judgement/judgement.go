@@ -99,9 +99,9 @@ func Edges(st *v1beta1.CanaryStatus, metric string) []float64 {
 	return nil
 }
 
-// Take adds what was counted to the evidence, once: counts that do not begin where the last ones ended say nothing. warming
-// tells of the metrics that only warm up; what is counted of them meanwhile is passed over. It returns whether it was taken.
-func Take(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, counted *release.Counted, warming func(metric string) bool) bool {
+// Take adds what was counted to the evidence, once: counts that do not begin where the last ones ended say nothing. What
+// is counted of metrics that are to warm up for longer than the canary has been warm is passed over. It returns whether it was taken.
+func Take(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, counted *release.Counted, warm time.Duration) bool {
 	if counted == nil || st.Judgement == nil || counted.Since.UnixMicro() != st.Judgement.Counted.UnixMicro() || !counted.At.After(counted.Since) {
 		return false
 	}
@@ -115,7 +115,7 @@ func Take(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, counted *release.
 	}
 	var readings []compare.Reading
 	for _, r := range counted.Readings {
-		if !warming(r.Metric) {
+		if warmUp(a, r.Metric) <= warm {
 			readings = append(readings, compare.Reading{Metric: r.Metric, Blocks: r.Blocks})
 		}
 	}
@@ -127,6 +127,17 @@ func Take(a *v1beta1.CanaryAnalysis, st *v1beta1.CanaryStatus, counted *release.
 		Counted: metav1.NewMicroTime(counted.At), Step: st.Judgement.Step, CanaryShare: share(a, counted), State: encode(next), Metrics: describe(j, next),
 	}
 	return true
+}
+
+// warmUp is for how long a metric that compares is to warm up.
+func warmUp(a *v1beta1.CanaryAnalysis, metric string) time.Duration {
+	for _, m := range a.Metrics {
+		if m.Name == metric && m.Comparison != nil {
+			d, _ := m.GetWarmUp() // one that can't be parsed is a Mistake, so it does not come here
+			return d
+		}
+	}
+	return 0
 }
 
 // share is how many of the requests that were counted were the canary's, in percent; empty where there were none, and where

@@ -54,9 +54,12 @@ func TestRate(t *testing.T) {
 
 func compared() *v1beta1.CanaryAnalysis {
 	return &v1beta1.CanaryAnalysis{StepWeight: 20, Metrics: []v1beta1.CanaryMetric{
-		{Name: "slo"}, {Name: v1beta1.MetricRequestSuccessRate, Comparison: &v1beta1.MetricComparison{}},
+		{Name: "slo"}, {Name: v1beta1.MetricRequestSuccessRate, Comparison: &v1beta1.MetricComparison{}, WarmUp: "60s"},
 	}}
 }
+
+// isWarm is for how long a canary has been warm that warms up no more.
+const isWarm = time.Minute
 
 var began = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
@@ -68,30 +71,28 @@ func counted(since, at time.Time, bad float64) *release.Counted {
 
 // TestTake: counts are taken once, and only where they begin at the end of the last ones.
 func TestTake(t *testing.T) {
-	never := func(string) bool { return false }
-	always := func(string) bool { return true }
 	next := began.Add(15 * time.Second)
 	for name, tc := range map[string]struct {
 		counted *release.Counted
-		warming func(string) bool
+		warm    time.Duration
 		none    bool // nothing was begun
 		want    bool
 		bad     int64
 	}{
-		"the first":          {counted(began, next, 7), never, false, true, 7},
-		"none":               {nil, never, false, false, 0},
-		"nothing was begun":  {counted(began, next, 7), never, true, false, 0},
-		"of a while before":  {counted(began.Add(-time.Second), next, 7), never, false, false, 0},
-		"of no time":         {counted(began, began, 7), never, false, false, 0},
-		"while it warms up":  {counted(began, next, 7), always, false, true, 0},
-		"of another quality": {&release.Counted{Since: began, At: next, Readings: []release.Reading{{Metric: "other"}}}, never, false, false, 0},
+		"the first":          {counted(began, next, 7), isWarm, false, true, 7},
+		"none":               {nil, isWarm, false, false, 0},
+		"nothing was begun":  {counted(began, next, 7), isWarm, true, false, 0},
+		"of a while before":  {counted(began.Add(-time.Second), next, 7), isWarm, false, false, 0},
+		"of no time":         {counted(began, began, 7), isWarm, false, false, 0},
+		"while it warms up":  {counted(began, next, 7), 59 * time.Second, false, true, 0},
+		"of another quality": {&release.Counted{Since: began, At: next, Readings: []release.Reading{{Metric: "other"}}}, isWarm, false, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
 			if tc.none {
 				st.Judgement = nil
 			}
-			if got := Take(compared(), st, tc.counted, tc.warming); got != tc.want {
+			if got := Take(compared(), st, tc.counted, tc.warm); got != tc.want {
 				t.Fatalf("taken: %t", got)
 			}
 			if !tc.want {
@@ -100,7 +101,7 @@ func TestTake(t *testing.T) {
 			if m := st.Judgement.Metrics[0]; m.CanaryBad != tc.bad || !st.Judgement.Counted.Time.Equal(next) {
 				t.Errorf("counted until %s: %+v", st.Judgement.Counted, m)
 			}
-			if Take(compared(), st, tc.counted, tc.warming) {
+			if Take(compared(), st, tc.counted, tc.warm) {
 				t.Error("it is taken twice")
 			}
 		})
@@ -109,7 +110,6 @@ func TestTake(t *testing.T) {
 
 // TestShare: the status has the share that was counted at the last look, at the present step alone.
 func TestShare(t *testing.T) {
-	never := func(string) bool { return false }
 	mirrored := compared()
 	mirrored.Mirror = true
 	matched := compared()
@@ -127,7 +127,7 @@ func TestShare(t *testing.T) {
 		"of those alone": {matched, counted(began, began.Add(15*time.Second), 7), ""},
 	} {
 		st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began), CanaryShare: "99"}, Step: &v1beta1.StepStatus{Index: 2}}
-		if !Take(tc.analysis, st, tc.counted, never) || st.Judgement.CanaryShare != tc.want {
+		if !Take(tc.analysis, st, tc.counted, isWarm) || st.Judgement.CanaryShare != tc.want {
 			t.Errorf("%s: the share is %q, want %q", name, st.Judgement.CanaryShare, tc.want)
 		}
 		if Begin(st, began.Add(time.Minute)); st.Judgement.CanaryShare != "" {
@@ -140,7 +140,7 @@ func TestShare(t *testing.T) {
 func TestCompared(t *testing.T) {
 	a := compared()
 	st := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
-	if !Take(a, st, counted(began, began.Add(15*time.Second), 700), func(string) bool { return false }) {
+	if !Take(a, st, counted(began, began.Add(15*time.Second), 700), isWarm) {
 		t.Fatal("nothing is taken")
 	}
 	results := []v1beta1.CheckStatus{{Name: "slo", Verdict: v1beta1.CheckPassed}, {Name: a.Metrics[1].Name, Verdict: v1beta1.CheckPassed}}
@@ -153,7 +153,7 @@ func TestCompared(t *testing.T) {
 		t.Errorf("nobody could tell, and it is %s", got[1].Verdict)
 	}
 	few := &v1beta1.CanaryStatus{Judgement: &v1beta1.JudgementStatus{Counted: metav1.NewMicroTime(began)}}
-	Take(a, few, counted(began, began.Add(15*time.Second), 1), func(string) bool { return false })
+	Take(a, few, counted(began, began.Add(15*time.Second), 1), isWarm)
 	few.Judgement.Metrics[0].Missing = math.MinInt64
 	results[1].Verdict = v1beta1.CheckPassed
 	Compared(a, few, compare.Question{}, results, true)
@@ -197,7 +197,7 @@ func TestVerdictsAgree(t *testing.T) {
 					Blocks: []compare.Block{{Canary: compare.Counts{Requests: 300, Bad: bad(300, base+extra[i])}, Primary: compare.Counts{Requests: 300, Bad: bad(300, base)}, Length: 15 * time.Second}},
 				})
 			}
-			if !Take(a, st, c, func(string) bool { return false }) {
+			if !Take(a, st, c, isWarm) {
 				t.Fatal("counts are not taken")
 			}
 			for _, q := range []compare.Question{{}, {Promote: true}, {Promote: true, Overdue: true}} {
