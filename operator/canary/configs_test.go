@@ -709,6 +709,50 @@ func TestCopyIsHealedBesideAnotherRevision(t *testing.T) {
 	}
 }
 
+// A copy is healed from a source with the contents that were promoted, although another one has changed since; what each copy was
+// is told by the hash of all.
+func TestCopyIsHealedBesideAnotherChange(t *testing.T) {
+	deleted := func(s *configScene, o client.Object) {
+		if err := s.api.Delete(s.t.Context(), o); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		change                    func(s *configScene)
+		configMap, secret, writes string // "" is gone
+	}{
+		"nothing happens":          {func(*configScene) {}, "blue", "s1", ""},
+		"that of the other":        {func(s *configScene) { deleted(s, s.secret("app-primary")) }, "blue", "s1", "create app-primary"},
+		"that of what has changed": {func(s *configScene) { deleted(s, s.configMap("app-primary")) }, "", "s1", ""},
+		"both":                     {func(s *configScene) { deleted(s, s.secret("app-primary")); deleted(s, s.configMap("app-primary")) }, "", "", ""},
+		"that of the other, by hand": {func(s *configScene) {
+			edit(s.scene, s.secret("app-primary"), func(c *corev1.Secret) { c.Data["k"] = []byte("x") })
+		}, "blue", "s1", "patch app-primary"},
+		"that of the other, with its source": {func(s *configScene) {
+			deleted(s, s.secret("app-primary"))
+			edit(s.scene, s.secret("app"), func(c *corev1.Secret) { c.Data["k"] = []byte("s2") })
+		}, "blue", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTracking(t)
+			edit(s.scene, s.configMap("app"), func(c *corev1.ConfigMap) { c.Data = color("green") })
+			s.mustTurn()
+			s.clear()
+			tc.change(s)
+			s.mustTurn()
+			if writes := strings.Join(s.writes, ", "); writes != tc.writes {
+				t.Errorf("writes: %s, want %s", writes, tc.writes)
+			}
+			c, k := &corev1.ConfigMap{}, &corev1.Secret{}
+			s.exists("app-primary", c)
+			s.exists("app-primary", k)
+			if is := [2]string{c.Data["color"], string(k.Data["k"])}; is != [2]string{tc.configMap, tc.secret} {
+				t.Errorf("the copies are %v", is)
+			}
+		})
+	}
+}
+
 // A copy is healed, by a new object where the old one can't be changed.
 func TestCopyIsHealed(t *testing.T) {
 	for name, change := range map[string]func(s *configScene){

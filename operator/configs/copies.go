@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -37,10 +38,11 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 		return nil
 	}
 	if !s.world.Promotes(want) {
-		if !s.promoted() {
-			return nil
+		promoted, err := s.promoted(ctx)
+		if err != nil || len(promoted) == 0 {
+			return err
 		}
-		s.list = s.usedByPrimary()
+		s.list = promoted
 	}
 	copies, err := s.copies(ctx)
 	if err != nil {
@@ -59,15 +61,48 @@ func (s *Share) Apply(ctx context.Context, want release.Desired) error {
 	return nil
 }
 
-// promoted tells whether the primary that is there was made with the contents that the target's configs have now: new pods
-// of it need its copies, whatever else the target is by now.
-func (s *Share) promoted() bool {
+// promoted are the configs of which the primary's pods read copies, as far as these are known to be what their sources are now:
+// new pods of the primary need them, whatever else the target is by now. The primary has one hash of all the contents that it was
+// promoted with. It is that of the sources, or that of the copies, with the sources of those copies that are gone and perhaps
+// of one more, which somebody has edited.
+func (s *Share) promoted(ctx context.Context) ([]tracked, error) {
 	w := s.world
 	if w.PrimaryObject == nil || w.Mistake != nil && w.Mistake.Foreign {
-		return false
+		return nil, nil
 	}
 	template := workload.Template(w.PrimaryObject)
-	return template != nil && template.Annotations[Annotation] == HashOfAll(s.hashes)
+	if template == nil {
+		return nil, nil
+	}
+	was, used := template.Annotations[Annotation], s.usedByPrimary()
+	if was == HashOfAll(s.hashes) {
+		return used, nil
+	}
+	copies, err := s.copies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hashes, gone, others := maps.Clone(s.hashes), []tracked(nil), []tracked(nil)
+	for _, one := range used {
+		switch name, now := own(w.Owner, one, copies); {
+		case name == "":
+			gone = append(gone, one)
+		case now.hash != one.hash:
+			hashes[one.String()] = now.hash
+			others = append(others, one)
+		}
+	}
+	if was == HashOfAll(hashes) {
+		return gone, nil
+	}
+	for _, edited := range others {
+		with := maps.Clone(hashes)
+		with[edited.String()] = edited.hash
+		if was == HashOfAll(with) {
+			return append(gone, edited), nil
+		}
+	}
+	return nil, nil
 }
 
 // usedByPrimary are the tracked configs of which the pods of the primary that is there read copies, with the names that they

@@ -220,6 +220,20 @@ func (w *world) makeConfigs() {
 	}
 }
 
+// giveBackCopies sets configs of the target back to what the primary's copies of them were, where those are gone. The operator can
+// heal a copy only from a source with the contents that were promoted; nobody else knows them.
+func (w *world) giveBackCopies() {
+	d := w.deployment("podinfo-primary")
+	if d == nil {
+		return
+	}
+	for i, of := range configsOf(&d.Spec.Template) {
+		if w.objects[of] == nil {
+			w.configure(mounted[i], w.contents[of])
+		}
+	}
+}
+
 // runs has the target's pods run a version, which is an image and perhaps the contents of configs.
 func (w *world) runs(version string) {
 	image, contents := splitVersion(version)

@@ -514,6 +514,7 @@ func (w *world) repair() {
 	}
 	w.make(newTemplate())
 	w.makeConfigs()
+	w.giveBackCopies()
 	if w.plan.HPA {
 		w.make(newHPA(w.plan))
 	}

@@ -86,12 +86,14 @@ func TestNamed(t *testing.T) {
 		{"config edited while all pods of the primary are replaced", plan{Strategy: "recreate", Analysis: "blue/green", CacheLag: 2 * time.Second, Configs: true, Acts: []act{begin, {When: "most", After: 11394 * time.Millisecond, What: "edit a config", Rand: 14555252095171107569}}}, "", 2},
 		{"config deleted, and a release", plan{Configs: true, Acts: []act{at("Initialized", "delete a config"), and("release a good one")}}, "", 2},
 		{"primary's copy deleted after a rollback, and its pods", plan{Configs: true, Acts: []act{bad, at("end", "delete the primary's copy"), and("a node dies")}}, "Failed", 2},
+		{"primary's copy deleted after a rollback and a change of its source, and its pods", plan{Configs: true, ReadAtStart: true, Acts: []act{bad, {When: "Failed", After: 20 * time.Second, What: "edit a config", Rand: 8}, at("Failed", "delete the primary's copy"), {What: "a node dies", Rand: 1}}}, "Failed", 2},
 		{"copy of a budget refused from the start", plan{Coverage: true, Acts: []act{and("writes of budgets are refused"), begin}}, "Initialized", 2},
 		{"copy of a budget refused, and a bad canary", plan{Coverage: true, Acts: []act{bad, at("weight", "writes of budgets are refused"), and("change the budget")}}, "Failed", 2},
 		{"pods that flap", plan{Acts: []act{at("Initialized", "release a flapping one")}}, "", 2},
 		{"a release that compares with a primary that has no pod since a promotion has halted", plan{Strategy: "recreate", Compare: "beside", Acts: []act{at("Initialized", "release a broken one"), {When: "Promoting", After: 70 * time.Second, What: "release a good one"}}}, "Succeeded", 2},
 		{"a release that compares with a primary that is never whole", plan{Pods: 4, Compare: "beside", Acts: []act{bad, at("Failed", "delete the primary with its pods"), after(20*time.Second, "release a limping one"), {When: "Promoting", After: 70 * time.Second, What: "release a good one"}}}, "Succeeded", 4},
 		{"a primary deleted without its pods and without a mesh, and a target with one more label", plan{Analysis: "kubernetes", Acts: []act{bad, {When: "Failed", After: 20 * time.Second, What: "delete the primary", Rand: 8600043918312337142}, {After: 15 * time.Second, What: "recreate the target with one more label", Rand: 11610830570136625069}}}, "Succeeded", 2},
+		{"weights edited to A/B while the primary has one pod", plan{Pods: 4, Acts: []act{begin, at("most", "one pod of the primary is left"), {After: 9 * time.Second, What: "edit: a/b", Rand: 1}}}, "", 4},
 		{"fewer pods in Git", plan{Pods: 6, Acts: []act{begin, at("end", "half as many in Git")}}, "Succeeded", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
