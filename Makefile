@@ -10,10 +10,13 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Flags of go test. -count=1: the end-to-end tests run binaries that go test's cache does not see.
-# -p=2: tests in a cluster mostly wait, so that another package runs beside them; more would fight for two processors.
-TEST_FLAGS ?= -count=1 -p=2 -timeout=30m
+# -p=3: tests in a cluster wait for most of their time, so that on two processors two such packages and one that computes run
+# beside each other.
+TEST_FLAGS ?= -count=1 -p=3 -timeout=30m
 # What make test runs; make test PKGS=./test/e2e runs one package.
 PKGS ?= ./...
+# Those that take longest begin first, as everything else is over while they wait.
+LONGEST := ./test/e2e ./operator
 
 # How the CRDs are generated. Descriptions of embedded Kubernetes types are cut, or a CRD would
 # grow too large for client-side kubectl apply.
@@ -116,7 +119,7 @@ lint: ## Lint the Go code and the charts
 
 .PHONY: test
 test: servers build ## Run all tests: unit, integration and end to end
-	@$(GO) test $(TEST_FLAGS) $(PKGS)
+	@$(GO) test $(TEST_FLAGS) $(if $(filter ./...,$(PKGS)),$(LONGEST)) $(PKGS)
 	@if [ '$(PKGS)' = ./... ]; then for module in $(LOADTESTER) test/tools/release test/tools/argocdactions; do (cd $$module && $(GO) test $(TEST_FLAGS) ./...); done; fi
 
 # A package needs servers when it is under test/ or its tests import something from there, or envtest; the simulation

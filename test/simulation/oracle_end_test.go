@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -111,8 +112,9 @@ func (o *oracle) afterDeletion() {
 		return // he wanted to be rid of it
 	}
 	o.had = min(o.had, int(o.w.fewest))
-	if d := o.w.deployment("podinfo"); d != nil && strings.Contains(o.w.versionOf(&d.Spec.Template), "never") {
-		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out.
+	if d := o.w.deployment("podinfo"); d != nil && o.w.stuck(d) {
+		// Whoever deletes the Canary has the target serve as it is, also one whose last change can never be rolled out: no wait of a
+		// deletion is without a bound.
 		smallest := d.DeepCopy()
 		smallest.Spec.Replicas = new(min(*d.Spec.Replicas, o.w.fewest))
 		_, unavailable := bounds(smallest)
@@ -131,6 +133,12 @@ func (o *oracle) afterDeletion() {
 			}
 		}
 	}
+}
+
+// stuck tells whether no new pod of a Deployment ever starts: by its image, or for lack of a config.
+func (w *world) stuck(d *appsv1.Deployment) bool {
+	version, complete := w.versionFrom(d.Spec.Template.Spec.Containers[0].Image, configsOf(&d.Spec.Template))
+	return !complete || strings.Contains(version, "never")
 }
 
 func describe(c *v1beta1.Canary) string {
