@@ -34,6 +34,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/test/dashboard/browser"
 	"github.com/sluice-delivery/sluice/test/dashboard/browser/browsertest"
 )
 
@@ -189,6 +190,9 @@ func (p *page) shot(name string) {
 		return
 	}
 	raw, err := chromedp.Run(p.Context(), chromedp.CaptureScreenshot())
+	if err == nil {
+		raw, err = browser.Small(raw)
+	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(folder, "demo-"+name+".png"), raw, 0o600)
 	}
