@@ -162,6 +162,7 @@ func (s *cliSite) testBadRelease() {
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = metrics })
 	s.run(statusOK, []string{"Passed"}, "check", app) // and the release that has failed has failed still
 	s.run(statusUndone, nil, "status", app)
+	s.nextSecond()
 	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
 	s.run(statusOK, nil, "status", app, "--timeout=1m")
 }
@@ -236,6 +237,7 @@ func (s *cliSite) testHands() {
 	s.run(statusOK, []string{"cli/podinfo: Paused by ", "(errors in the checkout)"}, "pause", app, "--reason=errors in the checkout")
 	s.run(statusOK, nil, "status", app, "--for=paused")
 	s.run(statusPerson, []string{"Paused by"}, "status", app)
+	s.nextSecond()
 	s.run(statusRefused, []string{"refused: it is paused already"}, "pause", app)
 	s.at(pausedRelease, map[string]int{
 		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "history podinfo": statusOK, "status podinfo": statusPerson, "check podinfo": statusOK,
