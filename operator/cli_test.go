@@ -162,7 +162,6 @@ func (s *cliSite) testBadRelease() {
 	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = metrics })
 	s.run(statusOK, []string{"Passed"}, "check", app) // and the release that has failed has failed still
 	s.run(statusUndone, nil, "status", app)
-	s.nextSecond()
 	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
 	s.run(statusOK, nil, "status", app, "--timeout=1m")
 }
