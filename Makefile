@@ -179,6 +179,13 @@ test-metric-servers: ## Test metric providers against Debian's servers (apt-get 
 test-dashboard: ## Look at the dashboard in a headless Chromium (apt-get install chromium); seconds, skipped where there is none
 	@cd test/dashboard && $(GO) test -count=1 -timeout=10m -v .
 
+# SHOTS=FOLDER keeps pictures of what it shows.
+.PHONY: test-demo
+test-demo: build ## Walk through the dashboard of a running demo in a headless Chromium (apt-get install chromium); minutes
+	@test/tools/build demo
+	@$(GO) build -buildvcs=false -o bin/demo ./test/demo
+	@cd test/dashboard && $(GO) test -count=1 -timeout=15m -v ./demo
+
 # SERVE=1 make docs serves it, and follows what is edited.
 SERVE ?=
 

@@ -157,13 +157,25 @@ func (s *cliSite) testBadRelease() {
 	s.run(statusUndone, []string{`"kind": "Checks"`, `"verdict": "Failed"`, "0 of 1 metrics pass"}, "check", app, "-o", "json")
 	s.bad.Store(false)
 	metrics := get[v1beta1.Canary](s.site, app).Spec.Analysis.Metrics
-	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = nil })
+	s.editSeen(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = nil })
 	s.run(statusRefused, []string{"refused: "}, "check", app)
-	s.edit(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = metrics })
+	s.editSeen(func(c *v1beta1.Canary) { c.Spec.Analysis.Metrics = metrics })
 	s.run(statusOK, []string{"Passed"}, "check", app) // and the release that has failed has failed still
 	s.run(statusUndone, nil, "status", app)
 	s.run(statusOK, []string{"Tried again by ", "(it was the database)"}, "retry", app, "--reason=it was the database")
 	s.run(statusOK, nil, "status", app, "--timeout=1m")
+}
+
+// editSeen edits the Canary, and waits until the operator has seen that.
+func (s *cliSite) editSeen(edit func(*v1beta1.Canary)) {
+	s.t.Helper()
+	s.edit(edit)
+	s.await("that the operator has seen the edit", func(context.Context) error {
+		if c := get[v1beta1.Canary](s.site, app); c.Status.ObservedGeneration != c.Generation {
+			return errNotYet
+		}
+		return nil
+	})
 }
 
 func (s *cliSite) testGate() {
@@ -236,6 +248,7 @@ func (s *cliSite) testHands() {
 	s.run(statusOK, []string{"cli/podinfo: Paused by ", "(errors in the checkout)"}, "pause", app, "--reason=errors in the checkout")
 	s.run(statusOK, nil, "status", app, "--for=paused")
 	s.run(statusPerson, []string{"Paused by"}, "status", app)
+	s.nextSecond()
 	s.run(statusRefused, []string{"refused: it is paused already"}, "pause", app)
 	s.at(pausedRelease, map[string]int{
 		"list": statusOK, "get podinfo": statusOK, "why podinfo": statusOK, "history podinfo": statusOK, "status podinfo": statusPerson, "check podinfo": statusOK,

@@ -88,6 +88,18 @@ func (s *cliSite) at(where situation, want map[string]int) {
 	s.as(where, []string{"-n", s.namespace}, want)
 }
 
+// nextSecond waits until what is created has another time, by which the actions of people are in order.
+func (s *cliSite) nextSecond() {
+	s.t.Helper()
+	began := time.Now().Unix()
+	s.await("the next second", func(context.Context) error {
+		if time.Now().Unix() == began {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
 // as does it as somebody.
 func (s *cliSite) as(where situation, global []string, want map[string]int) {
 	s.t.Helper()
@@ -102,6 +114,7 @@ func (s *cliSite) as(where situation, global []string, want map[string]int) {
 		}
 		s.runWith(global, status, words, strings.Fields(line)...)
 	}
+	s.nextSecond() // what is asked for here is of no release that begins after it
 }
 
 // later is a clock that is ten days ahead: by it all that is on a screen has the same age, however long it took.

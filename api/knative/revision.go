@@ -11,9 +11,10 @@ import (
 const (
 	// PromotedAnnotation is on a Service and holds the names of the revisions that have served, the last one first.
 	PromotedAnnotation = "sluice.dev/promoted-revisions"
-	// RevisionLabel is on the pods of a revision, and ServiceLabel on the revisions of a Service.
+	// RevisionLabel is on the pods of a revision.
 	RevisionLabel = group + "/revision"
-	ServiceLabel  = group + "/service"
+	// ServiceLabel is on the revisions of a Service.
+	ServiceLabel = group + "/service"
 
 	// mostPromoted is how many revisions are remembered, as many as a Deployment keeps.
 	mostPromoted = 10

@@ -84,12 +84,11 @@ func fields(path string, of reflect.Type) []string {
 }
 
 func jsonType(k reflect.Kind) string {
-	switch k {
-	case reflect.String, reflect.Bool:
+	if k == reflect.String || k == reflect.Bool {
 		return k.String()
-	case reflect.Float64, reflect.Int, reflect.Int32, reflect.Int64:
-		return "number"
-	default:
-		return fmt.Sprintf("unknown (%s)", k)
 	}
+	if slices.Contains([]reflect.Kind{reflect.Float64, reflect.Int, reflect.Int32, reflect.Int64}, k) {
+		return "number"
+	}
+	return fmt.Sprintf("unknown (%s)", k)
 }

@@ -23,6 +23,7 @@ import (
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -44,15 +45,21 @@ var now = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 
 func newRig(t *testing.T, canaries ...*v1beta1.Canary) *rig {
 	t.Helper()
+	return newRigAt(t, clock.RealClock{}, canaries...)
+}
+
+// newRigAt has one by a clock.
+func newRigAt(t *testing.T, clock clock.WithTicker, canaries ...*v1beta1.Canary) *rig {
+	t.Helper()
 	scheme := k8sruntime.NewScheme()
 	for _, add := range []func(*k8sruntime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
-	g := &rig{api: fleettest.NewAPI(), fleet: fleet.New(clock.RealClock{})}
+	g := &rig{api: fleettest.NewAPI(), fleet: fleet.New(clock)}
 	t.Cleanup(g.api.Close)
-	g.people = &access.People{Config: g.api.Config(), Scheme: scheme, Clock: clock.RealClock{}}
+	g.people = &access.People{Config: g.api.Config(), Scheme: scheme, Clock: clock}
 	if len(canaries) == 0 {
 		for _, at := range []string{"shop/cart", "shop/checkout", "payments/ledger"} {
 			namespace, name, _ := strings.Cut(at, "/")
@@ -63,7 +70,7 @@ func newRig(t *testing.T, canaries ...*v1beta1.Canary) *rig {
 	for _, c := range canaries {
 		g.fleet.Changed(c)
 	}
-	handler, err := New(Config{Fleet: g.fleet, Who: g.people.Of, Login: g.people, Version: "test", Clock: clock.RealClock{}})
+	handler, err := New(Config{Fleet: g.fleet, Who: g.people.Of, Login: g.people, Version: "test", Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -604,6 +611,47 @@ func TestIdle(t *testing.T) {
 	}
 	if n := g.api.Requests() - requests; n != 0 {
 		t.Errorf("a change cost %d requests", n)
+	}
+}
+
+// TestHourOfNothing has twenty browsers look at a thousand releases while nothing happens for an hour. All that there is is a sign of
+// life every thirty seconds, of a few bytes: no request to the API server, and nothing encoded.
+func TestHourOfNothing(t *testing.T) {
+	const browsers = 20
+	hour := clocktesting.NewFakeClock(time.Now())
+	g := newRigAt(t, hour, fleettest.Fleet(1000, now)...)
+	var open []*frames
+	for range browsers {
+		s := g.stream(t, "token-of-alice")
+		s.mustNext(t, "fleet")
+		open = append(open, s)
+	}
+	for deadline := time.Now().Add(20 * time.Second); hour.Waiters() < browsers; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d streams wait for their time", hour.Waiters(), browsers)
+		}
+	}
+	requests, encoded := g.api.Requests(), g.fleet.Encoded()
+	for beat := range int(time.Hour / beatEvery) {
+		hour.Step(beatEvery)
+		for _, s := range open {
+			if !s.in.Scan() || s.in.Text() != ": still here" || !s.in.Scan() || s.in.Text() != "" {
+				t.Fatalf("beat %d: %q, %v", beat, s.in.Text(), s.in.Err())
+			}
+		}
+	}
+	if r, e := g.api.Requests()-requests, g.fleet.Encoded()-encoded; r != 0 || e != 0 {
+		t.Errorf("an hour in which nothing happens costs %d requests and %d encodings", r, e)
+	}
+	c := fleettest.Canary("shop", "cart", now)
+	c.ResourceVersion = "2"
+	g.fleet.Changed(c)
+	for hour.Waiters() < 2*browsers { // changes are gathered for a moment
+		runtime.Gosched()
+	}
+	hour.Step(gatherFor)
+	for _, s := range open {
+		s.mustNext(t, "row") // the next line of each is what has changed: there was nothing else before it
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/knative"
@@ -17,15 +16,10 @@ import (
 // service reads the Service of Knative that is a Canary's target, nil if there is none.
 func service(ctx context.Context, r client.Reader, of *v1beta1.Canary) (*knative.Service, error) {
 	out := &knative.Service{}
-	err := r.Get(ctx, client.ObjectKey{Namespace: of.Namespace, Name: of.Spec.TargetRef.Name}, out)
-	switch {
-	case client.IgnoreNotFound(err) == nil && err != nil, meta.IsNoMatchError(err):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	default:
-		return out, nil
+	if err := r.Get(ctx, client.ObjectKey{Namespace: of.Namespace, Name: of.Spec.TargetRef.Name}, out); err != nil {
+		return nil, client.IgnoreNotFound(err)
 	}
+	return out, nil
 }
 
 // revisions are the revision of a Service of Knative that serves and the newest one, with their pods.

@@ -58,7 +58,7 @@ func History(r *Release, promoted []Past) []Past {
 // lastRelease is the one that is under way, or the last one.
 func lastRelease(r *Release) Past {
 	last := Past{Revision: r.Revision, Images: r.Canary.Images, State: string(r.State), First: r.Started, Message: r.Message}
-	if done := lastOf(r.Actions); done != nil && r.Started != nil && done.Time.After(r.Started.Time) {
+	if done := lastOf(r.Actions); done != nil && r.Started != nil && !askedBefore(done.Time, r.Started) {
 		last.By = done.By
 	}
 	if r.Started != nil && r.Changed != nil && !r.State.UnderWay() && r.State != AtGate && r.State != Paused {

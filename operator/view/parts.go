@@ -104,19 +104,31 @@ func actionsOf(c *v1beta1.Canary, all []v1alpha1.CanaryAction) []Action {
 		if a.Spec.Canary != c.Name || a.Namespace != c.Namespace {
 			continue
 		}
-		state := a.Status.Phase
-		if state == "" {
-			state = v1alpha1.ActionPending
-		}
+		state, message := came(a, c)
 		out = append(out, Action{
 			Name: a.Name, Action: a.Spec.Action, By: a.Spec.RequestedBy, Reason: a.Spec.Reason,
-			State: state, Message: a.Status.Message, Time: a.CreationTimestamp,
+			State: state, Message: message, Time: a.CreationTimestamp,
 		})
 	}
 	slices.SortFunc(out, func(a, b Action) int {
 		return cmp.Or(b.Time.Compare(a.Time.Time), cmp.Compare(b.Name, a.Name))
 	})
 	return out
+}
+
+// came is what came of an action. The Canary's status knows it a moment before its own does.
+func came(a *v1alpha1.CanaryAction, c *v1beta1.Canary) (v1alpha1.CanaryActionPhase, string) {
+	last := a.Outcome(c)
+	switch {
+	case a.Status.Phase == v1alpha1.ActionDone, a.Status.Phase == v1alpha1.ActionRefused:
+		return a.Status.Phase, a.Status.Message
+	case last == nil:
+		return v1alpha1.ActionPending, a.Status.Message
+	case last.Done:
+		return v1alpha1.ActionDone, last.Message
+	default:
+		return v1alpha1.ActionRefused, last.Message
+	}
 }
 
 // eventsOf are those about a Canary, the oldest first.

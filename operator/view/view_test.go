@@ -360,6 +360,56 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
+// TestWhatCameOfActions has an action that the Canary's status knows the end of not be shown as one that waits.
+func TestWhatCameOfActions(t *testing.T) {
+	a := v1alpha1.CanaryAction{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo-a", UID: "1"}, Spec: v1alpha1.CanaryActionSpec{Canary: "podinfo", Action: v1beta1.ActionPause}}
+	for name, tc := range map[string]struct {
+		last  *v1beta1.ActionStatus
+		phase v1alpha1.CanaryActionPhase
+		want  v1alpha1.CanaryActionPhase
+	}{
+		"nobody has looked":    {nil, "", v1alpha1.ActionPending},
+		"another was taken":    {&v1beta1.ActionStatus{Name: "podinfo-b/2", Done: true}, "", v1alpha1.ActionPending},
+		"the Canary says done": {&v1beta1.ActionStatus{Name: "podinfo-a/1", Done: true}, "", v1alpha1.ActionDone},
+		"it says refused":      {&v1beta1.ActionStatus{Name: "podinfo-a/1"}, v1alpha1.ActionPending, v1alpha1.ActionRefused},
+		"both say so":          {&v1beta1.ActionStatus{Name: "podinfo-a/1", Done: true}, v1alpha1.ActionDone, v1alpha1.ActionDone},
+		"the last was another": {&v1beta1.ActionStatus{Name: "podinfo-b/2", Done: true}, v1alpha1.ActionRefused, v1alpha1.ActionRefused},
+	} {
+		c := canaryWith(progressing)
+		c.Status.LastAction, a.Status.Phase = tc.last, tc.phase
+		if got := Of(Input{Canary: c, Actions: []v1alpha1.CanaryAction{a}, Now: now}).Actions[0].State; got != tc.want {
+			t.Errorf("%s: it is %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// TestWhyIsOfThisRelease has an explanation leave out what was refused of an earlier release, and what changes nothing.
+func TestWhyIsOfThisRelease(t *testing.T) {
+	action := func(ago time.Duration, kind v1beta1.ActionType, phase v1alpha1.CanaryActionPhase) v1alpha1.CanaryAction {
+		return v1alpha1.CanaryAction{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: fmt.Sprint("podinfo-", ago), CreationTimestamp: before(ago)},
+			Spec:       v1alpha1.CanaryActionSpec{Canary: "podinfo", Action: kind}, Status: v1alpha1.CanaryActionStatus{Phase: phase},
+		}
+	}
+	for name, tc := range map[string]struct {
+		actions []v1alpha1.CanaryAction
+		refused bool
+		last    string
+	}{
+		"refused in this one":         {[]v1alpha1.CanaryAction{action(time.Minute, v1beta1.ActionPause, v1alpha1.ActionRefused)}, true, ""},
+		"refused in the second":       {[]v1alpha1.CanaryAction{action(3*time.Minute+12*time.Second, v1beta1.ActionPause, v1alpha1.ActionRefused)}, true, ""},
+		"refused in the one before":   {[]v1alpha1.CanaryAction{action(time.Hour, v1beta1.ActionPause, v1alpha1.ActionRefused)}, false, ""},
+		"a check after what was done": {[]v1alpha1.CanaryAction{action(time.Second, v1beta1.ActionCheck, v1alpha1.ActionDone), action(time.Minute, v1beta1.ActionPause, v1alpha1.ActionDone)}, false, "The last action was Pause"},
+		"a check alone":               {[]v1alpha1.CanaryAction{action(time.Second, v1beta1.ActionCheck, v1alpha1.ActionDone)}, false, ""},
+	} {
+		r := Of(Input{Canary: canaryWith(progressing), Actions: tc.actions, Now: now})
+		e := Why(&r, now)
+		if (e.Refused != nil) != tc.refused || strings.Contains(e.Summary, "The last action") != (tc.last != "") || !strings.Contains(e.Summary, tc.last) {
+			t.Errorf("%s: %+v, %s", name, e.Refused, e.Summary)
+		}
+	}
+}
+
 // TestEarlier has only revisions be offered to go back to that the operator would not refuse.
 func TestEarlier(t *testing.T) {
 	past := []Past{

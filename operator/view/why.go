@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -19,7 +21,7 @@ type Explanation struct {
 	Rounds []Round `json:"rounds,omitempty"`
 	// Pods are those that don't get on.
 	Pods []string `json:"pods,omitempty"`
-	// Refused is the last action, where it was refused.
+	// Refused is the last action, where it was refused and about the present release or the last one.
 	Refused *Action `json:"refused,omitempty"`
 	// Warnings are about what is beside the release.
 	Warnings []string `json:"warnings,omitempty"`
@@ -45,7 +47,7 @@ func Why(r *Release, now time.Time) Explanation {
 	for _, s := range []Side{r.Primary, r.Canary} {
 		e.Pods = append(e.Pods, s.Trouble...)
 	}
-	if len(r.Actions) > 0 && r.Actions[0].State == v1alpha1.ActionRefused {
+	if len(r.Actions) > 0 && r.Actions[0].State == v1alpha1.ActionRefused && !askedBefore(r.Actions[0].Time, r.Started) {
 		e.Refused = &r.Actions[0]
 	}
 	for _, a := range r.Actions {
@@ -54,6 +56,11 @@ func Why(r *Release, now time.Time) Explanation {
 		}
 	}
 	return e
+}
+
+// askedBefore tells whether something was asked for before a release began: it was about another one.
+func askedBefore(asked metav1.Time, began *metav1.Time) bool {
+	return began != nil && asked.Before(&metav1.Time{Time: began.Truncate(time.Second)})
 }
 
 func summary(r *Release, now time.Time) string {
@@ -97,10 +104,10 @@ func sinceWhen(r *Release, now time.Time) string {
 	}
 }
 
-// lastOf is the last action that was done.
+// lastOf is the last action that was done to a release. A Check changes nothing of it.
 func lastOf(all []Action) *Action {
 	for i := range all {
-		if all[i].State == v1alpha1.ActionDone {
+		if all[i].State == v1alpha1.ActionDone && all[i].Action != v1beta1.ActionCheck {
 			return &all[i]
 		}
 	}

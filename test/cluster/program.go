@@ -25,6 +25,12 @@ func (c *Cluster) StartProgram(name string, env []string, argv ...string) (*Prog
 // its log.
 func (p *Program) Err() error { return p.process.exited() }
 
+// Pid is the program's process, on this machine and in the cluster's network alike.
+func (p *Program) Pid() int { return p.process.pid }
+
+// Ended is closed once the program has ended.
+func (p *Program) Ended() <-chan struct{} { return p.process.done }
+
 // Log is the file that the program's output goes to.
 func (p *Program) Log() string { return p.process.log }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/dashboard/fleettest"
+	"github.com/sluice-delivery/sluice/test/dashboard/browser"
 	"github.com/sluice-delivery/sluice/test/dashboard/browser/browsertest"
 )
 
@@ -105,6 +106,9 @@ func TestArgoCD(t *testing.T) {
 func shot(tab *browsertest.Tab, file string) {
 	tab.Helper()
 	raw, err := chromedp.Run(tab.Context(), chromedp.CaptureScreenshot())
+	if err == nil {
+		raw, err = browser.Small(raw)
+	}
 	if err == nil {
 		err = os.WriteFile(file, raw, 0o600)
 	}

@@ -45,7 +45,8 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.Stop()) }()
 
-	if _, err := r.StartOperator(ctx, ""); err != nil {
+	operator, err := r.StartOperator(ctx, "")
+	if err != nil {
 		return err
 	}
 	dashboard, err := openDashboard(ctx, r)
@@ -91,7 +92,7 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 		return err
 	}
 	if keep {
-		return stay(ctx, out, r, dashboard)
+		return stay(ctx, out, r, operator, dashboard)
 	}
 	return nil
 }
@@ -152,14 +153,27 @@ func wrongEnd(is, want v1beta1.CanaryPhase) error {
 	return nil
 }
 
-// stay keeps the cluster up for as long as the user wants it.
-func stay(ctx context.Context, out io.Writer, r *rig.Rig, dashboard string) error {
+// stay keeps the cluster up for as long as the user wants it, and has another operator run where one has ended.
+func stay(ctx context.Context, out io.Writer, r *rig.Rig, operator *cluster.Program, dashboard string) error {
 	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. The dashboard is at\n\n  %s\n\nIn another terminal:\n\n"+
 		"  export KUBECONFIG=%s\n  kubectl -n %s get canaries\n  kubectl -n %s describe canary %s\n\nMend the bad release and watch it being promoted:\n\n"+
-		"  kubectl -n %s set env deployment/%s SLUICE_ERROR_PERCENT-\n  kubectl -n %s get canaries -w\n",
-		dashboard, r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name, rig.Namespace)
-	<-ctx.Done()
-	return nil
+		"  kubectl -n %s set env deployment/%s SLUICE_ERROR_PERCENT-\n  kubectl -n %s get canaries -w\n\n"+
+		"End the operator in the middle of that, as a crash would. Another one is started, and goes on where it was:\n\n  kill -9 %d\n",
+		dashboard, r.HostKubeconfig(), rig.Namespace, rig.Namespace, canaryName, rig.Namespace, rig.Name, rig.Namespace, operator.Pid())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-operator.Ended():
+		}
+		operator.Stop(0) // its end was wanted: it is none of the cluster's failures
+		next, err := r.StartOperator(ctx, "")
+		if err != nil {
+			return errors.Join(errors.New("the operator has ended, and another one does not run"), err)
+		}
+		operator = next
+		fmt.Fprintf(out, "\nThe operator has ended. Another one runs:\n\n  kill -9 %d\n", operator.Pid())
+	}
 }
 
 // summary shows what has happened as people see it, by the command line itself.

@@ -79,7 +79,7 @@ func take(ctx context.Context, all []shot, url, out, only string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if picture, err = small(picture); err != nil {
+		if picture, err = browser.Small(picture); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		if err := os.WriteFile(filepath.Join(out, s.name+".png"), picture, 0o644); err != nil {

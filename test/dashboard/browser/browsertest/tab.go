@@ -151,6 +151,12 @@ func Value[T any](s *Tab, expression string) T {
 // Await waits until an expression of the page is true.
 func (s *Tab) Await(what, expression string) {
 	s.Helper()
+	s.AwaitWithin(limit, what, expression)
+}
+
+// AwaitWithin waits as long as it takes what the page shows, such as a release.
+func (s *Tab) AwaitWithin(limit time.Duration, what, expression string) {
+	s.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	for {

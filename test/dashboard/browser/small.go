@@ -1,4 +1,4 @@
-package main
+package browser
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// small is a picture in the 256 colours that it has most of, which flat pages don't miss any others beside.
-func small(raw []byte) ([]byte, error) {
+// Small is a picture in the 256 colours that it has most of, which flat pages don't miss any others beside.
+func Small(raw []byte) ([]byte, error) {
 	from, err := png.Decode(bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
