@@ -29,6 +29,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/memory"
 	"github.com/sluice-delivery/sluice/operator/release"
+	"github.com/sluice-delivery/sluice/operator/telemetry"
 )
 
 // Options are what the command line says of traces.
@@ -136,7 +137,7 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return nil, fmt.Errorf("resource of traces: %w", err)
 	}
-	return newTraces(&watched{SpanExporter: exporter, log: c.Log, spans: spansMetric(c.Registry)}, about), nil
+	return newTraces(&watched{SpanExporter: exporter, log: c.Log, spans: telemetry.NewSpans(c.Registry)}, about), nil
 }
 
 func newTraces(to sdktrace.SpanExporter, about *resource.Resource) *Traces {
@@ -238,33 +239,14 @@ type watched struct {
 	sdktrace.SpanExporter
 
 	log   logr.Logger
-	spans *prometheus.CounterVec
+	spans *telemetry.Spans
 	fails atomic.Bool
-}
-
-// Outcomes of sending spans.
-const (
-	outcomeSent = "sent"
-	outcomeLost = "lost"
-)
-
-func spansMetric(registry prometheus.Registerer) *prometheus.CounterVec {
-	out := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "sluice", Name: "trace_spans_total",
-		Help: "Spans of the traces of releases by what came of them: sent to the collector, or lost as it did not take them.",
-	}, []string{"outcome"})
-	registry.MustRegister(out)
-	return out
 }
 
 // ExportSpans implements sdktrace.SpanExporter. What is lost is said once, until something is sent again.
 func (w *watched) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := w.SpanExporter.ExportSpans(ctx, spans)
-	outcome := outcomeSent
-	if err != nil {
-		outcome = outcomeLost
-	}
-	w.spans.WithLabelValues(outcome).Add(float64(len(spans)))
+	w.spans.Exported(len(spans), err == nil)
 	switch failed := w.fails.Swap(err != nil); {
 	case err != nil && !failed:
 		w.log.Error(err, "Traces of releases can't be sent, and are lost until they can", "spans", len(spans))
