@@ -18,6 +18,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/operator/handover"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -95,7 +96,7 @@ func TestOnCluster(t *testing.T) {
 func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client) {
 	renewed := metav1.NewMicroTime(time.Now())
 	lease := &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: flaggerLease},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: handover.FlaggerLease},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("flagger-0"), LeaseDurationSeconds: new(int32(60)), RenewTime: &renewed},
 	}
 	other := lease.DeepCopy()
@@ -115,15 +116,15 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 		after      time.Duration
 		wantErr    string
 	}{
-		"whole cluster":            {after: 59 * time.Second, wantErr: "flagger-0 holds lease default/" + flaggerLease},
-		"its namespace":            {namespaces: []string{"default"}, wantErr: "flagger-0 holds lease default/" + flaggerLease},
-		"one of its namespaces":    {namespaces: []string{"kube-system", "default"}, wantErr: "flagger-0 holds lease default/" + flaggerLease},
+		"whole cluster":            {after: 59 * time.Second, wantErr: "flagger-0 holds lease default/" + handover.FlaggerLease},
+		"its namespace":            {namespaces: []string{"default"}, wantErr: "flagger-0 holds lease default/" + handover.FlaggerLease},
+		"one of its namespaces":    {namespaces: []string{"kube-system", "default"}, wantErr: "flagger-0 holds lease default/" + handover.FlaggerLease},
 		"other namespaces":         {namespaces: []string{"kube-system", "kube-public"}},
 		"a lease that has run out": {after: 61 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(renewed.Add(tc.after))
-			err := refuseBesideFlagger(t.Context(), audited(c.Config()), tc.namespaces, clk)
+			err := handover.RefuseBesideFlagger(t.Context(), audited(c.Config()), tc.namespaces, clk)
 			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
 				t.Errorf("got error %v, want %q", err, tc.wantErr)
 			}
@@ -140,7 +141,7 @@ func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := refuseBesideFlagger(t.Context(), config, nil, clocktesting.NewFakePassiveClock(renewed.Time)); err != nil {
+		if err := handover.RefuseBesideFlagger(t.Context(), config, nil, clocktesting.NewFakePassiveClock(renewed.Time)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -14,7 +14,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 )
 
 // deletionIncidents delete a Canary that can't give back what it took over.
@@ -88,7 +88,7 @@ func testDeletionWithoutTarget(s *site, at func(*site), lost int32) {
 // the operator made stays, and no deletion hangs.
 func testRemoval(s *site, at func(*site)) {
 	at(s)
-	s.edit(func(c *v1beta1.Canary) { c.Annotations = map[string]string{rollout.RemoveWithTargetAnnotation: "true"} })
+	s.edit(func(c *v1beta1.Canary) { c.Annotations = map[string]string{hands.RemoveWithTargetAnnotation: "true"} })
 	c := get[v1beta1.Canary](s, app)
 	s.remove(c, client.PropagationPolicy(metav1.DeletePropagationForeground))
 	s.remove(get[appsv1.Deployment](s, app), client.PropagationPolicy(metav1.DeletePropagationForeground))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/sluice-delivery/sluice/operator/tracing"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/providers/factory"
 )
@@ -47,6 +48,7 @@ type options struct {
 	approvals           approvalOptions
 	alerts              alertOptions
 	consul              factory.Consul
+	tracing             tracing.Options
 	objects             workload.Options
 }
 
@@ -93,6 +95,7 @@ func (o *options) register(f *flag.FlagSet) {
 	o.alerts.register(f)
 	o.scope.register(f)
 	o.server.register(f)
+	o.tracing.Register(f)
 	o.dashboard.register(f)
 	o.approvals.register(f)
 	consulFlags(f, &o.consul)
@@ -117,7 +120,7 @@ func (o *options) complete(f *flag.FlagSet) error {
 	case len(o.objects.SelectorLabels) == 0:
 		return fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check(), o.dashboard.check(), o.approvals.check()); err != nil {
+	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check(), o.dashboard.check(), o.approvals.check(), o.tracing.Check(os.Getenv)); err != nil {
 		return err
 	}
 	return o.outbound.settle(o.alerts.noCrossNamespaceRefs)

@@ -12,11 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -143,6 +140,7 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
 		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of none, report, copy`},
 		"unmarked Secrets":     {[]string{"-unmarked-secrets=no"}, `-unmarked-secrets: "no" is neither allow nor refuse`},
+		"collector of no URL":  {[]string{"-otlp-endpoint=collector:4317"}, "-otlp-endpoint: "},
 		"unknown encoding":     {[]string{"-zap-encoding=xml"}, `-zap-encoding: "xml" is none of json, console`},
 		"not a number":         {[]string{"-kubeconfig-qps=many"}, "kubeconfig-qps"},
 		"dashboard's address":  {[]string{"-dashboard-address=8090"}, `-dashboard-address: "8090" is no address such as :8090`},
@@ -302,29 +300,5 @@ func TestMaster(t *testing.T) {
 		if err != nil || config.Host != want {
 			t.Errorf("with -master=%q: %v, %v", master, config, err)
 		}
-	}
-}
-
-func TestHeld(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	renewed := func(ago time.Duration) *metav1.MicroTime { return new(metav1.NewMicroTime(now.Add(-ago))) }
-	for name, tc := range map[string]struct {
-		spec coordinationv1.LeaseSpec
-		want bool
-	}{
-		"empty":         {},
-		"renewed":       {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(0), LeaseDurationSeconds: new(int32(60))}, true},
-		"about to end":  {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(time.Minute - 1), LeaseDurationSeconds: new(int32(60))}, true},
-		"ended":         {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(time.Minute), LeaseDurationSeconds: new(int32(60))}, false},
-		"given up":      {coordinationv1.LeaseSpec{HolderIdentity: new(""), RenewTime: renewed(0), LeaseDurationSeconds: new(int32(60))}, false},
-		"no holder":     {coordinationv1.LeaseSpec{RenewTime: renewed(0), LeaseDurationSeconds: new(int32(60))}, false},
-		"never renewed": {coordinationv1.LeaseSpec{HolderIdentity: new("a"), LeaseDurationSeconds: new(int32(60))}, false},
-		"no duration":   {coordinationv1.LeaseSpec{HolderIdentity: new("a"), RenewTime: renewed(0)}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := held(&coordinationv1.Lease{Spec: tc.spec}, now); got != tc.want {
-				t.Errorf("held: %t, want %t", got, tc.want)
-			}
-		})
 	}
 }

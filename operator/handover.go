@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/handover"
+	"github.com/sluice-delivery/sluice/operator/kube"
 )
 
 const (
@@ -80,7 +81,7 @@ func canariesCommand(name string, args []string, stderr io.Writer) (api client.C
 	if api, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, nil, fmt.Errorf("client: %w", err)
 	}
-	for _, namespace := range eachOf(o.namespaces) {
+	for _, namespace := range kube.Each(o.namespaces) {
 		of = append(of, []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selected}})
 	}
 	return api, of, nil

@@ -16,6 +16,8 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/operator/handover"
 )
 
 // version is set by the linker.
@@ -76,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := refuseBesideFlagger(ctx, config, o.namespaces, clock.RealClock{}); err != nil {
+	if err := handover.RefuseBesideFlagger(ctx, config, o.namespaces, clock.RealClock{}); err != nil {
 		return err
 	}
 	mgr, err := newManager(ctx, config, o, wiring{log: logger})

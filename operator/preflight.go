@@ -14,6 +14,8 @@ import (
 
 	chart "github.com/sluice-delivery/sluice/charts/sluice"
 	"github.com/sluice-delivery/sluice/operator/assembly"
+	"github.com/sluice-delivery/sluice/operator/handover"
+	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/preflight"
 	"github.com/sluice-delivery/sluice/providers/factory"
 )
@@ -152,7 +154,7 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 		if err := preflight.KnownTo(ctx, reader, fit); err != nil {
 			return report, err
 		}
-		if err := refuseBesideFlagger(ctx, config, o.namespaces, clock.RealClock{}); err != nil {
+		if err := handover.RefuseBesideFlagger(ctx, config, o.namespaces, clock.RealClock{}); err != nil {
 			report.Notes = append(report.Notes, err.Error())
 		}
 	}
@@ -165,13 +167,7 @@ func lookAhead(ctx context.Context, o preflightOptions, stdin io.Reader) (prefli
 	if o.dryRun {
 		judge.DryRun = writer
 	}
-	for _, namespace := range eachOf(o.namespaces) {
-		var found []preflight.Finding
-		if found, err = judge.All(ctx, namespace, sourcesOfFiles(objects, len(o.files) > 0)); err != nil {
-			break
-		}
-		report.Findings = append(report.Findings, found...)
-	}
+	report.Findings, err = findings(ctx, judge, o.namespaces, sourcesOfFiles(objects, len(o.files) > 0))
 	preflight.Sort(report.Findings)
 	if err == nil && len(report.Findings) == 0 {
 		report.Notes = append(report.Notes, "there is no Canary, MetricTemplate or AlertProvider in what was looked at")
@@ -190,6 +186,19 @@ func readFiles(paths []string, stdin io.Reader) (objects []preflight.Object, unr
 		unread = append(unread, notOf...)
 	}
 	return objects, unread, nil
+}
+
+// findings are those of some namespaces, none for all, as far as they could be looked at.
+func findings(ctx context.Context, judge *preflight.Operator, namespaces []string, sources map[types.UID]string) ([]preflight.Finding, error) {
+	var out []preflight.Finding
+	for _, namespace := range kube.Each(namespaces) {
+		found, err := judge.All(ctx, namespace, sources)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
 }
 
 // clusterToLookAt is the one to look at, if any.

@@ -110,11 +110,3 @@ func cachesOf(namespaces []string) map[string]cache.Config {
 	}
 	return out
 }
-
-// eachOf are the namespaces to list in, one that stands for all where none is named.
-func eachOf(namespaces []string) []string {
-	if len(namespaces) == 0 {
-		return []string{corev1.NamespaceAll}
-	}
-	return namespaces
-}

@@ -45,7 +45,7 @@ type incident struct {
 
 // incidents are all that may happen beside each other. Those that take longest come first.
 func incidents() []incident {
-	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, timeIncidents, ingressIncidents, rivalIncidents, namespaceIncidents)
+	return slices.Concat(flaggerIncidents, capacityIncidents, heldIncidents, refusedIncidents, identityIncidents, editIncidents, cascadeIncidents, deletionIncidents, restoredIncidents, timeIncidents, ingressIncidents, rivalIncidents, namespaceIncidents, tracingIncidents)
 }
 
 // testIncidents has each happen in a namespace of its own, with an operator of its own.

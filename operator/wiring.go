@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/shards"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/tracing"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
 	"github.com/sluice-delivery/sluice/providers/factory"
@@ -146,14 +148,13 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	if err != nil {
 		return nil, err
 	}
+	traces, err := newTraces(ctx, mgr, o, registry)
+	if err != nil {
+		return nil, err
+	}
 	checker := checks.New(checks.Config{
-		Hooks:        hooks.Call,
-		Sources:      answers,
-		MeshProvider: o.meshProvider,
-		Concurrency:  o.checksConcurrency,
-		Clock:        clock.RealClock{},
-		Telemetry:    rollouts,
-		Answers:      timed,
+		Hooks: hooks.Call, Sources: answers, MeshProvider: o.meshProvider, Concurrency: o.checksConcurrency,
+		Clock: clock.RealClock{}, Telemetry: rollouts, Answers: timed, Traces: traces,
 	})
 	alerts, err := newAlerts(ctx, mgr, o, to, registry, recorder, queues)
 	if err != nil {
@@ -175,6 +176,7 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 		Recorder:  recorder,
 		Alerts:    alerts,
 		Telemetry: rollouts,
+		Traces:    traces,
 		Queues:    queues,
 		Clock:     clock.RealClock{},
 		Options:   o.objects,
@@ -198,6 +200,18 @@ func partsOf(o options) assembly.Options {
 		Objects: o.objects, NoConfigTracking: !o.configTracking, ReportCoverage: o.coverage != coverageNone, CopyCoverage: o.coverage == coverageCopy,
 		IstioRootNamespace: o.istioRootNamespace,
 	}
+}
+
+// newTraces makes what sends traces, which runs with the manager; nil where nobody wants them.
+func newTraces(ctx context.Context, mgr ctrl.Manager, o options, registry prometheus.Registerer) (*tracing.Traces, error) {
+	traces, err := tracing.New(ctx, tracing.Config{Options: o.tracing, Version: version, Getenv: os.Getenv, Log: mgr.GetLogger(), Registry: registry})
+	if err != nil || traces == nil {
+		return nil, err
+	}
+	if err := mgr.Add(traces); err != nil {
+		return nil, fmt.Errorf("sender of traces: %w", err)
+	}
+	return traces, nil
 }
 
 // newHooks makes what calls hooks; the queue of their events runs with the manager.

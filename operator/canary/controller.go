@@ -42,6 +42,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/shards"
 	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/tracing"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	ground "github.com/sluice-delivery/sluice/operator/world"
@@ -76,6 +77,8 @@ type Reconciler struct {
 	Alerts *alerting.Alerts
 	// Telemetry is told of every persisted status.
 	Telemetry *telemetry.Rollouts
+	// Traces is told the same; nil for nobody.
+	Traces *tracing.Traces
 	// Queues makes the queue of the Canaries.
 	Queues *telemetry.Queues
 	// Watchdog notices turns that hang; nil for nobody.
@@ -395,7 +398,7 @@ func later(err error) (ctrl.Result, error) {
 // forget drops what is remembered of a Canary that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	for _, part := range []interface{ Forget(types.NamespacedName) }{
-		&r.failures, &r.turns, r.Shard, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Telemetry,
+		&r.failures, &r.turns, r.Shard, r.Targets, r.Services, r.Routes, r.Coverage, r.Checker, r.Configs, r.Telemetry, r.Traces,
 	} {
 		part.Forget(key)
 	}

@@ -31,6 +31,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 	next := *c
 	next.Status = d.Status
 	r.Telemetry.Transition(&next, &before)
+	r.Traces.Transition(&next, &before, r.Clock.Now())
 	r.tell(ctx, &next, d.Events)
 	if r.Alerts != nil {
 		r.Alerts.Notify(ctx, &before, &next, alerting.Images{Primary: d.PrimaryImages, Target: d.TargetImages}, d.Events)

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
+	"github.com/sluice-delivery/sluice/operator/tracing"
 )
 
 // defaultTimeout is the Timeout of a Config that has none.
@@ -45,6 +46,8 @@ type Config struct {
 	Telemetry *telemetry.Rollouts
 	// Answers publishes how long hooks take; nil for nobody.
 	Answers *telemetry.Answers
+	// Traces gets checks and hooks as parts of the traces of releases; nil for nobody.
+	Traces *tracing.Traces
 }
 
 // Checker runs the checks of analyses, and calls hooks, beside the reconciler,
@@ -297,7 +300,7 @@ func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.Che
 	var counted *release.Counted
 	if !a.Sequential(kind) {
 		var both sync.WaitGroup
-		both.Go(func() { counted = k.queryAll(ctx, c, metrics) })
+		both.Go(func() { counted = k.queryAll(ctx, c, id, metrics) })
 		both.Go(func() { k.callAll(ctx, c, hooks, id, answers) })
 		both.Wait()
 		return results, counted
@@ -309,18 +312,23 @@ func (k *Checker) results(ctx context.Context, c *v1beta1.Canary, id release.Che
 		}
 		return results, nil
 	}
-	return results, k.queryAll(ctx, c, metrics)
+	return results, k.queryAll(ctx, c, id, metrics)
 }
 
 // queryAll queries metrics at once, as far as there are places, and counts the requests of those that compare.
-func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1beta1.CheckStatus) *release.Counted {
+func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, id release.CheckID, results []v1beta1.CheckStatus) *release.Counted {
 	if len(results) == 0 {
 		return nil
 	}
 	var wg sync.WaitGroup
 	var counted *release.Counted
 	var uncounted map[int]error
-	wg.Go(func() { counted, uncounted = counter{k}.counts(ctx, c) })
+	wg.Go(func() {
+		began := k.Clock.Now()
+		if counted, uncounted = (counter{k}).counts(ctx, c); counted != nil {
+			k.Traces.Check(c, id, began, v1beta1.CheckStatus{Name: "comparison", Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())})
+		}
+	})
 	for i := range results {
 		if metric := c.GetAnalysis().Metrics[i]; onlyCompares(metric) {
 			results[i] = comparing(metric, k.Clock.Now())
@@ -328,7 +336,7 @@ func (k *Checker) queryAll(ctx context.Context, c *v1beta1.Canary, results []v1b
 		}
 		wg.Go(func() {
 			place := k.Sources.Place(ctx, c, c.GetAnalysis().Metrics[i])
-			k.queries.do(ctx, c.Namespace, place, func() { results[i] = k.check(ctx, c, i) })
+			k.queries.do(ctx, c.Namespace, place, func() { results[i] = k.check(ctx, c, id, i) })
 		})
 	}
 	wg.Wait()
@@ -428,6 +436,9 @@ func (k *Checker) call(ctx context.Context, c *v1beta1.Canary, hook v1beta1.Cana
 	st := v1beta1.CheckStatus{Name: hook.Name, Value: answer, Verdict: v1beta1.CheckPassed, Time: metav1.NewMicroTime(k.Clock.Now())}
 	if err != nil {
 		st.Verdict, st.Message = v1beta1.CheckFailed, "hook "+hook.Name+": "+err.Error()
+	}
+	if ctx.Err() == nil { // what was called off has no answer
+		k.Traces.Hook(c, id, &hook, began, st)
 	}
 	return st
 }

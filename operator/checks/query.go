@@ -14,12 +14,14 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/metrics"
 	"github.com/sluice-delivery/sluice/metrics/builtin"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/rounds"
 	"github.com/sluice-delivery/sluice/operator/sources"
 )
 
 // check queries one metric of an analysis and judges the answer.
-func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1beta1.CheckStatus {
+func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, id release.CheckID, index int) v1beta1.CheckStatus {
+	whole, began := ctx, k.Clock.Now()
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
 	metric := c.GetAnalysis().Metrics[index]
@@ -30,7 +32,11 @@ func (k *Checker) check(ctx context.Context, c *v1beta1.Canary, index int) v1bet
 	if answer.Err == nil {
 		k.Telemetry.Check(c, metric, answer.Sample.Value)
 	}
-	return metrics.Evaluate(metric, answer)
+	result := metrics.Evaluate(metric, answer)
+	if whole.Err() == nil { // what was called off has no result
+		k.Traces.Check(c, id, began, result)
+	}
+	return result
 }
 
 // answer is what is known of a metric now.

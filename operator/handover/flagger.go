@@ -1,4 +1,5 @@
-// Package handover lets go of Canaries when the operator that had them is stopped: for good, or for Flagger.
+// Package handover lets go of Canaries when the operator that had them is stopped, for good or for Flagger, and sees to it that
+// none begins while Flagger still has them.
 package handover
 
 import (

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/adopt"
 	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 	"github.com/sluice-delivery/sluice/operator/rollout/serving"
 )
 
@@ -32,7 +32,7 @@ func terminate(d *decider) {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	want.Released = targetCarriesAll(d)
-	if want.Released && d.ApexMisses && !removedWithTarget(d) {
+	if want.Released && d.ApexMisses && !hands.RemovedWithTarget(&d.Observation) {
 		leadApex(d)
 	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
@@ -42,20 +42,11 @@ func terminate(d *decider) {
 		serve(d)
 	}
 	want.Traffic = serving.TrafficOf(d.Canary, d.st)
-	if want.Finished && removedWithTarget(d) {
-		d.event(false, release.ReasonRemoved, "Removing what was made for this Canary, as "+d.Canary.TargetName()+" is gone too and annotation "+RemoveWithTargetAnnotation+" says so")
+	if want.Finished && hands.RemovedWithTarget(&d.Observation) {
+		d.event(false, release.ReasonRemoved, conditions.Removed(d.Canary))
 	}
 	stamp(d)
 	describeTermination(d)
-}
-
-// RemoveWithTargetAnnotation on a Canary, with the value "true", says that its deletion removes the primary too, and the route to it,
-// where the target is gone by then: the application was taken away as a whole. Without it the primary stays and serves.
-const RemoveWithTargetAnnotation = "sluice.dev/remove-with-target"
-
-// removedWithTarget is true where nobody is to serve any more when the Canary goes.
-func removedWithTarget(d *decider) bool {
-	return !d.Target.Exists && d.Primary.Exists && d.Canary.Annotations[RemoveWithTargetAnnotation] == "true"
 }
 
 // leadApex has somebody be found where nobody would find the target by the apex Service, as that is given back.
@@ -125,7 +116,7 @@ func targetCarriesAll(d *decider) bool {
 	switch {
 	case !d.Primary.Exists:
 		return true // nothing else serves
-	case removedWithTarget(d):
+	case hands.RemovedWithTarget(&d.Observation):
 		return true
 	case !d.Target.Exists:
 		want.KeepPrimary, want.LeadToPrimary = true, true
@@ -189,15 +180,7 @@ func released(d *decider) bool {
 
 func describeTermination(d *decider) {
 	if d.out.Desired.KeepPrimary && d.out.Desired.LeadToPrimary {
-		why := d.Canary.TargetName() + " can't serve"
-		switch {
-		case !d.Target.Exists:
-			why = d.Canary.TargetName() + " is gone"
-		case d.ApexMisses:
-			why = "the apex Service, as its user made it, does not select the pods of " + d.Canary.TargetName()
-		}
-		stall(d, release.ReasonLeftBehind, d.Canary.PrimaryName()+" stays when the Canary goes, as "+why+"; once nobody needs it, remove what has the label "+
-			ownership.Label+"="+ownership.LabelValue(d.Canary.Name))
+		stall(d, release.ReasonLeftBehind, conditions.LeftBehind(&d.Observation))
 	}
 	d.describe()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout"
+	"github.com/sluice-delivery/sluice/operator/rollout/hands"
 )
 
 func TestDeletionEnds(t *testing.T) {
@@ -22,7 +23,7 @@ func TestDeletionEnds(t *testing.T) {
 	}
 	annotated := func(value string) func(*release.Observation) {
 		return func(o *release.Observation) {
-			o.Canary.Annotations = map[string]string{rollout.RemoveWithTargetAnnotation: value}
+			o.Canary.Annotations = map[string]string{hands.RemoveWithTargetAnnotation: value}
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -99,7 +100,7 @@ func TestDeletionEnds(t *testing.T) {
 // What is removed with its target is told of in the end, and nothing then is called left behind.
 func TestRemovalIsTold(t *testing.T) {
 	s := newScene().step(0, 0, time.Minute).phase(v1beta1.PhaseTerminating).with(deleted).with(targetGone).with(func(o *release.Observation) {
-		o.Canary.Annotations = map[string]string{rollout.RemoveWithTargetAnnotation: "true"}
+		o.Canary.Annotations = map[string]string{hands.RemoveWithTargetAnnotation: "true"}
 	})
 	if events := outcomeOf(rollout.Decide(s.Observation)).Events; !slices.Equal(events, []string{release.ReasonRemoved}) {
 		t.Errorf("events %v", events)

@@ -7,13 +7,16 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-// troubling are the conditions that tell of trouble, with the status in which they do. That a release was rolled back is
-// none: it is in flagger_canary_status.
+// troubling are the conditions that tell of trouble, or that a release waits for its turn, with the status in which they do.
+// That a release was rolled back is none: it is in flagger_canary_status.
 var troubling = map[v1beta1.CanaryConditionType]corev1.ConditionStatus{
 	v1beta1.ConditionStalled:  corev1.ConditionTrue,
 	v1beta1.ConditionApplied:  corev1.ConditionFalse,
 	v1beta1.ConditionCovered:  corev1.ConditionFalse,
 	v1beta1.ConditionMeasured: corev1.ConditionFalse,
+
+	v1beta1.ConditionRouteContested: corev1.ConditionTrue,
+	v1beta1.ConditionAdmitted:       corev1.ConditionFalse,
 }
 
 // publishConditions publishes what in a persisted status tells of trouble, a series each, of a Canary that never began too;
@@ -34,6 +37,10 @@ func (r *Rollouts) publishConditions(c *v1beta1.Canary, known *published) {
 		r.condition.With(labels).Set(1)
 		known.troubles = append(known.troubles, labels)
 	}
+	if c.Status.Gate != nil {
+		known.gate = prometheus.Labels{"namespace": c.Namespace, "canary": c.Name, "type": string(c.Status.Gate.Type)}
+		r.gate.With(known.gate).Set(1)
+	}
 }
 
 // dropConditions removes the series of a Canary's conditions; the lock must be held.
@@ -42,4 +49,8 @@ func (r *Rollouts) dropConditions(known *published) {
 		r.condition.Delete(labels)
 	}
 	known.troubles = nil
+	if known.gate != nil {
+		r.gate.Delete(known.gate)
+		known.gate = nil
+	}
 }

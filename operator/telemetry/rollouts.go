@@ -36,6 +36,7 @@ type Rollouts struct {
 	failures  *prometheus.CounterVec
 	lost      *prometheus.CounterVec
 	condition *prometheus.GaugeVec
+	gate      *prometheus.GaugeVec
 
 	mu   sync.Mutex
 	seen map[types.NamespacedName]*published
@@ -49,6 +50,7 @@ type published struct {
 
 	reported string              // resource version whose conditions are published
 	troubles []prometheus.Labels // series of its conditions
+	gate     prometheus.Labels   // series of the gate that it waits at, nil for none
 }
 
 // NewRollouts registers the metrics. version and provider are published as
@@ -86,13 +88,17 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 		}, []string{"reason"}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "sluice", Name: "canary_condition",
-			Help: "1 for each condition of a Canary that tells of trouble.",
+			Help: "1 for each condition of a Canary that tells of trouble, or that a release waits for its turn.",
 		}, []string{"namespace", "canary", "type", "reason"}),
+		gate: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "sluice", Name: "gate_closed",
+			Help: "1 for each Canary whose release waits at a gate, by the type of its hooks.",
+		}, []string{"namespace", "canary", "type"}),
 		seen: map[types.NamespacedName]*published{},
 	}
 	info := gauge("info", "Version and mesh provider of the operator.", "version", "mesh_provider")
 	info.WithLabelValues(version, provider).Set(1)
-	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, r.condition, info)
+	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, r.condition, r.gate, info)
 	return r
 }
 

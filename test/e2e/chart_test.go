@@ -89,6 +89,8 @@ func chartIsAccepted(t *testing.T, s *suite) {
 		{set: "networkPolicy.enabled=true", want: []string{"kind: NetworkPolicy\n", "policyTypes: [Ingress]"}},
 		{set: "networkPolicy.enabled=true,networkPolicy.to[0].podSelector.matchLabels.app=x", want: []string{"policyTypes: [Ingress, Egress]", "port: 6443"}},
 		{set: "telemetry.tlsSecret=tls,telemetry.tokenSecret=token,serviceMonitor.enabled=true", want: []string{"-telemetry-tls-dir=/etc/sluice/telemetry-tls", "-telemetry-token-file=/etc/sluice/telemetry-token/token", "scheme: HTTPS", "scheme: https", "credentials:\n          name: token"}},
+		{set: "tracing.endpoint=http://collector:4318", want: []string{`"-otlp-endpoint=http://collector:4318"`}},
+		{set: "dashboard.enabled=false", not: []string{"otlp"}},
 		{set: "dashboard.enabled=false", not: []string{"dashboard", "impersonate"}},
 		{set: "dashboard.enabled=true,networkPolicy.enabled=true,dashboard.tlsSecret=tls,dashboard.links.Logs=https://l", want: []string{"-dashboard-address=:8090", "name: sluice-dashboard\n", "- port: dashboard\n", "-dashboard-tls-dir=/etc/sluice/dashboard-tls", "secretName: tls\n", "appProtocol: https", `"-dashboard-link=Logs=https://l"`}, not: []string{"impersonate", "dashboard-anonymous", "[events, pods]"}},
 		{set: "slack.approvals.enabled=false", not: []string{"slack-approvals", "impersonate", "slack-users"}},

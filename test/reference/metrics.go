@@ -27,6 +27,7 @@ func metricsPage() (string, error) {
 	telemetry.NewRollouts(r, clock.RealClock{}, "", "")
 	telemetry.NewAlerts(r)
 	telemetry.NewAnswers(r, clock.RealClock{})
+	telemetry.NewSpans(r)
 	telemetry.NewQueues(r)
 	var rows [][]string
 	for _, c := range r.all {

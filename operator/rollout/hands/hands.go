@@ -203,3 +203,12 @@ func RetryAsked(o *release.Observation, st *v1beta1.CanaryStatus) bool {
 	st.Retry = value
 	return value != "" && HasFailed(o, st)
 }
+
+// RemoveWithTargetAnnotation on a Canary, with the value "true", says that its deletion removes the primary too, and the route to it,
+// where the target is gone by then: the application was taken away as a whole. Without it the primary stays and serves.
+const RemoveWithTargetAnnotation = "sluice.dev/remove-with-target"
+
+// RemovedWithTarget is true where nobody is to serve any more when the Canary goes.
+func RemovedWithTarget(o *release.Observation) bool {
+	return !o.Target.Exists && o.Primary.Exists && o.Canary.Annotations[RemoveWithTargetAnnotation] == "true"
+}

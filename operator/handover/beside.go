@@ -1,4 +1,4 @@
-package main
+package handover
 
 import (
 	"context"
@@ -13,31 +13,33 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-delivery/sluice/operator/kube"
 )
 
-// flaggerLease is the name of the lease that a Flagger with leader election
+// FlaggerLease is the name of the lease that a Flagger with leader election
 // holds.
-const flaggerLease = "flagger-leader-election"
+const FlaggerLease = "flagger-leader-election"
 
-// refuseBesideFlagger fails while Flagger is at work in the cluster, or in one of
+// RefuseBesideFlagger fails while Flagger is at work in the cluster, or in one of
 // the namespaces that this operator is for: two operators on one Canary undo
 // each other's routes.
-func refuseBesideFlagger(ctx context.Context, config *rest.Config, namespaces []string, clk clock.PassiveClock) error {
+func RefuseBesideFlagger(ctx context.Context, config *rest.Config, namespaces []string, clk clock.PassiveClock) error {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
-	for _, namespace := range eachOf(namespaces) {
-		if err := refuseBesideFlaggerIn(ctx, clients, namespace, clk); err != nil {
+	for _, namespace := range kube.Each(namespaces) {
+		if err := refuseBesideIn(ctx, clients, namespace, clk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func refuseBesideFlaggerIn(ctx context.Context, clients kubernetes.Interface, namespace string, clk clock.PassiveClock) error {
+func refuseBesideIn(ctx context.Context, clients kubernetes.Interface, namespace string, clk clock.PassiveClock) error {
 	leases, err := clients.CoordinationV1().Leases(namespace).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, flaggerLease).String(),
+		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, FlaggerLease).String(),
 	})
 	if apierrors.IsForbidden(err) {
 		log.FromContext(ctx).Info("Not allowed to see whether Flagger is running; make sure that it is not", "error", err.Error())
