@@ -28,6 +28,7 @@ func metricsPage() (string, error) {
 	telemetry.NewAlerts(r)
 	telemetry.NewAnswers(r, clock.RealClock{})
 	telemetry.NewQueues(r)
+	telemetry.NewPolicies(r)
 	var rows [][]string
 	for _, c := range r.all {
 		descriptions := make(chan *prometheus.Desc, 10)
