@@ -32,9 +32,6 @@ func terminate(d *decider) {
 		d.st.PrimaryReplicas = d.Primary.Replicas
 	}
 	want.Released = targetCarriesAll(d)
-	if want.Released && d.ApexMisses && !hands.RemovedWithTarget(&d.Observation) {
-		leadApex(d)
-	}
 	want.Routed = !want.Released && d.Primary.Exists && takenOver(d)
 	if want.Released {
 		giveTrafficBack(d)
@@ -64,6 +61,9 @@ func leadApex(d *decider) {
 // giveTrafficBack plans nothing for the canary any more, but for one that the route alone leads to.
 func giveTrafficBack(d *decider) {
 	want := &d.out.Desired
+	if d.ApexMisses && !hands.RemovedWithTarget(&d.Observation) {
+		leadApex(d)
+	}
 	d.st.CanaryWeight = 0
 	d.st.Traffic = &v1beta1.TrafficStatus{Reason: v1beta1.TrafficPlanned}
 	if want.KeepRoute = keepRoute(d); want.KeepRoute && d.Primary.Available == 0 {
