@@ -25,8 +25,6 @@ import (
 const (
 	// account is the operator's, and its namespace.
 	account = "sluice"
-	// name is that of the operator's process.
-	name = "sluice"
 
 	auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -37,6 +35,9 @@ rules:
 `
 	pprof = "127.0.0.1:6060"
 )
+
+// name is that of the operator's process, as /proc has it.
+var name = "sluice"
 
 // bench is a cluster with a fleet, and the operator at work in it.
 type bench struct {
@@ -77,7 +78,11 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.prepare(ctx); err != nil {
+	prepare := b.prepare
+	if o.peer != "" {
+		prepare = b.preparePeer
+	}
+	if err := prepare(ctx); err != nil {
 		return nil, errors.Join(err, b.cluster.Stop())
 	}
 	return b, nil

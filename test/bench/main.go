@@ -33,6 +33,7 @@ type options struct {
 	inMemory         bool
 	save, load       string
 	copies           int
+	peer             string
 }
 
 // allStages in the order in which they run. Each but the first two leaves all applications released.
@@ -56,11 +57,19 @@ func parse() (options, error) {
 	flag.StringVar(&o.save, "save", "", "file that the fleet is saved in once it has started, with -in-memory")
 	flag.StringVar(&o.load, "load", "", "file from which the fleet comes that was saved, with -in-memory and as many -canaries and -others as were saved")
 	flag.IntVar(&o.copies, "copies", 1, "how many copies of the fleet there are, with -load: by the same names in other namespaces")
+	flag.StringVar(&o.peer, "peer", "", "compare with others: sluice, flagger or rollouts, each with as many small applications and the stages of peers.go")
 	flag.Parse()
+	known := allStages
+	if o.peer != "" {
+		known = peerStages
+		if stages == strings.Join(allStages, ",") {
+			stages = strings.Join(peerStages, ",")
+		}
+	}
 	o.stages = strings.Split(stages, ",")
 	for _, s := range o.stages {
-		if !slices.Contains(allStages, s) {
-			return o, fmt.Errorf("-stages: %q is none of %s", s, strings.Join(allStages, ", "))
+		if !slices.Contains(known, s) {
+			return o, fmt.Errorf("-stages: %q is none of %s", s, strings.Join(known, ", "))
 		}
 	}
 	if o.others < 0 {
@@ -103,6 +112,9 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if o.peer != "" {
+		return comparePeer(ctx, o)
+	}
 	b, err := newBench(ctx, o)
 	if err != nil {
 		return err

@@ -19,7 +19,9 @@ type results struct {
 	Interval         string
 	Machine          string
 	Began            time.Time
-	Rows             []row
+	// Peer is which operator was compared; empty for the stages of a fleet.
+	Peer string `json:",omitempty"`
+	Rows []row
 }
 
 // row is what a stage has cost.
@@ -170,7 +172,11 @@ func (r results) write(folder string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(folder, fmt.Sprintf("fleet-%05d.json", r.Canaries)), raw, 0o600)
+	name := fmt.Sprintf("fleet-%05d.json", r.Canaries)
+	if r.Peer != "" {
+		name = fmt.Sprintf("peer-%s-%05d.json", r.Peer, r.Canaries)
+	}
+	return os.WriteFile(filepath.Join(folder, name), raw, 0o600)
 }
 
 // machine says in a few words what this runs on.

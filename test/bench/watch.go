@@ -60,8 +60,11 @@ type seen struct {
 			} `json:"http"`
 		} `json:"spec"`
 		Status struct {
-			Phase  string `json:"phase"`
-			Checks []struct {
+			Phase string `json:"phase"`
+			// Current and Stable are hashes of a Rollout.
+			Current string `json:"currentPodHash"`
+			Stable  string `json:"stableRS"`
+			Checks  []struct {
 				Time time.Time `json:"time"`
 			} `json:"checks"`
 		} `json:"status"`
@@ -70,14 +73,19 @@ type seen struct {
 
 // run watches until ctx ends.
 func (t *tracker) run(ctx context.Context) error {
+	return t.follow(ctx, map[string]func(*state, *seen, time.Time){
+		"/apis/flagger.app/v1beta1/canaries":           (*state).canary,
+		"/apis/networking.istio.io/v1/virtualservices": (*state).route,
+	})
+}
+
+// follow watches some kinds by their paths.
+func (t *tracker) follow(ctx context.Context, kinds map[string]func(*state, *seen, time.Time)) error {
 	client, err := rest.HTTPClientFor(t.config)
 	if err != nil {
 		return err
 	}
-	for path, see := range map[string]func(*state, *seen, time.Time){
-		"/apis/flagger.app/v1beta1/canaries":           (*state).canary,
-		"/apis/networking.istio.io/v1/virtualservices": (*state).route,
-	} {
+	for path, see := range kinds {
 		go func() {
 			for ctx.Err() == nil {
 				if err := t.watch(ctx, client, path, see); err != nil && ctx.Err() == nil {

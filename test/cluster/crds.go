@@ -53,6 +53,19 @@ func TraefikCRDs(ctx context.Context) (string, error) {
 		"docs", "content", "reference", "dynamic-configuration", "traefik.io_traefikservices.yaml")
 }
 
+// ArgoRolloutsCRDs are the files with the kinds of Argo Rollouts, of the release that bin/rollouts-controller is.
+func ArgoRolloutsCRDs(ctx context.Context) ([]string, error) {
+	var out []string
+	for _, kind := range []string{"rollout", "analysis-run", "analysis-template", "cluster-analysis-template", "experiment"} {
+		file, err := inModuleOf(ctx, filepath.Join("test", "tools", "argorollouts"), "github.com/argoproj/argo-rollouts", "manifests", "crds", kind+"-crd.yaml")
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, file)
+	}
+	return out, nil
+}
+
 // inModule is the path of a file of a module that this one is built with, in the
 // module cache.
 func inModule(ctx context.Context, module string, path ...string) (string, error) {
