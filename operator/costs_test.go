@@ -179,7 +179,7 @@ const spare = 2
 func (s *costStage) testReleases() {
 	s.quiet()
 	s.hold("initialization", map[string]int{
-		"patch canaries": 1, "patch deployments": 3, "patch services": 3, "patch virtualservices": 1,
+		"patch canaries": 1, "patch deployments": 2, "patch services": 3, "patch virtualservices": 1,
 		"update canaries/status": 5 + spare, "create events": 2 + spare,
 	})
 

@@ -128,8 +128,12 @@ func (s *stage) fairDeployment(name, image string) *appsv1.Deployment {
 	return d
 }
 
-func (s *stage) fairCanary(name, analysis string) {
-	s.create(s.fairDeployment(name, "app:0"))
+func (s *stage) fairCanary(name, analysis string, edits ...func(*appsv1.Deployment)) {
+	d := s.fairDeployment(name, "app:0")
+	for _, edit := range edits {
+		edit(d)
+	}
+	s.create(d)
 	u := s.parse(`
 spec:
   provider: kubernetes

@@ -40,6 +40,7 @@ type options struct {
 	coverage            string
 	istioRootNamespace  string
 	configTracking      bool
+	releasesPerConfig   int
 	hooks               hookOptions
 	outbound            outboundOptions
 	scope               scopeOptions
@@ -90,6 +91,7 @@ func (o *options) register(f *flag.FlagSet) {
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
+	f.IntVar(&o.releasesPerConfig, "max-releases-per-config", 50, "how many of the releases that a change of one ConfigMap or Secret begins are under way at once; 0 for any number")
 	o.outbound.register(f)
 	o.hooks.register(f)
 	o.alerts.register(f)
@@ -115,6 +117,8 @@ func (o *options) complete(f *flag.FlagSet) error {
 		return fmt.Errorf("-threadiness: %d is not 1 or more", o.workers)
 	case o.checksConcurrency < 1:
 		return fmt.Errorf("-checks-concurrency: %d is not 1 or more", o.checksConcurrency)
+	case o.releasesPerConfig < 0:
+		return fmt.Errorf("-max-releases-per-config: %d is not 0 or more", o.releasesPerConfig)
 	case o.coverage != coverageNone && o.coverage != coverageReport && o.coverage != coverageCopy:
 		return fmt.Errorf("-coverage: %q is none of %s, %s, %s", o.coverage, coverageNone, coverageReport, coverageCopy)
 	case len(o.objects.SelectorLabels) == 0:

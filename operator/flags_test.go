@@ -25,7 +25,7 @@ func TestParseFlags(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "delivery")
 	defaults := options{
 		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
-		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true,
+		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true, releasesPerConfig: 50,
 		coverage: "report", istioRootNamespace: "istio-system",
 		objects:   workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
 		outbound:  outboundOptions{cloudIdentity: []string{"*"}, unmarkedSecretsAllowed: true},
@@ -94,7 +94,7 @@ func TestParseFlags(t *testing.T) {
 			args: []string{
 				"-kubeconfig=k", "-kubeconfig-service-mesh=s", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
-				"-leader-election-namespace=l", "-enable-config-tracking=false", "-coverage=copy", "-istio-root-namespace=r",
+				"-leader-election-namespace=l", "-enable-config-tracking=false", "-max-releases-per-config=7", "-coverage=copy", "-istio-root-namespace=r",
 				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify", "-master=https://api", "-zap-encoding=console", "-version",
 				"-hooks-allowed-hosts=a,b", "-hooks-allowed-addresses=127.0.0.1", "-hooks-proxy-from-environment", "-event-webhook=http://e", "-event-webhook-secret-dir=/e", "-ingress-annotations-prefix=i",
 			},
@@ -103,7 +103,7 @@ func TestParseFlags(t *testing.T) {
 				o.metrics = metricOptions{server: "http://p", secretDirectory: "/s", insecureSkipVerify: true}
 				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
-				o.configTracking, o.ingressPrefix = false, "i"
+				o.configTracking, o.releasesPerConfig, o.ingressPrefix = false, 7, "i"
 				o.master, o.logEncoding, o.version = "https://api", "console", true
 				o.outbound.hookHosts, o.outbound.addresses = []string{"a", "b"}, []string{"127.0.0.1"}
 				o.hooks = hookOptions{
@@ -135,6 +135,7 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"argument":             {[]string{"-port=1", "start"}, `"start"`},
 		"negative port":        {[]string{"-port=-1"}, "-port: -1 is not 0 to 65535"},
 		"port too large":       {[]string{"-port=65536"}, "-port: 65536 is not 0 to 65535"},
+		"fewer than none":      {[]string{"-max-releases-per-config=-1"}, "-max-releases-per-config: -1 is not 0 or more"},
 		"no workers":           {[]string{"-threadiness=0"}, "-threadiness: 0"},
 		"no checks":            {[]string{"-checks-concurrency=0"}, "-checks-concurrency: 0"},
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,13 +43,14 @@ func testPolicies(t *testing.T, c *cluster.Cluster, api client.Client) {
 	s.testFreeze()
 	s.testOneAtATime()
 	s.testInvalid()
+	s.testSharedConfig()
 }
 
 // operate starts an operator for the whole cluster, after another has ended.
 func (s *policyStage) operate() {
 	s.t.Helper()
 	s.stop()
-	stop := operateUntil(s.t, s.cluster, "-allowed-addresses", loopback)
+	stop := operateUntil(s.t, s.cluster, "-allowed-addresses", loopback, "-max-releases-per-config", "1")
 	s.stop = func() {
 		stop()
 		s.stop = func() {}
@@ -176,6 +178,76 @@ func (s *policyStage) testOneAtATime() {
 		s.t.Errorf("only %v have waited", waited)
 	}
 	s.remove(p)
+}
+
+// testSharedConfig changes a ConfigMap that three applications share: one release goes at a time, and no other at any moment, though the operator is
+// started anew; and whoever is released by something else does not wait.
+func (s *policyStage) testSharedConfig() {
+	shared := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "shared"}, Data: map[string]string{"a": "1"}}
+	s.create(shared)
+	names := []string{"red", "green", "blue"}
+	for _, name := range names {
+		s.fairCanary(name, "{interval: 1s, threshold: 2, iterations: 2}", func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: shared.Name},
+			}}}
+		})
+	}
+	for _, name := range names {
+		s.awaitRelease(name, v1beta1.PhaseInitialized, "")
+	}
+	s.change(shared, func() { shared.Data = map[string]string{"a": "2"} })
+	s.await("two to wait", func(ctx context.Context) error {
+		waiting := 0
+		for _, c := range s.underWay(ctx, names) {
+			if a := c.Status.Admission; a != nil && a.Reason == release.ReasonMaximumReached {
+				waiting++
+				if a.Policy != "ConfigMap/shared" || a.Place < 1 || a.Place > 2 || !slices.Equal(c.Status.ChangedConfigs, []string{"configmap/shared"}) {
+					s.t.Errorf("%+v, changed %v", a, c.Status.ChangedConfigs)
+				}
+			}
+		}
+		if waiting < 2 {
+			return fmt.Errorf("%d wait", waiting)
+		}
+		return nil
+	})
+	s.setImage("one", "app:4")
+	s.operate()
+	s.awaitRelease("one", v1beta1.PhaseSucceeded, "")
+	s.await("all releases", func(ctx context.Context) error {
+		if all := s.underWay(ctx, names); len(all) > 0 {
+			return fmt.Errorf("%d are under way or wait", len(all))
+		}
+		return nil
+	})
+	for _, name := range names {
+		s.awaitRelease(name, v1beta1.PhaseSucceeded, "")
+	}
+}
+
+// underWay are those of some Canaries that are in a release or wait. More than one at once is a mistake.
+func (s *policyStage) underWay(ctx context.Context, names []string) (out []*v1beta1.Canary) {
+	s.t.Helper()
+	var all v1beta1.CanaryList
+	if err := s.api.List(ctx, &all, client.InNamespace(s.namespace)); err != nil {
+		s.t.Fatal(err)
+	}
+	moving := 0
+	for i := range all.Items {
+		c := &all.Items[i]
+		if !slices.Contains(names, c.Name) || !release.Running(c.Status.Phase) {
+			continue
+		}
+		out = append(out, c)
+		if c.Status.Phase != v1beta1.PhaseWaiting {
+			moving++
+		}
+	}
+	if moving > 1 {
+		s.t.Fatalf("%d releases of one config are under way at once", moving)
+	}
+	return out
 }
 
 // testInvalid has a policy that can't be understood hold releases, and say so, until it is mended.

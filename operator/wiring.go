@@ -188,7 +188,8 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	assembly.AddParts(r, mgr.GetAPIReader(), partsOf(o))
 	r.Actions.Checks = checker
 	r.Policies = policies.New(policies.Config{
-		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespaces: o.namespaces,
+		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespaces: o.namespaces, MostPerConfig: o.releasesPerConfig,
+		Telemetry: telemetry.NewPolicies(registry),
 	})
 	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: o.scope.watches(), Served: served, Provider: o.meshProvider}
 	return r, nil

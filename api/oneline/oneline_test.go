@@ -1,4 +1,4 @@
-package v1beta1_test
+package oneline_test
 
 import (
 	"strings"
@@ -6,10 +6,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sluice-delivery/sluice/api/oneline"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
 
-func TestOneLine(t *testing.T) {
+func TestOf(t *testing.T) {
 	for name, tc := range map[string]struct {
 		text  string
 		limit int
@@ -26,11 +27,11 @@ func TestOneLine(t *testing.T) {
 		"no room for anything": {"abcdef", 3, "..."},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := v1beta1.OneLine(tc.text, tc.limit)
+			got := oneline.Of(tc.text, tc.limit)
 			if got != tc.want || len(got) > tc.limit || !utf8.ValidString(got) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
-			if again := v1beta1.OneLine(got, tc.limit); again != got {
+			if again := oneline.Of(got, tc.limit); again != got {
 				t.Errorf("done twice it is %q", again)
 			}
 		})

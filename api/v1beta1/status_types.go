@@ -137,6 +137,12 @@ type CanaryStatus struct {
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
 
+	// ChangedConfigs are the ConfigMaps and Secrets whose change alone began the release that is under way, or the last one;
+	// absent where the target was changed. Their names are those in TrackedConfigs.
+	// +optional
+	// +listType=atomic
+	ChangedConfigs []string `json:"changedConfigs,omitempty"`
+
 	// Admission is how the release stands with the release policies that select the Canary; absent where none did.
 	// +optional
 	Admission *AdmissionStatus `json:"admission,omitempty"`
@@ -507,6 +513,15 @@ type AdmissionStatus struct {
 	// Policy names the policy that it waits for.
 	// +optional
 	Policy string `json:"policy,omitempty"`
+
+	// Place is which of so many (Waiting) that wait for a place it was, from 1, when it was last written, which is when it is a
+	// quarter or less of what it says; absent where it waits for none.
+	// +optional
+	Place int32 `json:"place,omitempty"`
+
+	// Waiting is how many waited then.
+	// +optional
+	Waiting int32 `json:"waiting,omitempty"`
 
 	// Until is when the policy allows it at the earliest; absent where that depends on other releases or on people.
 	// +optional

@@ -1,10 +1,6 @@
 package v1beta1
 
-import (
-	"strings"
-	"unicode"
-	"unicode/utf8"
-)
+import "github.com/sluice-delivery/sluice/api/oneline"
 
 // maxMessage is how many bytes the message of a condition may have.
 const maxMessage = 4096
@@ -14,31 +10,5 @@ func (c *CanaryCondition) Says(message string) bool {
 	return c != nil && c.Message == OneLine(message, maxMessage)
 }
 
-// OneLine makes text that was written elsewhere fit to be shown: in one line, without control characters and marks that
-// change the direction of writing, by which it could pass for something else, and cut after limit bytes.
-func OneLine(s string, limit int) string {
-	if len(s) <= limit && strings.IndexFunc(s, unprintable) < 0 {
-		return s
-	}
-	shown := strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r) || unicode.IsControl(r):
-			return ' '
-		case unprintable(r):
-			return -1
-		}
-		return r
-	}, s)
-	if len(shown) <= limit {
-		return shown
-	}
-	const more = "..."
-	end := max(limit-len(more), 0)
-	for end > 0 && !utf8.RuneStart(shown[end]) {
-		end--
-	}
-	return shown[:end] + more
-}
-
-// unprintable tells of a character that is not shown as itself.
-func unprintable(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r) }
+// OneLine makes text that was written elsewhere fit to be shown, see package oneline.
+func OneLine(s string, limit int) string { return oneline.Of(s, limit) }

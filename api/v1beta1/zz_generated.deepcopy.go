@@ -591,6 +591,11 @@ func (in *CanaryStatus) DeepCopyInto(out *CanaryStatus) {
 		in, out := &in.StartedAt, &out.StartedAt
 		*out = (*in).DeepCopy()
 	}
+	if in.ChangedConfigs != nil {
+		in, out := &in.ChangedConfigs, &out.ChangedConfigs
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Admission != nil {
 		in, out := &in.Admission, &out.Admission
 		*out = new(AdmissionStatus)

@@ -89,7 +89,7 @@ func (a *app) release(ctx context.Context, c *connection, name string) (*view.Re
 	if err != nil {
 		return nil, err
 	}
-	in.Now = a.Clock.Now()
+	in.Now, in.Place = a.Clock.Now(), a.placeOf(ctx, c, of)
 	r := view.Of(in)
 	return &r, nil
 }

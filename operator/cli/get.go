@@ -173,6 +173,7 @@ func live(ctx context.Context, a *app, c *connection, name string, screen view.S
 		if age%refreshEvery == 0 {
 			if around, err := c.surroundings(ctx, in.Canary); err == nil {
 				in = around
+				in.Place = a.placeOf(ctx, c, in.Canary)
 			}
 		}
 		in.Samples, in.Now = samples, a.Clock.Now()

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/policy"
 	"github.com/sluice-delivery/sluice/operator/view"
 )
 
@@ -159,12 +160,42 @@ func (a *app) releases(ctx context.Context, c *connection, options []client.List
 		return nil, err
 	}
 	out := make([]*view.Release, len(all))
+	places := placesOf(all, !c.explicit && len(options) == 0, len(options) == 0 || c.explicit && len(options) == 1)
 	for i := range all {
-		r := view.Of(view.Input{Canary: &all[i], Now: a.Clock.Now()})
+		r := view.Of(view.Input{Canary: &all[i], Now: a.Clock.Now(), Place: places[client.ObjectKeyFromObject(&all[i])]})
 		out[i] = &r
 	}
 	slices.SortFunc(out, view.Compare)
 	return out, nil
+}
+
+// placesOf are the places of those that wait for one, as far as all are there that they stand among: of policies of the cluster, and of
+// those of a namespace.
+func placesOf(all []v1beta1.Canary, ofCluster, ofNamespace bool) map[client.ObjectKey]policy.Place {
+	var waiting []*v1beta1.Canary
+	for i := range all {
+		if waits, cluster := policy.ForPlace(&all[i]); waits && (cluster && ofCluster || !cluster && ofNamespace) {
+			waiting = append(waiting, &all[i])
+		}
+	}
+	return policy.Places(waiting)
+}
+
+// placeOf is the place of one that waits for one. Where the others can't be listed it is not known, and the status says what it was.
+func (a *app) placeOf(ctx context.Context, c *connection, of *v1beta1.Canary) policy.Place {
+	waits, ofCluster := policy.ForPlace(of)
+	if !waits {
+		return policy.Place{}
+	}
+	options := []client.ListOption{client.InNamespace(of.Namespace)}
+	if ofCluster {
+		options = nil
+	}
+	all, err := a.canaries(ctx, c, options)
+	if err != nil {
+		return policy.Place{}
+	}
+	return placesOf(all, true, true)[client.ObjectKeyFromObject(of)]
 }
 
 func (a *app) listError(c *connection, err error) error {

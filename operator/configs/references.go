@@ -263,6 +263,27 @@ func Revision(revision string, tracked map[string]string) string {
 	return revision
 }
 
+// Changed are those of the tracked configs of a target that differ from what its last release was made of, sorted. It is nil
+// where the workload differs, whose own revision is given, or where it is not known what that release was made of.
+func Changed(revision string, tracked map[string]string, st *v1beta1.CanaryStatus) (out []string) {
+	if st.TrackedConfigs == nil || st.LastAppliedSpec != Revision(revision, *st.TrackedConfigs) {
+		return nil
+	}
+	was := *st.TrackedConfigs
+	for name, hash := range tracked {
+		if was[name] != hash {
+			out = append(out, name)
+		}
+	}
+	for name := range was {
+		if _, is := tracked[name]; !is {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Copy is the primary's copy of a ConfigMap or Secret. It can be changed
 // even where its source is immutable, as the next promotion does that.
 func Copy(canary *v1beta1.Canary, source client.Object, name string, o workload.Options) (client.Object, error) {

@@ -445,3 +445,29 @@ func TestUseCopies(t *testing.T) {
 		})
 	}
 }
+
+// A release is a config's where nothing else has changed since the last one.
+func TestChanged(t *testing.T) {
+	was := map[string]string{"configmap/a": "1", "secret/b": "1"}
+	released := configs.Revision("template", was)
+	for name, tc := range map[string]struct {
+		revision string
+		tracked  map[string]string
+		status   v1beta1.CanaryStatus
+		want     []string
+	}{
+		"nothing":                {"template", was, v1beta1.CanaryStatus{LastAppliedSpec: released, TrackedConfigs: &was}, nil},
+		"one":                    {"template", map[string]string{"configmap/a": "2", "secret/b": "1"}, v1beta1.CanaryStatus{LastAppliedSpec: released, TrackedConfigs: &was}, []string{"configmap/a"}},
+		"both":                   {"template", map[string]string{"configmap/a": "2", "secret/b": "2"}, v1beta1.CanaryStatus{LastAppliedSpec: released, TrackedConfigs: &was}, []string{"configmap/a", "secret/b"}},
+		"one is tracked no more": {"template", map[string]string{"configmap/a": "1"}, v1beta1.CanaryStatus{LastAppliedSpec: released, TrackedConfigs: &was}, []string{"secret/b"}},
+		"the template too":       {"another", map[string]string{"configmap/a": "2", "secret/b": "1"}, v1beta1.CanaryStatus{LastAppliedSpec: released, TrackedConfigs: &was}, nil},
+		"nothing was tracked":    {"template", was, v1beta1.CanaryStatus{LastAppliedSpec: "template"}, nil},
+		"of another operator":    {"template", was, v1beta1.CanaryStatus{LastAppliedSpec: "flagger", TrackedConfigs: &was}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := configs.Changed(tc.revision, tc.tracked, &tc.status); !slices.Equal(got, tc.want) {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}

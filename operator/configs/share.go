@@ -73,6 +73,7 @@ func (t *Tracker) Observe(ctx context.Context, w *world.World) (*Share, error) {
 		w.Target.Revision, w.Target.Ready, w.Target.Message = w.Canary.Status.LastAppliedSpec, false, err.Error()
 		return s, world.Mistake(ReasonUnreadable, "ConfigMaps and Secrets of %s: %v", w.Canary.Spec.TargetRef.Name, err)
 	}
+	w.ChangedConfigs = Changed(w.Target.Revision, s.hashes, &w.Canary.Status)
 	w.Target.Revision, w.Target.Configs = Revision(w.Target.Revision, s.hashes), HashOfAll(s.hashes)
 	if len(s.missing) > 0 {
 		w.Target.Ready, w.Target.Message = false, s.missingMessage()

@@ -127,7 +127,7 @@ func (s *server) detail(ctx context.Context, person *access.Person, c *v1beta1.C
 	if err != nil {
 		return nil, err
 	}
-	in.Now = s.Clock.Now()
+	in.Now, in.Place = s.Clock.Now(), s.Fleet.Place(c)
 	r := view.Of(in)
 	promoted, err := surroundings.Promoted(ctx, person.Client, c)
 	if unread.History, err = surroundings.PassedOver(err); err != nil {

@@ -40,6 +40,10 @@ type Config struct {
 	// Namespaces are those that the operator looks at, none for all. In some alone it has no rights on what is in
 	// none, and so no ClusterReleasePolicies.
 	Namespaces []string
+	// Telemetry publishes how the policies stand, nil for nobody.
+	Telemetry *telemetry.Policies
+	// MostPerConfig is how many releases that one ConfigMap or Secret has begun are under way at once, 0 for any number.
+	MostPerConfig int
 }
 
 // Policies are the release policies of a cluster. A nil one has none.
@@ -49,6 +53,7 @@ type Policies struct {
 	index   *policy.Index
 	changed chan event.GenericEvent
 
+	reading  sync.Mutex // of all Canaries
 	mu       sync.Mutex
 	unread   map[string]struct{} // kinds that are served, and of which it is not known yet what there is
 	tracking bool                // the index is kept up
@@ -60,11 +65,34 @@ var _ world.Observer = (*Policies)(nil)
 
 // New gives Policies that know of none.
 func New(c Config) *Policies {
-	return &Policies{
-		Config: c, index: policy.NewIndex(), changed: make(chan event.GenericEvent, 1024),
+	x := &Policies{
+		Config: c, index: policy.NewIndex(c.MostPerConfig), changed: make(chan event.GenericEvent, 1024),
 		unread: map[string]struct{}{}, early: map[types.NamespacedName]struct{}{},
 		spaces: errors.New("they have not been read yet"),
 	}
+	if c.Telemetry != nil {
+		c.Telemetry.Follow(x.standings)
+	}
+	return x
+}
+
+// standings are how the policies stand now.
+func (x *Policies) standings() []telemetry.PolicyStanding {
+	all := x.index.Standings(x.Clock.Now())
+	out := make([]telemetry.PolicyStanding, len(all))
+	for i, s := range all {
+		kind := v1alpha1.ReleasePolicyKind
+		switch {
+		case s.Key == (policy.Key{}):
+			kind = telemetry.KindOfConfigs
+		case s.Key.Namespace == "":
+			kind = v1alpha1.ClusterReleasePolicyKind
+		}
+		out[i] = telemetry.PolicyStanding{
+			Kind: kind, Namespace: s.Key.Namespace, Name: s.Key.Name, UnderWay: s.UnderWay, Waiting: s.Waiting, Limit: s.Limit, Frozen: s.Frozen,
+		}
+	}
+	return out
 }
 
 // Observe adds how the release stands with the policies. Whoever observes has to Settle. Until all policies are known
@@ -74,12 +102,17 @@ func (x *Policies) Observe(ctx context.Context, w *world.World) error {
 		return nil
 	}
 	c := w.Canary
+	if x.MostPerConfig > 0 && len(w.ChangedConfigs) > 0 {
+		if err := x.track(ctx, x.Client); err != nil { // who is under way must be known, whether there are policies or not
+			return err
+		}
+	}
 	known, reading := x.knows(c)
 	switch {
 	case reading:
 		w.Turn = &release.Turn{Reason: release.ReasonPoliciesUnread, Message: "the release policies have not been read yet"}
 	case known:
-		turn, wake := x.index.TurnOf(c, w.Now)
+		turn, wake := x.index.TurnOf(c, w.ChangedConfigs, w.Now)
 		w.Turn = turn
 		x.wake(ctx, wake)
 	}
@@ -154,6 +187,8 @@ func (x *Policies) Read(ctx context.Context, from client.Reader, kind string) er
 // track has the index know all Canaries, once. Those that change meanwhile are newer than what is read here, and of
 // those that go none is left.
 func (x *Policies) track(ctx context.Context, from client.Reader) error {
+	x.reading.Lock() // whoever comes meanwhile has to know all, too
+	defer x.reading.Unlock()
 	x.mu.Lock()
 	already := x.tracking
 	x.tracking = true

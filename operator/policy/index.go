@@ -34,11 +34,16 @@ type Index struct {
 	members    map[types.NamespacedName]*member
 	inSpace    map[string]map[types.NamespacedName]*member
 	namespaces map[string]map[string]string
+
+	mostPerConfig int
+	byConfig      map[Key]*state
 }
 
-// NewIndex gives an Index that knows nothing.
-func NewIndex() *Index {
+// NewIndex gives an Index that knows nothing. mostPerConfig is how many releases that one ConfigMap or Secret begins are under
+// way at once, in a namespace as those are; 0 for any number.
+func NewIndex(mostPerConfig int) *Index {
 	return &Index{
+		mostPerConfig: mostPerConfig, byConfig: map[Key]*state{},
 		policies: map[Key]*state{}, ofSpace: map[string][]*state{},
 		members: map[types.NamespacedName]*member{}, inSpace: map[string]map[types.NamespacedName]*member{},
 		namespaces: map[string]map[string]string{},
@@ -60,7 +65,7 @@ type member struct {
 	uid      types.UID
 	version  string
 	labels   map[string]string
-	policies []*state // that select it, those of the cluster first
+	policies []*state // that select it, those of the cluster first, then those by configs
 	is       standing
 	reserved bool // it was told that it may begin
 	declined bool // it was, and did not
@@ -73,13 +78,20 @@ type standing struct {
 	priority int64
 	admitted time.Time
 	yields   bool // it can be sent back: it was let begin, and had no traffic yet
+	held     bool // it stands where it is until a person does something
+	place    int  // which of those that wait it was told to be
+	configs  string
 }
+
+// configsSeparator is between the configs of a standing, in the names of which it can't be.
+const configsSeparator = ","
 
 // state is a policy and those whom it concerns.
 type state struct {
 	rules   Rules
 	holders map[*member]struct{}
 	queue   []*member // in the order of their turns
+	members int       // that it selects, of a limit by a config, which goes with the last
 
 	judged bool
 	hold   *Hold
@@ -167,7 +179,7 @@ func (x *Index) reselect(namespace string, changed *state, now time.Time) []type
 	for key, m := range members {
 		was := slices.Contains(m.policies, changed)
 		x.leave(m)
-		m.policies = x.selecting(m)
+		x.selectFor(m)
 		x.enter(m)
 		if is := slices.Contains(m.policies, changed); (was || is) && m.is.stage == waiting {
 			concerned[key] = struct{}{}
@@ -181,7 +193,43 @@ func sorted(keys map[types.NamespacedName]struct{}) []types.NamespacedName {
 	return slices.SortedFunc(maps.Keys(keys), compareKeys)
 }
 
-// selecting are the policies that select a member.
+// selectFor notes which policies select a member.
+func (x *Index) selectFor(m *member) {
+	before := m.policies
+	m.policies = append(x.selecting(m), x.limits(m.key.Namespace, m.is.configs)...)
+	for _, s := range m.policies {
+		s.members++
+	}
+	x.drop(before)
+}
+
+// drop has policies select a member no more.
+func (x *Index) drop(policies []*state) {
+	for _, s := range policies {
+		if s.members--; s.members == 0 && s.rules.byConfig() {
+			delete(x.byConfig, s.rules.key)
+		}
+	}
+}
+
+// limits are those of the releases that each of these configs begins.
+func (x *Index) limits(namespace, configs string) (out []*state) {
+	if x.mostPerConfig == 0 || configs == "" {
+		return nil
+	}
+	for config := range strings.SplitSeq(configs, configsSeparator) {
+		key := Key{Namespace: namespace, Config: config}
+		s := x.byConfig[key]
+		if s == nil {
+			s = &state{rules: ofConfig(namespace, config, x.mostPerConfig), holders: map[*member]struct{}{}}
+			x.byConfig[key] = s
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// selecting are the policies of people that select a member.
 func (x *Index) selecting(m *member) []*state {
 	out := []*state{}
 	for _, list := range [][]*state{x.cluster, x.ofSpace[m.key.Namespace]} {
@@ -215,6 +263,7 @@ func (s *state) find(m *member) int {
 func (x *Index) enter(m *member) {
 	for _, s := range m.policies {
 		switch {
+		case m.is.held && s.rules.byConfig(): // nobody knows for how long, and the others are not to wait for people
 		case m.is.stage == releasing || m.reserved:
 			s.holders[m] = struct{}{}
 		case m.is.stage == waiting:
@@ -238,7 +287,7 @@ func (x *Index) SetNamespace(name string, labels map[string]string, now time.Tim
 	for key, m := range x.inSpace[name] {
 		before := m.policies
 		x.leave(m)
-		m.policies = x.selecting(m)
+		x.selectFor(m)
 		x.enter(m)
 		if !slices.Equal(before, m.policies) && m.is.stage == waiting {
 			wake[key] = struct{}{}
@@ -282,10 +331,11 @@ func (x *Index) set(c *v1beta1.Canary, now time.Time, wake map[types.NamespacedN
 	}
 	before := m.policies
 	x.leave(m)
+	others := m.policies == nil || m.is.configs != is.configs || !maps.Equal(m.labels, c.Labels)
 	m.uid, m.is, m.declined = c.UID, is, false
-	if m.policies == nil || !maps.Equal(m.labels, c.Labels) {
+	if others {
 		m.labels = c.Labels
-		m.policies = x.selecting(m)
+		x.selectFor(m)
 	}
 	x.enter(m)
 	for _, s := range before {
@@ -313,6 +363,7 @@ func (x *Index) RemoveCanary(key types.NamespacedName, now time.Time) []types.Na
 		return nil
 	}
 	x.leave(m)
+	x.drop(m.policies)
 	delete(x.members, key)
 	if delete(x.inSpace[key.Namespace], key); len(x.inSpace[key.Namespace]) == 0 {
 		delete(x.inSpace, key.Namespace)
@@ -324,10 +375,16 @@ func (x *Index) RemoveCanary(key types.NamespacedName, now time.Time) []types.Na
 	return sorted(wake)
 }
 
-// next adds those of a policy who are to look again: as many as there are places, or those that are one too many.
+// next adds those of a policy who are to look again: as many as there are places, or those that are one too many; and of those
+// that wait for one whoever stands much further in front than it was told.
 func (x *Index) next(s *state, now time.Time, wake map[types.NamespacedName]struct{}) {
 	if s == nil || s.rules.max == 0 || s.at(now) != nil && s.free() >= 0 {
 		return
+	}
+	for place := 1; place <= len(s.queue); place *= release.PlaceStep {
+		if m := s.queue[place-1]; m.is.place >= place*release.PlaceStep {
+			wake[m.key] = struct{}{}
+		}
 	}
 	free := s.free()
 	if free < 0 {
@@ -355,6 +412,9 @@ func (m *member) blocked(now time.Time) bool {
 // beyond are those in a release that are more than the policy allows and can be sent back: the last that were let begin.
 func (s *state) beyond() []*member {
 	var out []*member
+	if s.rules.byConfig() { // what is under way goes on
+		return nil
+	}
 	for m := range s.holders {
 		if m.is.yields {
 			out = append(out, m)
@@ -368,7 +428,10 @@ func (s *state) beyond() []*member {
 
 // TurnOf tells how a Canary stands with the policies that select it, nil where none does. Whoever asks and is told that it
 // may begin has to Settle, whether it did or not.
-func (x *Index) TurnOf(c *v1beta1.Canary, now time.Time) (*release.Turn, []types.NamespacedName) {
+//
+// The configs are those whose change begins a release, if one begins. Where these alone are limited, and not used up, nil is the
+// answer, and a place is kept until the Canary is Settled: a release that need not wait does not begin by waiting.
+func (x *Index) TurnOf(c *v1beta1.Canary, configs []string, now time.Time) (*release.Turn, []types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	wake := map[types.NamespacedName]struct{}{}
@@ -377,7 +440,10 @@ func (x *Index) TurnOf(c *v1beta1.Canary, now time.Time) (*release.Turn, []types
 		x.move(m, func() { m.reserved = false })
 	}
 	m.declined = false
-	if len(m.policies) == 0 {
+	if m.is.stage == idle && len(configs) > 0 && !slices.ContainsFunc(m.policies, func(s *state) bool { return !s.rules.byConfig() }) {
+		return x.begins(m, configs, now), sorted(wake)
+	}
+	if !slices.ContainsFunc(m.policies, func(s *state) bool { return m.is.stage == waiting || !s.rules.byConfig() }) {
 		return nil, sorted(wake)
 	}
 	t := &release.Turn{}
@@ -389,6 +455,25 @@ func (x *Index) TurnOf(c *v1beta1.Canary, now time.Time) (*release.Turn, []types
 	case idle:
 	}
 	return t, sorted(wake)
+}
+
+// begins is the turn of a release that configs would begin: nil where there are places for it, which are reserved.
+func (x *Index) begins(m *member, configs []string, now time.Time) *release.Turn {
+	limits := x.limits(m.key.Namespace, strings.Join(configs, configsSeparator))
+	for _, s := range limits {
+		if s.free() <= s.ahead(m, now) {
+			for _, s := range limits {
+				s.members++
+			}
+			x.drop(limits) // a limit that nobody stands at is not kept
+			return &release.Turn{}
+		}
+	}
+	x.move(m, func() {
+		m.is.configs, m.reserved = strings.Join(configs, configsSeparator), true
+		x.selectFor(m)
+	})
+	return nil
 }
 
 // move changes what a member is listed by.
@@ -417,8 +502,8 @@ func (x *Index) decide(m *member, now time.Time, t *release.Turn) {
 	for _, s := range m.policies {
 		if ahead := s.ahead(m, now); s.free() <= ahead {
 			t.Reason, t.Policy = release.ReasonMaximumReached, s.rules.key.String()
-			t.Message = fmt.Sprintf("%s allows %s at once", t.Policy, releases(s.rules.max))
-			t.Detail = s.detail(m)
+			t.Message, t.Detail = s.rules.full(), s.detail(m)
+			t.Place, t.Waiting = s.find(m)+1, len(s.queue)
 			return
 		}
 	}
@@ -495,28 +580,6 @@ func (x *Index) Settle(c *v1beta1.Canary, now time.Time) []types.NamespacedName 
 	return sorted(wake)
 }
 
-// Position is where a Canary stands among those that wait for a policy, from 1, and how many wait; zero where it does not.
-func (x *Index) Position(canary types.NamespacedName, policy Key) (place, of int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	m, s := x.members[canary], x.policies[policy]
-	if m == nil || s == nil {
-		return 0, 0
-	}
-	return s.find(m) + 1, len(s.queue)
-}
-
-// Count is how many Canaries that a policy selects are in a release, and how many wait.
-func (x *Index) Count(policy Key) (releasing, waiting int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.policies[policy]
-	if s == nil {
-		return 0, 0
-	}
-	return len(s.holders), len(s.queue)
-}
-
 // standingOf reads how a Canary stands from its status.
 func standingOf(c *v1beta1.Canary) standing {
 	a, phase := c.Status.Admission, c.Status.Phase
@@ -526,7 +589,7 @@ func standingOf(c *v1beta1.Canary) standing {
 	case phase == v1beta1.PhaseWaiting && a.Admitted == nil:
 		return waitingOf(c)
 	}
-	is := standing{stage: releasing}
+	is := standing{stage: releasing, held: held(c), configs: configsOf(&c.Status)}
 	early := phase == v1beta1.PhaseProgressing && c.Status.Step != nil && c.Status.Step.Index == 0
 	if early && a != nil && a.Admitted != nil && a.Reason != release.ReasonApproved {
 		is.yields, is.admitted = true, a.Admitted.Time
@@ -539,11 +602,21 @@ func waitingOf(c *v1beta1.Canary) standing {
 	if c.Status.Paused || c.Spec.Suspend || mistaken(&c.Status) {
 		return standing{}
 	}
-	is := standing{stage: waiting, since: c.Status.Admission.Since.Time}
+	is := standing{stage: waiting, since: c.Status.Admission.Since.Time, place: int(c.Status.Admission.Place), configs: configsOf(&c.Status)}
 	if priority, err := strconv.ParseInt(c.Annotations[v1alpha1.PriorityAnnotation], 10, 32); err == nil {
 		is.priority = priority
 	}
 	return is
+}
+
+// configsOf are the configs that have begun a release.
+func configsOf(st *v1beta1.CanaryStatus) string {
+	return strings.Join(st.ChangedConfigs, configsSeparator)
+}
+
+// held tells whether a release that is under way stands where it is until a person does something, or a gate opens.
+func held(c *v1beta1.Canary) bool {
+	return c.Status.Paused || c.Spec.Suspend || c.Status.Gate != nil || mistaken(&c.Status)
 }
 
 // mistaken tells whether a mistake holds a Canary. What could not be applied holds nothing.

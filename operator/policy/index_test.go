@@ -29,7 +29,7 @@ type fleet struct {
 }
 
 func newFleet(t *testing.T) *fleet {
-	return &fleet{t: t, index: NewIndex(), all: map[string]*v1beta1.Canary{}, now: start}
+	return &fleet{t: t, index: NewIndex(0), all: map[string]*v1beta1.Canary{}, now: start}
 }
 
 func keyOf(name string) types.NamespacedName {
@@ -71,7 +71,7 @@ func in(phase v1beta1.CanaryPhase) func(*v1beta1.Canary) {
 
 // turn is a turn of a Canary that takes its turn if it may.
 func (f *fleet) turn(name string, takes bool) (*release.Turn, []string) {
-	t, woken := f.index.TurnOf(f.all[name], f.now)
+	t, woken := f.index.TurnOf(f.all[name], nil, f.now)
 	c := f.all[name]
 	if t != nil && t.May && takes {
 		c = f.changed(name, func(c *v1beta1.Canary) {
@@ -136,10 +136,10 @@ func TestTurns(t *testing.T) {
 		t.Errorf("a policy of one namespace is about another: %+v", turn)
 	}
 	f.expect("a/4 MaximumReached", "a/2", "a/3 MaximumReached", "a/1", "a/3 MaximumReached")
-	if place, of := f.index.Position(keyOf("a/4"), Key{"a", "limit"}); place != 2 || of != 2 {
-		t.Errorf("a/4 is number %d of %d", place, of)
-	}
 	turn, _ := f.turn("a/4", true)
+	if turn.Place != 2 || turn.Waiting != 2 {
+		t.Errorf("a/4 is number %d of %d", turn.Place, turn.Waiting)
+	}
 	if turn.Detail != "2 under way (1, 2), 1 wait before it" || turn.Message != "ReleasePolicy/limit allows 2 releases at once" {
 		t.Errorf("%+v", turn)
 	}
@@ -170,7 +170,7 @@ func TestOffers(t *testing.T) {
 	f.index.SetPolicy(limit("a", 1), f.now)
 	f.set("a/1", waits(1))
 	f.set("a/2", waits(2))
-	turn, _ := f.index.TurnOf(f.all["a/1"], f.now)
+	turn, _ := f.index.TurnOf(f.all["a/1"], nil, f.now)
 	if !turn.May {
 		t.Fatalf("%+v", turn)
 	}
@@ -262,7 +262,7 @@ func TestPoliciesChange(t *testing.T) {
 	f.expect("a/2 MaximumReached")
 	f.wantWoken("a larger maximum", namesOf(f.index.SetPolicy(limit("a", 2), f.now)), "a/2", "a/3")
 	f.expect("a/3 MaximumReached", "a/2", "a/3 MaximumReached")
-	f.wantWoken("no policy", namesOf(f.index.RemovePolicy(Key{"a", "limit"}, f.now)), "a/3")
+	f.wantWoken("no policy", namesOf(f.index.RemovePolicy(Key{Namespace: "a", Name: "limit"}, f.now)), "a/3")
 	if turn, _ := f.turn("a/3", true); turn != nil {
 		t.Errorf("%+v", turn)
 	}
@@ -335,7 +335,7 @@ func TestWakesNoMoreThanPlaces(t *testing.T) {
 		}
 	}
 	f.wantWoken("an end", f.set("n3/c3", in(v1beta1.PhaseSucceeded)), "n10/c10")
-	if allocs := testing.AllocsPerRun(100, func() { f.index.TurnOf(f.all["n10/c1010"], f.now) }); allocs > 60 {
+	if allocs := testing.AllocsPerRun(100, func() { f.index.TurnOf(f.all["n10/c1010"], nil, f.now) }); allocs > 60 {
 		t.Errorf("an answer to one of 2,000 allocates %.0f times", allocs)
 	}
 }
@@ -402,7 +402,7 @@ func TestAnOfferIsKept(t *testing.T) {
 	f := newFleet(t)
 	f.index.SetPolicy(limit("a", 1), f.now)
 	f.set("a/1", waits(1))
-	f.index.TurnOf(f.all["a/1"], f.now)
+	f.index.TurnOf(f.all["a/1"], nil, f.now)
 	f.set("a/2", func(c *v1beta1.Canary) {
 		waits(2)(c)
 		c.Annotations = map[string]string{v1alpha1.PriorityAnnotation: "10"}
@@ -422,7 +422,8 @@ func TestLateEvents(t *testing.T) {
 	f.expect("a/1")
 	f.index.SetCanary(before, f.now)
 	f.expect("a/2 MaximumReached")
-	if releasing, waiting := f.index.Count(Key{"a", "limit"}); releasing != 1 || waiting != 1 {
-		t.Errorf("%d are in a release and %d wait", releasing, waiting)
+	want := []Standing{{Key: Key{Namespace: "a", Name: "limit"}, UnderWay: 1, Waiting: 1, Limit: 1}}
+	if all := f.index.Standings(f.now); !slices.Equal(all, want) {
+		t.Errorf("%+v", all)
 	}
 }

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 	_ "time/tzdata" // an image without files has no time zones
 
@@ -16,10 +17,21 @@ import (
 )
 
 // Key names a policy. The namespace of a ClusterReleasePolicy is empty.
-type Key struct{ Namespace, Name string }
+type Key struct {
+	Namespace, Name string
+	// Config is the ConfigMap or the Secret of a limit of the releases that it begins, as in status.trackedConfigs. It has no name.
+	Config string
+}
 
 // String is the policy for people, as in the status of a Canary.
 func (k Key) String() string {
+	if k.Config != "" {
+		kind, name, _ := strings.Cut(k.Config, "/")
+		if kind == "secret" {
+			return "Secret/" + name
+		}
+		return "ConfigMap/" + name
+	}
 	if k.Namespace == "" {
 		return v1alpha1.ClusterReleasePolicyKind + "/" + k.Name
 	}
@@ -40,12 +52,30 @@ type Rules struct {
 
 // Of gives the rules of a ReleasePolicy.
 func Of(p *v1alpha1.ReleasePolicy) Rules {
-	return compile(Key{p.Namespace, p.Name}, nil, &p.Spec)
+	return compile(Key{Namespace: p.Namespace, Name: p.Name}, nil, &p.Spec)
 }
 
 // OfCluster gives the rules of a ClusterReleasePolicy.
 func OfCluster(p *v1alpha1.ClusterReleasePolicy) Rules {
 	return compile(Key{Name: p.Name}, p.Spec.Namespaces, &p.Spec.ReleasePolicySpec)
+}
+
+// ofConfig gives the rules of what limits how many releases are under way that one config has begun.
+func ofConfig(namespace, config string, most int) Rules {
+	r := compile(Key{Namespace: namespace, Config: config}, nil, &v1alpha1.ReleasePolicySpec{})
+	r.max = most
+	return r
+}
+
+// byConfig tells whether the rules limit the releases that a config has begun.
+func (r *Rules) byConfig() bool { return r.key.Config != "" }
+
+// full says that no more releases may begin at once.
+func (r *Rules) full() string {
+	if r.byConfig() {
+		return fmt.Sprintf("of the releases that a change of %s begins %d go at once", r.key, r.max)
+	}
+	return fmt.Sprintf("%s allows %s at once", r.key, releases(r.max))
 }
 
 // compile reads a spec. What of it can't be understood makes the policy invalid, and about all that it may be about: who

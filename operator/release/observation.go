@@ -22,6 +22,9 @@ type Observation struct {
 	// Target is the workload that the Canary names; while a release runs, its
 	// pods are the canary.
 	Target Workload
+	// ChangedConfigs are the ConfigMaps and Secrets of the target that differ from what the last release was made of, where
+	// nothing else of it does; as in status.trackedConfigs, and sorted.
+	ChangedConfigs []string
 	// Primary is the copy of the target that serves between releases.
 	Primary Workload
 	// HasServices is true when the Service that leads to the primary is there and was made for

@@ -222,6 +222,7 @@ func begin(d *decider, reason, what string) {
 		d.st.LastPromotedSpec = d.st.LastAppliedSpec // that is what it can be made from again, and what it was found good as
 	}
 	d.st.Step = nil
+	d.st.ChangedConfigs = turns.Causes(&d.Observation, d.st)
 	gated := len(d.hooks(v1beta1.ConfirmRolloutHook)) > 0
 	d.st.Admission = turns.Begin(&d.Observation, d.st, gated)
 	d.st.Phase = v1beta1.PhaseProgressing

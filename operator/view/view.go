@@ -5,6 +5,7 @@ package view
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/policy"
+	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/rollout/plan"
 )
 
@@ -25,6 +28,8 @@ type Input struct {
 	Events []corev1.Event
 	// Primary and Target are the two workloads.
 	Primary, Target Workload
+	// Place is where the release stands among those that wait for a place of the same policy; that of the status where it is not known.
+	Place policy.Place
 	// Samples are values of checks that were seen before.
 	Samples Samples
 	// Now is the time for which it is made.
@@ -205,6 +210,9 @@ type Turn struct {
 	// other releases or on people.
 	Since metav1.Time  `json:"since"`
 	Until *metav1.Time `json:"until,omitempty"`
+	// Place is which of Waiting releases that wait for a place of the policy it is, from 1; absent where it waits for none.
+	Place   int32 `json:"place,omitempty"`
+	Waiting int32 `json:"waiting,omitempty"`
 }
 
 // Action is what a person asked for, and what came of it.
@@ -259,6 +267,7 @@ func Of(in Input) Release {
 	r.State = stateOf(c)
 	r.NeedsPerson = r.State.NeedsPerson()
 	r.Reason, r.Message = messageOf(c, r.State)
+	r.stands(in.Place)
 	r.Step = stepOf(c, r.State)
 	r.Possible = Possible(c)
 	r.Advice = adviceOf(c, &r)
@@ -336,7 +345,17 @@ func turnOf(c *v1beta1.Canary) *Turn {
 	if c.Status.Phase != v1beta1.PhaseWaiting || c.Status.Gate != nil || a == nil || a.Admitted != nil {
 		return nil
 	}
-	return &Turn{Policy: a.Policy, Reason: a.Reason, Since: metav1.NewTime(a.Since.Time), Until: a.Until}
+	return &Turn{Policy: a.Policy, Reason: a.Reason, Since: metav1.NewTime(a.Since.Time), Until: a.Until, Place: a.Place, Waiting: a.Waiting}
+}
+
+// stands says where the release stands among those that wait, which the status says as it was a while ago.
+func (r *Release) stands(now policy.Place) {
+	if r.Turn == nil || r.Turn.Place == 0 || now.Number == 0 {
+		return
+	}
+	was := release.InQueue(r.Turn.Place, r.Turn.Waiting)
+	r.Turn.Place, r.Turn.Waiting = int32(now.Number), int32(now.Of) //nolint:gosec // there are not as many Canaries
+	r.Message = strings.Replace(r.Message, was, release.InQueue(r.Turn.Place, r.Turn.Waiting), 1)
 }
 
 // seconds is a time in the resolution that people read.

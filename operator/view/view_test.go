@@ -18,6 +18,8 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/v1alpha1"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/policy"
+	"github.com/sluice-delivery/sluice/operator/release"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -488,6 +490,39 @@ func TestWait(t *testing.T) {
 			}
 			if got != tc.want || !strings.Contains(message, tc.says) || tc.wait.Revision != tc.after {
 				t.Errorf("got %d, %q, of revision %q; want %d, %q, %q", got, message, tc.wait.Revision, tc.want, tc.says, tc.after)
+			}
+		})
+	}
+}
+
+// Where a release stands among those that wait is of this moment where it is known, and of the status where it is not.
+func TestPlace(t *testing.T) {
+	for name, tc := range map[string]struct {
+		written int32
+		now     policy.Place
+		want    string
+	}{
+		"known":                    {12, policy.Place{Number: 3, Of: 40}, "; number 3 of 40 that wait"},
+		"not known":                {12, policy.Place{}, "; number 12 of 50 that wait"},
+		"it does not wait for one": {0, policy.Place{Number: 3, Of: 40}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := canaryWith(waitsForItsTurn)
+			message := "Waiting for its turn, as it is full"
+			c.Status.Admission.Place, c.Status.Admission.Waiting = tc.written, 50
+			if tc.written > 0 {
+				message += release.InQueue(tc.written, 50)
+			}
+			condition(c, v1beta1.ConditionReconciling, corev1.ConditionTrue, "Waiting", message)
+			r := Of(Input{Canary: c, Now: now, Place: tc.now})
+			if got, _ := strings.CutPrefix(r.Message, "Waiting for its turn, as it is full"); got != tc.want {
+				t.Errorf("it says %q, want %q", got, tc.want)
+			}
+			if why := Why(&r, now).Summary; !strings.Contains(why, tc.want) {
+				t.Errorf("why says %q", why)
+			}
+			if tc.want == "" && r.Turn.Place != 0 || tc.now.Number > 0 && tc.want != "" && r.Turn.Place != 3 {
+				t.Errorf("%+v", r.Turn)
 			}
 		})
 	}

@@ -29,6 +29,7 @@ func metricsPage() (string, error) {
 	telemetry.NewAnswers(r, clock.RealClock{})
 	telemetry.NewSpans(r)
 	telemetry.NewQueues(r)
+	telemetry.NewPolicies(r)
 	var rows [][]string
 	for _, c := range r.all {
 		descriptions := make(chan *prometheus.Desc, 10)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/policy"
 	"github.com/sluice-delivery/sluice/operator/view"
 )
 
@@ -130,6 +131,20 @@ func (f *Fleet) Get(namespace, name string) (*v1beta1.Canary, view.Samples) {
 		return nil, view.Samples{}
 	}
 	return e.canary, e.samples
+}
+
+// Place is where a release stands among those that wait for a place of the same policy.
+func (f *Fleet) Place(c *v1beta1.Canary) policy.Place {
+	if waits, _ := policy.ForPlace(c); !waits {
+		return policy.Place{}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*v1beta1.Canary, 0, len(f.entries))
+	for _, e := range f.entries {
+		all = append(all, e.canary)
+	}
+	return policy.Places(all)[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}]
 }
 
 // Namespaces are those with Canaries, sorted.

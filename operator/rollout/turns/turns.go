@@ -3,6 +3,7 @@
 package turns
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +27,21 @@ func Begin(o *release.Observation, st *v1beta1.CanaryStatus, gated bool) *v1beta
 		return was
 	}
 	return &v1beta1.AdmissionStatus{Since: metav1.NewMicroTime(o.Now)}
+}
+
+// Causes are the configs whose change alone begins a release. What begins anew while it is under way was begun by those of before,
+// too, and by none where it was not.
+func Causes(o *release.Observation, st *v1beta1.CanaryStatus) []string {
+	changed := o.ChangedConfigs
+	if len(changed) == 0 || !release.Running(st.Phase) {
+		return slices.Clone(changed)
+	}
+	if len(st.ChangedConfigs) == 0 {
+		return nil
+	}
+	all := slices.Concat(st.ChangedConfigs, changed)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Answer is whether a release may begin.
@@ -83,7 +99,15 @@ func wait(o *release.Observation, st *v1beta1.CanaryStatus) Answer {
 	if !t.Until.IsZero() {
 		a.Until = new(metav1.NewTime(t.Until))
 	}
-	if was := st.Admission; was.Reason != a.Reason || was.Policy != a.Policy {
+	was := st.Admission
+	a.Place, a.Waiting = was.Place, was.Waiting
+	if place := int32(t.Place); place == 0 || was.Place == 0 || place > was.Place || place <= was.Place/release.PlaceStep { //nolint:gosec // there are not as many Canaries
+		a.Place, a.Waiting = place, int32(t.Waiting) //nolint:gosec // neither
+	}
+	if a.Place > 0 {
+		out.Waiting += release.InQueue(a.Place, a.Waiting)
+	}
+	if was.Reason != a.Reason || was.Policy != a.Policy {
 		message := "The release of " + o.Canary.TargetName() + " waits for its turn: " + t.Message
 		if t.Detail != "" {
 			message += "; " + t.Detail
