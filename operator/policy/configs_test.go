@@ -146,7 +146,7 @@ func TestWhoIsHeldGivesItsPlace(t *testing.T) {
 // A place is kept between the answer and the status that says that the release has begun, and is free again where it does not begin.
 func TestAPlaceIsKeptForWhoBegins(t *testing.T) {
 	f := newLimitedFleet(t, 1)
-	for _, name := range []string{"a/1", "a/2"} {
+	for _, name := range []string{"a/1", "a/2", "a/3"} {
 		f.set(name, at1(v1beta1.PhaseSucceeded))
 	}
 	if turn, _ := f.index.TurnOf(f.all["a/1"], []string{sharedConfig}, f.now); turn != nil {
@@ -156,7 +156,28 @@ func TestAPlaceIsKeptForWhoBegins(t *testing.T) {
 		t.Error("two begin in the place of one")
 	}
 	f.wantWoken("who does not begin", namesOf(f.index.Settle(f.all["a/1"], f.now)), "a/2")
+	if f.changedConfigs("a/3", sharedConfig) {
+		t.Error("one that has just come begins before one that waits")
+	}
 	f.expect("a/2")
+}
+
+// Whoever was let begin is not sent back where a config of before is found to have begun more than may.
+func TestWhoIsUnderWayIsNotSentBack(t *testing.T) {
+	f := newLimitedFleet(t, 1)
+	for _, name := range []string{"a/1", "a/2"} {
+		f.set(name, func(c *v1beta1.Canary) {
+			waits(1)(c)
+			c.Status.Phase, c.Status.Step, c.Status.ChangedConfigs = v1beta1.PhaseProgressing, &v1beta1.StepStatus{}, []string{sharedConfig}
+			c.Status.Admission.Admitted = new(metav1.NewMicroTime(start))
+		})
+	}
+	f.index.SetPolicy(limit("a", 5), f.now)
+	for _, name := range []string{"a/1", "a/2"} {
+		if turn, _ := f.turn(name, true); turn == nil || turn.Yield {
+			t.Errorf("%s: %+v", name, turn)
+		}
+	}
 }
 
 // With policies of people a release waits for both.
