@@ -165,31 +165,30 @@ func newReconciler(ctx context.Context, mgr ctrl.Manager, mesh cluster.Cluster, 
 	deps := routerDeps(mesh, served, o, applier)
 	o.objects.MeshProvider = o.meshProvider
 	r := &canary.Reconciler{
-		Client:    mgr.GetClient(),
-		Applier:   applier,
-		Router:    assembly.Memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, o.scope, deps) }),
-		Checker:   checker,
-		Metrics:   &checks.Needs{Sources: answers, Reader: mgr.GetClient(), Strict: o.metrics.strict},
-		Canaries:  wake.NewCanaries(mgr.GetClient()),
-		Signals:   signals,
-		Hooks:     hooks,
-		Recorder:  recorder,
-		Alerts:    alerts,
-		Telemetry: rollouts,
-		Traces:    traces,
-		Queues:    queues,
-		Clock:     clock.RealClock{},
-		Options:   o.objects,
-		Provider:  o.meshProvider,
-
+		Client:           mgr.GetClient(),
+		Applier:          applier,
+		Router:           assembly.Memoize(func(name string) (providers.Router, error) { return newRouter(mgr, signals, name, o.scope, deps) }),
+		Checker:          checker,
+		Metrics:          &checks.Needs{Sources: answers, Reader: mgr.GetClient(), Strict: o.metrics.strict},
+		Canaries:         wake.NewCanaries(mgr.GetClient()),
+		Signals:          signals,
+		Hooks:            hooks,
+		Recorder:         recorder,
+		Alerts:           alerts,
+		Telemetry:        rollouts,
+		Traces:           traces,
+		Queues:           queues,
+		Clock:            clock.RealClock{},
+		Options:          o.objects,
+		Provider:         o.meshProvider,
 		NoCrossNamespace: o.alerts.noCrossNamespaceRefs,
 		RouteApplier:     deps.Applier,
 	}
 	assembly.AddParts(r, mgr.GetAPIReader(), partsOf(o))
 	r.Actions.Checks = checker
 	r.Policies = policies.New(policies.Config{
-		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespaces: o.namespaces, MostPerConfig: o.releasesPerConfig,
-		Telemetry: telemetry.NewPolicies(registry),
+		Client: r.Client, Clock: r.Clock, Wake: signals.Wake, Recorder: recorder, Queues: queues, Namespaces: o.namespaces,
+		MostPerConfig: o.releasesPerConfig, Telemetry: telemetry.NewPolicies(registry),
 	})
 	r.Routes = &routes.Routes{Client: r.Client, Mesh: mesh, Kinds: o.scope.watches(), Served: served, Provider: o.meshProvider}
 	return r, nil
