@@ -209,14 +209,14 @@ func TestPlaceIsToldAnew(t *testing.T) {
 		f.changedConfigs(name(i), sharedConfig)
 		f.now = f.now.Add(time.Second)
 	}
-	told, writes := map[string]int{}, 0
+	known, writes := map[string]int{}, 0
 	tell := func(name string) {
 		turn, _ := f.turn(name, true)
 		if turn == nil || turn.May {
 			return
 		}
-		if was := told[name]; was == 0 || turn.Place <= was/release.PlaceStep {
-			told[name] = turn.Place
+		if was := known[name]; was == 0 || turn.Place <= was/release.PlaceStep {
+			known[name] = turn.Place
 			writes++
 			f.set(name, func(c *v1beta1.Canary) { c.Status.Admission.Place = int32(turn.Place) })
 		}
@@ -229,7 +229,7 @@ func TestPlaceIsToldAnew(t *testing.T) {
 			tell(woken)
 		}
 		for place, m := range queueOf(f, Key{Namespace: "a", Config: sharedConfig}) {
-			if was := told[m.key.String()]; was > release.PlaceStep*release.PlaceStep*(place+1) {
+			if was := known[m.key.String()]; was > release.PlaceStep*release.PlaceStep*(place+1) {
 				t.Fatalf("%s is number %d, and was told %d", m.key, place+1, was)
 			}
 		}

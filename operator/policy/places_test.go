@@ -62,18 +62,18 @@ func TestPlacesAreTheIndex(t *testing.T) {
 		f.changedConfigs(name, sharedConfig)
 	}
 	var all []*v1beta1.Canary
-	told := map[string]int{}
+	written := map[string]int{}
 	for _, name := range []string{"a/2", "a/3", "a/4"} {
 		turn, _ := f.turn(name, true)
-		told[name] = turn.Place
+		written[name] = turn.Place
 		f.set(name, func(c *v1beta1.Canary) {
 			c.Status.Admission.Reason, c.Status.Admission.Policy = turn.Reason, turn.Policy
 		})
 		all = append(all, f.all[name])
 	}
 	for key, place := range Places(all) {
-		if told[key.String()] != place.Number || place.Of != 3 {
-			t.Errorf("%s is number %d of %d, and was told %d", key, place.Number, place.Of, told[key.String()])
+		if written[key.String()] != place.Number || place.Of != 3 {
+			t.Errorf("%s is number %d of %d, and the Index says %d", key, place.Number, place.Of, written[key.String()])
 		}
 	}
 }

@@ -98,7 +98,7 @@ func TestPlaceIsWritten(t *testing.T) {
 			if st.Admission.Place != tc.want {
 				t.Errorf("it is written to be number %d, want %d", st.Admission.Place, tc.want)
 			}
-			if told := strings.Contains(a.Waiting, "; number "); told != (tc.want > 0) {
+			if says := strings.Contains(a.Waiting, "; number "); says != (tc.want > 0) {
 				t.Errorf("it says %q", a.Waiting)
 			}
 		})
