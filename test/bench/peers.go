@@ -181,7 +181,7 @@ func (b *bench) startPeer(p peer) (err error) {
 // preparePeer makes all that there is before the operator.
 func (b *bench) preparePeer(ctx context.Context) error {
 	p := peers()[b.peer]
-	real, ok := b.cluster.(*realPlane)
+	programs, ok := b.cluster.(*realPlane)
 	if !ok {
 		return errors.New("-in-memory: others are compared on the programs of Kubernetes, whose controllers they need")
 	}
@@ -190,7 +190,7 @@ func (b *bench) preparePeer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := real.InstallCRDs(ctx, crds...); err != nil {
+		if err := programs.InstallCRDs(ctx, crds...); err != nil {
 			return err
 		}
 	}
