@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"unsafe"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -46,6 +47,30 @@ func TestShare(t *testing.T) {
 	other := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web\x00tier", "": "front"}}}
 	if _, err := share(other); err != nil || isSame(other.Labels, d.Labels) {
 		t.Error("what differs is shared")
+	}
+}
+
+// Texts that many objects have are there once, and say what they said.
+func TestShareTexts(t *testing.T) {
+	share := Share(same)
+	text := func(s string) string { return string([]byte(s)) }
+	var all []*appsv1.Deployment
+	for range 2 {
+		d := &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: text("team"), Name: "web"},
+			Status:     appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{{Type: "Available", Reason: text("Enough"), Message: text("It has enough pods.")}}},
+		}
+		was := d.DeepCopy()
+		if _, err := share(d); err != nil || !equality.Semantic.DeepEqual(d, was) {
+			t.Errorf("%v, %+v", err, d)
+		}
+		all = append(all, d)
+	}
+	a, b := all[0].Status.Conditions[0], all[1].Status.Conditions[0]
+	for name, pair := range map[string][2]string{"namespace": {all[0].Namespace, all[1].Namespace}, "reason": {a.Reason, b.Reason}, "message": {a.Message, b.Message}} {
+		if unsafe.StringData(pair[0]) != unsafe.StringData(pair[1]) {
+			t.Errorf("%s: it is there twice", name)
+		}
 	}
 }
 
