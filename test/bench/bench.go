@@ -125,6 +125,11 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.admit(ctx, api); err != nil {
 		return err
 	}
+	if memory, ok := b.cluster.(*memoryPlane); ok && b.load != "" { // before anybody watches
+		if err := memory.Load(b.load, copyName(0), b.copies, copyName); err != nil {
+			return err
+		}
+	}
 	apps := b.fleet.apps(b.canaries)
 	if b.metrics, err = startMetrics(apps); err != nil {
 		return err
@@ -133,8 +138,8 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.tracker.run(ctx); err != nil {
 		return err
 	}
-	if memory, ok := b.cluster.(*memoryPlane); ok && b.load != "" {
-		return memory.Load(b.load, copyName(0), b.copies, copyName)
+	if b.load != "" {
+		return nil
 	}
 	return b.fleet.create(ctx, b.progress)
 }
