@@ -3,8 +3,9 @@ package kube
 import (
 	"fmt"
 	"maps"
+	"runtime"
+	"strings"
 	"testing"
-	"unsafe"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -52,26 +53,33 @@ func TestShare(t *testing.T) {
 
 // Texts that many objects have are there once, and say what they said.
 func TestShareTexts(t *testing.T) {
+	const many, length = 1000, 1 << 10
 	share := Share(same)
-	text := func(s string) string { return string([]byte(s)) }
-	var all []*appsv1.Deployment
-	for range 2 {
-		d := &appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Namespace: text("team"), Name: "web"},
-			Status:     appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{{Type: "Available", Reason: text("Enough"), Message: text("It has enough pods.")}}},
-		}
-		was := d.DeepCopy()
-		if _, err := share(d); err != nil || !equality.Semantic.DeepEqual(d, was) {
-			t.Errorf("%v, %+v", err, d)
-		}
-		all = append(all, d)
+	all := make([]appsv1.Deployment, many)
+	for i := range all {
+		all[i].Status.Conditions = make([]appsv1.DeploymentCondition, 1)
 	}
-	a, b := all[0].Status.Conditions[0], all[1].Status.Conditions[0]
-	for name, pair := range map[string][2]string{"namespace": {all[0].Namespace, all[1].Namespace}, "reason": {a.Reason, b.Reason}, "message": {a.Message, b.Message}} {
-		if unsafe.StringData(pair[0]) != unsafe.StringData(pair[1]) {
-			t.Errorf("%s: it is there twice", name)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	text := func(of string) string { return strings.Repeat(of, length) }
+	before := heap()
+	for i := range all {
+		all[i].Namespace = text("n")
+		all[i].Status.Conditions[0] = appsv1.DeploymentCondition{Type: "Available", Reason: text("r"), Message: text("m")}
+		was := all[i].DeepCopy()
+		if _, err := share(&all[i]); err != nil || !equality.Semantic.DeepEqual(&all[i], was) {
+			t.Fatalf("%v, %+v", err, all[i])
 		}
 	}
+	const most = many * length / 2 // less than one of the three by itself
+	if grown := int64(heap()) - int64(before); grown > most {
+		t.Errorf("%d objects that say the same weigh %d bytes, more than %d", many, grown, most)
+	}
+	runtime.KeepAlive(all)
 }
 
 // What says much is not looked at, as it is nobody else's.
