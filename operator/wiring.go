@@ -246,6 +246,9 @@ func newRouter(mgr ctrl.Manager, signals *wake.Signals, name string, scope scope
 	return router, nil
 }
 
+// readWithin is how long a start may take to read the cluster. One that gives up begins anew, at the same load.
+const readWithin = 10 * time.Minute
+
 func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready http.Handler) ctrl.Options {
 	address := "0" // none
 	if o.port != 0 {
@@ -267,7 +270,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		NewClient:                     w.newClient,
 		NewCache:                      kube.NewCache(v1beta1.GroupVersion.Group),
-		Controller:                    config.Controller{SkipNameValidation: &w.oneOfMany},
+		Controller:                    config.Controller{SkipNameValidation: &w.oneOfMany, CacheSyncTimeout: readWithin},
 		Metrics:                       o.server.options(address, map[string]http.Handler{"/healthz": alive, "/readyz": ready}),
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElection,

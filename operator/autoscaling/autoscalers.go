@@ -53,14 +53,14 @@ const (
 
 // Indexes are those of the cache for autoscalers, in a cluster with KEDA.
 func Indexes() []wake.Index {
-	return append(servedIndexes(), wake.Index{Of: newScaledObject(), Name: madeForIndex, Values: madeFor})
+	return append(servedIndexes(), wake.Index{Of: newScaledObject(), Name: madeForIndex, Values: madeFor, InNamespace: true})
 }
 
 // servedIndexes are those of kinds that every cluster serves.
 func servedIndexes() []wake.Index {
 	return []wake.Index{
-		{Of: &v1beta1.Canary{}, Name: autoscalerIndex, Values: autoscalerNames},
-		{Of: &autoscalingv2.HorizontalPodAutoscaler{}, Name: madeForIndex, Values: madeFor},
+		{Of: &v1beta1.Canary{}, Name: autoscalerIndex, Values: autoscalerNames, InNamespace: true},
+		{Of: &autoscalingv2.HorizontalPodAutoscaler{}, Name: madeForIndex, Values: madeFor, InNamespace: true},
 	}
 }
 
@@ -574,7 +574,7 @@ func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
 		Awaited:    true,
 		Wanted:     wantsKEDA,
 		Prepare: func(ctx context.Context, so client.Object) error {
-			if err := w.Index(ctx, wake.Index{Of: so, Name: madeForIndex, Values: madeFor}); err != nil {
+			if err := w.Index(ctx, wake.Index{Of: so, Name: madeForIndex, Values: madeFor, InNamespace: true}); err != nil {
 				return err
 			}
 			a.ScaledObjectsServed()

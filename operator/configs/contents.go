@@ -21,16 +21,16 @@ type contents struct {
 	cached client.Reader // of metadata
 	live   client.Reader
 
-	index index
-	facts records
-	marks kube.Sharer
-	reads sync.Map // namespace -> *sync.Mutex: several Canaries with one config read it once
+	index  index
+	facts  records
+	shared kube.Sharer
+	reads  sync.Map // namespace -> *sync.Mutex: several Canaries with one config read it once
 }
 
 // existing is a config that exists. hash and data are empty where it was not
 // asked for, and was not read.
 type existing struct {
-	marks      *metav1.ObjectMeta // see marksOf
+	marks      marks
 	uid        types.UID
 	version    string
 	shared     bool
@@ -38,17 +38,28 @@ type existing struct {
 }
 
 // isOf tells whether it was made for a Canary.
-func (e existing) isOf(owner ownership.Owner) bool { return e.marks != nil && owner.Owns(e.marks) }
+func (e existing) isOf(owner ownership.Owner) bool {
+	return !e.marks.none() && owner.Owns(e.marks.meta())
+}
 
-// marksOf are those metadata of a config by which it is told whose it is, nil where it
-// is nobody's.
-func marksOf(o client.Object) *metav1.ObjectMeta {
-	m := &metav1.ObjectMeta{OwnerReferences: o.GetOwnerReferences()}
-	m.Labels, m.Annotations = ownership.Keep(o.GetLabels(), o.GetAnnotations())
-	if len(m.OwnerReferences)+len(m.Labels)+len(m.Annotations) == 0 {
-		return nil
-	}
+// marks are those metadata of a config by which it is told whose it is; the zero value is nobody's. As metadata of
+// Kubernetes they would weigh six times as much.
+type marks struct {
+	labels, annotations map[string]string
+	owners              []metav1.OwnerReference
+}
+
+func marksOf(o client.Object) (m marks) {
+	m.labels, m.annotations = ownership.Keep(o.GetLabels(), o.GetAnnotations())
+	m.owners = o.GetOwnerReferences()
 	return m
+}
+
+func (m marks) none() bool { return len(m.labels)+len(m.annotations)+len(m.owners) == 0 }
+
+// meta are the marks as metadata of Kubernetes.
+func (m marks) meta() *metav1.ObjectMeta {
+	return &metav1.ObjectMeta{Labels: m.labels, Annotations: m.annotations, OwnerReferences: m.owners}
 }
 
 // look returns those of the configs that exist. It reads the contents of those
@@ -125,11 +136,12 @@ func (k *contents) note(ref Ref, o client.Object) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	marks := marksOf(o)
-	if marks != nil { // those of all copies for a Canary are the same
-		marks.Labels, marks.Annotations = k.marks.Map(marks.Labels), k.marks.Map(marks.Annotations)
+	of := marksOf(o)
+	// Those of all copies for a Canary are the same, and so is what is in a config and in its copy.
+	of.labels, of.annotations = k.shared.Map(of.labels), k.shared.Map(of.annotations)
+	fact := record{
+		marks: of, uid: o.GetUID(), version: o.GetResourceVersion(), shared: Shared(o), hash: k.shared.Text(hash), data: k.shared.Text(data),
 	}
-	fact := record{marks: marks, uid: o.GetUID(), version: o.GetResourceVersion(), shared: Shared(o), hash: hash, data: data}
 	k.facts.put(objectKey{o.GetNamespace(), ref}, fact)
 	return fact, nil
 }

@@ -24,8 +24,8 @@ const (
 type record struct {
 	uid     types.UID
 	version string
-	marks   *metav1.ObjectMeta // see marksOf
-	shared  bool               // see Shared
+	marks   marks
+	shared  bool // see Shared
 	hash    string
 	data    string // see Hash
 

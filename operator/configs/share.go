@@ -190,7 +190,7 @@ func (s *Share) Sourced(ctx context.Context, primary client.Object) (client.Obje
 		for _, name := range one.names {
 			copied := Ref{Kind: one.Kind, Name: name}
 			now, exists := seen[copied]
-			if one.gone || exists && now.marks != nil && ownership.Key(now.marks) != "" && (now.hash == one.hash || now.hash == one.data) {
+			if one.gone || exists && !now.marks.none() && ownership.Key(now.marks.meta()) != "" && (now.hash == one.hash || now.hash == one.data) {
 				sources[copied] = one.Name
 			}
 		}

@@ -73,7 +73,7 @@ func New(config Config) *Tracker {
 func Indexes() []wake.Index {
 	var out []wake.Index
 	for _, kind := range kinds {
-		out = append(out, wake.Index{Of: newMetadata(kind), Name: ownerIndex, Values: owners})
+		out = append(out, wake.Index{Of: newMetadata(kind), Name: ownerIndex, Values: owners, InNamespace: true})
 	}
 	return out
 }

@@ -54,6 +54,7 @@ type optionalCache struct {
 	mu       sync.Mutex
 	needed   map[form]toolscache.InformerSynced
 	optional map[form]*reading
+	narrow   map[string]bool // fields of indexes in namespaces
 }
 
 // form is a kind as what its objects are read: the same kind is read apart as objects of a Go type, as unstructured ones and as metadata.
@@ -85,7 +86,7 @@ func NewCache(served ...string) cache.NewCacheFunc {
 func withOptional(c cache.Cache, kinds *runtime.Scheme, within time.Duration, served ...string) *optionalCache {
 	return &optionalCache{
 		Cache: c, scheme: kinds, within: within, served: served,
-		needed: map[form]toolscache.InformerSynced{}, optional: map[form]*reading{},
+		needed: map[form]toolscache.InformerSynced{}, optional: map[form]*reading{}, narrow: map[string]bool{},
 	}
 }
 
@@ -111,6 +112,54 @@ func (c *optionalCache) IndexField(ctx context.Context, o client.Object, field s
 		return err
 	}
 	return c.Cache.IndexField(ctx, o, field, values)
+}
+
+// IndexInNamespace has a cache of NewCache find objects of a kind by a field, where they are looked for in one namespace
+// alone. IndexField would keep a second entry for each value, for those who look for it in all namespaces, and an entry
+// weighs as much as a small object. Another cache gets the index that it can keep. No two kinds have such a field of one
+// name of which the other is looked for in all namespaces.
+func IndexInNamespace(ctx context.Context, in client.FieldIndexer, o client.Object, field string, values client.IndexerFunc) error {
+	c, ok := in.(*optionalCache)
+	if !ok {
+		return in.IndexField(ctx, o, field, values)
+	}
+	if err := c.note(ctx, o); err != nil {
+		return err
+	}
+	informer, err := c.Cache.GetInformer(ctx, o, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.narrow[field] = true
+	c.mu.Unlock()
+	return informer.AddIndexers(toolscache.Indexers{"field:" + field: func(o any) ([]string, error) {
+		of, ok := o.(client.Object)
+		if !ok {
+			return nil, fmt.Errorf("%T is no object with metadata", o)
+		}
+		var keys []string
+		for _, value := range values(of) {
+			keys = append(keys, of.GetNamespace()+"/"+value)
+		}
+		return keys, nil
+	}})
+}
+
+// wide refuses to look in all namespaces for what is found in one alone: nothing would be found.
+func (c *optionalCache) wide(options []client.ListOption) error {
+	of := (&client.ListOptions{}).ApplyOptions(options)
+	if of.FieldSelector == nil || of.Namespace != "" {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range of.FieldSelector.Requirements() {
+		if c.narrow[r.Field] {
+			return fmt.Errorf("the index by %s is of single namespaces, and none is named", r.Field)
+		}
+	}
+	return nil
 }
 
 // note has a start wait for a kind that is needed.
@@ -159,6 +208,9 @@ func (c *optionalCache) Get(ctx context.Context, key client.ObjectKey, o client.
 
 // List implements client.Reader. It returns a NotReadError where an optional kind is not read in time.
 func (c *optionalCache) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	if err := c.wide(options); err != nil {
+		return err
+	}
 	kind, err := apiutil.GVKForObject(list, c.scheme)
 	if err != nil {
 		return fmt.Errorf("kind of %T: %w", list, err)

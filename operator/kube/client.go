@@ -29,7 +29,7 @@ type briefClient struct {
 
 	requests *rest.RESTClient
 	kinds    sync.Map // *meta.RESTMapping by schema.GroupVersionKind
-	unpacker unpacker
+	unpacker *unpacker
 }
 
 // NewClient is client.NewWithWatch, but that Apply and the Update of a status change only the
@@ -48,7 +48,7 @@ func NewClient(config *rest.Config, o client.Options) (client.WithWatch, error) 
 	}
 	config = metadata.ConfigFor(config)
 	config.GroupVersion, config.APIPath = &schema.GroupVersion{}, "/" // each request has a path of its own
-	b := &briefClient{WithWatch: c}
+	b := &briefClient{WithWatch: c, unpacker: newUnpacker()}
 	if b.requests, err = rest.RESTClientForConfigAndClient(config, httpClient); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}

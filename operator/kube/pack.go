@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"context"
 	"fmt"
@@ -144,6 +145,8 @@ type unpacker struct {
 	last recent[unpacked]
 }
 
+func newUnpacker() *unpacker { return &unpacker{recent[unpacked]{atLeast: unpackedAtLeast}} }
+
 // unpacked is what has become of a packed template.
 type unpacked struct {
 	content  string
@@ -178,13 +181,19 @@ func (c *briefClient) Get(ctx context.Context, key client.ObjectKey, o client.Ob
 	return c.unpacker.unpack(o)
 }
 
-// recently is how many objects at least are remembered as those of which something has happened lately. A template that is
-// unpacked weighs what several Canaries do.
-const recently = 256
+const (
+	// recently is how many objects at least are remembered as those of which something has happened lately, and twice as
+	// many at most.
+	recently = 256
+	// unpackedAtLeast is how many are of which the template is kept unpacked: those of as many Canaries as have turns at
+	// once. Each weighs what a Canary does with all that belongs to it.
+	unpackedAtLeast = 32
+)
 
 // recent remembers a T of those objects of which something has happened lately. It is safe for concurrent use; the zero
 // value knows nothing.
 type recent[T any] struct {
+	atLeast     int // how many are remembered; recently without it
 	mu          sync.Mutex
 	now, before map[types.UID]T
 }
@@ -208,8 +217,9 @@ func (r *recent[T]) put(of types.UID, known T) {
 }
 
 func (r *recent[T]) set(of types.UID, known T) {
-	if r.now == nil || len(r.now) >= recently {
-		r.now, r.before = make(map[types.UID]T, recently), r.now
+	atLeast := cmp.Or(r.atLeast, recently)
+	if r.now == nil || len(r.now) >= atLeast {
+		r.now, r.before = make(map[types.UID]T, atLeast), r.now
 	}
 	r.now[of] = known
 }

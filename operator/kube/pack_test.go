@@ -51,7 +51,7 @@ func same(o any) (any, error) { return o, nil }
 func TestPack(t *testing.T) {
 	pack := Pack(same)
 	for _, o := range workloadsOf("web") {
-		c := &briefClient{}
+		c := &briefClient{unpacker: newUnpacker()}
 		for generation := int64(1); generation <= 3; generation++ {
 			o.SetGeneration(generation)
 			templateOf(o).Spec.Containers[0].Image = fmt.Sprint("app:", generation)

@@ -21,6 +21,7 @@ const fewLabels = 8
 // use; the zero value is ready.
 type Sharer struct {
 	known recent[map[string]string]
+	texts recent[string]
 }
 
 // Share is a transform of an informer cache: it has objects share what they have in common, in place, drops what nobody
@@ -36,6 +37,10 @@ func Share(next func(any) (any, error)) func(any) (any, error) {
 		case *appsv1.Deployment:
 			s.selector(o.Spec.Selector)
 			o.Spec.Template.Labels = s.Map(o.Spec.Template.Labels)
+			for i := range o.Status.Conditions {
+				c := &o.Status.Conditions[i]
+				c.Reason, c.Message = s.Text(c.Reason), s.Text(c.Message)
+			}
 		case *appsv1.StatefulSet:
 			s.selector(o.Spec.Selector)
 			o.Spec.Template.Labels = s.Map(o.Spec.Template.Labels)
@@ -65,8 +70,21 @@ func (s *Sharer) Metadata(o client.Object) {
 		return
 	}
 	if m, ok := meta.GetObjectMeta().(*metav1.ObjectMeta); ok {
-		m.Labels, m.Annotations = s.Map(m.Labels), s.Map(m.Annotations)
+		m.Labels, m.Annotations, m.Namespace = s.Map(m.Labels), s.Map(m.Annotations), s.Text(m.Namespace)
 	}
+}
+
+// Text is a text that many have.
+func (s *Sharer) Text(of string) string {
+	if of == "" {
+		return ""
+	}
+	key := types.UID(of)
+	if known, ok := s.texts.get(key); ok {
+		return known
+	}
+	s.texts.put(key, of)
+	return of
 }
 
 // Map is a map with the same entries, which nobody may change.

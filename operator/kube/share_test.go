@@ -3,6 +3,8 @@ package kube
 import (
 	"fmt"
 	"maps"
+	"runtime"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -47,6 +49,37 @@ func TestShare(t *testing.T) {
 	if _, err := share(other); err != nil || isSame(other.Labels, d.Labels) {
 		t.Error("what differs is shared")
 	}
+}
+
+// Texts that many objects have are there once, and say what they said.
+func TestShareTexts(t *testing.T) {
+	const many, length = 1000, 1 << 10
+	share := Share(same)
+	all := make([]appsv1.Deployment, many)
+	for i := range all {
+		all[i].Status.Conditions = make([]appsv1.DeploymentCondition, 1)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	text := func(of string) string { return strings.Repeat(of, length) }
+	before := heap()
+	for i := range all {
+		all[i].Namespace = text("n")
+		all[i].Status.Conditions[0] = appsv1.DeploymentCondition{Type: "Available", Reason: text("r"), Message: text("m")}
+		was := all[i].DeepCopy()
+		if _, err := share(&all[i]); err != nil || !equality.Semantic.DeepEqual(&all[i], was) {
+			t.Fatalf("%v, %+v", err, all[i])
+		}
+	}
+	const most = many * length / 2 // less than one of the three by itself
+	if grown := int64(heap()) - int64(before); grown > most {
+		t.Errorf("%d objects that say the same weigh %d bytes, more than %d", many, grown, most)
+	}
+	runtime.KeepAlive(all)
 }
 
 // What says much is not looked at, as it is nobody else's.

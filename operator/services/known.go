@@ -16,7 +16,7 @@ import (
 type known struct {
 	madeFrom origin
 	live     [4]string // versions of those that are there, in the order of the intents
-	intents  workload.Services
+	intents  packed
 	inSync   bool // in this state they were found to be what is there
 }
 

@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -178,11 +179,16 @@ func TestServicesAreBuiltAgain(t *testing.T) {
 			s.canary, s.target, s.primary = s.canary.DeepCopy(), s.target.DeepCopy(), s.primary.DeepCopy()
 			tc.change(s)
 			after := s.look()
-			if again := after.intents.Apex != before.intents.Apex; again != tc.wantAgain || after.world.ServicesInSync == tc.wantDrift {
+			if again := after.known == nil; again != tc.wantAgain || after.world.ServicesInSync == tc.wantDrift {
 				t.Errorf("built again %t, in sync %t", again, after.world.ServicesInSync)
 			}
-			if once := s.look(); once.intents.Apex != after.intents.Apex {
+			once := s.look()
+			if once.known == nil {
 				t.Error("and then once more")
+			}
+			// What is remembered is what was built, to the last field.
+			if !equality.Semantic.DeepEqual(once.intents.All(), after.intents.All()) {
+				t.Errorf("they are remembered as %+v, and were built as %+v", once.intents.All(), after.intents.All())
 			}
 		})
 	}

@@ -38,7 +38,7 @@ const serviceIndex = "service"
 
 // Indexes are those of the cache for endpoints.
 func Indexes() []wake.Index {
-	return []wake.Index{{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf}}
+	return []wake.Index{{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf, InNamespace: true}}
 }
 
 // Caches are the settings of a cache for the kinds of which it must not have everything.
@@ -136,13 +136,17 @@ func (s *Share) observe(ctx context.Context) error {
 		return nil
 	}
 	if last, ok := p.memory.Get(w.Canary); ok && last.madeFrom.same(from) && !deleted {
-		live, err := p.existing(ctx, last.intents)
+		intents, err := last.intents.unpack()
+		if err != nil {
+			return err
+		}
+		live, err := p.existing(ctx, intents)
 		if err != nil {
 			return err
 		}
 		if versionsOf(live) == last.live {
-			s.intents, s.known = last.intents, last
-			w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(last.intents, live)
+			s.intents, s.known = intents, last
+			w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(intents, live)
 			return nil
 		}
 	}
@@ -164,7 +168,7 @@ func (s *Share) observe(ctx context.Context) error {
 	w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(intents, live)
 	s.intents = intents
 	if !deleted {
-		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: intents})
+		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: pack(intents)})
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package wake
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,34 +30,55 @@ const (
 // Indexes are those of the cache for Canaries.
 func Indexes() []Index {
 	return []Index{
-		{Of: &v1beta1.Canary{}, Name: TargetIndex, Values: workloadNames},
-		{Of: &v1beta1.Canary{}, Name: ApexIndex, Values: serviceNames},
-		{Of: &v1beta1.Canary{}, Name: IngressIndex, Values: ingressNames},
+		{Of: &v1beta1.Canary{}, Name: TargetIndex, Values: workloadNames, InNamespace: true},
+		{Of: &v1beta1.Canary{}, Name: ApexIndex, Values: serviceNames, InNamespace: true},
+		{Of: &v1beta1.Canary{}, Name: IngressIndex, Values: ingressNames, InNamespace: true},
 	}
 }
 
-// workloadNames are the values of TargetIndex for a Canary: those of its spec, and those of
-// what it made its primary from.
+// workloadNames are the values of TargetIndex for a Canary: the target of its spec, and that of which it made its primary.
+// The names of primaries follow from them: see heads.
 func workloadNames(o client.Object) []string {
 	c := o.(*v1beta1.Canary)
-	names := []string{c.Spec.TargetRef.Name, c.PrimaryName()}
-	if held := recorded(c); held != nil && held.Spec.TargetRef.Name != c.Spec.TargetRef.Name {
-		names = append(names, held.Spec.TargetRef.Name, held.PrimaryName())
+	names := []string{c.Spec.TargetRef.Name}
+	if held := recorded(c); held != nil && held.Spec.TargetRef.Name != names[0] {
+		names = append(names, held.Spec.TargetRef.Name)
 	}
 	return names
 }
 
-// serviceNames are the values of ApexIndex for a Canary.
+// serviceNames are the values of ApexIndex for a Canary. The names of the other Services follow from them: see heads.
 func serviceNames(o client.Object) []string {
 	c := o.(*v1beta1.Canary)
-	apex, primary, canary := c.ServiceNames()
-	names := []string{apex, primary, canary}
+	apex, _, _ := c.ServiceNames()
+	names := []string{apex}
 	if held := recorded(c); held != nil {
-		if apex, primary, canary := held.ServiceNames(); apex != names[0] {
-			names = append(names, apex, primary, canary)
+		if apex, _, _ := held.ServiceNames(); apex != names[0] {
+			names = append(names, apex)
 		}
 	}
 	return names
+}
+
+// heads are the values by which an index has the Canaries that refer to a name. An entry for each name that a Canary has
+// would weigh as much as the Canary.
+func heads(index, name string) []string {
+	of := &v1beta1.Canary{}
+	var primary, canary string
+	out := []string{name}
+	switch index {
+	case TargetIndex:
+		primary = of.PrimaryName()
+	case ApexIndex:
+		_, primary, canary = of.ServiceNames()
+	default:
+	}
+	for _, end := range []string{primary, canary} {
+		if head, ok := strings.CutSuffix(name, end); ok && end != "" && head != "" {
+			out = append(out, head)
+		}
+	}
+	return out
 }
 
 // ingressNames are the values of IngressIndex for a Canary: that of the user's, and of its canary.
@@ -167,15 +190,19 @@ func (m *Canaries) Of(ctx context.Context, index, namespace, name string) ([]Ref
 	if ok {
 		return known, nil
 	}
-	var list v1beta1.CanaryList
-	err := m.reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: name}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("list Canaries: %w", err)
-	}
-	found := make([]Referrer, len(list.Items))
-	for i := range list.Items {
-		c := &list.Items[i]
-		found[i] = Referrer{Name: c.Name, Created: c.CreationTimestamp, Holds: holds(c, index, name)}
+	found := []Referrer{}
+	for _, head := range heads(index, name) {
+		var list v1beta1.CanaryList
+		err := m.reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: head}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, fmt.Errorf("list Canaries: %w", err)
+		}
+		for i := range list.Items {
+			c := &list.Items[i]
+			if !slices.ContainsFunc(found, func(r Referrer) bool { return r.Name == c.Name }) {
+				found = append(found, Referrer{Name: c.Name, Created: c.CreationTimestamp, Holds: holds(c, index, name)})
+			}
+		}
 	}
 	m.remember(key, found, epoch)
 	return found, nil

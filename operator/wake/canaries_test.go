@@ -2,6 +2,8 @@ package wake
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,6 +64,55 @@ func TestReferrers(t *testing.T) {
 			t.Error("it is")
 		}
 	})
+}
+
+// A Canary is found by each name that it refers to, those of its status too, and by no other.
+func TestNamesThatAreReferredTo(t *testing.T) {
+	of := func(name, target, apex, heldTarget, heldApex string) *v1beta1.Canary {
+		c := newCanary(name)
+		c.Spec.TargetRef.Name, c.Spec.Service.Name = target, apex
+		if heldTarget != "" {
+			c.Status.Identity = &v1beta1.IdentityStatus{TargetName: heldTarget, Apex: heldApex}
+		}
+		return c
+	}
+	all := []*v1beta1.Canary{
+		of("plain", "web", "", "", ""),
+		of("served", "api", "front", "", ""),
+		of("moved", "new", "", "old", "old"),
+		of("tail", "web-primary", "", "", ""), // of whose target another's primary has the name
+		of("short", "-primary", "", "", ""),
+	}
+	var objects []client.Object
+	for _, c := range all {
+		objects = append(objects, c)
+	}
+	m := NewCanaries(newServer(t, objects...))
+	for index, want := range map[string]map[string]string{
+		TargetIndex: {
+			"web": "[plain]", "web-primary": "[plain tail]", "web-primary-primary": "[tail]", "web-canary": "[]", "api": "[served]", "api-primary": "[served]",
+			"front": "[]", "new": "[moved]", "new-primary": "[moved]", "old": "[moved]", "old-primary": "[moved]", "-primary": "[short]", "": "[]", "we": "[]",
+		},
+		ApexIndex: {
+			"web": "[plain]", "web-primary": "[plain tail]", "web-canary": "[plain]", "web-primary-canary": "[tail]", "front": "[served]",
+			"front-primary": "[served]", "front-canary": "[served]", "api": "[]", "api-canary": "[]", "old": "[moved]", "old-canary": "[moved]",
+			"new-canary": "[moved]", "web-canary-primary": "[]", "other": "[]",
+		},
+	} {
+		for name, want := range want {
+			found, err := m.Of(t.Context(), index, "test", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range found {
+				got = append(got, r.Name)
+			}
+			if slices.Sort(got); fmt.Sprint(got) != want {
+				t.Errorf("by %s %q: %v, want %s", index, name, got, want)
+			}
+		}
+	}
 }
 
 func TestComesOrGoes(t *testing.T) {

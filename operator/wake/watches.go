@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/operator/kube"
 )
 
 // Index is an index of the cache.
@@ -20,6 +22,8 @@ type Index struct {
 	Name string
 	// Values are those of an object.
 	Values client.IndexerFunc
+	// InNamespace says that it is looked up in one namespace alone, for which half as many entries do.
+	InNamespace bool
 }
 
 // Watches is where each part of a controller says what wakes it.
@@ -42,7 +46,13 @@ type Watches struct {
 // Index has the cache keep indexes.
 func (w *Watches) Index(ctx context.Context, all ...Index) error {
 	for _, x := range all {
-		if err := w.Manager.GetFieldIndexer().IndexField(ctx, x.Of, x.Name, x.Values); err != nil {
+		keep := w.Manager.GetFieldIndexer().IndexField
+		if x.InNamespace {
+			keep = func(ctx context.Context, of client.Object, name string, values client.IndexerFunc) error {
+				return kube.IndexInNamespace(ctx, w.Manager.GetFieldIndexer(), of, name, values)
+			}
+		}
+		if err := keep(ctx, x.Of, x.Name, x.Values); err != nil {
 			return fmt.Errorf("index of %T by %s: %w", x.Of, x.Name, err)
 		}
 	}

@@ -130,6 +130,11 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.admit(ctx, api); err != nil {
 		return err
 	}
+	if memory, ok := b.cluster.(*memoryPlane); ok && b.load != "" { // before anybody watches
+		if err := memory.Load(b.load, copyName(0), b.copies, copyName); err != nil {
+			return err
+		}
+	}
 	apps := b.fleet.apps(b.canaries)
 	if b.metrics, err = startMetrics(apps); err != nil {
 		return err
@@ -138,8 +143,8 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.tracker.run(ctx); err != nil {
 		return err
 	}
-	if memory, ok := b.cluster.(*memoryPlane); ok && b.load != "" {
-		return memory.Load(b.load, copyName(0), b.copies, copyName)
+	if b.load != "" {
+		return nil
 	}
 	return b.fleet.create(ctx, b.progress)
 }
@@ -186,12 +191,18 @@ func (b *bench) start() (err error) {
 
 // kill ends the operator as a node that dies would.
 func (b *bench) kill() {
-	b.past += usageOf(name).cpu
+	b.past += usageOf(b.process()).cpu
 	b.operator.Stop(0)
 }
 
+// process is the name of the operator's process, as the kernel has it.
+func (b *bench) process() string {
+	base := filepath.Base(b.options.operator)
+	return base[:min(len(base), 15)]
+}
+
 // operatorCPU is what all operators so far have taken, in seconds.
-func (b *bench) operatorCPU() float64 { return b.past + usageOf(name).cpu }
+func (b *bench) operatorCPU() float64 { return b.past + usageOf(b.process()).cpu }
 
 // profile keeps a profile of the operator.
 func (b *bench) profile(ctx context.Context, path, file string) error {

@@ -76,7 +76,7 @@ func (b *bench) measure(stage string) *measurement {
 		defer tick.Stop()
 		for {
 			m.mu.Lock()
-			m.most = max(m.most, usageOf(name).resident)
+			m.most = max(m.most, usageOf(b.process()).resident)
 			m.mu.Unlock()
 			select {
 			case <-tick.C:
@@ -116,7 +116,7 @@ func (m *measurement) end() (row, error) {
 	r.CPU = now[name] - m.cpu[name]
 	r.APIServer, r.Etcd, r.Controllers = now[servers[0]]-m.cpu[servers[0]], now[servers[1]]-m.cpu[servers[1]], now[servers[2]]-m.cpu[servers[2]]
 	r.Busy = busy(m.machine, machineTime())
-	r.Resident, r.Most = usageOf(name).resident, m.most
+	r.Resident, r.Most = usageOf(m.bench.process()).resident, m.most
 	requests, err := m.bench.cluster.requests()
 	for what, n := range m.requests {
 		if requests[what] -= n; requests[what] == 0 {

@@ -74,9 +74,6 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 	if err := b.start(); err != nil {
 		return err
 	}
-	if b.load != "" {
-		return b.quiet(ctx) // all are initialized from the start on
-	}
 	if _, err := b.await(ctx, "start", len(all), func() int {
 		return b.tracker.count(all, func(s *state) bool { return s.phase == "Initialized" })
 	}); err != nil || b.save == "" {
@@ -104,7 +101,7 @@ func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
 // quiet waits until the operator's requests have ended for a while.
 func (b *bench) quiet(ctx context.Context) error {
 	const still = 40 * time.Second // longer than the drain of what has been released
-	deadline := time.Now().Add(5 * time.Minute)
+	deadline := time.Now().Add(b.limit)
 	for last := -1; ; {
 		counts, err := b.cluster.requests()
 		if err != nil {

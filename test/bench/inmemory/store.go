@@ -1,8 +1,10 @@
 package inmemory
 
 import (
+	"cmp"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -269,6 +271,10 @@ func (s *Server) watch(c *collection, since string, initial bool) (first []*even
 		for _, o := range c.objects {
 			first = append(first, &event{kind: "ADDED", object: o})
 		}
+		// As a store with sorted keys gives them: what is of one namespace comes together.
+		slices.SortFunc(first, func(a, b *event) int {
+			return cmp.Or(cmp.Compare(a.object.namespace, b.object.namespace), cmp.Compare(a.object.name.name, b.object.name.name))
+		})
 	} else {
 		from, err := strconv.ParseInt(since, 10, 64)
 		if err != nil {
