@@ -217,8 +217,8 @@ func (a *app) awaitEnd(known string) (end v1beta1.CanaryStatus, waited []string)
 }
 
 // rememberPast has Prometheus know six hours of an application before its release, which no test can wait for: failures as they
-// are, independent of each other, and durations as those of its first seconds, with a share of slow requests that is half as large
-// again in some minutes, and half in others: on a busy machine one of two processes may stand still for a moment. An application that nobody has measured before needs some minutes more for a verdict.
+// are, independent of each other, and durations as those of its first seconds, with a share of slow requests that is a third
+// larger in some minutes, and smaller in others. An application that nobody has measured before needs some minutes more for a verdict.
 func (a *app) rememberPast(seed uint64) {
 	a.t.Helper()
 	prometheus, err := promapi.NewClient(promapi.Config{Address: a.PrometheusURL()})
@@ -292,7 +292,7 @@ func pastOf(namespace string, below map[string]float64, r *rand.Rand, now time.T
 		good, bad = good+perMinute-failed, bad+failed
 		lines[0] = append(lines[0], fmt.Sprintf("istio_requests_total{%s,response_code=\"200\",grpc_response_status=\"0\"} %g %d", labels, good, at))
 		lines[1] = append(lines[1], fmt.Sprintf("istio_requests_total{%s,response_code=\"200\",grpc_response_status=\"13\"} %g %d", labels, bad, at))
-		off := math.Exp(0.6*r.NormFloat64() - 0.18)
+		off := math.Exp(0.3 * r.NormFloat64())
 		for le, share := range below {
 			slow := (1 - share) * off / (share + (1-share)*off)
 			buckets[le] += math.Round(perMinute * (1 - slow))
