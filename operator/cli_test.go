@@ -171,7 +171,7 @@ func (s *cliSite) editSeen(edit func(*v1beta1.Canary)) {
 	s.t.Helper()
 	s.edit(edit)
 	s.await("that the operator has seen the edit", func(context.Context) error {
-		if c := get[v1beta1.Canary](s.site, app); c.Status.ObservedGeneration != c.Generation {
+		if c := get[v1beta1.Canary](s.site, app); c.Status.ObservedGeneration != c.Generation { //nolint:contextcheck // it reads for as long as the test runs
 			return errNotYet
 		}
 		return nil

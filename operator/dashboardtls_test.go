@@ -129,8 +129,8 @@ func TestDashboardTLS(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 	})
-	// ask gives the name in the server's certificate and what it answers.
-	ask := func(edit func(*tls.Config)) (name, says string, err error) {
+	// call gives the name in the server's certificate and what it answers.
+	call := func(edit func(*tls.Config)) (name, says string, err error) {
 		config := &tls.Config{RootCAs: servers.pool(), ServerName: "dashboard.test", MinVersion: tls.VersionTLS10} //nolint:gosec // old ones are to be refused
 		edit(config)
 		transport := &http.Transport{TLSClientConfig: config}
@@ -164,7 +164,7 @@ func TestDashboardTLS(t *testing.T) {
 		"a proxy":                 {with(proxies.client(t, "proxy")), "1 verified", ""},
 		"a certificate of nobody": {with(strangers.client(t, "proxy")), "", "certificate"},
 	} {
-		is, says, err := ask(tc.edit)
+		is, says, err := call(tc.edit)
 		if tc.fails == "" && (err != nil || says != tc.want || is != "first") || tc.fails != "" && (err == nil || !strings.Contains(err.Error(), tc.fails)) {
 			t.Errorf("%s: %q of %q, error %v", name, says, is, err)
 		}
@@ -182,7 +182,7 @@ func TestDashboardTLS(t *testing.T) {
 	servers.serve(t, directory, "second")
 	deadline := time.Now().Add(20 * time.Second)
 	for is := ""; is != "second"; {
-		if is, _, err = ask(func(*tls.Config) {}); err != nil {
+		if is, _, err = call(func(*tls.Config) {}); err != nil {
 			t.Fatal(err)
 		}
 		if is != "second" && time.Now().After(deadline) {

@@ -77,7 +77,7 @@ func (p *Provider) QueryTogether(ctx context.Context, q metrics.Query) (metrics.
 	if q.Timeout != 0 || !q.At.IsZero() || p.isUnable() {
 		return p.Query(ctx, q)
 	}
-	got := p.wait(&waiter{ctx: ctx, query: q, answer: make(chan answer, 1)})
+	got := p.wait(&waiter{ctx: ctx, query: q, answer: make(chan answer, 1)}) //nolint:contextcheck // each query has its own
 	return got.sample, got.err
 }
 
@@ -86,14 +86,14 @@ func (p *Provider) QuerySeriesTogether(ctx context.Context, q metrics.Query) ([]
 	if q.Timeout != 0 || !q.At.IsZero() || p.isUnable() {
 		return p.QuerySeries(ctx, q)
 	}
-	got := p.wait(&waiter{ctx: ctx, query: q, many: true, answer: make(chan answer, 1)})
+	got := p.wait(&waiter{ctx: ctx, query: q, many: true, answer: make(chan answer, 1)}) //nolint:contextcheck // each query has its own
 	return got.series, got.err
 }
 
 // wait has a query wait for its answer.
 func (p *Provider) wait(w *waiter) answer {
-	if now := p.enter(w); len(now) > 0 { //nolint:contextcheck // each query has its own
-		go p.send(now) //nolint:contextcheck // each query has its own
+	if now := p.enter(w); len(now) > 0 {
+		go p.send(now)
 	}
 	select {
 	case got := <-w.answer:

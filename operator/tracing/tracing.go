@@ -202,7 +202,7 @@ func (t *Traces) Hook(c *v1beta1.Canary, id release.CheckID, hook *v1beta1.Canar
 
 func (t *Traces) send(spans ...span) {
 	for _, s := range spans {
-		ctx := context.WithValue(context.Background(), idsKey{}, s.ids)
+		ctx := context.WithValue(context.Background(), idsKey{}, s.ids) //nolint:forbidigo // it carries ids alone, and waits for nothing
 		if s.parent.IsValid() {
 			ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
 				TraceID: s.ids.trace, SpanID: s.parent, TraceFlags: trace.FlagsSampled,

@@ -100,12 +100,11 @@ func (j *judged) add(kind judgedKind, phase v1beta1.CanaryPhase, took time.Durat
 	defer j.mu.Unlock()
 	n := j.all[kind.name]
 	n.releases, n.bad = n.releases+1, kind.bad
-	switch phase {
-	case v1beta1.PhaseSucceeded:
+	if phase == v1beta1.PhaseSucceeded {
 		n.promoted++
-	case v1beta1.PhaseFailed:
+	}
+	if phase == v1beta1.PhaseFailed {
 		n.rolledBack++
-	default: // the evidence does not suffice yet
 	}
 	n.seconds, n.longest = n.seconds+took.Seconds(), max(n.longest, took.Seconds())
 	n.requests, n.failed = n.requests+canary.Requests, n.failed+canary.Failed

@@ -118,7 +118,7 @@ func TestNativeHistograms(t *testing.T) {
 		Name: "podinfo", Namespace: "test", Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "podinfo",
 		Interval: model.Duration(scrapeEvery * time.Second).String(), Before: "1h",
 	}
-	ask := func(expr string, err error, scrape int) []metrics.Series {
+	query := func(expr string, err error, scrape int) []metrics.Series {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +130,7 @@ func TestNativeHistograms(t *testing.T) {
 		return series
 	}
 	which, err := builtin.Which(sources, v)
-	if found := ask(which, err, scrapes/2); len(found) != 1 || found[0].Value != 1 {
+	if found := query(which, err, scrapes/2); len(found) != 1 || found[0].Value != 1 {
 		t.Errorf("the application that counts is found as %v", found)
 	}
 	var counted, want [2][3]float64 // of canary and primary: requests, failed and slow ones
@@ -138,14 +138,14 @@ func TestNativeHistograms(t *testing.T) {
 		for i, version := range []builtin.Version{builtin.Canary, builtin.Primary} {
 			for _, metric := range builtin.Names() {
 				classic, err := sources[0].Counts(metric, v, version)
-				if series := ask(classic, err, scrape); len(series) > 0 {
+				if series := query(classic, err, scrape); len(series) > 0 {
 					t.Fatalf("a native histogram has classic series: %v", series)
 				}
 			}
 			expr, err := sources[0].NativeCounts(v1beta1.MetricRequestSuccessRate, v, nil, version)
-			failures := sources[0].Read(v1beta1.MetricRequestSuccessRate, version, ask(expr, err, scrape)).Failures
+			failures := sources[0].Read(v1beta1.MetricRequestSuccessRate, version, query(expr, err, scrape)).Failures
 			expr, err = sources[0].NativeCounts(v1beta1.MetricRequestDuration, v, []float64{100, 1000}, version)
-			durations := sources[0].Read(v1beta1.MetricRequestDuration, version, ask(expr, err, scrape)).Durations
+			durations := sources[0].Read(v1beta1.MetricRequestDuration, version, query(expr, err, scrape)).Durations
 			slow := 0.0
 			if len(durations.Bounds) == 2 {
 				slow = durations.SlowerThan(0).Bad

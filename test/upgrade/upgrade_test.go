@@ -107,7 +107,7 @@ func TestUpgrade(t *testing.T) {
 	x.run(uninstall)
 	x.keepsWeight(20)
 	x.gone()
-	x.must(rig.Await(t.Context(), "some requests after it", limit, func(ctx context.Context) error {
+	x.must(rig.Await(t.Context(), "some requests after it", limit, func(context.Context) error {
 		if n := x.report(requests).Total - before.Total; n < 1000 {
 			return fmt.Errorf("%d requests", n)
 		}
@@ -277,7 +277,7 @@ func (x *installation) gone() {
 	x.must(x.API.Delete(x.t.Context(), c))
 	x.must(rig.Await(x.t.Context(), "the deletion of the Canary", 10*time.Second, func(ctx context.Context) error {
 		if err := x.API.Get(ctx, client.ObjectKeyFromObject(c), c); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it has the finalizers %v (%v)", c.Finalizers, err)
+			return errors.Join(err, fmt.Errorf("it has the finalizers %v", c.Finalizers))
 		}
 		return nil
 	}))
