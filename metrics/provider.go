@@ -77,3 +77,11 @@ type Together interface {
 	// what may cost a server much is better asked for alone. Its errors are those of Query.
 	QueryTogether(ctx context.Context, q Query) (Sample, error)
 }
+
+// SeriesTogether is Together for all results of a query.
+type SeriesTogether interface {
+	SeriesProvider
+	// QuerySeriesTogether gives all results, with others who ask at about the same time. What the query is about must be in it,
+	// as it may be evaluated a moment later. Its errors are those of QuerySeries.
+	QuerySeriesTogether(ctx context.Context, q Query) ([]Series, error)
+}

@@ -53,17 +53,22 @@ func New(of metrics.SeriesProvider, now clock.PassiveClock) *Provider {
 	return &Provider{SeriesProvider: of, clock: now, pace: rate.NewLimiter(perSecond, atOnce)}
 }
 
-var _ metrics.Together = (*Provider)(nil)
+var (
+	_ metrics.Together       = (*Provider)(nil)
+	_ metrics.SeriesTogether = (*Provider)(nil)
+)
 
 // waiter is a query that waits for its answer.
 type waiter struct {
 	ctx    context.Context //nolint:containedctx // it is that of a call, which waits
 	query  metrics.Query
+	many   bool        // all results are asked for, not one number
 	answer chan answer // has room for one
 }
 
 type answer struct {
 	sample metrics.Sample
+	series []metrics.Series
 	err    error
 }
 
@@ -72,15 +77,29 @@ func (p *Provider) QueryTogether(ctx context.Context, q metrics.Query) (metrics.
 	if q.Timeout != 0 || !q.At.IsZero() || p.isUnable() {
 		return p.Query(ctx, q)
 	}
-	w := &waiter{ctx: ctx, query: q, answer: make(chan answer, 1)}
+	got := p.wait(&waiter{ctx: ctx, query: q, answer: make(chan answer, 1)})
+	return got.sample, got.err
+}
+
+// QuerySeriesTogether implements metrics.SeriesTogether.
+func (p *Provider) QuerySeriesTogether(ctx context.Context, q metrics.Query) ([]metrics.Series, error) {
+	if q.Timeout != 0 || !q.At.IsZero() || p.isUnable() {
+		return p.QuerySeries(ctx, q)
+	}
+	got := p.wait(&waiter{ctx: ctx, query: q, many: true, answer: make(chan answer, 1)})
+	return got.series, got.err
+}
+
+// wait has a query wait for its answer.
+func (p *Provider) wait(w *waiter) answer {
 	if now := p.enter(w); len(now) > 0 { //nolint:contextcheck // each query has its own
 		go p.send(now) //nolint:contextcheck // each query has its own
 	}
 	select {
 	case got := <-w.answer:
-		return got.sample, got.err
-	case <-ctx.Done():
-		return metrics.Sample{}, &metrics.UnavailableError{Provider: "prometheus", Err: context.Cause(ctx)}
+		return got
+	case <-w.ctx.Done():
+		return answer{err: &metrics.UnavailableError{Provider: "prometheus", Err: context.Cause(w.ctx)}}
 	}
 }
 
@@ -139,7 +158,7 @@ func (p *Provider) request(all []*waiter) {
 	}
 	// It ends by the provider's own limit; one who is gone takes the answer from nobody else.
 	series, err := p.QuerySeries(context.WithoutCancel(all[0].ctx), metrics.Query{Expr: strings.Join(texts, "\nor\n")})
-	values, understood := sorted(series, len(all))
+	results, understood := sorted(series, len(all))
 	if err == nil && !understood {
 		p.mu.Lock()
 		p.unable = true
@@ -148,12 +167,14 @@ func (p *Provider) request(all []*waiter) {
 	var wg sync.WaitGroup
 	for i, w := range all {
 		switch {
-		case err != nil || !understood || len(values[i]) > 1:
+		case err != nil || !understood || len(results[i]) > 1 && !w.many:
 			wg.Go(func() { p.alone(w) })
-		case len(values[i]) == 0:
+		case w.many:
+			w.answer <- answer{series: results[i]}
+		case len(results[i]) == 0:
 			w.answer <- answer{err: metrics.ErrNoData}
 		default:
-			w.answer <- answer{sample: metrics.Sample{Value: values[i][0]}}
+			w.answer <- answer{sample: metrics.Sample{Value: results[i][0].Value}}
 		}
 	}
 	wg.Wait()
@@ -164,20 +185,21 @@ func labelled(expr, as string) string {
 	return fmt.Sprintf(`label_replace(%s, %q, %q, "", "")`, expr, label, as)
 }
 
-// sorted are the values of each of n queries. understood is false for the answer of a server that does not do what
+// sorted are the results of each of n queries. understood is false for the answer of a server that does not do what
 // Prometheus does.
-func sorted(series []metrics.Series, n int) (values [][]float64, understood bool) {
-	values = make([][]float64, n)
+func sorted(series []metrics.Series, n int) (results [][]metrics.Series, understood bool) {
+	results = make([][]metrics.Series, n)
 	for _, s := range series {
 		if s.Labels[label] == sentinel {
 			understood = true
 			continue
 		}
 		if i, err := strconv.Atoi(s.Labels[label]); err == nil && i >= 0 && i < n {
-			values[i] = append(values[i], s.Value)
+			delete(s.Labels, label) // it is none of the query's own
+			results[i] = append(results[i], s)
 		}
 	}
-	return values, understood
+	return results, understood
 }
 
 // isUnable tells whether the server was seen not to answer several queries.
@@ -189,6 +211,11 @@ func (p *Provider) isUnable() bool {
 
 // alone asks for one query.
 func (p *Provider) alone(w *waiter) {
-	sample, err := p.Query(w.ctx, w.query)
-	w.answer <- answer{sample, err}
+	var got answer
+	if w.many {
+		got.series, got.err = p.QuerySeries(w.ctx, w.query)
+	} else {
+		got.sample, got.err = p.Query(w.ctx, w.query)
+	}
+	w.answer <- got
 }

@@ -62,12 +62,19 @@ func (s *server) QuerySeries(ctx context.Context, q metrics.Query) ([]metrics.Se
 	}
 	for text := range strings.SplitSeq(q.Expr, "\nor\n") {
 		m := part.FindStringSubmatch(text)
+		if m == nil { // a query by itself
+			m = []string{"", text, ""}
+		}
 		values, err := s.gives(m[1])
 		if err != nil {
 			return nil, err
 		}
 		for _, v := range values {
-			out = append(out, metrics.Series{Labels: map[string]string{label: m[2]}, Value: v})
+			one := metrics.Series{Labels: map[string]string{}, Value: v}
+			if m[2] != "" {
+				one.Labels[label] = m[2]
+			}
+			out = append(out, one)
 		}
 	}
 	return out, nil
@@ -135,6 +142,65 @@ func TestRequests(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSeries has many releases ask for all results of their queries at once: each gets what its query gives by itself, none
+// and several too, and nothing of it tells of the others.
+func TestSeries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{gives: canaries, takes: 20 * time.Millisecond}
+		p := New(s, nil)
+		const queries = 300
+		var wg sync.WaitGroup
+		for i := range queries {
+			wg.Go(func() {
+				if i%3 == 0 { // others want a number at the same time
+					_, _ = p.QueryTogether(t.Context(), metrics.Query{Expr: fmt.Sprintf("canary%d", i)})
+					return
+				}
+				expr := fmt.Sprintf("canary%d", i)
+				got, err := p.QuerySeriesTogether(t.Context(), metrics.Query{Expr: expr})
+				want, _ := canaries(expr)
+				if err != nil || len(got) != len(want) {
+					t.Errorf("%s: %v, %v, want %v", expr, got, err, want)
+					return
+				}
+				for k, x := range got {
+					if x.Value != want[k] || len(x.Labels) > 0 {
+						t.Errorf("%s: %v, want %v", expr, x, want[k])
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if s.requests*8 > queries { // the first ones do not wait, and a number of several is asked for again
+			t.Errorf("%d queries are %d requests", queries, s.requests)
+		}
+	})
+}
+
+// TestSeriesAlone: what is about a moment of its own, and what has its own limit, is asked for by itself, and so is everything of
+// a server that understands no more than one query.
+func TestSeriesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{simple: true, gives: canaries}
+		p := New(s, nil)
+		for _, q := range []metrics.Query{{Expr: "canary1", At: time.Now()}, {Expr: "canary1", Timeout: time.Second}} {
+			if got, err := p.QuerySeriesTogether(t.Context(), q); err != nil || len(got) != 1 || s.requests != 1 {
+				t.Errorf("%+v gives %v, %v by %d requests", q, got, err, s.requests)
+			}
+			s.requests = 0
+		}
+		var wg sync.WaitGroup
+		for range 2 * full {
+			wg.Go(func() {
+				if got, err := p.QuerySeriesTogether(t.Context(), metrics.Query{Expr: "canary1"}); err != nil || len(got) != 1 || got[0].Value != 1 {
+					t.Errorf("it is %v, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
 }
 
 // A server that does not understand several queries is asked for one at a time, and each query gets its answer.

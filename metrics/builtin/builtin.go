@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/common/model"
 
@@ -33,6 +34,17 @@ type Vars struct {
 	// Before is how far before the interval the last value of a counter is looked for; empty is 5m. One that has none there
 	// was born in the interval.
 	Before string
+	// At is the moment that the queries of [Source.Counts] are about, so that they give the same whenever they are evaluated;
+	// zero is that moment.
+	At time.Time
+}
+
+// pin is what pins a selector to At.
+func (v Vars) pin() string {
+	if v.At.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" @ %d.%03d", v.At.Unix(), v.At.UnixMilli()%1000)
 }
 
 // Version is one of the two that a release is about.

@@ -112,8 +112,8 @@ func (s Source) nativeCounter() string {
 // before they are subtracted: Prometheus gives no difference of one that has begun anew to the next. One that has fewer
 // requests than before has begun anew, and of one without any no share is known.
 func grownNative(series, bound string, v Vars) string {
-	now := fmt.Sprintf("last_over_time(%s[%s])", series, v.Interval)
-	before := fmt.Sprintf("last_over_time(%s[%s] offset %s)", series, cmp.Or(v.Before, "5m"), v.Interval)
+	now := fmt.Sprintf("last_over_time(%s[%s]%s)", series, v.Interval, v.pin())
+	before := fmt.Sprintf("last_over_time(%s[%s]%s offset %s)", series, cmp.Or(v.Before, "5m"), v.pin(), v.Interval)
 	below := func(histogram string) string {
 		if bound == "" {
 			return fmt.Sprintf("histogram_count(%s)", histogram)

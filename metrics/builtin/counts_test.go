@@ -3,6 +3,7 @@ package builtin
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -52,6 +53,27 @@ func TestCounts(t *testing.T) {
 	}
 	if _, err := istio.Counts("request-success-rate", podinfo.with(func(v *Vars) { v.Interval = "soon" }), Canary); !metrics.IsQueryError(err) {
 		t.Errorf("an interval that can't be read: %v", err)
+	}
+}
+
+// TestPinned: a query that is about a moment names it at each of its selectors.
+func TestPinned(t *testing.T) {
+	at := time.UnixMilli(1764194400123)
+	v := podinfo.with(func(v *Vars) { v.At = at })
+	for _, metric := range Names() {
+		got, err := application.Counts(metric, v, Canary, Primary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		native, err := application.NativeCounts(metric, v, []float64{100}, Canary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, expr := range []string{got, native} {
+			if n := strings.Count(expr, "]"); n == 0 || strings.Count(expr, "] @ 1764194400.123") != strings.Count(expr, "m]") {
+				t.Errorf("%s: %s", metric, expr)
+			}
+		}
 	}
 }
 

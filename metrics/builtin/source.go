@@ -187,5 +187,5 @@ func (s Source) known(of Version, v Vars) string {
 // the interval needs no second scrape in it, and may be missing from some scrapes.
 func grown(counter, matchers string, v Vars) string {
 	series, before := counter+"{"+strings.TrimSuffix(matchers, ",")+"}", cmp.Or(v.Before, "5m")
-	return fmt.Sprintf("(last_over_time(%[1]s[%[2]s]) - last_over_time(%[1]s[%[3]s] offset %[2]s)) >= 0 or last_over_time(%[1]s[%[2]s])", series, v.Interval, before)
+	return fmt.Sprintf("(last_over_time(%[1]s[%[2]s]%[4]s) - last_over_time(%[1]s[%[3]s]%[4]s offset %[2]s)) >= 0 or last_over_time(%[1]s[%[2]s]%[4]s)", series, v.Interval, before, v.pin())
 }

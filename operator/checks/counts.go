@@ -124,13 +124,9 @@ func (k counter) readBuiltIn(ctx context.Context, c *v1beta1.Canary, index int, 
 		return nil, err
 	}
 	of.vars.Interval, of.vars.Before = w.interval(), model.Duration(countedBefore).String()
-	expr, err := source.Counts(of.metric.Name, of.vars, builtin.Canary, builtin.Primary)
+	series, err := k.classicSeries(ctx, server, source, of, w)
 	if err != nil {
 		return nil, err
-	}
-	series, err := server.QuerySeries(ctx, metrics.Query{Expr: expr, At: w.at})
-	if err != nil {
-		return nil, fmt.Errorf("count requests: %w", err)
 	}
 	var native []float64 // the bounds that native histograms are read at
 	if len(series) == 0 {
@@ -186,6 +182,37 @@ func (k counter) countingSource(ctx context.Context, c *v1beta1.Canary, of *coun
 	return *which, nil
 }
 
+// classicSeries are counts by counters and classic histograms: with those of other Canaries by one request, if the server
+// answers such.
+func (k counter) classicSeries(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window) ([]metrics.Series, error) {
+	if many, ok := server.(metrics.SeriesTogether); ok {
+		pinned := of.vars
+		pinned.At = w.at
+		expr, err := source.Counts(of.metric.Name, pinned, builtin.Canary, builtin.Primary)
+		if err != nil {
+			return nil, err
+		}
+		series, err := many.QuerySeriesTogether(ctx, metrics.Query{Expr: expr})
+		if !metrics.IsQueryError(err) { // an older server has no @ in its language
+			return series, wrapped(err)
+		}
+	}
+	expr, err := source.Counts(of.metric.Name, of.vars, builtin.Canary, builtin.Primary)
+	if err != nil {
+		return nil, err
+	}
+	series, err := server.QuerySeries(ctx, metrics.Query{Expr: expr, At: w.at})
+	return series, wrapped(err)
+}
+
+// wrapped says of an error that it came of the counting.
+func wrapped(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("count requests: %w", err)
+}
+
 // nativeSeries are counts by native histograms, none where there are none.
 func (k counter) nativeSeries(ctx context.Context, server metrics.SeriesProvider, source builtin.Source, of *counting, w window, bounds []float64) ([]metrics.Series, error) {
 	expr, err := source.NativeCounts(of.metric.Name, of.vars, bounds, builtin.Canary, builtin.Primary)
@@ -193,10 +220,7 @@ func (k counter) nativeSeries(ctx context.Context, server metrics.SeriesProvider
 		return nil, err
 	}
 	series, err := server.QuerySeries(ctx, metrics.Query{Expr: expr, At: w.at})
-	if err != nil {
-		return nil, fmt.Errorf("count requests: %w", err)
-	}
-	return series, nil
+	return series, wrapped(err)
 }
 
 // nativeBounds are the durations at which native histograms are read: those that the evidence is about, and where there is

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -141,6 +142,44 @@ func TestCounts(t *testing.T) {
 	}
 	if b := run.Counted.Readings[1].Blocks; len(b) != 3 || b[0].Canary.Bad != 10 || b[0].Length != 10*time.Second {
 		t.Errorf("slow requests at the edges of the evidence %+v", b)
+	}
+}
+
+// together is a tally that answers queries of many by one request, unless it is too old for the moment in them.
+type together struct {
+	tally
+	old   bool
+	grown []string
+}
+
+func (p *together) QuerySeriesTogether(ctx context.Context, q metrics.Query) ([]metrics.Series, error) {
+	p.mu.Lock()
+	p.grown = append(p.grown, q.Expr)
+	p.mu.Unlock()
+	if p.old {
+		return nil, &metrics.QueryError{Message: "unexpected character: '@'"}
+	}
+	return p.QuerySeries(ctx, q)
+}
+
+// TestCountsTogether: requests are counted with those of other Canaries, at the moment that the query names; of a server that
+// knows no such moment by themselves.
+func TestCountsTogether(t *testing.T) {
+	for name, old := range map[string]bool{"a server that can": false, "one that is too old": true} {
+		t.Run(name, func(t *testing.T) {
+			p := &together{old: old}
+			run := ended(t, newTestChecker(p), compared(compares(v1beta1.MetricRequestSuccessRate)), id(1))
+			if run.Counted == nil || run.Counted.Readings[0].Blocks[0].Canary != (compare.Counts{Requests: 100, Bad: 2}) {
+				t.Fatalf("counted %+v, results %+v", run.Counted, run.Results)
+			}
+			moment := fmt.Sprintf("[15s] @ %d.", start.Unix())
+			if len(p.grown) != 1 || !strings.Contains(p.grown[0], moment) {
+				t.Errorf("asked together for %v, want %s in it", p.grown, moment)
+			}
+			if last := p.asked[len(p.asked)-1]; old != last.At.Equal(start) || old == strings.Contains(last.Expr, " @ ") {
+				t.Errorf("the server was asked at %s for %s", last.At, last.Expr)
+			}
+		})
 	}
 }
 

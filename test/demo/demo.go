@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/cli"
@@ -22,8 +23,9 @@ import (
 )
 
 const (
-	rate         = 100 // requests a second
+	rate         = 200 // requests a second
 	errorPercent = 50  // of the bad release
+	slightly     = 1   // percent of the requests that releases fail which are a point worse
 	canaryName   = rig.Name
 )
 
@@ -33,6 +35,7 @@ type stage struct {
 	begin   func(context.Context) error
 	phase   v1beta1.CanaryPhase // at its end
 	mayFail bool                // whether the canary's own requests may fail
+	allFail bool                // whether the primary's may as well
 	limit   time.Duration
 }
 
@@ -63,7 +66,41 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	fmt.Fprintf(out, "\npodinfo 6.0.0 serves, and a client in the mesh calls it %d times a second.\n", rate)
 
-	for _, s := range []stage{
+	if err := r.RememberPast(ctx, rig.Past{Rate: rate}); err != nil {
+		return err
+	}
+	var results []result
+	for _, s := range stages(r) {
+		got, err := perform(ctx, out, r, caller, s)
+		got.print(out)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, out, r))
+		}
+		results = append(results, got)
+	}
+	compareRules(out, results[len(results)-3], results[len(results)-1])
+	if err := summary(ctx, out, r); err != nil {
+		return err
+	}
+	if keep {
+		return stay(ctx, out, r, operator, dashboard)
+	}
+	return nil
+}
+
+// stages are the show. The last three are of releases that are a point worse: one that a threshold lets pass, what mends it, and
+// one that is found by the side of the primary.
+func stages(r *rig.Rig) []stage {
+	release := func(version string, failing int) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return r.Release(ctx, version, corev1.EnvVar{Name: "SLUICE_ERROR_PERCENT", Value: fmt.Sprint(failing)})
+		}
+	}
+	judged := func(by v1beta1.CanaryMetric, then func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error { return errors.Join(judgeBy(ctx, r, by), then(ctx)) }
+	}
+	const success = v1beta1.MetricRequestSuccessRate
+	return []stage{
 		{
 			title: "A Canary is applied: the running application is taken over",
 			begin: func(ctx context.Context) error { return r.Create(ctx, "canary.yaml") },
@@ -76,25 +113,36 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 		},
 		{
 			title: fmt.Sprintf("Release 6.0.2, which answers %d%% of its requests with an error", errorPercent),
-			begin: func(ctx context.Context) error {
-				return r.Release(ctx, "6.0.2", corev1.EnvVar{Name: "SLUICE_ERROR_PERCENT", Value: fmt.Sprint(errorPercent)})
-			},
+			begin: release("6.0.2", errorPercent),
 			phase: v1beta1.PhaseFailed, mayFail: true, limit: 2 * time.Minute,
 		},
-	} {
-		got, err := perform(ctx, out, r, caller, s)
-		got.print(out)
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, out, r))
-		}
+		{
+			title: fmt.Sprintf("Release 6.0.3, which fails %d%%, and a threshold: 98%% of the requests succeed", slightly),
+			begin: judged(v1beta1.CanaryMetric{Name: success, Interval: "5s", ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(98.0)}}, release("6.0.3", slightly)),
+			phase: v1beta1.PhaseSucceeded, mayFail: true, allFail: true, limit: 3 * time.Minute,
+		},
+		{
+			title: "Release 6.0.4, which mends it",
+			begin: release("6.0.4", 0),
+			phase: v1beta1.PhaseSucceeded, mayFail: true, allFail: true, limit: 2 * time.Minute,
+		},
+		{
+			title: fmt.Sprintf("Release 6.0.5, which fails %d%% again, and a comparison with the primary", slightly),
+			begin: judged(v1beta1.CanaryMetric{Name: success, Comparison: &v1beta1.MetricComparison{}}, release("6.0.5", slightly)),
+			phase: v1beta1.PhaseFailed, mayFail: true, limit: 5 * time.Minute,
+		},
 	}
-	if err := summary(ctx, out, r); err != nil {
+}
+
+// judgeBy has the Canary judge releases by one metric.
+func judgeBy(ctx context.Context, r *rig.Rig, by v1beta1.CanaryMetric) error {
+	c, err := r.Canary(ctx)
+	if err != nil {
 		return err
 	}
-	if keep {
-		return stay(ctx, out, r, operator, dashboard)
-	}
-	return nil
+	before := c.DeepCopy()
+	c.Spec.Analysis.Metrics = []v1beta1.CanaryMetric{by}
+	return r.API.Patch(ctx, c, client.MergeFrom(before))
 }
 
 // perform shows one stage until its phase has come and the canary's pods are

@@ -65,7 +65,10 @@ func (g *result) see(c *v1beta1.Canary) {
 // by the canary of a bad release, and only its share of them.
 func (g *result) judge(s stage) error {
 	failed := g.requests.Failed
-	if s.mayFail {
+	switch {
+	case s.allFail:
+		failed = 0
+	case s.mayFail:
 		failed -= g.requests.ByWorkload[rig.Name].Failed
 	}
 	if failed > 0 {
@@ -84,4 +87,12 @@ func (g *result) judge(s stage) error {
 func (g *result) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%s after %.0f s, highest weight %d%%: %d requests, %d failed for users (%.2f%%)\n",
 		g.phase, g.took.Seconds(), g.maxWeight, g.requests.Total, g.requests.Failed, 100-successRate(g.requests))
+}
+
+// compareRules says what two releases that were as bad have cost users, one judged by a threshold, one by comparison.
+func compareRules(out io.Writer, threshold, comparison result) {
+	fmt.Fprintf(out, "\nBoth failed %d%% of their requests, a point more than their primary.\n"+
+		"  The threshold let it pass:      %4d requests failed in %.0f s, and %d a second did from then on, for all users.\n"+
+		"  The comparison rolled it back:  %4d requests failed in %.0f s, and none from then on.\n",
+		slightly, threshold.requests.Failed, threshold.took.Seconds(), rate*slightly/100, comparison.requests.Failed, comparison.took.Seconds())
 }

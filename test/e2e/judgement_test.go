@@ -4,22 +4,13 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
-	"math"
-	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	promapi "github.com/prometheus/client_golang/api"
-	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
-	"github.com/prometheus/common/model"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -156,7 +147,7 @@ func judgeReleases(t *testing.T, namespace string, seed uint64, app judgedApp, c
 		d.Spec.Template.Spec.Containers[0].Env = goodRelease.variables()
 	})
 	caller := a.call(judgedRate)
-	a.rememberPast(seed)
+	a.must(a.RememberPast(t.Context(), rig.Past{Rate: judgedRate, Failed: judgedBase / 100, Seed: seed}))
 	a.apply(func(c *v1beta1.Canary) {
 		analysis := c.Spec.Analysis
 		analysis.StepWeight, analysis.MaxWeight, analysis.StepWeights = 0, 0, []int32{20, 50}
@@ -214,98 +205,4 @@ func (a *app) awaitEnd(known string) (end v1beta1.CanaryStatus, waited []string)
 		a.t.Log(err)
 	}
 	return end, waited
-}
-
-// rememberPast has Prometheus know six hours of an application before its release, which no test can wait for: failures as they
-// are, independent of each other, and durations as those of its first seconds, with a share of slow requests that is half as large
-// again in some minutes, and half in others: on a busy machine one of two processes may stand still for a moment. An application that nobody has measured before needs some minutes more for a verdict.
-func (a *app) rememberPast(seed uint64) {
-	a.t.Helper()
-	prometheus, err := promapi.NewClient(promapi.Config{Address: a.PrometheusURL()})
-	a.must(err)
-	api := promv1.NewAPI(prometheus)
-	below := a.firstDurations(api)
-	page := pastOf(a.Namespace, below, rand.New(rand.NewPCG(seed, 1)), time.Now())
-	var known atomic.Bool
-	past := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		if !known.Load() {
-			_, _ = io.WriteString(w, page)
-		}
-	}))
-	a.t.Cleanup(past.Close)
-	a.must(a.Scrape(strings.TrimPrefix(past.URL, "http://")))
-	query := fmt.Sprintf(`sum(count_over_time(istio_requests_total{destination_workload_namespace=%q,destination_workload=%q}[7h]))`, a.Namespace, primaryName)
-	a.await("the past in Prometheus", func(ctx context.Context) error {
-		value, _, _, err := api.Query(ctx, query, time.Time{})
-		if err != nil {
-			return err
-		}
-		if v, ok := value.(model.Vector); !ok || len(v) == 0 || v[0].Value < 2*pastMinutes {
-			return fmt.Errorf("%s gives %v", query, value)
-		}
-		return nil
-	})
-	known.Store(true)
-}
-
-// firstDurations are the shares of requests that took no longer than each bound of the histogram, once there are enough.
-func (a *app) firstDurations(api promv1.API) map[string]float64 {
-	a.t.Helper()
-	query := fmt.Sprintf(`sum by (le) (istio_request_duration_milliseconds_bucket{reporter="destination",destination_workload_namespace=%q})`, a.Namespace)
-	below := map[string]float64{}
-	a.await("requests enough to know how long they take", func(ctx context.Context) error {
-		value, _, _, err := api.Query(ctx, query, time.Time{})
-		if err != nil {
-			return err
-		}
-		buckets, _ := value.(model.Vector)
-		for _, b := range buckets {
-			below[string(b.Metric["le"])] = float64(b.Value)
-		}
-		if n := below["+Inf"]; n < 10*judgedRate {
-			return fmt.Errorf("%g requests", n)
-		}
-		return nil
-	})
-	for le, n := range below {
-		if le != "+Inf" {
-			below[le] = n / below["+Inf"]
-		}
-	}
-	below["+Inf"] = 1
-	return below
-}
-
-const pastMinutes = 360
-
-// pastOf are the counters of the primary, minute by minute, as a page of metrics.
-func pastOf(namespace string, below map[string]float64, r *rand.Rand, now time.Time) string {
-	var page strings.Builder
-	const perMinute = judgedRate * 60
-	good, bad, buckets := 0.0, 0.0, map[string]float64{}
-	labels := fmt.Sprintf(`reporter="destination",destination_workload_namespace=%q,destination_workload=%q`, namespace, primaryName)
-	var lines [3][]string
-	for minute := range pastMinutes {
-		at := now.Add(time.Duration(minute-pastMinutes) * time.Minute).UnixMilli()
-		failed := math.Round(math.Max(0, perMinute*judgedBase/100+r.NormFloat64()*math.Sqrt(perMinute*judgedBase/100)))
-		good, bad = good+perMinute-failed, bad+failed
-		lines[0] = append(lines[0], fmt.Sprintf("istio_requests_total{%s,response_code=\"200\",grpc_response_status=\"0\"} %g %d", labels, good, at))
-		lines[1] = append(lines[1], fmt.Sprintf("istio_requests_total{%s,response_code=\"200\",grpc_response_status=\"13\"} %g %d", labels, bad, at))
-		off := math.Exp(0.6*r.NormFloat64() - 0.18)
-		for le, share := range below {
-			slow := (1 - share) * off / (share + (1-share)*off)
-			buckets[le] += math.Round(perMinute * (1 - slow))
-			lines[2] = append(lines[2], fmt.Sprintf("istio_request_duration_milliseconds_bucket{%s,le=%q} %g %d", labels, le, buckets[le], at))
-		}
-	}
-	for i, name := range []string{"istio_requests_total counter", "", "istio_request_duration_milliseconds_bucket counter"} {
-		if name != "" {
-			fmt.Fprintf(&page, "# TYPE %s\n", name)
-		}
-		for _, line := range lines[i] {
-			page.WriteString(line + "\n")
-		}
-	}
-	return page.String()
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -138,6 +140,55 @@ func TestBatched(t *testing.T) {
 	t.Logf("%d queries by %d requests: %v", len(queries), n, kinds)
 	if int(n)*5 > len(queries) {
 		t.Errorf("%d requests for %d queries", n, len(queries))
+	}
+}
+
+// TestCountedTogether asks a real Prometheus how many requests many applications had in the time before a moment that is past:
+// by one request for many of them each gets what it gets by itself.
+func TestCountedTogether(t *testing.T) {
+	const apps = 28
+	end := time.Now().Truncate(time.Second)
+	provider, err := prometheus.New(metrics.Config{Type: "prometheus", Address: scraped(t, batchedPages(rand.New(rand.NewPCG(3, 4)), apps, end))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := builtin.Sources(v1beta1.ProviderIstio, v1beta1.ProviderIstio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batched := batch.New(provider, nil)
+	var wg sync.WaitGroup
+	var counted atomic.Int64
+	for i := range apps {
+		for _, metric := range builtin.Names() {
+			wg.Go(func() {
+				at := end.Add(-time.Duration(i) * 500 * time.Millisecond)
+				v := builtin.Vars{Name: "podinfo", Namespace: fmt.Sprint("app-", i), Target: "podinfo", Primary: "podinfo-primary", Kind: "Deployment", Service: "podinfo", Interval: "31s", Before: "1h"}
+				read := func(query func(context.Context, metrics.Query) ([]metrics.Series, error), v builtin.Vars, q metrics.Query) builtin.Counted {
+					var err error
+					if q.Expr, err = sources[0].Counts(metric, v, builtin.Canary, builtin.Primary); err != nil {
+						t.Error(err)
+					}
+					series, err := query(t.Context(), q)
+					if err != nil {
+						t.Error(err)
+					}
+					return sources[0].Read(metric, builtin.Canary, series)
+				}
+				alone := read(provider.QuerySeries, v, metrics.Query{At: at})
+				v.At = at
+				if d := cmp.Diff(alone, read(batched.QuerySeriesTogether, v, metrics.Query{})); d != "" {
+					t.Errorf("%s of app %d, alone and together: %s", metric, i, d)
+				}
+				if alone.Failures.Requests > 0 || alone.Durations.Requests > 0 {
+					counted.Add(1)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if n := counted.Load(); n < apps {
+		t.Errorf("%d of %d queries counted any request", n, 2*apps)
 	}
 }
 

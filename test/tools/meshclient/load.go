@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,16 +78,29 @@ func (l *load) call(ctx context.Context, client version.VersionServiceClient, ma
 	defer cancel()
 	var from peer.Peer
 	began := time.Now()
-	_, err := client.Version(ctx, &version.VersionRequest{}, grpc.Peer(&from))
+	var trailer metadata.MD
+	_, err := client.Version(ctx, &version.VersionRequest{}, grpc.Peer(&from), grpc.Trailer(&trailer))
 	for notWarm(err) && sleepUntil(ctx, time.Now().Add(time.Millisecond)) {
-		_, err = client.Version(ctx, &version.VersionRequest{}, grpc.Peer(&from))
+		_, err = client.Version(ctx, &version.VersionRequest{}, grpc.Peer(&from), grpc.Trailer(&trailer))
 	}
 	now := time.Now()
 	result := result{at: now, took: now.Sub(began), err: err, marked: marked}
+	result.there = tookThere(trailer, result.took)
 	if address, ok := from.Addr.(*net.TCPAddr); ok {
 		result.pod, result.reached = l.pods.lookup(ctx, address.IP.String())
 	}
 	l.record.add(result)
+}
+
+// tookThere is how long a call took by the clock of the pod that answered it, which is what a proxy beside that pod would report;
+// here is what stands for it where the pod does not say.
+func tookThere(trailer metadata.MD, here time.Duration) time.Duration {
+	for _, value := range trailer.Get("sluice-took-us") {
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			return time.Duration(n) * time.Microsecond
+		}
+	}
+	return here
 }
 
 // notWarm tells a call that gRPC itself failed because it takes a new route

@@ -22,6 +22,7 @@ const (
 type result struct {
 	at      time.Time // when it was over
 	took    time.Duration
+	there   time.Duration // what it took in the pod
 	err     error
 	marked  bool
 	pod     podInfo
@@ -180,7 +181,11 @@ func (r *recorder) measure(reporter string, res result) {
 		r.series[key] = known
 	}
 	known.requests.Inc()
-	known.durations.Observe(float64(res.took) / float64(time.Millisecond))
+	took := res.took
+	if reporter == "destination" {
+		took = res.there
+	}
+	known.durations.Observe(float64(took) / float64(time.Millisecond))
 }
 
 func (r *recorder) labelsOf(key seriesKey) prometheus.Labels {
