@@ -113,6 +113,9 @@ const tooOften = 60
 
 func (o *oracle) canaryIs(c *v1beta1.Canary) {
 	o.w.traceStatus(&o.status, &c.Status)
+	if c.Status.CanaryWeight != o.status.CanaryWeight {
+		o.weighed = time.Now()
+	}
 	o.status = *c.Status.DeepCopy()
 	o.forgotten()
 	o.written = append(slices.DeleteFunc(o.written, func(at time.Time) bool { return time.Since(at) > time.Minute }), time.Now())

@@ -11,12 +11,13 @@ import (
 	"github.com/sluice-delivery/sluice/providers"
 )
 
-// plans are the specs that the operator may go by.
+// plans are the specs that the operator may go by: the present one, one that its cache may still have, and the one by which the
+// present weight was decided, as a route whose write was refused gets that weight when it can be written.
 func (o *oracle) plans() []v1beta1.CanarySpec {
 	var out []v1beta1.CanarySpec
 	for i, s := range o.specs {
 		last := i == len(o.specs)-1
-		if last || time.Since(o.specs[i+1].at) < o.window() {
+		if last || min(time.Since(o.specs[i+1].at), o.weighed.Sub(o.specs[i+1].at)) < o.window() {
 			out = append(out, s.spec)
 		}
 	}

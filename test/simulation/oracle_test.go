@@ -35,6 +35,7 @@ type oracle struct {
 	releases     map[string]*released // by image
 	specs        []dated              // of the Canary
 	written      []time.Time          // when the Canary was written of late
+	weighed      time.Time            // when its weight in the status changed last
 	status       v1beta1.CanaryStatus
 
 	carried  map[string][]sample // how many pods served, by Service, of late

@@ -108,7 +108,7 @@ func TestUpgrade(t *testing.T) {
 	x.keepsWeight(20)
 	x.gone()
 	x.must(rig.Await(t.Context(), "some requests after it", limit, func(context.Context) error {
-		if n := x.report(requests).Total - before.Total; n < 1000 {
+		if n := x.report(requests).Total - before.Total; n < 1000 { //nolint:contextcheck // it reads for as long as the test runs
 			return fmt.Errorf("%d requests", n)
 		}
 		return nil
