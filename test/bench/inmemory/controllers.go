@@ -308,5 +308,5 @@ func (c *controllers) set(collection string, of name, subresource string, is fie
 			return
 		}
 	}
-	_, _ = c.server.update(in, i) //nolint:errcheck // see above
+	_, _ = c.server.update(in, i)
 }

@@ -165,10 +165,10 @@ func (s *Server) resource(w http.ResponseWriter, r *http.Request, group string, 
 	}
 	verb := verbOf(r, of)
 	s.count(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), verb, path[0], subresource)
-	switch {
-	case verb == "watch":
+	switch verb {
+	case "watch":
 		s.stream(w, r, c, of.namespace)
-	case verb == "list":
+	case "list":
 		s.answerList(w, r, c, of.namespace)
 	default:
 		s.answerOne(w, r, c, of, verb, subresource)
@@ -370,7 +370,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, c *collection, n
 		}
 		select {
 		case <-of.more:
-			events, version = s.taken(of)
+			events, _ = s.taken(of)
 			out.send(events)
 		case <-marks.C:
 			// What came before the version is known is sent before it is said.

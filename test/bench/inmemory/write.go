@@ -143,9 +143,9 @@ func (s *Server) patched(c *collection, raw, patch []byte, kind types.PatchType)
 			return nil, err
 		}
 		return strategicpatch.StrategicMergePatch(raw, patch, of)
-	default:
-		return nil, fmt.Errorf("patches of type %s are not served", kind)
+	case types.ApplyYAMLPatchType, types.ApplyCBORPatchType: // by apply
 	}
+	return nil, fmt.Errorf("patches of type %s are not served", kind)
 }
 
 // apply is a server-side apply, with force. What a manager has applied before and no more is taken away; lists are
