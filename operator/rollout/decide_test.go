@@ -351,6 +351,10 @@ func TestDecide(t *testing.T) {
 			newScene().step(1, 20, 10*time.Second).with(func(o *release.Observation) { o.Route.Since = t0.Add(-3 * time.Second) }),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 7 * time.Second }),
 		},
+		"a round that ended while the mesh had another route is asked for anew, by another name": {
+			newScene().step(1, 20, 40*time.Second).checked(v1beta1.CheckPassed, 30*time.Second).with(func(o *release.Observation) { o.Route.Since = t0.Add(-5 * time.Second) }),
+			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 10 * time.Second }),
+		},
 		"no checks while the mesh does not have the route": {
 			newScene().step(1, 20, 10*time.Second).outOfSync(),
 			with(at(v1beta1.PhaseProgressing, 20, 1), func(o *outcome) { o.Requeue = 5 * time.Second }),

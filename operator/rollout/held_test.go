@@ -12,10 +12,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/rollout"
 )
 
-// persisted is the scene after a turn in which nothing happened, so that its status is one that this
-
-// version wrote.
-
 func (s *scene) persisted() *scene {
 	checks, actions := s.Checks, s.Actions
 	s.Checks, s.Actions = nil, nil
@@ -36,8 +32,6 @@ func targetGone(o *release.Observation) {
 }
 
 func canaryCrashed(o *release.Observation) { o.Target.Available, o.Target.Ready = 0, false }
-
-// What holds a rollout stops its progress and never its safety.
 
 func TestHeldReleasesStaySafe(t *testing.T) {
 	const deadline = 10 * time.Minute
@@ -139,8 +133,6 @@ func TestStatusLostInAnOutage(t *testing.T) {
 	}
 }
 
-// A canary that stood without pods while the release was held begins again at weight 0.
-
 func TestNoJumpAfterHold(t *testing.T) {
 	for name, s := range map[string]*scene{
 		"analysis":  newScene().step(3, 60, time.Second),
@@ -156,30 +148,6 @@ func TestNoJumpAfterHold(t *testing.T) {
 		})
 	}
 }
-
-// TestDeadlinesStandStill: a deadline counts the time in which the release could have gone on.
-
-// TestOldAnswersDoNotCount: a check is about the window of the present step, and about now.
-
-// A leader whose clock is behind that of the one before calls no hook twice.
-
-// A failed round is judged before the gate that the release waits at is found open.
-
-// TestEditedPlans edits the analysis in mid-release: the weight goes on from where it is, or the analysis
-
-// begins anew where the edit means something else.
-
-// What stood in for the primary gives back what its step plans, in the plan that there is by now.
-
-// A threshold that is lowered to what has failed already rolls back at the next look, as people know it.
-
-// TestCapacity: whoever is to take everything must have the pods for it.
-
-// TestPrimaryDeleted: whoever deletes the primary gets it back as it was, or is told that it can't be had.
-
-// A status that was lost is made again from what is there: nothing is overwritten with what nobody has judged.
-
-// TestTargetChanges: what is no release, and what is one.
 
 func TestTargetChanges(t *testing.T) {
 	known := func(generation int64) func(*release.Observation) {
@@ -209,50 +177,6 @@ func TestTargetChanges(t *testing.T) {
 		})
 	}
 }
-
-// The mesh never shows the last route: that is told.
-
-// A deleted Canary ends with pods that serve, in the number that served, within a bounded time.
-
-// A deletion in mid-release takes no traffic to pods that are gone.
-
-// A release that asks for fewer pods, without an autoscaler, leaves the primary with as many, once nobody
-
-// is at the canary any more.
-
-// Idle pods that Git keeps up do not pin the primary's minimum at its peak.
-
-// A promotion that is paused does not touch a primary that was not touched yet.
-
-// No number in a spec makes a decision larger.
-
-// TestRollbackDoesNotWait: a canary that was found bad keeps nothing as soon as the primary has one pod.
-
-// Nothing is copied to a canary whose revision the primary is getting.
-
-// What the deadline ran for is forgotten when it is over, and stands still at a gate.
-
-// While nobody can serve, nothing counts against the release.
-
-// A round that ended while the mesh had another route is not the step's, however short its interval is.
-
-// A round that is run again has a name of its own where hooks may have answered in it, and a gate that the
-
-// release waits at is asked again only after a round that passes.
-
-// TestPromotionKeepsUsersServed: what goes wrong while the primary gets the new revision.
-
-// TestNothingIsDrainedThatMaySoonServe: while nobody can serve, the target's pods are as good as the primary's.
-
-// What an autoscaler scales, no release makes smaller.
-
-// A primary that is made again has all traffic before the Canary counts as initialized.
-
-// Whoever suspends a release stops its deadline.
-
-// TestTrafficOf is what a status asks for where neither phase nor weight alone says it.
-
-// The hooks that an older version was about to call after a release are called.
 
 func TestAdoptedPostRollout(t *testing.T) {
 	s := newScene().phase(v1beta1.PhaseSucceeded).hooked(v1beta1.PostRolloutHook)

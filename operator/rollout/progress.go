@@ -140,10 +140,18 @@ func tooLate(d *decider) bool {
 // their results.
 func analyse(d *decider) {
 	count(d)
-	if d.Checks != nil && d.Checks.ID == gates.CheckID(d.st, "") {
+	ended := d.Checks != nil && d.Checks.ID == gates.CheckID(d.st, "")
+	if ended {
 		takeCounts(d, d.Checks)
 	}
 	if goesOn(d) {
+		return
+	}
+	if ended && d.Checks.At.Before(d.Route.Since) {
+		// The mesh had another route meanwhile. What was asked then is asked for by another name when the step is due, so
+		// that no hook is called twice by one.
+		d.health.known = false
+		beginWindow(d)
 		return
 	}
 	due := stepDue(d)
@@ -161,9 +169,8 @@ func analyse(d *decider) {
 		d.out.RunChecks = &id
 		return
 	}
-	if d.Now.Sub(run.At) > max(d.interval(), maxRetry)+d.askedFor(run) || run.At.Before(d.Route.Since) {
-		// It says nothing of now, as when a person has held the release meanwhile, or of
-		// this step, as when the mesh had another route meanwhile.
+	if d.Now.Sub(run.At) > max(d.interval(), maxRetry)+d.askedFor(run) {
+		// It says nothing of now, as when a person has held the release meanwhile.
 		d.health.known = false
 		beginWindow(d)
 		return
