@@ -285,7 +285,7 @@ type IdentityStatus struct {
 	TargetUID types.UID `json:"targetUID,omitempty"`
 	// Apex is the name of the Service that clients call.
 	Apex string `json:"apex"`
-	// Provider is the name of the router that has the route.
+	// Provider is the name of the router that has the route, empty while spec.provider names none that there is.
 	Provider string `json:"provider"`
 	// Headless is spec.service.headless, which the API server lets nobody change in a Service.
 	// +optional

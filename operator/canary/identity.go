@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
@@ -31,12 +32,13 @@ func pinned(c *v1beta1.Canary, defaultProvider string) (*v1beta1.Canary, *releas
 	out := c.DeepCopy()
 	out.Spec.TargetRef.Kind, out.Spec.TargetRef.Name = is.TargetKind, is.TargetName
 	out.Spec.Service.Name, out.Spec.Service.Headless = is.Apex, is.Headless
-	out.Spec.Provider = is.Provider
+	wanted := c.GetProvider(defaultProvider)
+	out.Spec.Provider = cmp.Or(is.Provider, wanted)
 	for _, of := range []struct{ field, recorded, wanted string }{
 		{"spec.targetRef.kind", is.TargetKind, c.Spec.TargetRef.Kind},
 		{"spec.targetRef.name", is.TargetName, c.Spec.TargetRef.Name},
 		{"spec.service.name", is.Apex, apex},
-		{"spec.provider", is.Provider, c.GetProvider(defaultProvider)},
+		{"spec.provider", cmp.Or(is.Provider, wanted), wanted},
 		{"spec.service.headless", strconv.FormatBool(is.Headless), strconv.FormatBool(c.Spec.Service.Headless)},
 	} {
 		if of.recorded != of.wanted {
@@ -73,8 +75,9 @@ func immutable(field, recorded, wanted, target string) error {
 }
 
 // identityOf names what a Canary is about by what there is. It is nil as long as the
-// target was never seen; what is known of one that is gone stays.
-func identityOf(c *v1beta1.Canary, target, primary client.Object, defaultProvider string, o workload.Options) *v1beta1.IdentityStatus {
+// target was never seen; what is known of one that is gone stays. A provider that no router has by now, as one that is
+// misspelt, is not what a Canary is about: people would have to delete it to mend that.
+func identityOf(c *v1beta1.Canary, target, primary client.Object, routed bool, defaultProvider string, o workload.Options) *v1beta1.IdentityStatus {
 	was := c.Status.Identity
 	if target == nil && was == nil {
 		return nil
@@ -83,6 +86,9 @@ func identityOf(c *v1beta1.Canary, target, primary client.Object, defaultProvide
 	out := &v1beta1.IdentityStatus{
 		TargetKind: c.Spec.TargetRef.Kind, TargetName: c.Spec.TargetRef.Name,
 		Apex: apex, Provider: c.GetProvider(defaultProvider), Headless: c.Spec.Service.Headless,
+	}
+	if !routed && (was == nil || was.Provider == "") {
+		out.Provider = ""
 	}
 	if was != nil {
 		out.TargetUID, out.SelectorLabel, out.Selector = was.TargetUID, was.SelectorLabel, was.Selector

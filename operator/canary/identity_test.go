@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"cmp"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/workload"
 )
 
 // A Canary whose target becomes one of another kind keeps the primary that
@@ -83,6 +85,8 @@ func TestKindOfAnotherPrimary(t *testing.T) {
 // Whatever names what the Canary is about stays as it was, and the field that was changed is named.
 func TestPinned(t *testing.T) {
 	recorded := &v1beta1.IdentityStatus{TargetKind: "Deployment", TargetName: "podinfo", Apex: "podinfo", Provider: "istio"}
+	misspelt := *recorded
+	misspelt.Provider = ""
 	for name, tc := range map[string]struct {
 		edit     func(*v1beta1.CanarySpec)
 		identity *v1beta1.IdentityStatus
@@ -97,6 +101,7 @@ func TestPinned(t *testing.T) {
 		}, recorded, "spec.targetRef.name"},
 		"the apex":                      {func(s *v1beta1.CanarySpec) { s.Service.Name = "web" }, recorded, "spec.service.name"},
 		"the provider":                  {func(s *v1beta1.CanarySpec) { s.Provider = "consul" }, recorded, "spec.provider"},
+		"a provider that was misspelt":  {func(s *v1beta1.CanarySpec) { s.Provider = "consul" }, &misspelt, ""},
 		"headless":                      {func(s *v1beta1.CanarySpec) { s.Service.Headless = true }, recorded, "spec.service.headless"},
 		"before the primary has served": {func(s *v1beta1.CanarySpec) { s.TargetRef.Name = "other" }, nil, ""},
 	} {
@@ -116,9 +121,35 @@ func TestPinned(t *testing.T) {
 				TargetKind: got.Spec.TargetRef.Kind, TargetName: got.Spec.TargetRef.Name,
 				Apex: apex, Provider: got.GetProvider("istio"), Headless: got.Spec.Service.Headless,
 			}
-			if tc.identity != nil && !reflect.DeepEqual(is, *tc.identity) {
+			if tc.identity == nil {
+				return
+			}
+			want := *tc.identity
+			want.Provider = cmp.Or(want.Provider, c.GetProvider("istio"))
+			if !reflect.DeepEqual(is, want) {
 				t.Errorf("it is taken for %+v", is)
 			}
 		})
+	}
+}
+
+// TestProviderOfIdentity: what names no router is no part of what a Canary is about, and what once named one stays.
+func TestProviderOfIdentity(t *testing.T) {
+	for name, tc := range map[string]struct {
+		was    *v1beta1.IdentityStatus
+		routed bool
+		want   string
+	}{
+		"a router":             {nil, true, "istio"},
+		"no router":            {nil, false, ""},
+		"no router, as before": {&v1beta1.IdentityStatus{}, false, ""},
+		"a router, after none": {&v1beta1.IdentityStatus{}, true, "istio"},
+		"no router any more":   {&v1beta1.IdentityStatus{Provider: "istio"}, false, "istio"},
+	} {
+		c := newCanary("podinfo").Canary
+		c.Status.Identity = tc.was
+		if got := identityOf(c, newTarget(), nil, tc.routed, "istio", workload.Options{}).Provider; got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }

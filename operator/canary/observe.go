@@ -95,7 +95,7 @@ func (r *Reconciler) observe(ctx context.Context, c *v1beta1.Canary) (*world, er
 			return w, err
 		}
 	}
-	w.Identity = identityOf(w.Canary, w.TargetObject, w.PrimaryObject, r.Provider, r.Options)
+	w.Identity = identityOf(w.Canary, w.TargetObject, w.PrimaryObject, w.Router != nil, r.Provider, r.Options)
 	return w, nil
 }
 

@@ -297,7 +297,9 @@ var edits = map[string]func(*v1beta1.CanarySpec, *rand.Rand){
 			}
 		}
 	},
-	"provider": func(s *v1beta1.CanarySpec, r *rand.Rand) { s.Provider = pick(r, "one", "two", "kubernetes", "none") },
+	"provider": func(s *v1beta1.CanarySpec, r *rand.Rand) {
+		s.Provider = pick(r, "one", "two", "kubernetes", unknownProvider)
+	},
 	"target's name": func(s *v1beta1.CanarySpec, r *rand.Rand) {
 		s.TargetRef.Name = pick(r, "other", "podinfo", "podinfo-primary")
 	},
@@ -384,6 +386,9 @@ func (w *world) release(image string) {
 		d.Spec.Template.Spec.Containers[0].Image = "app:" + strings.TrimPrefix(image, "app:")
 	})
 }
+
+// unknownProvider is the name of no router.
+const unknownProvider = "none"
 
 // spec changes the Canary's spec, and perhaps back.
 func (w *world) spec(r *rand.Rand, with func(*v1beta1.CanarySpec, *rand.Rand)) {
@@ -550,7 +555,10 @@ func (w *world) repair() {
 		// What an edit named before anybody was led to it is what the Canary is about since. It refuses any other, and asks people
 		// to set that back.
 		spec.TargetRef.Kind, spec.TargetRef.Name, spec.Service.Name = is.TargetKind, is.TargetName, is.Apex
-		spec.Provider, spec.Service.Headless = is.Provider, is.Headless
+		spec.Service.Headless = is.Headless
+		if is.Provider != unknownProvider { // nobody could be led by that
+			spec.Provider = is.Provider
+		}
 	}
 	edit(w.store, "Canary", w.key.Name, func(c *v1beta1.Canary) { c.Spec = spec })
 	if w.operator == nil {
