@@ -545,8 +545,10 @@ func (w *world) repair() {
 	if (w.oracle.initialized || w.oracle.lostStatus) && w.deployment("podinfo-primary") == nil {
 		image := w.oracle.primaryImage // as the Canary asks people to do
 		failed := w.oracle.targetImage() == image && w.canary().Status.Phase == v1beta1.PhaseFailed
-		if strings.Contains(image, "bad") || failed {
-			image = fmt.Sprintf("good-%d", w.turns+1) // it was the first, or promoted by hand, or is not all that the primary was
+		if strings.Contains(image, "bad") || strings.Contains(image, "broken") || failed {
+			// It was the first, or promoted by hand, or never serves in the primary, or is not all that the primary was.
+			_, contents := splitVersion(image)
+			image = fmt.Sprintf("good-%d", w.turns+1) + strings.Repeat("+good-0", len(contents))
 		}
 		w.runs(image)
 	}
