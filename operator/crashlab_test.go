@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,9 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,18 +44,36 @@ func newLab(t *testing.T, c *cluster.Cluster, api client.WithWatch) *lab {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(w.Stop)
-		go func() {
-			for e := range w.ResultChan() {
-				if o, ok := e.Object.(client.Object); ok {
-					l.mu.Lock()
-					l.events[o.GetNamespace()] = append(l.events[o.GetNamespace()], o)
-					l.mu.Unlock()
-				}
-			}
-		}()
+		go l.follow(t.Context(), kind, w)
 	}
 	return l
+}
+
+// follow notes all events of a kind. The API server ends the watches of a kind whose definition is applied, as another test beside
+// this one may do; it goes on from where it was.
+func (l *lab) follow(ctx context.Context, kind client.ObjectList, w watch.Interface) {
+	from := ""
+	for {
+		for e := range w.ResultChan() {
+			o, ok := e.Object.(client.Object)
+			if !ok {
+				continue
+			}
+			from = o.GetResourceVersion()
+			l.mu.Lock()
+			l.events[o.GetNamespace()] = append(l.events[o.GetNamespace()], o)
+			l.mu.Unlock()
+		}
+		w.Stop()
+		err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+			var err error
+			w, err = l.api.Watch(ctx, kind, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: from}})
+			return err == nil, nil
+		})
+		if err != nil {
+			return
+		}
+	}
 }
 
 // seen are all states of the objects of a namespace so far, as they were

@@ -239,6 +239,7 @@ var elsewhere = map[request]string{
 	{verb: "create", resource: "configmaps"}:                                      "test/e2e: copies for the primary",
 	{verb: "create", resource: "secrets"}:                                         "test/e2e: copies for the primary",
 	{verb: "get", group: "networking.istio.io", resource: "virtualservices"}:      "providers/istio: a user's, when it is adopted",
+	{verb: "get", group: "serving.knative.dev", resource: "revisions"}:            "operator/primaries: whether Knative still has what a rollback asks for",
 	{verb: "delete", group: "sluice.dev", resource: "canaryactions"}:              "operator/actions: those that ended a day ago",
 }
 

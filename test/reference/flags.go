@@ -16,9 +16,21 @@ import (
 // flagOf is one of the operator's.
 type flagOf struct{ name, kind, value, usage string }
 
+// filesWithFlags are those of the packages that register flags of the operator.
+func filesWithFlags() (all []*ast.File, err error) {
+	for _, folder := range []string{"operator", "operator/tracing"} {
+		files, err := parse(folder)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, files...)
+	}
+	return all, nil
+}
+
 // flagsPage has the flags of the operator and of its other commands, from where they are registered.
 func flagsPage() (string, error) {
-	files, err := parse("operator")
+	files, err := filesWithFlags()
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +85,7 @@ them by its [values](../../charts/sluice/README.md). Flags of Flagger's that hav
 
 // ofOperator tells whether a function registers flags of the operator itself, and not of another command.
 func ofOperator(function string) bool {
-	return function == "register" || function == "consulFlags"
+	return function == "register" || function == "Register" || function == "consulFlags"
 }
 
 // flagIn is the flag that a call registers.
