@@ -40,19 +40,28 @@ func newLab(t *testing.T, c *cluster.Cluster, api client.WithWatch) *lab {
 	l.stub = httptest.NewServer(http.HandlerFunc(l.answer))
 	t.Cleanup(l.stub.Close)
 	for _, kind := range []client.ObjectList{&v1beta1.CanaryList{}, &appsv1.DeploymentList{}, &istionetworking.VirtualServiceList{}} {
-		w, err := api.Watch(t.Context(), kind)
+		// What other tests have left is of no use here, and there is much of it.
+		gvk, err := api.GroupVersionKindFor(kind)
 		if err != nil {
 			t.Fatal(err)
 		}
-		go l.follow(t.Context(), kind, w)
+		now := &metav1.PartialObjectMetadataList{}
+		now.SetGroupVersionKind(gvk)
+		if err := api.List(t.Context(), now, client.Limit(1)); err != nil {
+			t.Fatal(err)
+		}
+		w, err := api.Watch(t.Context(), kind, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: now.ResourceVersion}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go l.follow(t.Context(), kind, w, now.ResourceVersion)
 	}
 	return l
 }
 
 // follow notes all events of a kind. The API server ends the watches of a kind whose definition is applied, as another test beside
 // this one may do; it goes on from where it was.
-func (l *lab) follow(ctx context.Context, kind client.ObjectList, w watch.Interface) {
-	from := ""
+func (l *lab) follow(ctx context.Context, kind client.ObjectList, w watch.Interface, from string) {
 	for {
 		for e := range w.ResultChan() {
 			o, ok := e.Object.(client.Object)
