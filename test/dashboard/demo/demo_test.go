@@ -40,7 +40,7 @@ import (
 
 // How long a stage of the demo may take, and the whole of it to come up.
 const (
-	stageLimit = 3 * time.Minute
+	stageLimit = 4 * time.Minute
 	upLimit    = 5 * time.Minute
 )
 
@@ -219,6 +219,7 @@ func TestDemo(t *testing.T) {
 
 	goodRelease(t, demo, p)
 	badRelease(t, demo, p)
+	slightlyWorse(t, demo, p)
 	api := connect(t, demo.await(stageLimit, `export KUBECONFIG=(\S+)`))
 	for _, command := range []string{"list", "history podinfo -n test", "get podinfo -n test", "why podinfo -n test"} {
 		demo.await(time.Second, regexp.QuoteMeta("$ kubectl sluice "+command+"\n"))
@@ -252,8 +253,20 @@ func badRelease(t *testing.T, demo *program, p *page) {
 	p.state("Rolled back")
 	p.says(stageLimit, "below the minimum 99%")
 	p.says(stageLimit, "kubectl sluice retry podinfo -n test")
-	demo.await(stageLimit, "The cluster stays up until you press Ctrl-C")
 	p.shot("rolled-back")
+}
+
+// slightlyWorse is promoted by a threshold, and rolled back by the comparison with its primary.
+func slightlyWorse(t *testing.T, demo *program, p *page) {
+	t.Helper()
+	for _, release := range []string{"6.0.3", "6.0.4", "6.0.5"} {
+		demo.await(stageLimit, "== Release "+release)
+	}
+	p.says(stageLimit, "Step 2 of 5")
+	demo.await(stageLimit, "The cluster stays up until you press Ctrl-C")
+	p.state("Rolled back")
+	p.says(stageLimit, "worse than tolerated, 99 % sure")
+	p.shot("slightly-worse")
 }
 
 func connect(t *testing.T, kubeconfig string) client.Client {
@@ -276,9 +289,14 @@ func connect(t *testing.T, kubeconfig string) client.Client {
 	return api
 }
 
-// crash mends the bad release, has somebody pause it, ends the operator, and sees it through.
+// crash mends the bad release, has somebody pause it, ends the operator, and sees it through. It is judged by a threshold: a comparison takes
+// minutes to find it as good as its primary.
 func crash(t *testing.T, demo *program, p *page, api client.Client) {
 	t.Helper()
+	judge := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"analysis":{"metrics":[{"name":"request-success-rate","interval":"5s","thresholdRange":{"min":99}}]}}}`))
+	if err := api.Patch(t.Context(), &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}}, judge); err != nil {
+		t.Fatal(err)
+	}
 	mend := client.RawPatch(types.StrategicMergePatchType, []byte(`{"spec":{"template":{"spec":{"containers":[{"name":"podinfod","env":[{"name":"SLUICE_ERROR_PERCENT","$patch":"delete"}]}]}}}}`))
 	if err := api.Patch(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "podinfo"}}, mend); err != nil {
 		t.Fatal(err)
