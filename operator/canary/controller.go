@@ -233,6 +233,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var last wake.Outcome
 	r.turns.Begin(c)
 	defer func() { r.turns.End(c, last) }()
+	ctx, unseen := ssa.WithUnseen(ctx)
 	world, err := r.observe(ctx, c)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -253,6 +254,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	r.runChecks(ctx, world.Canary, t.decision)
 	result, complete := r.ended(ctx, world, &t)
 	last.Complete = complete
+	if after := unseen.After(); after > 0 && (result.RequeueAfter == 0 || after < result.RequeueAfter) {
+		result.RequeueAfter = after
+	}
 	return result, actionsErr
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -65,6 +66,26 @@ func (s *scene) budget(name string) *policyv1.PodDisruptionBudget {
 		s.t.Fatal(err)
 	}
 	return b
+}
+
+// What was made and is not in the cache may be gone by now, and no event may come: it is looked at again.
+func TestUnseenCopy(t *testing.T) {
+	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo")).covering(true)
+	s.rollOut()
+	s.settleFully()
+	if err := s.api.Delete(t.Context(), s.budget("web-primary")); err != nil {
+		t.Fatal(err)
+	}
+	s.mustTurn()
+	s.budget("web-primary")
+	s.unseen = "web-primary"
+	if result := s.settle(); result.RequeueAfter == 0 || result.RequeueAfter > 15*time.Second {
+		t.Errorf("it is looked at again after %s", result.RequeueAfter)
+	}
+	s.unseen = ""
+	if result := s.settle(); result.RequeueAfter != 0 {
+		t.Errorf("once it has been seen, it is looked at again after %s", result.RequeueAfter)
+	}
 }
 
 func TestCoverageIsReported(t *testing.T) {

@@ -228,6 +228,33 @@ func TestConcerned(t *testing.T) {
 	}
 }
 
+// A copy that is deleted before a turn has seen it is made again at once.
+func TestDeletedUnseen(t *testing.T) {
+	k, api := newKeeper(t)
+	made := func() *unstructured.Unstructured {
+		t.Helper()
+		o := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"minAvailable": int64(1)}}}
+		o.SetGroupVersionKind(budgets)
+		o.SetNamespace("test")
+		o.SetName("web-primary")
+		if err := k.Applier.Apply(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		live := &unstructured.Unstructured{}
+		live.SetGroupVersionKind(budgets)
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(o), live); err != nil {
+			t.Fatal(err)
+		}
+		return live
+	}
+	first := made()
+	if err := api.Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	(&eventSource{keeper: k}).handler().OnDelete(first)
+	made()
+}
+
 // BenchmarkConcerned is one event in a namespace of 1,000 Canaries, in a cluster of 5,000.
 func BenchmarkConcerned(b *testing.B) {
 	var all subjects

@@ -250,7 +250,11 @@ func (s *eventSource) handler() toolscache.ResourceEventHandler {
 			if last, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = last.Obj
 			}
-			s.enqueue(selecting(o))
+			u := selecting(o)
+			if u != nil && s.keeper.Applier != nil {
+				s.keeper.Applier.Deleted(u)
+			}
+			s.enqueue(u)
 		},
 	}
 }
