@@ -1,6 +1,10 @@
 package rollout
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/sluice-delivery/sluice/api/v1beta1"
+)
 
 // A pod reads environment variables, and files of a volume by subPath, once, when it starts, and most applications read their other
 // files only then. So pods that are there when a ConfigMap or a Secret changes go on with what that was before, and an
@@ -8,9 +12,21 @@ import "strings"
 // target has no pods, which is what they are replaced by.
 
 // haveReadOthers is true where the target's pods may have read other ConfigMaps and Secrets than those of the revision that begins to be
-// analysed.
+// analysed: where these have changed, or had changed for the release before and its pods had yet to be replaced. That one may have
+// failed since, and the target may be back at what those pods run.
 func haveReadOthers(d *decider) bool {
-	return d.Target.Replicas > 0 && !d.Canary.Spec.SkipAnalysis && d.Target.Configs != "" && !strings.HasSuffix(d.st.LastAppliedSpec, "-"+d.Target.Configs)
+	if d.Target.Replicas == 0 || d.Canary.Spec.SkipAnalysis || d.Target.Configs == "" {
+		return false
+	}
+	same := func(revision string) bool { return strings.HasSuffix(revision, "-"+d.Target.Configs) }
+	switch {
+	case !same(d.st.LastAppliedSpec):
+		return true
+	case same(d.st.LastPromotedSpec):
+		return false
+	default:
+		return d.st.Phase == v1beta1.PhaseFailed || d.st.Step != nil && d.st.Step.Replacing
+	}
 }
 
 // replaced ends the replacement of the canary's pods when none is left. Where the primary can't serve they stay until it does: people are

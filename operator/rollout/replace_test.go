@@ -44,6 +44,17 @@ func TestPodsThatHaveReadOldConfigs(t *testing.T) {
 		"configs between releases, and Git has given the target pods": {was: withOldConfigs, is: withNewConfigs, want: true, with: func(s *scene) {
 			s.Canary.Status.Phase, s.Canary.Status.CanaryWeight, s.Canary.Status.Step = v1beta1.PhaseSucceeded, 0, nil
 		}},
+		"the image, while pods are replaced for the configs": {was: withNewConfigs, is: revC + "-new", want: true, with: func(s *scene) {
+			s.Canary.Status.Step.Replacing = true
+		}},
+		"the image, once pods have been replaced for the configs": {was: withNewConfigs, is: revC + "-new"},
+		"the image, with pods that a failed release of the configs has left": {was: withNewConfigs, is: revC + "-new", want: true, with: func(s *scene) {
+			s.Canary.Status.Phase, s.Canary.Status.CanaryWeight, s.Canary.Status.Step = v1beta1.PhaseFailed, 0, nil
+		}},
+		"the image, with pods that a failed release of the promoted configs has left": {was: withNewConfigs, is: revC + "-new", with: func(s *scene) {
+			s.Canary.Status.Phase, s.Canary.Status.CanaryWeight, s.Canary.Status.Step = v1beta1.PhaseFailed, 0, nil
+			s.Canary.Status.LastPromotedSpec = revA + "-new"
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := midRelease()
