@@ -110,7 +110,7 @@ func beginTermination(d *decider) {
 
 // targetCarriesAll is true when the target can serve what the primary serves. It is given
 // as many pods as that has. Where it does not get them within the progress deadline, what
-// it has must do; and where it has none, the primary goes on.
+// it has must do; and where it has none, or far fewer than what goes would take away, the primary goes on.
 func targetCarriesAll(d *decider) bool {
 	want := &d.out.Desired
 	switch {
@@ -142,7 +142,8 @@ func targetCarriesAll(d *decider) bool {
 		d.lookAgain(deadline)
 		return false
 	}
-	want.KeepPrimary = d.Target.Available == 0
+	want.KeepPrimary = d.Target.Available == 0 ||
+		!d.Target.Ready && serving.FarTooFew(d.Target.Available, need) && d.Target.Available < d.Primary.Available
 	want.LeadToPrimary = want.KeepPrimary
 	return true
 }

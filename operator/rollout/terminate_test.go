@@ -58,7 +58,18 @@ func TestDeletionEnds(t *testing.T) {
 		"the target does not come":           {terminating(deadline).targetAvailable(0), -1, true, true, true, release.ReasonLeftBehind},
 		"the apex Service misses the target": {terminating(time.Minute).with(misses), -1, true, true, true, release.ReasonLeftBehind},
 		"it does, and there is no primary":   {terminating(time.Minute).with(misses).with(func(o *release.Observation) { o.Primary = release.Workload{} }), -1, true, true, false, ""},
-		"the target comes in part":           {terminating(deadline).targetAvailable(1), -1, true, true, false, ""},
+		"the target comes in part": {
+			terminating(deadline).targetAvailable(1).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 4, 4 }), 4, true, true, true, release.ReasonLeftBehind,
+		},
+		"the target comes in part, and its autoscaler wants no more": {
+			terminating(deadline).targetAvailable(1).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available, o.Target.Ready = 4, 4, true }), 4, true, true, false, "",
+		},
+		"the target comes in part, and the primary has no more": {
+			terminating(deadline).targetAvailable(1).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 4, 1 }), 4, true, true, false, "",
+		},
+		"the target comes in great part": {
+			terminating(deadline).targetAvailable(3).with(func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 4, 4 }), 4, true, true, false, "",
+		},
 		"the mesh is gone": {
 			terminating(deadline).outOfSync().with(func(o *release.Observation) { o.Outage = "Consul can't be asked" }), -1, true, false, false, release.ReasonMeshUnreachable,
 		},

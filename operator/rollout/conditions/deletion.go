@@ -1,6 +1,8 @@
 package conditions
 
 import (
+	"fmt"
+
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/release"
@@ -15,6 +17,8 @@ func LeftBehind(o *release.Observation) string {
 		why = target + " is gone"
 	case o.ApexMisses:
 		why = "the apex Service, as its user made it, does not select the pods of " + target
+	case o.Target.Available > 0:
+		why = fmt.Sprintf("%s has %d pods that are available, and it has %d", target, o.Target.Available, o.Primary.Available)
 	}
 	return o.Canary.PrimaryName() + " stays when the Canary goes, as " + why + "; once nobody needs it, remove what has the label " +
 		ownership.Label + "=" + ownership.LabelValue(o.Canary.Name)

@@ -187,11 +187,13 @@ func Current(st *v1beta1.CanaryStatus) Split {
 	return out
 }
 
-// Overloaded is true when what is left of the primary has far too few pods for its share:
-// less than three quarters of those that it takes. Where the canary keeps more than is planned, as the primary
+// Overloaded is true when what is left of the primary has far too few pods for its share. Where the canary keeps more than is planned, as the primary
 // is too small, its share is the less.
 func Overloaded(st *v1beta1.CanaryStatus, primary release.Workload) bool {
 	planned, now := Planned(st), Current(st)
 	share := 100 - max(planned.Weight, now.Weight)
-	return !planned.Matched && primary.Available*100*4 < share*primary.Replicas*3
+	return !planned.Matched && FarTooFew(primary.Available*100, share*primary.Replicas)
 }
+
+// FarTooFew is true for less than three quarters of the pods that are needed.
+func FarTooFew(pods, needed int32) bool { return pods*4 < needed*3 }
