@@ -98,6 +98,8 @@ type CanaryActionStatus struct {
 
 	// Time at which it was decided.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Time *metav1.MicroTime `json:"time,omitempty"`
 
 	// Revision is the one that the Canary was about then.

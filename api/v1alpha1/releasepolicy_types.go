@@ -150,10 +150,14 @@ type ReleaseFreeze struct {
 
 	// From is when it begins; without it at once.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
 	From *metav1.Time `json:"from,omitempty"`
 
 	// Until is when it ends; without it when it is taken out of the policy.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
 	Until *metav1.Time `json:"until,omitempty"`
 }
 

@@ -58,8 +58,7 @@ const (
 	// ConditionMeasured says whether the metrics server is known to measure the application that built-in checks are
 	// about; it is absent where there are none, and until they have been run in a release.
 	ConditionMeasured CanaryConditionType = "Measured"
-	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is
-	// absent when nobody did.
+	// ConditionTargetScaledUp says that somebody else gave the idle target pods again after they were removed; it is absent when nobody did.
 	ConditionTargetScaledUp CanaryConditionType = "TargetScaledUp"
 	// ConditionRouteContested says that somebody else, such as a GitOps tool, writes over the route or the Services again
 	// and again; it is absent when nobody does.
@@ -87,8 +86,7 @@ type CanaryStatus struct {
 	// +optional
 	Traffic *TrafficStatus `json:"traffic,omitempty"`
 
-	// Identity names what this Canary made its primary from and where that serves. What it names can't be changed in
-	// the spec while the Canary lives.
+	// Identity names what this Canary made its primary from and where that serves. What it names can't be changed in the spec while the Canary lives.
 	// +optional
 	Identity *IdentityStatus `json:"identity,omitempty"`
 
@@ -97,13 +95,11 @@ type CanaryStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	Shard string `json:"shard,omitempty"`
 
-	// Unwell says what the deadline of the present phase is running for; absent while nothing is wrong, and while a
-	// person or a gate holds the release.
+	// Unwell says what the deadline of the present phase is running for; absent while nothing is wrong, and while a person or a gate holds the release.
 	// +optional
 	Unwell *UnwellStatus `json:"unwell,omitempty"`
 
-	// PrimaryReplicas is how many pods the primary was last seen to ask for. A primary that is lost comes back with
-	// as many.
+	// PrimaryReplicas is how many pods the primary was last seen to ask for. A primary that is lost comes back with as many.
 	// +optional
 	PrimaryReplicas int32 `json:"primaryReplicas,omitempty"`
 
@@ -112,9 +108,10 @@ type CanaryStatus struct {
 	// +optional
 	ReleasedReplicas int32 `json:"releasedReplicas,omitempty"`
 
-	// PostRollout is when the release ended, or its promotion failed, whose post-rollout hooks are still to be called;
-	// absent otherwise.
+	// PostRollout is when the release ended, or its promotion failed, whose post-rollout hooks are still to be called; absent otherwise.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	PostRollout *metav1.MicroTime `json:"postRollout,omitempty"`
 
 	// FailedChecks is how many rounds of checks have failed in this release.
@@ -135,6 +132,8 @@ type CanaryStatus struct {
 
 	// StartedAt is when the release that is under way, or the last one, began.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
 
 	// ChangedConfigs are the ConfigMaps and Secrets whose change alone began the release that is under way, or the last one;
@@ -155,8 +154,7 @@ type CanaryStatus struct {
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
-	// Rollback is set while the primary is to have an earlier revision again, as a person asked for by Rollback, and is not
-	// ready with it yet.
+	// Rollback is set while the primary is to have an earlier revision again, as a person asked for by Rollback, and is not ready with it yet.
 	// +optional
 	Rollback *RollbackStatus `json:"rollback,omitempty"`
 
@@ -168,8 +166,7 @@ type CanaryStatus struct {
 	// +optional
 	LastAction *ActionStatus `json:"lastAction,omitempty"`
 
-	// Checks has the last result of each check of this release: the metrics first, then the hooks of a round. Names
-	// need not be unique.
+	// Checks has the last result of each check of this release: the metrics first, then the hooks of a round. Names need not be unique.
 	// +optional
 	// +listType=atomic
 	Checks []CheckStatus `json:"checks,omitempty"`
@@ -206,6 +203,8 @@ type CanaryStatus struct {
 
 	// LastTransitionTime is when phase or weight changed last.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+Z$`
 	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty,omitzero"`
 
 	// DrainedGeneration is the generation that the target had when the removal of its idle pods was asked for; absent
@@ -261,8 +260,7 @@ const (
 
 // TrafficStatus is what the mesh is asked for now beside the canary's weight.
 type TrafficStatus struct {
-	// Matched is true when the weight is a share of the requests that spec.analysis.match names, and false when it is
-	// one of all requests.
+	// Matched is true when the weight is a share of the requests that spec.analysis.match names, and false when it is one of all requests.
 	// +optional
 	Matched bool `json:"matched,omitempty"`
 
@@ -301,6 +299,8 @@ type IdentityStatus struct {
 // UnwellStatus is something that a deadline runs for.
 type UnwellStatus struct {
 	// Since is when it was first seen, or when a person or a gate last let the release go on.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Since metav1.MicroTime `json:"since"`
 	// Reason says what is wrong, for a person.
 	// +optional
@@ -328,6 +328,8 @@ type StepStatus struct {
 	Index int32 `json:"index"`
 
 	// Since is when the step began or its last round of checks ended.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Since metav1.MicroTime `json:"since"`
 
 	// Plan is the hash of the steps that Index counts in. When the spec has other ones, the release goes on from its
@@ -365,6 +367,8 @@ type StepStatus struct {
 
 	// PreRolloutSince is when they first failed.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	PreRolloutSince *metav1.MicroTime `json:"preRolloutSince,omitempty"`
 
 	// PreRolloutHook is the name of the one that failed since PreRolloutSince and stopped those after it; empty where all
@@ -397,6 +401,8 @@ type StepStatus struct {
 
 	// Began is when the first step began, from which on metrics warm up; absent while the canary becomes ready.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Began *metav1.MicroTime `json:"began,omitempty"`
 }
 
@@ -416,12 +422,16 @@ type RoundStatus struct {
 	Message string `json:"message,omitempty"`
 
 	// Time at which the round ended.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Time metav1.MicroTime `json:"time"`
 }
 
 // JudgementStatus is what the comparison of canary and primary knows of a release.
 type JudgementStatus struct {
 	// Counted is until when requests were counted. What came later is counted at the next look, once.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Counted metav1.MicroTime `json:"counted"`
 
 	// Step is the step at which they were counted.
@@ -482,6 +492,8 @@ type GateStatus struct {
 	Type HookType `json:"type"`
 
 	// Since is when the gate was first found closed, by the hook that Hook names where one is named.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Since metav1.MicroTime `json:"since"`
 
 	// Hook is the name of the one that holds it closed and stops those after it; empty where all are called at once.
@@ -496,10 +508,14 @@ type GateStatus struct {
 // AdmissionStatus is how a release stands with the release policies that select its Canary.
 type AdmissionStatus struct {
 	// Since is when it began to wait for its turn, by which several that wait are ordered.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Since metav1.MicroTime `json:"since"`
 
 	// Admitted is when it was let begin; absent while it waits. It holds a place from then until it has ended.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Admitted *metav1.MicroTime `json:"admitted,omitempty"`
 
 	// By is who let it begin whatever the policies say; empty where they did.
@@ -525,6 +541,8 @@ type AdmissionStatus struct {
 
 	// Until is when the policy allows it at the earliest; absent where that depends on other releases or on people.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+Z$`
 	Until *metav1.Time `json:"until,omitempty"`
 }
 
@@ -563,6 +581,8 @@ type RollbackStatus struct {
 	Revision string `json:"revision"`
 
 	// Since is when that was asked for.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Since metav1.MicroTime `json:"since"`
 }
 
@@ -591,6 +611,8 @@ type ActionStatus struct {
 	Revision string `json:"revision,omitempty"`
 
 	// Time at which it was decided.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Time metav1.MicroTime `json:"time"`
 }
 
@@ -670,6 +692,8 @@ type CheckStatus struct {
 	Message string `json:"message,omitempty"`
 
 	// Time at which the check ended.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+[.][0-9]{6}Z$`
 	Time metav1.MicroTime `json:"time"`
 }
 
@@ -687,10 +711,14 @@ type CanaryCondition struct {
 
 	// LastUpdateTime is when anything of the condition changed last.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+Z$`
 	LastUpdateTime metav1.Time `json:"lastUpdateTime,omitempty,omitzero"`
 
 	// LastTransitionTime is when the condition's status changed last.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]+T[0-9:]+Z$`
 	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty,omitzero"`
 
 	// Reason is one word for machines.

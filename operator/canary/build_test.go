@@ -78,7 +78,7 @@ type scene struct {
 	writes       []string // every write that was tried
 
 	staleActions []v1alpha1.CanaryAction // what the cache shows in place of the CanaryActions
-	unseen       string                  // name of what the cache does not show
+	uncached     string                  // name of what the cache does not show
 
 	keda         bool // ScaledObjects are served
 	reports      bool // what selects pods is looked at
@@ -201,7 +201,7 @@ func (s *scene) get(ctx context.Context, c client.WithWatch, key client.ObjectKe
 		s.cached.DeepCopyInto(canary)
 		return nil
 	}
-	if s.unseen != "" && key.Name == s.unseen {
+	if s.uncached != "" && key.Name == s.uncached {
 		return apierrors.NewNotFound(corev1.Resource("things"), key.Name)
 	}
 	return c.Get(ctx, key, into, opts...)

@@ -233,7 +233,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var last wake.Outcome
 	r.turns.Begin(c)
 	defer func() { r.turns.End(c, last) }()
-	ctx, unseen := ssa.WithUnseen(ctx)
+	ctx, pending := ssa.WithPending(ctx)
 	world, err := r.observe(ctx, c)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -254,10 +254,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	r.runChecks(ctx, world.Canary, t.decision)
 	result, complete := r.ended(ctx, world, &t)
 	last.Complete = complete
-	if after := unseen.After(); after > 0 && (result.RequeueAfter == 0 || after < result.RequeueAfter) {
-		result.RequeueAfter = after
-	}
-	return result, actionsErr
+	return atLatest(result, pending.After()), actionsErr
 }
 
 // turn is what a turn has decided and done.
@@ -389,6 +386,14 @@ func next(wrote bool, after time.Duration) ctrl.Result {
 		after = wake.EchoDelay
 	}
 	return ctrl.Result{RequeueAfter: after}
+}
+
+// atLatest is a result by which it is looked again after a while, 0 for none, if not sooner.
+func atLatest(result ctrl.Result, after time.Duration) ctrl.Result {
+	if after > 0 && (result.RequeueAfter == 0 || after < result.RequeueAfter) {
+		result.RequeueAfter = after
+	}
+	return result
 }
 
 // later is the end of a turn that could not write the status, so that it did nothing.

@@ -69,7 +69,7 @@ func (s *scene) budget(name string) *policyv1.PodDisruptionBudget {
 }
 
 // What was made and is not in the cache may be gone by now, and no event may come: it is looked at again.
-func TestUnseenCopy(t *testing.T) {
+func TestUncachedCopy(t *testing.T) {
 	s := newScene(t, copying(newCanary("podinfo")), newTarget(), newBudget("web", "podinfo")).covering(true)
 	s.rollOut()
 	s.settleFully()
@@ -78,11 +78,11 @@ func TestUnseenCopy(t *testing.T) {
 	}
 	s.mustTurn()
 	s.budget("web-primary")
-	s.unseen = "web-primary"
+	s.uncached = "web-primary"
 	if result := s.settle(); result.RequeueAfter == 0 || result.RequeueAfter > 15*time.Second {
 		t.Errorf("it is looked at again after %s", result.RequeueAfter)
 	}
-	s.unseen = ""
+	s.uncached = ""
 	if result := s.settle(); result.RequeueAfter != 0 {
 		t.Errorf("once it has been seen, it is looked at again after %s", result.RequeueAfter)
 	}

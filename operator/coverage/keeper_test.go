@@ -229,7 +229,7 @@ func TestConcerned(t *testing.T) {
 }
 
 // A copy that is deleted before a turn has seen it is made again at once.
-func TestDeletedUnseen(t *testing.T) {
+func TestDeletedAtOnce(t *testing.T) {
 	k, api := newKeeper(t)
 	made := func() *unstructured.Unstructured {
 		t.Helper()

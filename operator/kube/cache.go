@@ -72,9 +72,14 @@ type reading struct {
 	cancel context.CancelFunc
 }
 
-// NewCache makes caches that wait for what Kubernetes serves and for kinds of other groups that are always served.
+// NewCache makes caches that wait for what Kubernetes serves and for kinds of other groups that are always served, and that
+// leave out custom resources which can't be decoded.
 func NewCache(served ...string) cache.NewCacheFunc {
 	return func(config *rest.Config, options cache.Options) (cache.Cache, error) {
+		config, options, err := withSieve(config, options)
+		if err != nil {
+			return nil, err
+		}
 		c, err := cache.New(config, options)
 		if err != nil {
 			return nil, fmt.Errorf("cache: %w", err)

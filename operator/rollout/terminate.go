@@ -17,8 +17,7 @@ import (
 // of it has an end: what then could not be done is told, and what serves stays.
 func terminate(d *decider) {
 	want := &d.out.Desired
-	// Flagger, which may have left a primary that serves, writes no revision
-	// Before it has initialized.
+	// Flagger, which may have left a primary that serves, writes no revision Before it has initialized.
 	if d.st.LastAppliedSpec == "" && !d.Primary.Exists || d.Mistake != nil && d.Mistake.Foreign && d.st.LastPromotedSpec == "" {
 		beginTermination(d)
 		describeTermination(d)

@@ -102,7 +102,7 @@ func newApplier(c client.Client, now clock.PassiveClock) *Applier {
 // Apply makes the object express desired, which is everything that Sluice
 // wants to own in it: a field that an earlier intent had and this one lacks is
 // removed. Nothing is sent when nothing differs, nor while the cache has yet to
-// show our last write of the same intent: where it shows no object at all, [Unseen] says when to
+// show our last write of the same intent: where it shows no object at all, [Pending] says when to
 // look again. Fields of others are left alone,
 // except where both set the same one: then ours wins. What is marked as made for a
 // Canary has no owner reference to one.
@@ -302,7 +302,7 @@ func (a *Applier) fill(ctx context.Context, p *plan, gvk schema.GroupVersionKind
 	}
 	known := a.memory.recall(p.key, p.fingerprint, version)
 	if known == pending && version == "" {
-		unseenOf(ctx).note(grace)
+		pendingOf(ctx).note(grace)
 	}
 	if known == same || known == pending {
 		return known, nil

@@ -210,19 +210,19 @@ func TestStaleCache(t *testing.T) {
 	t.Run("creation not shown yet", func(t *testing.T) {
 		w := newWorld(t)
 		w.frozen[primaryKey] = nil
-		unseen := func() time.Duration {
-			ctx, unseen := WithUnseen(t.Context())
+		again := func() time.Duration {
+			ctx, pending := WithPending(t.Context())
 			if err := w.applier.Apply(ctx, deployment("podinfo:1")); err != nil {
 				t.Fatal(err)
 			}
-			return unseen.After()
+			return pending.After()
 		}
-		if after := unseen(); after != 0 {
+		if after := again(); after != 0 {
 			t.Errorf("what is written just now is looked at again after %s", after)
 		}
 		w.clock.SetTime(w.clock.Now().Add(grace / 2))
 		// It may be deleted by now, and no event tell of it.
-		if after := unseen(); after != grace {
+		if after := again(); after != grace {
 			t.Errorf("what nobody has seen is looked at again after %s", after)
 		}
 		w.wantApplies(t, 1)
@@ -231,7 +231,7 @@ func TestStaleCache(t *testing.T) {
 		w.apply(t, deployment("podinfo:1"))
 		w.wantApplies(t, 2)
 		delete(w.frozen, primaryKey)
-		if after := unseen(); after != 0 {
+		if after := again(); after != 0 {
 			t.Errorf("what is there is looked at again after %s", after)
 		}
 	})
