@@ -85,6 +85,8 @@ type Reconciler struct {
 	Watchdog *wake.Watchdog
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Leads is nil while this operator may act, and else says why it may not. It may be nil itself, for at any time.
+	Leads func() error
 	// Absence is the time before this operator in which none was there, zero where
 	// nothing is known of one. It may be nil for that.
 	Absence func() release.Absence
@@ -206,6 +208,11 @@ func Caches() map[client.Object]cache.ByObject {
 // Reconcile is one turn: observe, decide, write the status once, apply the
 // desired state, tell people, and say when to look again.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if r.Leads != nil {
+		if err := r.Leads(); err != nil {
+			return ctrl.Result{}, err // what it knows may be what was before another one came to lead
+		}
+	}
 	c := &v1beta1.Canary{}
 	if err := r.Client.Get(ctx, req.NamespacedName, c); err != nil {
 		if client.IgnoreNotFound(err) == nil {
