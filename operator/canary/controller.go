@@ -134,10 +134,10 @@ type Checker interface {
 	// Results gives the last finished round of a Canary's checks and the last calls of its
 	// other hooks.
 	Results(c *v1beta1.Canary) (round *release.CheckRun, hooks map[v1beta1.HookType]*release.CheckRun)
-	// Run starts a round of checks, or calls of hooks.
-	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID)
+	// Run starts a round of checks, or calls of hooks; seen is the last one that is known of.
+	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun)
 	// RunPromptly starts a round and gives its results if they come at once.
-	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun
+	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) *release.CheckRun
 	// Forget calls off what runs for a Canary and drops its results.
 	Forget(key types.NamespacedName)
 	// Finished gives the Canaries whose checks have come to an end.
@@ -257,7 +257,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 	}
 	// Whatever could not be written, the checks and hooks of a release go on.
-	r.runChecks(ctx, world.Canary, t.decision)
+	r.runChecks(ctx, world, t.decision)
 	result, complete := r.ended(ctx, world, &t)
 	last.Complete = complete
 	return result, actionsErr
@@ -330,12 +330,12 @@ func (r *Reconciler) failed(c *v1beta1.Canary, failures []release.Failure) (time
 }
 
 // runChecks begins what a decision calls for.
-func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d release.Decision) {
+func (r *Reconciler) runChecks(ctx context.Context, w *world, d release.Decision) {
 	if d.RunChecks != nil {
-		r.Checker.Run(ctx, c, *d.RunChecks)
+		r.Checker.Run(ctx, w.Canary, *d.RunChecks, w.Checks)
 	}
 	for _, id := range d.CallHooks {
-		r.Checker.Run(ctx, c, id)
+		r.Checker.Run(ctx, w.Canary, id, w.Hooks[id.Hooks])
 	}
 }
 
@@ -359,7 +359,7 @@ func (r *Reconciler) checked(ctx context.Context, w *world, decision *release.De
 	if decision.RunChecks == nil {
 		return false
 	}
-	run := r.Checker.RunPromptly(ctx, w.Canary, *decision.RunChecks)
+	run := r.Checker.RunPromptly(ctx, w.Canary, *decision.RunChecks, w.Checks)
 	decision.RunChecks = nil
 	if run != nil {
 		w.Checks, w.Now = run, r.Clock.Now()
