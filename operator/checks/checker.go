@@ -244,7 +244,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	if ctx.Err() == nil && id.Look == 0 && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
 		k.Telemetry.Round(c, k.Clock.Since(began))
 	}
-	fit(results)
+	k.Telemetry.Cut(telemetry.PartCheck, fit(results))
 
 	k.mu.Lock()
 	if ctx.Err() != nil { // called off: what is remembered now is another run
@@ -268,14 +268,22 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 // and an object that is too large is not stored at all: its release would stand still for good.
 const resultsSize = 128 << 10
 
-// fit cuts texts that came from elsewhere to the size that each has in a status, and makes each one line.
-func fit(results []v1beta1.CheckStatus) {
+// valueSize is how many bytes a value may have.
+const valueSize = 256
+
+// fit cuts texts that came from elsewhere to the size that each has in a status, and makes each one line. It returns of how
+// many results it has cut something.
+func fit(results []v1beta1.CheckStatus) (cut int) {
 	share := min(resultsSize/(2*max(len(results), 1)), 2048)
 	for i := range results {
 		r := &results[i]
+		if len(r.Query) > share || len(r.Message) > share || len(r.Value) > valueSize {
+			cut++
+		}
 		r.Query, r.Message = cutQuery(r.Query, share), v1beta1.OneLine(r.Message, share)
-		r.Value = v1beta1.OneLine(r.Value, 256)
+		r.Value = v1beta1.OneLine(r.Value, valueSize)
 	}
+	return cut
 }
 
 // cutQuery keeps the lines of a query.
