@@ -17,40 +17,39 @@ import (
 // options are what the command line says. Flags that mean what one of
 // Flagger's does have its name.
 type options struct {
-	kubeconfig          string
-	meshKubeconfig      string
-	meshProvider        string
-	ingressPrefix       string
-	ingressClass        string
-	metrics             metricOptions
-	namespaces          []string
-	logLevel            string
-	logEncoding         string
-	master              string
-	version             bool
-	ignored             []ignoredFlag
-	port                int
-	workers             int
-	checksConcurrency   int
-	qps                 float64
-	burst               int
-	pprofAddress        string
-	leaderElection      bool
-	leaderElectionSpace string
-	coverage            string
-	istioRootNamespace  string
-	configTracking      bool
-	releasesPerConfig   int
-	hooks               hookOptions
-	outbound            outboundOptions
-	scope               scopeOptions
-	server              serverOptions
-	dashboard           dashboardOptions
-	approvals           approvalOptions
-	alerts              alertOptions
-	consul              factory.Consul
-	tracing             tracing.Options
-	objects             workload.Options
+	kubeconfig         string
+	meshKubeconfig     string
+	meshProvider       string
+	ingressPrefix      string
+	ingressClass       string
+	metrics            metricOptions
+	namespaces         []string
+	logLevel           string
+	logEncoding        string
+	master             string
+	version            bool
+	ignored            []ignoredFlag
+	port               int
+	workers            int
+	checksConcurrency  int
+	qps                float64
+	burst              int
+	pprofAddress       string
+	leader             leaderOptions
+	coverage           string
+	istioRootNamespace string
+	configTracking     bool
+	releasesPerConfig  int
+	hooks              hookOptions
+	outbound           outboundOptions
+	scope              scopeOptions
+	server             serverOptions
+	dashboard          dashboardOptions
+	approvals          approvalOptions
+	alerts             alertOptions
+	consul             factory.Consul
+	tracing            tracing.Options
+	objects            workload.Options
 }
 
 func parseFlags(args []string, output io.Writer) (options, error) {
@@ -84,14 +83,13 @@ func (o *options) register(f *flag.FlagSet) {
 	f.IntVar(&o.checksConcurrency, "checks-concurrency", 64, "how many metric queries may be under way at once")
 	f.Float64Var(&o.qps, "kubeconfig-qps", -1, "limit of requests to the API server in a second; -1 leaves it to the server's own fairness")
 	f.IntVar(&o.burst, "kubeconfig-burst", 0, "requests above -kubeconfig-qps in a burst")
-	f.BoolVar(&o.leaderElection, "enable-leader-election", false, "act only as the leader of all replicas")
-	f.StringVar(&o.leaderElectionSpace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the leader's lease")
 	f.Var((*list)(&o.objects.SelectorLabels), "selector-labels", "labels, comma separated, that may tell a primary's pods from its target's")
 	f.Var((*list)(&o.objects.IncludeLabelPrefixes), "include-label-prefix", "prefixes, comma separated, of labels and annotations that a primary carries like its target; * for all")
 	f.StringVar(&o.coverage, "coverage", coverageReport, "what is done about objects that select a target's pods by label and not its primary's: none, report, or copy, which also allows spec.coverage.mode Copy")
 	f.StringVar(&o.istioRootNamespace, "istio-root-namespace", "istio-system", "namespace whose Istio policies are for all namespaces")
 	f.BoolVar(&o.configTracking, "enable-config-tracking", true, "release changes of the ConfigMaps and Secrets that a target uses, and give its primary copies of them")
 	f.IntVar(&o.releasesPerConfig, "max-releases-per-config", 50, "how many of the releases that a change of one ConfigMap or Secret begins are under way at once; 0 for any number")
+	o.leader.register(f)
 	o.outbound.register(f)
 	o.hooks.register(f)
 	o.alerts.register(f)
@@ -124,7 +122,7 @@ func (o *options) complete(f *flag.FlagSet) error {
 	case len(o.objects.SelectorLabels) == 0:
 		return fmt.Errorf("-selector-labels: at least one label is needed")
 	}
-	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.server.check(), o.dashboard.check(), o.approvals.check(), o.tracing.Check(os.Getenv)); err != nil {
+	if err := errors.Join(o.scope.check(o.meshProvider, o.configTracking), o.leader.check(), o.server.check(), o.dashboard.check(), o.approvals.check(), o.tracing.Check(os.Getenv)); err != nil {
 		return err
 	}
 	return o.outbound.settle(o.alerts.noCrossNamespaceRefs)

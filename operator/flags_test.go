@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/tools/clientcmd"
@@ -25,7 +26,7 @@ func TestParseFlags(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "delivery")
 	defaults := options{
 		meshProvider: "istio", ingressPrefix: "nginx.ingress.kubernetes.io", metrics: metricOptions{server: "http://prometheus:9090"}, logLevel: "info", logEncoding: "json", port: 8080, workers: 16,
-		checksConcurrency: 64, qps: -1, leaderElectionSpace: "delivery", configTracking: true, releasesPerConfig: 50,
+		checksConcurrency: 64, qps: -1, leader: leaderOptions{namespace: "delivery", lease: 15 * time.Second}, configTracking: true, releasesPerConfig: 50,
 		coverage: "report", istioRootNamespace: "istio-system",
 		objects:   workload.Options{SelectorLabels: []string{"app", "name", "app.kubernetes.io/name"}},
 		outbound:  outboundOptions{cloudIdentity: []string{"*"}, unmarkedSecretsAllowed: true},
@@ -94,14 +95,14 @@ func TestParseFlags(t *testing.T) {
 			args: []string{
 				"-kubeconfig=k", "-kubeconfig-service-mesh=s", "-mesh-provider=m", "-metrics-server=http://p", "-namespace=n", "-log-level=debug",
 				"-pprof-address=127.0.0.1:6060", "-kubeconfig-qps=1.5", "-kubeconfig-burst=3", "-enable-leader-election",
-				"-leader-election-namespace=l", "-enable-config-tracking=false", "-max-releases-per-config=7", "-coverage=copy", "-istio-root-namespace=r",
+				"-leader-election-namespace=l", "-leader-election-lease-duration=30s", "-enable-config-tracking=false", "-max-releases-per-config=7", "-coverage=copy", "-istio-root-namespace=r",
 				"-metrics-server-secret-dir=/s", "-metrics-server-insecure-skip-verify", "-master=https://api", "-zap-encoding=console", "-version",
 				"-hooks-allowed-hosts=a,b", "-hooks-allowed-addresses=127.0.0.1", "-hooks-proxy-from-environment", "-event-webhook=http://e", "-event-webhook-secret-dir=/e", "-ingress-annotations-prefix=i",
 			},
 			want: func(o *options) {
 				o.kubeconfig, o.meshProvider, o.namespaces, o.logLevel = "k", "m", []string{"n"}, "debug"
 				o.metrics = metricOptions{server: "http://p", secretDirectory: "/s", insecureSkipVerify: true}
-				o.pprofAddress, o.qps, o.burst, o.leaderElection, o.leaderElectionSpace = "127.0.0.1:6060", 1.5, 3, true, "l"
+				o.pprofAddress, o.qps, o.burst, o.leader = "127.0.0.1:6060", 1.5, 3, leaderOptions{enabled: true, namespace: "l", lease: 30 * time.Second}
 				o.coverage, o.istioRootNamespace, o.meshKubeconfig = "copy", "r", "s"
 				o.configTracking, o.releasesPerConfig, o.ingressPrefix = false, 7, "i"
 				o.master, o.logEncoding, o.version = "https://api", "console", true
@@ -119,7 +120,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, scopeOptions{}, serverOptions{}, dashboardOptions{}, approvalOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}, leaderOptions{}, scopeOptions{}, serverOptions{}, dashboardOptions{}, approvalOptions{}, metricOptions{}, alertOptions{}, hookOptions{}, outboundOptions{})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -137,6 +138,8 @@ func TestParseFlagsRefuses(t *testing.T) {
 		"port too large":       {[]string{"-port=65536"}, "-port: 65536 is not 0 to 65535"},
 		"fewer than none":      {[]string{"-max-releases-per-config=-1"}, "-max-releases-per-config: -1 is not 0 or more"},
 		"no workers":           {[]string{"-threadiness=0"}, "-threadiness: 0"},
+		"lease of a moment":    {[]string{"-leader-election-lease-duration=2s"}, "-leader-election-lease-duration: 2s is not 3s or more in whole seconds"},
+		"lease of 3.5 s":       {[]string{"-leader-election-lease-duration=3500ms"}, "in whole seconds"},
 		"no checks":            {[]string{"-checks-concurrency=0"}, "-checks-concurrency: 0"},
 		"empty list of labels": {[]string{"-selector-labels= ,"}, "-selector-labels: at least one"},
 		"unknown coverage":     {[]string{"-coverage=all"}, `-coverage: "all" is none of none, report, copy`},

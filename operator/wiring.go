@@ -32,6 +32,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/events"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/leadership"
 	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/shards"
@@ -57,15 +58,44 @@ type wiring struct {
 	// oneOfMany allows several operators in one process, which production has
 	// no use for: their controllers have the same name.
 	oneOfMany bool
+
+	// lock is by what the replicas elect their leader; nil where they elect none.
+	lock *leadership.Lock
 }
 
 // newClient implements client.NewClientFunc.
 func (w wiring) newClient(config *rest.Config, o client.Options) (client.Client, error) {
+	if w.lock != nil {
+		own, err := fenced(config, o.HTTPClient, w.lock)
+		if err != nil {
+			return nil, err
+		}
+		o.HTTPClient = own
+	}
 	c, err := kube.NewClient(config, o)
 	if err != nil || w.wrap == nil {
 		return c, err
 	}
 	return w.wrap(c), nil
+}
+
+// fenced is a client like that of a configuration, nil for one that is not made yet, that sends what changes something only while
+// this replica leads.
+func fenced(config *rest.Config, like *http.Client, lock *leadership.Lock) (*http.Client, error) {
+	if like == nil {
+		made, err := rest.HTTPClientFor(config)
+		if err != nil {
+			return nil, fmt.Errorf("transport: %w", err)
+		}
+		like = made
+	}
+	out := *like
+	inner := out.Transport
+	if inner == nil {
+		inner = http.DefaultTransport
+	}
+	out.Transport = lock.Fence(inner)
+	return &out, nil
 }
 
 // newScheme has all kinds that are read and written.
@@ -86,13 +116,13 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	ready, alive := &readiness{}, wake.NewWatchdog(clock.RealClock{})
-	settings := managerOptions(scheme, o, w, alive, ready)
-	leads, err := newSuccession(ctx, config, scheme, o)
-	if err != nil {
+	if w.lock, err = o.leader.lock(ctx, config, scheme, o.scope.lease()); err != nil {
 		return nil, err
 	}
-	if leads != nil {
-		settings.LeaderElectionResourceLockInterface = leads
+	settings := managerOptions(scheme, o, w, alive, ready)
+	o.leader.elect(&settings, w.lock)
+	if w.lock != nil && o.consul.Wrap == nil {
+		o.consul.Wrap = w.lock.Fence
 	}
 	mgr, err := ctrl.NewManager(config, settings)
 	if err != nil {
@@ -117,8 +147,11 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	reconciler.Watchdog = alive
-	if leads != nil {
-		reconciler.Absence = leads.Absence
+	if w.lock != nil {
+		reconciler.Absence, reconciler.Leads = w.lock.Absence, w.lock.Leads
+		if err := mgr.Add(w.lock); err != nil {
+			return nil, fmt.Errorf("manager: %w", err)
+		}
 	}
 	if reconciler.Shard, err = shards.New(o.scope.selector); err != nil {
 		return nil, fmt.Errorf("-watch-label-selector: %w", err)
@@ -267,17 +300,13 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 			ByObject:                     o.scope.caches(),
 		},
 		// What has no Go type here is read from the cache too.
-		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-		NewClient:                     w.newClient,
-		NewCache:                      kube.NewCache(v1beta1.GroupVersion.Group),
-		Controller:                    config.Controller{SkipNameValidation: &w.oneOfMany, CacheSyncTimeout: readWithin},
-		Metrics:                       o.server.options(address, map[string]http.Handler{"/healthz": alive, "/readyz": ready}),
-		PprofBindAddress:              o.pprofAddress,
-		LeaderElection:                o.leaderElection,
-		LeaderElectionID:              o.scope.lease(),
-		LeaderElectionNamespace:       o.leaderElectionSpace,
-		LeaderElectionReleaseOnCancel: true,
-		GracefulShutdownTimeout:       new(20 * time.Second),
+		Client:                  client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		NewClient:               w.newClient,
+		NewCache:                kube.NewCache(v1beta1.GroupVersion.Group),
+		Controller:              config.Controller{SkipNameValidation: &w.oneOfMany, CacheSyncTimeout: readWithin},
+		Metrics:                 o.server.options(address, map[string]http.Handler{"/healthz": alive, "/readyz": ready}),
+		PprofBindAddress:        o.pprofAddress,
+		GracefulShutdownTimeout: new(20 * time.Second),
 	}
 	if len(o.namespaces) > 0 {
 		out.Cache.DefaultNamespaces = cachesOf(o.namespaces)

@@ -258,7 +258,7 @@ func (s *CanaryStatus) GetCondition(t CanaryConditionType) *CanaryCondition {
 // the status did. The message is made one line of 4096 bytes at the most.
 func (s *CanaryStatus) SetCondition(c CanaryCondition, now time.Time) bool {
 	t := metav1.NewTime(now)
-	c.Message = OneLine(c.Message, maxMessage)
+	c.Message = OneLine(c.Message, MaxConditionMessage)
 	old := s.GetCondition(c.Type)
 	if old == nil {
 		c.LastUpdateTime, c.LastTransitionTime = t, t

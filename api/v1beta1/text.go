@@ -2,12 +2,12 @@ package v1beta1
 
 import "github.com/sluice-delivery/sluice/api/oneline"
 
-// maxMessage is how many bytes the message of a condition may have.
-const maxMessage = 4096
+// MaxConditionMessage is how many bytes the message of a condition may have.
+const MaxConditionMessage = 4096
 
 // Says tells whether the condition has a message, as far as conditions hold it. No condition says nothing.
 func (c *CanaryCondition) Says(message string) bool {
-	return c != nil && c.Message == OneLine(message, maxMessage)
+	return c != nil && c.Message == OneLine(message, MaxConditionMessage)
 }
 
 // OneLine makes text that was written elsewhere fit to be shown, see package oneline.

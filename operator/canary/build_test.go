@@ -363,16 +363,16 @@ type sceneChecker struct {
 }
 
 // Run notes the beginning of a round.
-func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
+func (k *sceneChecker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) {
 	if id.Hooks == "" {
 		k.began, k.underWay = true, true
 	}
-	k.Checker.Run(ctx, c, id)
+	k.Checker.Run(ctx, c, id, seen)
 }
 
 // RunPromptly notes the beginning of a round, and its end if that comes at once.
-func (k *sceneChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun {
-	run := k.Checker.RunPromptly(ctx, c, id)
+func (k *sceneChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) *release.CheckRun {
+	run := k.Checker.RunPromptly(ctx, c, id, seen)
 	k.began, k.underWay = true, run == nil
 	return run
 }

@@ -85,6 +85,8 @@ type Reconciler struct {
 	Watchdog *wake.Watchdog
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Leads is nil while this operator may act, and else says why it may not. It may be nil itself, for at any time.
+	Leads func() error
 	// Absence is the time before this operator in which none was there, zero where
 	// nothing is known of one. It may be nil for that.
 	Absence func() release.Absence
@@ -132,10 +134,10 @@ type Checker interface {
 	// Results gives the last finished round of a Canary's checks and the last calls of its
 	// other hooks.
 	Results(c *v1beta1.Canary) (round *release.CheckRun, hooks map[v1beta1.HookType]*release.CheckRun)
-	// Run starts a round of checks, or calls of hooks.
-	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID)
+	// Run starts a round of checks, or calls of hooks; seen is the last one that is known of.
+	Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun)
 	// RunPromptly starts a round and gives its results if they come at once.
-	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun
+	RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) *release.CheckRun
 	// Forget calls off what runs for a Canary and drops its results.
 	Forget(key types.NamespacedName)
 	// Finished gives the Canaries whose checks have come to an end.
@@ -206,6 +208,11 @@ func Caches() map[client.Object]cache.ByObject {
 // Reconcile is one turn: observe, decide, write the status once, apply the
 // desired state, tell people, and say when to look again.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if r.Leads != nil {
+		if err := r.Leads(); err != nil {
+			return ctrl.Result{}, err // what it knows may be what was before another one came to lead
+		}
+	}
 	c := &v1beta1.Canary{}
 	if err := r.Client.Get(ctx, req.NamespacedName, c); err != nil {
 		if client.IgnoreNotFound(err) == nil {
@@ -251,7 +258,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 	}
 	// Whatever could not be written, the checks and hooks of a release go on.
-	r.runChecks(ctx, world.Canary, t.decision)
+	r.runChecks(ctx, world, t.decision)
 	result, complete := r.ended(ctx, world, &t)
 	last.Complete = complete
 	return atLatest(result, pending.After()), actionsErr
@@ -324,12 +331,12 @@ func (r *Reconciler) failed(c *v1beta1.Canary, failures []release.Failure) (time
 }
 
 // runChecks begins what a decision calls for.
-func (r *Reconciler) runChecks(ctx context.Context, c *v1beta1.Canary, d release.Decision) {
+func (r *Reconciler) runChecks(ctx context.Context, w *world, d release.Decision) {
 	if d.RunChecks != nil {
-		r.Checker.Run(ctx, c, *d.RunChecks)
+		r.Checker.Run(ctx, w.Canary, *d.RunChecks, w.Checks)
 	}
 	for _, id := range d.CallHooks {
-		r.Checker.Run(ctx, c, id)
+		r.Checker.Run(ctx, w.Canary, id, w.Hooks[id.Hooks])
 	}
 }
 
@@ -353,7 +360,7 @@ func (r *Reconciler) checked(ctx context.Context, w *world, decision *release.De
 	if decision.RunChecks == nil {
 		return false
 	}
-	run := r.Checker.RunPromptly(ctx, w.Canary, *decision.RunChecks)
+	run := r.Checker.RunPromptly(ctx, w.Canary, *decision.RunChecks, w.Checks)
 	decision.RunChecks = nil
 	if run != nil {
 		w.Checks, w.Now = run, r.Clock.Now()

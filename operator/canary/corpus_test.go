@@ -224,14 +224,20 @@ type promptChecker struct {
 }
 
 // Run runs checks or calls hooks.
-func (k *promptChecker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
-	k.Checker.Run(ctx, c, id)
-	awaitFinished(k.t, k.Checker)
+func (k *promptChecker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) {
+	last, hooks := k.Results(c)
+	if id.Hooks != "" {
+		last = hooks[id.Hooks]
+	}
+	k.Checker.Run(ctx, c, id, seen)
+	if last == nil || last == seen || last.ID != id { // else it was over before
+		awaitFinished(k.t, k.Checker)
+	}
 }
 
 // RunPromptly runs a round.
-func (k *promptChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun {
-	k.Run(ctx, c, id)
+func (k *promptChecker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) *release.CheckRun {
+	k.Run(ctx, c, id, seen)
 	round, _ := k.Results(c)
 	return round
 }

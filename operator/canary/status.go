@@ -31,6 +31,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, c *v1beta1.Canary, d relea
 	next := *c
 	next.Status = d.Status
 	r.Telemetry.Transition(&next, &before)
+	r.Telemetry.Decided(d.Events)
 	r.Traces.Transition(&next, &before, r.Clock.Now())
 	r.tell(ctx, &next, d.Events)
 	if r.Alerts != nil {

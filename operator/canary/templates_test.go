@@ -130,7 +130,7 @@ func TestTemplateIsAsked(t *testing.T) {
 	}
 	c := s.now()
 	k := s.reconciler.Checker
-	k.Run(t.Context(), c, release.CheckID{Revision: "s1-a", Step: 1, Window: 1})
+	k.Run(t.Context(), c, release.CheckID{Revision: "s1-a", Step: 1, Window: 1}, nil)
 	awaitFinished(t, k)
 	round, _ := k.Results(c)
 	got := round.Results[0]

@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -41,6 +42,21 @@ func TestStepTakesOneTurn(t *testing.T) {
 				t.Errorf("the checks of step 2 are made after %s", result.RequeueAfter)
 			}
 		})
+	}
+}
+
+// An operator that may not lead any more decides nothing, calls nobody and writes nothing.
+func TestNoTurnOfWhoDoesNotLead(t *testing.T) {
+	s := newInitialized(t)
+	s.release("podinfo:6.0.1")
+	before, errLost := s.now().ResourceVersion, errors.New("another one leads")
+	s.reconciler.Leads = func() error { return errLost }
+	if _, err := s.turn(); !errors.Is(err, errLost) || s.now().ResourceVersion != before {
+		t.Errorf("error %v, and the version of the Canary %s was %s", err, s.now().ResourceVersion, before)
+	}
+	s.reconciler.Leads = func() error { return nil }
+	if s.mustTurn(); s.now().ResourceVersion == before {
+		t.Error("the leader has decided nothing")
 	}
 }
 

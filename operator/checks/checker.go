@@ -140,14 +140,14 @@ func (k *Checker) Results(c *v1beta1.Canary) (round *release.CheckRun, hooks map
 	return round, hooks
 }
 
-// Run starts a round of checks, or calls of hooks, unless the same is under way.
-// A run of the same kind for another id is called off.
-func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID) {
-	k.start(ctx, c, id, nil)
+// Run starts a round of checks, or calls of hooks, unless the same is under way, or has ended beyond what the asker has seen: seen
+// is the last one of the kind that it knows of, nil for none. A run of the same kind for another id is called off.
+func (k *Checker) Run(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) {
+	k.start(ctx, c, id, seen, nil)
 }
 
 // start is Run for somebody who waits for the answer, nil for nobody.
-func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id release.CheckID, answer chan *release.CheckRun) *run {
+func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun, answer chan *release.CheckRun) *run {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := client.ObjectKeyFromObject(c)
@@ -159,6 +159,10 @@ func (k *Checker) start(ctx context.Context, c *v1beta1.Canary, id release.Check
 		r.stop()
 		r = &run{uid: c.UID}
 		k.runs[key][id.Hooks] = r
+	}
+	if r.cancel == nil && r.done != nil && r.done != seen && r.done.ID == id {
+		// It ended while the asker looked at what was before: begun again, its hooks would be called twice. Finished tells of it.
+		return r
 	}
 	r.answer = answer
 	if r.cancel != nil && r.id == id {
@@ -180,20 +184,20 @@ const (
 
 // RunPromptly is Run, for a round, and gives its results if they are there within
 // a moment. Otherwise it gives nil, and its end comes by Finished.
-func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID) *release.CheckRun {
+func (k *Checker) RunPromptly(ctx context.Context, c *v1beta1.Canary, id release.CheckID, seen *release.CheckRun) *release.CheckRun {
 	if len(c.GetAnalysis().HooksOf(v1beta1.RolloutHook)) > 0 {
-		k.Run(ctx, c, id)
+		k.Run(ctx, c, id, seen)
 		return nil
 	}
 	select {
 	case k.waiting <- struct{}{}:
 		defer func() { <-k.waiting }()
 	default:
-		k.Run(ctx, c, id)
+		k.Run(ctx, c, id, seen)
 		return nil
 	}
 	answer := make(chan *release.CheckRun, 1)
-	r := k.start(ctx, c, id, answer)
+	r := k.start(ctx, c, id, seen, answer)
 	timer := time.NewTimer(promptly)
 	defer timer.Stop()
 	select {
@@ -240,7 +244,7 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 	if ctx.Err() == nil && id.Look == 0 && (id.Hooks == "" || id.Hooks == v1beta1.PreRolloutHook) {
 		k.Telemetry.Round(c, k.Clock.Since(began))
 	}
-	fit(results)
+	k.Telemetry.Cut(telemetry.PartCheck, fit(results))
 
 	k.mu.Lock()
 	if ctx.Err() != nil { // called off: what is remembered now is another run
@@ -264,14 +268,22 @@ func (k *Checker) run(ctx context.Context, c *v1beta1.Canary, id release.CheckID
 // and an object that is too large is not stored at all: its release would stand still for good.
 const resultsSize = 128 << 10
 
-// fit cuts texts that came from elsewhere to the size that each has in a status, and makes each one line.
-func fit(results []v1beta1.CheckStatus) {
+// valueSize is how many bytes a value may have.
+const valueSize = 256
+
+// fit cuts texts that came from elsewhere to the size that each has in a status, and makes each one line. It returns of how
+// many results it has cut something.
+func fit(results []v1beta1.CheckStatus) (cut int) {
 	share := min(resultsSize/(2*max(len(results), 1)), 2048)
 	for i := range results {
 		r := &results[i]
+		if len(r.Query) > share || len(r.Message) > share || len(r.Value) > valueSize {
+			cut++
+		}
 		r.Query, r.Message = cutQuery(r.Query, share), v1beta1.OneLine(r.Message, share)
-		r.Value = v1beta1.OneLine(r.Value, 256)
+		r.Value = v1beta1.OneLine(r.Value, valueSize)
 	}
+	return cut
 }
 
 // cutQuery keeps the lines of a query.

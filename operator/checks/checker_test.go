@@ -136,7 +136,7 @@ func TestPoolIsBounded(t *testing.T) {
 	g := newGates()
 	k := newTestChecker(g, func(c *Config) { c.Concurrency = 4 })
 	for i := range 3 {
-		k.Run(t.Context(), newCanary(fmt.Sprintf("c%d", i)).metrics(3).Canary, id(1))
+		k.Run(t.Context(), newCanary(fmt.Sprintf("c%d", i)).metrics(3).Canary, id(1), nil)
 	}
 	receive(t, g.began)
 	receive(t, g.began)
@@ -175,7 +175,7 @@ func TestResult(t *testing.T) {
 	if got := round(k, c); got != nil {
 		t.Fatalf("result before a run: %+v", got)
 	}
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, id(1), nil)
 	if got := awaitFinished(t, k); client.ObjectKeyFromObject(got) != client.ObjectKeyFromObject(c) {
 		t.Errorf("%s is brought back", got.GetName())
 	}
@@ -207,10 +207,10 @@ func TestSameRunIsNotBegunTwice(t *testing.T) {
 	g := newGates()
 	k := newTestChecker(g)
 	c := newCanary("podinfo").metrics(1).Canary
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, id(1), nil)
 	receive(t, g.began)
 	for range 5 {
-		k.Run(t.Context(), c, id(1))
+		k.Run(t.Context(), c, id(1), nil)
 	}
 	g.open <- 100
 	awaitFinished(t, k)
@@ -218,8 +218,14 @@ func TestSameRunIsNotBegunTwice(t *testing.T) {
 		t.Errorf("%d queries were sent again, %d were cut off", again, cut)
 	}
 
-	// Once it is over it may be asked for again, as when it could not be answered.
-	k.Run(t.Context(), c, id(1))
+	// Who looked before it was over asks for what has been done.
+	k.Run(t.Context(), c, id(1), nil)
+	if prompt := k.RunPromptly(t.Context(), c, id(1), nil); prompt != nil || len(g.began) > 0 {
+		t.Errorf("it is begun again for who has not seen its end: %+v", prompt)
+	}
+
+	// Who has seen its end may ask for it again, as when it could not be answered.
+	k.Run(t.Context(), c, id(1), round(k, c))
 	receive(t, g.began)
 	if got := round(k, c); got == nil || got.Results[0].Verdict != v1beta1.CheckPassed {
 		t.Errorf("meanwhile the result is %+v", got)
@@ -234,9 +240,9 @@ func TestSameRunIsNotBegunTwice(t *testing.T) {
 // A run that is no longer asked for ends at once and is never a result.
 func TestRunIsCalledOff(t *testing.T) {
 	for name, callOff := range map[string]func(t *testing.T, k *Checker){
-		"by a newer run": func(t *testing.T, k *Checker) { k.Run(t.Context(), newCanary("podinfo").metrics(1).Canary, id(2)) },
+		"by a newer run": func(t *testing.T, k *Checker) { k.Run(t.Context(), newCanary("podinfo").metrics(1).Canary, id(2), nil) },
 		"by another Canary that is so named": func(t *testing.T, k *Checker) {
-			k.Run(t.Context(), newCanary("podinfo").metrics(1).uid("b").Canary, id(1))
+			k.Run(t.Context(), newCanary("podinfo").metrics(1).uid("b").Canary, id(1), nil)
 		},
 		"as the Canary is gone": func(_ *testing.T, k *Checker) {
 			k.Forget(client.ObjectKeyFromObject(newCanary("podinfo").Canary))
@@ -246,7 +252,7 @@ func TestRunIsCalledOff(t *testing.T) {
 			g := newGates()
 			k := newTestChecker(g)
 			old := newCanary("podinfo").metrics(1).Canary
-			k.Run(t.Context(), old, id(1))
+			k.Run(t.Context(), old, id(1), nil)
 			receive(t, g.began)
 			callOff(t, k)
 			if err := receive(t, g.ended); !errors.Is(err, context.Canceled) {
@@ -303,7 +309,7 @@ func TestRunPromptly(t *testing.T) {
 			if !tc.slow {
 				go func() { g.open <- 100 }()
 			}
-			got := k.RunPromptly(t.Context(), c, id(1))
+			got := k.RunPromptly(t.Context(), c, id(1), nil)
 			if (got != nil) != tc.want {
 				t.Fatalf("results %+v", got)
 			}
@@ -330,7 +336,7 @@ func TestRunOutlivesTheTurn(t *testing.T) {
 	k := newTestChecker(g)
 	c := newCanary("podinfo").metrics(1).Canary
 	ctx, cancel := context.WithCancel(t.Context())
-	k.Run(ctx, c, id(1))
+	k.Run(ctx, c, id(1), nil)
 	receive(t, g.began)
 	cancel()
 	g.open <- 100
@@ -344,7 +350,7 @@ func TestHangingProviderIsCut(t *testing.T) {
 	g := newGates()
 	k := newTestChecker(g, func(c *Config) { c.Timeout = 10 * time.Millisecond })
 	c := newCanary("podinfo").metrics(1).Canary
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, id(1), nil)
 	if err := receive(t, g.ended); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the query ended with %v", err)
 	}
@@ -402,7 +408,7 @@ func TestQueries(t *testing.T) {
 				})
 			})
 			c := newCanary("podinfo").with(tc.change).Canary
-			k.Run(t.Context(), c, id(1))
+			k.Run(t.Context(), c, id(1), nil)
 			awaitFinished(t, k)
 			got := round(k, c).Results[0]
 			if got.Verdict != tc.wantVerdict || asked != tc.wantAddress {
@@ -420,7 +426,7 @@ func TestCheckerUnderLoad(t *testing.T) {
 		c := newCanary(fmt.Sprintf("c%d", i)).metrics(3).Canary
 		wg.Go(func() {
 			for n := range int32(20) {
-				k.Run(t.Context(), c, id(n))
+				k.Run(t.Context(), c, id(n), nil)
 				round(k, c)
 				if n%7 == 0 {
 					k.Forget(client.ObjectKeyFromObject(c))

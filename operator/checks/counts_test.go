@@ -84,7 +84,8 @@ func compares(name string) v1beta1.CanaryMetric {
 // ended runs what an id names and gives its end.
 func ended(t *testing.T, k *Checker, c *v1beta1.Canary, id release.CheckID) *release.CheckRun {
 	t.Helper()
-	k.Run(t.Context(), c, id)
+	seen, _ := k.Results(c)
+	k.Run(t.Context(), c, id, seen)
 	awaitFinished(t, k)
 	run, _ := k.Results(c)
 	return run

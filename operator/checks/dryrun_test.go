@@ -25,7 +25,7 @@ func TestDryRun(t *testing.T) {
 		s.Analysis.Metrics = append(s.Analysis.Metrics, v1beta1.CanaryMetric{Name: "nothing"}, v1beta1.CanaryMetric{Name: "latency", Query: "latency", Comparison: &v1beta1.MetricComparison{}})
 	})
 	asked := start.Add(-time.Second) // a request of the second before
-	k.Run(t.Context(), c.Canary, release.CheckID{Step: 1})
+	k.Run(t.Context(), c.Canary, release.CheckID{Step: 1}, nil)
 	awaitFinished(t, k)
 	receive(t, queries)
 	if got := k.DryRun(t.Context(), c.Canary, "a", asked); got != nil {

@@ -97,7 +97,7 @@ func TestHooksInOrder(t *testing.T) {
 			c.Spec.Analysis.Webhooks = tc.hooks
 			run := id(1)
 			run.Hooks = tc.kind
-			k.Run(t.Context(), c, run)
+			k.Run(t.Context(), c, run, nil)
 			awaitFinished(t, k)
 			done, hooks := k.Results(c)
 			if tc.kind != "" {
@@ -150,7 +150,7 @@ func TestHooksAtOnce(t *testing.T) {
 			c.Spec.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Type: tc.kind, Name: "a", URL: "http://a"}, {Type: tc.kind, Name: "b", URL: "http://b"}}
 			run := id(1)
 			run.Hooks = tc.kind
-			k.Run(t.Context(), c, run)
+			k.Run(t.Context(), c, run, nil)
 			var got []string
 			for range tc.began {
 				got = append(got, receive(t, began))

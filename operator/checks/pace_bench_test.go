@@ -77,17 +77,17 @@ func slowest(b *testing.B, slow int) time.Duration {
 	for i := range slow {
 		c := newCanary(fmt.Sprintf("late-%d", i)).metrics(2).Canary
 		c.Spec.MetricsServer = late
-		k.Run(b.Context(), c, id(1))
+		k.Run(b.Context(), c, id(1), nil)
 		c = newCanary(fmt.Sprintf("hanging-%d", i)).metrics(2).Canary
 		c.Spec.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Name: "hangs", URL: hanging}}
-		k.Run(b.Context(), c, id(1))
+		k.Run(b.Context(), c, id(1), nil)
 	}
 	began := time.Now()
 	for i := range quick {
 		c := newCanary(fmt.Sprintf("quick-%d", i)).metrics(2).Canary
 		c.Spec.Analysis.Webhooks = []v1beta1.CanaryWebhook{{Name: "answers", URL: good}}
 		isQuick[c.Name] = true
-		k.Run(b.Context(), c, id(1))
+		k.Run(b.Context(), c, id(1), nil)
 	}
 	for left := quick; left > 0; {
 		if e := <-k.Finished(); isQuick[e.Object.GetName()] {

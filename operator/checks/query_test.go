@@ -128,7 +128,7 @@ func TestRequestsAreAsked(t *testing.T) {
 			}).Canary
 			tc.before.Name, tc.before.Window = v1beta1.MetricRequestSuccessRate, "1m"
 			c.Status.Checks = []v1beta1.CheckStatus{tc.before}
-			k.Run(t.Context(), c, id(1))
+			k.Run(t.Context(), c, id(1), nil)
 			awaitFinished(t, k)
 			got := round(k, c).Results[0]
 			if d := cmp.Diff(tc.want, asked); d != "" {
@@ -172,7 +172,7 @@ func TestCanaryIsToBeMeasured(t *testing.T) {
 				s.Provider = "kubernetes"
 				s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: v1beta1.MetricRequestSuccessRate}}
 			}).Canary
-			k.Run(t.Context(), c, id(1))
+			k.Run(t.Context(), c, id(1), nil)
 			awaitFinished(t, k)
 			if got := round(k, c).Results[0]; got.Verdict != tc.wantVerdict {
 				t.Errorf("%s: %s", got.Verdict, got.Message)
@@ -192,7 +192,7 @@ func TestSourceOfTheMesh(t *testing.T) {
 		s.Provider = "gatewayapi:v1"
 		s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: v1beta1.MetricRequestSuccessRate}}
 	}).Canary
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, id(1), nil)
 	awaitFinished(t, k)
 	if got := round(k, c).Results[0]; got.Source != "linkerd" || !strings.Contains(asked, "response_total{") {
 		t.Errorf("%q asks %s", got.Source, asked)
@@ -226,7 +226,7 @@ func TestInlineQuery(t *testing.T) {
 					TemplateVariables: map[string]string{"route": "checkout"},
 				}}
 			}).Canary
-			k.Run(t.Context(), c, id(1))
+			k.Run(t.Context(), c, id(1), nil)
 			awaitFinished(t, k)
 			if got := round(k, c).Results[0]; asked != tc.want || got.Verdict != tc.wantVerdict {
 				t.Errorf("%s asked: %s %s", asked, got.Verdict, got.Message)
@@ -245,7 +245,7 @@ func TestMetricThatIsNeverChecked(t *testing.T) {
 	c := newCanary("podinfo").with(func(s *v1beta1.CanarySpec) {
 		s.Analysis.Metrics = []v1beta1.CanaryMetric{{Name: "cpu-usage", ThresholdRange: &v1beta1.CanaryThresholdRange{Max: new(0.5)}}}
 	}).Canary
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, id(1), nil)
 	awaitFinished(t, k)
 	if got := round(k, c).Results[0]; asked > 0 || got.Verdict != v1beta1.CheckPassed || got.Value != "" || !strings.Contains(got.Message, "cpu-usage: never checked") {
 		t.Errorf("%d asked: %+v", asked, got)
@@ -256,7 +256,7 @@ func TestMetricThatIsNeverChecked(t *testing.T) {
 func TestPanicOfOneCheck(t *testing.T) {
 	k := newTestChecker(&fakeProvider{answer: func(context.Context, metrics.Query) (metrics.Sample, error) { panic("an answer of null") }})
 	c := newCanary("podinfo").Canary
-	k.Run(t.Context(), c, id(1))
+	k.Run(t.Context(), c, id(1), nil)
 	awaitFinished(t, k)
 	if got := round(k, c).Results[0]; got.Verdict != v1beta1.CheckUnavailable || !strings.Contains(got.Message, "an answer of null") {
 		t.Errorf("%s: %s", got.Verdict, got.Message)

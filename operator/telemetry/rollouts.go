@@ -37,6 +37,8 @@ type Rollouts struct {
 	lost      *prometheus.CounterVec
 	condition *prometheus.GaugeVec
 	gate      *prometheus.GaugeVec
+	decisions *prometheus.CounterVec
+	cut       *prometheus.CounterVec
 
 	mu   sync.Mutex
 	seen map[types.NamespacedName]*published
@@ -96,9 +98,10 @@ func NewRollouts(registry prometheus.Registerer, clk clock.PassiveClock, version
 		}, []string{"namespace", "canary", "type"}),
 		seen: map[types.NamespacedName]*published{},
 	}
+	r.decisions, r.cut = newDecisions()
 	info := gauge("info", "Version and mesh provider of the operator.", "version", "mesh_provider")
 	info.WithLabelValues(version, provider).Set(1)
-	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, r.condition, r.gate, info)
+	registry.MustRegister(r.total, r.status, r.weight, r.check, r.duration, r.releases, r.successes, r.failures, r.lost, r.condition, r.gate, r.decisions, r.cut, info)
 	return r
 }
 
@@ -139,9 +142,10 @@ func (r *Rollouts) Observe(c *v1beta1.Canary) {
 	r.weight.WithLabelValues(known.target+"-primary", c.Namespace).Set(float64(100 - c.Status.CanaryWeight))
 }
 
-// Transition counts the beginning and the end of a release. c has the status
+// Transition counts the beginning and the end of a release, and what did not fit into the status. c has the status
 // that was just persisted, before is the one that it had.
 func (r *Rollouts) Transition(c *v1beta1.Canary, before *v1beta1.CanaryStatus) {
+	r.cutIn(&c.Status, before)
 	failed := release.PromotionFailed(&c.Status) && !release.PromotionFailed(before)
 	if c.Status.Phase == before.Phase && !failed {
 		return

@@ -34,7 +34,7 @@ func flagsPage() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	constants := map[string]string{"factory.IngressPrefix": factory.IngressPrefix}
+	constants := map[string]string{"factory.IngressPrefix": factory.IngressPrefix, "time.Second": "s"}
 	for _, file := range files {
 		for name, value := range constantsOf(file) {
 			constants[name] = value

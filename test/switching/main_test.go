@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	cluster.Main(m)
 }
 
-// rate is how many requests a second each application gets.
+// rate is how many requests a second each application gets that is switched.
 const rate = 200
 
 const (
@@ -54,11 +54,27 @@ const (
 // limit is how long anything may take. Flagger does one thing in 10 s.
 const limit = 2 * time.Minute
 
+// startRig brings up a cluster that ends with the test.
+func startRig(t *testing.T) *rig.Rig {
+	t.Helper()
+	r, err := rig.Start(t.Context(), "", os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
 // site is podinfo in a namespace of its own, with those who call it.
 type site struct {
 	*rig.Rig
 
 	t       *testing.T
+	rate    int64 // of requests in a second
 	gate    *rig.Gate
 	hooks   *hooks
 	route   func() // lets the route be written again
@@ -70,7 +86,7 @@ type site struct {
 
 func newSite(t *testing.T, r *rig.Rig, namespace string) *site {
 	t.Helper()
-	s := &site{Rig: r.In(namespace), t: t}
+	s := &site{Rig: r.In(namespace), t: t, rate: rate}
 	ctx, cancel := context.WithCancel(t.Context())
 	s.gate = s.KeepGate(ctx)
 	t.Cleanup(func() {
@@ -95,12 +111,12 @@ func (s *site) call() {
 		return
 	}
 	client, err := s.StartClient(s.t.Context(), cluster.ClientOptions{
-		Target: rig.Name + "." + s.Namespace + ".svc.cluster.local:9999", Namespace: s.Namespace, Name: "caller", Rate: rate,
+		Target: rig.Name + "." + s.Namespace + ".svc.cluster.local:9999", Namespace: s.Namespace, Name: "caller", Rate: float64(s.rate),
 	})
 	s.must(err)
 	s.t.Cleanup(client.Stop)
 	s.client = client
-	s.awaitMore(rate)
+	s.awaitMore(s.rate)
 }
 
 // gated has pods be ready as far as the gate lets them.
@@ -264,12 +280,13 @@ type hooks struct {
 
 	mu      sync.Mutex
 	answers map[v1beta1.HookType]func() bool
+	calls   map[v1beta1.HookType]map[string][]time.Time // when one was called by each key
 }
 
 // newHooks lets everything pass and rolls nothing back.
 func newHooks(s *site) *hooks {
 	s.t.Helper()
-	h := &hooks{site: s, answers: map[v1beta1.HookType]func() bool{v1beta1.RollbackHook: no}}
+	h := &hooks{site: s, answers: map[v1beta1.HookType]func() bool{v1beta1.RollbackHook: no}, calls: map[v1beta1.HookType]map[string][]time.Time{}}
 	listener, err := (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
 	s.must(err)
 	server := &http.Server{Handler: h, ReadHeaderTimeout: limit}
@@ -301,8 +318,14 @@ func (h *hooks) answer(kind v1beta1.HookType, with func() bool) {
 // ServeHTTP implements http.Handler.
 func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
+	kind := v1beta1.HookType(path.Base(r.URL.Path))
 	h.mu.Lock()
-	answer := h.answers[v1beta1.HookType(path.Base(r.URL.Path))]
+	answer := h.answers[kind]
+	if h.calls[kind] == nil {
+		h.calls[kind] = map[string][]time.Time{}
+	}
+	key := r.Header.Get("Idempotency-Key")
+	h.calls[kind][key] = append(h.calls[kind][key], time.Now())
 	h.mu.Unlock()
 	if answer != nil && !answer() {
 		w.WriteHeader(http.StatusForbidden)

@@ -96,7 +96,7 @@ var stops = []stop{
 		leave: func(s *site) { s.hooks.answer(v1beta1.ConfirmPromotionHook, yes) },
 	},
 	{
-		phase: v1beta1.PhasePromoting, version: newVersion, share: 50, ends: true, reach: (*site).promote,
+		phase: v1beta1.PhasePromoting, version: newVersion, share: 50, ends: true, reach: func(s *site) { s.promote() },
 		leave: func(s *site) { s.gate.Open() },
 	},
 	{
@@ -161,9 +161,9 @@ func (s *site) releaseUpTo(kind v1beta1.HookType, answer func() bool, phase v1be
 }
 
 // promote releases the new version until it is promoted and the primary's new pods are not ready.
-func (s *site) promote() {
+func (s *site) promote(edits ...func(*v1beta1.Canary)) {
 	s.t.Helper()
-	s.begin()
+	s.begin(edits...)
 	s.gate.ShutFor(rig.PodsOf(rig.Name+"-primary", newVersion))
 	s.release()
 	s.awaitPhase(v1beta1.PhasePromoting)
@@ -179,15 +179,7 @@ func (s *site) notBegun() bool {
 // A team that changes its operator in the middle of anything notices nothing: no request fails, and no release begins by
 // itself. What Flagger itself loses while it is at work is told, and is no failure.
 func TestSwitch(t *testing.T) {
-	r, err := rig.Start(t.Context(), "", os.Stdout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := startRig(t)
 	if err := r.InstallCRDs(t.Context(), "../e2e/testdata/keda.yaml"); err != nil {
 		t.Fatal(err)
 	}

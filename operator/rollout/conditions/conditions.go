@@ -124,6 +124,11 @@ func (w *writer) ignored() {
 	w.set(v1beta1.ConditionFieldsIgnored, corev1.ConditionTrue, release.ReasonFieldsIgnored, message)
 }
 
+// WasCut tells whether the message of a condition does not tell all.
+func WasCut(message string) bool {
+	return text.WasCut(message, failuresLength) || text.WasCut(message, v1beta1.MaxConditionMessage) || text.LeavesOut(message)
+}
+
 // failures says which parts of the desired state could not be applied.
 // They are tried again and nothing waits for them, but what is invalid stays so.
 func (w *writer) failures(held bool) {

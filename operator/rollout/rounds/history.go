@@ -32,6 +32,9 @@ func Record(st *v1beta1.CanaryStatus, run *release.CheckRun, r *Round, verdict v
 	}
 }
 
+// WasCut tells whether the history does not tell all of a round.
+func WasCut(r v1beta1.RoundStatus) bool { return text.WasCut(r.Message, MaxMessage) }
+
 // Recorded tells whether a round is the last that the status tells of. It still counts while hooks are asked whether the
 // release may go on.
 func Recorded(st *v1beta1.CanaryStatus, run *release.CheckRun) bool {

@@ -3,7 +3,9 @@ package text
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // nameLength bounds one name of a list, in bytes.
@@ -17,14 +19,27 @@ func Sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// more ends what was cut.
+const more = "..."
+
 // Cut shortens a text to so many bytes, which are more than three.
 func Cut(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	const more = "..."
 	return strings.ToValidUTF8(s[:most-len(more)], "") + more
 }
+
+// WasCut tells whether a text was cut to so many bytes, by Cut or by package oneline.
+func WasCut(s string, most int) bool {
+	return strings.HasSuffix(s, more) && len(s) <= most && len(s) > most-utf8.UTFMax
+}
+
+// leftOut is what List says of names that do not fit.
+var leftOut = regexp.MustCompile(`, and [0-9]+ more\b`)
+
+// LeavesOut tells whether a text has a list in which names are left out.
+func LeavesOut(s string) bool { return leftOut.MatchString(s) }
 
 // List joins names, as many as fit in so many bytes and one at least.
 func List(names []string, length int) string {

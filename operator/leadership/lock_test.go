@@ -1,4 +1,4 @@
-package main
+package leadership
 
 import (
 	"context"
@@ -7,10 +7,15 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sluice-delivery/sluice/operator/release"
 )
+
+var errRefused = errors.New("refused")
 
 // lease is a leader's lease in memory.
 type lease struct {
@@ -18,6 +23,7 @@ type lease struct {
 
 	record resourcelock.LeaderElectionRecord
 	err    error
+	takes  func() // while it is written; nil for no time
 }
 
 func (l *lease) Identity() string { return "me" }
@@ -26,7 +32,14 @@ func (l *lease) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte
 	return &l.record, nil, l.err
 }
 
+func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.Update(ctx, r)
+}
+
 func (l *lease) Update(_ context.Context, r resourcelock.LeaderElectionRecord) error {
+	if l.takes != nil {
+		l.takes()
+	}
 	if l.err == nil {
 		l.record = r
 	}
@@ -64,7 +77,7 @@ func TestAbsence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := &lease{}
-			s := &succession{Interface: l}
+			s := newLock(l, TimesOf(15*time.Second), clocktesting.NewFakePassiveClock(now))
 			for _, x := range tc.turns {
 				r := resourcelock.LeaderElectionRecord{HolderIdentity: x.holder, RenewTime: metav1.NewTime(now.Add(x.renewed))}
 				if x.renewed < -1<<60 {
@@ -79,7 +92,7 @@ func TestAbsence(t *testing.T) {
 				}
 				l.err = nil
 				if x.refused {
-					l.err = errDisturbed
+					l.err = errRefused
 				}
 				_, _, read := s.Get(t.Context())
 				if err := s.Update(t.Context(), r); !errors.Is(errors.Join(read, err), l.err) || (l.err == nil) != (err == nil) {
@@ -90,5 +103,20 @@ func TestAbsence(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
+	}
+}
+
+// The operator's own requests have neither the timeout nor the name of those about the lease.
+func TestConfigStays(t *testing.T) {
+	config := &rest.Config{Host: "http://127.0.0.1:1", UserAgent: "sluice"}
+	lock, err := New(t.Context(), config, Config{Namespace: "n", Name: "l", Times: TimesOf(15 * time.Second), Scheme: runtime.NewScheme(), Clock: clocktesting.NewFakePassiveClock(time.Time{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Timeout != 0 || config.UserAgent != "sluice" {
+		t.Errorf("the operator's requests have the timeout %s and the agent %q", config.Timeout, config.UserAgent)
+	}
+	if name := lock.Describe(); name != "n/l" {
+		t.Errorf("the lease is %s", name)
 	}
 }
