@@ -85,28 +85,33 @@ func undecodable(err error) bool {
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
+func (s *sieve) wrap(inner http.RoundTripper) http.RoundTripper { return &sifting{inner: inner, sieve: s} }
+
+// sifting is a transport whose answers are sifted.
+type sifting struct {
+	inner http.RoundTripper
+	sieve *sieve
+}
+
+// WrappedRoundTripper gives client-go the transport within, whose connections it closes.
+func (t *sifting) WrappedRoundTripper() http.RoundTripper { return t.inner }
 
 // RoundTrip implements http.RoundTripper.
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func (s *sieve) wrap(next http.RoundTripper) http.RoundTripper {
-	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		answer, err := next.RoundTrip(r)
-		if err != nil || !s.on.Load() || !ofCustomResources(r) || answer.StatusCode != http.StatusOK ||
-			!strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json") {
-			return answer, err
-		}
-		ctx, body := r.Context(), answer.Body
-		if r.URL.Query().Get("watch") != "" {
-			answer.Body = s.watched(ctx, body)
-			return answer, nil
-		}
-		answer.Body, err = s.listed(ctx, body)
-		answer.ContentLength = -1
-		answer.Header.Del("Content-Length")
-		return answer, err
-	})
+func (t *sifting) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.inner.RoundTrip(r)
+	if err != nil || !t.sieve.on.Load() || !ofCustomResources(r) || answer.StatusCode != http.StatusOK ||
+		!strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json") {
+		return answer, err //nolint:wrapcheck // it is the transport's
+	}
+	ctx, body := r.Context(), answer.Body
+	if r.URL.Query().Get("watch") != "" {
+		answer.Body = t.sieve.watched(ctx, body)
+		return answer, nil
+	}
+	answer.Body, err = t.sieve.listed(ctx, body)
+	answer.ContentLength = -1
+	answer.Header.Del("Content-Length")
+	return answer, err
 }
 
 // ofCustomResources is true for a list or a watch of custom resources, but not of their metadata alone.

@@ -38,6 +38,10 @@ func TestUndecodableErrors(t *testing.T) {
 	}
 }
 
+type answering func(*http.Request) (*http.Response, error)
+
+func (f answering) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // The sieve is told by the form of a Deployment, whose spec is no string.
 func TestSieve(t *testing.T) {
 	const (
@@ -81,7 +85,7 @@ func TestSieve(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.Header.Set("Accept", tc.accept)
-			answer, err := s.wrap(roundTrip(func(*http.Request) (*http.Response, error) {
+			answer, err := s.wrap(answering(func(*http.Request) (*http.Response, error) {
 				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(tc.body))}, nil
 			})).RoundTrip(r)
 			if err != nil {

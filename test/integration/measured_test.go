@@ -375,7 +375,7 @@ func TestMeasured(t *testing.T) {
 			c.Spec.Analysis = &v1beta1.CanaryAnalysis{Metrics: []v1beta1.CanaryMetric{{
 				Name: v1beta1.MetricRequestSuccessRate, Interval: tc.interval, ThresholdRange: &v1beta1.CanaryThresholdRange{Min: new(99.0)},
 			}}}
-			k.Run(t.Context(), c, release.CheckID{Step: 1})
+			k.Run(t.Context(), c, release.CheckID{Step: 1}, nil)
 			select {
 			case <-k.Finished():
 			case <-time.After(limit):
