@@ -75,6 +75,7 @@ func TestOnCluster(t *testing.T) {
 	t.Run("server-side apply", func(t *testing.T) { testApply(t, e) })
 	t.Run("what the API server takes can be decoded", func(t *testing.T) { testDecode(t, e) })
 	t.Run("what can't be decoded", func(t *testing.T) { testUndecodable(t, e) })
+	t.Run("odd objects", func(t *testing.T) { testOdd(t, e) })
 	t.Run("workloads", func(t *testing.T) { testWorkloads(t, e) })
 }
 
