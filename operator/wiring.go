@@ -32,6 +32,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/events"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/kube/atrest"
 	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/shards"
@@ -265,6 +266,8 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),
 			ByObject:                     o.scope.caches(),
+			// A cluster's worth of objects is at rest for nearly all of the time.
+			NewInformer: (&atrest.Caches{JSON: []client.Object{&v1beta1.Canary{}}}).NewInformer,
 		},
 		// What has no Go type here is read from the cache too.
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
