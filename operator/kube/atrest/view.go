@@ -13,7 +13,7 @@ import (
 const (
 	// buckets is how many an index has. What is looked for by a value is among the few objects of its bucket, which are
 	// unpacked and asked: an entry of its own for each value, with a set of one key, weighs as much as an object at rest.
-	buckets = 4096
+	buckets = 2048
 	// ofFields is what the names of controller-runtime's indexes begin with. Their values are a namespace, or
 	// everywhere, and after a slash that of the field.
 	ofFields   = "field:"
@@ -31,8 +31,13 @@ var bucketNames = func() []string {
 
 var seed = maphash.MakeSeed()
 
-// bucketOf is the name of the bucket that a value is in.
-func bucketOf(value string) string { return bucketNames[maphash.String(seed, value)%buckets] }
+// bucketOf is the name of the bucket that a value of an index is in. That of a field is in one, whatever the namespace.
+func bucketOf(name, value string) string {
+	if strings.HasPrefix(name, ofFields) {
+		value = value[strings.IndexByte(value, '/')+1:]
+	}
+	return bucketNames[maphash.String(seed, value)%buckets]
+}
 
 // index notes index functions, and gives those by which the store of an informer has objects at rest.
 func (k *kind) index(by toolscache.Indexers) toolscache.Indexers {
@@ -43,7 +48,7 @@ func (k *kind) index(by toolscache.Indexers) toolscache.Indexers {
 		if k.indexes[name] == nil { // else the store refuses it
 			k.indexes[name] = values
 		}
-		if out[name] = k.inBuckets(values); name == toolscache.NamespaceIndex {
+		if out[name] = k.inBuckets(name, values); name == toolscache.NamespaceIndex {
 			out[name] = byNamespace
 		}
 	}
@@ -60,7 +65,7 @@ func byNamespace(o any) ([]string, error) {
 }
 
 // inBuckets has an index function give buckets in place of values.
-func (k *kind) inBuckets(values toolscache.IndexFunc) toolscache.IndexFunc {
+func (k *kind) inBuckets(name string, values toolscache.IndexFunc) toolscache.IndexFunc {
 	return func(o any) ([]string, error) {
 		o, err := k.unpack(o)
 		if err != nil {
@@ -72,7 +77,7 @@ func (k *kind) inBuckets(values toolscache.IndexFunc) toolscache.IndexFunc {
 		}
 		out := make([]string, 0, len(found))
 		for _, value := range found {
-			if bucket := bucketOf(value); !slices.Contains(out, bucket) {
+			if bucket := bucketOf(name, value); !slices.Contains(out, bucket) {
 				out = append(out, bucket)
 			}
 		}
@@ -124,7 +129,7 @@ func (v view) ByIndex(name, value string) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	bucket, err := v.Indexer.ByIndex(name, bucketOf(value))
+	bucket, err := v.Indexer.ByIndex(name, bucketOf(name, value))
 	if err != nil {
 		return nil, err
 	}
