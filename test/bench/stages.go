@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -79,14 +80,20 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 	}); err != nil || b.save == "" {
 		return err
 	}
+	if err := b.read(ctx); err != nil {
+		return err
+	}
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}
-	return b.cluster.(*memoryPlane).Save(b.save) //nolint:forcetypeassert // the flags are for nothing else
+	return b.cluster.(*memoryPlane).Save(b.save, b.options.copies) //nolint:forcetypeassert // the flags are for nothing else
 }
 
 // watchIdle watches an operator that has nothing to do, once it has nothing to do.
 func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
+	if err := b.read(ctx); err != nil {
+		return err
+	}
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}
@@ -96,6 +103,22 @@ func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
 		return err
 	}
 	return b.profile(ctx, "heap?gc=1", "idle.heap")
+}
+
+// read waits until the operator has read the cluster: a fleet that was loaded is Initialized before that.
+func (b *bench) read(ctx context.Context) error {
+	_, err := b.await(ctx, "the cluster is read", 1, func() int {
+		response, err := http.Get("http://127.0.0.1:8080/readyz")
+		if err != nil {
+			return 0
+		}
+		defer response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return 1
+		}
+		return 0
+	})
+	return err
 }
 
 // quiet waits until the operator's requests have ended for a while.
