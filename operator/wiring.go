@@ -267,7 +267,7 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 			DefaultUnsafeDisableDeepCopy: new(true),
 			ByObject:                     o.scope.caches(),
 			// A cluster's worth of objects is at rest for nearly all of the time.
-			NewInformer: (&atrest.Caches{JSON: []client.Object{&v1beta1.Canary{}}}).NewInformer,
+			NewInformer: (&atrest.Caches{Plain: []client.Object{&v1beta1.Canary{}}}).NewInformer,
 		},
 		// What has no Go type here is read from the cache too.
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -105,18 +108,37 @@ func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
 	return b.profile(ctx, "heap?gc=1", "idle.heap")
 }
 
-// read waits until the operator has read the cluster: a fleet that was loaded is Initialized before that.
+// read waits until the operator has looked at every Canary once: those of a fleet that was loaded are Initialized before that.
 func (b *bench) read(ctx context.Context) error {
-	_, err := b.await(ctx, "the cluster is read", 1, func() int {
-		response, err := http.Get("http://127.0.0.1:8080/readyz")
+	asked, last := time.Time{}, 0
+	_, err := b.await(ctx, "all are looked at", b.canaries, func() int {
+		if time.Since(asked) < 3*time.Second { // to be asked has the operator do something
+			return last
+		}
+		asked = time.Now()
+		response, err := http.Get("http://127.0.0.1:8080/metrics")
 		if err != nil {
 			return 0
 		}
 		defer response.Body.Close()
-		if response.StatusCode == http.StatusOK {
-			return 1
+		turns, waiting := 0., 0.
+		lines := bufio.NewScanner(response.Body)
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), " ")
+			n, err := strconv.ParseFloat(value, 64)
+			switch {
+			case err != nil || !strings.Contains(name, `controller="canary"`):
+			case strings.HasPrefix(name, "controller_runtime_reconcile_total{"):
+				turns += n
+			case strings.HasPrefix(name, "sluice_queue_length{"):
+				waiting += n
+			}
 		}
-		return 0
+		if waiting > 0 {
+			turns = min(turns, float64(b.canaries)-waiting)
+		}
+		last = int(max(turns, 0))
+		return last
 	})
 	return err
 }

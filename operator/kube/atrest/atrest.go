@@ -57,9 +57,8 @@ const longestVersion = 255
 // Caches makes the informers of caches whose objects are at rest. They share what they remember of those that were looked
 // at lately.
 type Caches struct {
-	// JSON has an example of each type whose objects are kept as packed JSON, which tells nothing from an empty list or map
-	// that is left out where it is empty.
-	JSON []client.Object
+	// Plain has an example of each type of other objects that are at rest, which the API server sends as JSON.
+	Plain []client.Object
 
 	last recent
 }

@@ -22,17 +22,21 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -50,7 +54,7 @@ func (s *source) Watch(metav1.ListOptions) (watch.Interface, error) { return s.e
 func (s *source) IsWatchListSemanticsUnSupported() bool             { return true }
 
 // caches are as the operator has them.
-func caches() *atrest.Caches { return &atrest.Caches{JSON: []client.Object{&v1beta1.Canary{}}} }
+func caches() *atrest.Caches { return &atrest.Caches{Plain: []client.Object{&v1beta1.Canary{}}} }
 
 // start runs an informer of Caches with what a list has.
 func start(t *testing.T, example, list runtime.Object, indexers toolscache.Indexers, handlers ...toolscache.ResourceEventHandler) (toolscache.SharedIndexInformer, *watch.FakeWatcher) {
@@ -421,4 +425,49 @@ func TestMeshObjects(t *testing.T) {
 	if diff := cmp.Diff(o, restored(t, o, &networkingv1.VirtualServiceList{}), protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestFilledCanaries: whatever is in a Canary is there when it is read, what is empty and what is not there at all included.
+func TestFilledCanaries(t *testing.T) {
+	fill := fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, func(serializer.CodecFactory) []any {
+		return []any{
+			func(q *resource.Quantity, c randfill.Continue) {
+				*q = *resource.NewMilliQuantity(c.Int63n(100_000), resource.DecimalSI)
+			},
+			func(o *apiextensionsv1.JSON, c randfill.Continue) { o.Raw = []byte(`{"a": 1}`) },
+			func(o *intstr.IntOrString, c randfill.Continue) { *o = intstr.FromString(c.String(5)) },
+		}
+	}), rand.NewSource(1), serializer.NewCodecFactory(clientgoscheme.Scheme))
+	for n := range 100 {
+		c := &v1beta1.Canary{}
+		fill.Fill(c)
+		c.TypeMeta = metav1.TypeMeta{}
+		c.Namespace, c.Name, c.ResourceVersion = "test", "web", strconv.Itoa(n+1)
+		if diff := cmp.Diff(c, restored(t, c, &v1beta1.CanaryList{})); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+func BenchmarkCanary(b *testing.B) {
+	raw, err := os.ReadFile("../../../docs/reference/examples/canary.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &v1beta1.Canary{}
+	if err := yaml.Unmarshal(raw, c); err != nil {
+		b.Fatal(err)
+	}
+	content, err := json.Marshal(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("JSON", func(b *testing.B) {
+		for b.Loop() {
+			if err := json.Unmarshal(content, &v1beta1.Canary{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("plain", func(b *testing.B) { atrest.DecodePlain(b, c) })
 }

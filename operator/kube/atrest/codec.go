@@ -1,22 +1,14 @@
 package atrest
 
 import (
-	"bytes"
-	"compress/flate"
 	"encoding/binary"
-	stdjson "encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"reflect"
-	"strings"
-	"sync"
 
 	"google.golang.org/protobuf/proto"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/json"
 )
 
 // codec encodes objects of one type, but for their names, resource versions and what they say of their kind.
@@ -37,9 +29,9 @@ func (c *Caches) codecOf(example runtime.Object) codec {
 	if of.Kind() != reflect.Pointer || of.Elem().Kind() != reflect.Struct {
 		return nil
 	}
-	for _, like := range c.JSON {
+	for _, like := range c.Plain {
 		if reflect.TypeOf(like) == of {
-			return packed{of.Elem()}
+			return plain{of.Elem()}
 		}
 	}
 	if _, ok := o.(message); ok {
@@ -171,51 +163,4 @@ func (c meshed) decode(from []byte) (client.Object, error) {
 		}
 	}
 	return out.Interface().(client.Object), nil //nolint:forcetypeassert // the example was one
-}
-
-// packed encodes objects as JSON, which is a third as large once it is packed.
-type packed struct{ of reflect.Type }
-
-var (
-	deflaters = sync.Pool{New: func() any {
-		w, err := flate.NewWriter(nil, flate.BestSpeed)
-		if err != nil {
-			panic(err) // there is such a level
-		}
-		return w
-	}}
-	inflaters = sync.Pool{New: func() any { return flate.NewReader(strings.NewReader("")) }}
-)
-
-func (packed) encode(to []byte, o client.Object) ([]byte, error) {
-	raw, err := without(o, func() ([]byte, error) { return stdjson.Marshal(o) })
-	if err != nil {
-		return nil, err
-	}
-	out := bytes.NewBuffer(to)
-	w := deflaters.Get().(*flate.Writer) //nolint:forcetypeassert // there is nothing else in it
-	defer deflaters.Put(w)
-	w.Reset(out)
-	if _, err := w.Write(raw); err != nil {
-		return nil, fmt.Errorf("pack: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("pack: %w", err)
-	}
-	return out.Bytes(), nil
-}
-
-func (c packed) decode(from []byte) (client.Object, error) {
-	r := inflaters.Get().(io.Reader) //nolint:forcetypeassert // there is nothing else in it
-	defer inflaters.Put(r)
-	err := r.(flate.Resetter).Reset(bytes.NewReader(from), nil) //nolint:forcetypeassert // as package flate says
-	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
-	}
-	raw, err := io.ReadAll(r)
-	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
-	}
-	out := reflect.New(c.of).Interface().(client.Object) //nolint:forcetypeassert // the example was one
-	return out, json.UnmarshalCaseSensitivePreserveInts(raw, out)
 }
