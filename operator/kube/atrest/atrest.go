@@ -76,6 +76,7 @@ func (c *Caches) NewInformer(from toolscache.ListerWatcher, example runtime.Obje
 	}
 	k := &kind{caches: c, codec: codec, indexes: toolscache.Indexers{}}
 	i := &informer{SharedIndexInformer: toolscache.NewSharedIndexInformer(from, example, resync, k.index(indexers)), kind: k}
+	k.synced, k.first = i.HasSynced, &chunk{}
 	if err := i.SetTransform(nil); err != nil {
 		panic(err) // it has not been started
 	}
@@ -87,7 +88,11 @@ type kind struct {
 	caches *Caches
 	codec  codec
 
+	// synced tells whether all objects have been read that there were at first.
+	synced func() bool
+
 	mu      sync.Mutex
+	first   *chunk // of those, nil once they have been read
 	indexes toolscache.Indexers
 	named   schema.GroupVersionKind // what the objects say of their kind, which is nothing or always the same
 }
@@ -110,9 +115,50 @@ func (k *kind) pack(o any) any {
 	if namespace := of.GetNamespace(); namespace != "" {
 		key = namespace + "/" + key
 	}
-	s := &stored{key: key, content: string(content)}
+	s := k.keep(key, content)
 	k.caches.last.put(s, of)
 	return s
+}
+
+// keep makes an object at rest.
+func (k *kind) keep(key string, content []byte) *stored {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.first != nil && !k.synced() {
+		return k.first.keep(key, content)
+	}
+	k.first = nil
+	return &stored{key: key, content: string(content)}
+}
+
+// chunk has room for objects that are read at first, one after the other. What they are decoded from goes at once, and would
+// leave holes between them that are as large as they are. Those that come later have room of their own: an object keeps its chunk,
+// and so the others of that which have changed since, which is at most as much again as all that there were at first.
+type chunk struct {
+	texts   strings.Builder
+	objects []stored
+}
+
+const (
+	// chunkBytes is the room of a chunk for texts, and chunkObjects that for objects.
+	chunkBytes   = 8 << 10
+	chunkObjects = 32
+)
+
+func (c *chunk) keep(key string, content []byte) *stored {
+	if c.texts.Cap()-c.texts.Len() < len(key)+len(content) {
+		c.texts = strings.Builder{}
+		c.texts.Grow(max(chunkBytes, len(key)+len(content)))
+	}
+	if len(c.objects) == cap(c.objects) {
+		c.objects = make([]stored, 0, chunkObjects)
+	}
+	from := c.texts.Len()
+	c.texts.WriteString(key)
+	c.texts.Write(content)
+	text := c.texts.String()[from:]
+	c.objects = append(c.objects, stored{key: text[:len(key)], content: text[len(key):]})
+	return &c.objects[len(c.objects)-1]
 }
 
 // names tells whether objects of a kind's name are what this informer has.
