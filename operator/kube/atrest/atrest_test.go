@@ -220,30 +220,57 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// streaming is a source that an API server of today is: what there is comes as events of a watch.
+type streaming struct{ of *corev1.Service }
+
+func (s streaming) List(metav1.ListOptions) (runtime.Object, error) {
+	return &corev1.ServiceList{}, nil
+}
+
+func (s streaming) Watch(metav1.ListOptions) (watch.Interface, error) {
+	events := watch.NewFakeWithChanSize(2, false)
+	events.Add(s.of)
+	end := &corev1.Service{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "9", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
+	events.Action(watch.Bookmark, end)
+	return events, nil
+}
+
 // TestTransform: what a transform makes of an object is what is at rest, and no object comes to it twice.
 func TestTransform(t *testing.T) {
-	s := &source{list: &corev1.ServiceList{Items: []corev1.Service{*service("a", "one", "1", "x")}}, events: watch.NewFake()}
-	i := (&atrest.Caches{}).NewInformer(s, &corev1.Service{}, 0, toolscache.Indexers{})
-	times := 0
-	if err := i.SetTransform(func(o any) (any, error) {
-		times++
-		o.(*corev1.Service).Spec.Selector = nil
-		return o, nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	go i.RunWithContext(ctx)
-	if !toolscache.WaitForCacheSync(ctx.Done(), i.HasSynced) {
-		t.Fatal("it has not been read")
-	}
-	o, exists, err := i.GetStore().GetByKey("a/one")
-	if err != nil || !exists || o.(*corev1.Service).Spec.Selector != nil || len(o.(*corev1.Service).Spec.Ports) != 1 {
-		t.Errorf("%v, %v, %v", o, exists, err)
-	}
-	if times != 1 {
-		t.Errorf("the transform was called %d times", times)
+	of := service("a", "one", "1", "x")
+	for name, from := range map[string]toolscache.ListerWatcher{
+		"a list":  &source{list: &corev1.ServiceList{Items: []corev1.Service{*of}}, events: watch.NewFake()},
+		"a watch": streaming{of.DeepCopy()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := caches().NewInformer(from, &corev1.Service{}, 0, toolscache.Indexers{})
+			times := 0
+			if err := i.SetTransform(func(o any) (any, error) {
+				times++
+				o.(*corev1.Service).Spec.Selector = nil
+				return o, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				i.RunWithContext(ctx)
+			}()
+			if !toolscache.WaitForCacheSync(ctx.Done(), i.HasSynced) {
+				t.Fatal("it has not been read")
+			}
+			o, exists, err := i.GetStore().GetByKey("a/one")
+			if err != nil || !exists || o.(*corev1.Service).Spec.Selector != nil || len(o.(*corev1.Service).Spec.Ports) != 1 {
+				t.Errorf("%v, %v, %v", o, exists, err)
+			}
+			cancel()
+			<-ended
+			if times != 1 {
+				t.Errorf("the transform was called %d times", times)
+			}
+		})
 	}
 }
 
@@ -438,7 +465,7 @@ func TestFilledCanaries(t *testing.T) {
 			func(o *intstr.IntOrString, c randfill.Continue) { *o = intstr.FromString(c.String(5)) },
 		}
 	}), rand.NewSource(1), serializer.NewCodecFactory(clientgoscheme.Scheme))
-	for n := range 100 {
+	for n := range 30 {
 		c := &v1beta1.Canary{}
 		fill.Fill(c)
 		c.TypeMeta = metav1.TypeMeta{}
