@@ -108,7 +108,7 @@ func (k *Keeper) objects(ctx context.Context, subject Subject) ([]*unstructured.
 // by something that these pods have: a namespace with many Canaries has several times as many Services.
 func (k *Keeper) services(ctx context.Context, subject Subject) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
-	for _, pair := range subject.pairs() {
+	for _, pair := range pairsOf(subject) {
 		var services corev1.ServiceList
 		err := k.Client.List(ctx, &services, client.InNamespace(subject.Namespace), client.MatchingFields{LeadIndex: pair}, client.UnsafeDisableDeepCopy)
 		if err != nil {
@@ -123,8 +123,8 @@ func (k *Keeper) services(ctx context.Context, subject Subject) ([]*unstructured
 	return out, nil
 }
 
-// pairs are the labels that a Service which leads to the target's pods may select by, each once, as LeadIndex has them.
-func (s Subject) pairs() []string {
+// pairsOf are the labels that a Service which leads to the target's pods may select by, each once, as LeadIndex has them.
+func pairsOf(s Subject) []string {
 	found := map[string]struct{}{pair(s.Label, s.Target): {}}
 	for _, pod := range s.Pods {
 		for key, value := range pod {
