@@ -357,3 +357,25 @@ func TestNarrowed(t *testing.T) {
 		})
 	}
 }
+
+// TestCopiesConcernTheirCanary: whoever changes a copy wakes the Canary that it was made for, whatever it selects.
+func TestCopiesConcernTheirCanary(t *testing.T) {
+	k, _ := newKeeper(t)
+	for _, name := range []string{"a", "b"} {
+		k.subjects.put(newCanary(name, name), Subject{Namespace: "test", Label: "app", Target: name, Primary: name + "-primary", Pods: []map[string]string{{"app": name}}})
+	}
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(newBudget("copy", "nobody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &unstructured.Unstructured{Object: raw}
+	o.SetGroupVersionKind(budgets)
+	if found := k.subjects.concerned(o, []string{"test"}); len(found) != 0 {
+		t.Errorf("what selects nobody's pods concerns %v", found)
+	}
+	o.SetAnnotations(map[string]string{CopyOfAnnotation: "of"})
+	ownership.For(newCanary("b", "b")).Mark(o)
+	if found := k.subjects.concerned(o, []string{"test"}); len(found) != 1 || found[0].Name != "b" {
+		t.Errorf("the copy of b concerns %v", found)
+	}
+}

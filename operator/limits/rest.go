@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const (
@@ -20,8 +22,8 @@ const (
 //
 // It is a runnable of a manager.
 type Start struct {
-	// ticks come once in restFor, allocated are all bytes so far, and free returns memory. Go's own without them.
-	ticks     <-chan time.Time
+	// every is how often it is looked, allocated are all bytes so far, and free returns memory. Go's own without them.
+	every     time.Duration
 	allocated func() uint64
 	free      func()
 }
@@ -31,25 +33,22 @@ func (*Start) NeedLeaderElection() bool { return false }
 
 // Start waits until the operator is at rest, or ctx ends. It returns no error.
 func (s *Start) Start(ctx context.Context) error {
-	ticks, allocated, free := s.ticks, s.allocated, s.free
-	if ticks == nil {
-		every := time.NewTicker(restFor)
-		defer every.Stop()
-		ticks, allocated, free = every.C, allocatedBytes, debug.FreeOSMemory
+	every, allocated, free := s.every, s.allocated, s.free
+	if every == 0 {
+		every, allocated, free = restFor, allocatedBytes, debug.FreeOSMemory
 	}
-	for last := allocated(); ; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticks:
+	last := allocated()
+	// The only error is the end of ctx.
+	_ = wait.PollUntilContextCancel(ctx, every, false, func(context.Context) (bool, error) {
+		before := last
+		last = allocated()
+		if last-before >= restBytes {
+			return false, nil
 		}
-		now := allocated()
-		if now-last < restBytes {
-			free()
-			return nil
-		}
-		last = now
-	}
+		free()
+		return true, nil
+	})
+	return nil
 }
 
 // allocatedBytes is how much of the heap was allocated since the process began, whatever has become of it.

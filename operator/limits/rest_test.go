@@ -8,18 +8,16 @@ import (
 
 // TestStart: memory is returned once next to nothing is allocated any more, and once only.
 func TestStart(t *testing.T) {
-	ticks, bytes, freed := make(chan time.Time), make(chan uint64), 0
-	s := &Start{ticks: ticks, allocated: func() uint64 { return <-bytes }, free: func() { freed++ }}
+	bytes, freed := make(chan uint64), 0
+	s := &Start{every: time.Nanosecond, allocated: func() uint64 { return <-bytes }, free: func() { freed++ }}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Start(t.Context()) }()
-	bytes <- 0
-	for _, now := range []uint64{2 * restBytes, 3 * restBytes, 10 * restBytes, 11*restBytes - 1} {
+	for _, now := range []uint64{0, 2 * restBytes, 3 * restBytes, 10 * restBytes, 11*restBytes - 1} {
 		select {
-		case ticks <- time.Time{}:
+		case bytes <- now: // it is looked once more
 		case err := <-ended:
 			t.Fatalf("it has ended while much was allocated: %v", err)
 		}
-		bytes <- now
 	}
 	if err := <-ended; err != nil || freed != 1 {
 		t.Errorf("%v, and memory was returned %d times", err, freed)
@@ -33,7 +31,7 @@ func TestStart(t *testing.T) {
 func TestStartEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s := &Start{ticks: make(chan time.Time), allocated: func() uint64 { return 0 }, free: func() { t.Error("memory was returned") }}
+	s := &Start{every: time.Hour, allocated: func() uint64 { return 0 }, free: func() { t.Error("memory was returned") }}
 	if err := s.Start(ctx); err != nil {
 		t.Error(err)
 	}

@@ -48,7 +48,7 @@ func isOpaque(of reflect.Type) bool {
 // add appends a value, which is of a type that encoding/json takes, too. Lists and maps have their length and one more, so
 // that one that is empty is none that is not there.
 func add(to []byte, v reflect.Value) ([]byte, error) {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // no object has others
 	case reflect.Bool:
 		if v.Bool() {
 			return append(to, 1), nil
@@ -160,7 +160,7 @@ func (r *reader) bytes(n uint64) ([]byte, error) {
 }
 
 func (r *reader) read(into reflect.Value) error {
-	switch into.Kind() {
+	switch into.Kind() { //nolint:exhaustive // no object has others
 	case reflect.Bool:
 		is, err := r.bytes(1)
 		if err == nil {
