@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-delivery/sluice/operator/handover"
+	"github.com/sluice-delivery/sluice/operator/limits"
 )
 
 // version is set by the linker.
@@ -73,6 +74,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	log.SetLogger(logger)
 	for _, f := range o.ignored {
 		logger.Info("A flag of Flagger's has no effect", "flag", "-"+f.name, "why", f.why)
+	}
+	if err := limits.Set(os.Getenv); err != nil {
+		return err
 	}
 	config, err := kubeConfig(o.kubeconfig, o)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	telemetryserver "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/go-logr/logr"
@@ -33,6 +34,8 @@ import (
 	"github.com/sluice-delivery/sluice/operator/events"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/leadership"
+	"github.com/sluice-delivery/sluice/operator/kube/atrest"
+	"github.com/sluice-delivery/sluice/operator/limits"
 	"github.com/sluice-delivery/sluice/operator/policies"
 	"github.com/sluice-delivery/sluice/operator/routes"
 	"github.com/sluice-delivery/sluice/operator/shards"
@@ -128,8 +131,10 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
-	if err := mgr.Add(ready); err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+	for _, runnable := range []manager.Runnable{ready, &limits.Start{}} {
+		if err := mgr.Add(runnable); err != nil {
+			return nil, fmt.Errorf("manager: %w", err)
+		}
 	}
 	if w.registry == nil {
 		w.registry = telemetryserver.Registry
@@ -298,6 +303,8 @@ func managerOptions(scheme *runtime.Scheme, o options, w wiring, alive, ready ht
 			// by its reconciler.
 			DefaultUnsafeDisableDeepCopy: new(true),
 			ByObject:                     o.scope.caches(),
+			// A cluster's worth of objects is at rest for nearly all of the time.
+			NewInformer: (&atrest.Caches{Plain: []client.Object{&v1beta1.Canary{}}}).NewInformer,
 		},
 		// What has no Go type here is read from the cache too.
 		Client:                  client.Options{Cache: &client.CacheOptions{Unstructured: true}},

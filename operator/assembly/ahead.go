@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
+	"github.com/sluice-delivery/sluice/operator/coverage"
 	"github.com/sluice-delivery/sluice/operator/preflight"
 	"github.com/sluice-delivery/sluice/operator/references"
 	"github.com/sluice-delivery/sluice/operator/routes"
@@ -101,7 +102,7 @@ func (a Ahead) Judge(ctx context.Context) (*preflight.Operator, error) {
 
 // index gives a view the indexes that the operator's cache has.
 func index(ctx context.Context, view *preflight.View) error {
-	for _, indexes := range [][]wake.Index{wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes()} {
+	for _, indexes := range [][]wake.Index{wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), coverage.Indexes()} {
 		for _, x := range indexes {
 			if err := view.IndexField(ctx, x.Of, x.Name, x.Values); err != nil {
 				return err

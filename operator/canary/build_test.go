@@ -114,7 +114,7 @@ func newScene(t *testing.T, objects ...client.Object) *scene {
 		WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.Canary{}, &v1alpha1.CanaryAction{}, &appsv1.Deployment{}).
 		WithIndex(&policyv1.PodDisruptionBudget{}, coverage.ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
-	for _, x := range slices.Concat(wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes()) {
+	for _, x := range slices.Concat(wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), actions.Indexes(), coverage.Indexes()) {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}
 	s.api = b.Build()

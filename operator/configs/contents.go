@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,12 +26,13 @@ type contents struct {
 	facts  records
 	shared kube.Sharer
 	reads  sync.Map // namespace -> *sync.Mutex: several Canaries with one config read it once
+	sizes  sizes
 }
 
 // existing is a config that exists. hash and data are empty where it was not
 // asked for, and was not read.
 type existing struct {
-	marks      marks
+	marks      *marks // nil for nobody's
 	uid        types.UID
 	version    string
 	shared     bool
@@ -39,26 +41,28 @@ type existing struct {
 
 // isOf tells whether it was made for a Canary.
 func (e existing) isOf(owner ownership.Owner) bool {
-	return !e.marks.none() && owner.Owns(e.marks.meta())
+	return e.marks != nil && owner.Owns(e.marks.meta())
 }
 
-// marks are those metadata of a config by which it is told whose it is; the zero value is nobody's. As metadata of
+// marks are those metadata of a config by which it is told whose it is. As metadata of
 // Kubernetes they would weigh six times as much.
 type marks struct {
 	labels, annotations map[string]string
 	owners              []metav1.OwnerReference
 }
 
-func marksOf(o client.Object) (m marks) {
+// marksOf are the marks of an object, nil for one without any.
+func marksOf(o client.Object) *marks {
+	m := &marks{owners: o.GetOwnerReferences()}
 	m.labels, m.annotations = ownership.Keep(o.GetLabels(), o.GetAnnotations())
-	m.owners = o.GetOwnerReferences()
+	if len(m.labels)+len(m.annotations)+len(m.owners) == 0 {
+		return nil
+	}
 	return m
 }
 
-func (m marks) none() bool { return len(m.labels)+len(m.annotations)+len(m.owners) == 0 }
-
 // meta are the marks as metadata of Kubernetes.
-func (m marks) meta() *metav1.ObjectMeta {
+func (m *marks) meta() *metav1.ObjectMeta {
 	return &metav1.ObjectMeta{Labels: m.labels, Annotations: m.annotations, OwnerReferences: m.owners}
 }
 
@@ -138,7 +142,9 @@ func (k *contents) note(ref Ref, o client.Object) (record, error) {
 	}
 	of := marksOf(o)
 	// Those of all copies for a Canary are the same, and so is what is in a config and in its copy.
-	of.labels, of.annotations = k.shared.Map(of.labels), k.shared.Map(of.annotations)
+	if of != nil {
+		of.labels, of.annotations = k.shared.Map(of.labels), k.shared.Map(of.annotations)
+	}
 	fact := record{
 		marks: of, uid: o.GetUID(), version: o.GetResourceVersion(), shared: Shared(o), hash: k.shared.Text(hash), data: k.shared.Text(data),
 	}
@@ -172,11 +178,11 @@ func (k *contents) read(ctx context.Context, namespace string, refs []Ref) (map[
 
 func (k *contents) readKind(ctx context.Context, namespace string, kind Kind, refs []Ref, into map[Ref]client.Object) error {
 	if len(refs) >= listFrom {
-		all := newMetadataList(kind)
-		if err := k.cached.List(ctx, all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("list %ss: %w", kind, err)
+		all, err := k.size(ctx, namespace, kind)
+		if err != nil {
+			return err
 		}
-		if len(all.Items) <= listWaste*len(refs) {
+		if all <= listWaste*len(refs) {
 			return k.list(ctx, namespace, kind, refs, into)
 		}
 	}
@@ -192,6 +198,55 @@ func (k *contents) readKind(ctx context.Context, namespace string, kind Kind, re
 		into[ref] = o
 	}
 	return nil
+}
+
+// sizeHolds is how long it is taken to be known how many configs a namespace has, which only says how they are read best.
+const sizeHolds = 10 * time.Second
+
+// sizes are how many configs of a kind namespaces had. A start reads those of all Canaries of a namespace, one after the
+// other, and to count them for each would be as much as the square of it. It is safe for concurrent use.
+type sizes struct {
+	mu    sync.Mutex
+	until time.Time // when all of them are forgotten
+	known map[sizeKey]int
+}
+
+type sizeKey struct {
+	namespace string
+	kind      Kind
+}
+
+func (s *sizes) get(of sizeKey, now time.Time) (int, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.After(s.until) {
+		s.known = nil
+	}
+	n, ok := s.known[of]
+	return n, ok
+}
+
+func (s *sizes) put(of sizeKey, n int, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known, s.until = map[sizeKey]int{}, now.Add(sizeHolds)
+	}
+	s.known[of] = n
+}
+
+// size is about how many configs of a kind a namespace has.
+func (k *contents) size(ctx context.Context, namespace string, kind Kind) (int, error) {
+	of, now := sizeKey{namespace, kind}, k.facts.clock.Now()
+	if n, ok := k.sizes.get(of, now); ok {
+		return n, nil
+	}
+	all := newMetadataList(kind)
+	if err := k.cached.List(ctx, all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("list %ss: %w", kind, err)
+	}
+	k.sizes.put(of, len(all.Items), now)
+	return len(all.Items), nil
 }
 
 // list reads all configs of a namespace at once. The hashes of the others are

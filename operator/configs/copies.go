@@ -295,7 +295,7 @@ func (s *Share) deleteCopy(ctx context.Context, ref Ref, uid types.UID) error {
 	if err := s.part.Applier.Delete(ctx, o); err != nil {
 		return fmt.Errorf("delete %s: %w", ref.Title(), err)
 	}
-	s.part.facts.drop([]objectKey{{s.world.Canary.Namespace, ref}})
+	s.part.facts.drop(s.world.Canary.Namespace, digestOf(ref))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	// writeGrace is how long the cache may take to show a copy that was just
 	// made.
 	writeGrace = 15 * time.Second
+	// sweepEvery is how often it is looked for those at most.
+	sweepEvery = time.Minute
 	// unusedFact is how long the hash of a config is kept that no Canary was
 	// seen to use yet.
 	unusedFact = 10 * time.Minute
@@ -24,21 +27,22 @@ const (
 type record struct {
 	uid     types.UID
 	version string
-	marks   marks
-	shared  bool // see Shared
+	marks   *marks // nil for nobody's
 	hash    string
 	data    string // see Hash
 
-	at   time.Time // when it was read or written
-	seen bool      // the cache has shown this version or a newer one
+	at     int64 // when it was read or written, in seconds
+	shared bool  // see Shared
+	seen   bool  // the cache has shown this version or a newer one
 }
 
 // records remembers hashes, so that contents are read only when an object
 // changed. It is safe for concurrent use.
 type records struct {
-	clock clock.PassiveClock
-	mu    sync.Mutex
-	byKey map[objectKey]*record
+	clock       clock.PassiveClock
+	mu          sync.Mutex
+	byNamespace map[string]map[Ref]*record
+	swept       time.Time
 }
 
 // put notes what an object is since a version. A fact about a newer version
@@ -46,14 +50,24 @@ type records struct {
 func (f *records) put(key objectKey, fact record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known := f.byKey[key]; known != nil && newer(known.version, fact.version) {
+	in := f.byNamespace[key.namespace]
+	if known := in[key.Ref]; known != nil && newer(known.version, fact.version) {
 		return
 	}
-	if f.byKey == nil {
-		f.byKey = map[objectKey]*record{}
+	if f.byNamespace == nil {
+		f.byNamespace = map[string]map[Ref]*record{}
 	}
-	fact.at = f.clock.Now()
-	f.byKey[key] = &fact
+	if in == nil {
+		in = map[Ref]*record{}
+		f.byNamespace[key.namespace] = in
+	}
+	fact.at = f.clock.Now().Unix()
+	in[key.Ref] = &fact
+}
+
+// since is how long ago something was learned, in whole seconds.
+func (f *records) since(r *record) time.Duration {
+	return time.Duration(f.clock.Now().Unix()-r.at) * time.Second
 }
 
 // get returns what is known of the object that the cache shows, nil for one
@@ -62,15 +76,15 @@ func (f *records) put(key objectKey, fact record) {
 func (f *records) get(key objectKey, cached *metav1.PartialObjectMetadata) (fact record, exists, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := f.byKey[key]
+	known := f.byNamespace[key.namespace][key.Ref]
 	switch {
 	case cached == nil && known == nil:
 		return record{}, false, true
 	case cached == nil:
-		if !known.seen && f.clock.Since(known.at) < writeGrace {
+		if !known.seen && f.since(known) < writeGrace {
 			return *known, true, true
 		}
-		delete(f.byKey, key)
+		f.remove(key.namespace, key.Ref)
 		return record{}, false, true
 	case known == nil || newer(cached.ResourceVersion, known.version):
 		return record{}, true, false
@@ -79,11 +93,24 @@ func (f *records) get(key objectKey, cached *metav1.PartialObjectMetadata) (fact
 	return *known, true, true
 }
 
-func (f *records) drop(keys []objectKey) {
+func (f *records) remove(namespace string, ref Ref) {
+	in := f.byNamespace[namespace]
+	if delete(in, ref); len(in) == 0 {
+		delete(f.byNamespace, namespace)
+	}
+}
+
+// drop drops what is known of configs of a namespace.
+func (f *records) drop(namespace string, of ...digest) {
+	if len(of) == 0 {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, k := range keys {
-		delete(f.byKey, k)
+	for ref := range f.byNamespace[namespace] {
+		if slices.Contains(of, digestOf(ref)) {
+			f.remove(namespace, ref)
+		}
 	}
 }
 
@@ -91,9 +118,16 @@ func (f *records) drop(keys []objectKey) {
 func (f *records) sweep(matters func(objectKey) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for k, fact := range f.byKey {
-		if f.clock.Since(fact.at) >= unusedFact && !matters(k) {
-			delete(f.byKey, k)
+	now := f.clock.Now()
+	if now.Sub(f.swept) < sweepEvery {
+		return
+	}
+	f.swept = now
+	for namespace, in := range f.byNamespace {
+		for ref, fact := range in {
+			if f.since(fact) >= unusedFact && !matters(objectKey{namespace, ref}) {
+				f.remove(namespace, ref)
+			}
 		}
 	}
 }

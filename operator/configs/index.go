@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 
@@ -13,58 +14,83 @@ type objectKey struct {
 	Ref
 }
 
-// index finds the Canaries that a ConfigMap or Secret matters to. It is
+// index finds the Canaries that a ConfigMap or Secret matters to, which are of its namespace. It is
 // safe for concurrent use; the zero value is empty.
+//
+// A Canary has three names for each config that its pods read, and there is one hash of each here: an entry for each
+// name would weigh more than what the cache has of it. What two names share by chance wakes one Canary more than it must.
 type index struct {
-	mu       sync.RWMutex
-	byCanary map[types.NamespacedName][]objectKey
-	byConfig map[objectKey][]types.NamespacedName // most have one, for which a map would be large
+	mu          sync.RWMutex
+	byNamespace map[string]map[string][]digest // of Canaries by their names
 }
 
+// digest is a hash of a Ref, which is another in each process.
+type digest uint64
+
+var seed = maphash.MakeSeed()
+
+func digestOf(ref Ref) digest { return digest(maphash.Comparable(seed, ref)) }
+
 // set replaces what matters to a Canary and returns what matters to nobody any
-// more. Without keys the Canary is forgotten.
-func (x *index) set(canary types.NamespacedName, keys []objectKey) (dropped []objectKey) {
+// more. Without refs the Canary is forgotten.
+func (x *index) set(canary types.NamespacedName, refs []Ref) (dropped []digest) {
+	now := make([]digest, len(refs))
+	for i, ref := range refs {
+		now[i] = digestOf(ref)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.byCanary[canary]
-	if slices.Equal(old, keys) {
+	in := x.byNamespace[canary.Namespace]
+	old := in[canary.Name]
+	if slices.Equal(old, now) {
 		return nil
 	}
-	if x.byCanary == nil {
-		x.byCanary = map[types.NamespacedName][]objectKey{}
-		x.byConfig = map[objectKey][]types.NamespacedName{}
-	}
-	for _, k := range keys {
-		if !slices.Contains(x.byConfig[k], canary) {
-			x.byConfig[k] = append(x.byConfig[k], canary)
+	switch {
+	case len(now) == 0:
+		if delete(in, canary.Name); len(in) == 0 {
+			delete(x.byNamespace, canary.Namespace)
 		}
-	}
-	for _, k := range old {
-		if slices.Contains(keys, k) {
-			continue
+	case in == nil:
+		if x.byNamespace == nil {
+			x.byNamespace = map[string]map[string][]digest{}
 		}
-		users := slices.DeleteFunc(x.byConfig[k], func(c types.NamespacedName) bool { return c == canary })
-		if x.byConfig[k] = users; len(users) == 0 {
-			delete(x.byConfig, k)
-			dropped = append(dropped, k)
-		}
+		x.byNamespace[canary.Namespace] = map[string][]digest{canary.Name: now}
+	default:
+		in[canary.Name] = now
 	}
-	if x.byCanary[canary] = keys; len(keys) == 0 {
-		delete(x.byCanary, canary)
+	for _, d := range old {
+		if !slices.Contains(now, d) && !x.has(canary.Namespace, d) {
+			dropped = append(dropped, d)
+		}
 	}
 	return dropped
 }
 
 // canaries are those that a config matters to, in no order.
-func (x *index) canaries(key objectKey) []types.NamespacedName {
+func (x *index) canaries(key objectKey) (out []types.NamespacedName) {
+	d := digestOf(key.Ref)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return slices.Clone(x.byConfig[key])
+	for name, of := range x.byNamespace[key.namespace] {
+		if slices.Contains(of, d) {
+			out = append(out, types.NamespacedName{Namespace: key.namespace, Name: name})
+		}
+	}
+	return out
 }
 
 // matters tells whether a config matters to any Canary.
 func (x *index) matters(key objectKey) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return len(x.byConfig[key]) > 0
+	return x.has(key.namespace, digestOf(key.Ref))
+}
+
+func (x *index) has(namespace string, d digest) bool {
+	for _, of := range x.byNamespace[namespace] {
+		if slices.Contains(of, d) {
+			return true
+		}
+	}
+	return false
 }

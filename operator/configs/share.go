@@ -110,12 +110,7 @@ func (s *Share) observe(ctx context.Context, template *corev1.PodTemplateSpec) e
 			}
 		}
 	}
-	keys := make([]objectKey, len(all))
-	for i := range all {
-		keys[i] = objectKey{c.Namespace, all[i]}
-	}
-	t.facts.drop(t.index.set(client.ObjectKeyFromObject(c), keys))
-
+	t.facts.drop(c.Namespace, t.index.set(client.ObjectKeyFromObject(c), all)...)
 	seen, err := t.look(ctx, c.Namespace, all, s.contents, func(ref Ref, o *metav1.PartialObjectMetadata) bool {
 		return slices.Contains(used, ref) && !TrackingDisabled(o.Annotations) || s.world.Owner.Owns(o)
 	})
@@ -190,7 +185,7 @@ func (s *Share) Sourced(ctx context.Context, primary client.Object) (client.Obje
 		for _, name := range one.names {
 			copied := Ref{Kind: one.Kind, Name: name}
 			now, exists := seen[copied]
-			if one.gone || exists && !now.marks.none() && ownership.Key(now.marks.meta()) != "" && (now.hash == one.hash || now.hash == one.data) {
+			if one.gone || exists && now.marks != nil && ownership.Key(now.marks.meta()) != "" && (now.hash == one.hash || now.hash == one.data) {
 				sources[copied] = one.Name
 			}
 		}

@@ -164,7 +164,7 @@ func gvkOf(kind Kind) schema.GroupVersionKind {
 
 // Forget drops what is known for a Canary that is gone.
 func (t *Tracker) Forget(canary types.NamespacedName) {
-	t.facts.drop(t.index.set(canary, nil))
+	t.facts.drop(canary.Namespace, t.index.set(canary, nil)...)
 }
 
 func newObject(kind Kind) client.Object {

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -113,7 +115,7 @@ func TestEvents(t *testing.T) {
 	observe(t, tracker, c, using())
 	tracker.Forget(client.ObjectKeyFromObject(c))
 	expect(map[Ref]int{appConfig: 0, theCopy: 0})
-	if left := len(tracker.facts.byKey) + len(tracker.index.byCanary); left != 0 {
+	if left := len(tracker.facts.byNamespace) + len(tracker.index.byNamespace); left != 0 {
 		t.Errorf("%d things are remembered for nobody", left)
 	}
 	same := event.UpdateEvent{ObjectOld: configMap("app", "blue"), ObjectNew: configMap("app", "blue")}
@@ -194,13 +196,12 @@ func TestObserve(t *testing.T) {
 }
 
 func TestIndex(t *testing.T) {
-	key := func(name string) objectKey {
-		return objectKey{"test", Ref{Kind: ConfigMap, Name: name}}
-	}
-	a, b := types.NamespacedName{Name: "a"}, types.NamespacedName{Name: "b"}
+	ref := func(name string) Ref { return Ref{Kind: ConfigMap, Name: name} }
+	key := func(name string) objectKey { return objectKey{"test", ref(name)} }
+	a, b := types.NamespacedName{Namespace: "test", Name: "a"}, types.NamespacedName{Namespace: "test", Name: "b"}
 	var x index
-	x.set(a, []objectKey{key("1"), key("2")})
-	x.set(b, []objectKey{key("2")})
+	x.set(a, []Ref{ref("1"), ref("2")})
+	x.set(b, []Ref{ref("2")})
 	users := func(name string) string {
 		var out []string
 		for _, c := range x.canaries(key(name)) {
@@ -212,19 +213,20 @@ func TestIndex(t *testing.T) {
 	if users("1") != "a" || users("2") != "ab" || users("3") != "" || !x.matters(key("2")) || x.matters(key("3")) {
 		t.Errorf("users %q %q %q", users("1"), users("2"), users("3"))
 	}
-	if diff := cmp.Diff([]objectKey{key("1")}, x.set(a, []objectKey{key("2"), key("3")}), cmp.AllowUnexported(objectKey{})); diff != "" {
-		t.Errorf("dropped: -want +got\n%s", diff)
+	if dropped := x.set(a, []Ref{ref("2"), ref("3")}); !slices.Equal(dropped, []digest{digestOf(ref("1"))}) {
+		t.Errorf("dropped %v", dropped)
 	}
 	if users("1") != "" || users("2") != "ab" || users("3") != "a" {
 		t.Errorf("users %q %q %q", users("1"), users("2"), users("3"))
 	}
-	x.set(a, nil)
-	if dropped := x.set(b, nil); len(dropped) != 1 || len(x.byCanary)+len(x.byConfig) != 0 {
-		t.Errorf("dropped %v, left %v %v", dropped, x.byCanary, x.byConfig)
+	if dropped := x.set(a, nil); !slices.Equal(dropped, []digest{digestOf(ref("3"))}) {
+		t.Errorf("dropped %v", dropped)
 	}
-	other := objectKey{"elsewhere", key("1").Ref}
-	x.set(a, []objectKey{other})
-	if x.matters(key("1")) || x.matters(objectKey{"elsewhere", Ref{Kind: Secret, Name: "1"}}) {
+	if dropped := x.set(b, nil); len(dropped) != 1 || len(x.byNamespace) != 0 {
+		t.Errorf("dropped %v, left %v", dropped, x.byNamespace)
+	}
+	x.set(types.NamespacedName{Namespace: "elsewhere", Name: "a"}, []Ref{ref("1")})
+	if x.matters(key("1")) || x.matters(objectKey{"elsewhere", Ref{Kind: Secret, Name: "1"}}) || !x.matters(objectKey{"elsewhere", ref("1")}) {
 		t.Error("a config of another namespace or kind matters")
 	}
 }
@@ -261,7 +263,52 @@ func TestFacts(t *testing.T) {
 	f.sweep(func(objectKey) bool { return true })
 	expect("of use", cached("12"), "a", true, true)
 	f.sweep(func(objectKey) bool { return false })
+	expect("swept a moment ago", cached("12"), "a", true, true)
+	clk.SetTime(clk.Now().Add(sweepEvery))
+	f.sweep(func(objectKey) bool { return false })
 	expect("of no use", cached("12"), "", true, false)
+	f.put(key, record{version: "13", hash: "b"})
+	f.drop("test", digestOf(Ref{Kind: Secret, Name: appConfig.Name}))
+	expect("another is dropped", cached("13"), "b", true, true)
+	f.drop("test", digestOf(appConfig))
+	expect("dropped", cached("13"), "", true, false)
+	if len(f.byNamespace) != 0 {
+		t.Errorf("what is left is %v", f.byNamespace)
+	}
+}
+
+// TestReadsOfANamespace: what Canaries of one namespace read at a start grows with their number, and not with its square.
+func TestReadsOfANamespace(t *testing.T) {
+	const canaries, each = 40, 4
+	var objects []client.Object
+	for i := range canaries * each {
+		objects = append(objects, configMap(fmt.Sprintf("config-%03d", i), "blue"))
+	}
+	tracker := newTracker(t, objects...)
+	lists := 0
+	tracker.cached = interceptor.NewClient(tracker.Client.(client.WithWatch), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			lists++
+			return c.List(ctx, list, options...)
+		},
+	})
+	for c := range canaries {
+		var refs []Ref
+		for i := range each {
+			refs = append(refs, Ref{ConfigMap, fmt.Sprintf("config-%03d", c*each+i)})
+		}
+		read, err := tracker.read(t.Context(), "test", refs)
+		if err != nil || len(read) != each {
+			t.Fatalf("%d of %d are read: %v", len(read), each, err)
+		}
+	}
+	if lists != 1 {
+		t.Errorf("%d Canaries list the configs of their namespace %d times", canaries, lists)
+	}
+	tracker.Clock.(*clocktesting.FakePassiveClock).SetTime(start.Add(sizeHolds + time.Second))
+	if _, err := tracker.size(t.Context(), "test", ConfigMap); err != nil || lists != 2 {
+		t.Errorf("how many there are is counted %d times a while later: %v", lists, err)
+	}
 }
 
 func TestCacheHoldsNoContents(t *testing.T) {

@@ -66,9 +66,12 @@ func (k *Keeper) Watched(kind schema.GroupVersionKind, hasSynced func() bool) {
 }
 
 // SetUp watches what selects pods by label, each kind as soon as it is served.
-func (k *Keeper) SetUp(_ context.Context, w *wake.Watches) error {
+func (k *Keeper) SetUp(ctx context.Context, w *wake.Watches) error {
 	if !k.Reports {
 		return nil
+	}
+	if err := w.Index(ctx, Indexes()...); err != nil {
+		return err
 	}
 	k.Reader = w.Manager.GetCache()
 	source, err := newEventSource(k, w.Manager)

@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -37,15 +39,64 @@ func newKeeper(t *testing.T, objects ...client.Object) (*Keeper, client.Client) 
 			t.Fatal(err)
 		}
 	}
-	api := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithIndex(&policyv1.PodDisruptionBudget{}, ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
-		Build()
+	b := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&policyv1.PodDisruptionBudget{}, ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
+	for _, x := range Indexes() {
+		b.WithIndex(x.Of, x.Name, x.Values)
+	}
+	api := b.Build()
 	k := &Keeper{
 		Reports: true, Copies: true, RootNamespace: "istio-system",
 		Client: api, Reader: api, Applier: ssa.New(api), Options: workload.Options{SelectorLabels: []string{"app"}},
 	}
 	k.Watched(budgets, func() bool { return true })
 	return k, api
+}
+
+// TestServicesAreFound: whatever a Service selects by, it is found where it leads to pods of a target, and one that leads
+// elsewhere is not read for each target of its namespace.
+func TestServicesAreFound(t *testing.T) {
+	subject := Subject{
+		Namespace: "test", Label: "app", Target: "web", Primary: "web-primary",
+		Pods: []map[string]string{{"app": "web", "tier": "front", "a": "b"}, {"app": "web-primary", "tier": "back"}},
+	}
+	var objects []client.Object
+	want := 0
+	for _, a := range []string{"", "b", "c"} {
+		for _, app := range []string{"", "web", "web-primary", "other"} {
+			for _, tier := range []string{"", "front", "back", "other"} {
+				selector := map[string]string{}
+				for key, value := range map[string]string{"a": a, "app": app, "tier": tier} {
+					if value != "" {
+						selector[key] = value
+					}
+				}
+				if subject.Leads(selector) {
+					want++
+				}
+				objects = append(objects, &corev1.Service{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: fmt.Sprintf("s-%d", len(objects))},
+					Spec:       corev1.ServiceSpec{Selector: selector},
+				})
+			}
+		}
+	}
+	k, api := newKeeper(t, objects...)
+	read := 0
+	k.Client = interceptor.NewClient(api.(client.WithWatch), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			err := c.List(ctx, list, options...)
+			read += len(list.(*corev1.ServiceList).Items)
+			return err
+		},
+	})
+	found, err := k.services(t.Context(), subject)
+	if err != nil || len(found) != want || want < 5 {
+		t.Errorf("of %d Services %d are found: %v", want, len(found), err)
+	}
+	if read >= len(objects)*3/4 {
+		t.Errorf("%d of %d Services are read for %d", read, len(objects), want)
+	}
 }
 
 func newCanary(name, target string) *v1beta1.Canary {
@@ -331,5 +382,27 @@ func TestNarrowed(t *testing.T) {
 				t.Errorf("%q, %v, want %q", s.Narrowed, err, tc.want)
 			}
 		})
+	}
+}
+
+// TestCopiesConcernTheirCanary: whoever changes a copy wakes the Canary that it was made for, whatever it selects.
+func TestCopiesConcernTheirCanary(t *testing.T) {
+	k, _ := newKeeper(t)
+	for _, name := range []string{"a", "b"} {
+		k.subjects.put(newCanary(name, name), Subject{Namespace: "test", Label: "app", Target: name, Primary: name + "-primary", Pods: []map[string]string{{"app": name}}})
+	}
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(newBudget("copy", "nobody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &unstructured.Unstructured{Object: raw}
+	o.SetGroupVersionKind(budgets)
+	if found := k.subjects.concerned(o, []string{"test"}); len(found) != 0 {
+		t.Errorf("what selects nobody's pods concerns %v", found)
+	}
+	o.SetAnnotations(map[string]string{CopyOfAnnotation: "of"})
+	ownership.For(newCanary("b", "b")).Mark(o)
+	if found := k.subjects.concerned(o, []string{"test"}); len(found) != 1 || found[0].Name != "b" {
+		t.Errorf("the copy of b concerns %v", found)
 	}
 }

@@ -17,25 +17,36 @@ import (
 // safe for concurrent use; the zero value knows nothing.
 type subjects struct {
 	mu          sync.RWMutex
-	byNamespace map[string]map[string]Subject
+	byNamespace map[string]map[string]subject
+}
+
+// subject is a Subject without its owner, which would keep all of a Canary.
+type subject struct {
+	Subject
+
+	uid types.UID
 }
 
 // put remembers the Subject of a Canary. It must be called before the objects are read by which the Canary is assessed,
 // so that whoever changes one afterwards finds it.
 func (s *subjects) put(c *v1beta1.Canary, of Subject) {
-	// The owner must not keep all that the Canary was in this turn.
-	slim := &v1beta1.Canary{}
-	slim.Namespace, slim.Name, slim.UID = c.Namespace, c.Name, c.UID
-	of.Owner = ownership.For(slim)
+	of.Owner = ownership.Owner{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byNamespace == nil {
-		s.byNamespace = map[string]map[string]Subject{}
+		s.byNamespace = map[string]map[string]subject{}
 	}
 	if s.byNamespace[c.Namespace] == nil {
-		s.byNamespace[c.Namespace] = map[string]Subject{}
+		s.byNamespace[c.Namespace] = map[string]subject{}
 	}
-	s.byNamespace[c.Namespace][c.Name] = of
+	s.byNamespace[c.Namespace][c.Name] = subject{of, c.UID}
+}
+
+// owner is the Canary of a name as the owner of copies.
+func (s subject) owner(name string) ownership.Owner {
+	c := &v1beta1.Canary{}
+	c.Namespace, c.Name, c.UID = s.Namespace, name, s.uid
+	return ownership.For(c)
 }
 
 func (s *subjects) forget(key types.NamespacedName) {
@@ -52,10 +63,13 @@ func (s *subjects) forget(key types.NamespacedName) {
 func (s *subjects) concerned(o *unstructured.Unstructured, reach []string) (out []types.NamespacedName) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	concerns := about(o)
+	concerns, isCopy := about(o), o.GetAnnotations()[CopyOfAnnotation] != ""
 	look := func(namespace string) {
 		for name, of := range s.byNamespace[namespace] {
-			if concerns(of) {
+			if isCopy { // nobody else asks whose it is
+				of.Owner = of.owner(name)
+			}
+			if concerns(of.Subject) {
 				out = append(out, types.NamespacedName{Namespace: namespace, Name: name})
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-delivery/sluice/operator/wake"
 )
 
 const (
@@ -31,6 +34,8 @@ const (
 	syncTimeout = 10 * time.Second
 	// ReachIndex finds objects by the namespaces that they may select in.
 	ReachIndex = "reach"
+	// LeadIndex finds Services by a label of the pods that they lead to.
+	LeadIndex = "lead"
 )
 
 // kindsWatched are the kinds whose objects are being read. It is safe for concurrent use.
@@ -80,15 +85,9 @@ func (k *kindsWatched) add(w watched) {
 // objects are all that may select pods of a subject, or its Services. They are
 // the cache's own and must not be changed.
 func (k *Keeper) objects(ctx context.Context, subject Subject) ([]*unstructured.Unstructured, error) {
-	var services corev1.ServiceList
-	if err := k.Client.List(ctx, &services, client.InNamespace(subject.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list Services: %w", err)
-	}
-	var out []*unstructured.Unstructured
-	for i := range services.Items {
-		if s := &services.Items[i]; subject.Leads(s.Spec.Selector) {
-			out = append(out, serviceObject(s))
-		}
+	out, err := k.services(ctx, subject)
+	if err != nil {
+		return nil, err
 	}
 	for _, kind := range k.watched.read() {
 		for _, reach := range []string{subject.Namespace, Everywhere} {
@@ -103,6 +102,56 @@ func (k *Keeper) objects(ctx context.Context, subject Subject) ([]*unstructured.
 		}
 	}
 	return out, nil
+}
+
+// services are the Services that lead to pods of a subject. Of those of its namespace only those are looked at that select
+// by something that these pods have: a namespace with many Canaries has several times as many Services.
+func (k *Keeper) services(ctx context.Context, subject Subject) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	for _, pair := range pairsOf(subject) {
+		var services corev1.ServiceList
+		err := k.Client.List(ctx, &services, client.InNamespace(subject.Namespace), client.MatchingFields{LeadIndex: pair}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, fmt.Errorf("list Services: %w", err)
+		}
+		for i := range services.Items {
+			if s := &services.Items[i]; subject.Leads(s.Spec.Selector) { // each has one value of the index
+				out = append(out, serviceObject(s))
+			}
+		}
+	}
+	return out, nil
+}
+
+// pairsOf are the labels that a Service which leads to the target's pods may select by, each once, as LeadIndex has them.
+func pairsOf(s Subject) []string {
+	found := map[string]struct{}{pair(s.Label, s.Target): {}}
+	for _, pod := range s.Pods {
+		for key, value := range pod {
+			if key != s.Label {
+				found[pair(key, value)] = struct{}{}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func pair(key, value string) string { return key + "=" + value }
+
+// Indexes are those of the cache for Services.
+func Indexes() []wake.Index {
+	return []wake.Index{{Of: &corev1.Service{}, Name: LeadIndex, Values: leads, InNamespace: true}}
+}
+
+// leads is the index function of LeadIndex. What is selected has all that a selector names, so that one label of it is
+// enough to find the selector.
+func leads(o client.Object) []string {
+	s, ok := o.(*corev1.Service)
+	if !ok || len(s.Spec.Selector) == 0 {
+		return nil
+	}
+	first := slices.Min(slices.Collect(maps.Keys(s.Spec.Selector)))
+	return []string{pair(first, s.Spec.Selector[first])}
 }
 
 // serviceObject is what selectors know of a Service.

@@ -25,7 +25,7 @@ type Sharer struct {
 }
 
 // Share is a transform of an informer cache: it has objects share what they have in common, in place, drops what nobody
-// reads of Services and autoscalers, and leaves everything else to next.
+// reads of Services, autoscalers and Deployments, and leaves everything else to next.
 func Share(next func(any) (any, error)) func(any) (any, error) {
 	s := &Sharer{}
 	return func(o any) (any, error) {
@@ -37,6 +37,7 @@ func Share(next func(any) (any, error)) func(any) (any, error) {
 		case *appsv1.Deployment:
 			s.selector(o.Spec.Selector)
 			o.Spec.Template.Labels = s.Map(o.Spec.Template.Labels)
+			o.Status.Conditions = slices.DeleteFunc(o.Status.Conditions, isWell)
 			for i := range o.Status.Conditions {
 				c := &o.Status.Conditions[i]
 				c.Reason, c.Message = s.Text(c.Reason), s.Text(c.Message)
@@ -55,6 +56,14 @@ func Share(next func(any) (any, error)) func(any) (any, error) {
 		}
 		return o, nil
 	}
+}
+
+// isWell tells whether a condition of a Deployment complains of nothing. Nobody reads that, and it is half of what a
+// Deployment weighs without its template.
+func isWell(c appsv1.DeploymentCondition) bool {
+	failed := c.Type == appsv1.DeploymentReplicaFailure && c.Status != corev1.ConditionFalse
+	stuck := c.Type == appsv1.DeploymentProgressing && c.Status != corev1.ConditionTrue
+	return !failed && !stuck
 }
 
 func (s *Sharer) selector(of *metav1.LabelSelector) {

@@ -69,7 +69,7 @@ func TestShareTexts(t *testing.T) {
 	before := heap()
 	for i := range all {
 		all[i].Namespace = text("n")
-		all[i].Status.Conditions[0] = appsv1.DeploymentCondition{Type: "Available", Reason: text("r"), Message: text("m")}
+		all[i].Status.Conditions[0] = appsv1.DeploymentCondition{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: text("r"), Message: text("m")}
 		was := all[i].DeepCopy()
 		if _, err := share(&all[i]); err != nil || !equality.Semantic.DeepEqual(&all[i], was) {
 			t.Fatalf("%v, %+v", err, all[i])

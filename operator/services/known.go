@@ -1,70 +1,64 @@
 package services
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
 )
 
-// known are the intents for the Services of a Canary in a state of all
-// that they are made from.
+// known is a state in which the Services of a Canary were looked at. The intents for them are built at each look, which takes
+// as long as to decode them, and would weigh more than all else that is remembered of a Canary.
 type known struct {
-	madeFrom origin
-	live     [4]string // versions of those that are there, in the order of the intents
-	intents  packed
-	inSync   bool // in this state they were found to be what is there
+	of     state
+	inSync bool // in this state they were found to be what is there
 }
 
-// origin is the state of all that intents for Services are made from, but for the
-// Services that are there.
-type origin struct {
-	canary, target, primary stateOf
-	targetServes            bool
-}
+// state is a hash of all that intents for Services are made from, and of which of them are there.
+type state [16]byte
 
-func originOf(w *world.World) origin {
-	return origin{
-		canary: stateOfObject(w.Canary), target: stateOfObject(w.TargetObject), primary: stateOfObject(w.PrimaryObject),
-		targetServes: workload.TargetServes(w.Canary),
+// stateOf is the state of the Services of a Canary, of which some are there, nil for one that is not.
+func stateOf(w *world.World, live []*corev1.Service) (s state) {
+	sum := sha256.New()
+	for _, o := range []client.Object{w.Canary, w.TargetObject, w.PrimaryObject} {
+		addObject(sum, o)
 	}
+	fmt.Fprintf(sum, "%t;", workload.TargetServes(w.Canary))
+	for _, o := range live {
+		if o == nil {
+			add(sum, "")
+			continue
+		}
+		add(sum, string(o.UID))
+		add(sum, o.ResourceVersion)
+	}
+	copy(s[:], sum.Sum(nil))
+	return s
 }
 
-func (s origin) same(other origin) bool {
-	return s.canary.same(other.canary) && s.target.same(other.target) && s.primary.same(other.primary) &&
-		s.targetServes == other.targetServes
-}
-
-// stateOf is a state of an object, its status aside.
-type stateOf struct {
-	uid                 types.UID
-	version             string
-	labels, annotations map[string]string
-}
-
-// stateOfObject is the state of an object, empty for nil.
-func stateOfObject(o client.Object) stateOf {
+// addObject adds the state of an object, its status aside; nil for none.
+func addObject(to hash.Hash, o client.Object) {
 	if o == nil {
-		return stateOf{}
+		add(to, "")
+		return
 	}
-	return stateOf{o.GetUID(), workload.Version(o), o.GetLabels(), o.GetAnnotations()}
-}
-
-func (s stateOf) same(other stateOf) bool {
-	return s.uid == other.uid && s.version == other.version && maps.Equal(s.labels, other.labels) && maps.Equal(s.annotations, other.annotations)
-}
-
-// versionsOf are those of Services, "" for one that is not there.
-func versionsOf(live []*corev1.Service) [4]string {
-	var out [4]string
-	for i, s := range live {
-		if s != nil {
-			out[i] = string(s.UID) + "@" + s.ResourceVersion
+	add(to, string(o.GetUID()))
+	add(to, workload.Version(o))
+	for _, of := range []map[string]string{o.GetLabels(), o.GetAnnotations()} {
+		fmt.Fprintf(to, "%d;", len(of))
+		for _, key := range slices.Sorted(maps.Keys(of)) {
+			add(to, key)
+			add(to, of[key])
 		}
 	}
-	return out
 }
+
+// add adds a text after its length, so that no two states give the same bytes.
+func add(to hash.Hash, text string) { fmt.Fprintf(to, "%d:%s", len(text), text) }

@@ -55,7 +55,7 @@ type Services struct {
 	// Options are the settings for generated objects.
 	Options workload.Options
 
-	memory memory.Memory[*known]
+	memory memory.Memory[known]
 }
 
 // Share is what the Services of a Canary are to be in a turn.
@@ -128,27 +128,12 @@ func (p *Services) Observe(ctx context.Context, w *world.World) (*Share, error) 
 }
 
 // observe builds the Services that are wanted, and looks whose those are
-// that are there. Nothing of it is done again while nothing changes.
+// that are there.
 func (s *Share) observe(ctx context.Context) error {
 	p, w := s.part, s.world
-	deleted, from := !w.Canary.DeletionTimestamp.IsZero(), originOf(w)
+	deleted := !w.Canary.DeletionTimestamp.IsZero()
 	if w.TargetObject == nil && (deleted || w.PrimaryObject == nil) {
 		return nil
-	}
-	if last, ok := p.memory.Get(w.Canary); ok && last.madeFrom.same(from) && !deleted {
-		intents, err := last.intents.unpack()
-		if err != nil {
-			return err
-		}
-		live, err := p.existing(ctx, intents)
-		if err != nil {
-			return err
-		}
-		if versionsOf(live) == last.live {
-			s.intents, s.known = intents, last
-			w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(intents, live)
-			return nil
-		}
 	}
 	intents, err := p.build(w)
 	if err != nil {
@@ -167,8 +152,14 @@ func (s *Share) observe(ctx context.Context) error {
 	}
 	w.HasServices, w.ClusterIPs = hasServices(w, live), clusterIPs(intents, live)
 	s.intents = intents
-	if !deleted {
-		p.memory.Set(w.Canary, &known{madeFrom: from, live: versionsOf(live), intents: pack(intents)})
+	if deleted {
+		return nil
+	}
+	now := stateOf(w, live)
+	if last, ok := p.memory.Get(w.Canary); ok && last.of == now {
+		s.known = &last
+	} else {
+		p.memory.Set(w.Canary, known{of: now})
 	}
 	return nil
 }
@@ -310,10 +301,8 @@ func (s *Share) inSync(ctx context.Context) (bool, error) {
 		s.refused = true
 	}
 	if s.known != nil && !s.refused {
-		now := *s.known
-		now.inSync = true
-		s.known = &now
-		s.part.memory.Set(s.world.Canary, s.known)
+		s.known.inSync = true
+		s.part.memory.Set(s.world.Canary, *s.known)
 	}
 	return true, nil
 }

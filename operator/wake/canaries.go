@@ -3,6 +3,7 @@ package wake
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -116,7 +117,16 @@ type Canaries struct {
 	byName  map[nameKey][]Referrer
 }
 
-type nameKey struct{ index, namespace, name string }
+// nameKey is a hash of an index, a namespace and a name, which is another in each process: what is remembered of most names is that
+// nobody refers to them, which is less than the name.
+type nameKey [2]uint64
+
+var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func keyOf(index, namespace, name string) nameKey {
+	of := [3]string{index, namespace, name}
+	return nameKey{maphash.Comparable(seeds[0], of), maphash.Comparable(seeds[1], of)}
+}
 
 // Referrer is as much of a Canary as is needed of one that refers to a name.
 type Referrer struct {
@@ -185,12 +195,12 @@ func (m *Canaries) remember(key nameKey, found []Referrer, epoch int) {
 
 // Of finds the Canaries that an index has for a name.
 func (m *Canaries) Of(ctx context.Context, index, namespace, name string) ([]Referrer, error) {
-	key := nameKey{index, namespace, name}
+	key := keyOf(index, namespace, name)
 	known, ok, epoch := m.recall(key)
 	if ok {
 		return known, nil
 	}
-	found := []Referrer{}
+	var found []Referrer
 	for _, head := range heads(index, name) {
 		var list v1beta1.CanaryList
 		err := m.reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: head}, client.UnsafeDisableDeepCopy)

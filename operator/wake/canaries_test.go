@@ -56,7 +56,7 @@ func TestReferrers(t *testing.T) {
 		t.Errorf("the older is not the one created first: %v", found)
 	}
 	t.Run("what was read before a change is not kept", func(t *testing.T) {
-		key := nameKey{TargetIndex, "test", "other"}
+		key := keyOf(TargetIndex, "test", "other")
 		_, _, epoch := m.recall(key)
 		m.Changed()
 		m.remember(key, nil, epoch)

@@ -19,7 +19,7 @@ const hashVersion = "1-"
 
 // fingerprint identifies an intent within this process. It is cheaper than the
 // intent's hash because it needs no normal form.
-type fingerprint [sha256.Size]byte
+type fingerprint [16]byte
 
 // intent is what we want to own, in its normal form and without the annotation.
 type intent struct {
@@ -39,13 +39,14 @@ func fingerprintOf(desired client.Object, cmp comparison) (fingerprint, error) {
 	if cmp.proto {
 		h.Write([]byte("proto"))
 	}
-	return fingerprint(h.Sum(nil)), nil
+	return fingerprint(h.Sum(nil)[:16]), nil
 }
 
 // identify returns the fingerprint of desired.
 func (o options) identify(desired client.Object) (fingerprint, error) {
 	if o.key != "" {
-		return sha256.Sum256([]byte("key " + o.key)), nil // JSON does not begin like that
+		sum := sha256.Sum256([]byte("key " + o.key)) // JSON does not begin like that
+		return fingerprint(sum[:16]), nil
 	}
 	return fingerprintOf(desired, o.comparison)
 }

@@ -1,6 +1,7 @@
 package ssa
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -46,18 +47,28 @@ func (k objectKey) String() string { return k.gvk.Kind + " " + k.ObjectKey.Strin
 type record struct {
 	fingerprint fingerprint
 	version     string
-	at          time.Time
-	ours        bool      // it is a write of ours that made this version
-	seen        bool      // the cache has shown this version or a newer one
-	gone        types.UID // what we deleted; then there is no version
+	gone        types.UID     // what we deleted; then there is no version
+	at          time.Duration // since the memory began
+	ours        bool          // it is a write of ours that made this version
+	seen        bool          // the cache has shown this version or a newer one
+}
+
+// digest is a hash of an objectKey, which is another in each process. What is remembered of an object is less than its names.
+type digest [2]uint64
+
+var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func digestOf(key objectKey) digest {
+	return digest{maphash.Comparable(seeds[0], key), maphash.Comparable(seeds[1], key)}
 }
 
 // memory remembers our writes. A write is news until the cache shows it.
 type memory struct {
 	mu            sync.Mutex
 	clock         clock.PassiveClock
+	began         time.Time
 	rotated       time.Time
-	current, past map[objectKey]record
+	current, past map[digest]record
 	conflicts     map[objectKey]conflict
 }
 
@@ -69,7 +80,7 @@ type conflict struct {
 }
 
 func newMemory(now clock.PassiveClock) *memory {
-	return &memory{clock: now, rotated: now.Now(), current: map[objectKey]record{}, conflicts: map[objectKey]conflict{}}
+	return &memory{clock: now, began: now.Now(), rotated: now.Now(), current: map[digest]record{}, conflicts: map[objectKey]conflict{}}
 }
 
 // recall compares what we remember with the version that the cache has ("" for
@@ -87,14 +98,14 @@ func (m *memory) recall(key objectKey, fp fingerprint, version string) state {
 	case !ok:
 		return unknown
 	case version == "" || older(version, r.version):
-		if r.fingerprint == fp && m.clock.Since(r.at) < grace {
+		if r.fingerprint == fp && m.since(r) < grace {
 			return pending
 		}
 		return differs
 	}
 	if !r.seen {
 		r.seen = true
-		m.current[key] = r
+		m.current[digestOf(key)] = r
 	}
 	if r.fingerprint == fp && r.version == version {
 		return same
@@ -111,8 +122,11 @@ func (m *memory) shown(key objectKey, version string) {
 		return
 	}
 	r.seen = true
-	m.current[key] = r
+	m.current[digestOf(key)] = r
 }
+
+// since is how long ago something was remembered.
+func (m *memory) since(r record) time.Duration { return m.clock.Since(m.began) - r.at }
 
 func (m *memory) wrote(key objectKey, fp fingerprint, version string) {
 	m.put(key, record{fingerprint: fp, version: version, ours: true})
@@ -133,7 +147,7 @@ func (m *memory) isGone(key objectKey, uid types.UID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.get(key)
-	return ok && uid != "" && r.gone == uid && m.clock.Since(r.at) < grace
+	return ok && uid != "" && r.gone == uid && m.since(r) < grace
 }
 
 // refused remembers that an object was not any more in a version that a write of ours was made from.
@@ -161,9 +175,9 @@ func (m *memory) refusal(key objectKey, version string) error {
 func (m *memory) put(key objectKey, r record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r.at = m.clock.Now()
+	r.at = m.clock.Since(m.began)
 	m.drop(key)
-	m.current[key] = r
+	m.current[digestOf(key)] = r
 }
 
 func (m *memory) observed(key objectKey, version string) bool {
@@ -190,24 +204,26 @@ func (m *memory) isOurs(key objectKey, version string) bool {
 }
 
 func (m *memory) drop(key objectKey) {
-	delete(m.current, key)
-	delete(m.past, key)
+	of := digestOf(key)
+	delete(m.current, of)
+	delete(m.past, of)
 }
 
 // get returns the record of key, moves it to the current generation, and lets
 // the generations grow old.
 func (m *memory) get(key objectKey) (record, bool) {
 	if m.clock.Since(m.rotated) >= generation {
-		m.past, m.current = m.current, map[objectKey]record{}
+		m.past, m.current = m.current, map[digest]record{}
 		m.rotated = m.clock.Now()
 	}
-	if r, ok := m.current[key]; ok {
+	of := digestOf(key)
+	if r, ok := m.current[of]; ok {
 		return r, true
 	}
-	r, ok := m.past[key]
+	r, ok := m.past[of]
 	if ok {
-		m.current[key] = r
-		delete(m.past, key)
+		m.current[of] = r
+		delete(m.past, of)
 	}
 	return r, ok
 }

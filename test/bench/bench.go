@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/operator/limits"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -183,7 +185,7 @@ func (b *bench) admit(ctx context.Context, api client.Client) error {
 
 // start starts the operator.
 func (b *bench) start() (err error) {
-	b.operator, err = b.cluster.run([]string{"GOMEMLIMIT=" + b.memory}, b.options.operator,
+	b.operator, err = b.cluster.run([]string{limits.MemoryVariable + "=" + strconv.FormatInt(b.memory.Value(), 10)}, b.options.operator,
 		"-kubeconfig", b.kubeconfig, "-port", "8080", "-metrics-server", b.metrics.url, "-log-level", "warn",
 		"-allowed-addresses", "127.0.0.0/8,::1", "-pprof-address", pprof)
 	return err

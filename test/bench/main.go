@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"github.com/sluice-delivery/sluice/test/cluster"
 )
 
@@ -29,7 +31,7 @@ type options struct {
 	limit            time.Duration
 	out, report      string
 	operator         string
-	memory           string
+	memory           resource.Quantity
 	inMemory         bool
 	save, load       string
 	copies           int
@@ -41,7 +43,7 @@ var allStages = []string{"start", "idle", "one", "ten", "all", "shared", "rollba
 
 func parse() (options, error) {
 	var o options
-	var stages string
+	var stages, memory string
 	flag.IntVar(&o.canaries, "canaries", 100, "how many Canaries there are")
 	flag.IntVar(&o.others, "others", -1, "how many Deployments there are that no Canary names; as many as Canaries without it")
 	flag.StringVar(&stages, "stages", strings.Join(allStages, ","), "what is done, comma separated")
@@ -52,7 +54,7 @@ func parse() (options, error) {
 	flag.StringVar(&o.out, "out", "bench-out", "folder of the results, of logs and of profiles")
 	flag.StringVar(&o.report, "report", "", "print the table, and draw the plots into this folder, of the results in -out; nothing is run")
 	flag.StringVar(&o.operator, "operator", "", "the operator's program; bin/sluice without it")
-	flag.StringVar(&o.memory, "memory", "512MiB", "the operator's GOMEMLIMIT, which the chart sets to its memory limit")
+	flag.StringVar(&memory, "memory", "512Mi", "the memory limit of the operator's container, as it is told; nothing else holds it")
 	flag.BoolVar(&o.inMemory, "in-memory", false, "have an API server in this program's memory in place of etcd and Kubernetes' own, for fleets that those can't carry here")
 	flag.StringVar(&o.save, "save", "", "file that the fleet is saved in once it has started, with -in-memory")
 	flag.StringVar(&o.load, "load", "", "file from which the fleet comes that was saved, with -in-memory and as many -canaries and -others as were saved")
@@ -82,6 +84,9 @@ func parse() (options, error) {
 		return o, errors.New("-save and -load are for -in-memory, and -copies for -load")
 	}
 	var err error
+	if o.memory, err = resource.ParseQuantity(memory); err != nil {
+		return o, fmt.Errorf("-memory: %w", err)
+	}
 	if o.out, err = filepath.Abs(o.out); err != nil {
 		return o, err
 	}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-delivery/sluice/operator/limits"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -67,7 +68,7 @@ func peers() map[string]peer {
 		initialized: "Initialized", watch: "/apis/flagger.app/v1beta1/canaries", see: (*state).canary,
 	}
 	sluice, flagger := canary, canary
-	sluice.process, sluice.binary, sluice.environment = "sluice", "sluice", []string{"GOMEMLIMIT=512MiB"}
+	sluice.process, sluice.binary, sluice.environment = "sluice", "sluice", []string{limits.MemoryVariable + "=536870912"}
 	sluice.arguments = func(metrics string) []string {
 		return []string{"-port", "8080", "-metrics-server", metrics, "-log-level", "warn", "-allowed-addresses", "127.0.0.0/8,::1"}
 	}

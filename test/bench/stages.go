@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -79,14 +83,20 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 	}); err != nil || b.save == "" {
 		return err
 	}
+	if err := b.read(ctx); err != nil {
+		return err
+	}
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}
-	return b.cluster.(*memoryPlane).Save(b.save) //nolint:forcetypeassert // the flags are for nothing else
+	return b.cluster.(*memoryPlane).Save(b.save, b.options.copies) //nolint:forcetypeassert // the flags are for nothing else
 }
 
 // watchIdle watches an operator that has nothing to do, once it has nothing to do.
 func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
+	if err := b.read(ctx); err != nil {
+		return err
+	}
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}
@@ -96,6 +106,41 @@ func (b *bench) watchIdle(ctx context.Context, m *measurement) error {
 		return err
 	}
 	return b.profile(ctx, "heap?gc=1", "idle.heap")
+}
+
+// read waits until the operator has looked at every Canary once: those of a fleet that was loaded are Initialized before that.
+func (b *bench) read(ctx context.Context) error {
+	asked, last := time.Time{}, 0
+	_, err := b.await(ctx, "all are looked at", b.canaries, func() int {
+		if time.Since(asked) < 3*time.Second { // to be asked has the operator do something
+			return last
+		}
+		asked = time.Now()
+		response, err := http.Get("http://127.0.0.1:8080/metrics")
+		if err != nil {
+			return 0
+		}
+		defer response.Body.Close()
+		turns, waiting := 0., 0.
+		lines := bufio.NewScanner(response.Body)
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), " ")
+			n, err := strconv.ParseFloat(value, 64)
+			switch {
+			case err != nil || !strings.Contains(name, `controller="canary"`):
+			case strings.HasPrefix(name, "controller_runtime_reconcile_total{"):
+				turns += n
+			case strings.HasPrefix(name, "sluice_queue_length{"):
+				waiting += n
+			}
+		}
+		if waiting > 0 {
+			turns = min(turns, float64(b.canaries)-waiting)
+		}
+		last = int(max(turns, 0))
+		return last
+	})
+	return err
 }
 
 // quiet waits until the operator's requests have ended for a while.

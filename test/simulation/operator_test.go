@@ -260,7 +260,7 @@ var indexes = func() map[id]func(client.Object) []string {
 		{"PodDisruptionBudget", "reach"}: func(client.Object) []string { return []string{namespace} },
 		{"EndpointSlice", "service"}:     func(o client.Object) []string { return []string{o.GetLabels()[discoveryv1.LabelServiceName]} },
 	}
-	for _, x := range slices.Concat(wake.Indexes(), checks.Indexes(), autoscaling.Indexes(), actions.Indexes(), configs.Indexes()) {
+	for _, x := range slices.Concat(wake.Indexes(), checks.Indexes(), autoscaling.Indexes(), actions.Indexes(), configs.Indexes(), coverage.Indexes()) {
 		if kind := x.Of.GetObjectKind().GroupVersionKind().Kind; kind != "" {
 			out[id{kind, x.Name}] = x.Values
 			continue

@@ -21,8 +21,8 @@ type stored struct {
 	Raw        json.RawMessage
 }
 
-// Save writes all that there is into a file, from which Load makes it again.
-func (s *Server) Save(file string) (err error) {
+// Save writes all that there is into a file, from which Load makes it again. It is so many copies of a fleet.
+func (s *Server) Save(file string, copies int) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -35,6 +35,7 @@ func (s *Server) Save(file string) (err error) {
 	out.SetEscapeHTML(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	err = out.Encode(stored{Name: strconv.Itoa(copies)})
 	for path, c := range s.collections {
 		for of, o := range c.objects {
 			err = errors.Join(err, out.Encode(stored{path, of.namespace, of.name, "", o.raw}))
@@ -47,7 +48,7 @@ func (s *Server) Save(file string) (err error) {
 }
 
 // Load has the server have what was saved in a file, and so many copies of it in all, each in other namespaces: those that
-// begin with original begin with what copied gives.
+// begin with original begin with what copied gives. A file that has as many already is taken as it is.
 func (s *Server) Load(file, original string, copies int, copied func(int) string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -65,6 +66,17 @@ func (s *Server) Load(file, original string, copies int, copied func(int) string
 			break
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
+		}
+		if o.Collection == "" {
+			switch saved, err := strconv.Atoi(o.Name); {
+			case err != nil:
+				return fmt.Errorf("%s: %w", file, err)
+			case saved == copies:
+				copies = 1
+			case saved != 1:
+				return fmt.Errorf("%s has %d copies, and not one or %d", file, saved, copies)
+			}
+			continue
 		}
 		for i := range copies {
 			if err := s.load(o, i, original, copied(i)); err != nil {
