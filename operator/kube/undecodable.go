@@ -85,7 +85,9 @@ func undecodable(err error) bool {
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-func (s *sieve) wrap(inner http.RoundTripper) http.RoundTripper { return &sifting{inner: inner, sieve: s} }
+func (s *sieve) wrap(inner http.RoundTripper) http.RoundTripper {
+	return &sifting{inner: inner, sieve: s}
+}
 
 // sifting is a transport whose answers are sifted.
 type sifting struct {
