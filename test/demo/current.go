@@ -107,6 +107,9 @@ func (d *demo) show(ctx context.Context, o currentOptions) error {
 	fmt.Fprintln(d.out, "\npodinfo 6.0.0 serves, and a client in a pod calls it some ten times a second.")
 	for _, s := range d.stages(o.edit) {
 		got, err := perform(ctx, d.out, &d.app, caller, s)
+		if ctx.Err() != nil {
+			return ctx.Err() // the user has ended it
+		}
 		got.print(d.out)
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, d.out, d.kubeconfig, demoNamespace))

@@ -56,6 +56,9 @@ func runEmbedded(ctx context.Context, out io.Writer, keep bool) (err error) {
 	var results []result
 	for _, s := range stages(r) {
 		got, err := perform(ctx, out, &r.App, caller, s)
+		if ctx.Err() != nil {
+			return ctx.Err() // the user has ended it
+		}
 		got.print(out)
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, out, r.Kubeconfig(), r.Namespace))
