@@ -29,9 +29,9 @@ const (
 )
 
 // cleanUp removes all that the demo has made, in the cluster and on this machine. A second Ctrl-C ends it; then the error
-// says how to go on.
-func (d *demo) cleanUp() error {
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+// says how to go on. That ctx has ended does not.
+func (d *demo) cleanUp(ctx context.Context) error {
+	ctx, cancel := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	fmt.Fprintf(d.out, "\nRemoving what the demo has made in context %s.\n", d.context)
 	var errs []error

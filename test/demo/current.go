@@ -49,7 +49,7 @@ func runInCurrent(ctx context.Context, in io.Reader, out io.Writer, o currentOpt
 	}
 	d := &demo{target: t, app: rig.App{API: t.api, Namespace: demoNamespace}, out: out}
 	if o.clean {
-		return d.cleanUp()
+		return d.cleanUp(ctx)
 	}
 	if d.found, err = t.look(ctx); err != nil {
 		return err
@@ -72,7 +72,7 @@ func runInCurrent(ctx context.Context, in io.Reader, out io.Writer, o currentOpt
 		return err
 	}
 	defer func() {
-		if cleaning := d.cleanUp(); cleaning != nil {
+		if cleaning := d.cleanUp(ctx); cleaning != nil {
 			err = errors.Join(withoutInterrupt(err), cleaning)
 		}
 	}()

@@ -56,11 +56,11 @@ func open(t *testing.T, c *cluster.Cluster) *shell {
 		t.Fatal(err)
 	}
 	for name, script := range programs {
-		real, err := cluster.Binary(name)
+		binary, err := cluster.Binary(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(bin, name), []byte(strings.ReplaceAll(script, "REAL", real)), 0o755); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(strings.ReplaceAll(script, "REAL", binary)), 0o755); err != nil { //nolint:gosec // a program
 			t.Fatal(err)
 		}
 	}
