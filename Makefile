@@ -203,11 +203,17 @@ test-docs: docs ## Test the documentation: manifests, commands, links, and the s
 	@$(GO) test -count=1 -timeout=10m ./test/docs ./test/reference
 	@cd test/dashboard && $(GO) test -count=1 -timeout=10m ./site
 
+# CLUSTER=current shows it in the cluster of your kubeconfig's current context: it asks first, which YES=1 answers, and removes what it
+# made; CLEAN=1 removes what one that was killed has left there.
+CLUSTER ?=
+YES     ?=
+CLEAN   ?=
+
 .PHONY: demo
-demo: build ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running)
-	@test/tools/build demo
+demo: build ## Show a good and a bad release in a real cluster and mesh (KEEP=1 leaves it running, CLUSTER=current takes yours)
+	@test/tools/build $(if $(CLUSTER),demo-current,demo)
 	@$(GO) build -buildvcs=false -o bin/demo ./test/demo
-	@exec bin/demo
+	@exec bin/demo $(if $(CLUSTER),-cluster '$(CLUSTER)') $(if $(YES),-yes) $(if $(CLEAN),-clean)
 
 # make release VERSION=1.2.3; PUSH=ghcr.io/sluice-delivery pushes images and charts too.
 PUSH ?=

@@ -31,6 +31,8 @@ type Options struct {
 	GatewayAPI string
 	// Prometheus starts a Prometheus that scrapes every client of StartClient.
 	Prometheus bool
+	// ScrapePods has it scrape the pods of the node that are annotated for it, too.
+	ScrapePods bool
 	// APIServerArgs are added to the arguments of kube-apiserver.
 	APIServerArgs []string
 	// ControllerManagerArgs are added to the arguments of kube-controller-manager.
@@ -54,6 +56,7 @@ type Cluster struct {
 	mu        sync.Mutex // guards what follows
 	processes []*process
 	targets   []string // scraped by Prometheus, host:port
+	pods      []targetGroup
 	stopped   bool
 }
 
@@ -108,10 +111,14 @@ func (c *Cluster) bringUp(ctx, runCtx context.Context) error {
 	return parallel(
 		func() error { return c.startControllers(ctx, plane) },
 		func() error {
-			if c.options.Node {
-				return c.startNode(ctx, runCtx)
+			if !c.options.Node {
+				return nil
 			}
-			return nil
+			err := c.startNode(ctx, runCtx)
+			if err == nil && c.options.ScrapePods {
+				go c.followPods(runCtx)
+			}
+			return err
 		},
 		func() error {
 			if err := c.InstallCRDs(ctx, meshCRDs...); err != nil || !c.options.Istio {
@@ -134,7 +141,7 @@ func (c *Cluster) prepareDir() error {
 	}
 	c.dir = dir
 	// A cluster begins empty, whatever an earlier one has left in its folder.
-	for _, old := range []string{"etcd", "prometheus", "logs"} {
+	for _, old := range []string{"etcd", "prometheus", "logs", "programs"} {
 		if err := os.RemoveAll(c.path(old)); err != nil {
 			return err
 		}

@@ -57,6 +57,7 @@ func TestCluster(t *testing.T) {
 	t.Run("service accounts have their own rights", func(t *testing.T) { testServiceAccount(t, c, api) })
 	t.Run("kubectl", func(t *testing.T) { testKubectl(t, c) })
 	t.Run("pods", func(t *testing.T) { testPods(t, api) })
+	t.Run("scripts of containers", func(t *testing.T) { testScripts(t, c, api) })
 	t.Run("many pods", func(t *testing.T) { testManyPods(t, api) })
 	t.Run("traffic", func(t *testing.T) { testTraffic(t, c, api) })
 	t.Run("stop leaves nothing", func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,18 +50,19 @@ func startContainer(ctx context.Context, object *corev1.Pod, spec *corev1.Contai
 	c := &container{
 		spec: spec, uid: object.UID, ip: ip, changed: options.changed,
 		done: make(chan struct{}), rushed: make(chan struct{}),
-		log: filepath.Join(options.logs, object.Namespace+"_"+object.Name+"_"+spec.Name+".log"),
+		log: logPath(options.logs, object.Namespace, object.Name, spec.Name),
 	}
 	base := context.WithoutCancel(ctx)
 	c.ctx, c.cancel = context.WithCancel(base)
-	if !runsPodinfo(object, spec) {
+	argv, added := options.program(object, spec)
+	if argv == nil {
 		c.state.Running = &corev1.ContainerStateRunning{StartedAt: metav1.Now()}
 		c.ready = true
 		return c
 	}
 	c.state.Waiting = &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
-	c.argv = append([]string{options.binary}, arguments(spec)...)
-	c.env = environment(object, spec, ip)
+	c.argv = argv
+	c.env = append(environment(object, spec, ip), added...)
 	go c.run(base)
 	return c
 }
@@ -109,7 +109,7 @@ func (c *container) runOnce(base context.Context) {
 	probing, stopProbing := context.WithCancel(base)
 	var probes sync.WaitGroup
 	probes.Go(func() {
-		watchReadiness(probing, c.spec, c.ip, func(ready bool) { c.set(func() { c.ready = ready }) })
+		watchReadiness(probing, c.ctx, c.spec, c.ip, func(ready bool) { c.set(func() { c.ready = ready }) })
 	})
 	select {
 	case <-p.done:

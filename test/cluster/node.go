@@ -38,6 +38,7 @@ type node struct {
 	queue     workqueue.TypedRateLimitingInterface[string]
 	logs      string // folder of the containers' output
 	podBinary string
+	scripts   scriptOptions
 
 	mu   sync.Mutex
 	pods map[string]*pod // running, by namespace/name
@@ -61,6 +62,9 @@ func (c *Cluster) startNode(ctx, runCtx context.Context) error {
 		core: clients.CoreV1(), logs: c.path("logs", "pods"), podBinary: binary, pods: map[string]*pod{},
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](20*time.Millisecond, 2*time.Second)),
+	}
+	if err := n.serve(runCtx, clients, c.path("programs")); err != nil {
+		return fmt.Errorf("node: %w", err)
 	}
 	if err := n.register(ctx); err != nil {
 		return fmt.Errorf("node: %w", err)
@@ -91,6 +95,19 @@ func (c *Cluster) startNode(ctx, runCtx context.Context) error {
 	}
 	c.progress("the node is ready")
 	return nil
+}
+
+// serve starts what the API server and the scripts of containers call, until ctx ends.
+func (n *node) serve(ctx context.Context, clients kubernetes.Interface, programs string) error {
+	if err := n.serveKubelet(ctx); err != nil {
+		return err
+	}
+	s, err := serveServices(ctx, clients)
+	if err != nil {
+		return err
+	}
+	n.scripts = scriptOptions{proxy: s.address, programs: programs}
+	return writePrograms(programs, n.podBinary)
 }
 
 func (n *node) register(ctx context.Context) error {
@@ -125,6 +142,7 @@ func (n *node) registerAs(ctx context.Context, name string) error {
 		Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: name},
 		},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: kubeletPort}},
 		Conditions: []corev1.NodeCondition{{
 			Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady",
 			Message: "the embedded node runs pods", LastHeartbeatTime: now, LastTransitionTime: now,
@@ -268,7 +286,7 @@ func (n *node) begin(ctx context.Context, key string, object *corev1.Pod) (*pod,
 		return nil, err
 	}
 	started := newPod(ctx, object, ip, runtimeOptions{
-		binary: n.podBinary, logs: n.logs, changed: func() { n.queue.Add(key) },
+		binary: n.podBinary, scripts: n.scripts, logs: n.logs, changed: func() { n.queue.Add(key) },
 	})
 	n.pods[key] = started
 	return started, nil

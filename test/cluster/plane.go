@@ -88,7 +88,7 @@ func (c *Cluster) apiServerArgs(address, prefix string) ([]string, error) {
 	}
 	return []string{
 		"--etcd-servers", etcdURL, "--etcd-prefix", prefix, "--bind-address", host, "--secure-port", port, "--advertise-address", host,
-		"--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.96.0.0/16",
+		"--endpoint-reconciler-type", "none", "--kubelet-preferred-address-types", "InternalIP", "--service-cluster-ip-range", "10.96.0.0/16",
 		"--tls-cert-file", c.path("apiserver.crt"), "--tls-private-key-file", c.path("apiserver.key"),
 		"--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", c.path("sa.pub"), "--service-account-signing-key-file", c.path("sa.key"),

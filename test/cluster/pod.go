@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ const ProcessAnnotation = "cluster.sluice.dev/process"
 
 type runtimeOptions struct {
 	binary  string
+	scripts scriptOptions
 	logs    string
 	changed func() // called after every change of a container's state
 }
@@ -167,10 +170,34 @@ func splitImage(image string) (repository, tag string) {
 	return image, "latest"
 }
 
-// runsPodinfo tells whether the node has a server for the container's image.
-func runsPodinfo(object *corev1.Pod, c *corev1.Container) bool {
+// scriptOptions are what scripts of containers need of the node.
+type scriptOptions struct {
+	programs string // folder with what they call
+	proxy    string // address by which they reach Services
+}
+
+// program is what the node runs for a container, with what it adds to its environment; nothing for most images. Of images
+// that have a shell and curl it runs scripts, by the shell of this machine.
+func (o runtimeOptions) program(object *corev1.Pod, c *corev1.Container) (argv, env []string) {
 	repository, _ := splitImage(c.Image)
-	return path.Base(repository) == "podinfo" && object.Annotations[ProcessAnnotation] != "none"
+	image := path.Base(repository)
+	switch {
+	case object.Annotations[ProcessAnnotation] == "none":
+		return nil, nil
+	case (image == "podinfo" || image == "curl") && isScript(c):
+		return slices.Concat([]string{"/bin/sh"}, c.Command[1:], c.Args), []string{
+			"PATH=" + o.scripts.programs + ":" + os.Getenv("PATH"), "http_proxy=http://" + object.Namespace + ":@" + o.scripts.proxy,
+		}
+	case image == "podinfo":
+		return append([]string{o.binary}, arguments(c)...), nil
+	default:
+		return nil, nil
+	}
+}
+
+// isScript tells whether a container runs what its manifest says, and not what its image does.
+func isScript(c *corev1.Container) bool {
+	return len(c.Command) > 0 && path.Base(c.Command[0]) == "sh"
 }
 
 func imageID(image string) string {

@@ -24,9 +24,14 @@ const eagerPeriod = 200 * time.Millisecond
 const defaultHTTPPort = 9898
 
 // watchReadiness probes a container until ctx ends and calls set on every
-// change of its readiness, which is false at first.
-func watchReadiness(ctx context.Context, spec *corev1.Container, ip string, set func(bool)) {
+// change of its readiness, which is false at first. One that is stopping is
+// probed no more often than its manifest says: its server counts probes too.
+func watchReadiness(ctx, stopping context.Context, spec *corev1.Container, ip string, set func(bool)) {
 	probe := spec.ReadinessProbe
+	if probe == nil && isScript(spec) {
+		set(true)
+		return
+	}
 	if probe == nil {
 		probe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt(httpPort(spec))}}}
 	}
@@ -64,7 +69,7 @@ func watchReadiness(ctx context.Context, spec *corev1.Container, ip string, set 
 			set(false)
 		}
 		wait = period
-		if !ready {
+		if !ready && stopping.Err() == nil {
 			wait = min(period, eagerPeriod)
 		}
 	}

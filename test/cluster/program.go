@@ -1,13 +1,14 @@
 package cluster
 
 import (
+	"os"
 	"time"
 )
 
 // Program is a program that a test runs beside the cluster's servers, such as
 // the operator. It ends with the cluster.
 type Program struct {
-	cluster *Cluster
+	cluster *Cluster // nil where it is beside none
 	process *process
 }
 
@@ -19,6 +20,16 @@ func (c *Cluster) StartProgram(name string, env []string, argv ...string) (*Prog
 		return nil, err
 	}
 	return &Program{cluster: c, process: p}, nil
+}
+
+// Launch starts argv beside no cluster, in the network of this program and with its environment added to by env. Its output
+// goes to log. It ends with this program, however that ends, and by Stop.
+func Launch(name, log string, env []string, argv ...string) (*Program, error) {
+	p, err := startProcess(name, log, append(os.Environ(), env...), argv...)
+	if err != nil {
+		return nil, err
+	}
+	return &Program{process: p}, nil
 }
 
 // Err returns nil while the program runs, and then an error with the end of
@@ -37,6 +48,8 @@ func (p *Program) Log() string { return p.process.log }
 // Stop asks the program to end, and ends it after grace; with 0 it is killed
 // at once, as by kill -9.
 func (p *Program) Stop(grace time.Duration) {
-	p.cluster.forget(p.process)
+	if p.cluster != nil {
+		p.cluster.forget(p.process)
+	}
 	p.process.stop(grace)
 }

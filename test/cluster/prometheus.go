@@ -3,8 +3,15 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -62,13 +69,59 @@ func (c *Cluster) Scrape(target string) error {
 	return c.writeTargets()
 }
 
+// targetGroup are targets with labels of their own, as Prometheus reads them from a file.
+type targetGroup struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels,omitempty"`
+}
+
+// followPods has Prometheus scrape the pods that ask for it by the usual annotations, until ctx ends.
+func (c *Cluster) followPods(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		groups := annotated(c.node.store.List())
+		c.mu.Lock()
+		if !reflect.DeepEqual(groups, c.pods) {
+			c.pods = groups
+			if err := c.writeTargets(); err != nil {
+				c.pods = nil // it is tried again
+			}
+		}
+		c.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// annotated are the pods among objects that have the annotations prometheus.io/scrape and port, by the labels that a
+// Prometheus which finds pods by them gives to theirs.
+func annotated(objects []any) []targetGroup {
+	var out []targetGroup
+	for _, o := range objects {
+		pod, ok := o.(*corev1.Pod)
+		if !ok || pod.Annotations["prometheus.io/scrape"] != "true" || pod.Status.PodIP == "" {
+			continue
+		}
+		out = append(out, targetGroup{
+			Targets: []string{net.JoinHostPort(pod.Status.PodIP, pod.Annotations["prometheus.io/port"])},
+			Labels:  map[string]string{"kubernetes_namespace": pod.Namespace, "kubernetes_pod_name": pod.Name},
+		})
+	}
+	slices.SortFunc(out, func(a, b targetGroup) int { return strings.Compare(a.Targets[0], b.Targets[0]) })
+	return out
+}
+
 // writeTargets replaces the file in one step: Prometheus may read it at any moment.
 func (c *Cluster) writeTargets() error {
-	groups := []map[string][]string{}
+	groups := []targetGroup{}
 	if len(c.targets) > 0 {
-		groups = append(groups, map[string][]string{"targets": c.targets})
+		groups = append(groups, targetGroup{Targets: c.targets})
 	}
-	content, err := json.Marshal(groups)
+	content, err := json.Marshal(append(groups, c.pods...))
 	if err != nil {
 		return err
 	}

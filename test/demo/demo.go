@@ -1,23 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/cli"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -29,18 +22,8 @@ const (
 	canaryName   = rig.Name
 )
 
-// stage is one part of the show and what must come of it.
-type stage struct {
-	title   string
-	begin   func(context.Context) error
-	phase   v1beta1.CanaryPhase // at its end
-	mayFail bool                // whether the canary's own requests may fail
-	allFail bool                // whether the primary's may as well
-	limit   time.Duration
-}
-
-// run is the whole show.
-func run(ctx context.Context, out io.Writer, keep bool) (err error) {
+// runEmbedded is the whole show in a cluster of its own.
+func runEmbedded(ctx context.Context, out io.Writer, keep bool) (err error) {
 	fmt.Fprintln(out, "Sluice demo: a real Kubernetes API, a real Istio, real requests. Bringing them up:")
 	r, err := rig.Start(ctx, "", out)
 	if err != nil {
@@ -52,10 +35,11 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
-	dashboard, err := openDashboard(ctx, r)
+	dashboard, err := openDashboard(ctx, r.Kubeconfig())
 	if err != nil {
 		return err
 	}
+	dashboard.Host = cluster.Outside(dashboard.Host)
 	fmt.Fprintf(out, "\nWatch it in the dashboard:\n\n  %s\n", dashboard)
 	if err := r.DeployPodinfo(ctx); err != nil {
 		return err
@@ -71,19 +55,22 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	var results []result
 	for _, s := range stages(r) {
-		got, err := perform(ctx, out, r, caller, s)
+		got, err := perform(ctx, out, &r.App, caller, s)
+		if ctx.Err() != nil {
+			return ctx.Err() // the user has ended it
+		}
 		got.print(out)
 		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, out, r))
+			return errors.Join(fmt.Errorf("%s: %w", s.title, err), summary(ctx, out, r.Kubeconfig(), r.Namespace))
 		}
 		results = append(results, got)
 	}
 	compareRules(out, results[len(results)-3], results[len(results)-1])
-	if err := summary(ctx, out, r); err != nil {
+	if err := summary(ctx, out, r.Kubeconfig(), r.Namespace); err != nil {
 		return err
 	}
 	if keep {
-		return stay(ctx, out, r, operator, dashboard)
+		return stay(ctx, out, r, operator, dashboard.String())
 	}
 	return nil
 }
@@ -145,62 +132,6 @@ func judgeBy(ctx context.Context, r *rig.Rig, by v1beta1.CanaryMetric) error {
 	return r.API.Patch(ctx, c, client.MergeFrom(before))
 }
 
-// perform shows one stage until its phase has come and the canary's pods are
-// gone, and judges the requests of that time.
-func perform(ctx context.Context, out io.Writer, r *rig.Rig, caller *cluster.Client, s stage) (result, error) {
-	got := result{began: time.Now()}
-	ctx, cancel := context.WithTimeout(ctx, s.limit)
-	defer cancel()
-	fmt.Fprintf(out, "\n== %s\n\n%s\n", s.title, header)
-
-	before, err := caller.Report(ctx)
-	if err != nil {
-		return got, err
-	}
-	if err := s.begin(ctx); err != nil {
-		return got, err
-	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	last := before
-	for ended := false; !ended; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return got, fmt.Errorf("%s was not reached within %s", s.phase, s.limit)
-		}
-		c, err := r.Canary(ctx)
-		if err != nil {
-			return got, err
-		}
-		now, err := caller.Report(ctx)
-		if err != nil {
-			return got, err
-		}
-		row(out, time.Since(got.began), c, now.Sub(last))
-		got.see(c)
-		last = now
-		drained, err := r.TargetAtZero(ctx)
-		if err != nil {
-			return got, err
-		}
-		ended = c.Status.Phase == s.phase && drained
-		if wrong := wrongEnd(c.Status.Phase, s.phase); wrong != nil {
-			return got, wrong
-		}
-	}
-	got.requests = last.Sub(before)
-	return got, got.judge(s)
-}
-
-// wrongEnd tells when a release ended the other way round.
-func wrongEnd(is, want v1beta1.CanaryPhase) error {
-	if is == v1beta1.PhaseFailed && want == v1beta1.PhaseSucceeded {
-		return errors.New("the good release was rolled back")
-	}
-	return nil
-}
-
 // stay keeps the cluster up for as long as the user wants it, and has another operator run where one has ended.
 func stay(ctx context.Context, out io.Writer, r *rig.Rig, operator *cluster.Program, dashboard string) error {
 	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. The dashboard is at\n\n  %s\n\nIn another terminal:\n\n"+
@@ -222,46 +153,4 @@ func stay(ctx context.Context, out io.Writer, r *rig.Rig, operator *cluster.Prog
 		operator = next
 		fmt.Fprintf(out, "\nThe operator has ended. Another one runs:\n\n  kill -9 %d\n", operator.Pid())
 	}
-}
-
-// summary shows what has happened as people see it, by the command line itself.
-func summary(ctx context.Context, out io.Writer, r *rig.Rig) error {
-	fmt.Fprintln(out, "\n== Summary")
-	of := []string{canaryName, "-n", rig.Namespace}
-	for _, args := range [][]string{{"list"}, append([]string{"history"}, of...), append([]string{"get"}, of...), append([]string{"why"}, of...)} {
-		fmt.Fprintf(out, "\n$ kubectl sluice %s\n", strings.Join(args, " "))
-		if status := cli.Run(ctx, append(args, "--kubeconfig", r.Kubeconfig()), setting(out)); status != 0 {
-			return fmt.Errorf("kubectl sluice %s: exit status %d", args[0], status)
-		}
-	}
-	return nil
-}
-
-// setting is what the command line runs in.
-func setting(out io.Writer) cli.Setting {
-	return cli.Setting{
-		IOStreams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: out, ErrOut: out},
-		Clock:     clock.RealClock{}, Version: "demo", Getenv: func(string) string { return "" },
-	}
-}
-
-// openDashboard has the command line serve the dashboard, and returns where it is for those outside the cluster's network.
-func openDashboard(ctx context.Context, r *rig.Rig) (string, error) {
-	out, in := io.Pipe()
-	ended := make(chan int, 1)
-	go func() {
-		ended <- cli.Run(ctx, []string{"dashboard", "--browser=false", "--kubeconfig", r.Kubeconfig()}, setting(in))
-		in.Close()
-	}()
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		inside, err := url.Parse(strings.TrimSpace(lines.Text()))
-		if err != nil || inside.Host == "" {
-			continue
-		}
-		go func() { _, _ = io.Copy(io.Discard, out) }() // what it says later is nothing new
-		inside.Host = cluster.Outside(inside.Host)
-		return inside.String(), nil
-	}
-	return "", fmt.Errorf("kubectl sluice dashboard: exit status %d", <-ended)
 }

@@ -18,7 +18,7 @@ func (c command) String() string { return strings.Join(c.words, " ") }
 
 var (
 	shellBlock = regexp.MustCompile("(?ms)^( *)```(sh|bash|console)\n(.*?)^ *```")
-	indented   = regexp.MustCompile(`(?m)^    +((?:PUSH=\S+ |KEEP=\S+ )?(?:kubectl|helm|make|sluice|go|bin/\S+|git) .*)$`)
+	indented   = regexp.MustCompile(`(?m)^    +((?:[A-Z]+=\S+ )*(?:kubectl|helm|make|sluice|go|bin/\S+|git) .*)$`)
 	span       = regexp.MustCompile("`((?:kubectl|helm|make|sluice|go test|go run) [^`\n]*)`")
 	continued  = regexp.MustCompile(`\\\n +`)
 	heredoc    = regexp.MustCompile(`<<'?([A-Z]+)'?`)

@@ -5,24 +5,17 @@ package rig
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"time"
 
 	promapi "github.com/prometheus/client_golang/api"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,16 +38,11 @@ const grpcPort = "9999"
 // operatorPort is where the operator's own server listens.
 const operatorPort = "8080"
 
-//go:embed manifests
-var manifests embed.FS
-
 // Rig is a running cluster in which an operator can be put to work.
 type Rig struct {
 	*cluster.Cluster
-	// API is a client with the rights of an administrator and no cache.
-	API client.WithWatch
-	// Namespace is that of the application.
-	Namespace string
+	// App is the application, by a client with the rights of an administrator and no cache.
+	App
 }
 
 // Start brings up a cluster with Istio, Prometheus and Sluice's CRDs.
@@ -87,7 +75,7 @@ func StartWithoutCRDs(ctx context.Context, dir string, progress io.Writer) (*Rig
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{Cluster: c, Namespace: Namespace}
+	r := &Rig{Cluster: c, App: App{Namespace: Namespace}}
 	if r.API, err = client.NewWithWatch(r.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -159,68 +147,6 @@ func httpGet(ctx context.Context, url string) (string, error) {
 	return string(body), err
 }
 
-// DeployPodinfo creates the application as it is before it has a Canary, and
-// waits until it is ready. Each of edits may change its objects.
-func (r *Rig) DeployPodinfo(ctx context.Context, edits ...func(*unstructured.Unstructured)) error {
-	if err := r.Create(ctx, "podinfo.yaml", edits...); err != nil {
-		return err
-	}
-	return Await(ctx, "podinfo", time.Minute, func(ctx context.Context) error {
-		var d appsv1.Deployment
-		if err := r.API.Get(ctx, r.key(Name), &d); err != nil {
-			return err
-		}
-		if d.Status.AvailableReplicas != *d.Spec.Replicas {
-			return fmt.Errorf("%d of %d pods are available", d.Status.AvailableReplicas, *d.Spec.Replicas)
-		}
-		return nil
-	})
-}
-
-// Manifest are the objects of one of the rig's manifests, as they are in its file.
-func Manifest(name string) ([]*unstructured.Unstructured, error) {
-	file, err := manifests.Open("manifests/" + name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	var out []*unstructured.Unstructured
-	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
-		u := &unstructured.Unstructured{}
-		switch err := decoder.Decode(&u.Object); {
-		case errors.Is(err, io.EOF):
-			return out, nil
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		out = append(out, u)
-	}
-}
-
-// Create creates the objects of one of the manifests in the rig's namespace,
-// which may exist.
-func (r *Rig) Create(ctx context.Context, manifest string, edits ...func(*unstructured.Unstructured)) error {
-	objects, err := Manifest(manifest)
-	if err != nil {
-		return err
-	}
-	for _, u := range objects {
-		isNamespace := u.GetKind() == "Namespace"
-		if isNamespace {
-			u.SetName(r.Namespace)
-		} else {
-			u.SetNamespace(r.Namespace)
-		}
-		for _, edit := range edits {
-			edit(u)
-		}
-		if err := r.API.Create(ctx, u); err != nil && !(isNamespace && apierrors.IsAlreadyExists(err)) {
-			return fmt.Errorf("%s: %w", manifest, err)
-		}
-	}
-	return nil
-}
-
 // Call starts a client in the mesh that calls the application at a steady rate
 // of requests a second. It returns when Prometheus has begun to measure them: a
 // Prometheus takes seconds to find a new target. Each of edits may change what
@@ -273,38 +199,6 @@ func (r *Rig) awaitMeasured(ctx context.Context) error {
 	})
 }
 
-// Release gives the application another version and environment, as a merge
-// into a Git repository would.
-func (r *Rig) Release(ctx context.Context, version string, env ...corev1.EnvVar) error {
-	var d appsv1.Deployment
-	if err := r.API.Get(ctx, r.key(Name), &d); err != nil {
-		return err
-	}
-	before := d.DeepCopy()
-	c := &d.Spec.Template.Spec.Containers[0]
-	c.Image = c.Image[:strings.LastIndex(c.Image, ":")+1] + version
-	c.Env = env
-	return r.API.Patch(ctx, &d, client.MergeFrom(before))
-}
-
-// Canary reads the Canary.
-func (r *Rig) Canary(ctx context.Context) (*v1beta1.Canary, error) {
-	var c v1beta1.Canary
-	return &c, r.API.Get(ctx, r.key(Name), &c)
-}
-
-// TargetAtZero tells whether the application has no pod of its own left, only
-// the primary's.
-func (r *Rig) TargetAtZero(ctx context.Context) (bool, error) {
-	var d appsv1.Deployment
-	err := r.API.Get(ctx, r.key(Name), &d)
-	return d.Spec.Replicas != nil && *d.Spec.Replicas == 0 && d.Status.Replicas == 0, err
-}
-
-func (r *Rig) key(name string) client.ObjectKey {
-	return client.ObjectKey{Namespace: r.Namespace, Name: name}
-}
-
 // Await asks check again and again until it has no objection, for at most
 // limit. Its last objection is in the error.
 func Await(ctx context.Context, what string, limit time.Duration, check func(context.Context) error) error {
@@ -327,15 +221,4 @@ func Await(ctx context.Context, what string, limit time.Duration, check func(con
 			return fmt.Errorf("%s: not within %s: %w", what, limit, objection)
 		}
 	}
-}
-
-// AwaitPhase waits until the Canary is in a phase.
-func (r *Rig) AwaitPhase(ctx context.Context, phase v1beta1.CanaryPhase, limit time.Duration) error {
-	return Await(ctx, "phase "+string(phase), limit, func(ctx context.Context) error {
-		c, err := r.Canary(ctx)
-		if err == nil && c.Status.Phase != phase {
-			err = fmt.Errorf("it is %s with weight %d", c.Status.Phase, c.Status.CanaryWeight)
-		}
-		return err
-	})
 }

@@ -9,11 +9,14 @@
 //	SLUICE_ERROR_PERCENT  0 to 100, the share of requests that fail
 //	SLUICE_DELAY_MS       milliseconds that a request waits
 //	SLUICE_DELAY_PERCENT  0 to 100, the share of requests that do; 100 where it is not set
+//
+// Called by the name curl, it is what scripts of containers call by that name.
 package main
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,6 +31,9 @@ import (
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == "curl" {
+		os.Exit(curl(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "pod:", err)
 		os.Exit(1)
