@@ -136,12 +136,17 @@ func TestOneTrace(t *testing.T) {
 		func(p *play, by *Traces) {
 			p.to(by, func(st *v1beta1.CanaryStatus) { st.Phase, st.Step = v1beta1.PhaseSucceeded, nil })
 		},
+		func(p *play, by *Traces) { // it is about no step, not of the last one either
+			by.Hook(p.canary, release.CheckID{Attempt: p.canary.Status.StartedAt.UnixMicro(), Step: 2, Hooks: v1beta1.PostRolloutHook},
+				&v1beta1.CanaryWebhook{Name: "report", Type: v1beta1.PostRolloutHook}, p.now, v1beta1.CheckStatus{Name: "report", Verdict: v1beta1.CheckPassed, Time: micro(p.now)})
+		},
 	}
 	want := []string{
 		"release shop/podinfo",
 		"release shop/podinfo > action Pause",
 		"release shop/podinfo > canary becomes ready",
 		"release shop/podinfo > canary becomes ready > hook h",
+		"release shop/podinfo > hook report",
 		"release shop/podinfo > promotion",
 		"release shop/podinfo > step 1",
 		"release shop/podinfo > step 1 > check request-success-rate",
@@ -225,6 +230,7 @@ func TestOutcomes(t *testing.T) {
 			p.begin(by)
 			p.step(by, 1, 10)
 			p.check(by, v1beta1.CheckFailed)
+			p.to(by, func(st *v1beta1.CanaryStatus) { st.Step.Checks, st.FailedChecks = 2, 2 })
 			p.to(by, tc.end)
 			end()
 			got, err := to.Trace()
@@ -238,10 +244,47 @@ func TestOutcomes(t *testing.T) {
 			if check := got.Span("check"); check.GetStatus().GetMessage() != "too low" || tracingtest.Attribute(check, "sluice.value") != "99.5" {
 				t.Errorf("the check that has failed says %v", check)
 			}
-			if got.Span("step 1") == nil {
-				t.Errorf("the step that was under way is not among %v", got.Names())
+			step := got.Span("step 1")
+			if step == nil {
+				t.Fatalf("the step that was under way is not among %v", got.Names())
+			}
+			for attribute, want := range map[string]string{"sluice.weight": "10", "sluice.rounds": "2", "sluice.step": "1"} {
+				if is := tracingtest.Attribute(step, attribute); is != want {
+					t.Errorf("of the step %s is %q, want %q", attribute, is, want)
+				}
+			}
+			if is := tracingtest.Attribute(root, "sluice.failed_rounds"); is != "2" {
+				t.Errorf("%s failed rounds", is)
 			}
 		})
+	}
+}
+
+// An operator that leads again, when another one has begun another release meanwhile, takes no step of that for its own of before.
+func TestLeadsAgain(t *testing.T) {
+	to := tracingtest.NewReceiver(t)
+	first, end := operator(t, to)
+	second, endSecond := operator(t, to)
+	p := newPlay()
+	p.begin(first)
+	p.step(first, 1, 10)
+	p.begin(second)
+	p.step(second, 1, 10)
+	p.step(first, 2, 20)
+	end()
+	endSecond()
+	traces := map[string]bool{}
+	for _, s := range to.Spans() {
+		if s.GetName() != "step 1" {
+			continue
+		}
+		traces[string(s.GetTraceId())] = true
+		if took := time.Duration(s.GetEndTimeUnixNano() - s.GetStartTimeUnixNano()); took != 10*time.Second { //nolint:gosec // small
+			t.Errorf("step 1 of release %d took %s, want 10s", len(traces), took)
+		}
+	}
+	if len(traces) != 2 {
+		t.Errorf("%d releases have had a step 1, want 2", len(traces))
 	}
 }
 

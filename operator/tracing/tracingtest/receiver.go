@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -92,6 +94,13 @@ func (r *Receiver) From(attribute string) string {
 	return r.from[attribute]
 }
 
+// Spans are all that have come, of whatever trace.
+func (r *Receiver) Spans() []*tracepb.Span {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.spans)
+}
+
 // Trace is the only trace that has come, and an error where it is not whole: all spans are of one trace, each once, each below
 // one that has come, and within the time of the release.
 func (r *Receiver) Trace() (Trace, error) {
@@ -162,10 +171,13 @@ func (t Trace) Span(name string) *tracepb.Span {
 	return t[i]
 }
 
-// Attribute is a text that a span has.
+// Attribute is what a span has under a name, a number as a text, empty where there is none.
 func Attribute(s *tracepb.Span, key string) string {
 	for _, a := range s.GetAttributes() {
 		if a.GetKey() == key {
+			if n, ok := a.GetValue().GetValue().(*commonpb.AnyValue_IntValue); ok {
+				return strconv.FormatInt(n.IntValue, 10)
+			}
 			return a.GetValue().GetStringValue()
 		}
 	}
