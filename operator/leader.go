@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/sluice-delivery/sluice/operator/canary"
 	"github.com/sluice-delivery/sluice/operator/leadership"
 )
 
@@ -67,13 +68,28 @@ func (o *leaderOptions) lock(ctx context.Context, config *rest.Config, scheme *r
 	})
 }
 
-// elect has a manager elect by a lock, which is none where it is nil.
-func (o *leaderOptions) elect(settings *ctrl.Options, lock *leadership.Lock) {
+// elect has a manager elect by a lock, which is none where it is nil, and the routers of Consul write behind its fence.
+func (o *options) elect(settings *ctrl.Options, lock *leadership.Lock) {
 	if lock == nil {
 		return
 	}
-	times := leadership.TimesOf(o.lease)
+	if o.consul.Wrap == nil {
+		o.consul.Wrap = lock.Fence
+	}
+	times := leadership.TimesOf(o.leader.lease)
 	settings.LeaderElection, settings.LeaderElectionResourceLockInterface = true, lock
 	settings.LeaseDuration, settings.RenewDeadline, settings.RetryPeriod = &times.Lease, &times.Renew, &times.Retry
 	settings.LeaderElectionReleaseOnCancel = true
+}
+
+// heed has a reconciler act only while it leads by a lock, which is none where it is nil, and the manager end when it does not any more.
+func heed(mgr ctrl.Manager, r *canary.Reconciler, lock *leadership.Lock) error {
+	if lock == nil {
+		return nil
+	}
+	r.Absence, r.Leads = lock.Absence, lock.Leads
+	if err := mgr.Add(lock); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	return nil
 }

@@ -120,10 +120,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	settings := managerOptions(scheme, o, w, alive, ready)
-	o.leader.elect(&settings, w.lock)
-	if w.lock != nil && o.consul.Wrap == nil {
-		o.consul.Wrap = w.lock.Fence
-	}
+	o.elect(&settings, w.lock)
 	mgr, err := ctrl.NewManager(config, settings)
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
@@ -147,11 +144,8 @@ func newManager(ctx context.Context, config *rest.Config, o options, w wiring) (
 		return nil, err
 	}
 	reconciler.Watchdog = alive
-	if w.lock != nil {
-		reconciler.Absence, reconciler.Leads = w.lock.Absence, w.lock.Leads
-		if err := mgr.Add(w.lock); err != nil {
-			return nil, fmt.Errorf("manager: %w", err)
-		}
+	if err := heed(mgr, reconciler, w.lock); err != nil {
+		return nil, err
 	}
 	if reconciler.Shard, err = shards.New(o.scope.selector); err != nil {
 		return nil, fmt.Errorf("-watch-label-selector: %w", err)

@@ -208,10 +208,8 @@ func Caches() map[client.Object]cache.ByObject {
 // Reconcile is one turn: observe, decide, write the status once, apply the
 // desired state, tell people, and say when to look again.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if r.Leads != nil {
-		if err := r.Leads(); err != nil {
-			return ctrl.Result{}, err // what it knows may be what was before another one came to lead
-		}
+	if err := mayAct(r); err != nil {
+		return ctrl.Result{}, err // what it knows may be what was before another one came to lead
 	}
 	c := &v1beta1.Canary{}
 	if err := r.Client.Get(ctx, req.NamespacedName, c); err != nil {
@@ -261,6 +259,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	result, complete := r.ended(ctx, world, &t)
 	last.Complete = complete
 	return result, actionsErr
+}
+
+// mayAct is nil while the operator of a reconciler leads.
+func mayAct(r *Reconciler) error {
+	if r.Leads == nil {
+		return nil
+	}
+	return r.Leads()
 }
 
 // turn is what a turn has decided and done.

@@ -499,14 +499,11 @@ func (s *site) wantEvents(x standing) {
 			s.t.Errorf("%s: told %d times: %s", x.name, n, what)
 		}
 	}
-	want := []string{"Initializing", "Initialized"}
-	switch x.ends {
-	case v1beta1.PhaseSucceeded:
-		want = append(want, "NewRevision", "WeightRaised", "Promoting", "Promoted")
-	case v1beta1.PhaseFailed:
-		want = append(want, "NewRevision", "WeightRaised", "RollbackAsked")
-	}
-	for _, reason := range want {
+	want := map[v1beta1.CanaryPhase][]string{
+		v1beta1.PhaseSucceeded: {"NewRevision", "WeightRaised", "Promoting", "Promoted"},
+		v1beta1.PhaseFailed:    {"NewRevision", "WeightRaised", "RollbackAsked"},
+	}[x.ends]
+	for _, reason := range append(want, "Initializing", "Initialized") {
 		if !reasons[reason] && !slices.Contains(x.untold, reason) {
 			s.t.Errorf("%s: nobody was told %s, only %v", x.name, reason, slices.Sorted(maps.Keys(reasons)))
 		}
