@@ -208,7 +208,7 @@ func Caches() map[client.Object]cache.ByObject {
 // Reconcile is one turn: observe, decide, write the status once, apply the
 // desired state, tell people, and say when to look again.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if err := r.mayAct(); err != nil {
+	if err := mayAct(r); err != nil {
 		return ctrl.Result{}, err // what it knows may be what was before another one came to lead
 	}
 	c := &v1beta1.Canary{}
@@ -262,8 +262,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return atLatest(result, pending.After()), actionsErr
 }
 
-// mayAct is nil while this operator leads.
-func (r *Reconciler) mayAct() error {
+// mayAct is nil while the operator of a reconciler leads.
+func mayAct(r *Reconciler) error {
 	if r.Leads == nil {
 		return nil
 	}

@@ -294,7 +294,7 @@ func startMesh(t *testing.T) *rig.Rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig.Rig{Cluster: c, Namespace: rig.Namespace}
+	r := &rig.Rig{Cluster: c, App: rig.App{Namespace: rig.Namespace}}
 	if r.API, err = client.NewWithWatch(c.Config(), client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}
