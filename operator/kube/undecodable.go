@@ -147,15 +147,28 @@ func (s *sieve) reads(ctx context.Context, raw []byte, byDefault schema.GroupVer
 	if h.Kind == "" {
 		h.SetGroupVersionKind(byDefault)
 	}
-	s.mu.Lock()
-	known := s.reported[h.Metadata.UID] == h.Metadata.ResourceVersion
-	s.reported[h.Metadata.UID] = h.Metadata.ResourceVersion
-	s.mu.Unlock()
-	if !known {
+	if s.isNews(h.Metadata.UID, h.Metadata.ResourceVersion) {
 		log.FromContext(ctx).Error(err, "An object can't be decoded and is left out until somebody mends it",
 			"kind", h.Kind, "group", h.GroupVersionKind().Group, "namespace", h.Metadata.Namespace, "name", h.Metadata.Name)
 	}
 	return h, false
+}
+
+// mostReported is how many objects are remembered as reported; who makes more is reported again.
+const mostReported = 1000
+
+// isNews is true for a version of an object that was not reported yet.
+func (s *sieve) isNews(uid types.UID, version string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reported[uid] == version {
+		return false
+	}
+	if len(s.reported) >= mostReported {
+		clear(s.reported)
+	}
+	s.reported[uid] = version
+	return true
 }
 
 // listed is a list without what can't be decoded.

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestUndecodableErrors(t *testing.T) {
@@ -114,5 +115,19 @@ func TestSieve(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is reported is remembered, but not without a bound: who makes many such objects has it in hand.
+func TestReportedOnce(t *testing.T) {
+	s := newSieve(runtime.NewScheme())
+	for i := range 3 * mostReported {
+		uid := types.UID(fmt.Sprint(i))
+		if !s.isNews(uid, "1") || s.isNews(uid, "1") || !s.isNews(uid, "2") {
+			t.Fatalf("object %d is not reported once for each version", i)
+		}
+	}
+	if n := len(s.reported); n > mostReported {
+		t.Errorf("%d are remembered", n)
 	}
 }
