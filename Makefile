@@ -203,6 +203,10 @@ test-docs: docs ## Test the documentation: manifests, commands, links, and the s
 	@$(GO) test -count=1 -timeout=10m ./test/docs ./test/reference
 	@cd test/dashboard && $(GO) test -count=1 -timeout=10m ./site
 
+.PHONY: test-tutorials
+test-tutorials: servers build ## Type every command of the tutorials into a shell, and compare what it prints (minutes)
+	@$(GO) test -count=1 -timeout=20m ./test/tutorials -tutorials
+
 # CLUSTER=current shows it in the cluster of your kubeconfig's current context: it asks first, which YES=1 answers, and removes what it
 # made; CLEAN=1 removes what one that was killed has left there.
 CLUSTER ?=

@@ -51,12 +51,12 @@ func giveCanaryAll(d *decider) { d.st.Step.Weight, d.st.Step.Share = 100, v1beta
 // canaryCarriesAll is true when the canary has as many pods as the primary serves
 // everybody with. Where it has fewer it is given more, and the release waits for them.
 func canaryCarriesAll(d *decider) bool {
-	need := d.Primary.Replicas
-	if d.Primary.Available == 0 || d.Target.Available >= need {
+	need, stay := d.Primary.Replicas, min(d.Target.Available, d.Target.Replicas) // the others are about to go
+	if d.Primary.Available == 0 || stay >= need {
 		return true
 	}
 	d.st.Step.Pods = need
-	why := fmt.Sprintf("the canary has %d pods and needs %d to take all traffic", d.Target.Available, need)
+	why := fmt.Sprintf("the canary has %d pods and needs %d to take all traffic", stay, need)
 	d.waiting = why
 	d.unwell(why)
 	d.health.record = true

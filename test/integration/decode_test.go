@@ -162,14 +162,14 @@ func (d *decoding) run(s *apiextensionsv1.JSONSchemaProps) {
 			d.t.Error(err)
 		}
 	})
-	odd.Values("spec", s.Properties["spec"], base.Object["spec"], func(path string, v any) {
+	odd.All.Values("spec", s.Properties["spec"], base.Object["spec"], func(path string, v any) {
 		o := d.object()
 		o.SetName("odd")
 		o.Object["spec"] = v
 		d.decode(path, o, d.e.live.Create(d.t.Context(), o, client.DryRunAll))
 	})
 	if status, ok := s.Properties["status"]; ok {
-		odd.Values("status", status, nil, func(path string, v any) {
+		odd.All.Values("status", status, nil, func(path string, v any) {
 			o := base.DeepCopy()
 			o.Object["status"] = v
 			d.decode(path, o, d.e.live.Status().Update(d.t.Context(), o, client.DryRunAll))

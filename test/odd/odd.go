@@ -11,8 +11,17 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// values are by the type that a schema has for a field.
-var values = map[string][]any{
+// Set is values by the type that a schema has for a field.
+type Set map[string][]any
+
+// Few are those by which most is found in a short time.
+var Few = Set{
+	"integer": {int64(1 << 31)}, "number": {nil}, "date-time": {"2026-01-01t00:00:00z"}, "string": {""},
+	"array": {[]any{nil}}, "object": {nil, map[string]any{}}, "any": {"x", []any{nil}},
+}
+
+// All are all values.
+var All = Set{
 	"integer":   {int64(1 << 31), int64(-1<<31 - 1), int64(1 << 53), 1e19, 1e30, 1.5, int64(0), int64(-1), nil},
 	"number":    {1e300, -1.5, nil},
 	"boolean":   {"true", int64(1), nil},
@@ -23,11 +32,11 @@ var values = map[string][]any{
 	"any":       {nil, "x", 1.5, 1e30, int64(1 << 31), []any{}, []any{nil}, map[string]any{}, true},
 }
 
-// Values calls with with each value of a part of an object, of which a schema is given: odd ones of the part itself and of
+// Values calls with with each value of a part of an object, of which a schema is given: odd ones, of a set, of the part itself and of
 // all fields below it, whose path they come with. The rest of the part is as in base or, where that is nil, as little as the schema
 // allows. Not all of them are taken by the API server.
-func Values(path string, of apiextensionsv1.JSONSchemaProps, base any, with func(path string, v any)) {
-	for _, v := range values[typeOf(of)] {
+func (s Set) Values(path string, of apiextensionsv1.JSONSchemaProps, base any, with func(path string, v any)) {
+	for _, v := range s[typeOf(of)] {
 		with(path, v)
 	}
 	if base == nil {
@@ -35,7 +44,7 @@ func Values(path string, of apiextensionsv1.JSONSchemaProps, base any, with func
 	}
 	fields, _ := base.(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(of.Properties)) {
-		Values(path+"."+key, of.Properties[key], fields[key], func(path string, v any) {
+		s.Values(path+"."+key, of.Properties[key], fields[key], func(path string, v any) {
 			whole := maps.Clone(fields)
 			if whole == nil {
 				whole = map[string]any{}
@@ -45,10 +54,10 @@ func Values(path string, of apiextensionsv1.JSONSchemaProps, base any, with func
 		})
 	}
 	if of.Items != nil && of.Items.Schema != nil {
-		Values(path+"[]", *of.Items.Schema, nil, func(path string, v any) { with(path, []any{v}) })
+		s.Values(path+"[]", *of.Items.Schema, nil, func(path string, v any) { with(path, []any{v}) })
 	}
 	if of.AdditionalProperties != nil && of.AdditionalProperties.Schema != nil {
-		Values(path+"{}", *of.AdditionalProperties.Schema, nil, func(path string, v any) { with(path, map[string]any{"a": v}) })
+		s.Values(path+"{}", *of.AdditionalProperties.Schema, nil, func(path string, v any) { with(path, map[string]any{"a": v}) })
 	}
 }
 

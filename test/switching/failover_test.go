@@ -376,7 +376,7 @@ func newSites(t *testing.T, r *rig.Rig, how string, one standing) (map[*site]sta
 		namespace := how + "-" + strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(x.name))
 		all.Go(func() {
 			s := newSite(t, r, namespace)
-			s.rate = 50
+			s.rate = 20
 			mu.Lock()
 			defer mu.Unlock()
 			sites[s] = x

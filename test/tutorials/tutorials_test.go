@@ -5,6 +5,7 @@ package tutorials
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -68,8 +69,13 @@ func isTaken(spec, condition map[string]any) map[string]any {
 	return map[string]any{"parents": parents}
 }
 
+var typed = flag.Bool("tutorials", false, "type the commands of the tutorials")
+
 // TestTutorials goes through each page as its reader does.
 func TestTutorials(t *testing.T) {
+	if !*typed {
+		t.Skip("it takes minutes, with a machine of its own: make test-tutorials")
+	}
 	folder, pages := read(t)
 	readme := steps(pages["README.md"])
 	delete(pages, "README.md")
