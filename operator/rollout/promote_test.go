@@ -24,6 +24,10 @@ func TestCapacity(t *testing.T) {
 		"blue/green onto ten": {
 			newScene().iterations(1, false).step(1, 0, time.Minute).with(ten).targetAt(revB, 10).checked(v1beta1.CheckPassed, 0), v1beta1.PhasePromoting, 100, -1,
 		},
+		"blue/green onto ten of which nine are about to go": {
+			newScene().iterations(1, false).step(1, 0, time.Minute).with(ten).targetAt(revB, 10).with(func(o *release.Observation) { o.Target.Replicas = 1 }).
+				checked(v1beta1.CheckPassed, 0), v1beta1.PhaseProgressing, 0, 10,
+		},
 		"a step with all traffic onto one pod": {
 			newScene().step(3, 60, time.Minute).with(ten).with(func(o *release.Observation) {
 				o.Canary.Spec.Analysis.StepWeights, o.Canary.Spec.Analysis.StepWeight, o.Canary.Spec.Analysis.MaxWeight = []int32{20, 40, 60, 100}, 0, 0
