@@ -34,15 +34,7 @@ func TestMain(m *testing.M) {
 // TestOnCluster runs its parts in one cluster, which takes longer to come up
 // than most of them.
 func TestOnCluster(t *testing.T) {
-	c, err := cluster.Start(t.Context(), cluster.Options{Node: true, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{Node: true, Progress: os.Stderr})
 	root, err := cluster.Root()
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,8 +18,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,15 +83,7 @@ type place struct {
 // TestInCurrentCluster runs the demo in the embedded cluster as in a user's: by a kubeconfig, and with an operator beside it. Its
 // node is what has the images.
 func TestInCurrentCluster(t *testing.T) {
-	c, err := cluster.Start(t.Context(), cluster.Options{Node: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{Node: true})
 	t.Setenv("KUBECONFIG", c.Kubeconfig())
 	scheme, err := rig.Scheme()
 	if err != nil {
@@ -138,27 +133,11 @@ func (p place) names(t *testing.T) []string {
 		if err := p.api.List(context.WithoutCancel(t.Context()), list); err != nil {
 			t.Fatal(err)
 		}
-		switch l := list.(type) {
-		case *corev1.NamespaceList:
-			for i := range l.Items {
-				out = append(out, "Namespace "+l.Items[i].Name)
-			}
-		case *apiextensionsv1.CustomResourceDefinitionList:
-			for i := range l.Items {
-				out = append(out, "CustomResourceDefinition "+l.Items[i].Name)
-			}
-		case *rbacv1.ClusterRoleList:
-			for i := range l.Items {
-				out = append(out, "ClusterRole "+l.Items[i].Name)
-			}
-		case *rbacv1.ClusterRoleBindingList:
-			for i := range l.Items {
-				out = append(out, "ClusterRoleBinding "+l.Items[i].Name)
-			}
-		case *corev1.PersistentVolumeList:
-			for i := range l.Items {
-				out = append(out, "PersistentVolume "+l.Items[i].Name)
-			}
+		if err := meta.EachListItem(list, func(o runtime.Object) error {
+			out = append(out, fmt.Sprintf("%T %s", o, o.(client.Object).GetName()))
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	slices.Sort(out)

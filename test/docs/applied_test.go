@@ -40,15 +40,7 @@ var others = []string{"argoproj.io", "kustomize.toolkit.fluxcd.io", "traefik.io"
 
 // TestOnCluster has a real API server judge what the pages say.
 func TestOnCluster(t *testing.T) {
-	c, err := cluster.Start(t.Context(), cluster.Options{GatewayAPI: cluster.GatewayExperimental})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{GatewayAPI: cluster.GatewayExperimental})
 	root, err := cluster.Root()
 	if err != nil {
 		t.Fatal(err)

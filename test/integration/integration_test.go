@@ -97,15 +97,7 @@ func (e *environment) installKindsOf(t *testing.T, published ...func(context.Con
 
 func setUp(t *testing.T, options cluster.Options) *environment {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, options)
 	root, err := cluster.Root()
 	if err != nil {
 		t.Fatal(err)

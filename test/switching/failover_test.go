@@ -281,15 +281,7 @@ func startMesh(t *testing.T) *rig.Rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := cluster.Start(t.Context(), cluster.Options{Node: true, Istio: true, Progress: os.Stdout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{Node: true, Istio: true, Progress: os.Stdout})
 	scheme, err := rig.Scheme()
 	if err != nil {
 		t.Fatal(err)

@@ -160,15 +160,7 @@ func scriptOf(name string, page, readme []step) []step {
 // start brings up a cluster with the kinds of all meshes.
 func start(t *testing.T) *rig.Rig {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Options{Node: true, Prometheus: true, ScrapePods: true, GatewayAPI: cluster.GatewayExperimental})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{Node: true, Prometheus: true, ScrapePods: true, GatewayAPI: cluster.GatewayExperimental})
 	root, err := cluster.Root()
 	if err != nil {
 		t.Fatal(err)
