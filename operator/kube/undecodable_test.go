@@ -107,6 +107,9 @@ func TestSieve(t *testing.T) {
 			if strings.Contains(got, `"spec":"x"`) {
 				t.Errorf("it still has what can't be decoded: %s", got)
 			}
+			if is, want := strings.Count(got, `"type":`), strings.Count(tc.want, `"type":`); is != want {
+				t.Errorf("%d events in place of %d: %s", is, want, got)
+			}
 			rest := got
 			for _, part := range strings.Split(tc.want, " ") {
 				var found bool

@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,6 +106,23 @@ func TestDeletionEnds(t *testing.T) {
 				t.Errorf("Stalled for %q, want %q", stalled, tc.wantStalled)
 			}
 		})
+	}
+}
+
+// What is left behind is told of with the reason why.
+func TestLeftBehindSaysWhy(t *testing.T) {
+	four := func(o *release.Observation) { o.Primary.Replicas, o.Primary.Available = 4, 4 }
+	for want, with := range map[string]func(*scene){
+		"is gone":     func(s *scene) { s.with(targetGone) },
+		"can't serve": func(s *scene) { s.targetAvailable(0) },
+		"has 1 pods that are available, and it has 4": func(s *scene) { s.targetAvailable(1).with(four) },
+	} {
+		s := newScene().step(0, 0, 10*time.Minute).phase(v1beta1.PhaseTerminating).with(deleted)
+		with(s)
+		c := rollout.Decide(s.Observation)
+		if stalled := c.Status.GetCondition(v1beta1.ConditionStalled); stalled == nil || !strings.Contains(stalled.Message, want) {
+			t.Errorf("people are told %+v, and not that it %s", stalled, want)
+		}
 	}
 }
 

@@ -45,6 +45,7 @@ func TestStatusCut(t *testing.T) {
 		"a message of failures":            {after: said(text.Cut(long, 900)), want: `part="condition"} 1`},
 		"a list with names left out":       {after: said(text.List([]string{long, "b", "c"}, 100)), want: `part="condition"} 1`},
 		"what was said before":             {before: cutCondition, after: cutCondition},
+		"something else that is long":      {before: cutCondition, after: said(v1beta1.OneLine("b"+long, v1beta1.MaxConditionMessage)), want: `part="condition"} 1`},
 		"a round that says little":         {after: round("ok", 1)},
 		"a round that says too much":       {after: cutRound, want: `part="round"} 1`},
 		"the same round":                   {before: cutRound, after: cutRound},

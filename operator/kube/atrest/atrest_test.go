@@ -433,7 +433,7 @@ func TestCanaries(t *testing.T) {
 	}
 }
 
-// TestMeshObjects: what is decoded from JSON of a mesh's object is there when it is read, and one with more is not at rest.
+// TestMeshObjects: what is decoded from JSON of a mesh's object is there when it is read.
 func TestMeshObjects(t *testing.T) {
 	o := &networkingv1.VirtualService{}
 	if err := json.Unmarshal([]byte(`{

@@ -131,9 +131,6 @@ func (c meshed) encode(to []byte, o client.Object) ([]byte, error) {
 		return nil, err
 	}
 	for _, m := range messages {
-		if len(m.ProtoReflect().GetUnknown()) > 0 {
-			return nil, errors.New("it has fields that are not known here")
-		}
 		to = binary.AppendUvarint(to, uint64(proto.Size(m))) //nolint:gosec // likewise
 		if to, err = (proto.MarshalOptions{}).MarshalAppend(to, m); err != nil {
 			return nil, err
