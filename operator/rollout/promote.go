@@ -142,9 +142,10 @@ func halted(d *decider) string {
 }
 
 // primaryHasEnough is true when a primary that is ready has as many pods as have
-// served as canary, or all that it may have. It is not waited for longer than the deadline.
+// served as canary, or all that it may have: those that it is asked for or, as its autoscaler sees little to do while the canary
+// serves, the most that this one may give it. It is not waited for longer than the deadline.
 func primaryHasEnough(d *decider) bool {
-	return d.Primary.Available >= min(d.Target.Available, d.Primary.Replicas) || d.overdue()
+	return d.Primary.Available >= min(d.Target.Available, max(d.Primary.Replicas, d.Primary.MaxReplicas)) || d.overdue()
 }
 
 // handBack moves the traffic to the promoted primary, at once or by

@@ -193,3 +193,29 @@ func TestPrimaryThatIsHelpedNeedsWhatItHad(t *testing.T) {
 		})
 	}
 }
+
+// An autoscaler that takes pods of a primary that the canary relieves, as its bounds could not be written, has not said how many everything needs.
+func TestPromotedPrimaryGetsThePodsOfTheCanaryFirst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		most  int32
+		since time.Duration
+		want  int32
+	}{
+		"its autoscaler may give it as many":              {10, time.Second, 60},
+		"and has not for as long as the deadline":         {10, time.Hour, 0},
+		"it has all that its autoscaler may give it":      {1, time.Second, 0},
+		"it has none, and a person asked for one of them": {0, time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene().promoting(60, tc.since).persisted().primaryAt(revB).targetAt(revB, 3).with(func(o *release.Observation) {
+				o.Primary.Replicas, o.Primary.Available, o.Primary.MaxReplicas, o.Primary.Ready = 1, 1, tc.most, true
+			})
+			if tc.since > time.Minute {
+				s = s.unwell(tc.since)
+			}
+			if d := rollout.Decide(s.Observation); d.Status.CanaryWeight != tc.want {
+				t.Errorf("the canary has %d%%, want %d%%: %+v", d.Status.CanaryWeight, tc.want, d.Status.Traffic)
+			}
+		})
+	}
+}

@@ -25,6 +25,13 @@ func midRelease() *scene {
 	return s
 }
 
+// absent has there have been no operator for an hour until some time ago, and the release have moved before that.
+func absent(s *scene, ago time.Duration) {
+	back := s.Now.Add(-ago)
+	s.Absence = release.Absence{From: back.Add(-time.Hour), To: back}
+	s.Canary.Status.LastTransitionTime = metav1.NewTime(back.Add(-2 * time.Hour))
+}
+
 // TestPodsThatHaveReadOldConfigs: pods read most of their ConfigMaps and Secrets when they start.
 func TestPodsThatHaveReadOldConfigs(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -50,6 +57,16 @@ func TestPodsThatHaveReadOldConfigs(t *testing.T) {
 		"the image, once pods have been replaced for the configs": {was: withNewConfigs, is: revC + "-new"},
 		"the image, with pods that a failed release of the configs has left": {was: withNewConfigs, is: revC + "-new", want: true, with: func(s *scene) {
 			s.Canary.Status.Phase, s.Canary.Status.CanaryWeight, s.Canary.Status.Step = v1beta1.PhaseFailed, 0, nil
+		}},
+		"the image, while there was no operator": {was: withOldConfigs, is: revC + "-old", want: true, with: func(s *scene) { absent(s, time.Minute) }},
+		"the image, while there was none, and the target has no pods": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) {
+			absent(s, time.Minute)
+			s.Target.Replicas, s.Target.Available = 0, 0
+		}},
+		"the image, long after there was none": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) { absent(s, time.Hour) }},
+		"the image, when the release has moved since there was none": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) {
+			absent(s, time.Minute)
+			s.Canary.Status.LastTransitionTime = metav1.NewTime(t0)
 		}},
 		"the image, with pods that a failed release of the promoted configs has left": {was: withNewConfigs, is: revC + "-new", with: func(s *scene) {
 			s.Canary.Status.Phase, s.Canary.Status.CanaryWeight, s.Canary.Status.Step = v1beta1.PhaseFailed, 0, nil

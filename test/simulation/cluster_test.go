@@ -39,6 +39,7 @@ type pod struct {
 	readyAt   time.Time // zero: never by itself
 	ends      time.Time // zero: it was not asked to end
 	dead      bool      // it crashed, or its node died
+	diedAt    time.Time
 	restartAt time.Time // when a dead one is back, zero for never
 }
 

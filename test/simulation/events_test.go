@@ -436,7 +436,7 @@ func (w *world) crash(r *rand.Rand, primary bool) {
 	every := r.IntN(2) == 0
 	for _, p := range w.pods {
 		if strings.HasSuffix(p.labels["app"], "-primary") == primary && (every || r.IntN(2) == 0) {
-			p.dead, p.restartAt = true, until(r)
+			p.dead, p.diedAt, p.restartAt = true, time.Now(), until(r)
 			w.oracle.crashes(primary)
 		}
 	}
@@ -453,7 +453,7 @@ func (w *world) crashAllBut(left int, primary bool) {
 			left--
 			continue
 		}
-		p.dead, p.restartAt = true, time.Now().Add(time.Minute)
+		p.dead, p.diedAt, p.restartAt = true, time.Now(), time.Now().Add(time.Minute)
 		w.oracle.crashes(primary)
 	}
 }

@@ -50,6 +50,7 @@ type process struct {
 	lost error
 	// suspended is until when the process does not run.
 	suspended time.Time
+	clock     skewed
 	readsAt   time.Time // when it reads the release policies; zero once it has
 }
 
@@ -62,7 +63,11 @@ func (s skewed) Since(t time.Time) time.Duration { return s.Now().Sub(t) }
 // start begins a life of the operator with empty memory, whose clock is off by offset.
 func (w *world) start(offset time.Duration) {
 	clock := skewed{offset}
-	p := &process{writesLeft: -1, wakeAt: time.Now()}
+	p := &process{writesLeft: -1, wakeAt: time.Now(), clock: clock}
+	absence := release.Absence{}
+	if now := clock.Now(); !w.endedAt.IsZero() && w.endedAt.Before(now) {
+		absence = release.Absence{From: w.endedAt, To: now} // as a lease tells: both by the clock of who wrote them
+	}
 	p.views = &views{store: w.store, kinds: map[string]*view{}, lag: w.cacheLag}
 	direct := &live{store: w.store, write: func(verb string, of id) error { return w.guard(p, verb, of) }}
 	through := answering{&cached{live: direct, views: p.views}, p}
@@ -79,7 +84,7 @@ func (w *world) start(offset time.Duration) {
 	options := workload.Options{SelectorLabels: []string{"app"}, MeshProvider: "one"}
 	workloads := &targets.Targets{Client: through, Live: direct, Applier: applier}
 	p.reconciler = &canary.Reconciler{
-		Client: through, Applier: applier, RouteApplier: ssa.New(through),
+		Client: through, Applier: applier, RouteApplier: ssa.New(through), Absence: func() release.Absence { return absence },
 		Router: func(name string) (providers.Router, error) {
 			if m := w.meshes[name]; m != nil {
 				return bound{m, p, w}, nil
@@ -113,6 +118,7 @@ func (w *world) start(offset time.Duration) {
 // stop ends a life of the operator, at once.
 func (w *world) stop() {
 	for _, p := range w.processes() {
+		w.endedAt = p.clock.Now()
 		w.end(p)
 	}
 	w.operator, w.former = nil, nil

@@ -170,6 +170,11 @@ func (o *oracle) window() time.Duration {
 // most and least are how many pods have served of late behind a Service; least counts those that steady does.
 func (o *oracle) most(service string) int {
 	n := o.pods(service)
+	for _, p := range o.w.endpoints[service] {
+		if p.dead && time.Since(p.diedAt) < o.window() {
+			n++ // its endpoint may have come when it was dead already
+		}
+	}
 	for _, s := range o.carried[service] {
 		n = max(n, s.pods)
 	}

@@ -54,6 +54,8 @@ type world struct {
 	gatesClosed time.Time
 	hooksSlow   time.Time
 	endpointLag time.Time
+	// endedAt is when the last operator ended, by its own clock.
+	endedAt     time.Time
 	apiDown     time.Time
 	disturbance *disturbance
 	operatorAt  time.Time // when an operator that is down is back; zero while there is one
