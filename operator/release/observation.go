@@ -122,6 +122,14 @@ func (a Absence) Elapsed(now, since time.Time) time.Duration {
 	return gone
 }
 
+// startup is how long an operator may take to look at everything once.
+const startup = 10 * time.Minute
+
+// HasJustEnded is true where what is seen now may have come while there was no operator: a release has not moved since there is one again.
+func (a Absence) HasJustEnded(now, moved time.Time) bool {
+	return a.From.Before(a.To) && !now.After(a.To.Add(startup)) && !moved.After(a.To)
+}
+
 // Workload is the state of the target or of the primary.
 type Workload struct {
 	// Exists is false while there is no such workload.

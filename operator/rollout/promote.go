@@ -141,9 +141,8 @@ func halted(d *decider) string {
 	return "promotion is halted and the canary goes on serving"
 }
 
-// primaryHasEnough is true when a primary that is ready has as many pods as have
-// served as canary, or all that it may have: those that it is asked for or, as its autoscaler sees little to do while the canary
-// serves, the most that this one may give it. It is not waited for longer than the deadline.
+// primaryHasEnough is true when a primary that is ready has as many pods as have served as canary, or all that it may have, whatever its
+// autoscaler, which sees little to do, asks for. It is not waited for longer than the deadline.
 func primaryHasEnough(d *decider) bool {
 	return d.Primary.Available >= min(d.Target.Available, max(d.Primary.Replicas, d.Primary.MaxReplicas)) || d.overdue()
 }

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"strings"
-	"time"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 )
@@ -13,34 +12,21 @@ import (
 // target has no pods, which is what they are replaced by.
 
 // haveReadOthers is true where the target's pods may have read other ConfigMaps and Secrets than those of the revision that begins to be
-// analysed: where these have changed, or had changed for the release before and its pods had yet to be replaced. That one may have
-// failed since, and the target may be back at what those pods run. And it is true where nobody looked when the target changed: a config
-// may have had other contents for a moment, in which these pods started.
+// analysed: where these have changed, also while nobody looked and back again, or had changed for the release before and its pods had yet
+// to be replaced. That one may have failed since, and the target may be back at what those pods run.
 func haveReadOthers(d *decider) bool {
 	if d.Target.Replicas == 0 || d.Canary.Spec.SkipAnalysis || d.Target.Configs == "" {
 		return false
 	}
 	same := func(revision string) bool { return strings.HasSuffix(revision, "-"+d.Target.Configs) }
 	switch {
-	case !same(d.st.LastAppliedSpec):
-		return true
-	case nobodyLooked(d):
+	case !same(d.st.LastAppliedSpec), d.Absence.HasJustEnded(d.Now, d.st.LastTransitionTime.Time):
 		return true
 	case same(d.st.LastPromotedSpec):
 		return false
 	default:
 		return d.st.Phase == v1beta1.PhaseFailed || d.st.Step != nil && d.st.Step.Replacing
 	}
-}
-
-// startup is how long an operator may take to look at everything once.
-const startup = 10 * time.Minute
-
-// nobodyLooked is true where a revision that begins to be analysed may have come while there was no operator: the release has not moved
-// since there is one again.
-func nobodyLooked(d *decider) bool {
-	back := d.Absence.To
-	return d.Absence.From.Before(back) && !d.Now.After(back.Add(startup)) && !d.st.LastTransitionTime.After(back)
 }
 
 // replaced ends the replacement of the canary's pods when none is left. Where the primary can't serve they stay until it does: people are
