@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
+	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -46,9 +47,9 @@ const (
 const (
 	// autoscalerIndex finds Canaries by the names of their autoscalers.
 	autoscalerIndex = "autoscaler"
-	// madeForIndex finds autoscalers by the Canary that they were made for, or
+	// madeForIndex finds autoscalers by the Canary that they were made for, as that of package owned does, or
 	// that has paused them.
-	madeForIndex = "madeFor"
+	madeForIndex = owned.Name
 )
 
 // Indexes are those of the cache for autoscalers, in a cluster with KEDA.
@@ -316,29 +317,20 @@ func (a *Autoscalers) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Ob
 // the cache's own and must not be changed.
 func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
-	if err := a.Client.List(ctx, &hpas, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
-	}
-	var out []client.Object
-	for i := range hpas.Items {
-		if w.Owner.Owns(&hpas.Items[i]) {
-			out = append(out, &hpas.Items[i])
-		}
+	out, err := owned.List(ctx, a.Client, w.Canary.Namespace, w.Owner, &hpas)
+	if err != nil {
+		return nil, fmt.Errorf("HorizontalPodAutoscalers: %w", err)
 	}
 	if !a.scaledObjects.Load() {
 		return out, nil
 	}
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(ScaledObjectKind)
-	if err := a.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	scaled, err := owned.List(ctx, a.Client, w.Canary.Namespace, w.Owner, &list)
+	if err != nil {
 		return out, unlessNotNeeded(w.Canary, err)
 	}
-	for i := range list.Items {
-		if w.Owner.Owns(&list.Items[i]) {
-			out = append(out, &list.Items[i])
-		}
-	}
-	return out, nil
+	return append(out, scaled...), nil
 }
 
 // unlessNotNeeded is the error of a list of ScaledObjects. Where those can't be read, as KEDA was taken from the cluster
@@ -551,10 +543,7 @@ func autoscalerNames(o client.Object) []string {
 // madeFor are the values of madeForIndex for an autoscaler: names of Canaries as in
 // ownership.LabelValue.
 func madeFor(o client.Object) []string {
-	var out []string
-	if key := ownership.Key(o); key != "" {
-		out = append(out, key)
-	}
+	out := owned.Values(o)
 	if by := o.GetAnnotations()[PausedByAnnotation]; by != "" {
 		out = append(out, ownership.LabelValue(by))
 	}
@@ -565,7 +554,7 @@ func madeFor(o client.Object) []string {
 // KEDA is there: at the start or, where a Canary refers to one, as soon as it is installed.
 func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
 	events := wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(autoscalerIndex)), a.Applier)
-	w.Builder.Watches(&autoscalingv2.HorizontalPodAutoscaler{}, events, builder.WithPredicates(edited()))
+	w.Builder.Watches(&autoscalingv2.HorizontalPodAutoscaler{}, events, builder.WithPredicates(edited(), wake.AfterStart()))
 	w.WhenServed(wake.Kinds{
 		Cluster:    w.Manager,
 		Kinds:      [][]client.Object{{newScaledObject()}},

@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -21,6 +22,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/memory"
+	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -36,9 +38,12 @@ const ReasonNoSelectorLabel = "NoSelectorLabel"
 // serviceIndex is the index of EndpointSlices by their Service.
 const serviceIndex = "service"
 
-// Indexes are those of the cache for endpoints.
+// Indexes are those of the cache for Services and their endpoints.
 func Indexes() []wake.Index {
-	return []wake.Index{{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf, InNamespace: true}}
+	return []wake.Index{
+		{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf, InNamespace: true},
+		owned.Index(&corev1.Service{}),
+	}
 }
 
 // Caches are the settings of a cache for the kinds of which it must not have everything.
@@ -80,8 +85,9 @@ var (
 // SetUp wakes the Canaries of Services, and of endpoints, that changed.
 func (p *Services) SetUp(ctx context.Context, w *wake.Watches) error {
 	w.Builder.
-		Watches(&corev1.Service{}, wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex)), p.Applier)).
-		Watches(&discoveryv1.EndpointSlice{}, w.Events.OfEndpoints())
+		Watches(&corev1.Service{}, wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex)), p.Applier),
+			builder.WithPredicates(wake.AfterStart())).
+		Watches(&discoveryv1.EndpointSlice{}, w.Events.OfEndpoints(), builder.WithPredicates(wake.AfterStart()))
 	return w.Index(ctx, Indexes()...)
 }
 
@@ -432,14 +438,9 @@ func (p *Services) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Objec
 // the cache's own and must not be changed.
 func (p *Services) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var all corev1.ServiceList
-	if err := p.Client.List(ctx, &all, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list Services: %w", err)
-	}
-	var out []client.Object
-	for i := range all.Items {
-		if w.Owner.Owns(&all.Items[i]) {
-			out = append(out, &all.Items[i])
-		}
+	out, err := owned.List(ctx, p.Client, w.Canary.Namespace, w.Owner, &all)
+	if err != nil {
+		return nil, fmt.Errorf("Services: %w", err)
 	}
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/memory"
+	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -57,10 +59,15 @@ var (
 
 // SetUp wakes the Canaries of a workload that changed. Deployments are watched from the
 // start on.
-func (t *Targets) SetUp(_ context.Context, w *wake.Watches) error {
-	w.Builder.Watches(&appsv1.Deployment{}, w.Events.OfWorkloads())
-	w.OnceBuilt(func(c controller.Controller) { t.kinds = newKindWatches(w, c) })
-	return nil
+func (t *Targets) SetUp(ctx context.Context, w *wake.Watches) error {
+	w.Builder.Watches(&appsv1.Deployment{}, w.Events.OfWorkloads(), builder.WithPredicates(wake.AfterStart()))
+	w.OnceBuilt(func(c controller.Controller) { t.kinds = newKindWatches(ctx, w, c) })
+	return w.Index(ctx, owned.Index(&appsv1.Deployment{}))
+}
+
+// Indexes are those of the cache for workloads, each from when its kind is watched on.
+func Indexes() []wake.Index {
+	return []wake.Index{owned.Index(&appsv1.Deployment{}), owned.Index(&appsv1.DaemonSet{}), owned.Index(&appsv1.StatefulSet{})}
 }
 
 // Observe reads the target. One that is not there is a mistake.

@@ -29,6 +29,7 @@ type options struct {
 	interval         string
 	idle, away       time.Duration
 	limit            time.Duration
+	startProfile     time.Duration
 	out, report      string
 	operator         string
 	memory           resource.Quantity
@@ -51,6 +52,7 @@ func parse() (options, error) {
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the operator is watched with nothing to do")
 	flag.DurationVar(&o.away, "away", time.Minute, "how long the API server is away")
 	flag.DurationVar(&o.limit, "limit", 15*time.Minute, "how long a stage may take; one that takes longer is reported as it is")
+	flag.DurationVar(&o.startProfile, "start-profile", 0, "how long the CPU of a start is profiled, into start.cpu; not at all without it")
 	flag.StringVar(&o.out, "out", "bench-out", "folder of the results, of logs and of profiles")
 	flag.StringVar(&o.report, "report", "", "print the table, and draw the plots into this folder, of the results in -out; nothing is run")
 	flag.StringVar(&o.operator, "operator", "", "the operator's program; bin/sluice without it")

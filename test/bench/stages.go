@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -78,9 +79,19 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 	if err := b.start(); err != nil {
 		return err
 	}
+	profiled := make(chan error, 1)
+	go func() { profiled <- b.profileStart(ctx) }()
 	if _, err := b.await(ctx, "start", len(all), func() int {
 		return b.tracker.count(all, func(s *state) bool { return s.phase == "Initialized" })
-	}); err != nil || b.save == "" {
+	}); err != nil {
+		return err
+	}
+	if b.load != "" { // they were before the operator was there
+		if err := b.read(ctx); err != nil {
+			return err
+		}
+	}
+	if err := <-profiled; err != nil || b.save == "" {
 		return err
 	}
 	if err := b.read(ctx); err != nil {
@@ -90,6 +101,23 @@ func (b *bench) initialize(ctx context.Context, m *measurement) error {
 		return err
 	}
 	return b.cluster.(*memoryPlane).Save(b.save, b.options.copies) //nolint:forcetypeassert // the flags are for nothing else
+}
+
+// profileStart keeps a profile of what the operator does first, if one is wanted.
+func (b *bench) profileStart(ctx context.Context) error {
+	if b.startProfile <= 0 {
+		return nil
+	}
+	path := fmt.Sprintf("profile?seconds=%d", int(b.startProfile.Seconds()))
+	for range 100 { // until it listens
+		if err := b.profile(ctx, path, "start.cpu"); err == nil {
+			return nil
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return errors.New("the operator answers no request for a profile")
 }
 
 // watchIdle watches an operator that has nothing to do, once it has nothing to do.
