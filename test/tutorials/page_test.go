@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,8 @@ type step struct {
 	// command is what the reader types, and shown are the lines that the page says come of it; none where it shows none.
 	command string
 	shown   []string
+	// status is the exit status that the page shows behind the command by "echo $?", 0 where it shows none.
+	status int
 	// skipped is why a command isn't typed by the test.
 	skipped string
 }
@@ -85,6 +88,9 @@ func steps(page string) []step {
 				} else {
 					last := &out[len(out)-1]
 					last.shown = append(last.shown, line)
+					if status, err := strconv.Atoi(line); err == nil && last.command == "echo $?" {
+						out[len(out)-2].status = status
+					}
 				}
 			}
 		}
@@ -147,7 +153,7 @@ func differs(shown []string, wrote string) error {
 
 func TestSteps(t *testing.T) {
 	page := "# Title\n\n## The application\n\n```yaml\na: 1\n```\n\nSave it as `a.yaml`. Save this as `b.yaml`:\n\n```yaml\nb: 1\n```\n\n```sh\none \\\n  more\ntwo   # why\n```\n\n" +
-		"<!-- not run: it is elsewhere -->\n\n```sh\nthree\n```\n\n## The Canary\n\n```yaml\nspec: {}\n```\n\n```yaml\napiVersion: x\n```\n\n```console\n$ four\nsays 4\n\n$ five\n```\n"
+		"<!-- not run: it is elsewhere -->\n\n```sh\nthree\n```\n\n## The Canary\n\n```yaml\nspec: {}\n```\n\n```yaml\napiVersion: x\n```\n\n```console\n$ four\nsays 4\n\n$ five\n$ echo $?\n2\n```\n"
 	want := []step{
 		{heading: "The application", save: "a.yaml", text: "a: 1\n"},
 		{heading: "The application", save: "b.yaml", text: "b: 1\n"},
@@ -157,7 +163,8 @@ func TestSteps(t *testing.T) {
 		{heading: "The Canary", text: "spec: {}\n"},
 		{heading: "The Canary", text: "apiVersion: x\n", apply: true},
 		{heading: "The Canary", command: "four", shown: []string{"says 4", ""}},
-		{heading: "The Canary", command: "five"},
+		{heading: "The Canary", command: "five", status: 2},
+		{heading: "The Canary", command: "echo $?", shown: []string{"2"}},
 	}
 	if got := steps(page); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)

@@ -3,6 +3,7 @@
 package tutorials
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,16 +13,22 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/test/cluster"
 	"github.com/sluice-delivery/sluice/test/rig"
 )
@@ -71,16 +78,48 @@ func isTaken(spec, condition map[string]any) map[string]any {
 
 var typed = flag.Bool("tutorials", false, "type the commands of the tutorials")
 
-// TestTutorials goes through each page as its reader does.
+// TestTutorials goes through each page as its reader does, several pages at once, each in a cluster that it has for itself then.
 func TestTutorials(t *testing.T) {
-	if !*typed {
-		t.Skip("it takes minutes, with a machine of its own: make test-tutorials")
+	switch {
+	case !*typed:
+		listSkipped(t)
+		t.Skip("it takes minutes: make test-tutorials")
+	case *claims == "":
+		share(t)
+	default:
+		goThroughUnclaimed(t)
 	}
-	folder, pages := read(t)
+}
+
+// goThroughUnclaimed goes through the pages that no other process has taken, in one cluster, the longest first.
+func goThroughUnclaimed(t *testing.T) {
+	scripts, _ := scriptsOf(t)
+	cluster := sync.OnceValue(func() *rig.Rig { return start(t) })
+	names := slices.Sorted(maps.Keys(scripts))
+	slices.SortStableFunc(names, func(a, b string) int { return len(scripts[b]) - len(scripts[a]) })
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			if !claim(t, name) {
+				t.Skip("another process goes through it")
+			}
+			goThrough(t, cluster(), name, scripts[name])
+		})
+	}
+}
+
+func listSkipped(t *testing.T) {
+	t.Helper()
+	_, skipped := scriptsOf(t)
+	t.Logf("commands that are not typed:\n  %s", strings.Join(skipped, "\n  "))
+}
+
+// scriptsOf are the steps of each page that has some, by its name, and the commands that are not typed, each with the reason.
+func scriptsOf(t *testing.T) (scripts map[string][]step, skipped []string) {
+	t.Helper()
+	pages := read(t)
 	readme := steps(pages["README.md"])
 	delete(pages, "README.md")
-	r := start(t)
-	var skipped []string
+	scripts = map[string][]step{}
 	for _, name := range slices.Sorted(maps.Keys(pages)) {
 		page := steps(pages[name])
 		for _, x := range page {
@@ -89,26 +128,25 @@ func TestTutorials(t *testing.T) {
 			}
 		}
 		script := slices.DeleteFunc(scriptOf(name, page, readme), func(x step) bool { return x.skipped != "" })
-		if len(script) == 0 {
-			continue
+		if len(script) > 0 {
+			scripts[name] = script
 		}
-		t.Run(name, func(t *testing.T) { goThrough(t, r, name, script) })
 	}
-	t.Logf("commands of %s that are not run:\n  %s", folder, strings.Join(skipped, "\n  "))
+	return scripts, skipped
 }
 
-func read(t *testing.T) (folder string, pages map[string]string) {
+// read returns the text of each page by its name.
+func read(t *testing.T) map[string]string {
 	t.Helper()
 	root, err := cluster.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder = filepath.Join(root, "docs", "tutorials")
-	files, err := filepath.Glob(filepath.Join(folder, "*.md"))
+	files, err := filepath.Glob(filepath.Join(root, "docs", "tutorials", "*.md"))
 	if err != nil || len(files) < 10 {
 		t.Fatalf("%d pages, %v", len(files), err)
 	}
-	pages = map[string]string{}
+	pages := map[string]string{}
 	for _, file := range files {
 		text, err := os.ReadFile(file) //nolint:gosec // of the repository
 		if err != nil {
@@ -116,7 +154,7 @@ func read(t *testing.T) (folder string, pages map[string]string) {
 		}
 		pages[filepath.Base(file)] = string(text)
 	}
-	return folder, pages
+	return pages
 }
 
 // scriptOf are the steps of a page with those of the README that it leads to. Releases are gone through on one page only.
@@ -191,15 +229,17 @@ func start(t *testing.T) *rig.Rig {
 	return &rig.Rig{Cluster: c, App: rig.App{API: api, Namespace: rig.Namespace}}
 }
 
-// goThrough does all steps of a page. What the chart's Deployment would run is started when that was installed.
+// goThrough does all steps of a page. What the chart's Deployment would run is started when that was installed. However it ends, the
+// next page finds nothing of this one.
 func goThrough(t *testing.T, r *rig.Rig, page string, script []step) {
+	t.Cleanup(func() { cleanUp(t, r) })
 	s := open(t, r.Cluster)
 	control(t, r, page)
 	for _, x := range script {
 		s.do(t, x)
 		if t.Failed() {
 			t.Logf("the rest of %s is not tried", page)
-			break
+			return
 		}
 		switch {
 		case strings.HasPrefix(x.command, "helm upgrade "):
@@ -210,9 +250,49 @@ func goThrough(t *testing.T, r *rig.Rig, page string, script []step) {
 			}
 		}
 	}
-	if _, err := r.Kubectl(context.WithoutCancel(t.Context()), "delete", "namespace", "test", "edge", "--ignore-not-found"); err != nil {
-		t.Error(err)
+}
+
+// cleanUp removes what a page has left. Where that failed in the middle this is its Canary, with a finalizer that nobody takes away any
+// more as the operator is stopped by now, and a chart that may be half installed.
+func cleanUp(t *testing.T, r *rig.Rig) {
+	ctx := context.WithoutCancel(t.Context())
+	leftovers := []string{"edge"} // of a page that has come to its end
+	if t.Failed() {
+		leftovers = []string{"test", "edge", "sluice-system"}
+		if err := letGo(ctx, r); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
 	}
+	for _, name := range leftovers {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		err := rig.Await(ctx, "the end of namespace "+name, commandLimit, func(ctx context.Context) error {
+			err := r.API.Delete(ctx, namespace)
+			if apierrors.IsNotFound(err) || err == nil && !t.Failed() {
+				return nil
+			}
+			return cmp.Or(err, errors.New("it is there"))
+		})
+		if err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	}
+}
+
+// letGo takes the finalizers off all Canaries.
+func letGo(ctx context.Context, r *rig.Rig) error {
+	canaries := &v1beta1.CanaryList{}
+	if err := r.API.List(ctx, canaries); err != nil && !meta.IsNoMatchError(err) {
+		return err
+	}
+	for i := range canaries.Items {
+		c := &canaries.Items[i]
+		before := c.DeepCopy()
+		c.Finalizers = nil
+		if err := r.API.Patch(ctx, c, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // operate runs the operator as the chart's Deployment says, with the rights of its ServiceAccount, until the test ends. The
