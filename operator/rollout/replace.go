@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
+	"github.com/sluice-delivery/sluice/operator/rollout/conditions"
 )
 
 // A pod reads environment variables, and files of a volume by subPath, once, when it starts, and most applications read their other
@@ -11,16 +12,15 @@ import (
 // analysis of them would be about what is not released. They are no different from those of a canary that starts when the
 // target has no pods, which is what they are replaced by.
 
-// haveReadOthers is true where the target's pods may have read other ConfigMaps and Secrets than those of the revision that begins to be
-// analysed: where these have changed, also while nobody looked and back again, or had changed for the release before and its pods had yet
-// to be replaced. That one may have failed since, and the target may be back at what those pods run.
+// haveReadOthers is true where the target's pods may have read other ConfigMaps and Secrets than those of the revision that begins to be analysed: these
+// have changed, also for a while in which nobody looked or could begin, or had changed for a release before that failed or had its pods yet to be replaced.
 func haveReadOthers(d *decider) bool {
 	if d.Target.Replicas == 0 || d.Canary.Spec.SkipAnalysis || d.Target.Configs == "" {
 		return false
 	}
 	same := func(revision string) bool { return strings.HasSuffix(revision, "-"+d.Target.Configs) }
 	switch {
-	case !same(d.st.LastAppliedSpec), d.Absence.HasJustEnded(d.Now, d.st.LastTransitionTime.Time):
+	case !same(d.st.LastAppliedSpec), d.Absence.HasJustEnded(d.Now, d.st.LastTransitionTime.Time), conditions.WasHeld(&d.Canary.Status):
 		return true
 	case same(d.st.LastPromotedSpec):
 		return false

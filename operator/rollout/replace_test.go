@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -62,6 +63,14 @@ func TestPodsThatHaveReadOldConfigs(t *testing.T) {
 		"the image, while there was none, and the target has no pods": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) {
 			absent(s, time.Minute)
 			s.Target.Replicas, s.Target.Available = 0, 0
+		}},
+		"the image, while something held the release": {was: withOldConfigs, is: revC + "-old", want: true, with: func(s *scene) {
+			s.Canary.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionReady, Status: corev1.ConditionFalse, Reason: release.ReasonSuspended}, t0)
+		}},
+		"the image, after a release that failed": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) {
+			s.Canary.Status.Phase, s.Canary.Status.CanaryWeight, s.Canary.Status.Step = v1beta1.PhaseFailed, 0, nil
+			s.Canary.Status.LastPromotedSpec = revA + "-old"
+			s.Canary.Status.SetCondition(v1beta1.CanaryCondition{Type: v1beta1.ConditionReady, Status: corev1.ConditionFalse, Reason: string(v1beta1.PhaseFailed)}, t0)
 		}},
 		"the image, long after there was none": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) { absent(s, time.Hour) }},
 		"the image, when the release has moved since there was none": {was: withOldConfigs, is: revC + "-old", with: func(s *scene) {

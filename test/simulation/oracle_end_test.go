@@ -104,7 +104,9 @@ func (o *oracle) atEnd() {
 func (o *oracle) withoutRequests(primary string) bool {
 	apex, _, _ := o.w.canary().ServiceNames()
 	t, _ := o.w.effective(apex)
-	return o.primaryGone || o.pods(primary) == 0 || o.hopeless() && unmatched(t, true) == 100
+	at := o.w.canary().Status.Step
+	planned := at != nil && at.Weight == 100 // a person ended the steps in which there was something to compare with
+	return o.primaryGone || o.pods(primary) == 0 || (o.hopeless() || planned) && unmatched(t, true) == 100
 }
 
 func (o *oracle) afterDeletion() {

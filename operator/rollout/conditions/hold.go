@@ -41,6 +41,12 @@ func WriteHeld(o *release.Observation, st *v1beta1.CanaryStatus, why string, h H
 	return w.events
 }
 
+// WasHeld is true for a status of a rollout that something holds: it is not ready, and not for what its phase is.
+func WasHeld(st *v1beta1.CanaryStatus) bool {
+	c := st.GetCondition(v1beta1.ConditionReady)
+	return c != nil && c.Status == corev1.ConditionFalse && c.Reason != string(st.Phase)
+}
+
 func (w *writer) held(h Hold) {
 	if was := w.st.GetCondition(v1beta1.ConditionReady); !was.Says(h.Message) || was.Reason != h.Reason {
 		w.event(h.Warning, h.Reason, h.Message)
