@@ -386,4 +386,8 @@ func TestStartOfALargeNamespace(t *testing.T) {
 	if gets > canaries*each/listWaste || lists != canaries*each/listPage || most != listPage {
 		t.Errorf("%d are read one by one, and there are %d lists of %d at most", gets, lists, most)
 	}
+	before := lists
+	if _, err := tracker.read(t.Context(), "test", []Ref{{ConfigMap, "config-000"}, {ConfigMap, "config-001"}, {ConfigMap, "config-002"}, {ConfigMap, "config-003"}}); err != nil || lists != before {
+		t.Errorf("all are read once more where four have changed: %v", err)
+	}
 }

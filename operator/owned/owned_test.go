@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
@@ -17,7 +18,9 @@ import (
 func TestList(t *testing.T) {
 	b := fake.NewClientBuilder()
 	x := owned.Index(&corev1.Service{})
-	b.WithIndex(x.Of, x.Name, x.Values)
+	b.WithIndex(x.Of, x.Name, func(o client.Object) []string { // an index may have more of an object
+		return append(x.Values(o), o.GetAnnotations()["paused-by"])
+	})
 	mark := func(name string) map[string]string { return map[string]string{ownership.Annotation: name} }
 	reference := func(name string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: v1beta1.GroupVersion.String(), Kind: v1beta1.CanaryKind, Name: name, UID: "1", Controller: new(true)}}
@@ -26,7 +29,8 @@ func TestList(t *testing.T) {
 		"annotated":       {Annotations: mark("web")},
 		"labelled":        {Labels: map[string]string{ownership.Label: "web"}},
 		"referred":        {OwnerReferences: reference("web")},
-		"of one gone":     {Annotations: mark("former")},
+		"of one gone":     {Annotations: map[string]string{ownership.Annotation: "former", "paused-by": "web"}},
+		"controlled":      {Annotations: mark("web"), OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "x", UID: "2", Controller: new(true)}}},
 		"of another":      {Annotations: mark("api")},
 		"nobody's":        {},
 		"label of ours":   {Annotations: mark("api"), Labels: map[string]string{ownership.Label: "web"}},
