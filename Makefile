@@ -10,13 +10,13 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Flags of go test. -count=1: the end-to-end tests run binaries that go test's cache does not see.
-# -p=3: tests in a cluster wait for most of their time, so that on two processors two such packages and one that computes run
+# -p=4: tests in a cluster wait for most of their time, so that on two processors three such packages and one that computes run
 # beside each other.
-TEST_FLAGS ?= -count=1 -p=3 -timeout=30m
+TEST_FLAGS ?= -count=1 -p=4 -timeout=30m
 # What make test runs; make test PKGS=./test/e2e runs one package.
 PKGS ?= ./...
 # Those that take longest begin first, as everything else is over while they wait.
-LONGEST := ./test/e2e ./operator
+LONGEST := ./test/e2e ./operator ./test/integration
 # Has dozens of releases by two operators at once, with deadlines that another's load would break: it runs when all others are over.
 ALONE := ./test/switching
 
@@ -124,9 +124,12 @@ test: servers build ## Run all tests: unit, integration and end to end
 	@if [ '$(PKGS)' != ./... ]; then \
 		$(GO) test $(TEST_FLAGS) $(PKGS); \
 	else \
-		$(GO) test $(TEST_FLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '$(ALONE:.%=%)$$'); \
+		for module in $(LOADTESTER) test/tools/release test/tools/argocdactions; do (cd $$module && $(GO) test $(TEST_FLAGS) ./...); done & \
+		modules=$$! failed=; \
+		$(GO) test $(TEST_FLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '$(ALONE:.%=%)$$') || failed=1; \
+		wait $$modules || failed=1; \
+		[ -z "$$failed" ]; \
 		$(GO) test $(TEST_FLAGS) $(ALONE); \
-		for module in $(LOADTESTER) test/tools/release test/tools/argocdactions; do (cd $$module && $(GO) test $(TEST_FLAGS) ./...); done; \
 	fi
 
 # A package needs servers when it is under test/ or its tests import something from there, or envtest; the simulation

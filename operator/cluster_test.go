@@ -54,35 +54,69 @@ func TestOnCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("a live Flagger is refused", func(t *testing.T) { testRefuseBesideFlagger(t, c, api) })
-	t.Run("costs", func(t *testing.T) { testCosts(t, c, api) })
-	t.Run("preflight", func(t *testing.T) {
-		t.Run("of a cluster", func(t *testing.T) { testPreflight(t, c, api) })
-		t.Run("by dry runs", func(t *testing.T) { testDryRun(t, c, api) })
-	})
-	t.Run("command line", func(t *testing.T) { testRun(t, c, api) })
-	t.Run("fair shares", func(t *testing.T) { testFairShares(t, c, api) })
-	t.Run("tenants", func(t *testing.T) { testTenants(t, c, api) })
-	t.Run("log", func(t *testing.T) { testLog(t, c, api) })
-	t.Run("coverage", func(t *testing.T) { testCoverage(t, c, api) })
-	t.Run("warnings", func(t *testing.T) { testWarnings(t, c) })
-	t.Run("actions", func(t *testing.T) { testActions(t, c, api) })
-	t.Run("release policies", func(t *testing.T) { testPolicies(t, c, api) })
-	t.Run("kubectl sluice", func(t *testing.T) { testCLI(t, c, api) })
-	t.Run("dashboard", func(t *testing.T) { testDashboard(t, c, api) })
-	t.Run("alerts", func(t *testing.T) { testAlerts(t, c, api) })
-	t.Run("approvals in Slack", func(t *testing.T) { testApprovals(t, c, api) })
-	t.Run("shards", func(t *testing.T) { testShards(t, c, api) })
-	t.Run("Consul", func(t *testing.T) { testConsul(t, c, api) })
-	t.Run("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) })
-	t.Run("ownership", func(t *testing.T) { testOwnership(t, c, api) })
-	t.Run("GitOps", func(t *testing.T) { testGitOps(t, c, api) })
-	t.Run("CRDs are brought up to date", func(t *testing.T) { testAppliedCRDs(t, c, api) })
-	t.Run("incidents", func(t *testing.T) { testIncidents(t, c, api) })
-	t.Run("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) })
-	t.Run("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) })
-	t.Run("behind each mesh", func(t *testing.T) { testProviders(t, c, api) })
-	t.Run("rights", func(t *testing.T) { testRights(t, flag.Lookup("test.run").Value.String() == "") })
+	part := func(name string, run func(t *testing.T)) func() { return func() { t.Run(name, run) } }
+	// These have an operator for the whole cluster, change what all have use for, or say how long something takes.
+	inTurn(
+		part("a live Flagger is refused", func(t *testing.T) { testRefuseBesideFlagger(t, c, api) }),
+		part("costs", func(t *testing.T) { testCosts(t, c, api) }),
+		part("preflight", func(t *testing.T) {
+			t.Run("of a cluster", func(t *testing.T) { testPreflight(t, c, api) })
+			t.Run("by dry runs", func(t *testing.T) { testDryRun(t, c, api) })
+		}),
+		part("command line", func(t *testing.T) { testRun(t, c, api) }),
+		part("fair shares", func(t *testing.T) { testFairShares(t, c, api) }),
+		part("tenants", func(t *testing.T) { testTenants(t, c, api) }),
+		part("log", func(t *testing.T) { testLog(t, c, api) }),
+		part("coverage", func(t *testing.T) { testCoverage(t, c, api) }),
+		part("warnings", func(t *testing.T) { testWarnings(t, c) }),
+		part("actions", func(t *testing.T) { testActions(t, c, api) }),
+		part("release policies", func(t *testing.T) { testPolicies(t, c, api) }),
+		part("ownership", func(t *testing.T) { testOwnership(t, c, api) }),
+		part("approvals in Slack", func(t *testing.T) { testApprovals(t, c, api) }),
+		part("CRDs are brought up to date", func(t *testing.T) { testAppliedCRDs(t, c, api) }),
+		part("incidents of kinds", func(t *testing.T) { testKindIncidents(t, c, api) }),
+	)
+	// These have operators for namespaces of their own, and wait for most of their time.
+	atOnce(
+		func() {
+			inTurn(
+				part("Consul", func(t *testing.T) { testConsul(t, c, api) }),
+				part("kubectl sluice", func(t *testing.T) { testCLI(t, c, api) }),
+				part("shards", func(t *testing.T) { testShards(t, c, api) }),
+				part("the mesh is configured elsewhere", func(t *testing.T) { testRemoteMesh(t, c, api, istio) }),
+				part("dashboard", func(t *testing.T) { testDashboard(t, c, api) }),
+				part("alerts", func(t *testing.T) { testAlerts(t, c, api) }),
+				part("GitOps", func(t *testing.T) { testGitOps(t, c, api) }),
+			)
+		},
+		func() {
+			inTurn(
+				part("incidents", func(t *testing.T) { testIncidents(t, c, api) }),
+				part("crash after every write", func(t *testing.T) { testCrashes(t, newLab(t, c, api)) }),
+			)
+		},
+	)
+	inTurn(
+		part("takeover from Flagger", func(t *testing.T) { testTakeover(t, c, api) }),
+		part("behind each mesh", func(t *testing.T) { testProviders(t, c, api) }),
+		part("rights", func(t *testing.T) { testRights(t, flag.Lookup("test.run").Value.String() == "") }),
+	)
+}
+
+// inTurn runs one after the other.
+func inTurn(parts ...func()) {
+	for _, run := range parts {
+		run()
+	}
+}
+
+// atOnce returns when all have ended.
+func atOnce(lanes ...func()) {
+	var wg sync.WaitGroup
+	for _, run := range lanes {
+		wg.Go(run)
+	}
+	wg.Wait()
 }
 
 func testRefuseBesideFlagger(t *testing.T, c *cluster.Cluster, api client.Client) {

@@ -66,7 +66,7 @@ func (x *trial) operate(ctx context.Context) error {
 	for ctx.Err() == nil {
 		life, end := context.WithCancel(ctx)
 		x.lives++
-		o, err := parseFlags([]string{"-namespace", x.namespace, "-port", "0", "-allowed-addresses", loopback, "-threadiness", "1"}, io.Discard)
+		o, err := parseFlags([]string{"-namespace", x.namespace, "-port", "0", "-allowed-addresses", loopback, "-threadiness", "1", "-coverage", "none"}, io.Discard)
 		if err == nil {
 			err = start(life, x.lab.config, o, wiring{wrap: x.fuse.client(end), registry: prometheus.NewRegistry(), oneOfMany: true})
 		}

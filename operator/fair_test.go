@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -269,8 +270,12 @@ func (s *stage) watchTurns(turn func(context.Context, int) (time.Duration, error
 	}
 }
 
-// watchMemory gives what gives the most memory that this process had in use, with the test's own, since it was called.
+// watchMemory gives what gives the most memory that this process had in use, with the test's own, since it was called. Meanwhile
+// the heap grows as Go has it grow by default.
 func watchMemory(t *testing.T) func() uint64 {
+	growth := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(growth) })
+	debug.FreeOSMemory() // collects what there is of before
 	ctx, end := context.WithCancel(t.Context())
 	var most atomic.Uint64
 	ended := make(chan struct{})

@@ -94,7 +94,7 @@ func (c *Cluster) StartClient(ctx context.Context, options ClientOptions) (*Clie
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.run("meshclient-"+options.Name, nil, binary,
+	p, err := c.run("meshclient-"+options.Name, unhurriedGC(), binary,
 		"-target", options.Target, "-name", options.Name, "-namespace", options.Namespace,
 		"-rate", strconv.FormatFloat(options.Rate, 'g', -1, 64), "-timeout", options.Timeout.String(),
 		"-headers", joinHeaders(options.Headers), "-marks", joinHeaders(options.Marks),

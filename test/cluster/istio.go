@@ -63,7 +63,7 @@ func (c *Cluster) startIstio(ctx context.Context) error {
 	}
 	// Every port on 127.0.0.1, and the ones a sidecar would use off: pods may
 	// listen on any port of their own addresses.
-	istiod, err := c.run("istiod", []string{"POD_NAMESPACE=" + istioNamespace, "POD_NAME=istiod", "ENABLE_CA_SERVER=false"},
+	istiod, err := c.run("istiod", unhurriedGC("POD_NAMESPACE="+istioNamespace, "POD_NAME=istiod", "ENABLE_CA_SERVER=false"),
 		binary, "discovery", "--kubeconfig", c.userKubeconfig(istioUser), "--meshConfig", c.path("mesh.yaml"),
 		"--grpcAddr", xdsAddress, "--secureGRPCAddr", "", "--httpAddr", "127.0.0.1:15080", "--httpsAddr", "",
 		"--monitoringAddr", "127.0.0.1:15014", "--ctrlz_port", "0",

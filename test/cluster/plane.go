@@ -56,7 +56,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) (plane controlPlane, err e
 	if err := c.writeSecrets(); err != nil {
 		return plane, fmt.Errorf("prepare the control plane: %w", err)
 	}
-	etcd, err := c.run("etcd", nil, plane.binaries["etcd"],
+	etcd, err := c.run("etcd", unhurriedGC(), plane.binaries["etcd"],
 		"--data-dir", c.path("etcd"), "--unsafe-no-fsync", "--log-level", "error",
 		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
 		"--listen-peer-urls", etcdPeerURL, "--initial-advertise-peer-urls", etcdPeerURL,
@@ -68,7 +68,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) (plane controlPlane, err e
 	if err != nil {
 		return plane, err
 	}
-	api, err := c.run("kube-apiserver", nil, append(append([]string{plane.binaries["kube-apiserver"]}, args...), c.options.APIServerArgs...)...)
+	api, err := c.run("kube-apiserver", unhurriedGC(), append(append([]string{plane.binaries["kube-apiserver"]}, args...), c.options.APIServerArgs...)...)
 	if err != nil {
 		return plane, err
 	}
@@ -115,7 +115,7 @@ func (c *Cluster) startControllers(ctx context.Context, plane controlPlane) erro
 		"--concurrent-deployment-syncs", "20", "--concurrent-replicaset-syncs", "20",
 		"--concurrent-service-endpoint-syncs", "10",
 	}, c.options.ControllerManagerArgs...)
-	manager, err := c.run("kube-controller-manager", nil, argv...)
+	manager, err := c.run("kube-controller-manager", unhurriedGC(), argv...)
 	if err != nil {
 		return err
 	}

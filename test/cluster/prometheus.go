@@ -46,7 +46,7 @@ func (c *Cluster) startPrometheus(ctx context.Context) error {
 	if err := os.WriteFile(c.path("prometheus.yml"), []byte(prometheusConfig), 0o600); err != nil {
 		return err
 	}
-	server, err := c.run("prometheus", nil, binary,
+	server, err := c.run("prometheus", unhurriedGC(), binary,
 		"--config.file", c.path("prometheus.yml"), "--storage.tsdb.path", c.path("prometheus"),
 		"--web.listen-address", prometheusAddress, "--log.level", "warn")
 	if err != nil {

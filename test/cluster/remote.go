@@ -34,7 +34,7 @@ func (c *Cluster) StartRemote(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	api, err := c.run(remoteName, nil, append([]string{binary}, args...)...)
+	api, err := c.run(remoteName, unhurriedGC(), append([]string{binary}, args...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -199,15 +199,20 @@ func (r *Rig) awaitMeasured(ctx context.Context) error {
 	})
 }
 
+// soonest is how long Await waits before it asks a second time, and latest how long it comes to wait: to be asked for what has not
+// happened yet was else a seventh of the requests to the API server of the operator's own tests.
+const (
+	soonest = 50 * time.Millisecond
+	latest  = 200 * time.Millisecond
+)
+
 // Await asks check again and again until it has no objection, for at most
-// limit. Its last objection is in the error.
+// limit: often at first, and every 200 ms in the end. Its last objection is in the error.
 func Await(ctx context.Context, what string, limit time.Duration, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	var objection error
-	for {
+	for wait := soonest; ; wait = min(wait*5/4, latest) {
 		err := check(ctx)
 		if err == nil {
 			return nil
@@ -216,7 +221,7 @@ func Await(ctx context.Context, what string, limit time.Duration, check func(con
 			objection = err
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return fmt.Errorf("%s: not within %s: %w", what, limit, objection)
 		}
