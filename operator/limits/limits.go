@@ -17,36 +17,22 @@ const (
 	// growth is by how much the heap may grow between collections, in percent of what is in use. Nearly all of that is
 	// objects at rest, so that Go's own 100 would have as much again be taken at a start, and kept.
 	growth = 50
-	// startGrowth is that growth until the operator has come to rest for the first time, where there is a memory limit: a start
-	// allocates forty times what it keeps, and at 50 a third of its CPU went into collections. The limit bounds it, and what it
-	// takes is returned afterwards.
-	startGrowth = 200
 )
 
-// Set sets the limits for a start, each unless the environment, which getenv gives, has Go's own variable for it: GOMEMLIMIT and GOGC. [Start]
-// sets those for the time after it. It is an error where the limit of the container is no number of bytes.
+// Set sets the limits, each unless the environment, which getenv gives, has Go's own variable for it: GOMEMLIMIT and GOGC. It is an
+// error where the limit of the container is no number of bytes.
 func Set(getenv func(string) string) error {
-	free, limited := getenv("GOGC") == "", getenv("GOMEMLIMIT") != ""
-	if limit := getenv(MemoryVariable); limit != "" && !limited {
-		bytes, err := strconv.ParseInt(limit, 10, 64)
-		if err != nil || bytes <= 0 {
-			return fmt.Errorf("%s: %q is no number of bytes, which is more than 0", MemoryVariable, limit)
-		}
-		debug.SetMemoryLimit(bytes / 100 * ofLimit)
-		limited = true
-	}
-	switch {
-	case free && limited:
-		debug.SetGCPercent(startGrowth)
-	case free:
-		debug.SetGCPercent(growth)
-	}
-	return nil
-}
-
-// settle ends what Set has set for a start.
-func settle(getenv func(string) string) {
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(growth)
 	}
+	limit := getenv(MemoryVariable)
+	if limit == "" || getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	bytes, err := strconv.ParseInt(limit, 10, 64)
+	if err != nil || bytes <= 0 {
+		return fmt.Errorf("%s: %q is no number of bytes, which is more than 0", MemoryVariable, limit)
+	}
+	debug.SetMemoryLimit(bytes / 100 * ofLimit)
+	return nil
 }

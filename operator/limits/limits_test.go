@@ -16,11 +16,11 @@ func TestSet(t *testing.T) {
 		wantErr     bool
 	}{
 		"nothing is said":               {growth: 50, memory: math.MaxInt64},
-		"the container has a limit":     {environment: map[string]string{limits.MemoryVariable: "536870912"}, growth: 200, memory: 536870912 / 100 * 90},
-		"Go's own limit goes before it": {environment: map[string]string{limits.MemoryVariable: "536870912", "GOMEMLIMIT": "1GiB"}, growth: 200, memory: math.MaxInt64},
+		"the container has a limit":     {environment: map[string]string{limits.MemoryVariable: "536870912"}, growth: 50, memory: 536870912 / 100 * 90},
+		"Go's own limit goes before it": {environment: map[string]string{limits.MemoryVariable: "536870912", "GOMEMLIMIT": "1GiB"}, growth: 50, memory: math.MaxInt64},
 		"Go's own growth":               {environment: map[string]string{"GOGC": "200"}, growth: 100, memory: math.MaxInt64},
-		"no number":                     {environment: map[string]string{limits.MemoryVariable: "512Mi"}, growth: 100, memory: math.MaxInt64, wantErr: true},
-		"none at all":                   {environment: map[string]string{limits.MemoryVariable: "0"}, growth: 100, memory: math.MaxInt64, wantErr: true},
+		"no number":                     {environment: map[string]string{limits.MemoryVariable: "512Mi"}, growth: 50, memory: math.MaxInt64, wantErr: true},
+		"none at all":                   {environment: map[string]string{limits.MemoryVariable: "0"}, growth: 50, memory: math.MaxInt64, wantErr: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			was := debug.SetGCPercent(100)

@@ -2,7 +2,6 @@ package limits
 
 import (
 	"context"
-	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -14,8 +13,6 @@ const (
 	// restFor is how long next to nothing is allocated by an operator that is at rest, and restBytes is next to nothing.
 	restFor   = 30 * time.Second
 	restBytes = 8 << 20
-	// longestStart is how often it is looked for that until what is allocated is taken for the work of every day: 5 minutes.
-	longestStart = 10
 )
 
 // Start returns the memory that the start has taken, once the operator has come to rest after it, and once only. A start decodes all that
@@ -23,16 +20,12 @@ const (
 // but nothing like it comes again while the operator runs: later work is a few Canaries at a time, and takes what it
 // needs anew.
 //
-// The heap grows less between collections from then on, or once the start has lasted for long.
-//
 // It is a runnable of a manager.
 type Start struct {
-	// every is how often it is looked, allocated are all bytes so far, free returns memory, and settle has the heap grow as it does after a
-	// start. Go's own without them.
+	// every is how often it is looked, allocated are all bytes so far, and free returns memory. Go's own without them.
 	every     time.Duration
 	allocated func() uint64
 	free      func()
-	settle    func()
 }
 
 // NeedLeaderElection has it run in those, too, that wait to lead: they have read the cluster as well.
@@ -40,21 +33,16 @@ func (*Start) NeedLeaderElection() bool { return false }
 
 // Start waits until the operator is at rest, or ctx ends. It returns no error.
 func (s *Start) Start(ctx context.Context) error {
-	every, allocated, free, settled := s.every, s.allocated, s.free, s.settle
+	every, allocated, free := s.every, s.allocated, s.free
 	if every == 0 {
-		every, allocated, free, settled = restFor, allocatedBytes, debug.FreeOSMemory, func() { settle(os.Getenv) }
+		every, allocated, free = restFor, allocatedBytes, debug.FreeOSMemory
 	}
-	last, looks := allocated(), 0
+	last := allocated()
 	// The only error is the end of ctx.
 	_ = wait.PollUntilContextCancel(ctx, every, false, func(context.Context) (bool, error) {
 		before := last
 		last = allocated()
-		looks++
-		atRest := last-before < restBytes
-		if atRest || looks == longestStart {
-			settled()
-		}
-		if !atRest {
+		if last-before >= restBytes {
 			return false, nil
 		}
 		free()
