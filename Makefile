@@ -51,7 +51,7 @@ build-loadtester:
 	@cd $(LOADTESTER) && $(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o "$(CURDIR)/bin/sluice-loadtester" ./cmd
 
 .PHONY: servers
-servers: ## Build the real servers for tests and demo to bin/ (first time about 35 minutes, later seconds)
+servers: ## Build the real servers for tests and demo to bin/ (first time about half an hour, later seconds)
 	@test/tools/build servers
 	@cd test/tools/traefik && GOWORK=off $(GO) mod download # the tests read its kinds
 

@@ -1,5 +1,5 @@
 // Package discover takes the place of the package by which a Consul server finds others in some cloud. The tests' server is
-// alone and asks no cloud, while the clients of a dozen of them are a fifth of what is compiled for it.
+// alone and asks no cloud, while the clients of a dozen of them were a fifth of what was compiled for it.
 package discover
 
 import (
