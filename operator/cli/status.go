@@ -93,6 +93,11 @@ func runStatus(ctx context.Context, a *app, name string, o statusOptions) error 
 	if err != nil {
 		return err
 	}
+	return a.wait(ctx, c, name, o)
+}
+
+// wait follows a release until it has come to something.
+func (a *app) wait(ctx context.Context, c *connection, name string, o statusOptions) (err error) {
 	waitCtx, stop := a.withTimeout(ctx, o.timeout)
 	defer stop()
 	w := view.Wait{Goal: view.Goal(o.goal), Revision: o.revision, Patient: o.patient}
@@ -108,7 +113,14 @@ func runStatus(ctx context.Context, a *app, name string, o statusOptions) error 
 			return true, nil
 		}
 		outcome, message = w.Look(canary)
+		if is := canary.Status.LastAppliedSpec; w.Target != "" && is != "" && !w.Comparable(is) {
+			fmt.Fprintf(a.ErrOut, "warning: revision %s is of another version than this command, which has %s for the target: what the operator has seen by now is followed\n", is, w.Target)
+			w.Target = ""
+		}
 		r := view.Of(view.Input{Canary: canary, Now: a.Clock.Now()})
+		if outcome == view.Waiting {
+			r.Message = message // or the end of the release before would look like that of one that has not begun
+		}
 		if is := summaryOf(&r); is != last && o.output == "text" {
 			last = is
 			fmt.Fprintln(a.Out, lineOf(&r, a.Clock.Now()))

@@ -75,7 +75,7 @@ func (w *Wait) Look(c *v1beta1.Canary) (Outcome, string) {
 	}
 	state := stateOf(c)
 	_, message := messageOf(c, state)
-	if w.Revision == "" && sameTemplate(w.Target, st.LastAppliedSpec) {
+	if w.Revision == "" && w.sameTemplate(st.LastAppliedSpec) {
 		w.Revision = st.LastAppliedSpec
 	}
 	switch {
@@ -154,16 +154,16 @@ func isTrue(c *v1beta1.Canary, kind v1beta1.CanaryConditionType) bool {
 	return is != nil && is.Status == corev1.ConditionTrue
 }
 
-// sameTemplate tells whether a revision, FORMAT-HASH or FORMAT-HASH-CONFIGS, is of a pod template with the revision
-// FORMAT-HASH. Where nobody knows that, or the formats differ, it may be, so that it is taken for one.
-func sameTemplate(template, revision string) bool {
-	if revision == "" {
-		return false
-	}
-	format, _, known := strings.Cut(template, "-")
-	parts := strings.SplitN(revision, "-", 3)
-	if !known || len(parts) < 2 || parts[0] != format {
-		return true
-	}
-	return parts[0]+"-"+parts[1] == template
+// Comparable tells whether the target's revision, as it was read, and that of a status were computed in the same way, so that it can be
+// told whether they are of the same pod template. Where the operator is of another version they need not be.
+func (w *Wait) Comparable(revision string) bool {
+	is, _, known := strings.Cut(w.Target, "-")
+	was, _, found := strings.Cut(revision, "-")
+	return known && found && is == was
+}
+
+// sameTemplate tells whether a revision, FORMAT-HASH or FORMAT-HASH-CONFIGS, is of the target's pod template. Where that can't be told it
+// may be, so that it is taken for one.
+func (w *Wait) sameTemplate(revision string) bool {
+	return revision != "" && (!w.Comparable(revision) || revision == w.Target || strings.HasPrefix(revision, w.Target+"-"))
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -133,7 +132,7 @@ func installCRD(ctx context.Context, api client.Client, crd *apiextensionsv1.Cus
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return waitFor(ctx, what, 30*time.Second, nil, func(ctx context.Context) error {
+	return waitFor(ctx, what, readyLimit, nil, func(ctx context.Context) error {
 		if err := api.Get(ctx, key, crd); err != nil {
 			return err
 		}

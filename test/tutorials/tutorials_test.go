@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -94,7 +93,7 @@ func TestTutorials(t *testing.T) {
 // goThroughUnclaimed goes through the pages that no other process has taken, in one cluster, the longest first.
 func goThroughUnclaimed(t *testing.T) {
 	scripts, _ := scriptsOf(t)
-	cluster := sync.OnceValue(func() *rig.Rig { return start(t) })
+	r := start(t)
 	names := slices.Sorted(maps.Keys(scripts))
 	slices.SortStableFunc(names, func(a, b string) int { return len(scripts[b]) - len(scripts[a]) })
 	for _, name := range names {
@@ -102,7 +101,7 @@ func goThroughUnclaimed(t *testing.T) {
 			if !claim(t, name) {
 				t.Skip("another process goes through it")
 			}
-			goThrough(t, cluster(), name, scripts[name])
+			goThrough(t, r, name, scripts[name])
 		})
 	}
 }
