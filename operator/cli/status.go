@@ -113,10 +113,7 @@ func (a *app) wait(ctx context.Context, c *connection, name string, o statusOpti
 			return true, nil
 		}
 		outcome, message = w.Look(canary)
-		if is := canary.Status.LastAppliedSpec; w.Target != "" && is != "" && !w.Comparable(is) {
-			fmt.Fprintf(a.ErrOut, "warning: revision %s is of another version than this command, which has %s for the target: what the operator has seen by now is followed\n", is, w.Target)
-			w.Target = ""
-		}
+		a.giveUpTarget(&w, canary.Status.LastAppliedSpec)
 		r := view.Of(view.Input{Canary: canary, Now: a.Clock.Now()})
 		if outcome == view.Waiting {
 			r.Message = message // or the end of the release before would look like that of one that has not begun
@@ -136,6 +133,15 @@ func (a *app) wait(ctx context.Context, c *connection, name string, o statusOpti
 		return err
 	}
 	return a.ended(o, &w, outcome, message)
+}
+
+// giveUpTarget has a wait follow what the operator has seen, where nobody can tell whether the revision of a status is of the target as it is.
+func (a *app) giveUpTarget(w *view.Wait, is string) {
+	if w.Target == "" || is == "" || w.Comparable(is) {
+		return
+	}
+	fmt.Fprintf(a.ErrOut, "warning: revision %s is of another version than this command, which has %s for the target: what the operator has seen by now is followed\n", is, w.Target)
+	w.Target = ""
 }
 
 // ended says how a wait ended.
