@@ -241,6 +241,9 @@ func (o *oracle) anybody() bool {
 // Canary, that is a matter of one write.
 func (o *oracle) remakable() bool {
 	d := o.w.deployment("podinfo")
+	if d != nil && o.w.plan.Configs && o.w.versionOf(&d.Spec.Template) != o.primaryImage {
+		return false // its configs are others
+	}
 	return o.initialized && !o.lostStatus && o.deleted.IsZero() && o.primaryGone && d != nil && d.DeletionTimestamp.IsZero() &&
 		hashOf(&d.Spec.Template) == o.promotedHash && !o.hopeless() && time.Now().After(o.w.refusals["Deployment"].Add(retry))
 }
