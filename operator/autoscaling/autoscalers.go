@@ -554,7 +554,7 @@ func madeFor(o client.Object) []string {
 // KEDA is there: at the start or, where a Canary refers to one, as soon as it is installed.
 func (a *Autoscalers) SetUp(ctx context.Context, w *wake.Watches) error {
 	events := wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(autoscalerIndex)), a.Applier)
-	w.Builder.Watches(&autoscalingv2.HorizontalPodAutoscaler{}, events, builder.WithPredicates(edited(), wake.AfterStart()))
+	w.Builder.Watches(&autoscalingv2.HorizontalPodAutoscaler{}, events, builder.WithPredicates(edited()))
 	w.WhenServed(wake.Kinds{
 		Cluster:    w.Manager,
 		Kinds:      [][]client.Object{{newScaledObject()}},

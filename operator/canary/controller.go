@@ -167,7 +167,7 @@ func (r *Reconciler) SetUp(ctx context.Context, mgr ctrl.Manager, workers int) e
 		}).
 		For(&v1beta1.Canary{}, builder.WithPredicates(wake.BeyondStatus())).
 		Watches(&v1beta1.Canary{}, news.OfStatus()).
-		Watches(&v1beta1.Canary{}, r.Canaries.OfSiblings(), builder.WithPredicates(wake.ComesOrGoes())).
+		Watches(&v1beta1.Canary{}, handler.EnqueueRequestsFromMapFunc(r.Canaries.Siblings), builder.WithPredicates(wake.ComesOrGoes())).
 		WatchesRawSource(source.Channel(r.Checker.Finished(), wake.OfChecks(r.takesBack))).
 		WatchesRawSource(source.Channel(r.Signals.Events(), &handler.EnqueueRequestForObject{}))
 	watches := &wake.Watches{Manager: mgr, Builder: b, Canaries: r.Canaries, Events: news, Signals: r.Signals}

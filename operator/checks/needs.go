@@ -105,8 +105,8 @@ func (n *Needs) look(ctx context.Context, c *v1beta1.Canary, index int, metric v
 
 // SetUp brings back the Canaries whose MetricTemplates or credentials change.
 func (n *Needs) SetUp(ctx context.Context, w *wake.Watches) error {
-	w.Builder.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(n.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, wake.AfterStart()))
-	w.Builder.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(secretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, wake.AfterStart()))
+	w.Builder.Watches(&v1beta1.MetricTemplate{}, handler.EnqueueRequestsFromMapFunc(n.byTemplate), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	w.Builder.WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(secretIndex)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 	return w.Index(ctx, Indexes()...)
 }
 

@@ -84,7 +84,7 @@ func (t *Tracker) SetUp(ctx context.Context, w *wake.Watches) error {
 		return nil
 	}
 	for _, kind := range kinds {
-		w.Builder.WatchesMetadata(newMetadata(kind), handler.EnqueueRequestsFromMapFunc(t.users(kind)), builder.WithPredicates(changes(), wake.AfterStart()))
+		w.Builder.WatchesMetadata(newMetadata(kind), handler.EnqueueRequestsFromMapFunc(t.users(kind)), builder.WithPredicates(changes()))
 	}
 	return w.Index(ctx, Indexes()...)
 }

@@ -13,7 +13,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -85,9 +84,8 @@ var (
 // SetUp wakes the Canaries of Services, and of endpoints, that changed.
 func (p *Services) SetUp(ctx context.Context, w *wake.Watches) error {
 	w.Builder.
-		Watches(&corev1.Service{}, wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex)), p.Applier),
-			builder.WithPredicates(wake.AfterStart())).
-		Watches(&discoveryv1.EndpointSlice{}, w.Events.OfEndpoints(), builder.WithPredicates(wake.AfterStart()))
+		Watches(&corev1.Service{}, wake.Deleted(handler.EnqueueRequestsFromMapFunc(w.Canaries.ByName(wake.ApexIndex)), p.Applier)).
+		Watches(&discoveryv1.EndpointSlice{}, w.Events.OfEndpoints())
 	return w.Index(ctx, Indexes()...)
 }
 

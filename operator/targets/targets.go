@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
@@ -60,7 +59,7 @@ var (
 // SetUp wakes the Canaries of a workload that changed. Deployments are watched from the
 // start on.
 func (t *Targets) SetUp(ctx context.Context, w *wake.Watches) error {
-	w.Builder.Watches(&appsv1.Deployment{}, w.Events.OfWorkloads(), builder.WithPredicates(wake.AfterStart()))
+	w.Builder.Watches(&appsv1.Deployment{}, w.Events.OfWorkloads())
 	w.OnceBuilt(func(c controller.Controller) { t.kinds = newKindWatches(ctx, w, c) })
 	return w.Index(ctx, owned.Index(&appsv1.Deployment{}))
 }

@@ -10,9 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -117,8 +115,6 @@ type Canaries struct {
 	watched bool // Changed is called for each such event
 	epoch   int
 	byName  map[nameKey][]Referrer
-
-	needs needs
 }
 
 // nameKey is a hash of an index, a namespace and a name, which is another in each process: what is remembered of most names is that
@@ -253,21 +249,6 @@ func (m *Canaries) Requests(ctx context.Context, index, namespace, name string) 
 func (m *Canaries) ByName(index string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		return m.Requests(ctx, index, o.GetNamespace(), o.GetName())
-	}
-}
-
-// OfSiblings brings the Siblings of Canaries. Those that are there at the start are brought each by itself.
-func (m *Canaries) OfSiblings() handler.EventHandler {
-	of := handler.EnqueueRequestsFromMapFunc(m.Siblings)
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			if e.IsInInitialList {
-				m.Changed()
-				return
-			}
-			of.Create(ctx, e, q)
-		},
-		UpdateFunc: of.Update, DeleteFunc: of.Delete, GenericFunc: of.Generic,
 	}
 }
 

@@ -2,7 +2,6 @@ package wake
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -135,60 +134,29 @@ func TestComesOrGoes(t *testing.T) {
 	}
 }
 
-// Whether a kind is needed is looked at again only when the Canaries have changed, and then once for all kinds.
+// Whether a kind is needed is looked at again only when the Canaries have changed.
 func TestNeed(t *testing.T) {
-	lists := 0
-	api := interceptor.NewClient(newServer(t, newCanary("podinfo")), interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			lists++
-			return c.List(ctx, list, options...)
-		},
-	})
-	canaries := NewCanaries(api)
-	wanted := false
-	of := []*need{
-		canaries.need(func(*v1beta1.Canary) bool { return wanted }),
-		canaries.need(func(*v1beta1.Canary) bool { return !wanted }),
-		canaries.need(func(c *v1beta1.Canary) bool { return c.Name == "other" }),
-	}
+	canaries := NewCanaries(newServer(t, newCanary("podinfo")))
+	looked, wanted := 0, false
+	w := &kindsWatch{canaries: canaries, Kinds: Kinds{Wanted: func(*v1beta1.Canary) bool { looked++; return wanted }}}
+	var n need
 	for _, tc := range []struct {
 		changed, wanted, want bool
-		lists                 int
+		looked                int
 	}{
-		{lists: 1},
-		{wanted: true, lists: 1},
-		{changed: true, wanted: true, want: true, lists: 2},
-		{wanted: false, want: true, lists: 2},
-		{changed: true, lists: 3},
+		{looked: 1},
+		{wanted: true, looked: 1},
+		{changed: true, wanted: true, want: true, looked: 2},
+		{wanted: false, want: true, looked: 2},
+		{changed: true, looked: 3},
 	} {
 		if tc.changed {
 			canaries.Changed()
 		}
 		wanted = tc.wanted
-		if a, b, c := of[0].look(t.Context()), of[1].look(t.Context()), of[2].look(t.Context()); a != tc.want || b == tc.want || c || lists != tc.lists {
-			t.Errorf("%+v: %t, %t and %t after %d lists", tc, a, b, c, lists)
+		if got := n.look(t.Context(), w); got != tc.want || looked != tc.looked {
+			t.Errorf("%+v: %t after looking %d times", tc, got, looked)
 		}
-	}
-}
-
-// TestNeedCantBeRead: what could not be read is looked at again.
-func TestNeedCantBeRead(t *testing.T) {
-	fails := errors.New("not now")
-	api := interceptor.NewClient(newServer(t, newCanary("podinfo")), interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if fails != nil {
-				return fails
-			}
-			return c.List(ctx, list, options...)
-		},
-	})
-	n := NewCanaries(api).need(func(*v1beta1.Canary) bool { return true })
-	if n.look(t.Context()) {
-		t.Error("a Canary is found where none can be read")
-	}
-	fails = nil
-	if !n.look(t.Context()) {
-		t.Error("none is found once they can be read")
 	}
 }
 

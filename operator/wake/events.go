@@ -113,13 +113,6 @@ func ComesOrGoes() predicate.Predicate {
 	}}
 }
 
-// AfterStart passes all events of an object but that it was there when its kind was read for the first time. It is for kinds that
-// are watched from the start: by then all Canaries have turns anyway, and those see it. To find them for each object that a
-// cluster has, and to bring them once more, costs about as much as to read the cluster.
-func AfterStart() predicate.Predicate {
-	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
-}
-
 // Events are handlers of the events of what Canaries are made of. They wake only those
 // for whom an event is news.
 type Events struct {

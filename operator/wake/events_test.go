@@ -13,9 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -364,41 +362,5 @@ func TestRivalsWakeCanaries(t *testing.T) {
 				t.Errorf("%d were woken, want %d", q.now, tc.want)
 			}
 		})
-	}
-}
-
-// TestAfterStart: what was there when a kind was read first brings nobody, and everything else does.
-func TestAfterStart(t *testing.T) {
-	p, o := AfterStart(), newCanary("podinfo")
-	if p.Create(event.CreateEvent{Object: o, IsInInitialList: true}) {
-		t.Error("what was there at the start passes")
-	}
-	if !p.Create(event.CreateEvent{Object: o}) || !p.Update(event.UpdateEvent{ObjectOld: o, ObjectNew: o}) || !p.Delete(event.DeleteEvent{Object: o}) {
-		t.Error("what comes later does not pass")
-	}
-}
-
-// TestSiblingsAtTheStart: for a Canary that is there at the start nothing is looked up, and what was found before it was known is
-// forgotten. One that comes later brings its siblings.
-func TestSiblingsAtTheStart(t *testing.T) {
-	a, b := newCanary("a"), newCanary("b")
-	lists := 0
-	m := NewCanaries(interceptor.NewClient(newServer(t, a, b), interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			lists++
-			return c.List(ctx, list, options...)
-		},
-	}))
-	m.Watched()
-	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
-	defer q.ShutDown()
-	epoch := m.now()
-	m.OfSiblings().Create(t.Context(), event.CreateEvent{Object: b, IsInInitialList: true}, q)
-	if lists != 0 || q.Len() != 0 || m.now() == epoch {
-		t.Errorf("%d lists, %d are brought", lists, q.Len())
-	}
-	m.OfSiblings().Create(t.Context(), event.CreateEvent{Object: b}, q)
-	if lists == 0 || q.Len() != 2 {
-		t.Errorf("%d lists, %d are brought, not both", lists, q.Len())
 	}
 }

@@ -74,15 +74,6 @@ type kindsWatch struct {
 	begun      *beginning
 	canaries   *Canaries
 	signals    *Signals
-	need       *need // nil where Wanted is
-}
-
-func newKindsWatch(k Kinds, c controller.Controller, begun *beginning, canaries *Canaries, signals *Signals) *kindsWatch {
-	w := &kindsWatch{Kinds: k, controller: c, begun: begun, canaries: canaries, signals: signals}
-	if k.Wanted != nil {
-		w.need = canaries.need(k.Wanted)
-	}
-	return w
 }
 
 // NeedLeaderElection makes it start with the controller.
@@ -99,8 +90,9 @@ func (w *kindsWatch) Start(ctx context.Context) error {
 	}
 	missing := slices.Clone(w.Kinds.Kinds)
 	looked := w.Lazy
+	var n need
 	err := wait.PollUntilContextCancel(ctx, kindsPoll, true, func(ctx context.Context) (bool, error) {
-		if looked && w.Wanted != nil && !w.need.look(ctx) {
+		if looked && w.Wanted != nil && !n.look(ctx, w) {
 			return false, nil
 		}
 		looked = true
@@ -112,6 +104,28 @@ func (w *kindsWatch) Start(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// need is whether a Canary wants the kinds, which is looked at again when one has come,
+// gone or changed its spec.
+type need struct {
+	known, wanted bool
+	epoch         int
+}
+
+func (n *need) look(ctx context.Context, w *kindsWatch) bool {
+	epoch := w.canaries.now()
+	if n.known && n.epoch == epoch {
+		return n.wanted
+	}
+	var all v1beta1.CanaryList
+	if err := w.canaries.reader.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "Looking for Canaries that need a kind")
+		return false
+	}
+	wanted := slices.ContainsFunc(all.Items, func(c v1beta1.Canary) bool { return w.Wanted(&c) })
+	*n = need{known: true, wanted: wanted, epoch: epoch}
+	return wanted
 }
 
 // watch begins to watch those kinds that are served and returns the others.

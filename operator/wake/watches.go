@@ -77,7 +77,7 @@ func (w *Watches) Begin(c controller.Controller) error {
 		return fmt.Errorf("watch the beginning of the controller: %w", err)
 	}
 	for _, kinds := range w.kinds {
-		if err := w.Manager.Add(newKindsWatch(kinds, c, begun, w.Canaries, w.Signals)); err != nil {
+		if err := w.Manager.Add(&kindsWatch{Kinds: kinds, controller: c, begun: begun, canaries: w.Canaries, signals: w.Signals}); err != nil {
 			return fmt.Errorf("watch of kinds that may not be served: %w", err)
 		}
 	}
