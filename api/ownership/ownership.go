@@ -99,9 +99,6 @@ func (o Owner) ofReference(r metav1.OwnerReference) Ownership {
 // is tells whether a name in the Canary's own namespace stands for it.
 func (o Owner) is(name string) bool { return name == o.canary.Name || slices.Contains(o.gone, name) }
 
-// Names are those of the Canaries in the namespace whose objects are the owner's, its own first.
-func (o Owner) Names() []string { return append([]string{o.canary.Name}, o.gone...) }
-
 func oursIf(is bool) Ownership {
 	if is {
 		return Ours

@@ -23,7 +23,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/secrets"
 	"github.com/sluice-delivery/sluice/operator/services"
 	"github.com/sluice-delivery/sluice/operator/sources"
-	"github.com/sluice-delivery/sluice/operator/targets"
 	"github.com/sluice-delivery/sluice/operator/telemetry"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/providers"
@@ -103,7 +102,7 @@ func (a Ahead) Judge(ctx context.Context) (*preflight.Operator, error) {
 
 // index gives a view the indexes that the operator's cache has.
 func index(ctx context.Context, view *preflight.View) error {
-	for _, indexes := range [][]wake.Index{wake.Indexes(), targets.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), coverage.Indexes()} {
+	for _, indexes := range [][]wake.Index{wake.Indexes(), services.Indexes(), checks.Indexes(), configs.Indexes(), autoscaling.Indexes(), coverage.Indexes()} {
 		for _, x := range indexes {
 			if err := view.IndexField(ctx, x.Of, x.Name, x.Values); err != nil {
 				return err

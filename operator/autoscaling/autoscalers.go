@@ -25,7 +25,6 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -47,9 +46,9 @@ const (
 const (
 	// autoscalerIndex finds Canaries by the names of their autoscalers.
 	autoscalerIndex = "autoscaler"
-	// madeForIndex finds autoscalers by the Canary that they were made for, as that of package owned does, or
+	// madeForIndex finds autoscalers by the Canary that they were made for, or
 	// that has paused them.
-	madeForIndex = owned.Name
+	madeForIndex = "madeFor"
 )
 
 // Indexes are those of the cache for autoscalers, in a cluster with KEDA.
@@ -317,20 +316,29 @@ func (a *Autoscalers) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Ob
 // the cache's own and must not be changed.
 func (a *Autoscalers) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
-	out, err := owned.List(ctx, a.Client, w.Canary.Namespace, w.Owner, &hpas)
-	if err != nil {
-		return nil, fmt.Errorf("HorizontalPodAutoscalers: %w", err)
+	if err := a.Client.List(ctx, &hpas, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
+	}
+	var out []client.Object
+	for i := range hpas.Items {
+		if w.Owner.Owns(&hpas.Items[i]) {
+			out = append(out, &hpas.Items[i])
+		}
 	}
 	if !a.scaledObjects.Load() {
 		return out, nil
 	}
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(ScaledObjectKind)
-	scaled, err := owned.List(ctx, a.Client, w.Canary.Namespace, w.Owner, &list)
-	if err != nil {
+	if err := a.Client.List(ctx, &list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return out, unlessNotNeeded(w.Canary, err)
 	}
-	return append(out, scaled...), nil
+	for i := range list.Items {
+		if w.Owner.Owns(&list.Items[i]) {
+			out = append(out, &list.Items[i])
+		}
+	}
+	return out, nil
 }
 
 // unlessNotNeeded is the error of a list of ScaledObjects. Where those can't be read, as KEDA was taken from the cluster
@@ -543,7 +551,10 @@ func autoscalerNames(o client.Object) []string {
 // madeFor are the values of madeForIndex for an autoscaler: names of Canaries as in
 // ownership.LabelValue.
 func madeFor(o client.Object) []string {
-	out := owned.Values(o)
+	var out []string
+	if key := ownership.Key(o); key != "" {
+		out = append(out, key)
+	}
 	if by := o.GetAnnotations()[PausedByAnnotation]; by != "" {
 		out = append(out, ownership.LabelValue(by))
 	}

@@ -1,17 +1,13 @@
 package canary
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
@@ -60,41 +56,6 @@ func TestDeletion(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"Normal Terminating"}, reasons(s.sent())); diff != "" {
 		t.Errorf("events: -want +got\n%s", diff)
-	}
-}
-
-// TestDeletionAmongOthers: what one deletion reads is not more where there are others in the namespace, whose deletions together
-// would be the square of it.
-func TestDeletionAmongOthers(t *testing.T) {
-	reads := func(others int) int {
-		s := newInitialized(t)
-		for i := range others {
-			other := &v1beta1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: fmt.Sprint("other-", i)}}
-			meta := metav1.ObjectMeta{Namespace: "test", Name: fmt.Sprintf("other-%d-primary", i)}
-			ownership.For(other).Mark(&meta)
-			for _, o := range []client.Object{
-				&appsv1.Deployment{ObjectMeta: meta}, &corev1.Service{ObjectMeta: meta}, &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: meta},
-				&corev1.ConfigMap{ObjectMeta: meta},
-			} {
-				if err := s.api.Create(t.Context(), o); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		s.listed = 0
-		s.delete()
-		s.mustTurn()
-		s.mustTurn()
-		s.rollOut()
-		s.wait(s.settle())
-		s.mustTurn()
-		if !s.gone() {
-			t.Fatal("the Canary is still there")
-		}
-		return s.listed
-	}
-	if alone, among := reads(0), reads(30); alone != among || alone == 0 {
-		t.Errorf("%d objects are read where there is nobody else, and %d among 30 others", alone, among)
 	}
 }
 

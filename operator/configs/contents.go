@@ -152,13 +152,11 @@ func (k *contents) note(ref Ref, o client.Object) (record, error) {
 	return fact, nil
 }
 
-// From listFrom configs on, all of a namespace are read together, unless that would be more than listWaste times as many as are
-// needed, those included that were read one by one a while ago: where a start reads the configs of many Canaries of a large
-// namespace, most of them are wanted by one or another. listPage is how many come at once, each of which may have a MiB.
+// From listFrom configs on, all of a namespace are read by one request, unless
+// that would be more than listWaste times as many as are needed.
 const (
 	listFrom  = 4
 	listWaste = 10
-	listPage  = 100
 )
 
 // read returns the contents of those of the configs that exist.
@@ -184,8 +182,7 @@ func (k *contents) readKind(ctx context.Context, namespace string, kind Kind, re
 		if err != nil {
 			return err
 		}
-		if all <= listWaste*k.sizes.needed(sizeKey{namespace, kind}, len(refs)) {
-			k.sizes.listed(sizeKey{namespace, kind})
+		if all <= listWaste*len(refs) {
 			return k.list(ctx, namespace, kind, refs, into)
 		}
 	}
@@ -204,7 +201,7 @@ func (k *contents) readKind(ctx context.Context, namespace string, kind Kind, re
 }
 
 // sizeHolds is how long it is taken to be known how many configs a namespace has, which only says how they are read best.
-const sizeHolds = time.Minute
+const sizeHolds = 10 * time.Second
 
 // sizes are how many configs of a kind namespaces had. A start reads those of all Canaries of a namespace, one after the
 // other, and to count them for each would be as much as the square of it. It is safe for concurrent use.
@@ -212,7 +209,6 @@ type sizes struct {
 	mu    sync.Mutex
 	until time.Time // when all of them are forgotten
 	known map[sizeKey]int
-	reads map[sizeKey]int // how many were read one by one
 }
 
 type sizeKey struct {
@@ -224,7 +220,7 @@ func (s *sizes) get(of sizeKey, now time.Time) (int, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.After(s.until) {
-		s.known, s.reads = nil, nil
+		s.known = nil
 	}
 	n, ok := s.known[of]
 	return n, ok
@@ -234,27 +230,9 @@ func (s *sizes) put(of sizeKey, n int, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known, s.reads, s.until = map[sizeKey]int{}, map[sizeKey]int{}, now.Add(sizeHolds)
+		s.known, s.until = map[sizeKey]int{}, now.Add(sizeHolds)
 	}
 	s.known[of] = n
-}
-
-// needed is how many configs are needed, and were needed since the namespace was listed or its size was forgotten.
-func (s *sizes) needed(of sizeKey, now int) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.reads == nil { // it was forgotten just now
-		return now
-	}
-	s.reads[of] += now
-	return s.reads[of]
-}
-
-// listed notes that all configs of a kind and namespace are read.
-func (s *sizes) listed(of sizeKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.reads, of)
 }
 
 // size is about how many configs of a kind a namespace has.
@@ -275,46 +253,41 @@ func (k *contents) size(ctx context.Context, namespace string, kind Kind) (int, 
 // remembered for a while: they are likely to be another Canary's.
 func (k *contents) list(ctx context.Context, namespace string, kind Kind, refs []Ref, into map[Ref]client.Object) error {
 	k.facts.sweep(k.index.matters)
-	for next := ""; ; {
-		items, following, err := listObjects(ctx, k.live, namespace, kind, next)
-		if err != nil {
-			return fmt.Errorf("list %ss: %w", kind, err)
+	items, err := listObjects(ctx, k.live, namespace, kind)
+	if err != nil {
+		return fmt.Errorf("list %ss: %w", kind, err)
+	}
+	for _, o := range items {
+		ref := Ref{Kind: kind, Name: o.GetName()}
+		if slices.Contains(refs, ref) {
+			into[ref] = o
+			continue
 		}
-		for _, o := range items {
-			ref := Ref{Kind: kind, Name: o.GetName()}
-			if slices.Contains(refs, ref) {
-				into[ref] = o
-				continue
-			}
-			if _, err := k.note(ref, o); err != nil {
-				return err
-			}
-		}
-		if next = following; next == "" {
-			return nil
+		if _, err := k.note(ref, o); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-// listObjects are those of a page, and what the next one begins with, empty for the last one.
-func listObjects(ctx context.Context, reader client.Reader, namespace string, kind Kind, from string) (out []client.Object, next string, err error) {
-	page := []client.ListOption{client.InNamespace(namespace), client.Limit(listPage), client.Continue(from)}
+func listObjects(ctx context.Context, reader client.Reader, namespace string, kind Kind) ([]client.Object, error) {
+	var out []client.Object
 	if kind == Secret {
 		var list corev1.SecretList
-		if err := reader.List(ctx, &list, page...); err != nil {
-			return nil, "", err
+		if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, err
 		}
 		for i := range list.Items {
 			out = append(out, &list.Items[i])
 		}
-		return out, list.Continue, nil
+		return out, nil
 	}
 	var list corev1.ConfigMapList
-	if err := reader.List(ctx, &list, page...); err != nil {
-		return nil, "", err
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, err
 	}
 	for i := range list.Items {
 		out = append(out, &list.Items[i])
 	}
-	return out, list.Continue, nil
+	return out, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -329,65 +328,5 @@ func TestCacheHoldsNoContents(t *testing.T) {
 		if diff := cmp.Diff(any(want), got); diff != "" || err != nil {
 			t.Errorf("%T: %v, -want +got\n%s", kind, err, diff)
 		}
-	}
-}
-
-// TestStartOfALargeNamespace: where the Canaries of a namespace with very many configs read theirs one after the other, as at a start,
-// all are read together once it shows, in pages.
-func TestStartOfALargeNamespace(t *testing.T) {
-	const canaries, each = 100, 4
-	var objects []client.Object
-	for i := range canaries * each {
-		objects = append(objects, configMap(fmt.Sprintf("config-%03d", i), "blue"))
-	}
-	tracker := newTracker(t, objects...)
-	gets, lists, most := 0, 0, 0
-	tracker.live = interceptor.NewClient(tracker.Client.(client.WithWatch), interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-			gets++
-			return c.Get(ctx, key, o, options...)
-		},
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			lists++
-			of := (&client.ListOptions{}).ApplyOptions(options)
-			if err := c.List(ctx, list, client.InNamespace(of.Namespace)); err != nil {
-				return err
-			}
-			all, from := list.(*corev1.ConfigMapList), 0
-			if of.Continue != "" {
-				from, _ = strconv.Atoi(of.Continue)
-			}
-			to := min(from+int(of.Limit), len(all.Items))
-			if all.Continue = ""; to < len(all.Items) {
-				all.Continue = strconv.Itoa(to)
-			}
-			all.Items = all.Items[from:to]
-			most = max(most, len(all.Items))
-			return nil
-		},
-	})
-	hashes := map[string]bool{}
-	for c := range canaries {
-		var refs []Ref
-		for i := range each {
-			refs = append(refs, Ref{ConfigMap, fmt.Sprintf("config-%03d", c*each+i)})
-		}
-		read, err := tracker.look(t.Context(), "test", refs, map[Ref]client.Object{}, func(Ref, *metav1.PartialObjectMetadata) bool { return true })
-		if err != nil || len(read) != each {
-			t.Fatalf("%d of %d are read: %v", len(read), each, err)
-		}
-		for _, one := range read {
-			hashes[one.hash] = true
-		}
-	}
-	if len(hashes) != 1 {
-		t.Errorf("the contents of all are alike, and have %d hashes", len(hashes))
-	}
-	if gets > canaries*each/listWaste || lists != canaries*each/listPage || most != listPage {
-		t.Errorf("%d are read one by one, and there are %d lists of %d at most", gets, lists, most)
-	}
-	before := lists
-	if _, err := tracker.read(t.Context(), "test", []Ref{{ConfigMap, "config-000"}, {ConfigMap, "config-001"}, {ConfigMap, "config-002"}, {ConfigMap, "config-003"}}); err != nil || lists != before {
-		t.Errorf("all are read once more where four have changed: %v", err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/memory"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -35,7 +34,7 @@ type Keeper struct {
 	// Client reads Canaries and Services from a cache.
 	Client client.Client
 	// Reader reads from a cache that has what selects pods as unstructured objects, with
-	// ReachIndex, and where Copies are kept with that of package owned.
+	// ReachIndex.
 	Reader client.Reader
 	// Applier writes copies.
 	Applier *ssa.Applier
@@ -206,11 +205,14 @@ func (k *Keeper) Owned(ctx context.Context, w *world.World) ([]client.Object, er
 	for _, kind := range k.watched.read() {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		copies, err := owned.List(ctx, k.Reader, w.Canary.Namespace, w.Owner, list)
-		if err != nil {
-			return nil, fmt.Errorf("copies of %s: %w", kind.Kind, err)
+		if err := k.Reader.List(ctx, list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list copies of %s: %w", kind.Kind, err)
 		}
-		out = append(out, copies...)
+		for i := range list.Items {
+			if w.Owner.Owns(&list.Items[i]) {
+				out = append(out, &list.Items[i])
+			}
+		}
 	}
 	return out, nil
 }

@@ -22,7 +22,6 @@ import (
 
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -41,8 +40,7 @@ func newKeeper(t *testing.T, objects ...client.Object) (*Keeper, client.Client) 
 		}
 	}
 	b := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithIndex(&policyv1.PodDisruptionBudget{}, ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} }).
-		WithIndex(&policyv1.PodDisruptionBudget{}, owned.Name, owned.Values)
+		WithIndex(&policyv1.PodDisruptionBudget{}, ReachIndex, func(o client.Object) []string { return []string{o.GetNamespace()} })
 	for _, x := range Indexes() {
 		b.WithIndex(x.Of, x.Name, x.Values)
 	}

@@ -22,8 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/sluice-delivery/sluice/operator/kube"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/wake"
 )
 
@@ -275,9 +273,6 @@ func (s *eventSource) watch(ctx context.Context, k Kind) bool {
 	kind.SetGroupVersionKind(mapping.GroupVersionKind)
 	objects := s.manager.GetCache()
 	err = objects.IndexField(ctx, kind, ReachIndex, s.keeper.reaches)
-	if err == nil && s.keeper.Copies {
-		err = kube.IndexInNamespace(ctx, objects, kind, owned.Name, owned.Values)
-	}
 	if err == nil {
 		var informer cache.Informer
 		if informer, err = objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err == nil {

@@ -8,12 +8,13 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-delivery/sluice/api/knative"
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/workload"
 	"github.com/sluice-delivery/sluice/operator/world"
@@ -235,11 +236,18 @@ func (p *Primaries) Owned(ctx context.Context, w *world.World) ([]client.Object,
 			continue
 		}
 		list := workload.NewList(kind)
-		found, err := owned.List(ctx, p.Client, w.Canary.Namespace, w.Owner, list)
-		if err != nil {
-			return nil, fmt.Errorf("%ss: %w", kind, err)
+		if err := p.Client.List(ctx, list, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list %ss: %w", kind, err)
 		}
-		out = append(out, found...)
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			if o, ok := item.(client.Object); ok && w.Owner.Owns(o) {
+				out = append(out, o)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list %ss: %w", kind, err)
+		}
 	}
 	return out, nil
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/kube"
 	"github.com/sluice-delivery/sluice/operator/memory"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/spec"
 	"github.com/sluice-delivery/sluice/operator/wake"
@@ -37,12 +36,9 @@ const ReasonNoSelectorLabel = "NoSelectorLabel"
 // serviceIndex is the index of EndpointSlices by their Service.
 const serviceIndex = "service"
 
-// Indexes are those of the cache for Services and their endpoints.
+// Indexes are those of the cache for endpoints.
 func Indexes() []wake.Index {
-	return []wake.Index{
-		{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf, InNamespace: true},
-		owned.Index(&corev1.Service{}),
-	}
+	return []wake.Index{{Of: &discoveryv1.EndpointSlice{}, Name: serviceIndex, Values: serviceOf, InNamespace: true}}
 }
 
 // Caches are the settings of a cache for the kinds of which it must not have everything.
@@ -436,9 +432,14 @@ func (p *Services) Named(ctx context.Context, c *v1beta1.Canary) ([]client.Objec
 // the cache's own and must not be changed.
 func (p *Services) Owned(ctx context.Context, w *world.World) ([]client.Object, error) {
 	var all corev1.ServiceList
-	out, err := owned.List(ctx, p.Client, w.Canary.Namespace, w.Owner, &all)
-	if err != nil {
-		return nil, fmt.Errorf("Services: %w", err)
+	if err := p.Client.List(ctx, &all, client.InNamespace(w.Canary.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Services: %w", err)
+	}
+	var out []client.Object
+	for i := range all.Items {
+		if w.Owner.Owns(&all.Items[i]) {
+			out = append(out, &all.Items[i])
+		}
 	}
 	return out, nil
 }

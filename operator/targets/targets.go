@@ -18,7 +18,6 @@ import (
 	"github.com/sluice-delivery/sluice/api/ownership"
 	"github.com/sluice-delivery/sluice/api/v1beta1"
 	"github.com/sluice-delivery/sluice/operator/memory"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
@@ -58,15 +57,10 @@ var (
 
 // SetUp wakes the Canaries of a workload that changed. Deployments are watched from the
 // start on.
-func (t *Targets) SetUp(ctx context.Context, w *wake.Watches) error {
+func (t *Targets) SetUp(_ context.Context, w *wake.Watches) error {
 	w.Builder.Watches(&appsv1.Deployment{}, w.Events.OfWorkloads())
-	w.OnceBuilt(func(c controller.Controller) { t.kinds = newKindWatches(ctx, w, c) })
-	return w.Index(ctx, owned.Index(&appsv1.Deployment{}))
-}
-
-// Indexes are those of the cache for workloads, each from when its kind is watched on.
-func Indexes() []wake.Index {
-	return []wake.Index{owned.Index(&appsv1.Deployment{}), owned.Index(&appsv1.DaemonSet{}), owned.Index(&appsv1.StatefulSet{})}
+	w.OnceBuilt(func(c controller.Controller) { t.kinds = newKindWatches(w, c) })
+	return nil
 }
 
 // Observe reads the target. One that is not there is a mistake.

@@ -1,14 +1,12 @@
 package targets
 
 import (
-	"context"
 	"sync"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/wake"
 	"github.com/sluice-delivery/sluice/operator/workload"
 )
@@ -23,17 +21,10 @@ type kindWatches struct {
 }
 
 // newKindWatches watches what c does not watch from its start.
-func newKindWatches(ctx context.Context, w *wake.Watches, c controller.Controller) *kindWatches {
-	indexed := map[string]bool{}
+func newKindWatches(w *wake.Watches, c controller.Controller) *kindWatches {
 	return &kindWatches{
 		watched: map[string]bool{workload.KindDeployment: true, workload.KindService: true},
 		begin: func(kind client.Object) error {
-			if name := workload.Kind(kind); !indexed[name] { // a cache refuses to be told twice
-				if err := w.Index(ctx, owned.Index(kind)); err != nil {
-					return err
-				}
-				indexed[name] = true
-			}
 			return c.Watch(source.Kind(w.Manager.GetCache(), kind, w.Events.OfWorkloads()))
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,7 +23,6 @@ import (
 	"github.com/sluice-delivery/sluice/operator/checks"
 	"github.com/sluice-delivery/sluice/operator/configs"
 	"github.com/sluice-delivery/sluice/operator/coverage"
-	"github.com/sluice-delivery/sluice/operator/owned"
 	"github.com/sluice-delivery/sluice/operator/primaries"
 	"github.com/sluice-delivery/sluice/operator/release"
 	"github.com/sluice-delivery/sluice/operator/routes"
@@ -263,10 +263,10 @@ func (r recorder) Eventf(_ runtime.Object, _ runtime.Object, kind, reason, _, no
 // indexes are those of the operator's caches: what an object has in each, by kind and name of the index.
 var indexes = func() map[id]func(client.Object) []string {
 	out := map[id]func(client.Object) []string{
-		{"PodDisruptionBudget", "reach"}:    func(client.Object) []string { return []string{namespace} },
-		{"PodDisruptionBudget", owned.Name}: owned.Values,
+		{"PodDisruptionBudget", "reach"}: func(client.Object) []string { return []string{namespace} },
+		{"EndpointSlice", "service"}:     func(o client.Object) []string { return []string{o.GetLabels()[discoveryv1.LabelServiceName]} },
 	}
-	for _, x := range slices.Concat(wake.Indexes(), targets.Indexes(), services.Indexes(), checks.Indexes(), autoscaling.Indexes(), actions.Indexes(), configs.Indexes(), coverage.Indexes()) {
+	for _, x := range slices.Concat(wake.Indexes(), checks.Indexes(), autoscaling.Indexes(), actions.Indexes(), configs.Indexes(), coverage.Indexes()) {
 		if kind := x.Of.GetObjectKind().GroupVersionKind().Kind; kind != "" {
 			out[id{kind, x.Name}] = x.Values
 			continue
