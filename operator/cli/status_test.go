@@ -115,9 +115,15 @@ func TestStatusOfAnotherVersion(t *testing.T) {
 			if err := c.Create(t.Context(), deploymentWith("podinfo:6.0.1")); err != nil {
 				t.Fatal(err)
 			}
-			says(t, c, func(st *v1beta1.CanaryStatus) { st.Phase, st.LastAppliedSpec = v1beta1.PhaseFailed, tc.applied })
+			says(t, c, func(st *v1beta1.CanaryStatus) { st.Phase, st.LastAppliedSpec = v1beta1.PhaseProgressing, tc.applied })
 			out := newScreen()
-			err := appOn(out, clocktesting.NewFakeClock(time.Now())).wait(t.Context(), c, "podinfo", statusOptions{goal: string(view.ForPromoted), output: "text"})
+			ended := make(chan error, 1)
+			go func() {
+				ended <- appOn(out, clocktesting.NewFakeClock(time.Now())).wait(t.Context(), c, "podinfo", statusOptions{goal: string(view.ForPromoted), output: "text"})
+			}()
+			out.await(t, "Progressing")
+			says(t, c, func(st *v1beta1.CanaryStatus) { st.Phase = v1beta1.PhaseFailed })
+			err := <-ended
 			var status *statusError
 			if !errors.As(err, &status) || status.status != int(view.Undone) {
 				t.Errorf("it ended with %v", err)

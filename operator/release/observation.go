@@ -125,9 +125,10 @@ func (a Absence) Elapsed(now, since time.Time) time.Duration {
 // startup is how long an operator may take to look at everything once.
 const startup = 10 * time.Minute
 
-// HasJustEnded is true where what is seen now may have come while there was no operator: a release has not moved since there is one again.
+// HasJustEnded is true where what is seen now may have come while there was no operator: there is one again for no longer than a start
+// takes, and the release, which moved last at a moment, has not since.
 func (a Absence) HasJustEnded(now, moved time.Time) bool {
-	return a.From.Before(a.To) && !now.After(a.To.Add(startup)) && !moved.After(a.To)
+	return !now.After(a.To.Add(startup)) && !moved.After(a.To)
 }
 
 // Workload is the state of the target or of the primary.

@@ -50,6 +50,11 @@ func (p *pod) ready(now time.Time) bool {
 	return !p.dead && !p.ending() && !p.readyAt.IsZero() && !p.readyAt.After(now)
 }
 
+// die has a pod crash, until a moment or, with zero, for ever.
+func (p *pod) die(until time.Time) {
+	p.dead, p.diedAt, p.restartAt = true, time.Now(), until
+}
+
 // serves tells whether a request to it is answered.
 func (p *pod) serves(now time.Time) bool {
 	return !p.dead && !p.readyAt.IsZero() && !p.readyAt.After(now) && (!p.ending() || p.ends.After(now))

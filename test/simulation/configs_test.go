@@ -116,7 +116,7 @@ func (w *world) flap() {
 		if w.rand.IntN(4) == 0 {
 			w.oracle.robbed()
 			w.oracle.crashes(strings.HasSuffix(p.labels["app"], "-primary"))
-			p.dead, p.diedAt, p.restartAt = true, now, now.Add(time.Duration(1+w.rand.IntN(4))*time.Second)
+			p.die(now.Add(time.Duration(1+w.rand.IntN(4)) * time.Second))
 		}
 	}
 }

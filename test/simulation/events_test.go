@@ -143,7 +143,7 @@ var clusterDoings = map[string]func(*world, *rand.Rand){
 		w.oracle.robbed()
 		for _, p := range w.pods {
 			if r.IntN(2) == 0 {
-				p.dead = true
+				p.die(time.Time{})
 				p.ends = time.Now()
 			}
 		}
@@ -436,7 +436,7 @@ func (w *world) crash(r *rand.Rand, primary bool) {
 	every := r.IntN(2) == 0
 	for _, p := range w.pods {
 		if strings.HasSuffix(p.labels["app"], "-primary") == primary && (every || r.IntN(2) == 0) {
-			p.dead, p.diedAt, p.restartAt = true, time.Now(), until(r)
+			p.die(until(r))
 			w.oracle.crashes(primary)
 		}
 	}
@@ -453,7 +453,7 @@ func (w *world) crashAllBut(left int, primary bool) {
 			left--
 			continue
 		}
-		p.dead, p.diedAt, p.restartAt = true, time.Now(), time.Now().Add(time.Minute)
+		p.die(time.Now().Add(time.Minute))
 		w.oracle.crashes(primary)
 	}
 }

@@ -41,7 +41,8 @@ func WriteHeld(o *release.Observation, st *v1beta1.CanaryStatus, why string, h H
 	return w.events
 }
 
-// WasHeld is true for a status of a rollout that something holds: it is not ready, and not for what its phase is.
+// WasHeld is true for a status that tells of a hold. It is for whoever begins something and must be sure that nothing had come up meanwhile, so that
+// it is true as well where anything else but the phase is why the Canary is not ready, as a write that failed.
 func WasHeld(st *v1beta1.CanaryStatus) bool {
 	c := st.GetCondition(v1beta1.ConditionReady)
 	return c != nil && c.Status == corev1.ConditionFalse && c.Reason != string(st.Phase)
